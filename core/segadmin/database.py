@@ -1,0 +1,160 @@
+"""The SQL database: engines, sessions, and whether the schema is the one this version expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlmodel import Session
+
+from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
+from segadmin.settings import Settings
+
+#: The newest revision under ``migrations/versions``; a test holds the two together.
+HEAD = "0001"
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(str(parsed), Path(parsed.database or ""))
+        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    except (ArgumentError, NoSuchModuleError):
+        raise ConfigurationError(
+            f"SEGADMIN_DATABASE_URL={url!r} is not a database URL. "
+            "Use sqlite:////path/to/segadmin.db or postgresql://user:password@host/name."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The database driver {error.name!r} is not installed. Run: pip install 'segadmin[postgres]'"
+        ) from None
+
+
+def _sqlite(url: str, path: Path) -> Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN would be deferred: see _begin
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A deferred transaction that reads and then writes fails at once with "database is locked"
+        # when another writer came between; an immediate one waits its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def engine(settings: Settings) -> Engine:
+    """Return the engine of ``settings``; one per process and URL.
+
+    Raises:
+        ConfigurationError: the URL cannot be understood or its driver is missing.
+    """
+    return _engine(settings.sqlalchemy_url)
+
+
+def dispose_after_fork() -> None:
+    """Forget the parent's connections in a forked child, without closing them for the parent."""
+    _engine.cache_clear()
+
+
+@contextmanager
+def transaction(settings: Settings) -> Iterator[Session]:
+    """Open a session that commits at the end, or rolls back on an exception.
+
+    Rows stay readable after the commit. The schema is checked first, and made on first use where the
+    database is the default one.
+
+    Raises:
+        SchemaOutOfDate: the schema is not the one this version expects.
+        StorageError: the database cannot be reached.
+    """
+    ensure_schema(settings)
+    try:
+        with Session(engine(settings), expire_on_commit=False) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        raise _unreachable(settings, error) from error
+
+
+def now(session: Session) -> datetime:
+    """Return the database's clock (UTC): leases must not depend on the clocks of the nodes agreeing."""
+    if session.get_bind().dialect.name == "postgresql":
+        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return moment.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+#: URLs whose schema this process found current.
+_checked: set[str] = set()
+
+
+def ensure_schema(settings: Settings) -> None:
+    """Check the schema once per process; make it if this is the default database and it is empty."""
+    url = settings.sqlalchemy_url
+    if url in _checked:
+        return
+    found = revision(settings)
+    if found is None and not settings.database_url:
+        upgrade(settings)
+    elif found != HEAD:
+        state = "has no segadmin tables" if found is None else f"is at revision {found}, not {HEAD}"
+        raise SchemaOutOfDate(f"The database {shown(settings)} {state}. Run: segadmin db upgrade")
+    _checked.add(url)
+
+
+def revision(settings: Settings) -> str | None:
+    """Return the schema revision found in the database, or ``None`` if it holds no schema."""
+    try:
+        with engine(settings).connect() as connection:
+            if not engine(settings).dialect.has_table(connection, "alembic_version"):
+                return None
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return found
+    except SQLAlchemyError as error:
+        raise _unreachable(settings, error) from error
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the schema to :data:`HEAD`; safe to call from several processes at once."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        with engine(settings).begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
+                connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        raise _unreachable(settings, error) from error
+
+
+def shown(settings: Settings) -> str:
+    """Return the database URL without its password, for messages."""
+    return make_url(settings.sqlalchemy_url).render_as_string(hide_password=True)
+
+
+def _unreachable(settings: Settings, error: SQLAlchemyError) -> StorageError:
+    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return StorageError(
+        f"The database {shown(settings)} cannot be used: {reason}. Check SEGADMIN_DATABASE_URL, or run: segadmin doctor"
+    )

@@ -1,0 +1,100 @@
+"""Everything segadmin raises on purpose.
+
+::
+
+    SegadminError
+    ├── ConfigurationError
+    ├── DataError
+    ├── PluginError
+    │   ├── PluginNotFound
+    │   ├── PluginLoadError
+    │   └── PluginContractError
+    ├── BackboneUnavailable
+    ├── JobError
+    │   ├── JobNotFound
+    │   ├── InvalidTransition
+    │   └── StepFenced
+    ├── StorageError
+    │   └── SchemaOutOfDate
+    └── BrokerUnavailable
+
+Each message names the offending value and ends with what mends it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SegadminError(Exception):
+    """The root of the tree: catch this to catch all of it."""
+
+
+class ConfigurationError(SegadminError):
+    """A setting is missing or cannot be used."""
+
+
+class DataError(SegadminError):
+    """Data as a whole cannot be used; a single bad row goes to quarantine instead."""
+
+
+class PluginError(SegadminError):
+    """A plugin failed; the message names the plugin and the hook or method."""
+
+
+class PluginNotFound(PluginError):
+    """No plugin registered that name."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin could not be imported or registered."""
+
+
+class PluginContractError(PluginError):
+    """A plugin returned what its contract does not allow."""
+
+
+class BackboneUnavailable(SegadminError):
+    """A backbone's weights or libraries cannot be had on this machine."""
+
+
+class JobError(SegadminError):
+    """A job cannot do what was asked."""
+
+
+class JobNotFound(JobError):
+    """There is no such job."""
+
+
+class InvalidTransition(JobError):
+    """The job is in a state that does not allow this."""
+
+
+class StepFenced(JobError):
+    """This attempt no longer owns its step: stop, write nothing more."""
+
+
+class StorageError(SegadminError):
+    """The database or the lake cannot be read or written."""
+
+
+class SchemaOutOfDate(StorageError):
+    """The database was made by another version of segadmin."""
+
+
+class BrokerUnavailable(SegadminError):
+    """The broker does not answer."""
+
+
+#: Errors that the same input brings every time: a retry cannot mend them.
+PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for a near miss, else the list of what there is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" There are: {', '.join(known)}." if known else ""

@@ -1,0 +1,127 @@
+"""The lake: Delta tables that any engine can read, appended to atomically and at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from segadmin.errors import StorageError
+from segadmin.events.schema import PARTITIONS, SCHEMAS
+from segadmin.settings import Settings
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A name for one write: the same name and a number not above the last one writes nothing."""
+
+    app: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The Delta tables under one folder."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> Lake:
+        """Return the lake of ``settings``."""
+        return cls(settings.store_path / "lake")
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever written to ``table``."""
+        return DeltaTable.is_deltatable(str(self.path / table))
+
+    def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
+        """Return ``table`` lazily, with its schema even where nothing was written yet.
+
+        Args:
+            table: a key of :data:`segadmin.events.schema.SCHEMAS`.
+            buckets: only these buckets.
+            partition: only rows where these columns have these values.
+        """
+        schema = SCHEMAS[table]
+        if not self.exists(table):
+            return pl.LazyFrame(schema=schema)
+        frame = pl.scan_delta(str(self.path / table)).select(pl.col(name).cast(kind) for name, kind in schema.items())
+        for column, value in partition.items():
+            frame = frame.filter(pl.col(column) == value)
+        if buckets is not None:
+            frame = frame.filter(pl.col("bucket").is_in(list(buckets)))
+        return frame
+
+    def append(self, table: str, frame: pl.DataFrame, commit: Commit | None = None) -> bool:
+        """Append ``frame`` in one atomic commit; return whether it was written.
+
+        With ``commit``, a second append of the same name is left out, so a writer that does not know whether
+        its last try arrived can simply try again.
+        """
+        return self._write(table, frame, commit, mode="append")
+
+    def overwrite(self, table: str, frame: pl.DataFrame) -> None:
+        """Replace the whole table in one atomic commit; older versions stay readable."""
+        self._write(table, frame, None, mode="overwrite")
+
+    def replace_partition(self, table: str, frame: pl.DataFrame, column: str, value: str) -> None:
+        """Replace the rows where ``column`` is ``value`` in one atomic commit."""
+        if not self.exists(table):
+            self._write(table, frame, None, mode="append")
+            return
+        try:
+            write_deltalake(
+                str(self.path / table),
+                self._conform(table, frame).to_arrow(),
+                mode="overwrite",
+                predicate=f"{column} = '{value.replace(chr(39), chr(39) * 2)}'",
+            )
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+
+    def last_version(self, table: str, app: str) -> int | None:
+        """Return the highest commit version that ``app`` wrote to ``table``."""
+        if not self.exists(table):
+            return None
+        version: int | None = DeltaTable(str(self.path / table)).transaction_version(app)
+        return version
+
+    @cached_property
+    def latest_event(self) -> pl.Series:
+        """The newest event's time, as a series of one (null where there are no events)."""
+        return self.scan("events").select(pl.col("at").max()).collect()["at"]
+
+    def _write(
+        self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
+    ) -> bool:
+        properties = None
+        if commit is not None:
+            last = self.last_version(table, commit.app)
+            if last is not None and last >= commit.version:
+                return False
+            properties = CommitProperties(app_transactions=[Transaction(commit.app, commit.version)])
+        try:
+            write_deltalake(
+                str(self.path / table),
+                self._conform(table, frame).to_arrow(),
+                mode=mode,
+                partition_by=PARTITIONS.get(table),
+                commit_properties=properties,
+            )
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+        return True
+
+    def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select(pl.col(name).cast(kind) for name, kind in SCHEMAS[table].items())
+
+    def _failed(self, table: str, error: Exception) -> StorageError:
+        return StorageError(
+            f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
+        )

@@ -1,0 +1,127 @@
+"""An attempt: one worker's hold on one step, and all that a stage function may use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
+
+from segadmin.errors import StepFenced, StorageError
+from segadmin.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlmodel import Session
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage function returns."""
+
+    result: Json  #: kept on the step; JSON only; later stages read it
+    #: SQL to run in the very transaction that finishes the step: it happens if and only if this attempt counts.
+    commit: Callable[[Session], None] | None = None
+    skip: tuple[str, ...] = ()  #: stages of this job that are not needed any more
+
+
+@dataclass
+class Attempt:
+    """One worker's hold on one step."""
+
+    settings: Settings
+    job_id: int
+    job_kind: str
+    options: Json  #: of the job
+    step_id: int
+    stage: str
+    buckets: range  #: empty where the stage is not cut by buckets
+    number: int  #: 1 for the first attempt
+    token: int  #: the fencing token
+    inputs: dict[str, list[Json]] = field(default_factory=dict)  #: results by stage, in bucket order
+    lost: Event = field(default_factory=Event)  #: set when somebody else owns the step
+    _progress: tuple[float, str] = (0.0, "")
+    _lock: Lock = field(default_factory=Lock)
+
+    def input(self, stage: str) -> Json:
+        """Return the result of a stage that has one step."""
+        return self.inputs[stage][0]
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Say how far the work is (0 to 1) and what it is doing; the heartbeat carries it to SQL.
+
+        Raises:
+            StepFenced: the step was cancelled or given to somebody else: stop now.
+        """
+        if self.lost.is_set():
+            raise StepFenced(f"attempt {self.number} of step {self.step_id} no longer owns it")
+        with self._lock:
+            self._progress = (min(max(fraction, 0.0), 1.0), note or self._progress[1])
+
+    @property
+    def latest(self) -> tuple[float, str]:
+        """The last progress reported."""
+        with self._lock:
+            return self._progress
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this attempt alone, under the store: a fenced attempt can spoil nobody's output."""
+        path = self._job_folder / f"{self.stage}-{self.step_id}" / f"attempt-{self.number}-{self.token}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder that the attempts of this step share, for work that can go on where it was left."""
+        path = self._job_folder / f"{self.stage}-{self.step_id}" / "checkpoints"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def _job_folder(self) -> Path:
+        return self.settings.store_path / "work" / f"job-{self.job_id}"
+
+    def write(self, frame: pl.DataFrame, name: str) -> Json:
+        """Write ``frame`` as Parquet and return ``path`` (relative to the store), ``sha256`` and ``rows``.
+
+        The file appears under its final name, which holds its digest, complete and on disk, or not at all.
+        """
+        draft = self.folder / f".{name}.parquet"
+        frame.write_parquet(draft, compression="zstd")
+        digest = sync_and_digest(draft)
+        path = self.folder / f"{name}-{digest[:12]}.parquet"
+        draft.rename(path)
+        return {"path": str(path.relative_to(self.settings.store_path)), "sha256": digest, "rows": frame.height}
+
+    def read(self, written: Json) -> pl.DataFrame:
+        """Read what :meth:`write` wrote, in whichever attempt.
+
+        Raises:
+            StorageError: the file is gone or is not what was written.
+        """
+        import polars as pl
+
+        path = self.settings.store_path / written["path"]
+        if not path.exists() or file_digest(path) != written["sha256"]:
+            state = "has other content than was written" if path.exists() else "is gone"
+            raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
+        return pl.read_parquet(path)
+
+
+def sync_and_digest(path: Path) -> str:
+    """Flush ``path`` to disk and return its SHA-256 in hex."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of ``path`` in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

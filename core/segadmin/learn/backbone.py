@@ -1,0 +1,103 @@
+"""The contract of a backbone: the model that reads users, and what it leaves behind when fitted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from segadmin.settings import Settings
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Users as a backbone sees them.
+
+    ``frame`` has one row a user and window: ``user_key`` (Int64), ``as_of`` (Datetime), ``phrases``
+    (List[String], most informative first), ``features`` (List[Float32], one value per feature name) and, for
+    training, ``target`` (Int64, an index into ``segments``).
+    """
+
+    frame: pl.DataFrame
+    segments: tuple[str, ...]
+    feature_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.frame.height
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """The features, ``(n_rows, n_features) float32``; missing values are NaN."""
+        import numpy as np
+        import polars as pl
+
+        if not len(self):
+            return np.empty((0, len(self.feature_names)), np.float32)
+        width = pl.Array(pl.Float32, len(self.feature_names))
+        return self.frame["features"].cast(width).to_numpy()
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The targets, ``(n_rows,) int64``."""
+        targets: NDArray[np.int64] = self.frame["target"].to_numpy()
+        return targets
+
+
+def _no_progress(_fraction: float, _note: str = "") -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit gets besides the data."""
+
+    settings: Settings
+    checkpoints: Path  #: a folder that outlives the attempt: a retried fit goes on from what is there
+    seed: int = 17
+    #: Called with the fraction done (0 to 1) and a few words; raises when the fit must stop.
+    progress: Callable[[float, str], None] = _no_progress
+
+
+class Classifier(ABC):
+    """A fitted backbone."""
+
+    #: Facts worth keeping on the model version, JSON only: epochs run, best step, users truncated, …
+    report: dict[str, Any]
+
+    @abstractmethod
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = _no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write all that :meth:`Backbone.load` needs into ``folder``: safetensors, JSON, text; never pickle."""
+
+
+class Backbone(ABC):
+    """A cheap description of a model. Subclass it as a frozen dataclass: its fields are its options."""
+
+    name: ClassVar[str]  #: what ``--backbone`` takes
+
+    @abstractmethod
+    def check(self, settings: Settings) -> None:
+        """Check, before any work, that the weights and libraries can be had here.
+
+        Raises:
+            BackboneUnavailable: saying which places were tried and what mends it.
+        """
+
+    @abstractmethod
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> Classifier:
+        """Learn from ``train``, choosing on ``validation``, and return the classifier."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Classifier:
+        """Return the classifier that :meth:`Classifier.save` wrote into ``folder``."""

@@ -1,0 +1,38 @@
+"""The contract of a labeler: how users get the labels that a model learns from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a labeler returns."""
+
+    #: ``user_key`` (Int64), ``segment`` (String), ``observed_from``, ``as_of``, ``outcome_until`` (Datetime, UTC):
+    #: text may only come from ``observed_from <= at < as_of``; the label was known at ``outcome_until``.
+    rows: pl.DataFrame
+    segments: tuple[str, ...]  #: in their natural order
+    definition: dict[str, Any]  #: thresholds and the like, as they were found; JSON only
+
+
+class Labeler(ABC):
+    """Derives labels from events. Subclass it as a frozen dataclass: its fields are its options."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def label(self, events: pl.LazyFrame) -> Labelled:
+        """Return the labelled users.
+
+        Args:
+            events: all events, in the columns of :data:`segadmin.events.schema.EVENTS`.
+
+        Raises:
+            DataError: the events cannot carry these labels (too short a history, say).
+        """

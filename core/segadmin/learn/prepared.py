@@ -1,0 +1,25 @@
+"""What the first stage of a job finds out, for the stages after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from segadmin.text.recipe import Recipe, Window
+
+
+class Prepared(BaseModel):
+    """The result of the ``prepare`` stage: what to read, how, and for which model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: Recipe
+    windows: tuple[Window, ...]  #: every stretch of time that users are read at; one for scoring
+    label_set: str
+    segments: tuple[str, ...] = ()
+    labelled_only: bool = False  #: whether only users with a label at that window are read
+    backbone: str = ""
+    backbone_options: dict[str, Any] = {}
+    model_version_id: int | None = None  #: the model to score with, where the job does not train one
+    previous_snapshot_id: int | None = None  #: the snapshot to carry unchanged users from (refresh)

@@ -1,0 +1,149 @@
+"""Settings: one frozen object, read from ``SEGADMIN_…`` variables, built when asked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from functools import cached_property, lru_cache
+from hashlib import blake2s
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from segadmin.errors import ConfigurationError
+
+Language = Literal["en", "zh"]
+#: A unix socket's path is limited to about 108 bytes by the kernel.
+_SOCKET_PATH_LIMIT = 100
+
+
+class Settings(BaseSettings):
+    """What an installation can choose; every field is a ``SEGADMIN_<NAME>`` variable."""
+
+    model_config = SettingsConfigDict(env_prefix="SEGADMIN_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".segadmin"), description="Folder of all local state")
+    database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
+    broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")
+    store: Path | None = Field(None, description="Folder of the lake and of step outputs; default home/store")
+    user_key_secret: SecretStr | None = Field(None, description="Key of the user-key HMAC; default: generated")
+    buckets: int = Field(16, description="Hash partitions of users; a power of two, fixed at the first import")
+    fan_out: int = Field(4, ge=1, description="Steps that a per-bucket stage is cut into")
+    language: Language = Field("en", description="Language of the user text")
+    weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
+    lease_seconds: float = Field(20.0, gt=0, description="A step whose worker is silent this long runs again")
+    heartbeat_seconds: float = Field(4.0, gt=0, description="How often a worker extends its lease")
+    reap_seconds: float = Field(3.0, gt=0, description="How often expired steps and due schedules are looked for")
+    max_attempts: int = Field(3, ge=1, description="Attempts a step has before its job fails")
+    backoff_seconds: float = Field(5.0, ge=0, description="Wait before the second attempt; doubles each time")
+    plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="Comma-separated plugin distributions not to load"
+    )
+    plugins_allowed: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset(), description="If set, the only plugin distributions to load"
+    )
+    plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Comma-separated Python files that are plugins"
+    )
+    flower_port: int = Field(5555, description="Port of Flower on the loopback interface")
+    flower_user: str = Field("segadmin", description="Flower's user")
+    flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")
+
+    @field_validator("plugins_disabled", "plugins_allowed", "plugin_files", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("buckets")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value < 1 or value & (value - 1):
+            raise ValueError("must be a power of two, such as 16")
+        return value
+
+    @cached_property
+    def root(self) -> Path:
+        """``home`` as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the lake and of step outputs."""
+        return (self.store or self.root / "store").expanduser().resolve()
+
+    @property
+    def run_path(self) -> Path:
+        """The folder of sockets, pid files and logs of the parts that run here."""
+        return self.root / "run"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL, SQLite under home by default."""
+        return self.database_url or f"sqlite:///{self.root / 'segadmin.db'}"
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the broker is the Redis that ``segadmin up`` starts."""
+        return not self.broker_url
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded Redis' unix socket; under the temporary folder where home's path is too long."""
+        path = self.run_path / "redis.sock"
+        if len(str(path).encode()) <= _SOCKET_PATH_LIMIT:
+            return path
+        digest = blake2s(str(self.root).encode(), digest_size=6).hexdigest()
+        return Path(tempfile.gettempdir()) / f"segadmin-{os.getuid()}-{digest}.sock"
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker URL in Celery's form."""
+        return self.broker_url or f"redis+socket://{self.redis_socket}"
+
+    def secret(self) -> bytes:
+        """Return the user-key secret, generating ``home/user_key_secret`` (mode 0600) the first time."""
+        if self.user_key_secret is not None:
+            return self.user_key_secret.get_secret_value().encode()
+        return self._generated("user_key_secret").encode()
+
+    def flower_login(self) -> str:
+        """Return ``user:password`` for Flower, generating the password the first time."""
+        password = self.flower_password.get_secret_value() if self.flower_password else ""
+        return f"{self.flower_user}:{password or self._generated('flower_password')}"
+
+    def _generated(self, name: str) -> str:
+        """Return the secret kept in ``home/<name>``, making it once even if two processes race."""
+        path = self.root / name
+        self.root.mkdir(parents=True, exist_ok=True)
+        while not (path.exists() and path.stat().st_size):
+            draft = self.root / f".{name}.{os.getpid()}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(24))
+            try:
+                os.link(draft, path)  # fails if another process was first: then theirs is the secret
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text().strip()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return this process's settings, read from the environment once.
+
+    Raises:
+        ConfigurationError: a ``SEGADMIN_`` variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SEGADMIN_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}={first['input']!r}: {first['msg']}. Change or unset {name}.") from None

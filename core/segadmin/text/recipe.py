@@ -1,0 +1,38 @@
+"""The recipe: all that decides how a user is read. It travels with the model version, so scoring reads alike."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from segadmin.settings import Language
+
+
+class Window(BaseModel):
+    """The stretch of time whose events are read: ``observed_from <= at < as_of``, UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    observed_from: datetime
+    as_of: datetime
+
+
+class Recipe(BaseModel):
+    """How events become a user's text and features."""
+
+    model_config = ConfigDict(frozen=True)
+
+    textualizer: str
+    textualizer_version: str
+    textualizer_options: dict[str, Any] = {}
+    distribution: str = "segadmin"  #: the package that the textualizer came from, with its version
+    language: Language = "en"
+    window_days: float = 112.0
+    max_phrases: int = 96  #: a user's phrases beyond these are not stored
+    categories: tuple[str, ...] = ()  #: categories whose shares are features, from training data only
+
+    def window(self, as_of: datetime) -> Window:
+        """Return the window that ends at ``as_of``."""
+        return Window(observed_from=as_of - timedelta(days=self.window_days), as_of=as_of)

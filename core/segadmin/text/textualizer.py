@@ -1,0 +1,72 @@
+"""The contract of a textualizer: how a user's events become phrases."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from segadmin.settings import Language
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """What a textualizer may know besides the events."""
+
+    observed_from: datetime  #: first moment of the window, UTC
+    as_of: datetime  #: the moment the text speaks from (end of the window, exclusive), UTC
+    language: Language  #: ``"en"`` or ``"zh"``
+
+
+class Textualizer(ABC):
+    """Turns events into phrases. Subclass it as a frozen dataclass: its fields are its options.
+
+    The framework joins item facts to the events, keeps those inside the window, and afterwards groups, caps
+    and stores the phrases; a textualizer only says which phrases there are and which comes first.
+    """
+
+    name: ClassVar[str]  #: what ``--textualizer`` takes
+    version: ClassVar[str] = "1"  #: raise it when the same events give other text
+    raw_user_ids: bool = False  #: ask for the shop's own ids in a ``user`` column; default: pseudonyms only
+
+    @abstractmethod
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return the phrases of every user in ``events``.
+
+        Args:
+            events: one row an event, in no order, with ``user_key`` (Int64), ``kind`` (``view``, ``cart``,
+                ``purchase``, ``rating`` or ``review``), ``item``, ``at`` (Datetime, UTC), ``quantity``,
+                ``price`` (of the whole line), ``duration`` (seconds), ``rating``, ``text``, ``extras`` (JSON),
+                and the item's ``title``, ``category`` and ``brand``. All but the first four may be null.
+            context: the window and the language.
+
+        Returns:
+            ``user_key`` (Int64), ``position`` (any number; a user's lowest is the most informative phrase and
+            the last to be cut off) and ``phrase`` (String).
+        """
+
+
+def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]]) -> type[Textualizer]:
+    """Make a textualizer of a plain function that gets one user's events, newest first, as dictionaries.
+
+    The function returns the user's phrases, most informative first. It is called once a user in Python, which
+    is some ten times slower than expressions; its name, with ``-`` for ``_``, is the textualizer's name.
+    """
+
+    def phrases(self: Textualizer, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        import polars as pl
+
+        rows: list[tuple[int, int, str]] = []
+        ordered = events.sort("at", "item", descending=[True, False]).collect()
+        for (user_key,), group in ordered.group_by("user_key", maintain_order=True):
+            rows += [(int(user_key), n, text) for n, text in enumerate(function(group.to_dicts(), context))]
+        schema = {"user_key": pl.Int64, "position": pl.Int64, "phrase": pl.String}
+        return pl.LazyFrame(rows, schema=schema, orient="row")
+
+    name = function.__name__.replace("_", "-")
+    return type(name, (Textualizer,), {"name": name, "phrases": phrases, "__doc__": function.__doc__})

@@ -1,0 +1,53 @@
+"""The built-in plugins: registered by name, so that listing them imports nothing heavy."""
+
+from __future__ import annotations
+
+from segadmin.hookspecs import hookimpl
+
+
+@hookimpl
+def register_textualizers() -> list[str]:
+    """Return the built-in textualizers."""
+    return [
+        "list = segadmin_plugins.textualizers.list:ItemList",
+        "mixed = segadmin_plugins.textualizers.mixed:Mixed",
+        "summary = segadmin_plugins.textualizers.summary:Summary",
+        "timeline = segadmin_plugins.textualizers.timeline:Timeline",
+    ]
+
+
+@hookimpl
+def register_backbones() -> list[str]:
+    """Return the built-in backbones."""
+    return [
+        "hf = segadmin_plugins.backbones.hf:HuggingFace",
+        "minilm = segadmin_plugins.backbones.minilm:MiniLm",
+        "tabular = segadmin_plugins.backbones.tabular:Tabular",
+        "tfidf = segadmin_plugins.backbones.tfidf:TfIdf",
+        "tiny = segadmin_plugins.backbones.tiny:Tiny",
+    ]
+
+
+@hookimpl
+def register_labelers() -> list[str]:
+    """Return the built-in labelers."""
+    return ["future-spend = segadmin_plugins.labelers.future_spend:FutureSpend"]
+
+
+@hookimpl
+def register_sources() -> list[str]:
+    """Return the built-in sources."""
+    return [
+        "csv = segadmin_plugins.sources.csv:Csv",
+        "jsonl = segadmin_plugins.sources.jsonl:JsonLines",
+        "parquet = segadmin_plugins.sources.parquet:Parquet",
+    ]
+
+
+@hookimpl
+def register_sinks() -> list[str]:
+    """Return the built-in sinks."""
+    return [
+        "csv = segadmin_plugins.sinks.csv:Csv",
+        "parquet = segadmin_plugins.sinks.parquet:Parquet",
+    ]
