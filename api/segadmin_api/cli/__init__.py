@@ -1,1 +1,114 @@
+"""The ``segadmin`` command. Each subcommand's module is imported only when that subcommand runs."""
 
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from segadmin.errors import SegadminError
+
+#: Subcommand → where its Typer app lives, its one-line help, and the panel of ``--help`` it stands in.
+_JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("demo:app", "The main job on real data, start to finish, on this machine.", _MACHINE),
+    "up": ("machine:up", "Start everything on this machine: Redis, workers, beat, Flower.", _MACHINE),
+    "down": ("machine:down", "Stop what `up --detach` started.", _MACHINE),
+    "status": ("machine:status", "Show what runs on this machine.", _MACHINE),
+    "worker": ("parts:worker", "Run a worker, for a deployment.", _MACHINE),
+    "beat": ("parts:beat", "Run the scheduler, for a deployment.", _MACHINE),
+    "flower": ("parts:flower", "Run Flower with a password, for a deployment.", _MACHINE),
+    "doctor": ("doctor:app", "Check this installation, and say what mends it.", _MACHINE),
+    "db": ("db:app", "The SQL database: status, upgrade.", _MACHINE),
+    "data": ("data:app", "Import events, items and labels; look at what was rejected.", _DATA),
+    "plugins": ("plugins:app", "Textualizers, backbones and other plugins.", _DATA),
+    "enqueue": ("enqueue:app", "Ask for a job: retrain, score, refresh, textualize.", _JOBS),
+    "jobs": ("jobs:app", "List, show, watch, cancel and retry jobs.", _JOBS),
+    "schedule": ("schedule:app", "Jobs that repeat on a cron expression.", _JOBS),
+    "models": ("models:app", "Model versions and how good they are.", _JOBS),
+    "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
+    "users": ("users:app", "One user: segment, text, history.", _JOBS),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows its subcommands by name and imports one when it is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Only the names: "did you mean" looks through them.
+        self.commands = cast("dict[str, Any]", dict.fromkeys(COMMANDS))
+        self._listing = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the subcommands without importing any."""
+        self._listing = True
+        super().format_help(ctx, formatter)
+        self._listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the order of :data:`COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a subcommand; to be listed, its line in :data:`COMMANDS` will do."""
+        if cmd_name not in COMMANDS:
+            return None
+        target, summary, panel = COMMANDS[cmd_name]
+        if self._listing or ctx.resilient_parsing:
+            found: Any = lambda: None  # noqa: E731
+        else:
+            module, _, attribute = target.partition(":")
+            found = getattr(importlib.import_module(f"segadmin_api.cli.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command(help=function.__doc__ or summary)(function)
+        command: Any = typer.main.get_command(found)
+        command.name = cmd_name
+        command.rich_help_panel = panel
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Segments an online shop's users from what they do, with a fine-tuned language model.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"segadmin {version('segadmin')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    home: Annotated[Path | None, typer.Option(help="Folder of all local state [SEGADMIN_HOME].")] = None,
+    plugin_file: Annotated[list[Path] | None, typer.Option(help="A Python file that is a plugin.")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    if home is not None:
+        os.environ["SEGADMIN_HOME"] = str(home)
+    if plugin_file:
+        os.environ["SEGADMIN_PLUGIN_FILES"] = ",".join(str(path.resolve()) for path in plugin_file)
+
+
+def main() -> None:
+    """Run the command line; every segadmin error becomes one line on stderr and exit code 1."""
+    try:
+        app(prog_name="segadmin")
+    except SegadminError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

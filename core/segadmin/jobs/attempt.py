@@ -26,7 +26,8 @@ class Outcome:
 
     result: Json  #: kept on the step; JSON only; later stages read it
     #: SQL to run in the very transaction that finishes the step: it happens if and only if this attempt counts.
-    commit: Callable[[Session], None] | None = None
+    #: What it returns (new row ids, say) is added to ``result``.
+    commit: Callable[[Session], Json] | None = None
     skip: tuple[str, ...] = ()  #: stages of this job that are not needed any more
 
 

@@ -15,10 +15,10 @@ class Prepared(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     recipe: Recipe
-    windows: tuple[Window, ...]  #: every stretch of time that users are read at; one for scoring
     label_set: str
-    segments: tuple[str, ...] = ()
-    labelled_only: bool = False  #: whether only users with a label at that window are read
+    segments: tuple[str, ...]
+    training: tuple[Window, ...] = ()  #: where labelled users are read, to train and evaluate
+    scoring: Window | None = None  #: where every user is read, to be put in a segment
     backbone: str = ""
     backbone_options: dict[str, Any] = {}
     model_version_id: int | None = None  #: the model to score with, where the job does not train one

@@ -1,0 +1,77 @@
+"""How commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+#: ``--json``, the same everywhere.
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def group(summary: str) -> typer.Typer:
+    """Return an empty group of subcommands."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=summary)
+
+
+def show_json(value: object) -> None:
+    """Print ``value`` as JSON on stdout; times become ISO 8601."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+    """Print a table, or, where there are no rows, ``empty``: what is missing and the command that brings it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not cells and empty:
+        typer.echo(empty)
+        return
+    drawn = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        drawn.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    for line in cells:
+        drawn.add_row(*line)
+    Console().print(drawn)
+
+
+def ago(moment: datetime | None) -> str:
+    """Return how long ago ``moment`` was, in a word or two."""
+    if moment is None:
+        return ""
+    seconds = int((datetime.now(moment.tzinfo) - moment).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{max(seconds, 0)} s ago"
+
+
+def took(start: datetime | None, end: datetime | None) -> str:
+    """Return a duration such as ``1:23:45`` or ``12.3 s``; empty while it has not started."""
+    if start is None:
+        return ""
+    seconds = ((end or datetime.now(start.tzinfo)) - start).total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+    """Turn ``key=value`` words into a dictionary.
+
+    Raises:
+        typer.BadParameter: a word has no ``=``.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"{pair!r} is not key=value", param_hint=flag)
+        options[key] = value
+    return options

@@ -1,0 +1,48 @@
+"""Fixtures that every level of tests uses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
+    del os.environ[_name]
+
+from segadmin.settings import Settings, get_settings  # noqa: E402
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings of an empty home under ``tmp_path``, for this process and for the commands it starts."""
+    monkeypatch.setenv("SEGADMIN_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(settings: Settings) -> Cli:
+    """Run ``segadmin`` as a user would, in a process of its own."""
+
+    def run(*words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "segadmin_api.cli", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "160", **environment},
+            timeout=280,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"segadmin {' '.join(words)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
