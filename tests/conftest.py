@@ -34,7 +34,7 @@ def cli(settings: Settings) -> Cli:
     """Run ``segadmin`` as a user would, in a process of its own."""
 
     def run(*words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: PLW1510
             [sys.executable, "-m", "segadmin_api.cli", *words],
             capture_output=True,
             text=True,
