@@ -174,6 +174,7 @@ class Step(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_column=_time())
     not_before: datetime | None = Field(default=None, sa_column=_time())
     rung_at: datetime | None = Field(default=None, sa_column=_time())
+    rings: int = 0  #: how often it was rung for since it became ready
     progress: float = 0.0  #: 0 to 1
     note: str = ""  #: what it is doing, in a few words
     result: Json = Field(default_factory=dict, sa_column=_json())

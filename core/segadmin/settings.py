@@ -34,9 +34,9 @@ class Settings(BaseSettings):
     fan_out: int = Field(4, ge=1, description="Steps that a per-bucket stage is cut into")
     language: Language = Field("en", description="Language of the user text")
     weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
-    lease_seconds: float = Field(20.0, gt=0, description="A step whose worker is silent this long runs again")
-    heartbeat_seconds: float = Field(4.0, gt=0, description="How often a worker extends its lease")
-    reap_seconds: float = Field(3.0, gt=0, description="How often expired steps and due schedules are looked for")
+    lease_seconds: float = Field(15.0, gt=0, description="A step whose worker is silent this long runs again")
+    heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker extends its lease")
+    reap_seconds: float = Field(2.0, gt=0, description="How often expired steps and due schedules are looked for")
     max_attempts: int = Field(3, ge=1, description="Attempts a step has before its job fails")
     backoff_seconds: float = Field(5.0, ge=0, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(

@@ -28,6 +28,7 @@ class Outcome:
     #: SQL to run in the very transaction that finishes the step: it happens if and only if this attempt counts.
     #: What it returns (new row ids, say) is added to ``result``.
     commit: Callable[[Session], Json] | None = None
+    after: Callable[[], None] | None = None  #: called once that is committed: lifecycle hooks of plugins
     skip: tuple[str, ...] = ()  #: stages of this job that are not needed any more
 
 

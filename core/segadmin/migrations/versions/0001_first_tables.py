@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("not_before", UtcDateTime(), nullable=True),
         sa.Column("rung_at", UtcDateTime(), nullable=True),
+        sa.Column("rings", sa.Integer(), nullable=False),
         sa.Column("progress", sa.Float(), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
         sa.Column("result", sa.JSON(), nullable=False),

@@ -1,0 +1,101 @@
+"""Saving a job and its steps in one transaction, then ringing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
+
+from segadmin.database import transaction
+from segadmin.errors import DataError
+from segadmin.jobs.plans import PLANS, bucket_ranges
+from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.records import Job, Step, StepState, Store
+from segadmin.settings import Settings
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """What became of an enqueue."""
+
+    job: Job
+    created: bool  #: false when the idempotency key was known: ``job`` is the one from before
+    rung: bool  #: false when the broker did not answer: workers hear of the job when it is back
+
+
+def enqueue(
+    settings: Settings,
+    ring: Ring,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    idempotency_key: str | None = None,
+    priority: int = 5,
+    not_before: datetime | None = None,
+) -> Enqueued:
+    """Save a job and its steps, then tell the workers.
+
+    Args:
+        settings: where the database is and how wide to cut.
+        ring: see :data:`segadmin.jobs.ring.Ring`; its failure is not an error here.
+        kind: a key of :data:`segadmin.jobs.plans.PLANS`.
+        options: of the job; JSON only.
+        idempotency_key: a second enqueue with the same key returns the first one's job.
+        priority: 0 (last) to 9 (first).
+        not_before: the first step starts no earlier.
+
+    Raises:
+        DataError: the store is empty.
+    """
+    try:
+        with transaction(settings) as session:
+            job, steps = save(
+                session, settings, kind, options, key=idempotency_key, priority=priority, not_before=not_before
+            )
+    except IntegrityError:
+        with transaction(settings) as session:
+            found = session.exec(select(Job).where(Job.idempotency_key == idempotency_key)).one()
+        return Enqueued(found, created=False, rung=True)
+    ready = [step.id for step in steps if step.state == StepState.READY and step.id is not None]
+    return Enqueued(job, created=True, rung=ring_steps(settings, ring, ready))
+
+
+def save(
+    session: Session,
+    settings: Settings,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    key: str | None = None,
+    priority: int = 5,
+    not_before: datetime | None = None,
+) -> tuple[Job, list[Step]]:
+    """Add a job and its steps to ``session``; stages that nothing precedes are ready at once."""
+    store = session.get(Store, 1)
+    if store is None:
+        raise DataError("There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo")
+    job = Job(kind=kind, options=options, idempotency_key=key, priority=priority)
+    session.add(job)
+    session.flush()
+    assert job.id is not None
+    steps = [
+        Step(
+            job_id=job.id,
+            stage=stage.name,
+            queue=stage.queue,
+            after=list(stage.after),
+            bucket_from=first,
+            bucket_to=last,
+            state=StepState.WAITING if stage.after else StepState.READY,
+            max_attempts=settings.max_attempts,
+            not_before=None if stage.after else not_before,
+        )
+        for stage in PLANS[kind]
+        for first, last in (bucket_ranges(store.buckets, settings.fan_out) if stage.per_buckets else [(-1, -1)])
+    ]
+    session.add_all(steps)
+    session.flush()
+    return job, steps

@@ -1,0 +1,83 @@
+"""Ending an attempt: done, failed, or given back; each is one transaction that carries the fencing token."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlmodel import Session, col, update
+
+from segadmin.database import now, transaction
+from segadmin.errors import PERMANENT, StepFenced
+from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.lease import owned
+from segadmin.records import Step, StepState
+
+
+def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
+    """Record the outcome, run its SQL, and move the job on, all or nothing.
+
+    Raises:
+        StepFenced: the step is somebody else's; nothing was written.
+    """
+    with transaction(attempt.settings) as session:
+        lock_job(session, attempt.job_id)
+        _end(
+            session,
+            attempt,
+            {"state": StepState.SUCCEEDED, "progress": 1.0, "error": None, "finished_at": now(session)},
+        )
+        extra = outcome.commit(session) if outcome.commit else {}
+        session.exec(update(Step).where(col(Step.id) == attempt.step_id).values(result={**outcome.result, **extra}))
+        if outcome.skip:
+            session.exec(
+                update(Step)
+                .where(
+                    col(Step.job_id) == attempt.job_id,
+                    col(Step.stage).in_(outcome.skip),
+                    col(Step.state) == StepState.WAITING,
+                )
+                .values(state=StepState.SKIPPED)
+            )
+        return advance(session, attempt.job_id)
+
+
+def fail(attempt: Attempt, error: Exception) -> Advanced:
+    """Record a failed attempt: another one after a wait, or the end of the job.
+
+    Raises:
+        StepFenced: the step is somebody else's; nothing was written.
+    """
+    reason = str(error) if isinstance(error, PERMANENT) else f"{type(error).__name__}: {error}"
+    settings = attempt.settings
+    with transaction(settings) as session:
+        job = lock_job(session, attempt.job_id)
+        step = session.get_one(Step, attempt.step_id)
+        if isinstance(error, PERMANENT) or step.attempt >= step.max_attempts:
+            _end(session, attempt, {"state": StepState.FAILED, "error": reason, "finished_at": now(session)})
+            return fail_job(session, job, f"{attempt.stage}: {reason}")
+        wait = timedelta(seconds=settings.backoff_seconds * 2 ** (step.attempt - 1))
+        _end(session, attempt, {**_READY, "error": reason, "not_before": now(session) + wait})
+        return Advanced()
+
+
+def release(attempt: Attempt, reason: str) -> Advanced:
+    """Give the step back because this worker stops; the attempt does not count.
+
+    Raises:
+        StepFenced: the step is somebody else's; nothing was written.
+    """
+    with transaction(attempt.settings) as session:
+        lock_job(session, attempt.job_id)
+        _end(session, attempt, {**_READY, "error": reason, "attempt": Step.attempt - 1})
+        return Advanced(ready=[attempt.step_id])
+
+
+_READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "rung_at": None, "rings": 0}
+
+
+def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:
+    values["token"] = Step.token + 1
+    if session.exec(update(Step).where(*owned(attempt)).values(**values)).rowcount == 0:
+        raise StepFenced(f"attempt {attempt.number} of step {attempt.step_id} no longer owns it")

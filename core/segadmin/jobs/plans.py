@@ -1,0 +1,73 @@
+"""The stages of every kind of job, in the order of the data."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from segadmin.jobs.attempt import Attempt, Outcome
+
+Queue = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a job: a function, where it runs, and what it reads from."""
+
+    name: str
+    function: str  #: ``module:function``, imported by the worker that runs it
+    queue: Queue = "cpu"
+    after: tuple[str, ...] = ()  #: stages that must be done first
+    per_buckets: bool = False  #: cut into several steps, each over a range of buckets
+
+    def load(self) -> Callable[[Attempt], Outcome]:
+        """Import the stage's function."""
+        module, _, name = self.function.partition(":")
+        return cast("Callable[[Attempt], Outcome]", getattr(importlib.import_module(module), name))
+
+
+_TEXTUALIZE = Stage("textualize", "segadmin.text.stage:textualize", after=("prepare",), per_buckets=True)
+_SCORE = Stage("score", "segadmin.score.stage:score", "gpu", after=("textualize",), per_buckets=True)
+_PREPARE_SCORING = Stage("prepare", "segadmin.score.prepare:prepare")
+_PUBLISH = "segadmin.snapshots.publish:publish"
+
+PLANS: dict[str, tuple[Stage, ...]] = {
+    "retrain": (
+        # Where the weights are looked for must be where they will be used: the gpu queue.
+        Stage("prepare", "segadmin.learn.prepare:prepare", "gpu"),
+        _TEXTUALIZE,
+        Stage("baselines", "segadmin.learn.baselines:baselines", after=("textualize",)),
+        Stage("finetune", "segadmin.learn.finetune:finetune", "gpu", after=("textualize",)),
+        Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines")),
+        Stage("gate", "segadmin.learn.gate:gate", "gpu", after=("evaluate",)),
+        Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True),
+        Stage("publish", _PUBLISH, after=("score",)),
+    ),
+    "score": (_PREPARE_SCORING, _TEXTUALIZE, _SCORE, Stage("publish", _PUBLISH, after=("score",))),
+    "refresh": (
+        _PREPARE_SCORING,
+        _TEXTUALIZE,
+        _SCORE,
+        Stage("outcomes", "segadmin.score.outcomes:evaluate_outcomes", after=("score",)),
+        Stage("publish", _PUBLISH, after=("outcomes",)),
+    ),
+    "textualize": (_PREPARE_SCORING, _TEXTUALIZE),
+}
+
+#: Every stage name there is; each is a Celery task ``segadmin.<stage>``.
+STAGES = tuple(dict.fromkeys(stage.name for plan in PLANS.values() for stage in plan))
+
+
+def stage_of(kind: str, name: str) -> Stage:
+    """Return a stage of a job kind."""
+    return next(stage for stage in PLANS[kind] if stage.name == name)
+
+
+def bucket_ranges(buckets: int, fan_out: int) -> list[tuple[int, int]]:
+    """Cut ``buckets`` into at most ``fan_out`` ranges of almost equal length; both ends inclusive."""
+    parts = min(buckets, fan_out)
+    edges = [buckets * part // parts for part in range(parts + 1)]
+    return [(start, end - 1) for start, end in itertools.pairwise(edges)]

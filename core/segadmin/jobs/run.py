@@ -1,0 +1,68 @@
+"""Running one step: what a worker does when the bell rings."""
+
+from __future__ import annotations
+
+import logging
+
+from segadmin.errors import SegadminError, StepFenced
+from segadmin.jobs.advance import Advanced
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.finish import fail, finish, release
+from segadmin.jobs.lease import claim, heartbeat
+from segadmin.jobs.plans import stage_of
+from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.plugins import load_plugins
+from segadmin.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class WorkerStopping(BaseException):
+    """Raised in the running step when its worker is told to stop."""
+
+
+def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> None:
+    """Claim the step and do its work; whatever happens ends up in SQL, nothing is raised for a failed step.
+
+    Raises:
+        WorkerStopping: the worker must stop; the step was given back.
+    """
+    attempt = claim(settings, step_id, worker)
+    if attempt is None:
+        log.info("nothing to do", extra={"action": "claim", "step": step_id})
+        return
+    try:
+        advanced, outcome = _work(attempt)
+    except StepFenced as error:
+        log.warning(str(error), extra={"action": "fenced", "step": step_id})
+        return
+    ring_steps(settings, ring, advanced.ready)
+    _announce(settings, advanced, outcome)
+
+
+def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
+    try:
+        with heartbeat(attempt):
+            outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
+        return finish(attempt, outcome), outcome
+    except StepFenced:
+        raise
+    except WorkerStopping:
+        release(attempt, "the worker was stopped")
+        raise
+    except Exception as error:
+        if attempt.lost.is_set():
+            raise StepFenced(f"step {attempt.step_id} was taken away while it failed: {error!r}") from error
+        log.exception("step failed", extra={"action": "fail", "step": attempt.step_id})
+        return fail(attempt, error), None
+
+
+def _announce(settings: Settings, advanced: Advanced, outcome: Outcome | None) -> None:
+    """Tell plugins what is now a fact; one that fails cannot undo it, so its error is logged."""
+    try:
+        if outcome is not None and outcome.after is not None:
+            outcome.after()
+        if advanced.ended is not None:
+            load_plugins(settings).announce("job_finished", job=advanced.ended)
+    except SegadminError:
+        log.exception("a plugin failed", extra={"action": "announce"})
