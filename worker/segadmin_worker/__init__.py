@@ -1,1 +1,1 @@
-
+"""The Celery side: doorbell, workers, scheduler and the parts that run on one machine."""

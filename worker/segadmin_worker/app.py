@@ -1,0 +1,11 @@
+"""The Celery application: ``celery -A segadmin_worker.app worker|beat|flower``."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from segadmin.settings import get_settings
+from segadmin_worker.config import celery_config
+
+app = Celery("segadmin")
+app.conf.update(celery_config(get_settings()))

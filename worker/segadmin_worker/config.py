@@ -1,0 +1,51 @@
+"""How Celery is set up: as a doorbell. What is to be done, and what was done, is in SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segadmin.settings import Settings
+
+#: Longer than any step: Redis must not deliver a message again because its step takes long.
+_VISIBILITY_SECONDS = 24 * 3600
+#: A broker that does not answer in this time is down: the job is saved, and reaping rings again.
+_SOCKET_SECONDS = 3.0
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Return Celery's configuration for ``settings``."""
+    return {
+        "broker_url": settings.celery_broker_url,
+        "broker_connection_timeout": _SOCKET_SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": _VISIBILITY_SECONDS,
+            "socket_timeout": _SOCKET_SECONDS,
+            "socket_connect_timeout": _SOCKET_SECONDS,
+            "priority_steps": [0, 3, 6, 9],
+            "queue_order_strategy": "priority",
+        },
+        # Results, retries, countdowns: none of it. Every one loses or repeats work in some ordinary fault.
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_default_queue": "cpu",
+        "task_publish_retry": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": None,
+        "worker_soft_shutdown_timeout": 5.0,
+        "worker_enable_soft_shutdown_on_idle": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "task_track_started": True,
+        "worker_hijack_root_logger": True,
+        "beat_scheduler": "segadmin_worker.schedule:SqlScheduler",
+        "beat_max_loop_interval": settings.reap_seconds,
+        "timezone": "UTC",
+        "imports": ("segadmin_worker.tasks",),
+    }
