@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select, update
 from segadmin.database import now, transaction
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
 from segadmin.jobs.enqueue import save
+from segadmin.jobs.request import check_request
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, JobState, Schedule, StepState
 from segadmin.settings import Settings
@@ -35,7 +36,7 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
 
 
 def add(
-    settings: Settings, name: str, cron: str, kind: str, options: dict[str, Any], timezone: str = "UTC"
+    settings: Settings, name: str, cron: str, kind: str, options: dict[str, Any], *, timezone: str = "UTC"
 ) -> Schedule:
     """Save a schedule, replacing one of the same name.
 
@@ -87,36 +88,48 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
     ready: list[int] = []
     with transaction(settings) as session:
         moment = now(session)
-        for schedule in session.exec(select(Schedule).where(Schedule.next_slot <= moment)).all():
+        due = session.exec(select(Schedule).where(Schedule.next_slot <= moment)).all()
+    for schedule in due:
+        options, error = _checked(settings, schedule)
+        with transaction(settings) as session:
             taken = session.exec(
                 update(Schedule)
                 .where(col(Schedule.name) == schedule.name, col(Schedule.next_slot) == schedule.next_slot)
                 .values(next_slot=next_slot(schedule.cron, schedule.timezone, moment))
             )
-            if taken.rowcount:
-                job, steps = _save(session, settings, schedule)
-                session.exec(update(Schedule).where(col(Schedule.name) == schedule.name).values(last_job_id=job.id))
-                jobs.append(job)
-                ready += steps
+            if taken.rowcount == 0:
+                continue
+            job, steps = _save(session, settings, schedule, options, error)
+            session.exec(update(Schedule).where(col(Schedule.name) == schedule.name).values(last_job_id=job.id))
+        jobs.append(job)
+        ready += steps
     ring_steps(settings, ring, ready)
     return jobs
 
 
-def _save(session: Session, settings: Settings, schedule: Schedule) -> tuple[Job, list[int]]:
-    """Save the job of a slot; where it cannot be, save a failed one that says why."""
-    key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
+def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], str | None]:
     try:
-        job, steps = save(session, settings, schedule.kind, schedule.options, key=key)
-        return job, [step.id for step in steps if step.state == StepState.READY and step.id is not None]
+        return check_request(settings, schedule.kind, schedule.options), None
     except SegadminError as error:
-        job = Job(
-            kind=schedule.kind,
-            options=schedule.options,
-            idempotency_key=key,
-            state=JobState.FAILED,
-            error=str(error),
-            finished_at=now(session),
-        )
-        session.add(job)
-        session.flush()
-        return job, []
+        return schedule.options, str(error)
+
+
+def _save(
+    session: Session, settings: Settings, schedule: Schedule, options: dict[str, Any], error: str | None
+) -> tuple[Job, list[int]]:
+    """Save the job of a slot; where it cannot be done, a failed one that says why."""
+    key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
+    if error is None:
+        job, steps = save(session, settings, schedule.kind, options, key=key)
+        return job, [step.id for step in steps if step.state == StepState.READY and step.id is not None]
+    job = Job(
+        kind=schedule.kind,
+        options=options,
+        idempotency_key=key,
+        state=JobState.FAILED,
+        error=error,
+        finished_at=now(session),
+    )
+    session.add(job)
+    session.flush()
+    return job, []

@@ -1,0 +1,119 @@
+"""``segadmin jobs``: what was asked for, and how it goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segadmin.jobs import control
+from segadmin.records import JobState, Step
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took
+from segadmin_worker.client import ring_over
+
+app = group("List, show, watch, cancel and retry jobs.")
+Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first."""
+    views = control.list_jobs(get_settings(), limit, state)
+    if as_json:
+        show_json([_facts(view) for view in views])
+        return
+    table(
+        "",
+        ["job", "kind", "state", ">done", "asked", "took", "what"],
+        [
+            (
+                view.job.id,
+                view.job.kind,
+                view.job.state,
+                f"{view.progress:.0%}",
+                ago(view.job.created_at),
+                took(view.job.started_at, view.job.finished_at),
+                view.job.error or _what(view.job.options),
+            )
+            for view in views
+        ],
+        empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
+    )
+
+
+@app.command()
+def show(job: Number, as_json: JsonOption = False) -> None:
+    """Show a job and its steps."""
+    view = control.view(get_settings(), job)
+    if as_json:
+        show_json(_facts(view) | {"steps": [step.model_dump(mode="json") for step in view.steps]})
+        return
+    typer.echo(f"job {view.job.id} · {view.job.kind} · {view.job.state} · {view.progress:.0%}")
+    for name, value in view.job.options.items():
+        if value not in (None, {}, []):
+            typer.echo(f"  {name}: {value}")
+    if view.job.error:
+        typer.echo(f"  error: {view.job.error}")
+    table(
+        "",
+        ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],
+        [
+            (
+                step.id,
+                step.stage,
+                _buckets(step),
+                step.state,
+                f"{step.attempt}/{step.max_attempts}" if step.attempt else "",
+                took(step.started_at, step.finished_at),
+                step.worker,
+                step.error or step.note,
+            )
+            for step in view.steps
+        ],
+    )
+
+
+@app.command()
+def watch(job: Number) -> None:
+    """Watch a job to its end; its outcome is the exit code."""
+    from segadmin_api.cli.watch import watch as watch_job
+
+    raise typer.Exit(watch_job(get_settings(), job))
+
+
+@app.command()
+def cancel(job: Number) -> None:
+    """Cancel a job; a running step stops within seconds, and what is done stays."""
+    control.cancel(get_settings(), job)
+    typer.echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
+
+
+@app.command()
+def retry(
+    job: Number,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Also redo the steps that succeeded.")] = False,
+) -> None:
+    """Run again what failed or was cancelled; what succeeded is kept."""
+    settings = get_settings()
+    control.retry(settings, ring_over(settings), job, from_start=from_start)
+    typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
+
+
+def _facts(view: control.JobView) -> dict[str, Any]:
+    return view.job.model_dump(mode="json") | {"progress": round(view.progress, 4)}
+
+
+def _what(options: dict[str, Any]) -> str:
+    """Return the options that tell jobs apart, in a few words."""
+    model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
+    parts = [model, options.get("textualizer"), options.get("labels")]
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _buckets(step: Step) -> str:
+    return f"{step.bucket_from}-{step.bucket_to}" if step.bucket_from >= 0 else ""
