@@ -1,0 +1,66 @@
+"""``segadmin worker``, ``beat`` and ``flower``: one part, for a deployment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from segadmin import database
+from segadmin.errors import did_you_mean
+from segadmin.settings import get_settings
+
+if TYPE_CHECKING:
+    from segadmin_worker.parts import Part
+
+
+def worker(
+    queues: Annotated[str, typer.Option("--queues", "-Q", help="Comma-separated: cpu, control, gpu.")] = "cpu,control",
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: 1 with the gpu queue, else one a core.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Node name; %h is the host's. Default: the queues.")] = None,
+) -> None:
+    """Run a worker, for a deployment: one with `--queues gpu` for every GPU, others with `--queues cpu,control`."""
+    from segadmin_worker.parts import CPU_QUEUES, GPU_QUEUES, worker_part
+
+    known = (*CPU_QUEUES, *GPU_QUEUES)
+    wanted = [queue.strip() for queue in queues.split(",") if queue.strip()]
+    for queue in wanted:
+        if queue not in known:
+            raise typer.BadParameter(f"there is no queue {queue!r}.{did_you_mean(queue, known)}", param_hint="--queues")
+    if not wanted:
+        raise typer.BadParameter(f"name at least one of {', '.join(known)}", param_hint="--queues")
+    settings = get_settings()
+    database.ensure_schema(settings)
+    processes = concurrency or (1 if "gpu" in wanted else os.cpu_count() or 1)
+    _become(worker_part(settings, wanted, processes, name or f"{'-'.join(wanted)}@%h"))
+
+
+def beat() -> None:
+    """Run the scheduler, for a deployment: due schedules, lost steps. Several may run at once."""
+    from segadmin_worker.parts import beat_part
+
+    settings = get_settings()
+    database.ensure_schema(settings)
+    _become(beat_part(settings))
+
+
+def flower(
+    address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port [SEGADMIN_FLOWER_PORT].")] = None,
+) -> None:
+    """Run Flower with a password, for a deployment; put a proxy with TLS before it if others can reach it."""
+    from segadmin_worker.parts import flower_part
+
+    settings = get_settings()
+    _become(flower_part(settings, address, port or settings.flower_port))
+
+
+def _become(part: Part) -> NoReturn:
+    """Turn this process into the part, so that signals and exit codes are the part's own."""
+    sys.stdout.flush()
+    os.environ.update(part.environment)
+    os.execv(part.command[0], part.command)  # noqa: S606  (no shell: that is the point)

@@ -1,0 +1,82 @@
+"""Asking the broker: does it answer, who works, and how long the queues are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu import Connection
+from kombu.exceptions import ChannelError, OperationalError
+
+from segadmin.errors import BrokerUnavailable
+from segadmin.settings import Settings
+from segadmin_worker.client import shown
+from segadmin_worker.config import celery_config
+from segadmin_worker.parts import CPU_QUEUES, GPU_QUEUES
+
+QUEUES = (*CPU_QUEUES, *GPU_QUEUES)
+
+
+def ping(settings: Settings) -> None:
+    """Connect to the broker once.
+
+    Raises:
+        BrokerUnavailable: it does not answer within seconds.
+    """
+    with _connection(settings):
+        pass
+
+
+def workers(settings: Settings, seconds: float = 1.0, nodenames: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the workers that answer within ``seconds``, each with its queues.
+
+    With ``nodenames`` only those are asked, and the answer comes as soon as all of them are in.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    with _connection(settings) as (app, connection):
+        asked = app.control.inspect(
+            timeout=seconds,
+            connection=connection,
+            destination=list(nodenames) or None,
+            limit=len(nodenames) or None,
+        )
+        answers = asked.active_queues() or {}
+    return {name: [queue["name"] for queue in queues] for name, queues in sorted(answers.items())}
+
+
+def queue_lengths(settings: Settings) -> dict[str, int]:
+    """Return the number of messages that wait in each queue.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    with _connection(settings) as (_, connection):
+        return {queue: _length(connection, queue) for queue in QUEUES}
+
+
+def _length(connection: Connection, queue: str) -> int:
+    channel: Any = connection.channel()
+    with channel:
+        try:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        except ChannelError:  # nobody has used it yet
+            return 0
+
+
+@contextmanager
+def _connection(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
+    app = Celery("segadmin-inspection", set_as_current=False)
+    app.conf.update({**celery_config(settings), "imports": ()})
+    try:
+        with app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            yield app, connection
+    except (OperationalError, OSError) as error:
+        raise BrokerUnavailable(
+            f"The broker {shown(settings)} does not answer: {error}. Start it (segadmin up), "
+            "or check SEGADMIN_BROKER_URL; segadmin doctor tells more."
+        ) from error

