@@ -77,6 +77,6 @@ def _connection(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
             yield app, connection
     except (OperationalError, OSError) as error:
         raise BrokerUnavailable(
-            f"The broker {shown(settings)} does not answer: {error}. Start it (segadmin up), "
-            "or check SEGADMIN_BROKER_URL; segadmin doctor tells more."
+            f"The broker {shown(settings)} does not answer: {str(error).rstrip('.')}. "
+            "Start it (segadmin up), or check SEGADMIN_BROKER_URL."
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,8 @@ from segadmin.settings import Settings
 
 #: A process keeps its start time for life; clocks that are set make it look shifted a little.
 _CREATE_TIME_TOLERANCE = 1.0
+#: Longer than a worker's soft shutdown; what is still there then is killed.
+GRACE_SECONDS = 20.0
 
 
 class PartState(StrEnum):
@@ -60,9 +62,9 @@ class Status:
         return process_of(self.pid, self.created)
 
     @property
-    def leftovers(self) -> list[psutil.Process]:
-        """The parts' processes that are still there, the last one started first."""
-        return [process for part in reversed(self.parts) if (process := part.process)]
+    def processes(self) -> dict[str, psutil.Process]:
+        """The processes of the parts that are still there, in the order they started."""
+        return {part.name: process for part in self.parts if (process := part.process)}
 
 
 def path(settings: Settings) -> Path:
@@ -97,6 +99,20 @@ def process_of(pid: int | None, created: float | None) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
+
+
+def stop_leftovers(settings: Settings) -> None:
+    """Stop what a supervisor left behind that was killed; one that runs looks after its parts itself."""
+    found = read(settings)
+    if found is not None and found.process is None:
+        stop_parts(found.processes)
+
+
+def stop_parts(processes: Mapping[str, psutil.Process]) -> None:
+    """Stop parts, the last started first, and Redis when nobody needs it any more."""
+    others = [process for name, process in reversed([*processes.items()]) if name != "redis"]
+    stop(others, GRACE_SECONDS)
+    stop([process for process in processes.values() if process not in others], GRACE_SECONDS)
 
 
 def stop(processes: Iterable[psutil.Process], grace: float) -> None:

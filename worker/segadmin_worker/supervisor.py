@@ -28,8 +28,6 @@ QUICK_SECONDS = 10.0
 #: After so many quick crashes in a row a part is given up.
 GIVE_UP_AFTER = 5
 BACKOFF_LIMIT = 30.0
-#: Longer than a worker's soft shutdown; what is still there then is killed.
-GRACE_SECONDS = 20.0
 _LOG_LIMIT = 10_000_000
 
 
@@ -82,9 +80,7 @@ class Supervisor:
             ConfigurationError: a supervisor of this home runs already.
         """
         with _only_one(self.settings), self._signals():
-            before = state.read(self.settings)
-            if before is not None:  # a supervisor that was killed left its parts behind
-                state.stop(before.leftovers, GRACE_SECONDS)
+            state.stop_leftovers(self.settings)
             try:
                 while not self._stopping:
                     self._look()
@@ -157,10 +153,7 @@ class Supervisor:
         child.restarts += 1
 
     def _stop_all(self) -> None:
-        """Stop the last started first; Redis when nobody needs it any more."""
-        others = [child for child in reversed(self.children) if child.part.name != "redis"]
-        for group in (others, [child for child in self.children if child not in others]):
-            state.stop([child.process for child in group if child.process is not None], GRACE_SECONDS)
+        state.stop_parts({child.part.name: child.process for child in self.children if child.process is not None})
 
     def _publish(self) -> None:
         own = psutil.Process()

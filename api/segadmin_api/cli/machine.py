@@ -54,17 +54,17 @@ def down() -> None:
     """Stop what `segadmin up` started: workers first give back the steps they are at, Redis goes last."""
     settings = get_settings()
     found = state.read(settings)
-    if found is None or not (found.process or found.leftovers):
+    if found is None or not (found.process or found.processes):
         state.path(settings).unlink(missing_ok=True)
         typer.echo(f"Nothing runs here ({settings.root}).")
         return
-    names = [part.name for part in found.parts if part.process]
-    typer.echo(f"Stopping {', '.join(names) or 'segadmin'} …")
-    if found.process is not None:
-        found.process.terminate()
-        psutil.wait_procs([found.process], timeout=_DOWN_SECONDS)
-    survivors = [process for process in (found.process, *found.leftovers) if process is not None]
-    state.stop(survivors, grace=20.0)
+    typer.echo(f"Stopping {', '.join(found.processes) or 'segadmin'} …")
+    if (supervisor := found.process) is not None:
+        supervisor.terminate()
+        _, alive = psutil.wait_procs([supervisor], timeout=_DOWN_SECONDS)
+        for one in alive:
+            one.kill()
+    state.stop_leftovers(settings)
     state.path(settings).unlink(missing_ok=True)
     typer.echo("Stopped.")
 
@@ -76,7 +76,7 @@ def status(as_json: JsonOption = False) -> None:
     running = found is not None and found.process is not None
     if as_json:
         show_json(_facts(settings, found, running=running))
-    elif found is None or not (running or found.leftovers):
+    elif found is None or not (running or found.processes):
         typer.echo(f"Not running ({settings.root}). Start it: segadmin up --detach")
     else:
         from rich.console import Console
@@ -103,6 +103,7 @@ def _run_here(settings: Settings, cpu: int, no_flower: bool) -> None:
     from segadmin_worker.supervisor import Supervisor
 
     console = Console()
+    state.stop_leftovers(settings)  # now, so that Flower finds its port free
     port = None if no_flower else free_port(settings.flower_port)
     if port not in (None, settings.flower_port):
         console.print(f"Port {settings.flower_port} is taken; Flower listens on {port}.", highlight=False)

@@ -1,0 +1,222 @@
+"""What ``segadmin doctor`` looks at. A check yields findings; what it raises becomes one that failed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from segadmin import database
+from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError, did_you_mean
+from segadmin.settings import Settings
+from segadmin_worker import state
+from segadmin_worker.state import PartState
+
+#: Less free space than this fails, or is worth a warning.
+_DISK_FAIL, _DISK_WARN = 200 * 2**20, 2 * 2**30
+#: A schedule that is overdue this long has no beat looking after it.
+_OVERDUE = timedelta(minutes=1)
+
+
+class Level(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"  #: works, with less
+    FAIL = "fail"  #: something that was set up does not work
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor."""
+
+    level: Level
+    what: str
+    detail: str
+    mend: str = ""  #: the command or setting that mends it
+
+
+Check = Callable[[Settings], Iterator[Finding]]
+
+
+def packages(settings: Settings) -> Iterator[Finding]:
+    """Which extras are installed, and whether those that the settings need are."""
+    version = importlib.metadata.version("segadmin")
+    yield Finding(Level.OK, "python", f"{sys.version.split()[0]}, segadmin {version}")
+    needed = {
+        "worker": (Level.WARN, "this machine can enqueue, but not work"),
+        "embedded": (Level.FAIL if settings.embedded_broker else Level.OK, "the embedded Redis"),
+        "postgres": (Level.FAIL if settings.sqlalchemy_url.startswith("postgres") else Level.OK, "PostgreSQL"),
+        "demo": (Level.WARN, "segadmin demo needs it"),
+    }
+    for extra, (level, why) in needed.items():
+        missing = _missing(extra)
+        if not missing:
+            yield Finding(Level.OK, f"extra {extra}", "installed")
+        elif level == Level.OK:
+            yield Finding(Level.OK, f"extra {extra}", "not installed, not needed with these settings")
+        else:
+            detail = f"not installed: {', '.join(missing)} ({why})"
+            yield Finding(level, f"extra {extra}", detail, f"pip install 'segadmin[{extra}]'")
+
+
+def variables(settings: Settings) -> Iterator[Finding]:
+    """Whether every ``SEGADMIN_`` variable is a setting."""
+    known = {f"SEGADMIN_{name.upper()}" for name in type(settings).model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("SEGADMIN_") and name.upper() not in known)
+    for name in unknown:
+        yield Finding(
+            Level.WARN, "settings", f"{name} is no setting.{did_you_mean(name, known)}", f"rename it, or unset {name}"
+        )
+    if not unknown:
+        chosen = sorted(settings.model_fields_set)
+        yield Finding(Level.OK, "settings", f"chosen: {', '.join(chosen)}" if chosen else "all defaults")
+
+
+def sql(settings: Settings) -> Iterator[Finding]:
+    """Whether the database answers and has this version's schema."""
+    found = database.revision(settings)
+    shown = database.shown(settings)
+    if found == database.HEAD:
+        yield Finding(Level.OK, "database", f"{shown}, revision {found}")
+    elif found is None and not settings.database_url:
+        yield Finding(Level.OK, "database", f"{shown}, made at first use")
+    else:
+        detail = f"{shown} is at revision {found or 'none'}, not {database.HEAD}"
+        yield Finding(Level.FAIL, "database", detail, "segadmin db upgrade")
+
+
+def store(settings: Settings) -> Iterator[Finding]:
+    """Whether the store can be written, and how much room there is."""
+    folder = settings.store_path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield Finding(Level.FAIL, "store", f"{folder}: {error.strerror}", "set SEGADMIN_STORE to another folder")
+        return
+    free = shutil.disk_usage(folder).free
+    level = Level.FAIL if free < _DISK_FAIL else Level.WARN if free < _DISK_WARN else Level.OK
+    mend = "" if level == Level.OK else "free some space, or set SEGADMIN_STORE to another disk"
+    yield Finding(level, "store", f"{folder}, {free / 2**30:.1f} GiB free", mend)
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    """Whether the broker answers, and whether every queue has a worker."""
+    from segadmin_worker import inspection
+    from segadmin_worker.client import shown
+
+    try:
+        inspection.ping(settings)
+    except BrokerUnavailable as error:
+        if settings.embedded_broker and not _runs_here(settings):
+            yield Finding(Level.WARN, "broker", "the embedded Redis is not started", "segadmin up --detach")
+        else:
+            yield Finding(Level.FAIL, "broker", str(error))
+        return
+    yield Finding(Level.OK, "broker", shown(settings))
+    found = inspection.workers(settings)
+    for queue in inspection.QUEUES:
+        names = [name for name, queues in found.items() if queue in queues]
+        if names:
+            yield Finding(Level.OK, f"queue {queue}", ", ".join(names))
+        else:
+            mend = "segadmin up --detach" if settings.embedded_broker else f"segadmin worker --queues {queue}"
+            yield Finding(Level.FAIL, f"queue {queue}", "no worker answers", mend)
+
+
+def beat(settings: Settings) -> Iterator[Finding]:
+    """Whether something looks after schedules: the beat of this machine, or what it would have left undone."""
+    from segadmin.jobs.schedules import list_schedules
+    from segadmin.records import utcnow
+
+    found = state.read(settings)
+    part = next((part for part in found.parts if part.name == "beat"), None) if found else None
+    if part is not None and part.process is not None and part.state == PartState.RUNNING:
+        yield Finding(Level.OK, "beat", f"runs here (pid {part.pid})")
+        return
+    try:
+        if database.revision(settings) != database.HEAD:
+            return
+        schedules = list_schedules(settings)
+    except StorageError:  # the database's own finding says it
+        return
+    late = [one.name for one in schedules if one.next_slot < utcnow() - _OVERDUE]
+    if late:
+        yield Finding(Level.FAIL, "beat", f"overdue: {', '.join(late)}", "segadmin up --detach, or segadmin beat")
+    else:
+        yield Finding(Level.OK, "beat", f"does not run here; none of {len(schedules)} schedules is overdue")
+
+
+def plugins(settings: Settings) -> Iterator[Finding]:
+    """Whether every plugin loads."""
+    from segadmin.plugins import KINDS, load_plugins
+
+    found = load_plugins(settings)
+    for error in found.broken:
+        yield Finding(Level.FAIL, "plugins", str(error))
+    if not found.broken:
+        counts = ", ".join(f"{kind} {len(found.names(kind))}" for kind in KINDS)
+        yield Finding(Level.OK, "plugins", counts)
+
+
+def weights(settings: Settings, backbone: str, *, asked: bool) -> Iterator[Finding]:
+    """Whether a backbone's weights and libraries can be had here."""
+    from segadmin.errors import BackboneUnavailable, PluginError
+    from segadmin.learn.resolve import resolve_backbone
+    from segadmin.plugins import load_plugins
+
+    try:
+        found = load_plugins(settings)
+        name, options = resolve_backbone(found, backbone, {})
+        found.make("backbone", name, options).check(settings)
+    except (BackboneUnavailable, PluginError) as error:
+        level = Level.FAIL if asked or isinstance(error, PluginNotFound) else Level.WARN
+        yield Finding(level, f"backbone {backbone}", str(error))
+    else:
+        yield Finding(Level.OK, f"backbone {backbone}", "its weights are here")
+
+
+def gpu(_settings: Settings) -> Iterator[Finding]:
+    """Which accelerator models train on."""
+    if _missing("worker"):
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(index)
+            yield Finding(Level.OK, f"GPU {index}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB")
+    elif shutil.which("nvidia-smi"):
+        detail = f"there is an NVIDIA driver, but torch {torch.__version__} does not see a GPU"
+        yield Finding(Level.WARN, "GPU", detail, "pip install torch (the CUDA build); look at nvidia-smi")
+    else:
+        yield Finding(Level.OK, "GPU", f"none; models train on {os.cpu_count()} CPU cores")
+
+
+def _runs_here(settings: Settings) -> bool:
+    found = state.read(settings)
+    return found is not None and found.process is not None
+
+
+def _missing(extra: str) -> list[str]:
+    """Return the distributions of an extra that are not installed."""
+    missing = []
+    for requirement in importlib.metadata.requires("segadmin") or []:
+        words, _, marker = requirement.partition(";")
+        name = re.split(r"[^\w.-]", words.strip(), maxsplit=1)[0]
+        if f'extra == "{extra}"' not in marker.replace("'", '"') or name == "segadmin":
+            continue
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return missing
