@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
     del os.environ[_name]
 
+from segadmin import database  # noqa: E402
 from segadmin.settings import Settings, get_settings  # noqa: E402
 
 
@@ -24,6 +25,29 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL, started once for all tests on a free loopback port."""
+    from tests.servers import postgres
+
+    with postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """Settings over an empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "postgresql":
+        from tests.servers import fresh_database
+
+        monkeypatch.setenv("SEGADMIN_DATABASE_URL", fresh_database(request.getfixturevalue("postgres_url")))
+        get_settings.cache_clear()
+    yield get_settings()
+    database.engine(get_settings()).dispose()
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

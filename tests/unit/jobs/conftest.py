@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,34 +14,17 @@ from segadmin.records import Store
 from segadmin.settings import Settings, get_settings
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL, started for this test session on a free loopback port."""
-    from tests.servers import postgres
-
-    with postgres(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine_settings(
-    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Settings]:
-    """Settings over an upgraded, empty database holding a store of 8 buckets."""
-    if request.param == "postgresql":
-        from tests.servers import fresh_database
-
-        monkeypatch.setenv("SEGADMIN_DATABASE_URL", fresh_database(request.getfixturevalue("postgres_url")))
-    monkeypatch.setenv("SEGADMIN_LEASE_SECONDS", "0.6")
-    monkeypatch.setenv("SEGADMIN_HEARTBEAT_SECONDS", "0.1")
-    monkeypatch.setenv("SEGADMIN_BACKOFF_SECONDS", "0")
+@pytest.fixture
+def engine_settings(any_database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with short times, over an upgraded database holding a store of 8 buckets."""
+    for name, value in {"LEASE": "0.6", "HEARTBEAT": "0.1", "BACKOFF": "0"}.items():
+        monkeypatch.setenv(f"SEGADMIN_{name}_SECONDS", value)
     get_settings.cache_clear()
     settings = get_settings()
     database.upgrade(settings)
     with transaction(settings) as session:
         session.add(Store(buckets=8, key_fingerprint="0" * 16))
-    yield settings
-    database.engine(settings).dispose()
+    return settings
 
 
 class Bells:

@@ -1,0 +1,103 @@
+"""The schema: migrations equal the models, on both databases; and what is said when it is not so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+from segadmin import database
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
+from segadmin.records import Job, JobState, Schedule
+from segadmin.settings import Settings, get_settings
+from tests.conftest import Cli
+
+
+def test_migrations_equal_the_models(any_database: Settings) -> None:
+    database.upgrade(any_database)
+    with database.engine(any_database).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    scripts = ScriptDirectory(str(Path(database.__file__).parent / "migrations"))
+    assert scripts.get_current_head() == database.HEAD
+
+
+def test_upgrade_is_safe_from_several_processes_at_once(any_database: Settings) -> None:
+    command = [sys.executable, "-m", "segadmin_api.cli", "db", "upgrade"]
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True, check=False), range(3)))
+    assert [one.returncode for one in done] == [0, 0, 0], done
+    assert database.revision(any_database) == database.HEAD
+
+
+def test_times_come_back_in_utc(any_database: Settings) -> None:
+    database.upgrade(any_database)
+    shanghai = timezone(timedelta(hours=8))
+    with transaction(any_database) as session:
+        slot = datetime(2026, 1, 2, 3, 0, tzinfo=shanghai)
+        session.add(Schedule(name="nightly", cron="0 3 * * *", kind="refresh", next_slot=slot))
+    with transaction(any_database) as session:
+        assert session.get_one(Schedule, "nightly").next_slot == datetime(2026, 1, 1, 19, 0, tzinfo=UTC)
+
+
+def test_states_come_back_as_states(any_database: Settings) -> None:
+    database.upgrade(any_database)
+    with transaction(any_database) as session:
+        session.add(Job(kind="refresh"))
+    with transaction(any_database) as session:
+        assert session.get_one(Job, 1).state is JobState.QUEUED
+
+
+def test_an_empty_database_of_ones_own_is_not_filled_silently(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGADMIN_DATABASE_URL", f"sqlite:///{tmp_path / 'own.db'}")
+    get_settings.cache_clear()
+    with pytest.raises(SchemaOutOfDate, match=r"has no segadmin tables. Run: segadmin db upgrade"):
+        database.ensure_schema(get_settings())
+
+
+def test_an_older_schema_is_named_with_the_mending_command(settings: Settings, cli: Cli) -> None:
+    database.upgrade(settings)
+    with database.engine(settings).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    done = cli("jobs", "list", check=False)
+    assert done.returncode == 1
+    assert f"is at revision 0000, not {database.HEAD}. Run: segadmin db upgrade" in done.stderr
+    assert cli("db", "status", check=False).returncode == 1
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mongodb://localhost/x"])
+def test_a_wrong_database_url_is_named(cli: Cli, url: str) -> None:
+    done = cli("jobs", "list", check=False, SEGADMIN_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: SEGADMIN_DATABASE_URL={url!r} is not a database URL.")
+    assert "postgresql://user:password@host/name" in done.stderr
+
+
+def test_an_unreachable_database_is_named_without_its_password(cli: Cli) -> None:
+    url = "postgresql://me:hidden@127.0.0.1:1/shop"
+    done = cli("jobs", "list", check=False, SEGADMIN_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert "hidden" not in done.stderr
+    with pytest.raises(StorageError):
+        database.revision(Settings(database_url=url))
+
+
+def test_a_database_url_that_names_no_driver_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match="is not a database URL"):
+        database.engine(Settings(database_url="oracle9://x"))

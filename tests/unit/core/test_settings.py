@@ -1,0 +1,64 @@
+"""Settings: where they come from, and what is said when one cannot be used."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings, get_settings
+from tests.conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("BUCKETS", "12", "must be a power of two"),
+        ("FAN_OUT", "many", "valid integer"),
+        ("LANGUAGE", "fr", "'en' or 'zh'"),
+        ("LEASE_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(cli: Cli, name: str, value: str, words: str) -> None:
+    done = cli("jobs", "list", check=False, **{f"SEGADMIN_{name}": value})
+    assert done.returncode == 1
+    assert f"SEGADMIN_{name}={value!r}" in done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_secrets_are_generated_once_and_private(settings: Settings) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(lambda _: settings.secret(), range(8)))
+    assert len(secrets) == 1
+    mode = (settings.root / "user_key_secret").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    assert [path.name for path in settings.root.iterdir()] == ["user_key_secret"]
+
+
+def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / ("x" * 120))
+    assert len(str(settings.redis_socket)) < 100
+    assert settings.redis_socket != Settings(home=tmp_path / ("y" * 120)).redis_socket
+
+
+def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_USER_KEY_SECRET", "top-secret")
+    get_settings.cache_clear()
+    assert "top-secret" not in repr(get_settings())
+    get_settings.cache_clear()
+
+
+def test_settings_are_frozen(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        settings.buckets = 4  # type: ignore[misc]
+
+
+def test_a_configuration_error_is_raised_not_a_validation_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_BUCKETS", "3")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"Change or unset SEGADMIN_BUCKETS"):
+        get_settings()
