@@ -1,0 +1,46 @@
+"""Print ``constraints.txt``: the installed version of everything that segadmin's extras need, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from importlib.metadata import Distribution
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+HEAD = "# The versions that the tests ran with; made by `make constraints`."
+TORCH = "# One pin for both: a GPU node gets this release's CUDA build, a machine without a GPU may bring a CPU build."
+#: What builds the package, beside what it needs.
+BUILD = ("hatchling", "editables")
+
+
+def closure() -> dict[str, Distribution]:
+    """Return all distributions that ``segadmin[dev]`` and its build need, by normalized name."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    todo = [("segadmin", frozenset({"dev"})), *((name, frozenset[str]()) for name in BUILD)]
+    while todo:
+        name, extras = todo.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        found[name] = importlib.metadata.distribution(name)
+        for line in found[name].requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+                todo.append((canonicalize_name(needed.name), frozenset(needed.extras)))
+    del found["segadmin"]
+    return found
+
+
+def main() -> None:
+    """Print the file."""
+    lines = [HEAD, TORCH]
+    for name, distribution in sorted(closure().items()):
+        lines.append(f"{name}=={distribution.version.partition('+')[0]}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings
+from segadmin_worker import redis_server, state, supervisor
+from segadmin_worker.parts import Part, redis_part
+from segadmin_worker.state import PartState, PartStatus
+from segadmin_worker.supervisor import Supervisor
+from tests.conftest import Cli
+from tests.servers import wait_until
+
+#: Says that it is ready as beat does, and then stays.
+STAYS = (sys.executable, "-c", "import time; print('beat: Starting', flush=True); time.sleep(120)")
+CRASHES = (sys.executable, "-c", "import sys; sys.exit('no such setting')")
+
+
+@contextmanager
+def running(settings: Settings, *parts: Part) -> Iterator[Callable[[str], PartStatus]]:
+    """Supervise ``parts`` in a thread; yields how to look one up."""
+    one = Supervisor(settings, parts)
+    thread = threading.Thread(target=one.run)
+    thread.start()
+
+    def look(name: str) -> PartStatus:
+        found = state.read(settings)
+        assert found is not None
+        return next(part for part in found.parts if part.name == name)
+
+    try:
+        wait_until(lambda: state.read(settings) is not None, 10, "the status is written")
+        yield look
+    finally:
+        one.stop()
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+def is_running(look: Callable[[str], PartStatus], name: str) -> bool:
+    return look(name).state == PartState.RUNNING
+
+
+def ask_redis(settings: Settings, *words: str) -> Any:
+    with redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True) as client:
+        return client.execute_command(*words)
+
+
+def test_a_killed_redis_comes_back_with_what_it_held(settings: Settings) -> None:
+    with running(settings, redis_part(settings)) as look:
+        wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
+        ask_redis(settings, "LPUSH", "cpu", "a message")
+        first = look("redis").process
+        assert first is not None
+        first.kill()
+        wait_until(lambda: look("redis").restarts == 1 and is_running(look, "redis"), 15, "Redis runs again")
+        assert look("redis").pid != first.pid
+        assert ask_redis(settings, "LRANGE", "cpu", "0", "-1") == ["a message"]
+        assert settings.redis_socket.stat().st_mode & 0o777 == 0o600
+        last = look("redis").process
+    assert not redis_server.answers(settings)
+    assert last is not None
+    assert not last.is_running()
+    assert state.read(settings) is None
+
+
+def test_redis_runs_where_homes_path_is_long(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / ("a long name " * 8) / ('another " one' * 4))
+    with running(settings, redis_part(settings)) as look:
+        wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
+        assert ask_redis(settings, "PING")
+        assert ask_redis(settings, "CONFIG", "GET", "dir")["dir"] == str(settings.root / "redis")
+
+
+def test_what_crashes_again_and_again_is_given_up_and_the_rest_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_LIMIT", 0.05)
+    with running(settings, Part("broken", CRASHES), Part("beat", STAYS)) as look:
+        wait_until(lambda: look("broken").state == PartState.FAILED, 30, "given up")
+        assert "5 crashes in a row" in look("broken").note
+        assert "exit code 1" in look("broken").note
+        assert Path(look("broken").log).read_text().count("no such setting") == supervisor.GIVE_UP_AFTER
+        wait_until(lambda: is_running(look, "beat"), 15, "the other part runs")
+
+
+def test_the_parts_wait_for_redis_and_do_not_outlive_it(settings: Settings) -> None:
+    with running(settings, redis_part(settings), Part("beat", STAYS)) as look:
+        wait_until(lambda: is_running(look, "beat"), 15, "all run")
+        redis_process, beat_process = look("redis").process, look("beat").process
+        assert redis_process is not None
+        assert beat_process is not None
+        assert redis_process.create_time() <= beat_process.create_time()
+    assert not redis_process.is_running()
+    assert not beat_process.is_running()
+
+
+def test_there_is_one_supervisor_for_a_home(settings: Settings) -> None:
+    with running(settings, Part("beat", STAYS)), pytest.raises(ConfigurationError, match="runs already"):
+        Supervisor(settings, []).run()
+
+
+def test_what_a_dead_workers_children_hold_is_let_go(settings: Settings) -> None:
+    forks = (
+        "import os, time\nprint('beat: Starting', flush=True)\n"
+        "child = os.fork()\nif child: print('child', child, flush=True)\ntime.sleep(120)"
+    )
+    with running(settings, Part("beat", (sys.executable, "-c", forks))) as look:
+        log = settings.run_path / "beat.log"
+        wait_until(lambda: "child" in log.read_text(), 15, "it forked")
+        child = psutil.Process(int(log.read_text().split()[-1]))
+        process = look("beat").process
+        assert process is not None
+        process.kill()
+        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "its child is gone")
+
+
+def test_down_and_status_say_when_nothing_runs(cli: Cli, settings: Settings) -> None:
+    shown = cli("status", check=False)
+    assert shown.returncode == 1
+    assert f"Not running ({settings.root}). Start it: segadmin up --detach" in shown.stdout
+    facts = cli("status", "--json", check=False)
+    assert facts.returncode == 1
+    assert json.loads(facts.stdout)["running"] is False
+    assert "Nothing runs here" in cli("down").stdout
+
+
+def test_down_leaves_a_recycled_pid_alone(cli: Cli, settings: Settings) -> None:
+    settings.run_path.mkdir(parents=True)
+    own = psutil.Process()
+    part = PartStatus("beat", PartState.RUNNING, own.pid, own.create_time() - 3600, 0, "", "")
+    state.write(settings, state.Status(own.pid, own.create_time() - 3600, "", (part,)))
+    assert "Nothing runs here" in cli("down").stdout
+
+
+def test_up_says_why_it_cannot_start(cli: Cli) -> None:
+    database = cli("up", "--detach", check=False, SEGADMIN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert database.returncode == 1
+    assert "cannot be used" in database.stderr
+
+
+def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:
+    try:
+        done = cli("up", "--detach", "--cpu", "1")
+        assert "Ready." in done.stdout
+        facts = json.loads(cli("status", "--json").stdout)
+        parts = {part["name"]: part for part in facts["parts"]}
+        assert {name: part["state"] for name, part in parts.items()} == dict.fromkeys(
+            ["redis", "worker-cpu", "worker-gpu", "beat", "flower"], "running"
+        )
+        assert facts["queues"] == {"cpu": 0, "control": 0, "gpu": 0}
+        assert all(part["memory_bytes"] > 1_000_000 for part in parts.values())
+        _flower_wants_a_password(settings, facts["flower_url"])
+        assert "runs already" in cli("up", "--detach").stdout
+        assert "runs already" in cli("up", check=False).stderr
+
+        os.kill(facts["pid"], signal.SIGKILL)  # the supervisor: its parts are left behind
+        left = cli("status", check=False)
+        assert left.returncode == 1
+        assert "segadmin down" in left.stderr
+    finally:
+        cli("down")
+    assert not [part["name"] for part in parts.values() if psutil.pid_exists(part["pid"])]
+    assert "Not running" in cli("status", check=False).stdout
+
+
+def _flower_wants_a_password(settings: Settings, url: str) -> None:
+    login = base64.b64encode(settings.flower_login().encode()).decode()
+    for headers, expected in (({}, 401), ({"Authorization": f"Basic {login}"}, 200)):
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.request("GET", "/broker", headers=headers)
+        assert connection.getresponse().status == expected
+        connection.close()
