@@ -1,0 +1,166 @@
+"""``segadmin enqueue`` as a user types it: what is accepted, what is said, what is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from segadmin import database
+from segadmin.database import transaction
+from segadmin.jobs import control
+from segadmin.records import JobState, LabelSet, Store
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.servers import redis_server
+
+
+@pytest.fixture
+def store(settings: Settings) -> Settings:
+    """A store that has events and two segments' labels, as far as SQL knows."""
+    database.upgrade(settings)
+    with transaction(settings) as session:
+        session.add(Store(buckets=8, key_fingerprint="0" * 16))
+        session.add(LabelSet(name="spend3", labeler="table", segments=["low", "high"], rows=10))
+    return settings
+
+
+def jobs(settings: Settings) -> list[control.JobView]:
+    return control.list_jobs(settings)
+
+
+def test_without_a_broker_the_job_is_saved_and_the_mend_is_said(store: Settings, cli: Cli) -> None:
+    done = cli("enqueue", "retrain", "--backbone", "tabular")
+    assert done.returncode == 0
+    assert "Saved as job 1 (retrain); it starts when the broker is back." in done.stdout
+    assert "segadmin up --detach" in done.stderr
+    assert [view.job.state for view in jobs(store)] == [JobState.QUEUED]
+
+
+def test_a_remote_broker_that_does_not_answer_is_shown_without_its_password(store: Settings, cli: Cli) -> None:
+    done = cli("enqueue", "retrain", "--backbone", "tabular", SEGADMIN_BROKER_URL="redis://:hidden@127.0.0.1:1/0")
+    assert done.returncode == 0
+    assert "127.0.0.1:1" in done.stderr
+    assert "segadmin doctor" in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+
+
+def test_with_a_broker_it_is_enqueued(store: Settings, cli: Cli) -> None:
+    with redis_server(store):
+        done = cli("enqueue", "retrain", "--backbone", "tabular")
+        assert done.stdout.strip() == "Enqueued job 1 (retrain). Watch it: segadmin jobs watch 1"
+        again = json.loads(cli("enqueue", "retrain", "--backbone", "tabular", "--json").stdout)
+    assert (again["job"], again["created"], again["rung"]) == (2, True, True)
+    assert again["options"]["labels"] == "spend3"
+
+
+def test_the_same_key_makes_one_job(store: Settings, cli: Cli) -> None:
+    words = ("enqueue", "textualize", "--key", "monday")
+    cli(*words)
+    assert "Job 1 has the key 'monday' already" in cli(*words).stdout
+    assert len(jobs(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("retrain", "--backbone", "minilmm"), "There is no backbone 'minilmm'. Did you mean 'minilm'?"),
+        (("retrain", "--textualizer", "mixd"), "There is no textualizer 'mixd'. Did you mean 'mixed'?"),
+        (("retrain", "--baseline", "tabul"), "There is no backbone 'tabul'. Did you mean 'tabular'?"),
+        (("retrain", "--labels", "spend"), "There are no labels 'spend'. Did you mean 'spend3'?"),
+        (("retrain", "--split", "moon"), "A retrain job cannot use split='moon'"),
+        (("retrain", "--language", "fr"), "A retrain job cannot use language='fr'"),
+        (("retrain", "--window-days", "-3"), "A retrain job cannot use window_days=-3.0"),
+        (("retrain", "-t", "mixed", "--textualizer-option", "nope=1"), "The textualizer 'mixed' has no option 'nope'."),
+        (("score",), "There is no champion model yet. Train one: segadmin enqueue retrain --wait"),
+        (("refresh",), "There is no champion model yet."),
+        (("score", "--model", "77"), "There is no model version '77'. See: segadmin models list"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_saved(
+    store: Settings, cli: Cli, words: tuple[str, ...], said: str
+) -> None:
+    done = cli("enqueue", *words, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {said}"), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert jobs(store) == []
+
+
+def test_weights_that_cannot_be_had_are_said_before_any_work(store: Settings, cli: Cli) -> None:
+    done = cli("enqueue", "retrain", "--backbone", "bert-base-chinese", check=False)
+    assert done.returncode == 1
+    assert "bert-base-chinese" in done.stderr
+    assert "SEGADMIN_WEIGHTS" in done.stderr
+    assert jobs(store) == []
+
+
+def test_an_empty_store_is_said(settings: Settings, cli: Cli) -> None:
+    done = cli("enqueue", "retrain", check=False)
+    assert done.returncode == 1
+    assert "There are no events yet. Import some: segadmin data import events FILE" in done.stderr
+
+
+def test_several_label_sets_must_be_told_apart(store: Settings, cli: Cli) -> None:
+    with transaction(store) as session:
+        session.add(LabelSet(name="churn", labeler="table", segments=["stay", "go"], rows=10))
+    done = cli("enqueue", "retrain", "--backbone", "tabular", check=False)
+    assert "Which labels? Add --labels; there are: churn, spend3." in done.stderr
+
+
+def test_no_labels_are_said_with_both_ways_to_get_some(store: Settings, cli: Cli) -> None:
+    with transaction(store) as session:
+        session.delete(session.get_one(LabelSet, "spend3"))
+    done = cli("enqueue", "retrain", check=False)
+    assert "There are no labels to learn from." in done.stderr
+    assert "segadmin data label NAME --labeler future-spend" in done.stderr
+
+
+def test_jobs_that_do_not_exist_and_empty_lists(settings: Settings, cli: Cli) -> None:
+    assert "No jobs yet. Ask for one: segadmin enqueue retrain" in cli("jobs", "list").stdout
+    assert json.loads(cli("jobs", "list", "--json").stdout) == []
+    for verb in ("show", "watch", "cancel", "retry"):
+        done = cli("jobs", verb, "7", check=False)
+        assert (done.returncode, done.stderr) == (1, "Error: There is no job 7. List them: segadmin jobs list\n")
+
+
+def test_cancel_and_retry(store: Settings, cli: Cli) -> None:
+    cli("enqueue", "textualize")
+    assert "Job 1 is cancelled." in cli("jobs", "cancel", "1").stdout
+    again = cli("jobs", "cancel", "1", check=False)
+    assert "Job 1 is cancelled: there is nothing to cancel." in again.stderr
+    assert cli("jobs", "watch", "1", check=False).returncode == 1
+    assert "Job 1 goes on." in cli("jobs", "retry", "1").stdout
+    assert jobs(store)[0].job.state == JobState.QUEUED
+
+
+def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> None:
+    assert "No schedules yet." in cli("schedule", "list").stdout
+    added = cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "refresh", "--timezone", "Asia/Shanghai")
+    assert "nightly: refresh at '0 3 * * *' (Asia/Shanghai); next" in added.stdout
+    [one] = json.loads(cli("schedule", "list", "--json").stdout)
+    assert one["next_slot"][11:16] == "19:00"
+    assert "Removed nightly." in cli("schedule", "remove", "nightly").stdout
+    assert json.loads(cli("schedule", "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("x", "--cron", "3 o'clock", "refresh"), "is not a cron expression that ever comes"),
+        (("x", "--cron", "0 3 31 2 *", "refresh"), "is not a cron expression that ever comes"),
+        (("x", "--cron", "0 3 * * *", "refrsh"), "There is no job kind 'refrsh'. Did you mean 'refresh'?"),
+        (("x", "--cron", "0 3 * * *", "refresh", "--timezone", "Shanghai"), "There is no time zone 'Shanghai'."),
+        (("x", "--cron", "0 3 * * *", "refresh", "-o", "modle=1"), "has no option 'modle'. Did you mean 'model'?"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_said(store: Settings, cli: Cli, words: tuple[str, ...], said: str) -> None:
+    done = cli("schedule", "add", *words, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_removing_an_unknown_schedule_names_the_known(store: Settings, cli: Cli) -> None:
+    cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "refresh")
+    done = cli("schedule", "remove", "nightl", check=False)
+    assert done.stderr == "Error: There is no schedule 'nightl'. Did you mean 'nightly'?\n"
