@@ -51,8 +51,8 @@ class Examples:
         return targets
 
 
-def _no_progress(_fraction: float, _note: str = "") -> None:
-    pass
+def no_progress(_fraction: float, _note: str = "") -> None:
+    """Report to nobody: the default of every ``progress``."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Fit:
     checkpoints: Path  #: a folder that outlives the attempt: a retried fit goes on from what is there
     seed: int = 17
     #: Called with the fraction done (0 to 1) and a few words; raises when the fit must stop.
-    progress: Callable[[float, str], None] = _no_progress
+    progress: Callable[[float, str], None] = no_progress
 
 
 class Classifier(ABC):
@@ -73,7 +73,7 @@ class Classifier(ABC):
     report: dict[str, Any]
 
     @abstractmethod
-    def predict(self, examples: Examples, progress: Callable[[float, str], None] = _no_progress) -> NDArray[np.float32]:
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""
 
     @abstractmethod

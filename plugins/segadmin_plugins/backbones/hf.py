@@ -1,0 +1,52 @@
+"""``hf``: any encoder or decoder of Hugging Face, by its name on the hub or as a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from segadmin.errors import BackboneUnavailable
+from segadmin.learn.backbone import Examples, Fit
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+from segadmin_plugins.backbones.transformer.base import Transformer
+from segadmin_plugins.backbones.transformer.places import fetch, require_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFace(Transformer):
+    """A pretrained model such as ``bert-base-chinese``, fine-tuned."""
+
+    name: ClassVar[str] = "hf"
+
+    model: str = ""  #: its name on the hub, or a folder
+
+    def check(self, settings: Settings) -> None:
+        """Check the libraries, and that the weights are here or on the hub; loads neither."""
+        require(self.name, (*TRANSFORMERS, *(("peft",) if self.tuner == "lora" else ())))
+        if not self.model:
+            raise BackboneUnavailable("No model is named. Say which: --backbone bert-base-chinese, for instance.")
+        require_weights(self.model, settings)
+
+    def folder(self, settings: Settings) -> Path:
+        """Return the folder of the pretrained weights, downloading them where they are not on this machine."""
+        return fetch(self.model, settings)
+
+    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return the pretrained model with a new classification layer, and its tokenizer."""
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        folder = self.folder(run.settings)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            num_labels=len(train.segments),
+            id2label=dict(enumerate(train.segments)),
+            label2id={segment: n for n, segment in enumerate(train.segments)},
+            ignore_mismatched_sizes=True,
+            dtype="float32",
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

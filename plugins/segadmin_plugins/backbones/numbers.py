@@ -1,0 +1,66 @@
+"""What every backbone's numbers go through: features in the fitted order, class weights, metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segadmin.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from segadmin.learn.backbone import Examples
+
+
+def features_of(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return the features called ``names``, in that order, ``(n_rows, len(names)) float32``; infinities are NaN.
+
+    Raises:
+        DataError: the examples lack a feature that the model was fitted on.
+    """
+    lacking = [name for name in names if name not in examples.feature_names]
+    if lacking:
+        raise DataError(
+            f"The model was fitted on the features {', '.join(lacking)}, which these users lack. "
+            "Textualize them with the model's own recipe."
+        )
+    if not names:
+        return np.empty((len(examples), 0), np.float32)
+    order = [examples.feature_names.index(name) for name in names]
+    values = examples.features[:, order].astype(np.float32)
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.float32]:
+    """Return a weight per segment, inverse to how common it is, 1 on average over ``targets``; at most 20."""
+    counts = np.bincount(targets, minlength=n_segments)
+    present = int((counts > 0).sum())
+    weights = len(targets) / (max(present, 1) * np.maximum(counts, 1))
+    return np.minimum(weights, 20.0).astype(np.float32)
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the probabilities of ``logits``, row by row."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def log_loss(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """Return the mean negative log-probability of the true segment."""
+    of_target = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.clip(of_target, 1e-7, 1.0)).mean())
+
+
+def auroc(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """Return the macro one-vs-rest AUROC over the segments that can be ranked; NaN where none can."""
+    from sklearn.metrics import roc_auc_score
+
+    scores = [
+        roc_auc_score(targets == segment, probabilities[:, segment])
+        for segment in range(probabilities.shape[1])
+        if 0 < (targets == segment).sum() < len(targets)
+    ]
+    return float(np.mean(scores)) if scores else float("nan")

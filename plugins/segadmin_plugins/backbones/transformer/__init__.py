@@ -1,0 +1,1 @@
+"""What all backbones on Hugging Face models share."""

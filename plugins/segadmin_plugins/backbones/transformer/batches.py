@@ -1,0 +1,109 @@
+"""From user texts to padded batches of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from segadmin.text.tokens import encode_phrases
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+Batch = dict[str, torch.Tensor]
+_TEXTS_AT_ONCE = 4096
+
+
+@dataclass
+class Reading:
+    """A tokenizer made ready to read user texts for one model."""
+
+    tokenizer: Any
+    max_tokens: int
+    prefix: list[int] = field(init=False)  #: such as ``[CLS]``
+    suffix: list[int] = field(init=False)  #: such as ``[SEP]``
+    pad_id: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.pad_token_id is None:  # decoders often come without one
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
+        self.tokenizer.padding_side = "right"
+        self.pad_id = self.tokenizer.pad_token_id
+        probe = self._plain(["a"])[0]
+        marked = self.tokenizer("a", truncation=False, verbose=False)["input_ids"]
+        start = next(n for n in range(len(marked)) if marked[n : n + len(probe)] == probe)
+        self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
+
+    def read(self, phrases: pl.Series) -> tuple[list[NDArray[np.int32]], dict[str, Any]]:
+        """Return the token ids of every user, special tokens included, and how much was cut off."""
+        room = self.max_tokens - len(self.prefix) - len(self.suffix)
+        encoded = encode_phrases(phrases, self._words, room)
+        before, after = (np.asarray(ids, np.int32) for ids in (self.prefix, self.suffix))
+        fallback = np.asarray([self.pad_id], np.int32)
+        texts = [np.concatenate([before, ids, after]).astype(np.int32) for ids in encoded.ids]
+        return [ids if len(ids) else fallback for ids in texts], encoded.truncation
+
+    def _words(self, texts: Sequence[str]) -> list[list[int]]:
+        # Byte-level vocabularies glue a word to the one before it unless a space comes between.
+        return [
+            ids
+            for start in range(0, len(texts), _TEXTS_AT_ONCE)
+            for ids in self._plain([f" {text}" for text in texts[start : start + _TEXTS_AT_ONCE]])
+        ]
+
+    def _plain(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return ids
+
+
+class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``."""
+
+    def __init__(
+        self,
+        ids: Sequence[NDArray[np.int32]],
+        features: NDArray[np.float32],
+        targets: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.ids, self.features, self.targets = ids, features, targets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Return one user."""
+        found: dict[str, Any] = {"input_ids": self.ids[row], "features": self.features[row]}
+        return found if self.targets is None else found | {"labels": int(self.targets[row])}
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Puts rows together, padded on the right to the longest of them."""
+
+    pad_id: int
+    multiple: int = 8
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> Batch:
+        """Return ``input_ids`` and ``attention_mask`` ``(rows, tokens)``, ``features``, and ``labels`` if given."""
+        longest = max(len(row["input_ids"]) for row in rows)
+        shape = (len(rows), -(-longest // self.multiple) * self.multiple)
+        ids, mask = np.full(shape, self.pad_id, np.int64), np.zeros(shape, np.int64)
+        for n, row in enumerate(rows):
+            length = len(row["input_ids"])
+            ids[n, :length], mask[n, :length] = row["input_ids"], 1
+        batch = {"input_ids": ids, "attention_mask": mask, "features": np.stack([row["features"] for row in rows])}
+        if "labels" in rows[0]:
+            batch["labels"] = np.asarray([row["labels"] for row in rows], np.int64)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}

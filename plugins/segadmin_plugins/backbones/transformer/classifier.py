@@ -1,0 +1,90 @@
+"""A fitted transformer: predicting, and the folder it is kept in."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from segadmin.learn.backbone import Classifier, Examples, no_progress
+from segadmin_plugins.backbones.installed import threads
+from segadmin_plugins.backbones.numbers import features_of, softmax
+from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
+from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
+from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.scaling import Scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH = 64
+
+
+class TransformerClassifier(Classifier):
+    """A model with the tokenizer and the feature scaling it was fitted with."""
+
+    def __init__(self, model: UserModel, reading: Reading, scaling: Scaling, report: dict[str, Any]) -> None:
+        self.model, self.reading, self.scaling, self.report = model.eval(), reading, scaling, report
+
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment, reading users of like length together."""
+        torch.set_num_threads(threads())
+        rows, _ = rows_of(examples, self.reading, self.scaling)
+        order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
+        logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
+        pad, device, said = Pad(self.reading.pad_id), next(self.model.parameters()).device, 0.0
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = {name: one.to(device) for name, one in pad([rows[row] for row in chosen]).items()}
+            with torch.inference_mode():
+                logits[chosen] = self.model(**batch)["logits"].cpu().numpy()
+            done = start + len(chosen)
+            if time.monotonic() - said > 1.0 or done == len(order):
+                said = time.monotonic()
+                progress(done / len(order), f"{done} of {len(order)} users read")
+        return softmax(logits)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            self.model.text.save_pretrained(folder)
+            self.reading.tokenizer.save_pretrained(folder)
+        if self.model.features is not None:
+            state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}
+            save_file(state, folder / "head.safetensors")
+        kept = {"max_tokens": self.reading.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
+        (folder / "features.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+
+
+def load_classifier(folder: Path) -> TransformerClassifier:
+    """Return what :meth:`TransformerClassifier.save` wrote, on the GPU where there is one."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.set_num_threads(threads())
+    kept = json.loads((folder / "features.json").read_text())
+    with quiet():
+        text = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    scaling = Scaling.from_json(kept["scaling"])
+    features = None
+    if (folder / "head.safetensors").exists():
+        features = FeatureHead(len(scaling.names), text.config.num_labels)
+        features.load_state_dict(load_file(folder / "head.safetensors"))
+    model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
+    return TransformerClassifier(model, Reading(tokenizer, kept["max_tokens"]), scaling, kept["report"])
+
+
+def rows_of(examples: Examples, reading: Reading, scaling: Scaling, *, labelled: bool = False) -> tuple[Rows, Any]:
+    """Return ``examples`` as rows, and what reading them cut off."""
+    ids, truncation = reading.read(examples.frame["phrases"])
+    features = scaling(features_of(examples, scaling.names))
+    return Rows(ids, features, examples.targets if labelled else None), truncation

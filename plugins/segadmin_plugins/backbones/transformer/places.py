@@ -1,0 +1,132 @@
+"""Where a model's weights are: a folder, SEGADMIN_WEIGHTS, the Hugging Face cache, or the hub. No torch here."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from segadmin.errors import BackboneUnavailable
+from segadmin.settings import Settings
+
+#: What is fetched of a repository: configuration, vocabulary and safetensors at its root, no pickles.
+WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_SECONDS = 5.0
+
+
+def locate(model: str, settings: Settings) -> Path | None:
+    """Return the folder on this machine that holds ``model``, looking only at the file system.
+
+    Looks at ``model`` as a folder, then under ``settings.weights``, then in the Hugging Face cache.
+    """
+    for folder in _folders(model, settings):
+        if _holds_model(folder):
+            return folder.resolve()
+    return None
+
+
+def require_weights(model: str, settings: Settings) -> Path | None:
+    """Return the folder of ``model``, or None where the hub has it; loads and downloads no weights.
+
+    Raises:
+        BackboneUnavailable: it is in none of the places.
+    """
+    found = locate(model, settings)
+    if found is None:
+        reason = _refusal_of_hub(model)
+        if reason:
+            raise _unavailable(model, settings, reason)
+    return found
+
+
+def fetch(model: str, settings: Settings) -> Path:
+    """Return the folder of ``model``, downloading it from the hub (or ``HF_ENDPOINT``) where it is not here.
+
+    Raises:
+        BackboneUnavailable: it cannot be had.
+    """
+    found = require_weights(model, settings)
+    if found is not None:
+        return found
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, endpoint=_endpoint(), allow_patterns=WANTED, ignore_patterns=["*/*"]))
+    except Exception as error:
+        raise _unavailable(model, settings, f"the download failed: {_line(error)}") from error
+    if not _holds_model(folder):
+        raise _unavailable(model, settings, "the download came without config.json or *.safetensors")
+    return folder
+
+
+def _folders(model: str, settings: Settings) -> list[Path]:
+    """Return the folders to look at, in order."""
+    folders = [Path(model).expanduser()]
+    if settings.weights is not None:
+        root = settings.weights.expanduser()
+        folders += [root / model, root / model.rpartition("/")[2]]
+    cached = _cached(model)
+    return [*folders, cached] if cached else folders
+
+
+def _cached(model: str) -> Path | None:
+    if find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:  # not a repository's name, a path for instance
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def _offline() -> bool:
+    return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in ("HF_HUB_OFFLINE",))
+
+
+def _refusal_of_hub(model: str) -> str:
+    """Ask the hub for ``model``; return why it cannot be had there, or an empty string."""
+    if _offline():
+        return "not asked, because HF_HUB_OFFLINE is set"
+    if find_spec("huggingface_hub") is None:
+        return "not asked, because huggingface_hub is not installed"
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        files = [
+            one.rfilename for one in HfApi(endpoint=_endpoint()).model_info(model, timeout=_SECONDS).siblings or ()
+        ]
+    except RepositoryNotFoundError:
+        return "has no such model, or it is private"
+    except Exception as error:
+        return f"cannot be asked: {_line(error)}"
+    if not any(name.endswith(".safetensors") and "/" not in name for name in files):
+        return "has it only without safetensors, the one format of weights that is loaded"
+    return ""
+
+
+def _unavailable(model: str, settings: Settings, reason: str) -> BackboneUnavailable:
+    root = f"SEGADMIN_WEIGHTS={settings.weights}" if settings.weights else "SEGADMIN_WEIGHTS (not set)"
+    pickled = [str(one) for one in _folders(model, settings) if any(one.glob("pytorch_model*.bin"))]
+    only_pickle = f" {pickled[0]} holds only a pickle (pytorch_model.bin), which is never loaded." if pickled else ""
+    return BackboneUnavailable(
+        f"The weights of {model!r} cannot be had. Tried: the folder {model}, {root}, the Hugging Face cache, "
+        f"and {_endpoint()} ({reason}).{only_pickle} "
+        f"Run `hf download {model}` where there is internet (from China: HF_ENDPOINT=https://hf-mirror.com), "
+        "or put the model's folder under a folder that SEGADMIN_WEIGHTS names."
+    )
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
