@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from segadmin.errors import BrokerUnavailable
 from segadmin.jobs.ring import Bell, Ring
 from segadmin.settings import Settings
+from segadmin_worker.config import SOCKET_SECONDS, celery_config
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 def _producer(settings: Settings) -> Celery:
     """Return an application that only publishes: it imports no task."""
     from celery import Celery
-
-    from segadmin_worker.config import celery_config
 
     app = Celery("segadmin-producer", set_as_current=False)
     app.conf.update({**celery_config(settings), "imports": ()})
@@ -34,6 +35,7 @@ def ring_over(settings: Settings) -> Ring:
 
         app = _producer(settings)
         try:
+            _knock(settings)
             with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
                 for bell in bells:
                     app.send_task(
@@ -53,6 +55,26 @@ def ring_over(settings: Settings) -> Ring:
             ) from error
 
     return ring
+
+
+def _knock(settings: Settings) -> None:
+    """Open and close a bare connection, so that a broker that is down is known at once.
+
+    The Redis client tries again for six seconds before it says so, and Celery cannot tell it not to.
+
+    Raises:
+        OSError: nobody listens.
+    """
+    if settings.embedded_broker:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(SOCKET_SECONDS)
+            line.connect(str(settings.redis_socket))
+        return
+    address = urlsplit(settings.broker_url)
+    ports = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+    if address.hostname and address.scheme in ports:
+        where = (address.hostname, address.port or ports[address.scheme])
+        socket.create_connection(where, timeout=SOCKET_SECONDS).close()
 
 
 def shown(settings: Settings) -> str:

@@ -9,20 +9,20 @@ from segadmin.settings import Settings
 #: Longer than any step: Redis must not deliver a message again because its step takes long.
 _VISIBILITY_SECONDS = 24 * 3600
 #: A broker that does not answer in this time is down: the job is saved, and reaping rings again.
-_SOCKET_SECONDS = 3.0
+SOCKET_SECONDS = 3.0
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return Celery's configuration for ``settings``."""
     return {
         "broker_url": settings.celery_broker_url,
-        "broker_connection_timeout": _SOCKET_SECONDS,
+        "broker_connection_timeout": SOCKET_SECONDS,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             "visibility_timeout": _VISIBILITY_SECONDS,
-            "socket_timeout": _SOCKET_SECONDS,
-            "socket_connect_timeout": _SOCKET_SECONDS,
+            "socket_timeout": SOCKET_SECONDS,
+            "socket_connect_timeout": SOCKET_SECONDS,
             "priority_steps": [0, 3, 6, 9],
             "sep": ":",
             "queue_order_strategy": "priority",
