@@ -70,6 +70,7 @@ class LazyGroup(TyperGroup):
             found.command(help=function.__doc__ or summary)(function)
         command: Any = typer.main.get_command(found)
         command.name = cmd_name
+        command.short_help = summary
         command.rich_help_panel = panel
         return command
 

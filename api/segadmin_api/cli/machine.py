@@ -34,11 +34,15 @@ _LOG_LINES = 15
 
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything answers.")] = False,
-    cpu: Annotated[int, typer.Option(min=1, help="Processes of the CPU worker.")] = max(1, (os.cpu_count() or 1)),
+    cpu: Annotated[
+        int | None, typer.Option(min=1, help="Processes of the CPU worker; default: one a core, at most 4.")
+    ] = None,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Start no Flower.")] = False,
 ) -> None:
     """Start everything on this machine: Redis, workers, beat, Flower; stop it with Ctrl-C, or `segadmin down`."""
     settings = get_settings()
+    # Not more than a stage has steps by default: the others would only hold memory.
+    cpu = cpu or min(os.cpu_count() or 1, 4)
     found = state.read(settings)
     if detach and found is not None and found.process is not None:
         typer.echo(f"segadmin runs already (pid {found.pid}).")
