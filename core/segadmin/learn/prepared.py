@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,5 +21,10 @@ class Prepared(BaseModel):
     scoring: Window | None = None  #: where every user is read, to be put in a segment
     backbone: str = ""
     backbone_options: dict[str, Any] = {}
+    baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
+    seed: int = 17
+    split: Literal["time", "user"] = "time"
+    rows: dict[str, Any] | None = None  #: the split, as :mod:`segadmin.learn.split` wrote it
+    data: dict[str, Any] = {}  #: what there was to learn from: counts, windows, the labels' definition, a digest
     model_version_id: int | None = None  #: the model to score with, where the job does not train one
     previous_snapshot_id: int | None = None  #: the snapshot to carry unchanged users from (refresh)

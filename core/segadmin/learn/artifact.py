@@ -1,0 +1,122 @@
+"""A model version's folder: all that is needed to use it, named by its content and checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segadmin.errors import PluginContractError, StorageError
+from segadmin.jobs.attempt import file_digest, sync_and_digest
+from segadmin.learn.backbone import Classifier
+from segadmin.plugins import Plugins
+from segadmin.records import ModelVersion
+from segadmin.settings import Settings
+from segadmin.text.recipe import Recipe
+
+#: Kinds of files that run code when they are read.
+_UNSAFE = frozenset({".bin", ".ckpt", ".dill", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"})
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An artifact on disk."""
+
+    folder: str  #: relative to the store
+    sha256: str  #: over the names and digests of its files
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model version, ready to use."""
+
+    classifier: Classifier
+    manifest: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the users that it reads must be textualized."""
+        return Recipe.model_validate(self.manifest["recipe"])
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments, in the order of the probabilities."""
+        return tuple(self.manifest["segments"])
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by."""
+        return float(self.manifest["calibration"]["temperature"])
+
+
+def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manifest: dict[str, Any]) -> Saved:
+    """Write a model version's folder under ``store/models`` and return where it is.
+
+    It is written as ``draft`` and renamed when it is complete and on disk.
+
+    Raises:
+        PluginContractError: the backbone wrote a kind of file that runs code when read.
+    """
+    draft.mkdir(parents=True, exist_ok=True)
+    classifier.save(draft)
+    (draft / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
+    for path in _files(draft):
+        if path.suffix in _UNSAFE or path.is_symlink():
+            raise PluginContractError(
+                f"The backbone {manifest['backbone']!r} saved {path.name!r}; an artifact may hold safetensors, JSON "
+                "and text only."
+            )
+        sync_and_digest(path)
+    digest = artifact_digest(draft)
+    folder = settings.store_path / "models" / digest[:12]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        draft.rename(folder)
+    return Saved(str(folder.relative_to(settings.store_path)), digest)
+
+
+def load_artifact(settings: Settings, plugins: Plugins, version: ModelVersion) -> LoadedModel:
+    """Return a model version, ready to use.
+
+    Raises:
+        StorageError: the folder is gone or is not what was saved.
+        PluginNotFound: its backbone is not installed here.
+    """
+    return load_saved(settings, plugins, Saved(version.folder, version.sha256))
+
+
+def load_saved(settings: Settings, plugins: Plugins, saved: Saved) -> LoadedModel:
+    """Return what :func:`save_artifact` saved; raises as :func:`load_artifact` does."""
+    manifest = read_manifest(settings, saved)
+    backbone = plugins.make("backbone", manifest["backbone"], manifest["backbone_options"])
+    return LoadedModel(backbone.load(settings.store_path / saved.folder), manifest)
+
+
+def read_manifest(settings: Settings, saved: Saved) -> dict[str, Any]:
+    """Verify an artifact and return its manifest, without loading the model.
+
+    Raises:
+        StorageError: the folder is gone or is not what was saved.
+    """
+    folder = settings.store_path / saved.folder
+    if not folder.is_dir() or artifact_digest(folder) != saved.sha256:
+        state = "is damaged: a file has other content than was saved" if folder.is_dir() else "is gone"
+        raise StorageError(
+            f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
+        )
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
+
+
+def artifact_digest(folder: Path) -> str:
+    """Return the SHA-256 over the sorted names and digests of the files in ``folder``."""
+    lines = [f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n" for path in _files(folder)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _files(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,42 @@
+"""The ``baselines`` stage: simple models on the very rows that the backbone learns from and is tested on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.calibration import predict
+from segadmin.learn.dataset import Dataset, read_dataset
+from segadmin.learn.fitting import evaluations, fit
+from segadmin.learn.prepared import Prepared
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Always there: whoever is not better than it has learnt nothing.
+MAJORITY = "majority"
+
+
+def baselines(attempt: Attempt) -> Outcome:
+    """Fit every baseline and report how it does on the test rows."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    dataset = read_dataset(attempt, prepared)
+    found = evaluations(MAJORITY, majority(dataset), dataset.test, prepared.segments)
+    reports: dict[str, Any] = {}
+    for n, name in enumerate(prepared.baselines):
+        share = (n / len(prepared.baselines), (n + 1) / len(prepared.baselines))
+        fitted = fit(attempt, name, {}, dataset, seed=prepared.seed, share=share)
+        probabilities = predict(fitted.classifier, dataset.test, fitted.calibration["temperature"])
+        found += evaluations(name, probabilities, dataset.test, prepared.segments)
+        reports[name] = {**fitted.classifier.report, "calibration": fitted.calibration}
+    return Outcome({"evaluations": found, "reports": reports})
+
+
+def majority(dataset: Dataset) -> NDArray[np.float64]:
+    """Return, for every test row, how common each segment is in training: no user is told from another."""
+    import numpy as np
+
+    segments = len(dataset.train.segments)
+    common = np.bincount(dataset.train.targets, minlength=segments) / len(dataset.train)
+    return np.tile(common, (len(dataset.test), 1))

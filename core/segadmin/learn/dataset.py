@@ -1,0 +1,66 @@
+"""The rows of every part of the split, as a backbone reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segadmin.errors import StorageError
+from segadmin.jobs.attempt import Attempt
+from segadmin.learn.backbone import Examples
+from segadmin.learn.prepared import Prepared
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from segadmin.text.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The parts of the split; ``test`` has a column ``unseen`` beside those of :class:`Examples`."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def read_dataset(attempt: Attempt, prepared: Prepared) -> Dataset:
+    """Join what textualize wrote with the split that prepare wrote.
+
+    Raises:
+        StorageError: labelled users have no text, because their labels changed while the job ran.
+    """
+    rows = read_split(attempt, prepared)
+    texts = [attempt.read(one["training"]) for one in attempt.inputs["textualize"] if one["training"]]
+    return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
+
+
+def read_split(attempt: Attempt, prepared: Prepared) -> pl.DataFrame:
+    """Return the split: ``user_key``, ``as_of``, ``target``, ``part``, ``unseen``."""
+    assert prepared.rows is not None, "prepare of this job writes no split"
+    return attempt.read(prepared.rows)
+
+
+def join(texts: Sequence[pl.DataFrame], rows: pl.DataFrame, part: str, prepared: Prepared) -> Examples:
+    """Return the rows of ``part`` with their texts and features, as ``Examples``."""
+    import polars as pl
+
+    wanted = rows.filter(pl.col("part") == part)
+    # Joined piece by piece: the texts are what is big.
+    joined = [text.join(wanted, on=["user_key", "as_of"], how="inner") for text in texts]
+    frame = pl.concat(joined).sort("as_of", "user_key") if joined else wanted.head(0)
+    if frame.height != wanted.height:
+        raise StorageError(
+            f"{wanted.height - frame.height} of {wanted.height} labelled rows have no text: the labels "
+            f"{prepared.label_set!r} changed while the job ran. Run: segadmin enqueue retrain again"
+        )
+    return Examples(frame, prepared.segments, feature_names(prepared.recipe))
+
+
+def feature_names(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the features, in the order of their values."""
+    from segadmin.text.features import feature_names
+
+    return tuple(feature_names(recipe))

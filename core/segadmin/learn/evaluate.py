@@ -1,0 +1,83 @@
+"""The ``evaluate`` stage: the saved model on rows it did not learn from; from here on it is a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlmodel import Session, col, delete
+
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.artifact import LoadedModel, Saved, load_saved
+from segadmin.learn.calibration import predict, scaled
+from segadmin.learn.dataset import Dataset, read_dataset
+from segadmin.learn.fitting import VALIDATION, blaming, evaluation, evaluations
+from segadmin.learn.metrics import expected_calibration_error
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import load_plugins
+from segadmin.records import Evaluation, ModelVersion
+
+Json = dict[str, Any]
+
+
+def evaluate(attempt: Attempt) -> Outcome:
+    """Load the artifact again, as scoring will, and measure it on validation, test and unseen users."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    tuned = attempt.input("finetune")
+    plugins = load_plugins(attempt.settings)
+    with blaming(plugins.find("backbone", prepared.backbone).distribution, prepared.backbone, "load"):
+        model = load_saved(attempt.settings, plugins, Saved(tuned["folder"], tuned["sha256"]))
+    found = evaluate_model(attempt, prepared, model, read_dataset(attempt, prepared))
+    beside = attempt.input("baselines")["evaluations"]
+
+    def commit(session: Session) -> Json:
+        version = _version(attempt.job_id, prepared, tuned)
+        return {"model_version_id": _record(session, version, found, beside)}
+
+    return Outcome({"evaluations": [_headline(row) for row in found]}, commit=commit)
+
+
+def evaluate_model(attempt: Attempt, prepared: Prepared, model: LoadedModel, dataset: Dataset) -> list[Json]:
+    """Return the model's rows of ``Evaluation``; on test, ``ece_before`` is the error without the temperature."""
+    name, segments = model_name(prepared.backbone, prepared.backbone_options), prepared.segments
+    validation = predict(model.classifier, dataset.validation, model.temperature)
+    raw = predict(model.classifier, dataset.test, progress=attempt.progress)
+    rows = evaluations(name, scaled(raw, model.temperature), dataset.test, segments)
+    rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
+    return [*rows, evaluation(name, VALIDATION, validation, dataset.validation.targets, segments)]
+
+
+def model_name(backbone: str, options: Json) -> str:
+    """Return what to call a model in tables: the pretrained model where one was named, else the backbone."""
+    return str(options.get("model") or backbone)
+
+
+def _version(job_id: int, prepared: Prepared, tuned: Json) -> ModelVersion:
+    return ModelVersion(
+        label_set=prepared.label_set,
+        backbone=prepared.backbone,
+        textualizer=prepared.recipe.textualizer,
+        segments=list(prepared.segments),
+        folder=tuned["folder"],
+        sha256=tuned["sha256"],
+        manifest=tuned["manifest"],
+        job_id=job_id,
+    )
+
+
+def _record(session: Session, version: ModelVersion, found: Sequence[Json], beside: Sequence[Json]) -> int:
+    job_id = version.job_id
+    session.add(version)
+    session.flush()
+    assert version.id is not None
+    # A job that was run again from its start has baselines in the table already.
+    session.exec(delete(Evaluation).where(col(Evaluation.job_id) == job_id, col(Evaluation.model_version_id).is_(None)))
+    session.add_all([Evaluation(model_version_id=version.id, job_id=job_id, **row) for row in found])
+    session.add_all([Evaluation(job_id=job_id, **row) for row in beside])
+    session.flush()
+    return version.id
+
+
+def _headline(row: Json) -> Json:
+    metrics = row["metrics"]
+    return {"split": row["split"], "rows": row["rows"], "auroc": metrics["auroc"], "macro_f1": metrics["macro_f1"]}

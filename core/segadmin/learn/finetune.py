@@ -1,0 +1,67 @@
+"""The ``finetune`` stage: the backbone learns, and becomes an artifact."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from typing import Any
+
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.artifact import save_artifact
+from segadmin.learn.dataset import Dataset, read_dataset
+from segadmin.learn.fitting import Fitted, fit
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import load_plugins
+from segadmin.records import utcnow
+
+Json = dict[str, Any]
+#: Libraries whose versions can change what a model does.
+_LIBRARIES = ("segadmin", "lightgbm", "numpy", "polars", "scikit-learn", "tokenizers", "torch", "transformers")
+
+
+def finetune(attempt: Attempt) -> Outcome:
+    """Fit the backbone on the training rows and keep it as an artifact, named by its content."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    dataset = read_dataset(attempt, prepared)
+    options = prepared.backbone_options
+    fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
+    manifest = describe(attempt, prepared, dataset, fitted)
+    draft = attempt.folder / "artifact"
+    shutil.rmtree(draft, ignore_errors=True)
+    saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)
+    report = {**fitted.classifier.report, "calibration": fitted.calibration}
+    return Outcome({"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report})
+
+
+def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fitted) -> Json:
+    """Return the manifest: all that one must know to use the model, or to make it again."""
+    plugins = load_plugins(attempt.settings)
+    return {
+        "label_set": prepared.label_set,
+        "segments": list(prepared.segments),
+        "backbone": prepared.backbone,
+        "backbone_options": prepared.backbone_options,
+        "backbone_distribution": plugins.find("backbone", prepared.backbone).distribution,
+        "recipe": prepared.recipe.model_dump(mode="json"),
+        "features": list(dataset.train.feature_names),
+        "calibration": fitted.calibration,
+        "split": prepared.split,
+        "seed": prepared.seed,
+        "data": prepared.data,
+        "text": [one["report"] for one in attempt.inputs["textualize"]],
+        "report": fitted.classifier.report,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "job": attempt.job_id,
+        "created": utcnow().isoformat(timespec="seconds"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

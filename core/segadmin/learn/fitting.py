@@ -1,0 +1,111 @@
+"""Fitting one backbone: the same for the model and for the baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segadmin.errors import PluginError, SegadminError
+from segadmin.jobs.attempt import Attempt
+from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit
+from segadmin.learn.calibration import fit_temperature, predict, scaled
+from segadmin.learn.dataset import Dataset
+from segadmin.learn.metrics import confusion, expected_calibration_error, measure
+from segadmin.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Json = dict[str, Any]
+#: The splits that are reported; the last is the part of the test rows whose users training never saw.
+VALIDATION, TEST, UNSEEN = "validation", "test", "test, unseen users"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted classifier and what its probabilities are divided by."""
+
+    classifier: Classifier
+    calibration: Json  #: ``temperature``, and the calibration error on validation before and after it
+
+
+def fit(
+    attempt: Attempt, name: str, options: Json, dataset: Dataset, *, seed: int, share: tuple[float, float]
+) -> Fitted:
+    """Fit the backbone ``name`` and calibrate it on validation.
+
+    Args:
+        attempt: whose progress is reported and whose checkpoints are used.
+        name: of the backbone.
+        options: of the backbone.
+        dataset: learnt from ``train``, chosen and calibrated on ``validation``; ``test`` is not looked at.
+        seed: of everything random.
+        share: from where to where the attempt's progress goes, such as ``(0.0, 0.9)``.
+    """
+    plugins = load_plugins(attempt.settings)
+    backbone: Backbone = plugins.make("backbone", name, options)
+    start, end = share
+
+    def progress(fraction: float, note: str = "") -> None:
+        attempt.progress(start + fraction * (end - start), f"{name}: {note}" if note else name)
+
+    run = Fit(attempt.settings, _checkpoints(attempt, name), seed, progress)
+    with blaming(plugins.find("backbone", name).distribution, name, "fit"):
+        classifier = backbone.fit(dataset.train, dataset.validation, run)
+        raw = predict(classifier, dataset.validation)
+    return Fitted(classifier, _calibrate(raw, dataset.validation))
+
+
+def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples, segments: tuple[str, ...]) -> list[Json]:
+    """Return the figures on the test rows, and on those of unseen users, as rows of ``Evaluation``."""
+    rows = [evaluation(name, TEST, probabilities, test.targets, segments)]
+    unseen = test.frame["unseen"].to_numpy()
+    if unseen.any() and not unseen.all():
+        rows.append(evaluation(name, UNSEEN, probabilities[unseen], test.targets[unseen], segments))
+    return rows
+
+
+def evaluation(
+    name: str, split: str, probabilities: NDArray[np.float64], targets: NDArray[np.int64], segments: tuple[str, ...]
+) -> Json:
+    """Return the figures on one split as a row of ``Evaluation``."""
+    return {
+        "name": name,
+        "split": split,
+        "rows": len(targets),
+        "metrics": measure(probabilities, targets, segments),
+        "confusion": confusion(probabilities, targets),
+    }
+
+
+@contextmanager
+def blaming(distribution: str, name: str, method: str) -> Iterator[None]:
+    """Turn what a backbone raises into a ``PluginError`` that names it.
+
+    What only this machine suffers from at this moment (memory, disk) stays as it is: another try may do.
+    """
+    try:
+        yield
+    except (SegadminError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(f"The backbone {name!r} of {distribution} failed in {method}: {error!r}") from error
+
+
+def _calibrate(raw: NDArray[np.float64], validation: Examples) -> Json:
+    temperature = fit_temperature(raw, validation.targets)
+    errors = [
+        expected_calibration_error(probabilities, validation.targets) if len(validation) else None
+        for probabilities in (raw, scaled(raw, temperature))
+    ]
+    return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1], "rows": len(validation)}
+
+
+def _checkpoints(attempt: Attempt, name: str) -> Path:
+    folder = attempt.checkpoints / name
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,112 @@
+"""How good predicted probabilities are, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Probabilities = NDArray[np.floating[Any]]
+    Targets = NDArray[np.int64]
+
+#: The columns of every metrics table, in their order; the last two are better when lower.
+HEADLINES = ("auroc", "macro_f1", "accuracy", "macro_precision", "macro_recall", "log_loss", "ece")
+LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
+_BINS = 15
+
+
+def measure(probabilities: Probabilities, targets: Targets, segments: Sequence[str]) -> dict[str, Any]:
+    """Return every metric of one split, JSON only.
+
+    Macro figures are means over the segments that occur among ``targets``: nothing can be said about one that
+    does not, and its own figures are ``None``. A segment that occurs but is never predicted has precision 0.
+
+    Args:
+        probabilities: ``(n_rows, n_segments)``, rows summing to 1.
+        targets: ``(n_rows,)``, indices into ``segments``.
+        segments: the segments, in the order of the columns.
+
+    Returns:
+        The :data:`HEADLINES` and ``segments``: for each segment its ``precision``, ``recall``, ``f1``, ``auroc``
+        and ``support`` (rows that are truly in it). All but ``support`` are ``None`` where undefined.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    if not len(targets):
+        return dict.fromkeys(HEADLINES) | {"segments": {}}
+    predicted = probabilities.argmax(axis=1)
+    columns = range(len(segments))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets, predicted, labels=list(columns), zero_division=0.0
+    )
+    each: dict[str, dict[str, Any]] = {}
+    for n, segment in enumerate(segments):
+        known = support[n] > 0
+        each[segment] = {
+            "precision": float(precision[n]) if known else None,
+            "recall": float(recall[n]) if known else None,
+            "f1": float(f1[n]) if known else None,
+            "auroc": one_vs_rest_auroc(probabilities[:, n], targets == n),
+            "support": int(support[n]),
+        }
+    return {
+        "auroc": _mean(one["auroc"] for one in each.values()),
+        "macro_f1": _mean(one["f1"] for one in each.values()),
+        "accuracy": float((predicted == targets).mean()),
+        "macro_precision": _mean(one["precision"] for one in each.values()),
+        "macro_recall": _mean(one["recall"] for one in each.values()),
+        "log_loss": log_loss(probabilities, targets),
+        "ece": expected_calibration_error(probabilities, targets),
+        "segments": each,
+    }
+
+
+def confusion(probabilities: Probabilities, targets: Targets) -> list[list[int]]:
+    """Return how often each true segment (row) was taken for each segment (column)."""
+    from sklearn.metrics import confusion_matrix
+
+    columns = list(range(probabilities.shape[1]))
+    if not len(targets):
+        return [[0] * len(columns) for _ in columns]
+    counts: list[list[int]] = confusion_matrix(targets, probabilities.argmax(axis=1), labels=columns).tolist()
+    return counts
+
+
+def one_vs_rest_auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
+    """Return the area under the ROC curve, or ``None`` where all rows are of one kind."""
+    from sklearn.metrics import roc_auc_score
+
+    if positive.all() or not positive.any():
+        return None
+    return float(roc_auc_score(positive, scores))
+
+
+def log_loss(probabilities: Probabilities, targets: Targets) -> float:
+    """Return the mean negative log-probability (nats) of the true segment; probabilities below 1e-7 count as that."""
+    import numpy as np
+
+    of_target = probabilities[np.arange(len(targets)), targets]
+    return float(-np.log(np.clip(of_target, 1e-7, 1.0)).mean())
+
+
+def expected_calibration_error(probabilities: Probabilities, targets: Targets, bins: int = _BINS) -> float:
+    """Return how far the highest probability is from how often it is right, on average over ``bins`` equal bins.
+
+    Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
+    """
+    import numpy as np
+
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
+    # Bins are open below and closed above, as in the paper.
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(targets))
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

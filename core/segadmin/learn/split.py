@@ -1,0 +1,130 @@
+"""Who is learnt from, who is chosen on, and who tests: one split for the model and for every baseline.
+
+By time, the test rows lie after everything learnt from: a training label must have been known before the first
+test text was written, or the future would leak. A part of the users is held out of training altogether; they
+choose when to stop, and at the test cut-offs they show how the model does on users it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from segadmin.errors import DataError
+
+#: Shares of the users.
+_VALIDATION_SHARE, _TEST_SHARE = 0.15, 0.15
+#: Share of the cut-offs, the latest, that test where the labels do not say which do.
+_TEST_CUTOFFS = 0.4
+#: Fewer rows than this in a part, and its figures are noise.
+LEAST = {"train": 20, "validation": 5, "test": 5}
+
+
+def split_rows(
+    labels: pl.DataFrame, segments: Sequence[str], by: str, seed: int, definition: Mapping[str, Any]
+) -> pl.DataFrame:
+    """Put every labelled row in a part.
+
+    Args:
+        labels: ``user_key``, ``segment``, ``as_of`` and ``outcome_until`` (when the label was known), none null.
+        segments: in the order of the model's outputs.
+        by: ``"time"`` or ``"user"``.
+        seed: of the choice of users.
+        definition: of the label set; its ``test_cutoffs`` (ISO 8601), if any, are the cut-offs that test.
+
+    Returns:
+        ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, ``purged``: too
+        late to learn from, or ``held out``: a validation user at a cut-off that does not validate) and ``unseen``
+        (no row of the user is in ``train``).
+
+    Raises:
+        DataError: the rows cannot be split so, with what would mend it.
+    """
+    order = pl.Enum(list(segments))
+    rows = labels.select(
+        "user_key",
+        "as_of",
+        "outcome_until",
+        pl.col("segment").cast(order).to_physical().cast(pl.Int64).alias("target"),
+        pl.Series("draw", draw(labels["user_key"].to_numpy(), seed)),
+    )
+    part = _by_time(rows, definition) if by == "time" else _by_user()
+    rows = rows.with_columns(part.alias("part"))
+    learnt_from = rows.filter(pl.col("part") == "train")["user_key"].unique()
+    rows = rows.with_columns(unseen=~pl.col("user_key").is_in(learnt_from.implode()))
+    _check(rows, segments, by)
+    return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
+
+
+def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a number in [0, 1) for every user key, the same wherever and whenever it is drawn (SplitMix64)."""
+    offset = np.uint64(seed * 0x9E3779B97F4A7C15 % (1 << 64))
+    mixed = user_keys.astype(np.int64).view(np.uint64) + offset
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    drawn: np.ndarray[Any, np.dtype[np.float64]] = (mixed >> np.uint64(11)) / float(1 << 53)
+    return drawn
+
+
+def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any]) -> pl.Expr:
+    first_test = _first_test_cutoff(rows, definition)
+    known = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
+    last_training = rows.filter(known)["as_of"].max()
+    held_out = pl.col("draw") < _VALIDATION_SHARE
+    return (
+        pl.when(pl.col("as_of") >= first_test)
+        .then(pl.lit("test"))
+        .when(~known)
+        .then(pl.lit("purged"))
+        .when(~held_out)
+        .then(pl.lit("train"))
+        .when(pl.col("as_of") == last_training)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("held out"))
+    )
+
+
+def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> datetime:
+    marked = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cutoffs") or ()]
+    cutoffs: list[datetime] = rows["as_of"].unique().sort().to_list()
+    if len(cutoffs) < 2:
+        raise DataError(
+            f"All labels speak of one moment ({cutoffs[0]:%Y-%m-%d}), so nothing later is left to test on. "
+            "Keep users apart instead: --split user, or label at several cut-offs."
+        )
+    return min(marked) if marked else cutoffs[-max(1, int(len(cutoffs) * _TEST_CUTOFFS))]
+
+
+def _by_user() -> pl.Expr:
+    return (
+        pl.when(pl.col("draw") < _VALIDATION_SHARE)
+        .then(pl.lit("validation"))
+        .when(pl.col("draw") < _VALIDATION_SHARE + _TEST_SHARE)
+        .then(pl.lit("test"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def _check(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
+    counts: dict[str, int] = dict(rows["part"].value_counts().iter_rows())
+    for part, least in LEAST.items():
+        if counts.get(part, 0) < least:
+            purged = counts.get("purged", 0)
+            too_late = f"; {purged} rows whose label was known only after the first test cut-off do not count"
+            raise DataError(
+                f"Split by {by}, {rows.height} labelled rows leave {counts.get(part, 0)} for {part}, "
+                f"{least} are needed{too_late if purged else ''}. Label more users or cut-offs, "
+                f"or try --split {'user' if by == 'time' else 'time'}."
+            )
+    trained = set(rows.filter(pl.col("part") == "train")["target"].unique())
+    missing = [segment for n, segment in enumerate(segments) if n not in trained]
+    if missing:
+        raise DataError(
+            f"No training row is in the segment {missing[0]!r}; a model cannot learn it. "
+            "Label users of it, or derive other labels: segadmin data label --help"
+        )
