@@ -4,7 +4,9 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -151,6 +153,43 @@ def test_up_says_why_it_cannot_start(cli: Cli) -> None:
     database = cli("up", "--detach", check=False, SEGADMIN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert database.returncode == 1
     assert "cannot be used" in database.stderr
+
+
+def test_up_does_not_wait_for_a_broker_that_is_down(cli: Cli) -> None:
+    done = cli("up", "--detach", check=False, SEGADMIN_BROKER_URL="redis://127.0.0.1:1/0")
+    assert done.returncode == 1
+    assert "The broker redis://127.0.0.1:1/0 does not answer" in done.stderr
+
+
+def test_up_shows_the_log_of_what_does_not_start(cli: Cli, settings: Settings) -> None:
+    (settings.root / "redis").mkdir(parents=True)
+    (settings.root / "redis" / "appendonly.aof").write_text("this is no append-only file")
+    try:
+        done = cli("up", "--detach", "--no-flower", check=False)
+        assert done.returncode == 1
+        assert "Error: redis does not run: given up after 5 crashes in a row" in done.stderr
+        assert "Bad file format reading the append only file" in done.stderr
+    finally:
+        cli("down")
+
+
+def test_up_stays_until_ctrl_c(settings: Settings) -> None:
+    command = [sys.executable, "-m", "segadmin_api.cli", "up", "--no-flower", "--cpu", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: (found := state.read(settings)) and all(map(_runs, found.parts)), 90, "all parts run")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert re.search(r"^[\d-]+ [\d:]+ worker-gpu running$", said, re.M)
+    assert not redis_server.answers(settings)
+    assert not settings.redis_socket.exists()
+
+
+def _runs(part: PartStatus) -> bool:
+    return part.state == PartState.RUNNING
 
 
 def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:

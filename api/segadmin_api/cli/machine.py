@@ -22,6 +22,7 @@ from segadmin_worker.state import PartState, PartStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
     from segadmin_worker.parts import Part
 
@@ -48,8 +49,9 @@ def up(
         typer.echo(f"segadmin runs already (pid {found.pid}).")
         raise typer.Exit(_wait_until_ready(settings, None))
     database.ensure_schema(settings)
-    if detach:
-        parts_of(settings, cpu, None if no_flower else settings.flower_port)  # a missing package is said here
+    if detach:  # what is missing is said here, and not by a log
+        parts_of(settings, cpu, None if no_flower else settings.flower_port)
+        _check_broker(settings)
         raise typer.Exit(_wait_until_ready(settings, _start_in_background(settings, cpu, no_flower)))
     _run_here(settings, cpu, no_flower)
 
@@ -99,6 +101,14 @@ def parts_of(settings: Settings, cpu: int, flower_port: int | None) -> list[Part
     return parts_of_this_machine(settings, cpu=cpu, flower_port=flower_port)
 
 
+def _check_broker(settings: Settings) -> None:
+    """Raise where the broker is somebody else's and does not answer: then no worker will."""
+    if not settings.embedded_broker:
+        from segadmin_worker.inspection import ping
+
+        ping(settings)
+
+
 def _run_here(settings: Settings, cpu: int, no_flower: bool) -> None:
     from rich.console import Console
     from rich.live import Live
@@ -118,9 +128,22 @@ def _run_here(settings: Settings, cpu: int, no_flower: bool) -> None:
         supervisor.run()
         return
     with Live(console=console, refresh_per_second=2) as live:
-        supervisor.observe = lambda seen: live.update(_draw(settings, seen, None))
+        supervisor.observe = _Screen(settings, live)
         supervisor.run()
     console.print("Stopped.")
+
+
+class _Screen:
+    """Keeps the table of a supervisor on a terminal current, once a second: memory takes a while to add up."""
+
+    def __init__(self, settings: Settings, live: Live) -> None:
+        self._settings, self._live, self._drawn = settings, live, 0.0
+
+    def __call__(self, seen: Status) -> None:
+        """Draw, unless it was drawn just now."""
+        if time.monotonic() - self._drawn >= 1.0:
+            self._live.update(_draw(self._settings, seen, None))
+            self._drawn = time.monotonic()
 
 
 class _Lines:
@@ -162,7 +185,7 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
         while time.monotonic() < end:
             found = state.read(settings)
             parts = found.parts if found is not None and found.process is not None else ()
-            if parts and all(part.state in {PartState.RUNNING, PartState.FAILED} for part in parts):
+            if parts and _settled(parts):
                 break
             if started is not None and started.poll() is not None:
                 raise SegadminError(f"segadmin did not start:\n{_tail(_log(settings))}")
@@ -179,6 +202,12 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
         return 1
     typer.echo("Ready. Try: segadmin enqueue retrain --wait · stop: segadmin down")
     return 0
+
+
+def _settled(parts: tuple[PartStatus, ...]) -> bool:
+    """Return whether nothing will change by waiting: without Redis the others do not even start."""
+    failed = {part.name for part in parts if part.state == PartState.FAILED}
+    return "redis" in failed or all(part.name in failed or part.state == PartState.RUNNING for part in parts)
 
 
 def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> RenderableType:
