@@ -11,15 +11,13 @@ from packaging.utils import canonicalize_name
 
 HEAD = "# The versions that the tests ran with; made by `make constraints`."
 TORCH = "# One pin for both: a GPU node gets this release's CUDA build, a machine without a GPU may bring a CPU build."
-#: What builds the package, beside what it needs.
-BUILD = ("hatchling", "editables")
 
 
 def closure() -> dict[str, Distribution]:
-    """Return all distributions that ``segadmin[dev]`` and its build need, by normalized name."""
+    """Return all distributions that ``segadmin[dev]`` needs, by normalized name."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
-    todo = [("segadmin", frozenset({"dev"})), *((name, frozenset[str]()) for name in BUILD)]
+    todo = [("segadmin", frozenset({"dev"}))]
     while todo:
         name, extras = todo.pop()
         if (name, extras) in seen:
