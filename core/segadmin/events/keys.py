@@ -1,0 +1,70 @@
+"""User keys: pseudonyms that only the holder of the secret can make, and the buckets they fall in."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import polars as pl
+
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError
+from segadmin.records import Store
+from segadmin.settings import Settings
+
+_FINGERPRINTED = b"segadmin store"
+
+
+def user_key(secret: bytes, user: str) -> int:
+    """Return a user's key: HMAC-SHA256 under ``secret``, cut to 64 bits, as a signed integer."""
+    return int.from_bytes(hmac.digest(secret, user.encode(), hashlib.sha256)[:8], "big", signed=True)
+
+
+def show_key(key: int) -> str:
+    """Return a key as people see it: 16 hex digits."""
+    return f"{key & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def parse_key(shown: str) -> int:
+    """Return the key that :func:`show_key` showed; raises ``ValueError`` if it is none."""
+    return int.from_bytes(bytes.fromhex(shown.zfill(16)), "big", signed=True)
+
+
+def bucket_of(key: int, buckets: int) -> int:
+    """Return the bucket of a key, 0 to ``buckets`` - 1; ``buckets`` is a power of two."""
+    return key & (buckets - 1)
+
+
+def keys_of(users: pl.Series, secret: bytes, buckets: int) -> pl.DataFrame:
+    """Return ``user``, ``user_key`` and ``bucket`` of every distinct user; each is hashed once."""
+    distinct = users.drop_nulls().unique().to_list()
+    keys = [user_key(secret, user) for user in distinct]
+    return pl.DataFrame(
+        {"user": distinct, "user_key": keys, "bucket": [bucket_of(key, buckets) for key in keys]},
+        schema={"user": pl.String, "user_key": pl.Int64, "bucket": pl.Int32},
+    )
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store's fixed facts, writing them at the first import.
+
+    Raises:
+        ConfigurationError: the settings' secret or number of buckets is not the store's.
+    """
+    fingerprint = hmac.digest(settings.secret(), _FINGERPRINTED, hashlib.sha256).hex()[:16]
+    with transaction(settings) as session:
+        store = session.get(Store, 1)
+        if store is None:
+            store = Store(buckets=settings.buckets, key_fingerprint=fingerprint)
+            session.add(store)
+    if store.key_fingerprint != fingerprint:
+        raise ConfigurationError(
+            f"The store was made with the user-key secret {store.key_fingerprint}…, the settings have {fingerprint}…: "
+            "the same users would get other keys. Restore SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
+        )
+    if store.buckets != settings.buckets and "buckets" in settings.model_fields_set:
+        raise ConfigurationError(
+            f"SEGADMIN_BUCKETS={settings.buckets}, but the store was made with {store.buckets}, which is fixed. "
+            "Unset SEGADMIN_BUCKETS."
+        )
+    return store

@@ -1,0 +1,61 @@
+"""Which column of a file is which field of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from segadmin.errors import ConfigurationError, DataError, did_you_mean
+
+#: The fields that a file can give, by table; those that must be there come first.
+REQUIRED = {"events": ("user", "kind", "item", "at"), "items": ("item",), "labels": ("user", "segment")}
+OPTIONAL = {
+    "events": ("quantity", "price", "duration", "rating", "text", "event_id"),
+    "items": ("title", "category", "brand", "price"),
+    "labels": ("observed_from", "as_of", "outcome_until"),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How to read a table's fields from a file's columns."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)  #: field → column, where the names differ
+    constants: Mapping[str, str] = field(default_factory=dict)  #: field → the same value for every row
+    extras: Sequence[str] = ()  #: columns kept as JSON in ``extras``
+
+    def fields(self, table: str, found: Sequence[str]) -> dict[str, pl.Expr]:
+        """Return an expression (String) for every field of ``table``; null where the file has none.
+
+        Raises:
+            ConfigurationError: a field or column that does not exist was named.
+            DataError: a needed field is in no column.
+        """
+        known = (*REQUIRED[table], *OPTIONAL[table])
+        for name in (*self.columns, *self.constants):
+            if name not in known:
+                raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, known)}")
+        for column in (*self.columns.values(), *self.extras):
+            if column not in found:
+                raise DataError(f"The file has no column {column!r}.{did_you_mean(column, found)}")
+        missing = [name for name in REQUIRED[table] if not (self._given(name) or name in found)]
+        if missing:
+            raise DataError(
+                f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(found)}. "
+                f"Say which is which: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
+            )
+        return {name: self._cell(name, found) for name in known}
+
+    def _given(self, name: str) -> bool:
+        return name in self.columns or name in self.constants
+
+    def _cell(self, name: str, found: Sequence[str]) -> pl.Expr:
+        if name in self.constants:
+            return pl.lit(self.constants[name])
+        column = self.columns.get(name, name)
+        if column not in found:
+            return pl.lit(None, dtype=pl.String)
+        cell = pl.col(column).cast(pl.String).str.strip_chars()
+        return pl.when(cell != "").then(cell)

@@ -1,0 +1,91 @@
+"""Labels from the future: what users spend in the weeks after the text ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import polars as pl
+
+from segadmin.errors import DataError
+from segadmin.events.schema import TIME
+from segadmin.learn.labeler import Labeler, Labelled
+
+
+@dataclass(frozen=True)
+class FutureSpend(Labeler):
+    """Terciles of the spend in the weeks after each cut-off, for users seen in the weeks before it.
+
+    The thresholds come from the training cut-offs only, so the test cut-offs are labelled as the future will be.
+    Weeks are counted from ``first_week``, by default the first event's day.
+    """
+
+    name: ClassVar[str] = "future-spend"
+    observe_weeks: int = 16
+    outcome_weeks: int = 8
+    train_cuts: str = "16,24,32"  #: ends of the observed weeks, counted from the first week
+    test_cuts: str = "40,44"
+    first_week: str = ""  #: ISO time at which week 1 begins
+
+    segments: ClassVar[tuple[str, ...]] = ("low", "mid", "high")
+
+    def label(self, events: pl.LazyFrame) -> Labelled:
+        """Return the labelled users; see :meth:`segadmin.learn.labeler.Labeler.label`."""
+        bought = events.filter(pl.col("kind") == "purchase")
+        first, last = bought.select(first=pl.col("at").min(), last=pl.col("at").max()).collect().row(0)
+        if first is None:
+            raise DataError("There are no purchases, so there is no spend to label by. Import purchase events.")
+        start = (
+            datetime.fromisoformat(self.first_week) if self.first_week else first.replace(hour=0, minute=0, second=0)
+        )
+        start = start.replace(tzinfo=first.tzinfo, microsecond=0)
+        train = [start + timedelta(weeks=week) for week in _weeks(self.train_cuts)]
+        test = [start + timedelta(weeks=week) for week in _weeks(self.test_cuts)]
+        end = max(train + test) + timedelta(weeks=self.outcome_weeks)
+        if end > last + timedelta(weeks=1):
+            raise DataError(
+                f"The purchases end on {last:%Y-%m-%d}, but the last outcome window ends on {end:%Y-%m-%d}. "
+                "Choose earlier cut-offs: -o train_cuts=4,8 -o test_cuts=12"
+            )
+        spend = pl.concat([self._spend(bought, cut) for cut in train + test]).collect()
+        learnt = spend.filter(pl.col("as_of").is_in(train))["spend"]
+        lower, upper = (float(learnt.quantile(share, "linear") or 0.0) for share in (1 / 3, 2 / 3))
+        segment = pl.when(pl.col("spend") <= lower).then(pl.lit("low"))
+        segment = segment.when(pl.col("spend") <= upper).then(pl.lit("mid")).otherwise(pl.lit("high"))
+        return Labelled(
+            rows=spend.with_columns(segment=segment).drop("spend"),
+            segments=self.segments,
+            definition=self._definition(train, test, lower, upper),
+        )
+
+    def _spend(self, bought: pl.LazyFrame, cut: datetime) -> pl.LazyFrame:
+        """Return every user seen before ``cut`` with what they spent after it, 0 if nothing."""
+        observed_from = cut - timedelta(weeks=self.observe_weeks)
+        until = cut + timedelta(weeks=self.outcome_weeks)
+        seen = bought.filter(pl.col("at").is_between(observed_from, cut, closed="left")).select("user_key").unique()
+        after = bought.filter(pl.col("at").is_between(cut, until, closed="left"))
+        after = after.group_by("user_key").agg(spend=pl.col("price").sum())
+        return seen.join(after, on="user_key", how="left").select(
+            "user_key",
+            observed_from=pl.lit(observed_from, dtype=TIME),
+            as_of=pl.lit(cut, dtype=TIME),
+            outcome_until=pl.lit(until, dtype=TIME),
+            spend=pl.col("spend").fill_null(0.0),
+        )
+
+    def _definition(self, train: list[datetime], test: list[datetime], lower: float, upper: float) -> dict[str, Any]:
+        return {
+            "thresholds": [lower, upper],
+            "train_cuts": [cut.isoformat() for cut in train],
+            "test_cuts": [cut.isoformat() for cut in test],
+            "observe_weeks": self.observe_weeks,
+            "outcome_weeks": self.outcome_weeks,
+        }
+
+
+def _weeks(words: str) -> list[int]:
+    try:
+        return sorted({int(word) for word in words.split(",") if word.strip()})
+    except ValueError:
+        raise DataError(f"{words!r} is not a list of weeks. Write them as 16,24,32.") from None

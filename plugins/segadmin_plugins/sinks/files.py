@@ -1,0 +1,30 @@
+"""Writing a file whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from segadmin.errors import StorageError
+
+
+def write_whole(frame: pl.LazyFrame, path: Path, write: Callable[[pl.DataFrame, Path], object]) -> int:
+    """Write beside ``path``, flush, and rename over it; return the number of rows.
+
+    Raises:
+        StorageError: it cannot be written there.
+    """
+    found = frame.collect()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(found, draft)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}. Check the folder.") from None
+    return found.height

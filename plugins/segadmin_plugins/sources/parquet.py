@@ -1,0 +1,25 @@
+"""Reading Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from segadmin.errors import DataError
+from segadmin.events.source import Source
+
+
+class Parquet(Source):
+    """Parquet, of any column types; times without a zone are read in ``--timezone``."""
+
+    name = "parquet"
+    suffixes = (".parquet", ".pq")
+
+    def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the rows with the file's own types."""
+        try:
+            yield from pl.scan_parquet(path).collect_batches(chunk_size=rows, maintain_order=True)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
