@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -36,3 +37,16 @@ class Labeler(ABC):
         Raises:
             DataError: the events cannot carry these labels (too short a history, say).
         """
+
+    def outcomes(self, events: pl.LazyFrame, definition: dict[str, Any], as_of: datetime) -> pl.DataFrame | None:
+        """Return what became of users after ``as_of``, to hold an earlier prediction against.
+
+        Args:
+            events: all events, in the columns of :data:`segadmin.events.schema.EVENTS`.
+            definition: what :meth:`label` found; its thresholds decide, not new ones.
+            as_of: the moment that the prediction was made from, UTC.
+
+        Returns:
+            ``user_key`` (Int64) and ``segment`` (String), or ``None``: not known yet, or never by this labeler.
+        """
+        return None

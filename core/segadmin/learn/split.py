@@ -34,7 +34,7 @@ def split_rows(
         segments: in the order of the model's outputs.
         by: ``"time"`` or ``"user"``.
         seed: of the choice of users.
-        definition: of the label set; its ``test_cutoffs`` (ISO 8601), if any, are the cut-offs that test.
+        definition: of the label set; its ``test_cuts`` (ISO 8601), if any, are the cut-offs that test.
 
     Returns:
         ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, ``purged``: too
@@ -90,7 +90,7 @@ def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any]) -> pl.Expr:
 
 
 def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> datetime:
-    marked = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cutoffs") or ()]
+    marked = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cuts") or ()]
     cutoffs: list[datetime] = rows["as_of"].unique().sort().to_list()
     if len(cutoffs) < 2:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -51,13 +51,20 @@ class FutureSpend(Labeler):
         spend = pl.concat([self._spend(bought, cut) for cut in train + test]).collect()
         learnt = spend.filter(pl.col("as_of").is_in(train))["spend"]
         lower, upper = (float(learnt.quantile(share, "linear") or 0.0) for share in (1 / 3, 2 / 3))
-        segment = pl.when(pl.col("spend") <= lower).then(pl.lit("low"))
-        segment = segment.when(pl.col("spend") <= upper).then(pl.lit("mid")).otherwise(pl.lit("high"))
         return Labelled(
-            rows=spend.with_columns(segment=segment).drop("spend"),
+            rows=spend.with_columns(segment=_segment(lower, upper)).drop("spend"),
             segments=self.segments,
             definition=self._definition(train, test, lower, upper),
         )
+
+    def outcomes(self, events: pl.LazyFrame, definition: dict[str, Any], as_of: datetime) -> pl.DataFrame | None:
+        """Return what users spent after ``as_of``; see :meth:`segadmin.learn.labeler.Labeler.outcomes`."""
+        weeks = {name: definition[name] for name in ("observe_weeks", "outcome_weeks")}
+        latest = events.select(pl.col("at").max()).collect().item()
+        if latest is None or as_of + timedelta(weeks=weeks["outcome_weeks"]) > latest:
+            return None
+        spend = replace(self, **weeks)._spend(events.filter(pl.col("kind") == "purchase"), as_of)
+        return spend.select("user_key", segment=_segment(*definition["thresholds"])).collect()
 
     def _spend(self, bought: pl.LazyFrame, cut: datetime) -> pl.LazyFrame:
         """Return every user seen before ``cut`` with what they spent after it, 0 if nothing."""
@@ -82,6 +89,11 @@ class FutureSpend(Labeler):
             "observe_weeks": self.observe_weeks,
             "outcome_weeks": self.outcome_weeks,
         }
+
+
+def _segment(lower: float, upper: float) -> pl.Expr:
+    low = pl.when(pl.col("spend") <= lower).then(pl.lit("low"))
+    return low.when(pl.col("spend") <= upper).then(pl.lit("mid")).otherwise(pl.lit("high"))
 
 
 def _weeks(words: str) -> list[int]:

@@ -73,7 +73,7 @@ def test_the_last_two_fifths_of_the_cutoffs_test_unless_the_labels_say_which() -
     cutoffs = labels["as_of"].unique().sort().to_list()
     default = split_rows(labels, SEGMENTS, "time", 17, {})
     assert default.filter(pl.col("part") == "test")["as_of"].unique().sort().to_list() == cutoffs[3:]
-    marked = split_rows(labels, SEGMENTS, "time", 17, {"test_cutoffs": [cutoffs[4].isoformat()]})
+    marked = split_rows(labels, SEGMENTS, "time", 17, {"test_cuts": [cutoffs[4].isoformat()]})
     assert marked.filter(pl.col("part") == "test")["as_of"].unique().sort().to_list() == cutoffs[4:]
 
 

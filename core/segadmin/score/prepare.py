@@ -1,0 +1,72 @@
+"""The ``prepare`` stage of ``score``, ``refresh`` and ``textualize``: which model reads, and how."""
+
+from __future__ import annotations
+
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError
+from segadmin.events.lake import Lake
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.request import Score, Textualize
+from segadmin.learn.artifact import Saved, read_manifest
+from segadmin.learn.labels import after, latest_event
+from segadmin.learn.prepare import new_recipe
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import Plugins, load_plugins
+from segadmin.pointers import current_snapshot, pointed
+from segadmin.records import ModelVersion
+from segadmin.score.versions import find_version
+from segadmin.settings import Settings
+from segadmin.text.recipe import Recipe
+
+
+def prepare(attempt: Attempt) -> Outcome:
+    """Find the model and check that it is whole and that what it needs is installed here."""
+    plugins = load_plugins(attempt.settings)
+    latest = after(latest_event(Lake.of(attempt.settings)))
+    if attempt.job_kind == "textualize":
+        asked = Textualize.model_validate(attempt.options)
+        recipe = new_recipe(attempt.settings, plugins, asked, window_days=asked.window_days)
+        prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=recipe.window(latest))
+        return Outcome(prepared.model_dump(mode="json"))
+    wanted = Score.model_validate(attempt.options)
+    with transaction(attempt.settings) as session:
+        version = find_version(session, wanted.model, wanted.labels)
+        previous = pointed(session, current_snapshot(version.label_set))
+    recipe = _check_version(attempt.settings, plugins, version)
+    prepared = Prepared(
+        recipe=recipe,
+        label_set=version.label_set,
+        segments=tuple(version.segments),
+        scoring=recipe.window(latest),
+        backbone=version.backbone,
+        backbone_options=version.manifest["backbone_options"],
+        model_version_id=version.id,
+        previous_snapshot_id=previous if attempt.job_kind == "refresh" else None,
+    )
+    return Outcome(prepared.model_dump(mode="json"))
+
+
+def _check_version(settings: Settings, plugins: Plugins, version: ModelVersion) -> Recipe:
+    """Return the version's recipe, when its files and its plugins are here.
+
+    Raises:
+        StorageError: the artifact is gone or damaged.
+        PluginNotFound: a plugin that it was made with is not installed.
+        ConfigurationError: the textualizer is another version, and would write other text.
+    """
+    manifest = read_manifest(settings, Saved(version.folder, version.sha256))
+    check_recipe(plugins, recipe := Recipe.model_validate(manifest["recipe"]), f"Model version {version.id}")
+    plugins.find("backbone", version.backbone)
+    return recipe
+
+
+def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
+    """Check that the installed textualizer writes what ``recipe`` was made with."""
+    found = plugins.find("textualizer", recipe.textualizer)
+    installed = found.load().version
+    if installed != recipe.textualizer_version:
+        raise ConfigurationError(
+            f"{whose} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
+            f"({recipe.distribution}), but version {installed} ({found.distribution}) is installed. "
+            "Install that one, or train again: segadmin enqueue retrain"
+        )

@@ -1,0 +1,114 @@
+"""The ``score`` stage: every user of a bucket range gets a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import polars as pl
+
+from segadmin.database import transaction
+from segadmin.events.schema import ASSIGNMENTS
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.artifact import LoadedModel, load_artifact
+from segadmin.learn.backbone import Examples
+from segadmin.learn.calibration import predict
+from segadmin.learn.dataset import feature_names
+from segadmin.learn.fitting import blaming
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import load_plugins
+from segadmin.records import ModelVersion
+from segadmin.snapshots.read import assignments
+
+Progress = Callable[[float, str], None]
+#: Users whose probabilities are found before they are put away: bounds memory, whatever the backbone holds.
+_BATCH = 8192
+#: As in the lake, less the snapshot's number, which publish gives.
+SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name != "snapshot_id"}
+
+
+def score(attempt: Attempt) -> Outcome:
+    """Carry forward the users whose text did not change, and let the model read the others."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    version_id = prepared.model_version_id or attempt.input("gate")["model_version_id"]
+    users = _texts(attempt)
+    carried = _carried(attempt, prepared, users, version_id)
+    fresh = users.join(carried, on="user_key", how="anti")
+    rescored = list(_predicted(attempt, prepared, fresh, version_id)) if fresh.height else []
+    scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
+    return Outcome(
+        {
+            "buckets": [attempt.buckets.start, attempt.buckets.stop - 1],
+            "scores": attempt.write(scores, "scores"),
+            "rescored": fresh.height,
+            "carried": carried.height,
+        }
+    )
+
+
+def assigned(probabilities: pl.Series, segments: Sequence[str]) -> list[pl.Series]:
+    """Return the likeliest segment of every row of ``probabilities`` (List[Float32]), and its probability."""
+    likeliest = probabilities.list.arg_max()
+    names = pl.Series(segments, dtype=pl.String)
+    return [names.gather(likeliest).alias("segment"), probabilities.list.max().alias("probability")]
+
+
+def _texts(attempt: Attempt) -> pl.DataFrame:
+    """Return the texts of this step's buckets, whichever ranges they were written in."""
+    wanted = attempt.buckets
+    written = [
+        one["scoring"]
+        for one in attempt.inputs["textualize"]
+        if one["scoring"] and one["buckets"][0] < wanted.stop and one["buckets"][1] >= wanted.start
+    ]
+    frames = [attempt.read(one).filter(pl.col("bucket").is_in(list(wanted))) for one in written]
+    return pl.concat(frames).sort("bucket", "user_key")
+
+
+def _carried(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_id: int) -> pl.DataFrame:
+    """Return the previous snapshot's rows of the users whose text is what this very model read then."""
+    if prepared.previous_snapshot_id is None:
+        return pl.DataFrame(schema=SCORES)
+    before = assignments(attempt.settings, prepared.previous_snapshot_id, buckets=attempt.buckets)
+    return (
+        before.filter(pl.col("model_version_id") == version_id)
+        .join(users.lazy().select("user_key", "phrase_hash"), on=["user_key", "phrase_hash"], how="semi")
+        .select(SCORES)
+        .collect()
+    )
+
+
+def _predicted(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_id: int) -> Iterator[pl.DataFrame]:
+    attempt.progress(0.0, "loading the model")
+    plugins = load_plugins(attempt.settings)
+    with transaction(attempt.settings) as session:
+        version = session.get_one(ModelVersion, version_id)
+    origin = plugins.find("backbone", version.backbone).distribution
+    with blaming(origin, version.backbone, "load"):
+        model = load_artifact(attempt.settings, plugins, version)
+    for start in range(0, users.height, _BATCH):
+        batch = users.slice(start, _BATCH)
+
+        def progress(fraction: float, note: str = "", done: int = start, size: int = batch.height) -> None:
+            attempt.progress((done + fraction * size) / users.height, f"{done} of {users.height} users scored")
+
+        with blaming(origin, version.backbone, "predict"):
+            scored = _scored(batch, model, prepared, version_id, progress)
+        yield scored
+    attempt.progress(1.0, f"{users.height} users scored")
+
+
+def _scored(
+    users: pl.DataFrame, model: LoadedModel, prepared: Prepared, version_id: int, progress: Progress
+) -> pl.DataFrame:
+    examples = Examples(users, model.segments, feature_names(prepared.recipe))
+    found = predict(model.classifier, examples, model.temperature, progress)
+    probabilities = pl.Series("probabilities", found.astype("float32").tolist(), dtype=pl.List(pl.Float32))
+    return users.select(
+        "bucket",
+        "user_key",
+        *assigned(probabilities, model.segments),
+        probabilities,
+        pl.lit(version_id, pl.Int64).alias("model_version_id"),
+        "phrase_hash",
+        pl.col("as_of").alias("scored_as_of"),
+    ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())

@@ -1,0 +1,81 @@
+"""Taking audiences out of a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.events.keys import show_key
+from segadmin.events.lake import Lake
+from segadmin.events.source import Sink
+from segadmin.plugins import load_plugins
+from segadmin.records import SegmentSnapshot
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Which users of a snapshot, and how they are called."""
+
+    segment: str | None = None  #: only this one
+    min_probability: float = 0.0  #: only users whose segment is at least so probable
+    user_ids: bool = False  #: the shop's own ids instead of pseudonyms
+
+
+def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str], wanted: Audience) -> pl.LazyFrame:
+    """Return the users wanted, the surest first.
+
+    Args:
+        settings: where the store is.
+        snapshot: a published one.
+        segments: of its model, in their order.
+        wanted: which users.
+
+    Returns:
+        ``user`` (a pseudonym of 16 hex digits, or the shop's id), ``segment``, ``probability``, a column for the
+        probability of each segment, ``scored_as_of`` and ``model_version``.
+
+    Raises:
+        ConfigurationError: there is no such segment.
+    """
+    assert snapshot.id is not None
+    if wanted.segment is not None and wanted.segment not in segments:
+        raise ConfigurationError(f"There is no segment {wanted.segment!r}.{did_you_mean(wanted.segment, segments)}")
+    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= wanted.min_probability)
+    if wanted.segment is not None:
+        rows = rows.filter(pl.col("segment") == wanted.segment)
+    each = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
+    return (
+        _named(settings, rows, raw=wanted.user_ids)
+        .sort("probability", "user", descending=[True, False])
+        .select("user", "segment", "probability", *each, "scored_as_of", model_version="model_version_id")
+    )
+
+
+def write(settings: Settings, frame: pl.LazyFrame, path: Path) -> int:
+    """Write ``frame`` to ``path`` by the sink for its suffix, and return the number of rows.
+
+    Raises:
+        ConfigurationError: no sink writes such files, or the folder does not exist.
+        StorageError: the file cannot be written.
+    """
+    plugins = load_plugins(settings)
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"There is no folder {path.parent}. Make it first: mkdir -p {path.parent}")
+    suffixes: list[str] = []
+    for name in plugins.names("sink"):
+        sink: Sink = plugins.make("sink", name)
+        if path.name.lower().endswith(tuple(sink.suffixes)):
+            return sink.write(frame, path)
+        suffixes += sink.suffixes
+    raise ConfigurationError(f"No sink writes {path.name!r}. Name the file with one of: {', '.join(sorted(suffixes))}.")
+
+
+def _named(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
+    if raw:
+        return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
+    return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

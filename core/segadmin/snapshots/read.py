@@ -1,0 +1,67 @@
+"""Reading snapshots. What SQL calls published is complete; nothing else is ever read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlmodel import Session, col, select
+
+from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.pointers import current_snapshot, pointed
+from segadmin.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
+from segadmin.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_CURRENT = current_snapshot("")
+NO_SNAPSHOTS = "No snapshots yet. Make one: segadmin enqueue retrain --wait, or try: segadmin demo"
+
+
+def current(session: Session, label_set: str) -> SegmentSnapshot | None:
+    """Return the snapshot that is current for ``label_set``."""
+    number = pointed(session, current_snapshot(label_set))
+    return None if number is None else session.get_one(SegmentSnapshot, number)
+
+
+def find_snapshot(session: Session, wanted: str, label_set: str | None = None) -> SegmentSnapshot:
+    """Return the published snapshot that ``wanted`` means: a number, or ``current`` (of ``label_set``).
+
+    Raises:
+        ConfigurationError: there is no such published snapshot, or several are current.
+        DataError: there are no snapshots yet.
+    """
+    if wanted != "current":
+        found = session.get(SegmentSnapshot, int(wanted)) if wanted.isdigit() else None
+        if found is None or found.state != SnapshotState.PUBLISHED:
+            raise ConfigurationError(f"There is no published snapshot {wanted!r}. See: segadmin snapshots list")
+        return found
+    known = currents(session)
+    if not known:
+        raise DataError(NO_SNAPSHOTS)
+    if label_set is None and len(known) > 1:
+        raise ConfigurationError(f"Which snapshot? Add --label-set; there are: {', '.join(known)}.")
+    label_set = next(iter(known)) if label_set is None else label_set
+    if label_set not in known:
+        raise ConfigurationError(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, known)}")
+    return session.get_one(SegmentSnapshot, known[label_set])
+
+
+def currents(session: Session) -> dict[str, int]:
+    """Return the current snapshot's number by label set."""
+    rows = session.exec(select(Current).where(col(Current.name).startswith(_CURRENT)).order_by(Current.name)).all()
+    return {row.name.removeprefix(_CURRENT): row.target_id for row in rows}
+
+
+def summaries(session: Session, snapshot_id: int) -> Sequence[SegmentSummary]:
+    """Return what is known of every segment of a snapshot, in the segments' own order."""
+    chosen = select(SegmentSummary).where(SegmentSummary.snapshot_id == snapshot_id)
+    return session.exec(chosen.order_by(col(SegmentSummary.id))).all()
+
+
+def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
+    """Return who is in which segment, in the columns of :data:`segadmin.events.schema.ASSIGNMENTS`."""
+    from segadmin.events.lake import Lake
+
+    return Lake.of(settings).scan("assignments", buckets=buckets, snapshot_id=snapshot_id)

@@ -1,0 +1,76 @@
+"""What is special about each segment of a snapshot, in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from segadmin.events.lake import Lake
+from segadmin.text.recipe import Window
+
+#: A category is distinctive only where it is common enough to mean something.
+_LEAST_EVENTS, _LEAST_SHARE, _LEAST_LIFT = 10, 0.005, 1.05
+_TOP = 3
+
+
+def summarise(lake: Lake, users: pl.DataFrame, segments: Sequence[str], window: Window) -> list[dict[str, Any]]:
+    """Return one row of ``SegmentSummary`` for every segment, in the order of ``segments``.
+
+    Args:
+        lake: whose events and items are read.
+        users: ``bucket``, ``user_key``, ``segment`` and ``probability`` of everybody.
+        segments: all of them, also those that nobody is in.
+        window: the events that the snapshot was made from.
+    """
+    sizes = users.group_by("segment").agg(pl.len().alias("users"), pl.col("probability").mean().alias("confidence"))
+    known = {row["segment"]: row for row in sizes.iter_rows(named=True)}
+    special = distinctive(lake, users, window)
+    return [
+        {
+            "segment": segment,
+            "users": known.get(segment, {}).get("users", 0),
+            "share": known.get(segment, {}).get("users", 0) / max(users.height, 1),
+            "confidence": known.get(segment, {}).get("confidence", 0.0),
+            "distinctive": special.get(segment, []),
+        }
+        for segment in segments
+    ]
+
+
+def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, list[dict[str, Any]]]:
+    """Return the categories that each segment goes for more than everybody does.
+
+    ``lift`` is the category's share of the segment's purchases over its share of all users' purchases; where
+    nobody purchased anything in the window, of all events.
+    """
+    inside = lake.scan("events").filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
+    categories = lake.scan("items").filter(pl.col("category").is_not_null()).select("item", "category")
+    counts = (
+        inside.select("user_key", "item", "kind")
+        .join(categories, on="item")
+        .join(users.lazy().select("user_key", "segment"), on="user_key")
+        .group_by("segment", "category", (pl.col("kind") == "purchase").alias("bought"))
+        .agg(pl.len().alias("events"))
+        .collect(engine="streaming")
+    )
+    if counts["bought"].any():
+        counts = counts.filter("bought")
+    shares = (
+        counts.group_by("segment", "category")
+        .agg(pl.col("events").sum())
+        .with_columns(
+            share=pl.col("events") / pl.col("events").sum().over("segment"),
+            overall=pl.col("events").sum().over("category") / pl.col("events").sum(),
+        )
+        .with_columns(lift=pl.col("share") / pl.col("overall"))
+        .filter(pl.col("events") >= _LEAST_EVENTS, pl.col("share") >= _LEAST_SHARE, pl.col("lift") >= _LEAST_LIFT)
+        .sort("segment", "lift", "category", descending=[False, True, False])
+        .group_by("segment", maintain_order=True)
+        .head(_TOP)
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in shares.iter_rows(named=True):
+        found.setdefault(row["segment"], []).append({name: row[name] for name in ("category", "share", "lift")})
+    return found
