@@ -1,0 +1,116 @@
+"""Reading users: their events in a window become phrases and features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from segadmin.errors import PluginContractError, PluginError, SegadminError
+from segadmin.events.lake import Lake
+from segadmin.text.features import feature_names, features
+from segadmin.text.fingerprint import phrase_hash
+from segadmin.text.recipe import Recipe, Window
+from segadmin.text.textualizer import TextContext, Textualizer
+
+#: What a user without events in the window reads as, so that everybody has a text.
+NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
+_COLUMNS = ("kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
+
+
+@dataclass(frozen=True)
+class Read:
+    """Users as read, and what there was to see on the way."""
+
+    users: pl.DataFrame  #: bucket, user_key, as_of, phrases, phrase_hash, features
+    report: dict[str, int]
+
+
+def read_users(
+    lake: Lake, bucket: int, window: Window, recipe: Recipe, *, textualizer: Textualizer, users: pl.DataFrame
+) -> Read:
+    """Read ``users`` (``user_key``) of one bucket in one window.
+
+    Raises:
+        PluginError: the textualizer failed.
+        PluginContractError: it returned something else than phrases.
+    """
+    events = _events(lake, bucket, window, textualizer, users).collect()
+    found = _phrases(textualizer, events, window, recipe)
+    counts = found.group_by("user_key").len("phrases")
+    capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
+    grouped = (
+        found.sort("user_key", "position", maintain_order=True)
+        .group_by("user_key", maintain_order=True)
+        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"))
+    )
+    measured = features(events.lazy(), window, recipe).collect()
+    blank = [None] * len(feature_names(recipe))
+    read = (
+        users.select("user_key")
+        .join(grouped, on="user_key", how="left")
+        .join(measured, on="user_key", how="left")
+        .with_columns(
+            pl.col("phrases").fill_null(pl.lit([NOTHING[recipe.language]])),
+            pl.col("features").fill_null(pl.lit(blank, dtype=pl.List(pl.Float32))),
+            bucket=pl.lit(bucket, dtype=pl.Int32),
+            as_of=pl.lit(window.as_of).dt.cast_time_unit("us").dt.convert_time_zone("UTC"),
+        )
+    )
+    read = read.with_columns(phrase_hash=phrase_hash(read["phrases"]))
+    return Read(
+        users=read.select("bucket", "user_key", "as_of", "phrases", "phrase_hash", "features"),
+        report={
+            "users": read.height,
+            "users_without_events": read.height - grouped.height,
+            "phrases": int(read["phrases"].list.len().sum()),
+            "users_capped": capped.height,
+            "phrases_dropped": int((capped["phrases"] - recipe.max_phrases).sum()) if capped.height else 0,
+        },
+    )
+
+
+def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:
+    """Return the users' events in the window, with what is known of the items."""
+    inside = lake.scan("events", buckets=[bucket]).filter(
+        pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
+    )
+    items = lake.scan("items").select("item", "title", "category", "brand")
+    joined = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").join(items, on="item", how="left")
+    wanted = ["user_key", *_COLUMNS, "title", "category", "brand"]
+    if textualizer.raw_user_ids:
+        joined = joined.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
+        wanted.append("user")
+    return joined.select(wanted)
+
+
+def _phrases(textualizer: Textualizer, events: pl.DataFrame, window: Window, recipe: Recipe) -> pl.DataFrame:
+    """Call the textualizer and hold it to its contract."""
+    who = f"The textualizer {recipe.textualizer!r} of {recipe.distribution}"
+    context = TextContext(window.observed_from, window.as_of, recipe.language)
+    try:
+        returned: Any = textualizer.phrases(events.lazy(), context)
+        found: pl.DataFrame = returned.collect() if isinstance(returned, pl.LazyFrame) else returned
+    except SegadminError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{who} failed in phrases(): {type(error).__name__}: {error}") from error
+    if not isinstance(found, pl.DataFrame):
+        raise PluginContractError(f"{who} returned {type(found).__name__} from phrases(), not a polars LazyFrame.")
+    missing = {"user_key", "position", "phrase"} - set(found.columns)
+    if missing:
+        raise PluginContractError(f"{who} returned no column {', '.join(sorted(missing))}, but {found.columns}.")
+    if found.schema["phrase"] not in (pl.String, pl.Categorical) or not found.schema["position"].is_numeric():
+        raise PluginContractError(
+            f"{who} returned phrase as {found.schema['phrase']} and position as {found.schema['position']}; "
+            "they must be String and a number."
+        )
+    if found["phrase"].null_count() or found["position"].null_count():
+        raise PluginContractError(f"{who} returned nulls in phrase or position. Leave such rows out, or fill them.")
+    found = found.select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
+    strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), events["user_key"].unique().to_numpy())
+    if len(strangers):
+        raise PluginContractError(f"{who} returned {len(strangers)} users that have no events.")
+    return found

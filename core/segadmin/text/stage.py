@@ -1,0 +1,56 @@
+"""The ``textualize`` stage: users of a range of buckets become texts and features."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import polars as pl
+
+from segadmin.events.lake import Lake
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import load_plugins
+from segadmin.text.reader import read_users
+from segadmin.text.recipe import Window
+from segadmin.text.textualizer import Textualizer
+
+
+def textualize(attempt: Attempt) -> Outcome:
+    """Read labelled users at every training window, and all users at the scoring window, bucket by bucket."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    recipe = prepared.recipe
+    plugins = load_plugins(attempt.settings)
+    textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    lake = Lake.of(attempt.settings)
+    report: Counter[str] = Counter()
+    training: list[pl.DataFrame] = []
+    scoring: list[pl.DataFrame] = []
+
+    def read(bucket: int, window: Window, users: pl.DataFrame) -> pl.DataFrame:
+        found = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users)
+        report.update(found.report)
+        return found.users
+
+    for done, bucket in enumerate(attempt.buckets):
+        attempt.progress(done / len(attempt.buckets), f"bucket {bucket}")
+        labels = lake.scan("labels", buckets=[bucket], label_set=prepared.label_set).collect()
+        everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
+        current = prepared.scoring
+        training += [read(bucket, one, _labelled(labels, one, current or one)) for one in prepared.training]
+        if current is not None:
+            scoring.append(read(bucket, current, everybody))
+    written = {
+        name: attempt.write(pl.concat(frames), name) if frames else None
+        for name, frames in (("training", training), ("scoring", scoring))
+    }
+    distinct = pl.concat(training + scoring)["phrases"].explode(empty_as_null=False, keep_nulls=False).n_unique()
+    report["distinct_phrases"] = distinct
+    return Outcome({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], **written, "report": dict(report)})
+
+
+def _labelled(labels: pl.DataFrame, window: Window, current: Window) -> pl.DataFrame:
+    """Return the users labelled at ``window``; a label without a time is one of now."""
+    as_of = pl.col("as_of").fill_null(current.as_of)
+    observed_from = pl.col("observed_from").fill_null(window.observed_from)
+    here = labels.filter(as_of == window.as_of, observed_from == window.observed_from)
+    return here.select("user_key").unique().sort("user_key")

@@ -1,0 +1,30 @@
+"""``list``: what a user did with which item, newest first, each once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin_plugins.textualizers.words import newest, verb
+
+
+@dataclass(frozen=True)
+class ItemList(Textualizer):
+    """``浏览商品ID_456``, ``购买商品ID_789``: a phrase for each kind and item, newest first, each once.
+
+    Short and repeating across users, so it is tokenized fast; it says nothing about how much or how often.
+    """
+
+    name: ClassVar[str] = "list"
+    limit: int = 64  #: newest kinds and items of a user
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return a phrase for each of a user's newest distinct kinds and items."""
+        form = "{}商品ID_{}" if context.language == "zh" else "{} item {}"
+        once = events.group_by("user_key", "kind", "item").agg(pl.col("at").max())
+        return newest(once, self.limit).select(
+            "user_key", "position", phrase=pl.format(form, verb(context.language), "item")
+        )

@@ -1,0 +1,45 @@
+"""``summary``: what a user does by category: how often, and when last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin_plugins.textualizers.words import recency, thing, verb
+
+
+@dataclass(frozen=True)
+class Summary(Textualizer):
+    """Aggregates by kind and category, the most frequent first: ``bought cheese 12 times, last this week``.
+
+    Counts are given exactly up to 5 and in steps beyond, so that phrases repeat across users.
+    """
+
+    name: ClassVar[str] = "summary"
+    limit: int = 24  #: aggregates of a user
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return a phrase for each of a user's most frequent kinds and categories."""
+        return aggregates(events, context, self.limit)
+
+
+def aggregates(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
+    """Return the ``limit`` most frequent kinds and categories of each user, as phrases."""
+    zh = context.language == "zh"
+    category = pl.coalesce(pl.col("category").str.to_lowercase(), thing(context.language))
+    counted = events.group_by("user_key", "kind", category=category).agg(times=pl.len(), last=pl.col("at").max())
+    order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
+    ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
+    steps = (2.0 ** (pl.col("times").log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
+    times = pl.when(pl.col("times") <= 5).then("times").otherwise(steps)
+    form = "{}{}{}次，最近{}" if zh else "{} {} {} times, last {}"
+    return ranked.filter(pl.col("position") < limit).select(
+        "user_key",
+        "position",
+        phrase=pl.format(
+            form, verb(context.language), "category", times, recency(pl.col("last"), context.as_of, context.language)
+        ),
+    )

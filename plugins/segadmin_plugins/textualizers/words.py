@@ -1,0 +1,69 @@
+"""The words that the built-in textualizers share, in English and in Chinese."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from segadmin.settings import Language
+
+#: Past tense of every kind of event.
+VERBS: dict[Language, dict[str, str]] = {
+    "en": {
+        "view": "viewed",
+        "cart": "added to cart",
+        "purchase": "bought",
+        "rating": "rated",
+        "review": "reviewed",
+    },
+    "zh": {"view": "浏览", "cart": "加购", "purchase": "购买", "rating": "评分", "review": "评论"},
+}
+#: How long ago, up to so many days.
+_RECENCY: tuple[tuple[float, str, str], ...] = (
+    (3, "now", "刚刚"),
+    (7, "this week", "一周内"),
+    (14, "last week", "两周内"),
+    (30, "this month", "一月内"),
+    (60, "last month", "两月内"),
+)
+_LONG_AGO = {"en": "long ago", "zh": "很久前"}
+
+
+def verb(language: Language) -> pl.Expr:
+    """Return what the user did, as a word."""
+    return pl.col("kind").replace_strict(VERBS[language], default=pl.col("kind"))
+
+
+def thing(language: Language) -> pl.Expr:
+    """Return what an item is called: its title, else its category, else its id."""
+    named = pl.coalesce("title", "category").str.to_lowercase()
+    unnamed = pl.format("商品ID_{}" if language == "zh" else "item {}", "item")
+    return pl.coalesce(named, unnamed)
+
+
+def level(number: pl.Expr) -> pl.Expr:
+    """Return the bucket of a number as a word part: each step is a factor of √2, so nothing must be fitted."""
+    magnitude = (2.0 * (1.0 + number.fill_null(0.0).abs()).log(2.0)).floor().cast(pl.Int64)
+    return pl.when(number < 0).then(-magnitude).otherwise(magnitude).cast(pl.String)
+
+
+def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
+    """Return how long before ``as_of`` something was, as a word."""
+    days = (as_of - last).dt.total_seconds() / 86_400
+    words = [
+        pl.when(days <= limit).then(pl.lit(chinese if language == "zh" else english))
+        for limit, english, chinese in _RECENCY
+    ]
+    return pl.coalesce(*words, pl.lit(_LONG_AGO[language]))
+
+
+def newest(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
+    """Return each user's newest ``limit`` events, without sorting the whole log; ``position`` 0 is the newest."""
+    rank = pl.struct(-pl.col("at").cast(pl.Int64), "item", "kind").rank("ordinal").over("user_key") - 1
+    return events.with_columns(position=rank.cast(pl.Int64)).filter(pl.col("position") < limit)
+
+
+def number(value: pl.Expr) -> pl.Expr:
+    """Return a number without a needless ``.0``."""
+    return value.round(2).cast(pl.String).str.replace(r"\.0$", "")
