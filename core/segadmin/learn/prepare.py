@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.errors import ConfigurationError
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.request import Retrain
@@ -109,6 +110,23 @@ def new_recipe(
         window_days=window_days,
         categories=categories,
     )
+
+
+def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
+    """Check that the installed textualizer writes what ``recipe`` was made with.
+
+    Raises:
+        PluginNotFound: it is not installed.
+        ConfigurationError: it is another version.
+    """
+    found = plugins.find("textualizer", recipe.textualizer)
+    installed = found.load().version
+    if installed != recipe.textualizer_version:
+        raise ConfigurationError(
+            f"{whose} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
+            f"({recipe.distribution}), but version {installed} ({found.distribution}) is installed. "
+            "Install that one, or train again: segadmin enqueue retrain"
+        )
 
 
 def _categories(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> tuple[str, ...]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from segadmin.database import transaction
-from segadmin.errors import ConfigurationError
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.request import Score, Textualize
 from segadmin.learn.artifact import Saved, read_manifest
 from segadmin.learn.labels import after, latest_event
-from segadmin.learn.prepare import new_recipe
+from segadmin.learn.prepare import check_recipe, new_recipe
 from segadmin.learn.prepared import Prepared
+from segadmin.learn.versions import find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.pointers import current_snapshot, pointed
 from segadmin.records import ModelVersion
-from segadmin.score.versions import find_version
 from segadmin.settings import Settings
 from segadmin.text.recipe import Recipe
 
@@ -58,15 +57,3 @@ def _check_version(settings: Settings, plugins: Plugins, version: ModelVersion) 
     check_recipe(plugins, recipe := Recipe.model_validate(manifest["recipe"]), f"Model version {version.id}")
     plugins.find("backbone", version.backbone)
     return recipe
-
-
-def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
-    """Check that the installed textualizer writes what ``recipe`` was made with."""
-    found = plugins.find("textualizer", recipe.textualizer)
-    installed = found.load().version
-    if installed != recipe.textualizer_version:
-        raise ConfigurationError(
-            f"{whose} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
-            f"({recipe.distribution}), but version {installed} ({found.distribution}) is installed. "
-            "Install that one, or train again: segadmin enqueue retrain"
-        )

@@ -65,3 +65,11 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
     from segadmin.events.lake import Lake
 
     return Lake.of(settings).scan("assignments", buckets=buckets, snapshot_id=snapshot_id)
+
+
+def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:
+    """Return the published snapshots, newest first."""
+    chosen = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
+    if label_set is not None:
+        chosen = chosen.where(SegmentSnapshot.label_set == label_set)
+    return session.exec(chosen.order_by(col(SegmentSnapshot.id).desc())).all()

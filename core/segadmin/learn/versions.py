@@ -1,12 +1,14 @@
-"""Which model version is meant."""
+"""Model versions: which one is meant, and how good it is."""
 
 from __future__ import annotations
 
-from sqlmodel import Session, col, select
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, or_, select
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.pointers import champion
-from segadmin.records import Current, ModelVersion
+from segadmin.records import Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
 
@@ -38,3 +40,18 @@ def find_version(session: Session, model: str, label_set: str | None = None) -> 
     if label_set not in known:
         raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, known)}")
     return session.get_one(ModelVersion, known[label_set])
+
+
+def list_versions(session: Session, label_set: str | None = None) -> Sequence[ModelVersion]:
+    """Return the model versions, newest first."""
+    chosen = select(ModelVersion).order_by(col(ModelVersion.id).desc())
+    if label_set is not None:
+        chosen = chosen.where(ModelVersion.label_set == label_set)
+    return session.exec(chosen).all()
+
+
+def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:
+    """Return a model version's evaluations and those of the baselines fitted beside it, on the same rows."""
+    beside = (col(Evaluation.job_id) == version.job_id) & col(Evaluation.model_version_id).is_(None)
+    own = col(Evaluation.model_version_id) == version.id
+    return session.exec(select(Evaluation).where(or_(own, beside)).order_by(col(Evaluation.id))).all()

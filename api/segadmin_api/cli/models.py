@@ -1,0 +1,167 @@
+"""``segadmin models``: model versions and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from segadmin.database import transaction
+from segadmin.learn.metrics import HEADLINES, LOWER_IS_BETTER
+from segadmin.learn.versions import evaluations_of, find_version, list_versions
+from segadmin.records import Evaluation, ModelVersion
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+
+app = group("Model versions and how good they are.")
+_TEST = "test"
+
+
+@app.command("list")
+def list_(
+    labels: Annotated[str | None, typer.Option(help="Only models of this label set.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List model versions, newest first, with their figures on the test rows."""
+    with transaction(get_settings()) as session:
+        versions = [(one, evaluations_of(session, one)) for one in list_versions(session, labels)]
+    if as_json:
+        show_json([_facts(version, rows) for version, rows in versions])
+        return
+    table(
+        "",
+        [">version", "labels", "state", "backbone", "text", ">AUROC", ">macro F1", ">best baseline", "trained"],
+        [
+            (
+                version.id,
+                version.label_set,
+                version.state,
+                _name(version),
+                version.textualizer,
+                _number(_own_test(version, rows).get("auroc")),
+                _number(_own_test(version, rows).get("macro_f1")),
+                _best_baseline(rows),
+                ago(version.created_at),
+            )
+            for version, rows in versions
+        ],
+        empty="No models yet. Train one: segadmin enqueue retrain --wait, or try: segadmin demo",
+    )
+
+
+@app.command()
+def show(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a model version: its figures beside the baselines', what it was made from, and where it is."""
+    settings = get_settings()
+    with transaction(settings) as session:
+        found = find_version(session, version)
+        rows = evaluations_of(session, found)
+    if as_json:
+        show_json(_facts(found, rows) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
+        return
+    typer.echo(f"model version {found.id} · {found.label_set} · {found.state} · {_name(found)} on {found.textualizer}")
+    typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
+    for split in dict.fromkeys(row.split for row in rows):
+        _show_split(split, [row for row in rows if row.split == split])
+    own = next((row for row in rows if row.model_version_id == found.id and row.split == _TEST), None)
+    if own is not None:
+        _show_segments(found, own)
+    _show_origin(found.manifest)
+
+
+def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
+    best = {name: _best(name, rows) for name in HEADLINES}
+    table(
+        f"{split} ({rows[0].rows:,} rows; * best)" if len(rows) > 1 else f"{split} ({rows[0].rows:,} rows)",
+        ["model", *(f">{name.replace('_', ' ')}" for name in HEADLINES)],
+        [
+            (row.name, *(_number(row.metrics.get(name), best[name], mark=len(rows) > 1) for name in HEADLINES))
+            for row in rows
+        ],
+    )
+
+
+def _show_segments(version: ModelVersion, row: Evaluation) -> None:
+    """Show the test figures of each segment, and what it was taken for."""
+    each = row.metrics["segments"]
+    table(
+        "segments, on test",
+        ["truly", ">precision", ">recall", ">AUROC", ">users", *(f">taken for {one}" for one in version.segments)],
+        [
+            (
+                segment,
+                *(_number(each[segment][name]) for name in ("precision", "recall", "auroc")),
+                f"{each[segment]['support']:,}",
+                *(f"{count:,}" for count in row.confusion[n]),
+            )
+            for n, segment in enumerate(version.segments)
+        ],
+    )
+
+
+def _show_origin(manifest: dict[str, Any]) -> None:
+    recipe, data, calibration = manifest["recipe"], manifest["data"], manifest["calibration"]
+    lines = {
+        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
+        f"({manifest['backbone_distribution']})",
+        "textualizer": f"{recipe['textualizer']} version {recipe['textualizer_version']} "
+        f"{_pairs(recipe['textualizer_options'])}({recipe['distribution']})",
+        "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases",
+        "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares",
+        "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
+        "split": f"by {manifest['split']}, seed {manifest['seed']}: "
+        + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
+        "training rows": f"sha256 {data['training_keys_sha256'][:16]}…",
+        "calibration": f"temperature {calibration['temperature']:.3f}, validation ECE "
+        f"{_number(calibration['ece_before'])} before, {_number(calibration['ece_after'])} after",
+        "cut off": _pairs(manifest["report"].get("truncation") or {}),
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
+    }
+    for name, value in lines.items():
+        if value:
+            typer.echo(f"  {name}: {value}")
+
+
+def _facts(version: ModelVersion, rows: Sequence[Evaluation]) -> dict[str, Any]:
+    kept = {"id", "label_set", "state", "backbone", "textualizer", "segments", "folder", "sha256", "job_id"}
+    facts = version.model_dump(mode="json", include=kept | {"created_at", "promoted_at"})
+    wanted = {"name", "split", "rows", "metrics", "confusion", "model_version_id"}
+    return facts | {
+        "name": _name(version),
+        "evaluations": [row.model_dump(mode="json", include=wanted) for row in rows],
+    }
+
+
+def _name(version: ModelVersion) -> str:
+    return str(version.manifest["backbone_options"].get("model") or version.backbone)
+
+
+def _own_test(version: ModelVersion, rows: Sequence[Evaluation]) -> dict[str, Any]:
+    return next((row.metrics for row in rows if row.model_version_id == version.id and row.split == _TEST), {})
+
+
+def _best_baseline(rows: Sequence[Evaluation]) -> str:
+    beside = [row for row in rows if row.model_version_id is None and row.split == _TEST]
+    best = _best("auroc", beside)
+    return next((f"{_number(best)} {row.name}" for row in beside if row.metrics["auroc"] == best is not None), "")
+
+
+def _best(name: str, rows: Sequence[Evaluation]) -> float | None:
+    known = [row.metrics[name] for row in rows if row.metrics.get(name) is not None]
+    if not known:
+        return None
+    return float(min(known) if name in LOWER_IS_BETTER else max(known))
+
+
+def _number(value: float | None, best: float | None = None, *, mark: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" + (("*" if value == best else " ") if mark else "")
+
+
+def _pairs(facts: dict[str, Any]) -> str:
+    return "".join(f"{name}={value} " for name, value in facts.items())

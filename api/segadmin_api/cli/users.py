@@ -1,0 +1,80 @@
+"""``segadmin users``: one user."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+
+if TYPE_CHECKING:
+    from segadmin.snapshots.user import Assigned
+
+app = group("One user: segment, text, history.")
+_BAR_WIDTH = 30
+
+
+@app.callback()
+def _several() -> None:
+    """Keep `show` a subcommand though it is the only one."""
+
+
+@app.command()
+def show(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The shop's id, or a pseudonym of 16 hex digits.")],
+    text: Annotated[bool, typer.Option("--text", help="Also what the model reads about the user.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a user's segment, how sure the model is, and the segments before."""
+    from segadmin.events.keys import show_key
+    from segadmin.snapshots.user import find_user, history, read_text
+
+    settings = get_settings()
+    key = find_user(settings, user)
+    rows = history(settings, key)
+    now = [row for row in rows if row.current]
+    texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in now} if text else {}
+    if as_json:
+        facts = {"user_key": show_key(key), "history": [asdict(row) for row in rows]}
+        show_json(facts | ({"text": texts} if text else {}))
+        return
+    typer.echo(f"user {show_key(key)}")
+    if not now:
+        typer.echo("In no current snapshot. Make one with everybody in it: segadmin enqueue score --wait")
+    for row in now:
+        _draw(row)
+    if len(rows) > len(now):
+        table(
+            "history",
+            [">snapshot", "labels", "as of", "segment", ">probability", ">model"],
+            [
+                (
+                    row.snapshot_id,
+                    row.label_set,
+                    row.as_of[:10],
+                    row.segment,
+                    f"{row.probabilities[row.segment]:.2f}",
+                    row.model_version_id,
+                )
+                for row in rows
+            ],
+        )
+    for label_set, phrases in texts.items():
+        typer.echo(f"what the model of {label_set} reads, {len(phrases)} phrases:")
+        for phrase in phrases:
+            typer.echo(f"  {phrase}")
+
+
+def _draw(row: Assigned) -> None:
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · model "
+    drawn = Table(title=f"{title}{row.model_version_id}", title_justify="left", show_header=False)
+    for segment, probability in row.probabilities.items():
+        drawn.add_row(segment, f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
+    Console().print(drawn)

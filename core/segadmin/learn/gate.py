@@ -1,0 +1,135 @@
+"""The ``gate`` stage: a new model scores users only if it is not worse than the one that does now."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlmodel import Session
+
+from segadmin.database import now, transaction
+from segadmin.errors import ConfigurationError, PluginError, StorageError
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.artifact import LoadedModel, load_artifact
+from segadmin.learn.backbone import Examples
+from segadmin.learn.calibration import predict
+from segadmin.learn.dataset import join, read_split
+from segadmin.learn.metrics import measure
+from segadmin.learn.prepare import check_recipe
+from segadmin.learn.prepared import Prepared
+from segadmin.plugins import load_plugins
+from segadmin.pointers import champion, point, pointed
+from segadmin.records import ModelState, ModelVersion
+
+log = logging.getLogger(__name__)
+#: A test AUROC that is lower by no more than this is not worse: retraining must be able to follow the shop.
+TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the new model scores users from now on, and why."""
+
+    promoted: bool
+    reason: str
+
+
+def gate(attempt: Attempt) -> Outcome:
+    """Promote the new model version, or keep it as a challenger and score nobody."""
+    prepared = Prepared.model_validate(attempt.input("prepare"))
+    version_id: int = attempt.input("evaluate")["model_version_id"]
+    with transaction(attempt.settings) as session:
+        before = pointed(session, champion(prepared.label_set))
+        rival = None if before in {None, version_id} else session.get_one(ModelVersion, before)
+    verdict = _judge(attempt, prepared, rival)
+    promoted: list[ModelVersion] = []
+
+    def commit(session: Session) -> dict[str, Any]:
+        version = session.get_one(ModelVersion, version_id)
+        if verdict.promoted:
+            promote(session, version, expected=before)
+            promoted.append(version)
+        else:
+            version.state = ModelState.CHALLENGER
+            session.add(version)
+        return {}
+
+    def after() -> None:
+        for version in promoted:
+            load_plugins(attempt.settings).announce("model_promoted", version=version)
+
+    result = {"promoted": verdict.promoted, "reason": verdict.reason, "model_version_id": version_id}
+    return Outcome(result, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
+
+
+def promote(session: Session, version: ModelVersion, *, expected: int | None) -> None:
+    """Make ``version`` the champion of its label set, if ``expected`` still is.
+
+    Raises:
+        StorageError: another version was promoted meanwhile; nothing was written.
+    """
+    assert version.id is not None
+    point(session, champion(version.label_set), expected=expected, target=version.id)
+    if expected not in {None, version.id}:
+        retired = session.get_one(ModelVersion, expected)
+        retired.state = ModelState.RETIRED
+        session.add(retired)
+    version.state, version.promoted_at = ModelState.CHAMPION, now(session)
+    session.add(version)
+
+
+def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> Verdict:
+    if rival is None:
+        return Verdict(promoted=True, reason="there was no champion")
+    if tuple(rival.segments) != prepared.segments:
+        return Verdict(promoted=True, reason=f"the champion, version {rival.id}, knows other segments")
+    try:
+        model = _load(attempt, rival)
+    except (ConfigurationError, StorageError, PluginError) as error:
+        log.warning("the champion cannot be used", extra={"action": "gate", "version": rival.id, "error": str(error)})
+        return Verdict(promoted=True, reason=f"the champion cannot be used any more: {error}")
+    attempt.progress(0.4, f"evaluating version {rival.id}")
+    test = rows_to_test(attempt, prepared, model)
+    probabilities = predict(model.classifier, test, model.temperature)
+    return compare(
+        attempt.input("evaluate")["evaluations"][0]["auroc"],
+        measure(probabilities, test.targets, prepared.segments)["auroc"],
+        f"the champion (version {rival.id})",
+    )
+
+
+def compare(challenger: float | None, rival: float | None, whose: str) -> Verdict:
+    """Return whether a test AUROC is good enough beside that of the champion, called ``whose``."""
+    if challenger is None or rival is None:
+        return Verdict(promoted=False, reason="the test rows are all in one segment, so nothing can be compared")
+    reason = f"test AUROC {challenger:.4f}; {whose} has {rival:.4f} on the same rows"
+    return Verdict(promoted=challenger >= rival - TOLERANCE, reason=reason)
+
+
+def _load(attempt: Attempt, rival: ModelVersion) -> LoadedModel:
+    plugins = load_plugins(attempt.settings)
+    attempt.progress(0.1, f"loading version {rival.id}")
+    model = load_artifact(attempt.settings, plugins, rival)
+    check_recipe(plugins, model.recipe, f"Model version {rival.id}")
+    return model
+
+
+def rows_to_test(attempt: Attempt, prepared: Prepared, model: LoadedModel) -> Examples:
+    """Return the test rows of this job as ``model`` must read them: in the text of its own recipe."""
+    texts = attempt.inputs["textualize"]
+    split = read_split(attempt, prepared)
+    if model.recipe != prepared.recipe:
+        cutoffs = set(split.filter(split["part"] == "test")["as_of"])
+        windows = tuple(window for window in prepared.training if window.as_of in cutoffs)
+        prepared = prepared.model_copy(update={"recipe": model.recipe, "training": windows, "scoring": None})
+        texts = [_textualized(attempt, prepared, *one["buckets"]) for one in texts]
+    frames = [attempt.read(one["training"]) for one in texts if one["training"]]
+    return join(frames, split, "test", prepared)
+
+
+def _textualized(attempt: Attempt, prepared: Prepared, first: int, last: int) -> dict[str, Any]:
+    from segadmin.text.stage import textualize
+
+    inputs = {"prepare": [prepared.model_dump(mode="json")]}
+    return textualize(replace(attempt, buckets=range(first, last + 1), inputs=inputs)).result

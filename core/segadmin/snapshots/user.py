@@ -1,0 +1,99 @@
+"""One user: in which segment, since when, and what the model read."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from segadmin.database import transaction
+from segadmin.errors import DataError
+from segadmin.events.keys import bucket_of, parse_key, user_key
+from segadmin.events.lake import Lake
+from segadmin.learn.labels import after, latest_event
+from segadmin.plugins import load_plugins
+from segadmin.records import ModelVersion, Store
+from segadmin.settings import Settings
+from segadmin.snapshots.read import currents, list_snapshots
+from segadmin.text.reader import read_users
+from segadmin.text.recipe import Recipe
+
+_HEX_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A user in one snapshot."""
+
+    snapshot_id: int
+    label_set: str
+    current: bool  #: whether it is the label set's current snapshot
+    as_of: str  #: of the snapshot, ISO 8601
+    model_version_id: int
+    segment: str
+    probabilities: dict[str, float]  #: by segment, in the model's order
+
+
+def find_user(settings: Settings, given: str) -> int:
+    """Return the key of the user whom ``given`` means: the shop's id, or a pseudonym of 16 hex digits.
+
+    Raises:
+        DataError: there is no such user.
+    """
+    candidates = [user_key(settings.secret(), given)]
+    if len(given) == _HEX_DIGITS:
+        with contextlib.suppress(ValueError):
+            candidates.append(parse_key(given))
+    users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
+    known = users.select("user_key").collect()["user_key"].to_list()
+    for key in candidates:
+        if key in known:
+            return key
+    raise DataError(
+        f"There is no user {given!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
+        "as in: segadmin snapshots export --out users.csv"
+    )
+
+
+def history(settings: Settings, key: int) -> list[Assigned]:
+    """Return the user's segment in every published snapshot, newest first."""
+    with transaction(settings) as session:
+        snapshots = list_snapshots(session)
+        current = set(currents(session).values())
+        versions = {one.model_version_id for one in snapshots}
+        segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
+    rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
+    by_snapshot = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
+    return [
+        Assigned(
+            snapshot_id=one.id,
+            label_set=one.label_set,
+            current=one.id in current,
+            as_of=one.as_of.isoformat(),
+            model_version_id=row["model_version_id"],
+            segment=row["segment"],
+            probabilities=dict(zip(segments[one.model_version_id], row["probabilities"], strict=True)),
+        )
+        for one in snapshots
+        if one.id is not None and (row := by_snapshot.get(one.id)) is not None
+    ]
+
+
+def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
+    """Return the phrases that a model version reads about a user now, the most informative first."""
+    with transaction(settings) as session:
+        manifest: dict[str, Any] = session.get_one(ModelVersion, model_version_id).manifest
+    recipe, lake = Recipe.model_validate(manifest["recipe"]), Lake.of(settings)
+    textualizer = load_plugins(settings).make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    window = recipe.window(after(latest_event(lake)))
+    user = pl.DataFrame({"user_key": [key]}, schema={"user_key": pl.Int64})
+    read = read_users(lake, _bucket(settings, key), window, recipe, textualizer=textualizer, users=user)
+    phrases: list[str] = read.users["phrases"][0].to_list()
+    return phrases
+
+
+def _bucket(settings: Settings, key: int) -> int:
+    with transaction(settings) as session:
+        return bucket_of(key, session.get_one(Store, 1).buckets)
