@@ -24,7 +24,7 @@ demo: $(VENV)/.installed-demo  ## The main job on real data, start to finish, on
 	$(BIN)/segadmin demo
 
 test: install  ## Run the tests that take seconds
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: install  ## Run the tests that take minutes
 	$(BIN)/pytest -m slow
