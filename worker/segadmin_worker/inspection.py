@@ -71,11 +71,14 @@ def _length(connection: Connection, queue: str) -> int:
 def _connection(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
     app = Celery("segadmin-inspection", set_as_current=False)
     app.conf.update({**celery_config(settings), "imports": ()})
+    connection = app.connection_for_read()
+    # The client's own errors too: a broker may die between two questions.
+    gone: tuple[type[Exception], ...] = (OperationalError, OSError, *connection.connection_errors)
     try:
-        with app.connection_for_read() as connection:
+        with connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
             yield app, connection
-    except (OperationalError, OSError) as error:
+    except gone as error:
         raise BrokerUnavailable(
             f"The broker {shown(settings)} does not answer: {str(error).rstrip('.')}. "
             "Start it (segadmin up), or check SEGADMIN_BROKER_URL."
