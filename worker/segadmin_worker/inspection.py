@@ -73,7 +73,7 @@ def _connection(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
     app.conf.update({**celery_config(settings), "imports": ()})
     connection = app.connection_for_read()
     # The client's own errors too: a broker may die between two questions.
-    gone: tuple[type[Exception], ...] = (OperationalError, OSError, *connection.connection_errors)
+    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection.connection_errors)
     try:
         with connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
