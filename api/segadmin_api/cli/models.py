@@ -70,19 +70,23 @@ def show(
     own = next((row for row in rows if row.model_version_id == found.id and row.split == _TEST), None)
     if own is not None:
         _show_segments(found, own)
-    _show_origin(found.manifest)
+    _show_origin(found.manifest, own)
 
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
     table(
         f"{split} ({rows[0].rows:,} rows; * best)" if len(rows) > 1 else f"{split} ({rows[0].rows:,} rows)",
-        ["model", *(f">{name.replace('_', ' ')}" for name in HEADLINES)],
+        ["model", *(f">{title}" for title in HEADLINES.values())],
         [
-            (row.name, *(_number(row.metrics.get(name), best[name], mark=len(rows) > 1) for name in HEADLINES))
+            (_called(row), *(_number(row.metrics.get(name), best[name], mark=len(rows) > 1) for name in HEADLINES))
             for row in rows
         ],
     )
+
+
+def _called(row: Evaluation) -> str:
+    return f"{row.name} (baseline)" if row.model_version_id is None else row.name
 
 
 def _show_segments(version: ModelVersion, row: Evaluation) -> None:
@@ -103,7 +107,8 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
     )
 
 
-def _show_origin(manifest: dict[str, Any]) -> None:
+def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
+    tested = test.metrics if test is not None else {}
     recipe, data, calibration = manifest["recipe"], manifest["data"], manifest["calibration"]
     lines = {
         "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
@@ -116,8 +121,9 @@ def _show_origin(manifest: dict[str, Any]) -> None:
         "split": f"by {manifest['split']}, seed {manifest['seed']}: "
         + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
         "training rows": f"sha256 {data['training_keys_sha256'][:16]}…",
-        "calibration": f"temperature {calibration['temperature']:.3f}, validation ECE "
-        f"{_number(calibration['ece_before'])} before, {_number(calibration['ece_after'])} after",
+        "calibration": f"temperature {calibration['temperature']:.3f}, found on {calibration['rows']:,} validation "
+        f"rows; ECE there {_number(calibration['ece_before'])} before, {_number(calibration['ece_after'])} after; "
+        f"on test {_number(tested.get('ece_before'))} before, {_number(tested.get('ece'))} after",
         "cut off": _pairs(manifest["report"].get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
     }

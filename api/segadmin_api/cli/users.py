@@ -63,7 +63,7 @@ def show(
             ],
         )
     for label_set, phrases in texts.items():
-        typer.echo(f"what the model of {label_set} reads, {len(phrases)} phrases:")
+        typer.echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
         for phrase in phrases:
             typer.echo(f"  {phrase}")
 
@@ -73,8 +73,11 @@ def _draw(row: Assigned) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · model "
-    drawn = Table(title=f"{title}{row.model_version_id}", title_justify="left", show_header=False)
+    typer.echo(
+        f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · "
+        f"model {row.model_version_id}"
+    )
+    drawn = Table(show_header=False)
     for segment, probability in row.probabilities.items():
         drawn.add_row(segment, f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
     Console().print(drawn)

@@ -12,8 +12,16 @@ if TYPE_CHECKING:
     Probabilities = NDArray[np.floating[Any]]
     Targets = NDArray[np.int64]
 
-#: The columns of every metrics table, in their order; the last two are better when lower.
-HEADLINES = ("auroc", "macro_f1", "accuracy", "macro_precision", "macro_recall", "log_loss", "ece")
+#: The columns of every metrics table, in their order, and what people call them.
+HEADLINES = {
+    "auroc": "AUROC",
+    "macro_f1": "macro F1",
+    "accuracy": "accuracy",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "log_loss": "log-loss",
+    "ece": "ECE",
+}
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 _BINS = 15
 
@@ -36,7 +44,7 @@ def measure(probabilities: Probabilities, targets: Targets, segments: Sequence[s
     from sklearn.metrics import precision_recall_fscore_support
 
     if not len(targets):
-        return dict.fromkeys(HEADLINES) | {"segments": {}}
+        return {**dict.fromkeys(HEADLINES), "segments": {}}
     predicted = probabilities.argmax(axis=1)
     columns = range(len(segments))
     precision, recall, f1, support = precision_recall_fscore_support(

@@ -11,7 +11,7 @@ import polars as pl
 from segadmin.errors import ConfigurationError
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.request import Retrain
+from segadmin.jobs.request import Retrain, Textualize
 from segadmin.learn.labels import KnownLabels, after, read_labels
 from segadmin.learn.prepared import Prepared
 from segadmin.learn.resolve import resolve_backbone
@@ -30,6 +30,7 @@ def prepare(attempt: Attempt) -> Outcome:
     """Check the options, the weights and the data; decide the windows, the split and the features."""
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
     asked = Retrain.model_validate(attempt.options)
+    recipe = new_recipe(settings, plugins, asked)
     backbone, options = resolve_backbone(plugins, asked.backbone, asked.backbone_options)
     baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")
@@ -40,7 +41,7 @@ def prepare(attempt: Attempt) -> Outcome:
     rows = split_rows(known.rows, known.label_set.segments, asked.split, asked.seed, definition)
     attempt.progress(0.6, "choosing the features")
     categories = _categories(Lake.of(settings), known, rows)
-    recipe = new_recipe(settings, plugins, asked, window_days=known.window_days, categories=categories)
+    recipe = recipe.model_copy(update={"window_days": known.window_days, "categories": categories})
     prepared = Prepared(
         recipe=recipe,
         label_set=known.label_set.name,
@@ -90,10 +91,8 @@ def fingerprint(known: KnownLabels, rows: pl.DataFrame) -> Json:
     }
 
 
-def new_recipe(
-    settings: Settings, plugins: Plugins, asked: Any, *, window_days: float, categories: tuple[str, ...] = ()
-) -> Recipe:
-    """Return the recipe that the options of a job ask for (``Retrain`` or ``Textualize``).
+def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Textualize) -> Recipe:
+    """Return the recipe that the options of a job ask for.
 
     Raises:
         PluginNotFound: there is no such textualizer.
@@ -107,8 +106,7 @@ def new_recipe(
         textualizer_options=asked.textualizer_options,
         distribution=found.distribution,
         language=asked.language or settings.language,
-        window_days=window_days,
-        categories=categories,
+        window_days=asked.window_days,
     )
 
 

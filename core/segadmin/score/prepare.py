@@ -23,8 +23,7 @@ def prepare(attempt: Attempt) -> Outcome:
     plugins = load_plugins(attempt.settings)
     latest = after(latest_event(Lake.of(attempt.settings)))
     if attempt.job_kind == "textualize":
-        asked = Textualize.model_validate(attempt.options)
-        recipe = new_recipe(attempt.settings, plugins, asked, window_days=asked.window_days)
+        recipe = new_recipe(attempt.settings, plugins, Textualize.model_validate(attempt.options))
         prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=recipe.window(latest))
         return Outcome(prepared.model_dump(mode="json"))
     wanted = Score.model_validate(attempt.options)

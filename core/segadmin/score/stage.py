@@ -72,7 +72,7 @@ def _carried(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_
     return (
         before.filter(pl.col("model_version_id") == version_id)
         .join(users.lazy().select("user_key", "phrase_hash"), on=["user_key", "phrase_hash"], how="semi")
-        .select(SCORES)
+        .select(list(SCORES))
         .collect()
     )
 
