@@ -45,9 +45,10 @@ def _watch_lines(settings: Settings, seen: JobView, console: Console) -> JobView
     while True:
         for stage, steps in _by_stage(seen).items():
             state = _stage_state(steps)
-            if said.get(stage) != state and state != StepState.WAITING:
+            if said.get(stage) != state and state not in {StepState.WAITING, StepState.READY}:
                 said[stage] = state
-                console.print(f"job {seen.job.id}: {stage} {state} {_stage_time(steps)}".rstrip(), highlight=False)
+                time_taken = "" if state == StepState.RUNNING else _stage_time(steps)
+                console.print(f"job {seen.job.id}: {stage} {state} {time_taken}".rstrip(), highlight=False)
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
