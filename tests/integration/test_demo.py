@@ -1,0 +1,81 @@
+"""The whole of it, as a user does it: the demo, then new events and a refresh, then a schedule."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from segadmin_worker.parts import free_port
+from tests.conftest import Cli
+from tests.servers import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def demo(settings: Settings, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run the quick demo and yield what it printed; everything that it started is stopped afterwards."""
+    monkeypatch.setenv("SEGADMIN_FLOWER_PORT", str(free_port(0)))
+    try:
+        yield cli("demo", "--quick").stdout
+    finally:
+        cli("down", check=False)
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, cli: Cli, tmp_path: Path) -> None:
+    # What the demo prints.
+    assert "165,314 of 165,314 rows kept" in demo
+    for words in ("minilm", "tabular", "majority", "test, unseen users", "Flower: http://127.0.0.1:"):
+        assert words in demo
+
+    # The model is better than chance, and stands beside its baselines.
+    [model] = json.loads(cli("models", "list", "--json").stdout)
+    assert model["state"] == "champion"
+    shown = json.loads(cli("models", "show", "champion", "--json").stdout)
+    test = {one["name"]: one["metrics"] for one in shown["evaluations"] if one["split"] == "test"}
+    assert set(test) == {"minilm", "tabular", "majority"}
+    assert test["minilm"]["auroc"] > 0.7 > test["majority"]["auroc"]
+
+    # Everybody is in one segment, under a pseudonym.
+    audience = tmp_path / "segments.csv"
+    cli("snapshots", "export", "--out", str(audience))
+    with audience.open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 300
+    assert {row["segment"] for row in rows} <= {"low", "mid", "high"}
+    raw = set(Lake.of(settings).scan("users").collect()["user"])
+    assert not raw & {value for row in rows for value in row.values()}
+
+    # Three users buy again; only those whose text changed are read anew.
+    events = tmp_path / "new.csv"
+    last = Lake.of(settings).scan("events").select(pl.col("at").max()).collect().item()
+    lines = [f"{user},839656,{last:%Y-%m-%d %H:%M:%S},900" for user in sorted(raw)[:3]]
+    events.write_text("user,item,at,price\n" + "\n".join(lines))
+    cli("data", "import", "events", str(events), "--set", "kind=purchase")
+    cli("enqueue", "refresh", "--wait")
+    snapshot = json.loads(cli("snapshots", "show", "--json").stdout)
+    assert (snapshot["users"], snapshot["previous_id"]) == (300, 1)
+    assert 3 <= snapshot["rescored"] <= 30
+    assert snapshot["rescored"] + snapshot["carried"] == 300
+
+    # Beat enqueues what is scheduled; the refresh finds nothing changed.
+    cli("schedule", "add", "often", "--cron", "* * * * *", "refresh")
+    wait_until(lambda: len(json.loads(cli("jobs", "list", "--json").stdout)) == 3, 90, "beat enqueues the slot")
+    cli("schedule", "remove", "often")
+    cli("jobs", "watch", "3")
+    snapshot = json.loads(cli("snapshots", "show", "--json").stdout)
+    assert (snapshot["previous_id"], snapshot["rescored"], snapshot["carried"]) == (2, 0, 300)
+
+    # One user, from end to end.
+    user = json.loads(cli("users", "show", sorted(raw)[0], "--text", "--json").stdout)
+    assert len(user["history"]) == 3
+    assert user["history"][0]["segment"] in {"low", "mid", "high"}
+    assert user["text"]["spend3"][0].startswith("newspend")
