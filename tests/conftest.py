@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"  # spinning threads of several fits at once starve each other: 0.2 s become 6
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
     del os.environ[_name]
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from sqlmodel import select
 
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
 from segadmin.events.lake import Lake
 from segadmin.learn.gate import promote
 from segadmin.plugins import load_plugins
-from segadmin.records import Evaluation, ModelVersion
+from segadmin.records import Evaluation, LabelSet, ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
@@ -146,7 +147,8 @@ def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings)
     run = Run(shop, "refresh", {}).all()
     assert [one["snapshot_id"] for one in run.inputs["outcomes"][0]["measured"]] == [1, 2]
     with transaction(shop) as session:
-        rows = {row.name: row for row in session.query(Evaluation).where(Evaluation.split == "outcome")}
+        found = session.exec(select(Evaluation).where(Evaluation.split == "outcome")).all()
+    rows = {row.name: row for row in found}
     # Everybody went on as before, so the model does as well as it did on test.
     assert rows["snapshot 1"].metrics["auroc"] > 0.65
     assert rows["snapshot 1"].rows > 200
@@ -167,8 +169,6 @@ def test_outcomes_agree_with_labels_derived_later(shop: Settings) -> None:
 
 
 def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:
-    from segadmin.records import LabelSet
-
     with transaction(shop) as session:
         session.get_one(LabelSet, LABELS).labeler = "table"
     done = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
@@ -176,7 +176,6 @@ def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:
 
 
 def test_a_challenger_scores_nobody(shop: Settings) -> None:
-    # Labels drawn by lot: nothing can be learnt from them, and the champion was learnt from the real ones.
     run = retrain(shop, backbone_options={"rounds": "1", "leaves": "2", "min_users": "200"}).all()
     verdict = run.inputs["gate"][0]
     assert not verdict["promoted"]
