@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 #: ``--json``, the same everywhere.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+#: Cells up to this length are never broken.
+_WHOLE = 14
 
 
 def group(summary: str) -> typer.Typer:
@@ -25,6 +29,7 @@ def show_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
     """Print a table, or, where there are no rows, ``empty``: what is missing and the command that brings it."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -32,9 +37,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     if not cells and empty:
         typer.echo(empty)
         return
-    drawn = Table(title=title or None, title_justify="left", header_style="bold")
-    for column in columns:
-        drawn.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    # No frame: on 80 columns every one of them is wanted for words.
+    drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, column in enumerate(columns):
+        longest = max((len(line[place]) for line in cells), default=0)
+        justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
+        drawn.add_column(column.lstrip(">"), justify=justify, overflow="fold", min_width=min(longest, _WHOLE))
     for line in cells:
         drawn.add_row(*line)
     Console().print(drawn)
