@@ -25,7 +25,12 @@ def require(backbone: str, modules: tuple[str, ...], *, extra: str = "worker") -
 
 
 def threads() -> int:
-    """Return how many threads to compute with: ``OMP_NUM_THREADS``, else the CPUs this process may use."""
+    """Return how many threads to compute with: ``OMP_NUM_THREADS``, else the CPUs this process may use.
+
+    Called before torch or LightGBM is imported, it also has idle threads sleep instead of spin: where two fits
+    share the CPUs, as a job's baselines and its fine-tuning do, spinning makes both dozens of times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted):
         return int(wanted)

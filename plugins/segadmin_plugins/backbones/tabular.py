@@ -36,6 +36,7 @@ class Tabular(Backbone):
 
     def fit(self, train: Examples, validation: Examples, run: Fit) -> TabularClassifier:
         """Boost trees until the validation log-loss stops falling."""
+        parameters = self._parameters(len(train.segments), run.seed)
         import lightgbm
 
         names = train.feature_names
@@ -45,7 +46,6 @@ class Tabular(Backbone):
         if len(validation):
             held_out = [data.create_valid(_matrix(validation, names), validation.targets)]
             callbacks.append(lightgbm.early_stopping(self.patience, verbose=False))
-        parameters = self._parameters(len(train.segments), run.seed)
         booster = lightgbm.train(parameters, data, self.rounds, valid_sets=held_out, callbacks=callbacks)
         best = booster.best_iteration or booster.current_iteration()
         report: dict[str, Any] = {"rounds": best, "features": len(names)}
@@ -83,6 +83,7 @@ class TabularClassifier(Classifier):
     """Fitted trees."""
 
     def __init__(self, model: str, names: tuple[str, ...], report: dict[str, Any]) -> None:
+        self._threads = threads()
         import lightgbm
 
         self._model, self._names, self.report = model, names, report
@@ -94,7 +95,7 @@ class TabularClassifier(Classifier):
 
         if not len(examples):
             return np.empty((0, self._booster.num_model_per_iteration()), np.float32)
-        found = self._booster.predict(_matrix(examples, self._names), num_threads=threads())
+        found = self._booster.predict(_matrix(examples, self._names), num_threads=self._threads)
         progress(1.0, f"{len(examples)} users scored")
         return np.asarray(found, np.float32)
 

@@ -38,6 +38,7 @@ class Transformer(Backbone):
 
     def fit(self, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
         """Fine-tune on ``train``, keeping the weights with the lowest log-loss on ``validation``."""
+        n_threads = threads()
         import torch
         from transformers import set_seed
 
@@ -48,7 +49,7 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.transformer.scaling import Scaling
         from segadmin_plugins.backbones.transformer.training import train_model
 
-        torch.set_num_threads(threads())
+        torch.set_num_threads(n_threads)
         set_seed(run.seed)
         run.progress(0.0, "loading the model")
         with quiet():
@@ -61,16 +62,17 @@ class Transformer(Backbone):
             rows, truncation = rows_of(train, reading, scaling, labelled=True)
             held_out, _ = rows_of(validation, reading, scaling, labelled=True)
             model = self._adapted(text, train, len(names))
-            report = train_model(model, rows, held_out, self, run, reading.pad_id)
+            report = train_model(model, rows, held_out, self, run)
         if self.tuner == "lora":
             model.text = model.text.merge_and_unload()
         return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
 
     def load(self, folder: Path) -> TransformerClassifier:
         """Read the model, its tokenizer and its features' head from ``folder``."""
+        n_threads = threads()
         from segadmin_plugins.backbones.transformer.classifier import load_classifier
 
-        return load_classifier(folder)
+        return load_classifier(folder, n_threads)
 
     def _adapted(self, text: Any, train: Examples, n_features: int) -> UserModel:
         """Return the model with the weights that :attr:`tuner` and :attr:`frozen_layers` leave free to learn."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
 from segadmin.text.tokens import encode_phrases
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The targets of rows that are labelled."""
+        assert self.targets is not None
+        return self.targets
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         """Return one user."""

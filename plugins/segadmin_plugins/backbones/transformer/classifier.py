@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from segadmin.learn.backbone import Classifier, Examples, no_progress
-from segadmin_plugins.backbones.installed import threads
 from segadmin_plugins.backbones.numbers import features_of, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
@@ -34,7 +33,6 @@ class TransformerClassifier(Classifier):
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, reading users of like length together."""
-        torch.set_num_threads(threads())
         rows, _ = rows_of(examples, self.reading, self.scaling)
         order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
         logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
@@ -63,11 +61,11 @@ class TransformerClassifier(Classifier):
         (folder / "features.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
-def load_classifier(folder: Path) -> TransformerClassifier:
+def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
     """Return what :meth:`TransformerClassifier.save` wrote, on the GPU where there is one."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    torch.set_num_threads(threads())
+    torch.set_num_threads(n_threads)
     kept = json.loads((folder / "features.json").read_text())
     with quiet():
         text = AutoModelForSequenceClassification.from_pretrained(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class FeatureHead(nn.Module):
     """A small network from standardised features to logits, plus a linear path that it cannot lose."""
 
-    def __init__(self, n_features: int, n_segments: int, hidden: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, n_features: int, n_segments: int, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
         self.linear = nn.Linear(n_features, n_segments)
         self.deep = nn.Sequential(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -27,47 +28,47 @@ if TYPE_CHECKING:
 
 #: New weights start from nothing, so they learn this many times faster than pretrained ones.
 HEAD_SPEED = 20.0
+FEATURES_SPEED = 5.0
+#: Features are few and users are not many: without this much decay their head learns the training users by heart.
+HEAD_DECAY = 1.0
 EVALUATIONS_PER_EPOCH = 2
 CHECKPOINT_SECONDS = 120.0
-WARM_START_STEPS = 300
+WARM_START_STEPS = 500
+WARM_START_BATCH = 256
 
 
 def bf16_is_faster() -> bool:
     """Return whether this machine computes bfloat16 faster than float32: newer GPUs, and CPUs with AMX."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> None:
-    """Fit the features' head alone, all rows at once: seconds that save the slow model epochs."""
-    head = model.features
-    if head is None or train.targets is None:
+    """Fit the features' head alone: a second's work that saves the slow model epochs."""
+    head, held_out = model.features, validation if len(validation) else train
+    if head is None:
         return
-    x, y = torch.from_numpy(train.features), torch.from_numpy(train.targets)
-    held_out = validation if len(validation) else train
-    assert held_out.targets is not None
-    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=0.05)
-    best, best_loss = {name: one.clone() for name, one in head.state_dict().items()}, math.inf
-    for step in range(WARM_START_STEPS):
-        head.train()
-        loss = nn.functional.cross_entropy(head(x), y, weight=model.weights)
+    x, y = torch.tensor(train.features), torch.tensor(train.targets)
+    known = torch.tensor(held_out.features)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
+    best, best_loss = copy.deepcopy(head.state_dict()), math.inf
+    for step in range(1, WARM_START_STEPS + 1):
+        chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
+        loss = nn.functional.cross_entropy(head.train()(x[chosen]), y[chosen], weight=model.weights)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if step % 10 == 9:
-            head.eval()
+        if step % 20 == 0:
             with torch.inference_mode():
-                found = log_loss(softmax(head(torch.from_numpy(held_out.features)).numpy()), held_out.targets)
+                found = log_loss(softmax(head.eval()(known).numpy()), held_out.labels)
             if found < best_loss:
-                best, best_loss = {name: one.clone() for name, one in head.state_dict().items()}, found
+                best, best_loss = copy.deepcopy(head.state_dict()), found
             run.progress(0.02, f"features alone: validation log-loss {best_loss:.4f}")
     head.load_state_dict(best)
 
 
-def train_model(
-    model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit, pad_id: int
-) -> dict[str, Any]:
+def train_model(model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
     folder = _checkpoints_of(train, options, run)
     resume = get_last_checkpoint(str(folder))
@@ -77,7 +78,7 @@ def train_model(
     trainer = Trainer(
         model=model,
         args=_arguments(folder, len(train), bool(len(validation)), options, run),
-        data_collator=Pad(pad_id),
+        data_collator=Pad(model.text.config.pad_token_id),
         train_dataset=train,
         eval_dataset=validation if len(validation) else None,
         compute_metrics=_metrics,
@@ -141,19 +142,22 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
 
 
 def _optimizer(model: UserModel, options: Transformer) -> torch.optim.Optimizer:
-    """Return AdamW with a higher rate for the new weights, and no decay of biases and norms."""
+    """Return AdamW with a rate of its own for pretrained weights, new layers and features; norms do not decay."""
+    features = {id(one) for one in model.features.parameters()} if model.features else set()
     pretrained = {id(one) for one in model.text.base_model.parameters()}
-    groups = []
-    for is_new in (False, True):
-        for decays in (True, False):
-            members = [
-                one
-                for one in model.parameters()
-                if one.requires_grad and (id(one) not in pretrained) == is_new and (one.ndim > 1) == decays
-            ]
-            rate = options.learning_rate * (HEAD_SPEED if is_new else 1.0)
-            groups.append({"params": members, "lr": rate, "weight_decay": options.weight_decay if decays else 0.0})
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for one in model.parameters():
+        if not one.requires_grad:
+            continue
+        if id(one) in features:
+            speed, decay = FEATURES_SPEED, HEAD_DECAY
+        else:
+            speed, decay = (1.0 if id(one) in pretrained else HEAD_SPEED), options.weight_decay
+        groups.setdefault((speed * options.learning_rate, decay if one.ndim > 1 else 0.0), []).append(one)
+    return torch.optim.AdamW(
+        [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()],
+        fused=True,
+    )
 
 
 def _metrics(found: Any) -> dict[str, float]:
@@ -169,7 +173,7 @@ def _checkpoints_of(train: Rows, options: Transformer, run: Fit) -> Path:
     for ids in train.ids:
         digest.update(ids.tobytes())
     digest.update(np.ascontiguousarray(train.features).tobytes())
-    digest.update(np.ascontiguousarray(train.targets).tobytes())
+    digest.update(np.ascontiguousarray(train.labels).tobytes())
     folder, mark = run.checkpoints / "trainer", run.checkpoints / "fit"
     if not mark.exists() or mark.read_text() != digest.hexdigest():
         shutil.rmtree(folder, ignore_errors=True)
@@ -208,7 +212,8 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self._saved = time.monotonic()
 
     def _fraction(self, state: Any) -> float:
-        return 0.05 + 0.95 * float(state.global_step) / max(state.max_steps, 1)
+        done: float = state.global_step / max(state.max_steps, 1)
+        return 0.05 + 0.95 * done
 
     def _where(self, state: Any) -> str:
         return f"epoch {min(int(state.epoch or 0) + 1, self._options.epochs)} of {self._options.epochs}"

@@ -1,0 +1,69 @@
+"""``tiny``: a small BERT that starts from nothing, with a vocabulary of its own; fits in seconds, needs no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from segadmin.learn.backbone import Examples, Fit
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+from segadmin_plugins.backbones.transformer.base import Transformer
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiny(Transformer):
+    """Two layers, 128 wide, trained from scratch on the labelled users alone."""
+
+    name: ClassVar[str] = "tiny"
+
+    max_tokens: int = 96
+    epochs: int = 6
+    learning_rate: float = 5e-4
+    words: int = 4000  #: of the vocabulary, at most
+    layers: int = 2
+    width: int = 128
+
+    def check(self, settings: Settings) -> None:
+        """Check that the libraries are installed."""
+        require(self.name, (*TRANSFORMERS, *(("peft",) if self.tuner == "lora" else ())))
+
+    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return a BERT with random weights and a WordPiece tokenizer of the training phrases."""
+        from transformers import BertConfig, BertForSequenceClassification
+
+        phrases = train.frame["phrases"].explode().drop_nulls().unique().sort().to_list()
+        tokenizer = wordpiece(phrases, self.words)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=max(1, self.width // 64),
+            intermediate_size=4 * self.width,
+            max_position_embeddings=self.max_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            id2label=dict(enumerate(train.segments)),
+            label2id={segment: n for n, segment in enumerate(train.segments)},
+        )
+        return BertForSequenceClassification(config), tokenizer
+
+
+def wordpiece(texts: list[str], words: int) -> Any:
+    """Train a WordPiece tokenizer like BERT's on ``texts``: lower case, Chinese characters one by one."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=words, special_tokens=_SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    start, end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", start), ("[SEP]", end)]
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, _SPECIAL, strict=True)))
