@@ -75,11 +75,16 @@ def show(
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
+    marked = len(rows) > 1
     table(
-        f"{split} ({rows[0].rows:,} rows; * best)" if len(rows) > 1 else f"{split} ({rows[0].rows:,} rows)",
-        ["model", *(f">{title}" for title in HEADLINES.values())],
+        f"{split} (* best)" if marked else split,
+        ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
         [
-            (_called(row), *(_number(row.metrics.get(name), best[name], mark=len(rows) > 1) for name in HEADLINES))
+            (
+                _called(row),
+                f"{row.rows:,}",
+                *(_number(row.metrics.get(name), best[name], mark=marked) for name in HEADLINES),
+            )
             for row in rows
         ],
     )

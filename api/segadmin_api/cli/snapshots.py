@@ -90,6 +90,7 @@ def export(
 
 
 def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
+    from rich import box
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
@@ -106,7 +107,7 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
             f"{snapshot.carried:,} carried forward",
             highlight=False,
         )
-    drawn = Table(header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
         drawn.add_column(name, justify=justify)  # type: ignore[arg-type]
     drawn.add_column("mean confidence", justify="right")

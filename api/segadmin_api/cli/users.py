@@ -77,7 +77,7 @@ def _draw(row: Assigned) -> None:
         f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · "
         f"model {row.model_version_id}"
     )
-    drawn = Table(show_header=False)
+    drawn = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     for segment, probability in row.probabilities.items():
         drawn.add_row(segment, f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
     Console().print(drawn)
