@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from segadmin.errors import StorageError
 from segadmin.jobs.attempt import Attempt
 from segadmin.learn.backbone import Examples
 from segadmin.learn.prepared import Prepared
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from segadmin.text.recipe import Recipe
+from segadmin.text.features import feature_names
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,6 @@ def read_split(attempt: Attempt, prepared: Prepared) -> pl.DataFrame:
 
 def join(texts: Sequence[pl.DataFrame], rows: pl.DataFrame, part: str, prepared: Prepared) -> Examples:
     """Return the rows of ``part`` with their texts and features, as ``Examples``."""
-    import polars as pl
-
     wanted = rows.filter(pl.col("part") == part)
     # Joined piece by piece: the texts are what is big.
     joined = [text.join(wanted, on=["user_key", "as_of"], how="inner") for text in texts]
@@ -57,10 +52,3 @@ def join(texts: Sequence[pl.DataFrame], rows: pl.DataFrame, part: str, prepared:
             f"{prepared.label_set!r} changed while the job ran. Run: segadmin enqueue retrain again"
         )
     return Examples(frame, prepared.segments, feature_names(prepared.recipe))
-
-
-def feature_names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the features, in the order of their values."""
-    from segadmin.text.features import feature_names
-
-    return tuple(feature_names(recipe))

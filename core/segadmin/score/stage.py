@@ -12,12 +12,12 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.calibration import predict
-from segadmin.learn.dataset import feature_names
 from segadmin.learn.fitting import blaming
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
 from segadmin.snapshots.read import assignments
+from segadmin.text.features import feature_names
 
 Progress = Callable[[float, str], None]
 #: Users whose probabilities are found before they are put away: bounds memory, whatever the backbone holds.
