@@ -77,11 +77,11 @@ def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
     marked = len(rows) > 1
     table(
-        f"{split} (* best)" if marked else split,
+        f"{split}: {_beside(rows)} (* best; F1, precision and recall are macro averages)" if marked else split,
         ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
         [
             (
-                _called(row),
+                row.name,
                 f"{row.rows:,}",
                 *(_number(row.metrics.get(name), best[name], mark=marked) for name in HEADLINES),
             )
@@ -90,8 +90,10 @@ def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     )
 
 
-def _called(row: Evaluation) -> str:
-    return f"{row.name} (baseline)" if row.model_version_id is None else row.name
+def _beside(rows: Sequence[Evaluation]) -> str:
+    """Say which rows are baselines."""
+    baselines = [row.name for row in rows if row.model_version_id is None]
+    return f"baselines are {' and '.join(baselines)}" if baselines else ""
 
 
 def _show_segments(version: ModelVersion, row: Evaluation) -> None:

@@ -30,7 +30,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
         return
     table(
         "",
-        [">snapshot", "labels", "current", ">model", "as of", ">users", ">rescored", ">carried", ">moved", "published"],
+        [">id", "labels", "now", ">model", "as of", ">users", ">rescored", ">carried", ">moved", "published"],
         [
             (
                 one.id,
@@ -110,7 +110,7 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
         drawn.add_column(name, justify=justify)  # type: ignore[arg-type]
-    drawn.add_column("mean confidence", justify="right")
+    drawn.add_column("confidence", justify="right")
     drawn.add_column("goes for (× all users' share)")
     for one in segments:
         drawn.add_row(

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 #: The columns of every metrics table, in their order, and what people call them.
 HEADLINES = {
     "auroc": "AUROC",
-    "macro_f1": "macro F1",
-    "accuracy": "accuracy",
-    "macro_precision": "macro precision",
-    "macro_recall": "macro recall",
+    "macro_f1": "F1",
+    "accuracy": "acc.",
+    "macro_precision": "prec.",
+    "macro_recall": "recall",
     "log_loss": "log-loss",
     "ece": "ECE",
 }

@@ -37,9 +37,8 @@ def split_rows(
         definition: of the label set; its ``test_cuts`` (ISO 8601), if any, are the cut-offs that test.
 
     Returns:
-        ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, ``purged``: too
-        late to learn from, or ``held out``: a validation user at a cut-off that does not validate) and ``unseen``
-        (no row of the user is in ``train``).
+        ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, or ``purged``: known
+        too late to learn from) and ``unseen`` (no row of the user is in ``train``).
 
     Raises:
         DataError: the rows cannot be split so, with what would mend it.
@@ -74,18 +73,15 @@ def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype
 def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any]) -> pl.Expr:
     first_test = _first_test_cutoff(rows, definition)
     known = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
-    last_training = rows.filter(known)["as_of"].max()
     held_out = pl.col("draw") < _VALIDATION_SHARE
     return (
         pl.when(pl.col("as_of") >= first_test)
         .then(pl.lit("test"))
         .when(~known)
         .then(pl.lit("purged"))
-        .when(~held_out)
-        .then(pl.lit("train"))
-        .when(pl.col("as_of") == last_training)
+        .when(held_out)
         .then(pl.lit("validation"))
-        .otherwise(pl.lit("held out"))
+        .otherwise(pl.lit("train"))
     )
 
 
