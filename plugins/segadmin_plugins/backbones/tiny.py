@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,19 +52,26 @@ class Tiny(Transformer):
 
 
 def wordpiece(texts: list[str], words: int) -> Any:
-    """Train a WordPiece tokenizer like BERT's on ``texts``: lower case, Chinese characters one by one."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """Return a tokenizer like BERT's for ``texts``: lower case, Chinese characters one by one.
+
+    Its vocabulary is the commonest whole words, and every letter to spell the others with. The trainer of
+    ``tokenizers`` breaks ties by chance, so that a fit could be neither repeated nor resumed.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=words, special_tokens=_SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    start, end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    normalizer = normalizers.BertNormalizer(handle_chinese_chars=True, lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    inner = sorted({f"##{letter}" for word in counts for letter in word[1:]})
+    common = sorted(counts, key=lambda word: (-counts[word], word))
+    known = list(dict.fromkeys(_SPECIAL + letters + inner + common))[: max(words, len(_SPECIAL))]
+
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(known)}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", start), ("[SEP]", end)]
+        single="[CLS] $A [SEP]", special_tokens=[(mark, known.index(mark)) for mark in ("[CLS]", "[SEP]")]
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, _SPECIAL, strict=True)))

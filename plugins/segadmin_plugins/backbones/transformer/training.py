@@ -144,7 +144,8 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
 def _optimizer(model: UserModel, options: Transformer) -> torch.optim.Optimizer:
     """Return AdamW with a rate of its own for pretrained weights, new layers and features; norms do not decay."""
     features = {id(one) for one in model.features.parameters()} if model.features else set()
-    pretrained = {id(one) for one in model.text.base_model.parameters()}
+    adapted = hasattr(model.text, "peft_config")  # then all that learns is new
+    pretrained = set() if adapted else {id(one) for one in model.text.base_model.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for one in model.parameters():
         if not one.requires_grad:

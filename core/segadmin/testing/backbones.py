@@ -1,0 +1,147 @@
+"""The contract of a backbone as a test that an author runs over their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segadmin.learn.backbone import Backbone, Examples, Fit
+from segadmin.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Endings of files that run code when they are read.
+PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy"}
+SEGMENTS = ("low", "middle", "high")
+FEATURES = ("spend", "visits")
+_WORDS = {
+    "en": (("milk", "bread", "apples"), ("coffee", "cheese", "pasta"), ("wine", "steak", "oysters")),
+    "zh": (("牛奶", "面包", "苹果"), ("咖啡", "奶酪", "面条"), ("红酒", "牛排", "生蚝")),
+}
+
+
+def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[str, ...] = FEATURES) -> Examples:
+    """Return users whose phrases and features both tell the segment; some features and phrases are missing."""
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, len(SEGMENTS), rows)
+    bought = "bought" if language == "en" else "购买"
+    phrases = [
+        [f"{bought} {_WORDS[language][target][n]}" for n in random.integers(0, 3, random.integers(1, 5))]
+        for target in targets
+    ]
+    values = np.stack([10.0 ** (targets + 1), targets + random.normal(0, 0.3, rows)], axis=1).astype(np.float32)
+    values[random.random(values.shape) < 0.05] = np.nan
+    frame = pl.DataFrame(
+        {
+            "user_key": np.arange(rows) + 1_000 * seed,
+            "as_of": [datetime(2025, 1, 1, tzinfo=UTC)] * rows,
+            "phrases": phrases,
+            "features": values[:, : len(features)].tolist(),
+            "target": targets,
+        },
+        schema_overrides={"features": pl.List(pl.Float32), "phrases": pl.List(pl.String)},
+    )
+    return Examples(frame, SEGMENTS, features)
+
+
+def check_backbone(
+    backbone: Backbone, settings: Settings, folder: Path, *, rows: int = 192, language: str = "en", atol: float = 1e-4
+) -> dict[str, Any]:
+    """Fit ``backbone`` on planted users and hold it to its contract; return the classifier's report.
+
+    Args:
+        backbone: an instance, with options that let it fit in seconds.
+        settings: of an empty home.
+        folder: an empty folder to write to.
+        rows: training users.
+        language: of the phrases, ``en`` or ``zh``.
+        atol: how far a probability may be off after saving and loading, or in another company of rows.
+
+    Raises:
+        AssertionError: naming what the contract asks.
+    """
+    import numpy as np
+
+    backbone.check(settings)
+    train, validation, test = (planted(n, seed=seed, language=language) for seed, n in enumerate((rows, 48, 60)))
+    # One segment is absent from the validation, as a rare one may be.
+    validation = _only(validation, validation.targets != 1)
+    said: list[float] = []
+    run = Fit(settings, folder / "checkpoints", 17, lambda fraction, _note: said.append(fraction))
+    run.checkpoints.mkdir(parents=True)
+    model = backbone.fit(train, validation, run)
+    assert said, "fit() must call run.progress(fraction, note)"
+    assert all(0 <= one <= 1 for one in said), f"run.progress() takes fractions from 0 to 1, got {said}"
+    found = _checked(model.predict(test), len(test))
+    right = float((found.argmax(axis=1) == test.targets).mean())
+    assert right > 0.5, f"of users whose text and features tell the segment, only {right:.0%} were put in it"
+
+    order = np.random.default_rng(3).permutation(len(test))
+    again = model.predict(_only(test, order))
+    _close(again, found[order], atol, "predict() must not depend on the order of rows")
+    unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
+    _close(model.predict(unlabelled), found, atol, "predict() must not need the target")
+    _checked(model.predict(_only(test, np.arange(0))), 0)
+    _checked(model.predict(_without_values(test)), len(test))
+
+    model.save(folder / "saved")
+    files = [path for path in (folder / "saved").rglob("*") if path.is_file()]
+    assert files, "save() must write into the folder that it is given"
+    pickles = [path.name for path in files if path.suffix in PICKLES or path.read_bytes()[:1] == b"\x80"]
+    assert not pickles, f"save() wrote {pickles}, which run code when they are read; use safetensors, JSON or text"
+    _close(backbone.load(folder / "saved").predict(test), found, atol, "load() must predict what was saved")
+    return model.report
+
+
+def check_without_features(backbone: Backbone, settings: Settings, folder: Path, *, rows: int = 64) -> None:
+    """Fit ``backbone`` where there are no features at all: it must still give every user probabilities.
+
+    Raises:
+        AssertionError: naming what the contract asks.
+    """
+    train, validation, test = (planted(n, seed=n, features=()) for n in (rows, 24, 20))
+    folder.mkdir(parents=True, exist_ok=True)
+    model = backbone.fit(train, validation, Fit(settings, folder))
+    found = _checked(model.predict(test), len(test))
+    model.save(folder / "saved")
+    _close(backbone.load(folder / "saved").predict(test), found, 1e-4, "load() must predict what was saved")
+
+
+def _checked(found: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    import numpy as np
+
+    wanted = (rows, len(SEGMENTS))
+    assert found.shape == wanted, f"predict() must return (n_rows, n_segments) = {wanted}, got {found.shape}"
+    assert found.dtype == np.float32, f"predict() must return float32, got {found.dtype}"
+    assert np.isfinite(found).all(), "predict() must return finite numbers, for users without features too"
+    assert (found >= 0).all(), "probabilities must not be negative"
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-4), "the rows of predict() must sum to 1"
+    return found
+
+
+def _close(found: NDArray[np.float32], wanted: NDArray[np.float32], atol: float, rule: str) -> None:
+    import numpy as np
+
+    off = float(np.abs(found - wanted).max())
+    assert off <= atol, f"{rule}: probabilities are {off:.2g} off"
+
+
+def _only(examples: Examples, rows: NDArray[Any]) -> Examples:
+    import numpy as np
+
+    chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
+    return dataclasses.replace(examples, frame=examples.frame[chosen])
+
+
+def _without_values(examples: Examples) -> Examples:
+    import polars as pl
+
+    nothing = pl.col("features").list.eval(pl.element() * float("nan"))
+    return dataclasses.replace(examples, frame=examples.frame.with_columns(nothing))

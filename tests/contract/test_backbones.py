@@ -1,0 +1,61 @@
+"""Every registered backbone keeps the contract, and `hf` keeps it with encoders and decoders, English and Chinese."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from segadmin.learn.backbone import Backbone
+from segadmin.plugins import load_plugins
+from segadmin.settings import Settings
+from segadmin.testing.backbones import check_backbone, check_without_features
+from tests.models import make_model
+
+#: Options with which a backbone fits the few planted users in seconds.
+QUICK: dict[str, dict[str, object]] = {
+    "tabular": {"min_users": 3},
+    "tfidf": {},
+    "tiny": {"max_tokens": 24, "epochs": 6, "batch_size": 16, "learning_rate": 2e-3},
+    "minilm": {"max_tokens": 24, "epochs": 2, "batch_size": 16},
+}
+SMALL = {"max_tokens": 24, "epochs": 6, "batch_size": 16, "learning_rate": 2e-3}
+
+
+def test_every_registered_backbone_is_held_to_the_contract(settings: Settings) -> None:
+    assert {*QUICK, "hf"} == set(load_plugins(settings).names("backbone"))
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
+    backbone = load_plugins(settings).make("backbone", name, QUICK[name])
+    report = check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 96)
+    assert report
+
+
+@pytest.mark.parametrize("kind", ["bert", "bert-chinese", "distilbert", "roberta", "gpt2", "llama"])
+def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
+    make_model(kind, tmp_path / kind)
+    backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind)})
+    language = "zh" if kind == "bert-chinese" else "en"
+    check_backbone(backbone, settings, tmp_path / "work", language=language)
+
+
+@pytest.mark.parametrize("tuner", ["lora", "head"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_tuners(tuner: str, kind: str, settings: Settings, tmp_path: Path) -> None:
+    make_model(kind, tmp_path / kind)
+    options = SMALL | {"model": str(tmp_path / kind), "tuner": tuner}
+    check_backbone(load_plugins(settings).make("backbone", "hf", options), settings, tmp_path / "work")
+
+
+@pytest.mark.parametrize("name", ["tabular", "tfidf", "tiny"])
+def test_without_features(name: str, settings: Settings, tmp_path: Path) -> None:
+    backbone: Backbone = load_plugins(settings).make("backbone", name, QUICK[name])
+    check_without_features(backbone, settings, tmp_path / "work")
+
+
+def test_text_alone_is_enough(settings: Settings, tmp_path: Path) -> None:
+    tiny = load_plugins(settings).make("backbone", "tiny", QUICK["tiny"])
+    check_backbone(dataclasses.replace(tiny, features=False), settings, tmp_path / "work")

@@ -1,0 +1,92 @@
+"""Small models of real architectures with random weights, as folders like those of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ENGLISH = ["bought", "milk", "bread", "apples", "coffee", "cheese", "pasta", "wine", "steak", "oysters"]
+CHINESE = list("购买牛奶面包苹果咖啡奶酪面条红酒牛排生蚝")
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def make_model(kind: str, folder: Path) -> Path:
+    """Write a model of ``kind`` and its tokenizer into ``folder``."""
+    import torch
+
+    torch.manual_seed(0)
+    tokenizer, model = _BUILDERS[kind]()
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _bert(words: list[str]) -> tuple[Any, Any]:
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    tokenizer = BertTokenizer(vocab={word: n for n, word in enumerate(dict.fromkeys(_SPECIAL + words))})
+    return tokenizer, BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **_SHAPE))
+
+
+def _distilbert() -> tuple[Any, Any]:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    tokenizer, _ = _bert(ENGLISH)
+    shape = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    return tokenizer, DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **shape))
+
+
+def _bytes(special: list[str]) -> Any:
+    """Return a byte-level BPE, as GPT-2's and RoBERTa's, trained on the words."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator([" " + " ".join(ENGLISH)] * 50, vocab_size=400, special_tokens=special)
+    return tokenizer._tokenizer
+
+
+def _gpt2() -> tuple[Any, Any]:
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    # As the real one: no padding token, no special tokens around a text.
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_bytes(["<|endoftext|>"]), eos_token="<|endoftext|>", bos_token="<|endoftext|>"
+    )
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=32, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    return tokenizer, GPT2LMHeadModel(config)
+
+
+def _llama() -> tuple[Any, Any]:
+    from tokenizers.processors import TemplateProcessing
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = _bytes(["<s>", "</s>"])
+    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **_SHAPE)
+    return tokenizer, LlamaForCausalLM(config)
+
+
+def _roberta() -> tuple[Any, Any]:
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+    backend = _bytes(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    import json
+
+    model = json.loads(backend.to_str())["model"]
+    tokenizer = RobertaTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    # 26 positions, of which the first two are the padding's: 24 tokens fit, no more.
+    return tokenizer, RobertaModel(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=26, **_SHAPE))
+
+
+_BUILDERS: dict[str, Any] = {
+    "bert": lambda: _bert(ENGLISH),
+    "bert-chinese": lambda: _bert(CHINESE),
+    "distilbert": _distilbert,
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "roberta": _roberta,
+}

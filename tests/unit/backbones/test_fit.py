@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segadmin.errors import ConfigurationError, DataError, StepFenced
+from segadmin.learn.backbone import Examples, Fit
+from segadmin.settings import Settings
+from segadmin.testing.backbones import planted
+from segadmin_plugins.backbones.hf import HuggingFace
+from segadmin_plugins.backbones.tabular import Tabular
+from segadmin_plugins.backbones.tfidf import TfIdf
+from segadmin_plugins.backbones.tiny import Tiny
+from tests.models import make_model
+
+TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10)
+TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
+
+
+def _run(folder: Path, progress: Any = lambda _fraction, _note: None, seed: int = 17) -> Fit:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Fit(Settings(home=folder), folder, seed, progress)
+
+
+class Killed(Exception):
+    pass
+
+
+def _killer(after: float, error: Exception) -> Any:
+    def progress(fraction: float, _note: str) -> None:
+        if fraction > after:
+            raise error
+
+    return progress
+
+
+def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "cut", _killer(0.6, Killed())))
+    resumed = TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "cut"))
+    assert resumed.report["resumed_at_step"] >= 16, "half of the 32 steps were done"
+    assert resumed.report["steps"] == 32
+    whole = TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "whole"))
+    assert whole.report["resumed_at_step"] == 0
+    np.testing.assert_allclose(resumed.predict(TEST), whole.predict(TEST), atol=1e-4)
+    assert resumed.report["validation"] == whole.report["validation"]
+
+
+def test_other_options_do_not_go_on_from_old_checkpoints(tmp_path: Path) -> None:
+    TINY.fit(TRAIN, VALIDATION, _run(tmp_path))
+    other = Tiny(max_tokens=16, epochs=1, batch_size=16, width=64).fit(TRAIN, VALIDATION, _run(tmp_path))
+    assert other.report["resumed_at_step"] == 0
+
+
+def test_a_lost_step_ends_the_training_at_once(tmp_path: Path) -> None:
+    said: list[float] = []
+
+    def progress(fraction: float, _note: str) -> None:
+        said.append(fraction)
+        if fraction > 0.05:
+            raise StepFenced("attempt 1 of step 1 no longer owns it")
+
+    with pytest.raises(StepFenced):
+        TINY.fit(TRAIN, VALIDATION, _run(tmp_path, progress))
+    assert sum(fraction > 0.05 for fraction in said) == 1
+
+
+def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path) -> None:
+    options = Tiny(max_tokens=16, epochs=1, batch_size=32, width=64)
+    first, second, third = (
+        options.fit(TRAIN, VALIDATION, _run(tmp_path / str(n), seed=seed)).predict(TEST)
+        for n, seed in enumerate((5, 5, 6))
+    )
+    np.testing.assert_allclose(first, second, atol=2e-3)  # threads add up in any order
+    assert np.abs(first - third).max() > 1e-2
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    noise = VALIDATION.frame.with_columns(target=random.permutation(VALIDATION.targets))
+    held_out = Examples(noise, VALIDATION.segments, VALIDATION.feature_names)
+    options = Tiny(max_tokens=16, epochs=30, batch_size=16, width=64, learning_rate=3e-3, patience=2, features=False)
+    report = options.fit(TRAIN, held_out, _run(tmp_path)).report
+    assert report["epochs"] < 30
+    losses = [one["log_loss"] for one in report["validation"]]
+    best = min(range(len(losses)), key=losses.__getitem__)
+    assert report["best_step"] == report["validation"][best]["step"]
+    assert len(losses) == best + 3
+
+
+def test_it_trains_without_a_validation_set(tmp_path: Path) -> None:
+    nobody = Examples(VALIDATION.frame.head(0), VALIDATION.segments, VALIDATION.feature_names)
+    for backbone in (TINY, Tabular(min_users=3), TfIdf()):
+        model = backbone.fit(TRAIN, nobody, _run(tmp_path / backbone.name))
+        assert (model.predict(TEST).argmax(axis=1) == TEST.targets).mean() > 0.5
+
+
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+def test_the_folder_is_one_of_hugging_face(tuner: Any, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    make_model("bert", tmp_path / "bert")
+    backbone = HuggingFace(
+        model=str(tmp_path / "bert"), tuner=tuner, features=False, max_tokens=16, epochs=2, learning_rate=2e-3
+    )
+    fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work"))
+    fitted.save(tmp_path / "saved")
+    model, found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert [model.config.id2label[n] for n in range(3)] == list(TEST.segments)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    texts = [" ".join(phrases) for phrases in TEST.frame["phrases"].to_list()]
+    with torch.inference_mode():
+        logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    np.testing.assert_allclose(logits.softmax(1).numpy(), fitted.predict(TEST), atol=1e-4)
+
+
+def test_frozen_weights_stay_as_they_were(tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    make_model("bert", tmp_path / "bert")
+    before = AutoModel.from_pretrained(tmp_path / "bert").state_dict()
+    backbone = HuggingFace(
+        model=str(tmp_path / "bert"), frozen_layers=1, max_tokens=16, epochs=1, learning_rate=2e-3, weight_decay=0.1
+    )
+    after = backbone.fit(TRAIN, VALIDATION, _run(tmp_path)).model.text.bert.state_dict()
+    changed = {name for name, weights in before.items() if not torch.equal(weights, after[name].cpu())}
+    assert any(name.startswith("encoder.layer.1.") for name in changed)
+    assert not any(name.startswith(("embeddings.", "encoder.layer.0.")) for name in changed)
+
+
+def test_more_frozen_layers_than_there_are(tmp_path: Path) -> None:
+    make_model("bert", tmp_path / "bert")
+    backbone = HuggingFace(model=str(tmp_path / "bert"), frozen_layers=3, epochs=1)
+    with pytest.raises(ConfigurationError, match=r"frozen_layers=3.*2 layers"):
+        backbone.fit(TRAIN, VALIDATION, _run(tmp_path))
+
+
+def test_features_it_was_not_fitted_on(tmp_path: Path) -> None:
+    model = Tabular(min_users=3).fit(TRAIN, VALIDATION, _run(tmp_path))
+    with pytest.raises(DataError, match="spend, visits"):
+        model.predict(planted(5, features=()))
+
+
+def test_features_are_found_by_name(tmp_path: Path) -> None:
+    import polars as pl
+
+    model = Tabular(min_users=3).fit(TRAIN, VALIDATION, _run(tmp_path))
+    turned = TEST.frame.with_columns(pl.col("features").list.reverse())
+    np.testing.assert_array_equal(
+        model.predict(TEST), model.predict(Examples(turned, TEST.segments, ("visits", "spend")))
+    )
+
+
+def test_a_segment_nobody_was_in_is_next_to_impossible(tmp_path: Path) -> None:
+    import polars as pl
+
+    two = Examples(TRAIN.frame.filter(pl.col("target") != 1), TRAIN.segments, TRAIN.feature_names)
+    for backbone in (Tabular(min_users=3), TfIdf(), TINY):
+        found = backbone.fit(two, VALIDATION, _run(tmp_path / backbone.name)).predict(TEST)
+        assert found.shape == (40, 3)
+        assert found[:, 1].mean() < 0.2
+
+
+def test_one_segment_cannot_be_told_from_itself(tmp_path: Path) -> None:
+    import polars as pl
+
+    one = Examples(TRAIN.frame.filter(pl.col("target") == 1), TRAIN.segments, TRAIN.feature_names)
+    with pytest.raises(DataError, match="at least two segments"):
+        TfIdf().fit(one, VALIDATION, _run(tmp_path))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.hf import HuggingFace
+from segadmin_plugins.backbones.numbers import auroc, class_weights, log_loss
+from segadmin_plugins.backbones.tfidf import counts_of, terms
+from segadmin_plugins.backbones.tiny import wordpiece
+from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
+from segadmin_plugins.backbones.transformer.scaling import Scaling
+from tests.models import make_model
+
+
+def _tokenizer(kind: str, folder: Path) -> object:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(make_model(kind, folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("bert", "[CLS] bought milk bought wine [SEP]"),
+        ("roberta", "<s> bought milk bought wine</s>"),
+        ("llama", "<s> bought milk bought wine"),
+        ("gpt2", " bought milk bought wine"),
+    ],
+)
+def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_path: Path) -> None:
+    reading = Reading(_tokenizer(kind, tmp_path), 6)
+    phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread"], ["bought milk"]])
+    ids, truncation = reading.read(phrases)
+    assert reading.tokenizer.decode(ids[0]) == shown
+    assert truncation["users_truncated"] == 1
+    assert len(ids[1]) < len(ids[0])
+
+
+def test_a_user_without_a_phrase_can_still_be_read(tmp_path: Path) -> None:
+    for kind in ("bert", "gpt2"):
+        ids, _ = Reading(_tokenizer(kind, tmp_path / kind), 6).read(pl.Series([[]], dtype=pl.List(pl.String)))
+        assert len(ids[0]) >= 1
+
+
+def test_padding_is_on_the_right_and_masked() -> None:
+    rows = Rows([np.array([5, 6, 7]), np.array([5])], np.zeros((2, 1), np.float32), np.array([0, 1]))
+    batch = Pad(9, multiple=4)([rows[0], rows[1]])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 9], [5, 9, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
+    assert batch["labels"].tolist() == [0, 1]
+
+
+def test_no_more_tokens_than_the_model_has_positions(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+
+    make_model("roberta", tmp_path / "roberta")
+    make_model("bert", tmp_path / "bert")
+    backbone = HuggingFace(max_tokens=128)
+    assert backbone._room(AutoConfig.from_pretrained(tmp_path / "roberta")) == 24
+    assert backbone._room(AutoConfig.from_pretrained(tmp_path / "bert")) == 32
+    assert HuggingFace(max_tokens=16)._room(AutoConfig.from_pretrained(tmp_path / "bert")) == 16
+
+
+def test_tiny_s_vocabulary_reads_chinese_one_character_at_a_time() -> None:
+    tokenizer = wordpiece(["购买 牛奶", "购买 面包", "bought milk", "bought bread"], 200)
+    assert tokenizer.tokenize("购买牛奶") == ["购", "买", "牛", "奶"]
+    assert tokenizer.tokenize("Bought") == ["bought"]
+    assert tokenizer.tokenize("买车") == ["买", "[UNK]"]
+
+
+def test_terms() -> None:
+    assert terms("Bought Milk, 2%") == ["bought", "milk", "2", "bought milk", "milk 2"]
+    assert terms("购买iPad") == ["购", "买", "ipad", "购 买", "买 ipad"]
+    assert terms("") == []
+
+
+def test_counts_keep_repeats_and_users_without_phrases() -> None:
+    phrases = pl.Series([["milk", "milk tea"], [], None, ["tea"], ["never seen"]], dtype=pl.List(pl.String))
+    assert counts_of(phrases, ["milk", "tea"]).toarray().tolist() == [[2, 1], [0, 0], [0, 0], [0, 1], [0, 0]]
+
+
+def test_scaling_uses_training_facts_and_bounds_outliers() -> None:
+    values = np.array([[1.0, 7, np.nan], [10, 7, np.nan], [100, 7, np.nan], [1000, 7, np.nan]], np.float32)
+    scaling = Scaling.fit(("spend", "constant", "unknown"), values)
+    found = scaling(values)
+    assert found[:, 0].mean() == pytest.approx(0, abs=1e-5)
+    assert found[:, 0].std() == pytest.approx(1, abs=1e-4)
+    assert not found[:, 1:].any()
+    assert scaling(np.array([[np.nan, 7, 1e30]], np.float32)).tolist() == [[0, 0, 5]]
+    again = Scaling.from_json(scaling.to_json())
+    np.testing.assert_array_equal(again(values), found)
+
+
+def test_scaling_keeps_the_sign() -> None:
+    scaling = Scaling.fit(("growth",), np.array([[-50], [-1], [1], [50]], np.float32))
+    found = scaling(np.array([[-50], [-1], [0], [1], [50]], np.float32)).ravel()
+    assert (np.diff(found) > 0).all()
+    assert found[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_class_weights_are_balanced_and_bounded() -> None:
+    targets = np.array([0] * 90 + [1] * 10)
+    weights = class_weights(targets, 3)
+    assert weights[1] / weights[0] == pytest.approx(9)
+    assert weights[targets].mean() == pytest.approx(1)
+    assert class_weights(np.array([0] * 10_000 + [1]), 2)[1] == 20
+
+
+def test_metrics_do_without_a_segment() -> None:
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], np.float32)
+    assert auroc(probabilities, np.array([0, 2])) == 1
+    assert np.isnan(auroc(probabilities, np.array([1, 1])))
+    assert log_loss(probabilities, np.array([0, 2])) == pytest.approx(-np.log(0.7))
+
+
+def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    from segadmin_plugins.backbones.installed import threads
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads() >= 1
