@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -154,9 +155,11 @@ def _module_of(path: Path) -> object:
     if spec is None or spec.loader is None or not path.exists():
         raise PluginLoadError(f"The plugin file {path} cannot be read. Check --plugin-file or SEGADMIN_PLUGIN_FILES.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise PluginLoadError(f"The plugin file {path} fails when imported: {error!r}.") from error
     return module
 
