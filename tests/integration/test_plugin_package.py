@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from segadmin.settings import Settings
+from tests.conftest import Cli
 from tests.servers import ROOT
 
 EXAMPLE = ROOT / "examples" / "segadmin-emoji-textualizer"
@@ -34,7 +35,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def segadmin(python: Path, settings: Settings) -> Iterator[object]:
+def segadmin(python: Path, settings: Settings) -> Iterator[Cli]:
     """Run the command line of that environment."""
 
     def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,7 @@ def segadmin(python: Path, settings: Settings) -> Iterator[object]:
     run("down", check=False)
 
 
-def test_it_is_found_by_its_entry_point_and_used(segadmin, settings: Settings) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_it_is_found_by_its_entry_point_and_used(segadmin: Cli, settings: Settings) -> None:
     listed = json.loads(segadmin("plugins", "list", "--json").stdout)
     ours = {"kind": "textualizer", "name": "emoji", "from": "segadmin-emoji-textualizer 0.1.0"}
     assert ours in listed["plugins"]
@@ -77,7 +78,7 @@ def test_it_is_found_by_its_entry_point_and_used(segadmin, settings: Settings) -
     assert "🛒" in segadmin("users", "show", "1", "--text").stdout
 
 
-def test_it_can_be_left_out(segadmin, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_it_can_be_left_out(segadmin: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGADMIN_PLUGINS_DISABLED", "segadmin-emoji-textualizer")
     done = segadmin("plugins", "check", "emoji", check=False)
     assert "There is no textualizer 'emoji'" in done.stderr
@@ -88,11 +89,7 @@ def test_the_examples_own_test_passes(python: Path) -> None:
     subprocess.run(tests, check=True, capture_output=True, cwd=EXAMPLE)
 
 
-def test_what_plugins_new_writes_can_be_installed_and_checked(
-    python: Path,
-    segadmin,
-    tmp_path: Path,  # type: ignore[no-untyped-def]  # noqa: ANN001
-) -> None:
+def test_what_plugins_new_writes_can_be_installed_and_checked(python: Path, segadmin: Cli, tmp_path: Path) -> None:
     segadmin("plugins", "new", "my-shop", "--folder", str(tmp_path))
     package = tmp_path / "segadmin-my-shop-textualizer"
     install = [str(python), "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", str(package)]

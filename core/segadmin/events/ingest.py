@@ -22,6 +22,7 @@ from segadmin.jobs.attempt import file_digest
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
+from segadmin.timezones import zone
 
 #: Rows read, cleaned and committed at a time: what memory is bounded by.
 CHUNK_ROWS = 250_000
@@ -73,6 +74,7 @@ def import_file(
         progress: called with the rows read so far.
 
     Raises:
+        ConfigurationError: there is no such time zone, or the settings are not those that the store was made with.
         DataError: the file cannot be read, or has not the columns that are needed. What was committed stays, and
             the same command goes on from there.
     """
@@ -80,6 +82,7 @@ def import_file(
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
     if not request.path.is_file():
         raise DataError(f"There is no file {request.path}. Check the path.")
+    zone(request.timezone)
     source = _source(settings, request)
     store = open_store(settings)
     record, done = _record(settings, request, file_digest(request.path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, select, update
@@ -16,6 +15,7 @@ from segadmin.jobs.request import check_request
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, JobState, Schedule, StepState
 from segadmin.settings import Settings
+from segadmin.timezones import zone
 
 
 def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
@@ -24,15 +24,14 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
     Raises:
         ConfigurationError: the expression or the time zone cannot be understood, or it never comes.
     """
+    here = after.astimezone(zone(timezone))
     try:
-        return next(CronSim(cron, after.astimezone(ZoneInfo(timezone)))).astimezone(UTC)
+        return next(CronSim(cron, here)).astimezone(UTC)
     except (CronSimError, StopIteration):
         raise ConfigurationError(
             f"{cron!r} is not a cron expression that ever comes. "
             "Give minute, hour, day of month, month, day of week, such as '0 3 * * *' for 3 o'clock every night."
         ) from None
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigurationError(f"There is no time zone {timezone!r}. Use a name such as Asia/Shanghai.") from None
 
 
 def add(

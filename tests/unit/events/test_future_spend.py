@@ -1,0 +1,81 @@
+"""Labels from the future: thresholds from the past only, outcomes from the future only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from segadmin.errors import DataError
+from segadmin.events.schema import TIME
+from segadmin_plugins.labelers.future_spend import FutureSpend
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+LABELER = FutureSpend(observe_weeks=2, outcome_weeks=1, train_cuts="2,3", test_cuts="5")
+
+
+def purchases(*bought: tuple[int, float, float]) -> pl.LazyFrame:
+    """Return purchases given as (user, week, price)."""
+    schema = {"user_key": pl.Int64, "kind": pl.String, "at": TIME, "price": pl.Float64}
+    rows = [(user, "purchase", START + timedelta(weeks=week), price) for user, week, price in bought]
+    return pl.LazyFrame(rows, schema=schema, orient="row")
+
+
+def year() -> list[tuple[int, float, float]]:
+    return [(user, week + 0.1 * user / 9, 10.0 * user) for user in range(1, 10) for week in range(7)] + [(1, 0, 0.0)]
+
+
+def test_terciles_of_what_comes_after() -> None:
+    labelled = LABELER.label(purchases(*year()))
+    assert labelled.segments == ("low", "mid", "high")
+    assert labelled.definition["test_cuts"] == [(START + timedelta(weeks=5)).isoformat()]
+    first = labelled.rows.filter(pl.col("as_of") == START + timedelta(weeks=2)).sort("user_key")
+    assert first["segment"].to_list() == ["low"] * 3 + ["mid"] * 3 + ["high"] * 3
+    assert first["observed_from"].unique().to_list() == [START]
+    assert first["outcome_until"].unique().to_list() == [START + timedelta(weeks=3)]
+
+
+def test_the_test_cutoffs_do_not_move_the_thresholds() -> None:
+    before = LABELER.label(purchases(*year())).definition["thresholds"]
+    rich = [(user, 5.5, 1e6) for user in range(1, 10)]
+    assert LABELER.label(purchases(*year(), *rich)).definition["thresholds"] == before
+
+
+def test_what_was_observed_does_not_decide() -> None:
+    """Spending before the cut-off changes nobody's label, spending after it does."""
+    cut = pl.col("as_of") == START + timedelta(weeks=2)
+    plain = LABELER.label(purchases(*year())).rows.filter(cut).sort("user_key")
+    earlier = LABELER.label(purchases(*year(), (1, 1.5, 500.0))).rows.filter(cut).sort("user_key")
+    assert earlier.equals(plain)
+    later = LABELER.label(purchases(*year(), (1, 2.5, 500.0))).rows.filter(cut).sort("user_key")
+    assert (plain["segment"][0], later["segment"][0]) == ("low", "high")
+
+
+def test_who_buys_nothing_more_is_low_and_who_was_not_seen_has_no_label() -> None:
+    labelled = LABELER.label(purchases(*year(), (77, 1.5, 9.0), (88, 2.5, 9.0))).rows
+    cut = pl.col("as_of") == START + timedelta(weeks=2)
+    assert labelled.filter(cut, pl.col("user_key") == 77)["segment"].to_list() == ["low"]
+    assert labelled.filter(cut, pl.col("user_key") == 88).is_empty()
+
+
+def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
+    events = purchases(*year())
+    definition = LABELER.label(events).definition
+    known = LABELER.outcomes(events, definition, START + timedelta(weeks=4))
+    assert known is not None
+    assert dict(known.sort("user_key").iter_rows())[9] == "high"
+    assert LABELER.outcomes(events, definition, START + timedelta(weeks=6.5)) is None
+
+
+@pytest.mark.parametrize(
+    ("labeler", "events", "words"),
+    [
+        (FutureSpend(), purchases(*year()), "the last outcome window ends on .* Choose earlier cut-offs"),
+        (LABELER, purchases(), "There are no purchases"),
+        (FutureSpend(train_cuts="two"), purchases(*year()), "'two' is not a list of weeks"),
+    ],
+)
+def test_a_history_that_cannot_carry_the_labels(labeler: FutureSpend, events: pl.LazyFrame, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        labeler.label(events)

@@ -1,0 +1,282 @@
+"""Taking files in: what is kept, what is quarantined and why, and what an error says."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlmodel import select
+
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, DataError
+from segadmin.events import ingest
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.keys import parse_key, show_key, user_key
+from segadmin.events.lake import Lake
+from segadmin.events.mapping import Columns
+from segadmin.records import Import, LabelSet
+from segadmin.settings import Settings, get_settings
+
+HEADER = "user,kind,item,at,quantity,price,rating,text"
+
+
+def csv(tmp_path: Path, *lines: str, header: str = HEADER, name: str = "events.csv") -> Path:
+    path = tmp_path / name
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def take(settings: Settings, path: Path, table: str = "events", **more: Any) -> Import:
+    return import_file(settings, Request(table, path, **more))[0]
+
+
+def rows(settings: Settings, table: str) -> pl.DataFrame:
+    return Lake.of(settings).scan(table).collect()
+
+
+GOOD = "u1,purchase,a,2026-01-02 03:04,2,9.5,,"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "column", "value"),
+    [
+        (",view,a,2026-01-01,,,,", "missing_user", "user", None),
+        ("u1,view,,2026-01-01,,,,", "missing_item", "item", None),
+        ("u1,stare,a,2026-01-01,,,,", "unknown_kind", "kind", "stare"),
+        ("u1,,a,2026-01-01,,,,", "unknown_kind", "kind", None),
+        ("u1,view,a,yesterday,,,,", "bad_time", "at", "yesterday"),
+        ("u1,view,a,2026-02-30,,,,", "bad_time", "at", "2026-02-30"),
+        ("u1,view,a,1970-01-01,,,,", "bad_time", "at", "1970-01-01"),
+        ("u1,view,a,2126-01-01,,,,", "bad_time", "at", "2126-01-01"),
+        ("u1,view,a,,,,,", "bad_time", "at", None),
+        ("u1,view,a,2026-01-01,many,,,", "bad_number", "quantity", "many"),
+        ("u1,view,a,2026-01-01,-1,,,", "bad_number", "quantity", "-1"),
+        ("u1,view,a,2026-01-01,,nan,,", "bad_number", "price", "nan"),
+        ("u1,view,a,2026-01-01,,inf,,", "bad_number", "price", "inf"),
+        (GOOD, "duplicate_event", "event_id", ...),
+    ],
+)
+def test_a_bad_row_goes_to_quarantine_as_it_came(
+    settings: Settings, tmp_path: Path, line: str, reason: str, column: str, value: object
+) -> None:
+    done = take(settings, csv(tmp_path, GOOD, line, "u2,view,b,2026-01-01,,,,"))
+    assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (3, 2, 1)
+    assert done.reasons == {reason: 1}
+    [bad] = rows(settings, "quarantine").to_dicts()
+    assert (bad["import_id"], bad["line"], bad["reason"], bad["column"]) == (done.id, 2, reason, column)
+    assert value is ... or bad["value"] == value
+    assert [json.loads(bad["row"])[name] or "" for name in HEADER.split(",")] == line.split(",")
+
+
+def test_words_and_times_in_other_forms(settings: Settings, tmp_path: Path) -> None:
+    lines = [
+        "张伟,购买,苹果,2026-01-01 08:00,,,,",
+        "张伟,PV,苹果,2026/01/01 08:00:30,,,,",
+        "张伟,add_to_cart,苹果,2026-01-01T00:00:00Z,,,,",
+        "张伟,评论,苹果,1767225600,,,,很好，下次再来",
+        "张伟,评分,苹果,1767225600000,,,5,",
+    ]
+    done = take(settings, csv(tmp_path, *lines), timezone="Asia/Shanghai")
+    assert done.rows_quarantined == 0
+    found = rows(settings, "events").sort("kind")
+    assert found["kind"].to_list() == ["cart", "purchase", "rating", "review", "view"]
+    assert {moment.replace(second=0).isoformat() for moment in found["at"]} == {"2026-01-01T00:00:00+00:00"}
+    assert found["text"].drop_nulls().to_list() == ["很好，下次再来"]
+
+
+def test_a_time_zone_that_does_not_exist_is_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no time zone 'Shanghai'"):
+        take(settings, csv(tmp_path, GOOD), timezone="Shanghai")
+
+
+def test_columns_are_mapped_set_and_kept_as_extras(settings: Settings, tmp_path: Path) -> None:
+    path = csv(tmp_path, "u1,a,2026-01-01,7", header="顾客,商品,时间,basket")
+    columns = Columns({"user": "顾客", "item": "商品", "at": "时间"}, {"kind": "purchase"}, ("basket",))
+    take(settings, path, columns=columns)
+    [event] = rows(settings, "events").to_dicts()
+    assert (event["kind"], event["item"], json.loads(event["extras"])) == ("purchase", "a", {"basket": "7"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "words"),
+    [
+        (Columns(), DataError, "no column for user, at; its columns are: kind, item, when, who.*--map user=COLUMN"),
+        (Columns({"user": "whoo"}), DataError, r"has no column 'whoo'. Did you mean 'who'\?"),
+        (Columns({"usr": "who"}), ConfigurationError, r"events have no field 'usr'. Did you mean 'user'\?"),
+        (Columns(extras=("basket",)), DataError, "has no column 'basket'"),
+    ],
+)
+def test_columns_that_are_not_there(
+    settings: Settings, tmp_path: Path, columns: Columns, error: type[Exception], words: str
+) -> None:
+    path = csv(tmp_path, "view,a,2026-01-01,u1", header="kind,item,when,who")
+    with pytest.raises(error, match=words):
+        take(settings, path, columns=columns)
+    assert rows(settings, "events").is_empty()
+    with transaction(settings) as session:
+        assert [one.state for one in session.exec(select(Import)).all()] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("e.csv", "用户,种类\n".encode("gb18030"), "cannot be read as CSV.*iconv"),
+        (
+            "e.csv",
+            HEADER.encode() + "\nu1,view,苹果,2026-01-01,,,,\n".encode("gb18030"),
+            "cannot be read as CSV.*iconv",
+        ),
+        ("e.csv", b"", "is empty"),
+        ("e.csv", HEADER.encode() + b"\n", "has no rows"),
+        ("e.csv", HEADER.encode() + b"\nu1,view,a,2026-01-01,,,,,,,,\n", "cannot be read as CSV"),
+        ("e.jsonl", b'{"user": "u1"}\n{"user": \n', "line 2: not JSON"),
+        ("e.jsonl", b'["u1"]\n', "line 1: .* is not a JSON object"),
+        ("e.jsonl", '{"user": "张"}\n'.encode("gb18030"), "is not UTF-8"),
+        ("e.parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("e.xlsx", b"PK", "not clear what kind of file e.xlsx is. Add --source; there are: csv, jsonl, parquet"),
+    ],
+)
+def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        take(settings, path)
+    assert rows(settings, "events").is_empty()
+
+
+def test_a_file_that_is_not_there(settings: Settings) -> None:
+    with pytest.raises(DataError, match=r"There is no file nowhere.csv"):
+        take(settings, Path("nowhere.csv"))
+
+
+def test_every_kind_of_file_gives_the_same_events(settings: Settings, tmp_path: Path) -> None:
+    lines = [GOOD, "u2,view,b,2026-01-01,,,,好"]
+    path = csv(tmp_path, *lines)
+    frame = pl.read_csv(path, infer_schema=False)
+    frame.write_ndjson(tmp_path / "e.jsonl")
+    frame.write_parquet(tmp_path / "e.parquet")
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert take(settings, path).rows_kept == 2
+    for name in ("e.jsonl", "e.parquet", "e.csv.gz"):
+        again = take(settings, tmp_path / name)
+        assert (again.rows_kept, again.reasons) == (0, {"duplicate_event": 2})
+
+
+def test_the_shops_own_event_ids_decide_what_is_a_duplicate(settings: Settings, tmp_path: Path) -> None:
+    header = "event_id,user,kind,item,at"
+    path = csv(tmp_path, "1,u1,view,a,2026-01-01", "1,u1,view,b,2026-01-01", "2,u1,view,a,2026-01-01", header=header)
+    assert take(settings, path).reasons == {"duplicate_event": 1}
+
+
+def test_the_same_file_is_imported_once(settings: Settings, tmp_path: Path) -> None:
+    path = csv(tmp_path, GOOD)
+    first, fresh = import_file(settings, Request("events", path))
+    assert fresh
+    again, fresh = import_file(settings, Request("events", path))
+    assert (again.id, fresh) == (first.id, False)
+    forced = take(settings, path, again=True)
+    assert forced.reasons == {"duplicate_event": 1}
+    assert rows(settings, "events").height == 1
+
+
+def test_an_interrupted_import_goes_on(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 100)
+    lines = [f"u{n % 37},{'view' if n % 5 else 'stare'},i{n},2026-01-01 00:00,,,," for n in range(1000)]
+    path = csv(tmp_path, *lines)
+
+    def stop(read: int) -> None:
+        if read >= 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(settings, Request("events", path), stop)
+    assert 0 < rows(settings, "events").height < 800
+    done = take(settings, path)
+    assert (done.rows_read, done.rows_kept, done.reasons) == (1000, 800, {"unknown_kind": 200})
+    assert rows(settings, "events").height == rows(settings, "events")["item"].n_unique() == 800
+    assert rows(settings, "quarantine")["line"].sort().to_list() == list(range(1, 1001, 5))
+    assert rows(settings, "users").height == 37
+
+
+_CELLS = {
+    "user": st.sampled_from(["u1", "u2", "", " "]),
+    "kind": st.sampled_from(["view", "购买", "x", ""]),
+    "item": st.sampled_from(["a", "b", ""]),
+    "at": st.sampled_from(["2026-01-01", "2026-01-01 10:00", "soon", "", "1e99", "99999999999999"]),
+    "quantity": st.sampled_from(["1", "-1", "1e999", "x", ""]),
+    "price": st.sampled_from(["1.5", "-2", "nan", ""]),
+}
+
+
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.fixed_dictionaries(_CELLS), min_size=1, max_size=30))
+def test_no_row_is_lost(tmp_path_factory: pytest.TempPathFactory, cells: list[dict[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("dirty")
+    settings = Settings(home=folder / "home")
+    path = folder / "e.parquet"
+    pl.DataFrame(cells).write_parquet(path)
+    done = take(settings, path)
+    assert done.rows_read == len(cells) == rows(settings, "events").height + rows(settings, "quarantine").height
+
+
+def test_items_newest_wins(settings: Settings, tmp_path: Path) -> None:
+    take(settings, csv(tmp_path, "a,苹果,1", "b,梨,2", header="item,title,price"), "items")
+    take(settings, csv(tmp_path, "a,青苹果,x", "a,红苹果,3", header="item,title,price"), "items")
+    found = rows(settings, "items").sort("item")
+    assert found["title"].to_list() == ["红苹果", "梨"]
+    assert rows(settings, "quarantine")["reason"].to_list() == ["bad_number"]
+
+
+def test_labels_replace_the_set_and_unknown_users_are_kept_out(settings: Settings, tmp_path: Path) -> None:
+    take(settings, csv(tmp_path, GOOD, "u2,view,b,2026-01-01,,,,"))
+    path = csv(tmp_path, "u1,high,2026-02-01", "u2,low,", "u9,low,", "u1,,", header="user,segment,as_of", name="l.csv")
+    done = take(settings, path, "labels", label_set="value", segments=("low", "high"))
+    assert done.reasons == {"unknown_user": 1, "missing_segment": 1}
+    with transaction(settings) as session:
+        saved = session.get_one(LabelSet, "value")
+        assert (saved.rows, saved.segments) == (2, ["low", "high"])
+    assert rows(settings, "labels")["as_of"].null_count() == 1
+    other = csv(tmp_path, "u1,mid", header="user,segment", name="m.csv")
+    with pytest.raises(DataError, match="segments that --segments does not name: mid"):
+        take(settings, other, "labels", label_set="value", segments=("low", "high"))
+    assert rows(settings, "labels").height == 2
+    take(settings, other, "labels", label_set="value")
+    assert rows(settings, "labels")["segment"].to_list() == ["mid"]
+
+
+def test_another_secret_or_number_of_buckets_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(settings, csv(tmp_path, GOOD))
+    monkeypatch.setenv("SEGADMIN_BUCKETS", "4")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"SEGADMIN_BUCKETS=4, but the store was made with 16"):
+        take(get_settings(), csv(tmp_path, "u3,view,a,2026-01-01,,,,"))
+    monkeypatch.delenv("SEGADMIN_BUCKETS")
+    monkeypatch.setenv("SEGADMIN_USER_KEY_SECRET", "other")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"Restore SEGADMIN_USER_KEY_SECRET"):
+        take(get_settings(), csv(tmp_path, "u3,view,a,2026-01-01,,,,"))
+
+
+def test_raw_ids_are_in_no_table_but_users(settings: Settings, tmp_path: Path) -> None:
+    take(settings, csv(tmp_path, "alice@example.com,view,a,2026-01-01,,,,"))
+    assert rows(settings, "users")["user"].to_list() == ["alice@example.com"]
+    assert "alice" not in rows(settings, "events").write_json()
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_keys_show_and_parse(key: int) -> None:
+    assert parse_key(show_key(key)) == key
+    assert len(show_key(key)) == 16
+
+
+def test_keys_never_change() -> None:
+    assert show_key(user_key(b"secret", "张伟")) == "bee0b60f04c90123"
