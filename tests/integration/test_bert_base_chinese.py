@@ -1,0 +1,45 @@
+"""The owner's example: ``segadmin enqueue retrain --backbone bert-base-chinese``, in Chinese from end to end.
+
+The weights are random: no Chinese weights ship in a package. All else is as it would be: the architecture, a Chinese
+vocabulary, a folder of weights, real workers over a real Redis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segadmin.settings import get_settings
+from tests.conftest import Cli
+from tests.models import make_model
+
+SHORT = ("max_tokens=32", "epochs=1", "batch_size=16")
+
+
+@pytest.fixture
+def shop(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """The command line of a running system with sixty households, their labels, and a folder of weights."""
+    make_model("bert-chinese", tmp_path / "weights" / "bert-base-chinese")
+    monkeypatch.setenv("SEGADMIN_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("SEGADMIN_LANGUAGE", "zh")
+    get_settings.cache_clear()
+    cli("data", "import", "completejourney", "--users", "60")
+    cli("data", "label", "spend3")
+    cli("up", "--detach", "--no-flower")
+    yield cli
+    cli("down", check=False)
+
+
+def test_retrain_with_bert_base_chinese(shop: Cli) -> None:
+    options = [word for pair in SHORT for word in ("--backbone-option", pair)]
+    shop("enqueue", "retrain", "--backbone", "bert-base-chinese", *options, "--baseline", "tabular", "--wait")
+    version = json.loads(shop("models", "show", "champion", "--json").stdout)
+    assert (version["backbone"], version["name"]) == ("hf", "bert-base-chinese")
+    assert version["manifest"]["recipe"]["language"] == "zh"
+    text = shop("users", "show", "1", "--text").stdout
+    assert "近期消费" in text
+    assert "购买" in text
+    assert json.loads(shop("snapshots", "show", "--json").stdout)["users"] == 60
