@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from segadmin.errors import PluginContractError
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -62,9 +64,13 @@ def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]])
         import polars as pl
 
         rows: list[tuple[int, int, str]] = []
-        ordered = events.sort("at", "item", descending=[True, False]).collect()
+        ties = ("item", "kind", "quantity", "price", "duration", "rating", "text", "extras")
+        ordered = events.sort("at", *ties, descending=[True] + [False] * len(ties)).collect()
         for (user_key,), group in ordered.group_by("user_key", maintain_order=True):
-            rows += [(int(user_key), n, text) for n, text in enumerate(function(group.to_dicts(), context))]
+            said = function(group.to_dicts(), context)
+            if isinstance(said, str):  # its letters would be taken for phrases
+                raise PluginContractError(f"{name!r} returned one string for a user. Return a list of phrases.")
+            rows += [(int(user_key), n, text) for n, text in enumerate(said)]
         schema = {"user_key": pl.Int64, "position": pl.Int64, "phrase": pl.String}
         return pl.LazyFrame(rows, schema=schema, orient="row")
 

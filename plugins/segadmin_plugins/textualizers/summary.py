@@ -13,7 +13,7 @@ from segadmin_plugins.textualizers.words import recency, thing, verb
 
 @dataclass(frozen=True)
 class Summary(Textualizer):
-    """Aggregates by kind and category, the most frequent first: ``bought cheese 12 times, last this week``.
+    """Aggregates by kind and category, the most frequent first: ``bought cheese 11 times, last this week``.
 
     Counts are given exactly up to 5 and in steps beyond, so that phrases repeat across users.
     """
@@ -35,7 +35,7 @@ def aggregates(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.Laz
     ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
     steps = (2.0 ** (pl.col("times").log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
     times = pl.when(pl.col("times") <= 5).then("times").otherwise(steps)
-    form = "{}{}{}次，最近{}" if zh else "{} {} {} times, last {}"
+    form = "{}{}共{}次，最近{}" if zh else "{} {} {} times, last {}"
     return ranked.filter(pl.col("position") < limit).select(
         "user_key",
         "position",

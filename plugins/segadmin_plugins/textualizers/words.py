@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 import polars as pl
+import polars.selectors as cs
 
 from segadmin.settings import Language
+
+#: What tells events of one moment, item and kind apart: the same events must rank alike in whatever order they come.
+_TIES = ("quantity", "price", "duration", "rating", "text")
 
 #: Past tense of every kind of event.
 VERBS: dict[Language, dict[str, str]] = {
@@ -60,7 +64,9 @@ def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
 
 def newest(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
     """Return each user's newest ``limit`` events, without sorting the whole log; ``position`` 0 is the newest."""
-    rank = pl.struct(-pl.col("at").cast(pl.Int64), "item", "kind").rank("ordinal").over("user_key") - 1
+    ties = cs.by_name(*_TIES, require_all=False)
+    order = pl.struct(-pl.col("at").cast(pl.Int64), "item", "kind", ties)
+    rank = order.rank("ordinal").over("user_key") - 1
     return events.with_columns(position=rank.cast(pl.Int64)).filter(pl.col("position") < limit)
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from segadmin.text.features import feature_names, features, top_categories
+from segadmin.text.recipe import Recipe
+from tests.unit.text.rows import AS_OF, events
+
+RECIPE = Recipe(
+    textualizer="mixed", textualizer_version="1", window_days=28, categories=("cheese", "wine", "never seen")
+)
+
+
+def measured(*rows: dict[str, object], user: int = 1) -> dict[str, float | None]:
+    found = features(events(*rows).lazy(), RECIPE.window(AS_OF), RECIPE).collect()
+    [values] = [row["features"] for row in found.to_dicts() if row["user_key"] == user]
+    return dict(zip(feature_names(RECIPE), values, strict=True))
+
+
+def test_a_users_numbers_by_hand() -> None:
+    def ago(days: float) -> dict[str, object]:
+        return {"at": AS_OF - timedelta(days=days)}
+
+    found = measured(
+        {"kind": "purchase", "item": "1", "category": "cheese", "price": 10.0, "quantity": 2.0, **ago(1)},
+        {"kind": "purchase", "item": "2", "category": "wine", "price": 30.0, "quantity": 1.0, **ago(1)},
+        {"kind": "purchase", "item": "1", "category": "cheese", "price": 20.0, "quantity": 4.0, **ago(14)},
+        {"kind": "view", "item": "3", "price": 99.0, "duration": 60.0, **ago(20)},
+        {"kind": "rating", "item": "1", "category": "cheese", "rating": 4.0, **ago(7.5)},
+        {"kind": "purchase", "price": 1000.0, "user_key": 2, **ago(2)},
+    )
+    assert found == {
+        "recency_days": 1,
+        "tenure_days": 20,
+        "visits": 4,  # two lines of one moment are one visit
+        "spend": 60,  # a price that was only viewed is not spent
+        "spend_per_visit": 15,
+        "items": 3,
+        "categories": 3,  # cheese, wine and none
+        "quantity": 7,
+        "spend_last_quarter": 40,  # 7 days
+        "visits_last_quarter": 1,
+        "spend_last_half": 60,  # 14 days, its first moment included
+        "visits_last_half": 3,
+        "view_events": 1,
+        "cart_events": 0,
+        "purchase_events": 3,
+        "rating_events": 1,
+        "review_events": 0,
+        "rating_mean": 4,
+        "duration_seconds": 60,
+        "share:cheese": pytest.approx(3 / 4),  # of events whose category is known
+        "share:wine": pytest.approx(1 / 4),
+        "share:never seen": 0,
+    }
+
+
+def test_what_does_not_exist_is_null_not_nought() -> None:
+    found = measured({"kind": "view"})
+    assert found["rating_mean"] is None
+    assert found["share:cheese"] is None
+    assert found["spend"] == 0
+
+
+def test_the_categories_that_most_users_have() -> None:
+    seen = [(1, "a"), (1, "a"), (1, "a"), (2, "b"), (3, "b"), (3, "c")]
+    frame = pl.LazyFrame(seen, schema=["user_key", "item"], orient="row")
+    items = pl.LazyFrame({"item": ["a", "b", "c", "d"], "category": ["cheese", "wine", "tea", None]})
+    assert top_categories(frame, items, 2) == ("wine", "cheese")
