@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 import polars as pl
@@ -41,16 +42,38 @@ def _positions(events: pl.LazyFrame) -> pl.LazyFrame:
     return events.select("user_key", position=pl.lit(0), phrase=pl.col("kind")).unique()
 
 
+def _newest_prices(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Prices, newest first: of those of one moment, whichever row came first."""
+    newest = events.filter(pl.col("price").is_not_null()).sort("at", descending=True, maintain_order=True)
+    ranked = newest.with_columns(position=pl.int_range(pl.len()).over("user_key"))
+    return ranked.select("user_key", "position", phrase=pl.col("price").cast(pl.String))
+
+
+def _stranger() -> pl.LazyFrame:
+    return pl.LazyFrame(
+        {"user_key": [404], "position": [0], "phrase": ["hello"]}, schema_overrides={"position": pl.Int32}
+    )
+
+
 @pytest.mark.parametrize(
     ("phrases", "words"),
     [
-        (lambda events: _positions(events).rename({"phrase": "text"}), "the columns are"),
+        (lambda events: _positions(events).rename({"phrase": "text"}), "no column phrase"),
         (lambda events: _positions(events).with_columns(phrase=pl.lit(None, pl.String)), "nulls"),
         (lambda events: _positions(events).with_columns(user_key=pl.col("user_key") + 1), "users that have no events"),
         (lambda events: _positions(events).filter(pl.col("user_key") > 0), "have no phrase"),
         (lambda events: _positions(events).collect(), "not a LazyFrame"),
         (lambda events: _positions(events.with_columns(kind=pl.col("kind").first())), "another order|when alone"),
         (lambda events: _positions(events).with_columns(phrase=pl.lit("for 张伟")), "own user ids"),
+        (lambda events: _positions(events).with_columns(phrase=pl.lit(" ")), "phrases are blank"),
+        (lambda events: _positions(events).with_columns(phrase=pl.lit(1)), "phrase is Int32, not String"),
+        (lambda events: _positions(events).with_columns(position=pl.lit("1")), "position is String, not a number"),
+        (lambda events: _positions(events).select("nonsense"), "fails on 18 events of 3 users: ColumnNotFoundError"),
+        (lambda events: events.select("user_key", position="price", phrase="kind"), "nulls"),
+        (lambda events: events.select("user_key", position=pl.row_index(), phrase="kind"), "another order|when alone"),
+        (_newest_prices, "events of one moment need a rule"),
+        (lambda events: _positions(events).with_columns(phrase=pl.lit(token_hex())), "when alone|twice"),
+        (lambda events: pl.concat([_positions(events), _stranger()]), "users that have no events"),
     ],
 )
 def test_the_suite_notices(phrases: Callable[[pl.LazyFrame], Any], words: str) -> None:
@@ -62,3 +85,24 @@ def test_the_suite_notices(phrases: Callable[[pl.LazyFrame], Any], words: str) -
 
     with pytest.raises(AssertionError, match=words):
         check_textualizer(Broken())
+
+
+def test_without_a_name_it_cannot_be_registered() -> None:
+    class Nameless(segadmin.Textualizer):
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return _positions(events)
+
+    with pytest.raises(AssertionError, match="give it a name"):
+        check_textualizer(Nameless())
+
+
+def test_what_an_event_may_lack_is_tried() -> None:
+    class Trusting(segadmin.Textualizer):
+        name = "trusting"
+
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            said = events.filter(pl.col("title").is_not_null() | pl.col("title").is_null().all())
+            return said.select("user_key", position=pl.lit(0), phrase="title").unique()
+
+    with pytest.raises(AssertionError, match="nulls; leave such phrases out"):
+        check_textualizer(Trusting())

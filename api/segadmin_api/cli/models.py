@@ -122,7 +122,8 @@ def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
         f"({manifest['backbone_distribution']})",
         "textualizer": f"{recipe['textualizer']} version {recipe['textualizer_version']} "
         f"{_pairs(recipe['textualizer_options'])}({recipe['distribution']})",
-        "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases",
+        "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases"
+        + _capped(manifest.get("text") or []),
         "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares",
         "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
         "split": f"by {manifest['split']}, seed {manifest['seed']}: "
@@ -137,6 +138,13 @@ def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
     for name, value in lines.items():
         if value:
             typer.echo(f"  {name}: {value}")
+
+
+def _capped(reports: Sequence[dict[str, int]]) -> str:
+    """Return how much of the texts was left out before any backbone saw them."""
+    counts = ("users", "users_capped", "phrases_dropped")
+    users, capped, dropped = (sum(one[name] for one in reports) for name in counts)
+    return f"; {capped:,} of {users:,} texts had more, {dropped:,} phrases left out" if reports else ""
 
 
 def _facts(version: ModelVersion, rows: Sequence[Evaluation]) -> dict[str, Any]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segadmin.errors import ConfigurationError, did_you_mean
-from segadmin.plugins import KINDS, Plugins, load_plugins
-from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin.errors import ConfigurationError, PluginContractError, did_you_mean
+from segadmin.plugins import KINDS, load_plugins
+from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+
+if TYPE_CHECKING:
+    from segadmin.learn.backbone import Backbone
+    from segadmin.text.textualizer import Textualizer
 
 app = group("Textualizers, backbones and other plugins.")
 
@@ -79,32 +84,49 @@ def new(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A registered textualizer; with --plugin-file, one of that file.")],
+    name: Annotated[str, typer.Argument(help="A textualizer or backbone; or a Python file: all of its.")],
+    option: Annotated[list[str] | None, typer.Option(help="key=value of what is checked, may be repeated.")] = None,
 ) -> None:
-    """Run the contract suite over a textualizer."""
-    from segadmin.testing.textualizers import check_textualizer
+    """Run the contract suite over a textualizer or a backbone."""
+    settings, path = get_settings(), Path(name)
+    if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
+        settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
+    plugins = load_plugins(settings)
+    offers = [one for kind in _SUITES for one in plugins.registered[kind].values()]
+    found = [one for one in offers if one.name == name or (path.suffix == ".py" and one.distribution == path.name)]
+    if not found and path.suffix == ".py":
+        raise ConfigurationError(f"{name} registers no {' or '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
+    for one in found or [plugins.find("textualizer", name)]:
+        made = plugins.make(one.kind, one.name, parse_options(option or [], "--option"))
+        try:
+            said = _SUITES[one.kind](made)
+        except AssertionError as error:
+            raise PluginContractError(f"The {one.kind} {one.name!r} breaks its contract: {error}.") from None
+        typer.echo(f"The {one.kind} {one.name!r} keeps its contract. {said}")
 
-    plugins = load_plugins(get_settings())
-    try:
-        check_textualizer(plugins.make("textualizer", name))
-    except AssertionError as error:
-        raise ConfigurationError(f"The textualizer {name!r} breaks its contract: {error}") from None
-    _try_out(plugins, name)
+
+def _check_textualizer(textualizer: Textualizer) -> str:
+    """Hold it to its contract; return what the sample events read as."""
+    from segadmin.testing.textualizers import check_textualizer, sample_text
+
+    check_textualizer(textualizer)
+    phrases = sample_text(textualizer, get_settings().language)
+    return "\n".join(["A sample user reads:", *(f"  {phrase}" for phrase in phrases)])
 
 
-def _try_out(plugins: Plugins, name: str) -> None:
-    """Show what the sample events read as."""
-    from datetime import timedelta
+def _check_backbone(backbone: Backbone) -> str:
+    """Hold it to its contract, in a home of its own; return what it reports of the fit."""
+    from tempfile import TemporaryDirectory
 
-    from segadmin.testing.textualizers import AS_OF, sample_events
-    from segadmin.text.textualizer import TextContext
+    from segadmin.testing.backbones import check_backbone
 
-    textualizer = plugins.make("textualizer", name)
-    context = TextContext(AS_OF - timedelta(days=112), AS_OF, get_settings().language)
-    phrases = textualizer.phrases(sample_events(users=1).lazy(), context).sort("position").collect()["phrase"]
-    typer.echo(f"The textualizer {name!r} keeps its contract. A sample user reads:")
-    for phrase in phrases:
-        typer.echo(f"  {phrase}")
+    with TemporaryDirectory() as folder:
+        report = check_backbone(backbone, Settings(home=Path(folder) / "home"), Path(folder) / "work")
+    return f"A fit on sample users reports: {report}"
+
+
+#: What can be checked, and how.
+_SUITES: dict[str, Callable[[Any], str]] = {"textualizer": _check_textualizer, "backbone": _check_backbone}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from segadmin.settings import Language
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 _USERS = ("alice@example.com", "张伟", "user 3")
@@ -52,47 +51,96 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"user_key": pl.Int64, "at": TIME, **numbers, **words})
 
 
+def sample_text(textualizer: Textualizer, language: Language) -> list[str]:
+    """Return what one sample user reads as."""
+    return _phrases(textualizer, sample_events(users=1), language)["phrase"].to_list()
+
+
 def check_textualizer(textualizer: Textualizer) -> None:
     """Check that segadmin can use ``textualizer``, in every language.
 
     Raises:
         AssertionError: saying what is wrong.
     """
+    assert getattr(textualizer, "name", ""), "give it a name: ClassVar[str]"
+    assert textualizer.version, "give it a version"
+    for language in get_args(Language):
+        _check_users(textualizer, language)
+        _check_order(textualizer, language)
+        _phrases(textualizer, sample_events(users=200, per_user=1), language)
+        _phrases(textualizer, _bare(sample_events()), language)
+        nobody = _phrases(textualizer, sample_events().clear(), language)
+        assert nobody.is_empty(), f"{language}: without any events there are phrases: {nobody['phrase'].to_list()}"
+
+
+def _check_users(textualizer: Textualizer, language: Language) -> None:
+    """Every user reads as something, from their own events alone, under no name of the shop's."""
     import polars as pl
 
-    assert textualizer.name and textualizer.version, "give it a name and a version"
-    for language in ("en", "zh"):
-        context = TextContext(AS_OF - timedelta(days=112), AS_OF, language)
-        events = sample_events()
-        found = _phrases(textualizer, events, context, language)
-        again = _phrases(textualizer, events.sample(fraction=1.0, shuffle=True, seed=1), context, language)
-        assert found.equals(again), f"{language}: the same events in another order give other phrases"
-        silent = set(events["user_key"]) - set(found["user_key"])
-        assert not silent, f"{language}: users with events have no phrase: {sorted(silent)}"
-        one = events.filter(pl.col("user_key") == events["user_key"][0])
-        alone = _phrases(textualizer, one, context, language)
-        same = found.filter(pl.col("user_key") == events["user_key"][0])
-        assert alone.equals(same), f"{language}: a user reads otherwise when alone; look only at their own events"
-        assert _phrases(textualizer, events.clear(), context, language).is_empty(), f"{language}: phrases of nobody"
-        if not textualizer.raw_user_ids:
-            text = " ".join(found["phrase"])
-            told = [user for user in _USERS if user in text]
-            assert not told, f"{language}: the text tells the shop's own user ids: {told}"
+    events = sample_events()
+    found = _phrases(textualizer, events, language)
+    silent = set(events["user_key"]) - set(found["user_key"])
+    assert not silent, f"{language}: users with every kind of event have no phrase: {sorted(silent)}"
+    for user in events["user_key"].unique():
+        mine = pl.col("user_key") == user
+        alone = _phrases(textualizer, events.filter(mine), language)
+        assert alone.equals(found.filter(mine)), (
+            f"{language}: a user reads otherwise when alone; look only at their own events"
+        )
+    if not textualizer.raw_user_ids:
+        text = " ".join(found["phrase"])
+        told = [user for user in _USERS if user in text]
+        assert not told, f"{language}: the text tells the shop's own user ids: {told}"
 
 
-def _phrases(textualizer: Textualizer, events: pl.DataFrame, context: TextContext, language: Language) -> pl.DataFrame:
+def _check_order(textualizer: Textualizer, language: Language) -> None:
+    """The same events read the same: again, in another order, and where several are of one moment."""
+    import polars as pl
+
+    events = sample_events()
+    alike = events.head(1)
+    events = pl.concat([events, *(alike.with_columns(price=pl.lit(float(n)), duration=60.0 * n) for n in range(1, 4))])
+    found = _phrases(textualizer, events, language)
+    assert found.equals(_phrases(textualizer, events, language)), f"{language}: the same events twice read otherwise"
+    for seed in range(4):
+        shuffled = events.sample(fraction=1.0, shuffle=True, seed=seed)
+        assert found.equals(_phrases(textualizer, shuffled, language)), (
+            f"{language}: the same events in another order give other phrases; events of one moment need a rule too"
+        )
+
+
+def _bare(events: pl.DataFrame) -> pl.DataFrame:
+    """Return the events with all null that may be."""
+    import polars as pl
+
+    optional = [name for name in events.columns if name not in {"user_key", "kind", "item", "at", "user"}]
+    return events.with_columns(pl.lit(None, events.schema[name]).alias(name) for name in optional)
+
+
+def _phrases(textualizer: Textualizer, events: pl.DataFrame, language: Language) -> pl.DataFrame:
+    """Return the phrases as the framework sorts them, having checked their form."""
     import polars as pl
 
     given = events if textualizer.raw_user_ids else events.drop("user")
-    returned = textualizer.phrases(given.lazy(), context)
-    assert isinstance(returned, pl.LazyFrame), f"phrases() returned {type(returned).__name__}, not a LazyFrame"
-    found = returned.collect()
-    assert {"user_key", "position", "phrase"} <= set(found.columns), f"the columns are {found.columns}"
+    context = TextContext(AS_OF - timedelta(days=112), AS_OF, language)
+    try:
+        returned = textualizer.phrases(given.lazy(), context)
+        assert isinstance(returned, pl.LazyFrame), f"phrases() returned {type(returned).__name__}, not a LazyFrame"
+        found = returned.collect()
+    except AssertionError:
+        raise
+    except Exception as error:
+        what = f"{events.height} events of {events['user_key'].n_unique()} users"
+        raise AssertionError(f"{language}: phrases() fails on {what}: {type(error).__name__}: {error}") from error
+    missing = {"user_key", "position", "phrase"} - set(found.columns)
+    assert not missing, f"phrases() returned no column {', '.join(sorted(missing))}, but {found.columns}"
     assert found.schema["user_key"] == pl.Int64, f"user_key is {found.schema['user_key']}, not Int64"
     assert found.schema["phrase"] == pl.String, f"phrase is {found.schema['phrase']}, not String"
     assert found.schema["position"].is_numeric(), f"position is {found.schema['position']}, not a number"
     nulls = found.select("user_key", "position", "phrase").null_count().sum_horizontal().item()
     assert nulls == 0, f"{language}: {nulls} nulls; leave such phrases out, or fill what an event may lack"
+    blank = found.filter(pl.col("phrase").str.strip_chars() == "").height
+    assert blank == 0, f"{language}: {blank} phrases are blank; leave them out"
     strangers = set(found["user_key"]) - set(events["user_key"])
     assert not strangers, f"{language}: phrases of users that have no events: {sorted(strangers)}"
     return found.select("user_key", "position", "phrase").sort("user_key", "position", "phrase")

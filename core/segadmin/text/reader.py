@@ -42,7 +42,7 @@ def read_users(
     counts = found.group_by("user_key").len("phrases")
     capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
     grouped = (
-        found.sort("user_key", "position", maintain_order=True)
+        found.sort("user_key", "position", "phrase")  # equal positions read alike in any order
         .group_by("user_key", maintain_order=True)
         .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"))
     )

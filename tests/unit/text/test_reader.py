@@ -123,6 +123,20 @@ def test_raw_ids_reach_only_a_textualizer_that_asks(lake: Lake) -> None:
     assert "张伟" in read(lake, 1, textualizer=Timeline(raw_user_ids=True)).users["phrases"][0][0]
 
 
+def test_equal_positions_read_alike_in_any_order(lake: Lake) -> None:
+    class Unranked(segadmin.Textualizer):
+        backwards = False
+
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            said = events.select("user_key", position=pl.lit(0), phrase="item")
+            return said.reverse() if self.backwards else said
+
+    fill(lake, {"item": "b"}, {"item": "a"}, {"item": "c"})
+    there, back = Unranked(), Unranked()
+    back.backwards = True
+    assert read(lake, 1, textualizer=there).users.equals(read(lake, 1, textualizer=back).users)
+
+
 def _kinds(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.select("user_key", position=pl.lit(0), phrase=pl.col("kind"))
 
