@@ -23,6 +23,7 @@ PLANS["probe"] = (
 def begin(attempt: Attempt) -> Outcome:
     """Fail as often as the options say, then succeed."""
     _note(attempt, "begin")
+    (attempt.checkpoints / f"attempt-{attempt.number}").touch()
     if attempt.number <= attempt.options.get("failures", 0):
         raise RuntimeError(f"failure {attempt.number}")
     return Outcome({"began": attempt.number})

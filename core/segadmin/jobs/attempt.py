@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,10 @@ class Attempt:
         path = self._job_folder / f"{self.stage}-{self.step_id}" / "checkpoints"
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def drop_checkpoints(self) -> None:
+        """Remove what only a further attempt would have needed."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     @property
     def _job_folder(self) -> Path:

@@ -37,6 +37,8 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> None:
         log.warning(str(error), extra={"action": "fenced", "step": step_id})
         return
     ring_steps(settings, ring, advanced.ready)
+    if outcome is not None:
+        attempt.drop_checkpoints()
     _announce(settings, advanced, outcome)
 
 

@@ -23,5 +23,7 @@ def resolve_backbone(plugins: Plugins, name: str, options: Mapping[str, Any]) ->
     if name not in known:
         slip = "/" not in name and not Path(name).exists() and difflib.get_close_matches(name, known, 1, cutoff=0.8)
         if not slip:
-            return "hf", {"model": name, **options}
+            # A folder is meant from here; the worker runs elsewhere.
+            model = str(Path(name).resolve()) if Path(name).is_dir() else name
+            return "hf", {"model": model, **options}
     return plugins.find("backbone", name).name, dict(options)

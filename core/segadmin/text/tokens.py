@@ -28,6 +28,7 @@ def encode_phrases(phrases: pl.Series, encode: Callable[[Sequence[str]], list[li
         encode: a tokenizer of many texts, adding no special tokens.
         max_tokens: what one user may have; the first phrase is cut inside if it alone is longer.
     """
+    phrases = phrases.list.drop_nulls()
     flat = phrases.explode(empty_as_null=False, keep_nulls=False).cast(pl.Categorical)
     vocabulary = flat.to_physical().unique(maintain_order=True)
     texts = flat.unique(maintain_order=True).cast(pl.String).to_list()

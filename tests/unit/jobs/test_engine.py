@@ -109,10 +109,13 @@ def test_a_failed_step_is_tried_again_then_the_job_fails_with_the_reason(
     assert job.id
     run_step(engine_settings, bells, bells.take()[0], "me")
     assert step_of(engine_settings, job.id, "prepare").state == StepState.READY
+    work = engine_settings.store_path / "work" / f"job-{job.id}"
+    assert [path.name for path in work.glob("prepare-*/checkpoints/*")] == ["attempt-1"]  # kept for the next attempt
     reap(engine_settings, bells)  # what waits for another attempt is rung for by reaping
     run_step(engine_settings, bells, bells.take()[0], "me")
     reap(engine_settings, bells)
     assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
+    assert list(work.glob("*/checkpoints")) == []
 
     job = ask(engine_settings, bells, failures=99).job
     assert job.id

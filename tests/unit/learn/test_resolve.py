@@ -27,4 +27,5 @@ def test_a_slip_is_not_taken_for_a_model(settings: Settings) -> None:
 def test_a_folder_of_that_name_is_meant(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "minilmm").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert resolve_backbone(load_plugins(settings), "minilmm", {})[0] == "hf"
+    # The worker runs in another folder, so the whole path is kept.
+    assert resolve_backbone(load_plugins(settings), "minilmm", {}) == ("hf", {"model": str(tmp_path / "minilmm")})

@@ -80,3 +80,8 @@ def test_a_part_of_a_larger_column_reads_the_same(users: list[list[str]], first:
     column = pl.Series(users, dtype=pl.List(pl.String))
     part = encode_phrases(column[first:], letters, 6)
     assert ["".join(map(chr, ids)) for ids in part.ids] == naive(users[first:], 6)
+
+
+def test_a_missing_phrase_shifts_nobodys_text() -> None:
+    found = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), letters, 9)
+    assert ["".join(map(chr, ids)) for ids in found.ids] == ["abc", "de"]
