@@ -39,8 +39,10 @@ format: install  ## Mend style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: install  ## Measure what enqueuing costs
-	$(BIN)/python bench/enqueue.py
+bench: install  ## Measure enqueuing, recovery from a killed worker, and the demo
+	$(BIN)/python -m bench.enqueue
+	$(BIN)/python -m bench.recovery
+	$(BIN)/python -m bench.demo
 
 docs: install  ## Write the generated pages anew
 	$(BIN)/python docs/generate.py

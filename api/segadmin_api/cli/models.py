@@ -65,6 +65,8 @@ def show(
         return
     typer.echo(f"model version {found.id} · {found.label_set} · {found.state} · {_name(found)} on {found.textualizer}")
     typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
+    if rows:
+        typer.echo(f"  {_beside(rows)}")
     for split in dict.fromkeys(row.split for row in rows):
         _show_split(split, [row for row in rows if row.split == split])
     own = next((row for row in rows if row.model_version_id == found.id and row.split == _TEST), None)
@@ -77,7 +79,7 @@ def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
     marked = len(rows) > 1
     table(
-        f"{split}: {_beside(rows)} (* best; F1, precision and recall are macro averages)" if marked else split,
+        f"{split} (* best)" if marked else split,
         ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
         [
             (
@@ -91,9 +93,10 @@ def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
 
 
 def _beside(rows: Sequence[Evaluation]) -> str:
-    """Say which rows are baselines."""
-    baselines = [row.name for row in rows if row.model_version_id is None]
-    return f"baselines are {' and '.join(baselines)}" if baselines else ""
+    """Say which rows are baselines, and what the columns are."""
+    baselines = dict.fromkeys(row.name for row in rows if row.model_version_id is None)
+    named = f"Baselines: {', '.join(baselines)}. " if baselines else ""
+    return f"{named}F1, precision and recall are macro averages."
 
 
 def _show_segments(version: ModelVersion, row: Evaluation) -> None:
