@@ -42,6 +42,12 @@ def _positions(events: pl.LazyFrame) -> pl.LazyFrame:
     return events.select("user_key", position=pl.lit(0), phrase=pl.col("kind")).unique()
 
 
+def _panics(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Polars itself panics on it, with what is no ``Exception``."""
+    year = (pl.col("at") + pl.duration(days=2**50)).dt.strftime("%Y")
+    return events.select("user_key", position=pl.lit(0), phrase=year)
+
+
 def _newest_prices(events: pl.LazyFrame) -> pl.LazyFrame:
     """Prices, newest first: of those of one moment, whichever row came first."""
     newest = events.filter(pl.col("price").is_not_null()).sort("at", descending=True, maintain_order=True)
@@ -69,6 +75,7 @@ def _stranger() -> pl.LazyFrame:
         (lambda events: _positions(events).with_columns(phrase=pl.lit(1)), "phrase is Int32, not String"),
         (lambda events: _positions(events).with_columns(position=pl.lit("1")), "position is String, not a number"),
         (lambda events: _positions(events).select("nonsense"), "fails on 18 events of 3 users: ColumnNotFoundError"),
+        (_panics, "fails on 18 events of 3 users: PanicException"),
         (lambda events: events.select("user_key", position="price", phrase="kind"), "nulls"),
         (lambda events: events.select("user_key", position=pl.row_index(), phrase="kind"), "another order|when alone"),
         (_newest_prices, "events of one moment need a rule"),

@@ -129,7 +129,7 @@ def _phrases(textualizer: Textualizer, events: pl.DataFrame, language: Language)
         found = returned.collect()
     except AssertionError:
         raise
-    except Exception as error:
+    except (Exception, pl.exceptions.PanicException) as error:  # a panic of Polars is no Exception
         what = f"{events.height} events of {events['user_key'].n_unique()} users"
         raise AssertionError(f"{language}: phrases() fails on {what}: {type(error).__name__}: {error}") from error
     missing = {"user_key", "position", "phrase"} - set(found.columns)

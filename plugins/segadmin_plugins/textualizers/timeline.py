@@ -10,6 +10,8 @@ import polars as pl
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import newest, number
 
+_HEX = {value: f"{value:x}" for value in range(16)}
+
 
 @dataclass(frozen=True)
 class Timeline(Textualizer):
@@ -36,7 +38,9 @@ class Timeline(Textualizer):
 
 def _pseudonym() -> pl.Expr:
     """Return the user key as 16 hex digits, as :func:`segadmin.events.keys.show_key` does for one."""
-    return pl.col("user_key").map_elements(lambda key: f"{key & (1 << 64) - 1:016x}", return_dtype=pl.String)
+    key = pl.col("user_key").reinterpret(signed=False)
+    digits = ((key // 16**place) % 16 for place in reversed(range(16)))
+    return pl.concat_str(digit.replace_strict(_HEX, return_dtype=pl.String) for digit in digits)
 
 
 def _chinese() -> pl.Expr:

@@ -8,10 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from segadmin.events.keys import show_key
 from segadmin.settings import Language
-from segadmin.text.textualizer import Textualizer
+from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.list import ItemList
 from segadmin_plugins.textualizers.mixed import Mixed
 from segadmin_plugins.textualizers.summary import Summary
@@ -179,6 +182,44 @@ def test_events_of_one_moment_read_alike_in_any_order(textualizer: Textualizer, 
     alike = [{"price": 1.0}, {"price": 2.0}, {"quantity": 3.0}, {"text": "好"}]
     texts = {tuple(told(textualizer, events(*order), language)) for order in itertools.permutations(alike)}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("column", ["quantity", "price", "duration", "rating", "text"])
+def test_events_that_differ_in_one_thing_alone_read_alike_in_any_order(column: str) -> None:
+    pair: list[dict[str, Any]] = [{column: one} for one in (("好", "坏") if column == "text" else (60.0, 120.0))]
+    said = told(Timeline(), events(*pair), "zh")
+    assert said == told(Timeline(), events(*reversed(pair)), "zh")
+    assert len(set(said)) == 2
+
+
+_FACTS = {"1": {"title": "奶酪", "category": "Cheese"}, "2": {"category": "Cheese"}, "3": {}}
+_NUMBER = st.none() | st.sampled_from([0.0, 1.0, 2.5])
+_EVENT = st.fixed_dictionaries(
+    {
+        "user_key": st.sampled_from([1, 2, -3]),
+        "kind": st.sampled_from(["view", "cart", "purchase", "rating", "review"]),
+        "item": st.sampled_from(sorted(_FACTS)),
+        "at": st.sampled_from([1.0, 2.0, 20.0]).map(lambda days: AS_OF - timedelta(days=days)),
+        **dict.fromkeys(("quantity", "price", "duration", "rating"), _NUMBER),
+        "text": st.none() | st.sampled_from(["很好", "fine"]),
+    }
+).map(lambda event: event | _FACTS[event["item"]])
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(data=st.data(), log=st.lists(_EVENT, min_size=1, max_size=12), language=st.sampled_from(["en", "zh"]))
+def test_any_log_reads_alike_in_any_order(data: st.DataObject, log: list[dict[str, Any]], language: Language) -> None:
+    shuffled = data.draw(st.permutations(log))
+    for textualizer in [*BUILT_IN, Timeline(limit=2), ItemList(limit=2), Mixed(categories=1, recent=2)]:
+        said = _everybody(textualizer, log, language)
+        assert said.equals(_everybody(textualizer, shuffled, language))
+        assert set(said["user_key"]) == {event["user_key"] for event in log}
+
+
+def _everybody(textualizer: Textualizer, log: list[dict[str, Any]], language: Language) -> pl.DataFrame:
+    context = TextContext(AS_OF - timedelta(days=28), AS_OF, language)
+    found = textualizer.phrases(events(*log).lazy(), context).collect()
+    return found.select("user_key", "position", "phrase").sort("user_key", "position")
 
 
 def test_a_timeline_cut_short_keeps_the_same_of_equal_events() -> None:

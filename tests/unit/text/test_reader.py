@@ -145,9 +145,15 @@ def _fails(frame: pl.LazyFrame) -> pl.LazyFrame:
     raise ZeroDivisionError("by nought")
 
 
+def _panics(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Polars itself panics on it, with what is no ``Exception``."""
+    return _kinds(frame).with_columns(phrase=(pl.lit(AS_OF) + pl.duration(days=2**50)).dt.strftime("%Y"))
+
+
 @pytest.mark.parametrize(
     ("phrases", "kind", "words"),
     [
+        (_panics, PluginError, r"failed in phrases\(\): PanicException"),
         (_fails, PluginError, r"failed in phrases\(\): ZeroDivisionError: by nought"),
         (lambda frame: frame.select("nonsense"), PluginError, r"failed in phrases\(\): ColumnNotFoundError"),
         (lambda frame: ["hello"], PluginContractError, r"returned list from phrases\(\), not a polars LazyFrame"),
