@@ -65,13 +65,18 @@ def test_flower_shows_readable_tasks_behind_a_password(flower: str, settings: Se
     assert status(flower, login) == 200
     job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
     wait_until(lambda: control.view(settings, job).job.state.over, 40, "the job ends")
+    bad = enqueue(settings, ring_over(settings), "probe", {"failures": 1}).job.id or 0
 
     def tasks() -> list[dict[str, str]]:
         with urllib.request.urlopen(request(f"{flower}/api/tasks", login), timeout=5) as answer:
             return list(json.load(answer).values())
 
     wait_until(lambda: sum(task["state"] == "SUCCESS" for task in tasks()) == 6, 20, "Flower heard of six tasks")
-    assert {(task["name"], task["args"]) for task in tasks()} == {
+    wait_until(lambda: any(task["state"] == "FAILURE" for task in tasks()), 20, "Flower heard of the failure")
+    [failure] = [task for task in tasks() if task["state"] == "FAILURE"]
+    assert (failure["name"], failure["args"]) == ("segadmin.prepare", f"job {bad} · probe")
+    assert failure["exception"] == f"StepFailed('attempt 1 failed; why: segadmin jobs show {bad}')"
+    assert {(task["name"], task["args"]) for task in tasks() if task["state"] == "SUCCESS"} == {
         ("segadmin.prepare", "job 1 · probe"),
         *(("segadmin.textualize", f"job 1 · probe · buckets {n}-{n + 1}") for n in (0, 2, 4, 6)),
         ("segadmin.publish", "job 1 · probe"),

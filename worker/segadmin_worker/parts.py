@@ -92,6 +92,7 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
         "persistent": "True",
         "db": str(settings.run_path / "flower"),
         "state_save_interval": "10000",
+        "tasks_columns": "name,args,state,received,runtime,worker,exception",
     }
     return Part("flower", _celery("flower", *(f"--{name}={value}" for name, value in options.items())), environment)
 

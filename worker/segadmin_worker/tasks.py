@@ -22,17 +22,23 @@ from segadmin_worker.client import ring_over
 _STOPPING = (signal.SIGTERM, signal.SIGQUIT)
 
 
+class StepFailed(Exception):
+    """Shows a failed attempt as failed in Celery's monitors; SQL knows already."""
+
+
 def _run(task: Task[..., None], step_id: int) -> None:
     settings = get_settings()
     try:
         with _stoppable():
-            run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
+            failed = run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool is going down: nobody waits for an answer
+    if failed is not None:
+        raise StepFailed(failed)
 
 
 for _stage in STAGES:
-    app.task(bind=True, name=f"segadmin.{_stage}")(_run)
+    app.task(bind=True, name=f"segadmin.{_stage}", throws=(StepFailed,))(_run)
 
 
 @worker_process_init.connect

@@ -31,7 +31,7 @@ def list_(
         return
     table(
         "",
-        [">version", "labels", "state", "backbone", "text", ">AUROC", ">macro F1", ">best baseline", "trained"],
+        [">version", "labels", "state", "backbone", "text", ">AUROC", ">F1", ">best baseline", "trained"],
         [
             (
                 version.id,

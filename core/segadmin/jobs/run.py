@@ -21,8 +21,12 @@ class WorkerStopping(BaseException):
     """Raised in the running step when its worker is told to stop."""
 
 
-def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> None:
+def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str | None:
     """Claim the step and do its work; whatever happens ends up in SQL, nothing is raised for a failed step.
+
+    Returns:
+        Where to read why the attempt failed, or ``None`` where it did not. The reason itself may quote data, and
+        what is returned here is for monitors.
 
     Raises:
         WorkerStopping: the worker must stop; the step was given back.
@@ -30,16 +34,19 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> None:
     attempt = claim(settings, step_id, worker)
     if attempt is None:
         log.info("nothing to do", extra={"action": "claim", "step": step_id})
-        return
+        return None
     try:
         advanced, outcome = _work(attempt)
     except StepFenced as error:
         log.warning(str(error), extra={"action": "fenced", "step": step_id})
-        return
+        return None
     ring_steps(settings, ring, advanced.ready)
     if outcome is not None:
         attempt.drop_checkpoints()
     _announce(settings, advanced, outcome)
+    if outcome is None:
+        return f"attempt {attempt.number} failed; why: segadmin jobs show {attempt.job_id}"
+    return None
 
 
 def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
