@@ -33,7 +33,8 @@ def clean(chunk: pl.DataFrame, table: str, columns: Columns, timezone: str) -> p
         columns: which column is which field.
         timezone: whose clock times without a zone mean.
     """
-    cells = chunk.select(**columns.fields(table, chunk.columns))
+    # The row index gives the frame its height where every field is a constant.
+    cells = chunk.select(pl.row_index("row"), **columns.fields(table, chunk.columns)).drop("row")
     typed = cells.with_columns(
         *(pl.col(name).cast(pl.Float64, strict=False) for name in _NUMBERS[table]),
         *(read_time(pl.col(name), timezone) for name in _TIMES[table]),

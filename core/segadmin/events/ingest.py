@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from sqlmodel import select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
+from segadmin.events.cells import readable
 from segadmin.events.clean import PROBLEM, clean, extras
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
@@ -51,13 +53,17 @@ class _Run:
     record: Import
     lake: Lake
     buckets: int
-    done: int  #: chunks that an interrupted run of this import committed
     labels: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def app(self) -> str:
-        """The name of this import's commits."""
-        return f"import-{self.record.id}"
+        """The name of this import's commits; with the file's digest, for a new database counts from 1 again."""
+        return f"import-{self.record.id}-{self.record.sha256[:16]}"
+
+    @cached_property
+    def done(self) -> int:
+        """The chunks that an interrupted run of this import committed."""
+        return self.lake.last_version("events", self.app) or 0
 
 
 def import_file(
@@ -85,14 +91,13 @@ def import_file(
     zone(request.timezone)
     source = _source(settings, request)
     store = open_store(settings)
-    record, done = _record(settings, request, file_digest(request.path))
+    record, done = _record(settings, request, _digest(request.path))
     if done:
         return record, False
-    lake = Lake.of(settings)
-    run = _Run(settings, request, record, lake, store.buckets, lake.last_version("events", f"import-{record.id}") or 0)
+    run = _Run(settings, request, record, Lake.of(settings), store.buckets)
     try:
         for number, chunk in enumerate(source.chunks(request.path, CHUNK_ROWS), start=1):
-            _take(run, number, chunk)
+            _take(run, number, readable(chunk))
             progress(record.rows_read)
         if record.rows_read == 0:
             raise DataError(f"{request.path} has no rows.")
@@ -101,6 +106,13 @@ def import_file(
         _close(run, "failed", str(error))
         raise
     return _close(run, "succeeded"), True
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from None
 
 
 def _source(settings: Settings, request: Request) -> Source:
@@ -119,14 +131,20 @@ def _source(settings: Settings, request: Request) -> Source:
 
 
 def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, bool]:
-    """Return this file's import: the one from before, if it succeeded or was interrupted, else a new one."""
+    """Return this file's import: the one from before, if it succeeded or is to go on, else a new one.
+
+    Only events go on: items and labels are cheap to read again, and what was a problem then, such as an unknown
+    user, need not be one now.
+    """
     with transaction(settings) as session:
         before = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()
         if before is not None and not request.again and before.state == "succeeded":
             return before, True
-        if before is None or before.state == "succeeded":
+        if before is not None and before.state == "running" and request.table != "events":
+            before.state, before.error, before.finished_at = "failed", "It was interrupted.", utcnow()
+        if before is None or before.state == "succeeded" or request.table != "events":
             before = Import(table=_table(request), file=request.path.name, sha256=digest)
         before.state, before.error, before.rows_read = "running", None, 0
         session.add(before)
@@ -167,16 +185,29 @@ def _take(run: _Run, number: int, chunk: pl.DataFrame) -> None:
 
 def _mark_duplicates(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
     """Give every event its id, and mark those that were there before: in this file or in the lake."""
-    cleaned = cleaned.with_columns(event_id=_event_ids(cleaned))
+    cleaned = cleaned.with_columns(event_id=_event_ids(cleaned), shop_id=pl.col("event_id").is_not_null())
     good = pl.col("problem").is_null()
-    known = run.lake.scan("events").select(pl.col("event_id").unique(), known=True).collect()
+    known = _known_events(run, cleaned)
     marked = cleaned.join(known, on="event_id", how="left", maintain_order="left")
     again = good & (pl.col("known").fill_null(value=False) | ~pl.struct("event_id", good).is_first_distinct())
     return marked.with_columns(
         problem=pl.when(again).then(pl.lit("duplicate_event")).otherwise("problem"),
         problem_column=pl.when(again).then(pl.lit("event_id")).otherwise("problem_column"),
         problem_value=pl.when(again).then(pl.col("event_id").cast(pl.String)).otherwise("problem_value"),
-    ).drop("known")
+    ).drop("known", "shop_id")
+
+
+def _known_events(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
+    """Return the ids among those of ``cleaned`` that the lake has; without ids of the shop's, only their times count.
+
+    An id made of what the event says has the time in it, so files of other times need not be read.
+    """
+    events = run.lake.scan("events")
+    if not cleaned["shop_id"].any():
+        good = cleaned.filter(pl.col("problem").is_null())["at"]
+        events = events.filter(pl.col("at").is_between(good.min(), good.max()))
+    ids = cleaned.lazy().select("event_id").unique()
+    return events.select(pl.col("event_id").unique()).join(ids, on="event_id").with_columns(known=True).collect()
 
 
 def _event_ids(cleaned: pl.DataFrame) -> pl.Series:

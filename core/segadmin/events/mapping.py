@@ -17,6 +17,9 @@ OPTIONAL = {
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
 
+#: What Polars adds to a column's name that a CSV header has for the second time.
+SECOND = "_duplicated_0"
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -46,7 +49,17 @@ class Columns:
                 f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(found)}. "
                 f"Say which is which: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
             )
+        for name in known:
+            self._refuse_twice(name, found)
         return {name: self._cell(name, found) for name in known}
+
+    def _refuse_twice(self, name: str, found: Sequence[str]) -> None:
+        column = self.columns.get(name, name)
+        if name not in self.constants and column in found and f"{column}{SECOND}" in found:
+            raise DataError(
+                f"The file has several columns {column!r}, so it is not clear which is {name}. "
+                f"Rename one, or say which: --map {name}={column}{SECOND} is the second."
+            )
 
     def _given(self, name: str) -> bool:
         return name in self.columns or name in self.constants

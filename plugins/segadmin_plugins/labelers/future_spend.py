@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import polars as pl
@@ -33,21 +33,8 @@ class FutureSpend(Labeler):
     def label(self, events: pl.LazyFrame) -> Labelled:
         """Return the labelled users; see :meth:`segadmin.learn.labeler.Labeler.label`."""
         bought = events.filter(pl.col("kind") == "purchase")
-        first, last = bought.select(first=pl.col("at").min(), last=pl.col("at").max()).collect().row(0)
-        if first is None:
-            raise DataError("There are no purchases, so there is no spend to label by. Import purchase events.")
-        start = (
-            datetime.fromisoformat(self.first_week) if self.first_week else first.replace(hour=0, minute=0, second=0)
-        )
-        start = start.replace(tzinfo=first.tzinfo, microsecond=0)
-        train = [start + timedelta(weeks=week) for week in _weeks(self.train_cuts)]
-        test = [start + timedelta(weeks=week) for week in _weeks(self.test_cuts)]
-        end = max(train + test) + timedelta(weeks=self.outcome_weeks)
-        if end > last + timedelta(weeks=1):
-            raise DataError(
-                f"The purchases end on {last:%Y-%m-%d}, but the last outcome window ends on {end:%Y-%m-%d}. "
-                "Choose earlier cut-offs: -o train_cuts=4,8 -o test_cuts=12"
-            )
+        train, test = self._cuts(bought)
+        self._check_end(events, max(train + test) + timedelta(weeks=self.outcome_weeks))
         spend = pl.concat([self._spend(bought, cut) for cut in train + test]).collect()
         learnt = spend.filter(pl.col("as_of").is_in(train))["spend"]
         lower, upper = (float(learnt.quantile(share, "linear") or 0.0) for share in (1 / 3, 2 / 3))
@@ -65,6 +52,35 @@ class FutureSpend(Labeler):
             return None
         spend = replace(self, **weeks)._spend(events.filter(pl.col("kind") == "purchase"), as_of)
         return spend.select("user_key", segment=_segment(*definition["thresholds"])).collect()
+
+    def _cuts(self, bought: pl.LazyFrame) -> tuple[list[datetime], list[datetime]]:
+        """Return the training and the test cut-offs."""
+        if self.observe_weeks < 1 or self.outcome_weeks < 1:
+            raise DataError(
+                f"observe_weeks={self.observe_weeks} and outcome_weeks={self.outcome_weeks} must be 1 or more."
+            )
+        train, test = _weeks(self.train_cuts), _weeks(self.test_cuts)
+        both = sorted(set(train) & set(test))
+        if both:
+            raise DataError(
+                f"Week {both[0]} is in train_cuts and in test_cuts: a test on what was learnt says nothing."
+            )
+        first = bought.select(pl.col("at").min()).collect().item()
+        if first is None:
+            raise DataError("There are no purchases, so there is no spend to label by. Import purchase events.")
+        midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
+        start = _moment(self.first_week) if self.first_week else midnight
+        return [start + timedelta(weeks=week) for week in train], [start + timedelta(weeks=week) for week in test]
+
+    @staticmethod
+    def _check_end(events: pl.LazyFrame, end: datetime) -> None:
+        """Refuse outcome windows that are not over: what is missing would read as no spend."""
+        last = events.select(pl.col("at").max()).collect().item()
+        if end > last + timedelta(days=1):  # a night without an event is no end
+            raise DataError(
+                f"The events end on {last:%Y-%m-%d}, but the last outcome window ends on {end:%Y-%m-%d}. "
+                "Choose earlier cut-offs: -o train_cuts=4,8 -o test_cuts=12"
+            )
 
     def _spend(self, bought: pl.LazyFrame, cut: datetime) -> pl.LazyFrame:
         """Return every user seen before ``cut`` with what they spent after it, 0 if nothing."""
@@ -96,8 +112,19 @@ def _segment(lower: float, upper: float) -> pl.Expr:
     return low.when(pl.col("spend") <= upper).then(pl.lit("mid")).otherwise(pl.lit("high"))
 
 
+def _moment(words: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(words)
+    except ValueError:
+        raise DataError(f"first_week={words!r} is not a time. Write it as 2026-01-05 or 2026-01-05T00:00:00.") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _weeks(words: str) -> list[int]:
     try:
-        return sorted({int(word) for word in words.split(",") if word.strip()})
+        weeks = sorted({int(word) for word in words.split(",") if word.strip()})
     except ValueError:
-        raise DataError(f"{words!r} is not a list of weeks. Write them as 16,24,32.") from None
+        weeks = []
+    if not weeks:
+        raise DataError(f"{words!r} is not a list of weeks. Write them as 16,24,32.")
+    return weeks

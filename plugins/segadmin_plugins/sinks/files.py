@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,11 @@ def write_whole(frame: pl.LazyFrame, path: Path, write: Callable[[pl.DataFrame, 
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise StorageError(f"{path} cannot be written: {error.strerror or error}. Check the folder.") from None
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise StorageError(f"{path} cannot be written: {reason}. Choose another kind of file.") from None
+    finally:
+        with suppress(OSError):
+            draft.unlink()  # gone already where all went well
     return found.height

@@ -48,14 +48,19 @@ def _columns(path: Path) -> list[str]:
 def _cells(path: Path, number: int, line: str) -> dict[str, str | None]:
     try:
         found = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or thousands of brackets
         raise DataError(f"{path}, line {number}: not JSON: {error}.") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}, line {number}: {line.strip()[:40]!r} is not a JSON object.")
-    return {key: _cell(value) for key, value in found.items()}
+    return {_whole(key): _cell(value) for key, value in found.items()}
 
 
 def _cell(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return None
+    return _whole(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _whole(text: str) -> str:
+    """Write half of a surrogate pair, which a shop's cut of a text at an emoji leaves, as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()

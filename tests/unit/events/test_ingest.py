@@ -280,3 +280,47 @@ def test_keys_show_and_parse(key: int) -> None:
 
 def test_keys_never_change() -> None:
     assert show_key(user_key(b"secret", "张伟")) == "bee0b60f04c90123"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-01-01 08:00:00+08", "2026-01-01 08:00+0800", "2026-01-01 00:00:00 UTC", "2026-01-01T00:00:00.000Z"],
+)
+def test_zones_as_databases_write_them(settings: Settings, tmp_path: Path, written: str) -> None:
+    take(settings, csv(tmp_path, f"u1,view,a,{written},,,,"))
+    assert rows(settings, "events")["at"].item().isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_column_that_is_there_twice_is_not_guessed_at(settings: Settings, tmp_path: Path) -> None:
+    path = csv(tmp_path, "u1,u2,view,a,2026-01-01", header="user,user,kind,item,at")
+    with pytest.raises(DataError, match=r"several columns 'user'.*--map user=user_duplicated_0 is the second"):
+        take(settings, path)
+    assert take(settings, path, columns=Columns({"user": "user_duplicated_0"})).rows_kept == 1
+    assert rows(settings, "users")["user"].to_list() == ["u2"]
+
+
+def test_spaces_around_names_do_not_count(settings: Settings, tmp_path: Path) -> None:
+    assert take(settings, csv(tmp_path, "u1,view,a,2026-01-01", header="user , kind, item,at")).rows_kept == 1
+
+
+def test_lists_bytes_and_half_characters_are_kept_readable(settings: Settings, tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"user": ["u1"], "kind": ["stare"], "item": [b"\xff\x00"], "at": ["2026-01-01"], "tags": [["a"]]}
+    )
+    frame.write_parquet(tmp_path / "e.parquet")
+    assert take(settings, tmp_path / "e.parquet").reasons == {"unknown_kind": 1}
+    [bad] = rows(settings, "quarantine")["row"].to_list()
+    assert json.loads(bad)["item"] == "ff00"
+    assert json.loads(json.loads(bad)["tags"]) == ["a"]
+    line = '{"user": "u1", "kind": "review", "item": "a", "at": "2026-01-01", "text": "好\\ud83d"}'
+    (tmp_path / "e.jsonl").write_text(line)
+    assert take(settings, tmp_path / "e.jsonl").rows_kept == 1
+    assert rows(settings, "events")["text"].to_list() == ["好\\ud83d"]
+
+
+def test_labels_whose_users_came_later_can_be_imported_again(settings: Settings, tmp_path: Path) -> None:
+    labels = csv(tmp_path, "u1,high", header="user,segment", name="l.csv")
+    with pytest.raises(DataError, match="No row of the file is usable"):
+        take(settings, labels, "labels", label_set="value")
+    take(settings, csv(tmp_path, GOOD))
+    assert take(settings, labels, "labels", label_set="value").rows_kept == 1
