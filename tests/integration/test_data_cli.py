@@ -26,7 +26,7 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
     assert "was imported before (import 1)" in cli("data", "import", "events", str(path), *MAP).stdout
 
     [bad] = json.loads(cli("data", "quarantine", "--import", "1", "--json").stdout)
-    assert (bad["line"], bad["column"], bad["value"]) == (3, "kind", "发呆")
+    assert (bad["line"], bad["column"], bad["value"]) == (4, "kind", "发呆")
     out = tmp_path / "bad.parquet"
     cli("data", "quarantine", "--reason", "unknown_kind", "--out", str(out))
     assert pl.read_parquet(out)["row"].str.contains("李娜").all()

@@ -13,6 +13,20 @@ def readable(chunk: pl.DataFrame) -> pl.DataFrame:
     return chunk.with_columns(_as_text(column) for column in chunk if _is_opaque(column.dtype))
 
 
+def raw_rows(rows: pl.DataFrame) -> pl.Series:
+    """Return each row of a readable frame as a JSON object; NaN and infinity, which JSON lacks, as strings."""
+    strange = [one.name for one in rows if one.dtype.is_float() and not one.is_finite().all()]
+    told = rows.with_columns(pl.col(strange).cast(pl.String))
+    return told.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+
+
+def whole_numbers(column: pl.Expr) -> pl.Expr:
+    """Return decimals as text, whole ones without ``.0``: a missing id makes other tools write all ids as decimals."""
+    whole = (column == column.floor()) & (column.abs() < 2**53)
+    text = pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
+    return pl.when(column.is_not_nan()).then(text)
+
+
 def _is_opaque(kind: pl.DataType) -> bool:
     return kind.is_nested() or kind == pl.Binary
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from segadmin.events.cells import whole_numbers
 from segadmin.events.mapping import Columns
 from segadmin.events.schema import KIND_ALIASES, KINDS
 from segadmin.events.times import read_time
@@ -16,6 +17,7 @@ EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 #: Columns that :func:`clean` adds to what the file has.
 PROBLEM = ("problem", "problem_column", "problem_value")
 
+_IDS = ("user", "item", "event_id")
 _NUMBERS = {"events": ("quantity", "price", "duration", "rating"), "items": ("price",), "labels": ()}
 _TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
 #: A refund has a negative price, but there is no negative quantity or stay.
@@ -34,6 +36,8 @@ def clean(chunk: pl.DataFrame, table: str, columns: Columns, timezone: str) -> p
         timezone: whose clock times without a zone mean.
     """
     # The row index gives the frame its height where every field is a constant.
+    ids = {columns.columns.get(name, name) for name in _IDS} & set(chunk.columns)
+    chunk = chunk.with_columns(whole_numbers(pl.col(name)) for name in ids if chunk[name].dtype.is_float())
     cells = chunk.select(pl.row_index("row"), **columns.fields(table, chunk.columns)).drop("row")
     typed = cells.with_columns(
         *(pl.col(name).cast(pl.Float64, strict=False) for name in _NUMBERS[table]),
@@ -70,6 +74,9 @@ def _checks(table: str) -> list[_Check]:
         latest = datetime.now(UTC) + timedelta(days=1 if name == "at" else 36_500)
         impossible = (pl.col(name) < EARLIEST) | (pl.col(name) > latest)
         checks.append((given & (pl.col(name).is_null() | impossible), "bad_time", name))
+    if table == "labels":
+        nothing = pl.col("observed_from") >= pl.col("as_of")  # no event can lie between them
+        checks.append((nothing.fill_null(value=False), "bad_time", "observed_from"))
     for name in _NUMBERS[table]:
         given = pl.col(f"raw_{name}").is_not_null()
         unusable = pl.col(name).is_null() | ~pl.col(name).is_finite()

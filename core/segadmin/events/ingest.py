@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
-from segadmin.events.cells import readable
+from segadmin.events.alone import alone
+from segadmin.events.cells import raw_rows, readable
 from segadmin.events.clean import PROBLEM, clean, extras
+from segadmin.events.duplicates import mark_duplicates
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Columns
@@ -28,6 +31,7 @@ from segadmin.timezones import zone
 
 #: Rows read, cleaned and committed at a time: what memory is bounded by.
 CHUNK_ROWS = 250_000
+INTERRUPTED = "It was interrupted."
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class Request:
     label_set: str = ""  #: for labels
     segments: tuple[str, ...] = ()  #: for labels: their order; default: as they first appear
 
+    @property
+    def reading(self) -> str:
+        """A digest of how the file is read: what another mapping committed is no part of this import."""
+        columns = self.columns
+        how = [dict(columns.columns), dict(columns.constants), [*columns.extras], self.source, self.timezone]
+        return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=4).hexdigest()
+
 
 @dataclass
 class _Run:
@@ -53,12 +64,13 @@ class _Run:
     record: Import
     lake: Lake
     buckets: int
+    first_line: int  #: the file's line that the first row is in
     labels: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def app(self) -> str:
-        """The name of this import's commits; with the file's digest, for a new database counts from 1 again."""
-        return f"import-{self.record.id}-{self.record.sha256[:16]}"
+        """The name of this import's commits."""
+        return _app(self.record, self.request)
 
     @cached_property
     def done(self) -> int:
@@ -71,8 +83,9 @@ def import_file(
 ) -> tuple[Import, bool]:
     """Import a file and return its record, and whether anything was done.
 
-    A file whose content was imported before is left out. An import that was interrupted goes on where it was:
-    every chunk is one commit under its number, so none is taken twice.
+    A file whose content was imported before is left out. An import of events that was interrupted goes on where
+    it was: every chunk is one commit under its number, so none is taken twice. One import runs at a time in a
+    store; another one waits.
 
     Args:
         settings: where the store is.
@@ -90,22 +103,29 @@ def import_file(
         raise DataError(f"There is no file {request.path}. Check the path.")
     zone(request.timezone)
     source = _source(settings, request)
-    store = open_store(settings)
-    record, done = _record(settings, request, _digest(request.path))
-    if done:
-        return record, False
-    run = _Run(settings, request, record, Lake.of(settings), store.buckets)
-    try:
-        for number, chunk in enumerate(source.chunks(request.path, CHUNK_ROWS), start=1):
-            _take(run, number, readable(chunk))
-            progress(record.rows_read)
-        if record.rows_read == 0:
-            raise DataError(f"{request.path} has no rows.")
-        _finish_labels(run)
-    except SegadminError as error:
-        _close(run, "failed", str(error))
-        raise
-    return _close(run, "succeeded"), True
+    with alone(settings):
+        buckets = open_store(settings).buckets
+        record, done = _record(settings, request, _digest(request.path))
+        if done:
+            return record, False
+        run = _Run(settings, request, record, Lake.of(settings), buckets, source.first_line)
+        try:
+            for number, chunk in enumerate(source.chunks(request.path, CHUNK_ROWS), start=1):
+                _take(run, number, readable(chunk))
+                progress(record.rows_read)
+            if record.rows_read == 0:
+                raise DataError(f"{request.path} has no rows.")
+            _finish_labels(run)
+        except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not say that it runs
+            _close(run, "failed", _told(error))
+            raise
+        return _close(run, "succeeded"), True
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, SegadminError):
+        return str(error)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 
 def _digest(path: Path) -> str:
@@ -133,23 +153,49 @@ def _source(settings: Settings, request: Request) -> Source:
 def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, bool]:
     """Return this file's import: the one from before, if it succeeded or is to go on, else a new one.
 
-    Only events go on: items and labels are cheap to read again, and what was a problem then, such as an unknown
-    user, need not be one now.
+    Only events go on, and only if read in the same way: items and labels are cheap to read again, and what was a
+    problem then, such as an unknown user, need not be one now.
     """
     with transaction(settings) as session:
         before = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()
-        if before is not None and not request.again and before.state == "succeeded":
+        if (
+            before is not None
+            and before.state == "succeeded"
+            and not request.again
+            and _is_current(session, request, digest)
+        ):
             return before, True
-        if before is not None and before.state == "running" and request.table != "events":
-            before.state, before.error, before.finished_at = "failed", "It was interrupted.", utcnow()
-        if before is None or before.state == "succeeded" or request.table != "events":
+        if before is not None and before.state == "running":  # nobody else imports now, so it was killed
+            before.state, before.error, before.finished_at = "failed", INTERRUPTED, utcnow()
+        if before is None or before.state == "succeeded" or not _can_go_on(settings, request, before):
             before = Import(table=_table(request), file=request.path.name, sha256=digest)
-        before.state, before.error, before.rows_read = "running", None, 0
+        before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
         session.add(before)
         session.flush()
         return before, False
+
+
+def _is_current(session: Session, request: Request, digest: str) -> bool:
+    """Whether what the file brought is still there, in the order wanted: a label set may have been replaced."""
+    if request.table != "labels":
+        return True
+    label_set = session.get(LabelSet, request.label_set)
+    if label_set is None or label_set.definition.get("sha256") != digest:
+        return False
+    return not request.segments or list(request.segments) == label_set.segments
+
+
+def _can_go_on(settings: Settings, request: Request, before: Import) -> bool:
+    if request.table != "events":
+        return False
+    return Lake.of(settings).last_version("events", _app(before, request)) is not None
+
+
+def _app(record: Import, request: Request) -> str:
+    """Return the name of an import's commits; with the file's digest, for a new database counts from 1 again."""
+    return f"import-{record.id}-{record.sha256[:16]}-{request.reading}"
 
 
 def _table(request: Request) -> str:
@@ -157,75 +203,36 @@ def _table(request: Request) -> str:
 
 
 def _take(run: _Run, number: int, chunk: pl.DataFrame) -> None:
+    """Commit a chunk, unless an interrupted run of this import did."""
+    first_line = run.record.rows_read + run.first_line
+    if number == run.done + 1 and run.done:  # its bad rows may be there already: they come before its events
+        run.lake.delete("quarantine", f"import_id = {run.record.id} AND line >= {first_line}")
+    if number > run.done:
+        _commit(run, number, chunk, first_line)
+    run.record.rows_read += chunk.height
+
+
+def _commit(run: _Run, number: int, chunk: pl.DataFrame, first_line: int) -> None:
     """Clean a chunk and commit it: bad rows and new users first, so that the last commit completes it."""
-    request, record = run.request, run.record
-    first_line = record.rows_read + 1
-    record.rows_read += chunk.height
-    if number <= run.done:
-        return
+    request = run.request
     cleaned = clean(chunk, request.table, request.columns, request.timezone)
     cleaned = cleaned.with_columns(extras=extras(chunk, request.columns.extras), line=pl.row_index() + first_line)
     if "user" in cleaned.columns:
         keys = keys_of(cleaned["user"], run.settings.secret(), run.buckets)
         cleaned = cleaned.join(keys, on="user", how="left", maintain_order="left")
     if request.table == "events":
-        cleaned = _mark_duplicates(run, cleaned)
+        cleaned = mark_duplicates(run.lake, cleaned)
     elif request.table == "labels":
         cleaned = _mark_unknown_users(run, cleaned)
-    _quarantine(run, number, chunk, cleaned, first_line)
+    _quarantine(run, chunk, cleaned, first_line)
     kept = cleaned.filter(pl.col("problem").is_null())
     if request.table == "events":
-        _add_users(run, number, kept)
+        _add_users(run, kept)
         run.lake.append("events", kept, Commit(run.app, number))
     elif request.table == "items":
         _merge_items(run, kept)
     else:
         run.labels.append(kept)
-
-
-def _mark_duplicates(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
-    """Give every event its id, and mark those that were there before: in this file or in the lake."""
-    cleaned = cleaned.with_columns(event_id=_event_ids(cleaned), shop_id=pl.col("event_id").is_not_null())
-    good = pl.col("problem").is_null()
-    known = _known_events(run, cleaned)
-    marked = cleaned.join(known, on="event_id", how="left", maintain_order="left")
-    again = good & (pl.col("known").fill_null(value=False) | ~pl.struct("event_id", good).is_first_distinct())
-    return marked.with_columns(
-        problem=pl.when(again).then(pl.lit("duplicate_event")).otherwise("problem"),
-        problem_column=pl.when(again).then(pl.lit("event_id")).otherwise("problem_column"),
-        problem_value=pl.when(again).then(pl.col("event_id").cast(pl.String)).otherwise("problem_value"),
-    ).drop("known", "shop_id")
-
-
-def _known_events(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
-    """Return the ids among those of ``cleaned`` that the lake has; without ids of the shop's, only their times count.
-
-    An id made of what the event says has the time in it, so files of other times need not be read.
-    """
-    events = run.lake.scan("events")
-    if not cleaned["shop_id"].any():
-        good = cleaned.filter(pl.col("problem").is_null())["at"]
-        events = events.filter(pl.col("at").is_between(good.min(), good.max()))
-    ids = cleaned.lazy().select("event_id").unique()
-    return events.select(pl.col("event_id").unique()).join(ids, on="event_id").with_columns(known=True).collect()
-
-
-def _event_ids(cleaned: pl.DataFrame) -> pl.Series:
-    """Return 64-bit ids: of the shop's own event id where it has one, else of everything the event says.
-
-    BLAKE2 is the same on every machine and in every version, which Polars' own hash does not promise.
-    """
-    names = ("user_key", "kind", "item", "quantity", "price", "duration", "rating", "text", "extras")
-    cells = [pl.col("at").cast(pl.Int64).cast(pl.String), *(pl.col(name).cast(pl.String) for name in names)]
-    told = pl.concat_str(*(cell.fill_null("\x00") for cell in cells), separator="\x1f")
-    text = cleaned.select(pl.coalesce(pl.col("event_id").cast(pl.String), told))
-    ids = [
-        None
-        if cell is None
-        else int.from_bytes(hashlib.blake2b(cell.encode(), digest_size=8).digest(), "big", signed=True)
-        for cell in text.to_series()
-    ]
-    return pl.Series("event_id", ids, dtype=pl.Int64)
 
 
 def _mark_unknown_users(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
@@ -242,7 +249,7 @@ def _mark_unknown_users(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _quarantine(run: _Run, number: int, chunk: pl.DataFrame, cleaned: pl.DataFrame, first_line: int) -> None:
+def _quarantine(run: _Run, chunk: pl.DataFrame, cleaned: pl.DataFrame, first_line: int) -> None:
     bad = cleaned.select("line", *PROBLEM).filter(pl.col("problem").is_not_null())
     if bad.is_empty():
         return
@@ -254,17 +261,17 @@ def _quarantine(run: _Run, number: int, chunk: pl.DataFrame, cleaned: pl.DataFra
         reason="problem",
         column="problem_column",
         value="problem_value",
-        row=rows.select(pl.struct(pl.all()).struct.json_encode()).to_series(),
+        row=raw_rows(rows),
     )
-    run.lake.append("quarantine", frame, Commit(run.app, number))
+    run.lake.append("quarantine", frame)
 
 
-def _add_users(run: _Run, number: int, kept: pl.DataFrame) -> None:
+def _add_users(run: _Run, kept: pl.DataFrame) -> None:
     seen = kept.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
-    known = run.lake.scan("users").select("user_key").collect()
+    known = run.lake.scan("users").select("user_key").join(seen.lazy(), on="user_key", how="semi").collect()
     new = seen.join(known, on="user_key", how="anti")
     if not new.is_empty():
-        run.lake.append("users", new, Commit(run.app, number))
+        run.lake.append("users", new)
 
 
 def _merge_items(run: _Run, kept: pl.DataFrame) -> None:
@@ -301,10 +308,13 @@ def _finish_labels(run: _Run) -> None:
 def _close(run: _Run, state: str, error: str | None = None) -> Import:
     """End the import; its figures are counted in the lake, where an interrupted run left its rows too."""
     record = run.record
-    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id).group_by("reason").len().collect()
+    of_whole_chunks = pl.col("line") < run.first_line + record.rows_read
+    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id, of_whole_chunks)
+    bad = bad.group_by("reason").len()
     record.state, record.error, record.finished_at = state, error, utcnow()
-    record.reasons = dict(bad.iter_rows())
+    record.reasons = dict(bad.collect().iter_rows())
     record.rows_quarantined = sum(record.reasons.values())
-    record.rows_kept = record.rows_read - record.rows_quarantined
+    nothing = state == "failed" and run.request.table == "labels"  # a set enters whole or not at all
+    record.rows_kept = 0 if nothing else record.rows_read - record.rows_quarantined
     with transaction(run.settings) as session:
         return session.merge(record)

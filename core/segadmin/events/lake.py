@@ -85,6 +85,15 @@ class Lake:
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
+    def delete(self, table: str, predicate: str) -> None:
+        """Delete the rows where ``predicate`` (SQL) holds, in one atomic commit; older versions keep them."""
+        if not self.exists(table):
+            return
+        try:
+            DeltaTable(str(self.path / table)).delete(predicate)
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+
     def last_version(self, table: str, app: str) -> int | None:
         """Return the highest commit version that ``app`` wrote to ``table``."""
         if not self.exists(table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,36 @@ OPTIONAL = {
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
 
+#: What shops' logs call the needed fields, written as :func:`_plain` writes names.
+ALSO_CALLED = {
+    "user": (
+        "userid",
+        "uid",
+        "customer",
+        "customerid",
+        "visitorid",
+        "memberid",
+        "householdid",
+        "用户",
+        "用户id",
+        "顾客",
+    ),
+    "kind": (
+        "eventtype",
+        "event",
+        "eventname",
+        "behavior",
+        "behaviortype",
+        "action",
+        "type",
+        "行为",
+        "动作",
+        "行为类型",
+    ),
+    "item": ("itemid", "product", "productid", "sku", "skuid", "goodsid", "asin", "商品", "商品id", "商品编号"),
+    "at": ("timestamp", "time", "datetime", "date", "eventtime", "createdat", "时间", "时间戳", "日期"),
+    "segment": ("label", "group", "cluster", "class", "分群", "人群", "标签"),
+}
 #: What Polars adds to a column's name that a CSV header has for the second time.
 SECOND = "_duplicated_0"
 
@@ -47,11 +78,23 @@ class Columns:
         if missing:
             raise DataError(
                 f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(found)}. "
+                f"{self._guesses(missing, found)}"
                 f"Say which is which: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
             )
         for name in known:
             self._refuse_twice(name, found)
         return {name: self._cell(name, found) for name in known}
+
+    def _guesses(self, missing: Sequence[str], found: Sequence[str]) -> str:
+        """Return the ``--map`` words that would mend it, as far as the columns' names tell."""
+        free = {_plain(column): column for column in found if column not in self.columns.values()}
+        words = []
+        for name in missing:
+            known = (name, *ALSO_CALLED.get(name, ()))
+            near = [column for word in known for column in difflib.get_close_matches(word, free, n=1, cutoff=0.85)]
+            if near:
+                words.append(f"--map {name}={free.pop(near[0])}")
+        return f"Did you mean: {' '.join(words)}? " if words else ""
 
     def _refuse_twice(self, name: str, found: Sequence[str]) -> None:
         column = self.columns.get(name, name)
@@ -72,3 +115,7 @@ class Columns:
             return pl.lit(None, dtype=pl.String)
         cell = pl.col(column).cast(pl.String).str.strip_chars()
         return pl.when(cell != "").then(cell)
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())

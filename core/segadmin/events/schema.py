@@ -56,7 +56,8 @@ LABELS = _schema(
 )
 #: The shop's own ids, kept apart so that nothing else needs them.
 USERS = _schema({"bucket": pl.Int32, "user_key": pl.Int64, "user": pl.String})
-#: Rows that could not be used, as they came.
+#: Rows that could not be used, as they came. ``line`` is the row's in the file, the header being line 1 where
+#: there is one; cells with line breaks count as one line.
 QUARANTINE = _schema(
     {
         "import_id": pl.Int64,

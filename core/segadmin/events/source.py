@@ -16,6 +16,7 @@ class Source(ABC):
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()  #: file names that this source is the default for
+    first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
 
     @abstractmethod
     def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:

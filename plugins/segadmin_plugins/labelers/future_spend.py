@@ -38,8 +38,16 @@ class FutureSpend(Labeler):
         spend = pl.concat([self._spend(bought, cut) for cut in train + test]).collect()
         learnt = spend.filter(pl.col("as_of").is_in(train))["spend"]
         lower, upper = (float(learnt.quantile(share, "linear") or 0.0) for share in (1 / 3, 2 / 3))
+        rows = spend.with_columns(segment=_segment(lower, upper)).drop("spend")
+        learnable = set(rows.filter(pl.col("as_of").is_in(train))["segment"].unique())
+        if learnable != set(self.segments):
+            raise DataError(
+                f"The {learnt.len():,} training rows spend too much alike for three segments (up to {lower:g}, up to "
+                f"{upper:g}, above). Have the events prices (--map price=COLUMN)? Longer outcomes may help: "
+                "-o outcome_weeks=12"
+            )
         return Labelled(
-            rows=spend.with_columns(segment=_segment(lower, upper)).drop("spend"),
+            rows=rows,
             segments=self.segments,
             definition=self._definition(train, test, lower, upper),
         )

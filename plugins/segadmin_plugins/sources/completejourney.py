@@ -22,7 +22,8 @@ EVENTS = Columns(
 ITEMS = Columns(
     columns={"item": "product_id", "title": "product_type", "category": "product_category"}, extras=("department",)
 )
-#: When the data's second week begins, as its ``week`` column has it; the first week is a short one.
+#: When the data's weeks begin to count, as its ``week`` column has it: weeks begin on Mondays at 05:00, and of the
+#: first one only the last day is there.
 WEEK_ONE = "2016-12-26T05:00:00"
 
 

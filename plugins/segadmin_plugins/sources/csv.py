@@ -16,6 +16,7 @@ class Csv(Source):
 
     name = "csv"
     suffixes = (".csv", ".tsv", ".csv.gz", ".csv.zst")
+    first_line = 2
 
     def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows, every cell as a string."""

@@ -73,6 +73,7 @@ def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
     [
         (FutureSpend(), purchases(*year()), "the last outcome window ends on .* Choose earlier cut-offs"),
         (LABELER, purchases(), "There are no purchases"),
+        (LABELER, purchases(*year()).with_columns(price=pl.lit(None, pl.Float64)), "rows spend too much alike"),
         (FutureSpend(train_cuts="two"), purchases(*year()), "'two' is not a list of weeks"),
     ],
 )

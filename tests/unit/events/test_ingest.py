@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -21,6 +23,7 @@ from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import parse_key, show_key, user_key
 from segadmin.events.lake import Lake
 from segadmin.events.mapping import Columns
+from segadmin.events.times import read_time
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Settings, get_settings
 
@@ -70,7 +73,7 @@ def test_a_bad_row_goes_to_quarantine_as_it_came(
     assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (3, 2, 1)
     assert done.reasons == {reason: 1}
     [bad] = rows(settings, "quarantine").to_dicts()
-    assert (bad["import_id"], bad["line"], bad["reason"], bad["column"]) == (done.id, 2, reason, column)
+    assert (bad["import_id"], bad["line"], bad["reason"], bad["column"]) == (done.id, 3, reason, column)
     assert value is ... or bad["value"] == value
     assert [json.loads(bad["row"])[name] or "" for name in HEADER.split(",")] == line.split(",")
 
@@ -201,7 +204,7 @@ def test_an_interrupted_import_goes_on(settings: Settings, tmp_path: Path, monke
     done = take(settings, path)
     assert (done.rows_read, done.rows_kept, done.reasons) == (1000, 800, {"unknown_kind": 200})
     assert rows(settings, "events").height == rows(settings, "events")["item"].n_unique() == 800
-    assert rows(settings, "quarantine")["line"].sort().to_list() == list(range(1, 1001, 5))
+    assert rows(settings, "quarantine")["line"].sort().to_list() == list(range(2, 1002, 5))
     assert rows(settings, "users").height == 37
 
 
@@ -324,3 +327,56 @@ def test_labels_whose_users_came_later_can_be_imported_again(settings: Settings,
         take(settings, labels, "labels", label_set="value")
     take(settings, csv(tmp_path, GOOD))
     assert take(settings, labels, "labels", label_set="value").rows_kept == 1
+
+
+@pytest.mark.parametrize("written", ["2026年1月31日 08:30", "20260131083000", "2026/1/31 8:30", "1769848200000000"])
+def test_times_as_chinese_logs_write_them(settings: Settings, tmp_path: Path, written: str) -> None:
+    take(settings, csv(tmp_path, f"u1,view,a,{written},,,,", "u2,view,a,2026-01-31 08:30:00,,,,"))
+    assert [moment.isoformat() for moment in rows(settings, "events")["at"]] == ["2026-01-31T08:30:00+00:00"] * 2
+
+
+@given(st.datetimes(min_value=datetime(1990, 1, 2), max_value=datetime(2100, 1, 1)), st.sampled_from([" ", "T"]))
+def test_any_time_is_read_back(moment: datetime, between: str) -> None:
+    zones = {"": moment.replace(tzinfo=ZoneInfo("Asia/Shanghai")), "Z": moment.replace(tzinfo=UTC)}
+    for zone, expected in zones.items():
+        cell = pl.Series([moment.isoformat(between) + zone]).to_frame("at")
+        assert cell.select(read_time(pl.col("at"), "Asia/Shanghai")).item() == expected
+
+
+def test_ids_that_became_decimals_and_numbers_that_json_lacks(settings: Settings, tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {"user": [1.0, 2.5, float("nan")], "kind": "view", "item": [7.0, 8.0, 9.0], "at": "2026-01-01"}
+    )
+    frame.write_parquet(tmp_path / "e.parquet")
+    done = take(settings, tmp_path / "e.parquet")
+    assert done.reasons == {"missing_user": 1}
+    assert sorted(rows(settings, "users")["user"]) == ["1", "2.5"]
+    assert sorted(rows(settings, "events")["item"]) == ["7", "8"]
+    assert json.loads(rows(settings, "quarantine")["row"].item())["user"] == "NaN"
+
+
+def test_event_ids_never_change(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_USER_KEY_SECRET", "secret")
+    get_settings.cache_clear()
+    take(get_settings(), csv(tmp_path, "张伟,评论,苹果,2026-01-01,,0.1,,很好"))
+    assert rows(settings, "events")["event_id"].to_list() == [-8253963171677996034]
+
+
+def test_an_older_file_or_another_order_brings_the_labels_back(settings: Settings, tmp_path: Path) -> None:
+    take(settings, csv(tmp_path, GOOD))
+    old = csv(tmp_path, "u1,high", header="user,segment", name="old.csv")
+    new = csv(tmp_path, "u1,low", header="user,segment", name="new.csv")
+    for path in (old, new, old):
+        assert import_file(settings, Request("labels", path, label_set="value"))[1]
+    assert rows(settings, "labels")["segment"].to_list() == ["high"]
+    assert not import_file(settings, Request("labels", old, label_set="value"))[1]
+    assert import_file(settings, Request("labels", old, label_set="value", segments=("low", "high")))[1]
+    with transaction(settings) as session:
+        assert session.get_one(LabelSet, "value").segments == ["low", "high"]
+
+
+def test_a_label_whose_window_is_empty_is_kept_out(settings: Settings, tmp_path: Path) -> None:
+    take(settings, csv(tmp_path, GOOD, "u2,view,b,2026-01-01,,,,"))
+    header = "user,segment,observed_from,as_of"
+    path = csv(tmp_path, "u1,a,2026-02-01,2026-01-01", "u2,b,2026-01-01,2026-02-01", header=header, name="l.csv")
+    assert take(settings, path, "labels", label_set="value").reasons == {"bad_time": 1}

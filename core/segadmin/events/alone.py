@@ -1,0 +1,31 @@
+"""Letting one import write at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from segadmin.errors import StorageError
+from segadmin.settings import Settings
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Wait until no other process imports into this store, and keep others waiting meanwhile.
+
+    What is new, an event or a user, is told by what the lake holds; two imports at once would each not see the
+    other's, and the lake would hold them twice. The kernel drops the lock of a process that dies.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    path = settings.store_path / "import.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}. Check SEGADMIN_STORE.") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,163 @@
+"""Imports that are cut short, read another way, or run at the same time: nothing is lost and nothing is doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from sqlmodel import select
+
+from segadmin.database import transaction
+from segadmin.errors import DataError
+from segadmin.events import ingest
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.events.mapping import Columns
+from segadmin.records import Import
+from segadmin.settings import Settings
+
+ROWS = 1000
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 100)
+
+
+def events(path: Path, mark: str = "i") -> Path:
+    lines = [f"u{n % 37},{'view' if n % 5 else 'stare'},{mark}{n},2026-01-01 08:00" for n in range(ROWS)]
+    path.write_text("\n".join(["user,kind,item,at", *lines]) + "\n")
+    return path
+
+
+def stop(read: int) -> None:
+    if read >= 300:
+        raise KeyboardInterrupt
+
+
+def imports(settings: Settings) -> list[Import]:
+    with transaction(settings) as session:
+        return list(session.exec(select(Import).order_by(Import.id)).all())  # type: ignore[arg-type]
+
+
+def rows(settings: Settings, table: str) -> pl.DataFrame:
+    return Lake.of(settings).scan(table).collect()
+
+
+def test_what_was_stopped_says_so(settings: Settings, tmp_path: Path) -> None:
+    path = events(tmp_path / "e.csv")
+    with pytest.raises(KeyboardInterrupt):
+        import_file(settings, Request("events", path), stop)
+    [stopped] = imports(settings)
+    assert (stopped.state, stopped.error) == ("failed", "It was interrupted.")
+    assert (stopped.rows_read, stopped.rows_kept) == (300, rows(settings, "events").height)
+    done, _ = import_file(settings, Request("events", path))
+    assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
+
+
+def test_what_another_file_brought_meanwhile_is_in_quarantine_not_lost(settings: Settings, tmp_path: Path) -> None:
+    """A chunk whose bad rows were committed, but not its events, is judged anew."""
+    path = events(tmp_path / "e.csv")
+    with pytest.raises(KeyboardInterrupt):
+        import_file(settings, Request("events", path), stop)
+    left = rows(settings, "quarantine").filter(pl.col("line") <= 101).with_columns(line=pl.col("line") + 300)
+    Lake.of(settings).append("quarantine", left)
+    other = tmp_path / "other.csv"
+    other.write_text("user,kind,item,at\nu5,view,i301,2026-01-01 08:00\nu5,view,i301,2026-01-02 08:00\n")
+    other.write_text(other.read_text().replace("u5", f"u{301 % 37}"))
+    import_file(settings, Request("events", other))
+    done, _ = import_file(settings, Request("events", path))
+    assert done.reasons == {"unknown_kind": 200, "duplicate_event": 1}
+    mine = rows(settings, "quarantine").filter(pl.col("import_id") == done.id)
+    assert mine["line"].n_unique() == mine.height == 201
+    assert rows(settings, "events").height == 799 + 2
+
+
+def test_a_file_read_another_way_is_read_from_the_start(settings: Settings, tmp_path: Path) -> None:
+    path = events(tmp_path / "e.csv")
+    wrong = Columns({"item": "kind", "kind": "item"})
+    with pytest.raises(KeyboardInterrupt):
+        import_file(settings, Request("events", path, wrong), stop)
+    assert rows(settings, "events").is_empty()
+    done, _ = import_file(settings, Request("events", path))
+    assert (done.rows_kept, done.reasons) == (800, {"unknown_kind": 200})
+    assert [one.state for one in imports(settings)] == ["failed", "succeeded"]
+
+
+def test_a_file_whose_columns_do_not_fit_kept_nothing(settings: Settings, tmp_path: Path) -> None:
+    path = events(tmp_path / "e.csv")
+    path.write_text(path.read_text().replace("user,kind,item,at", "user_id,行为,item,event_time"))
+    guess = r"Did you mean: --map user=user_id --map kind=行为 --map at=event_time\?"
+    with pytest.raises(DataError, match=guess):
+        import_file(settings, Request("events", path))
+    [failed] = imports(settings)
+    assert (failed.state, failed.rows_kept) == ("failed", 0)
+
+
+_IMPORT = """
+import sys
+from pathlib import Path
+from segadmin.events import ingest
+from segadmin.settings import get_settings
+ingest.CHUNK_ROWS = 100
+print("ready", flush=True)
+sys.stdin.readline()
+def tell(read):
+    print(read, flush=True)
+done, fresh = ingest.import_file(get_settings(), ingest.Request("events", Path(sys.argv[1])), tell)
+print(done.rows_kept, fresh)
+"""
+
+
+def importer(path: Path) -> subprocess.Popen[str]:
+    """Start a process that imports ``path`` as soon as it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _IMPORT, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_at_once_double_nothing(settings: Settings, tmp_path: Path, *, same: bool) -> None:
+    first = events(tmp_path / "a.csv")
+    second = first if same else events(tmp_path / "b.csv", mark="j")
+    both = [importer(first), importer(second)]
+    for process in both:
+        go(process)
+    told = [process.communicate(timeout=120)[0].splitlines()[-1] for process in both]
+    assert sorted(told) == (["800 False", "800 True"] if same else ["800 True", "800 True"])
+    assert rows(settings, "events").height == rows(settings, "events")["event_id"].n_unique() == (800 if same else 1600)
+    assert rows(settings, "users").height == 37
+
+
+def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_path: Path) -> None:
+    path = events(tmp_path / "e.csv")
+    process = importer(path)
+    go(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "100\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert imports(settings)[0].state == "running"
+    assert 0 < rows(settings, "events").height < 800
+    done, fresh = import_file(settings, Request("events", path))
+    assert (done.rows_read, done.rows_kept, fresh) == (ROWS, 800, True)
+    assert rows(settings, "events")["item"].n_unique() == rows(settings, "events").height == 800
+    assert rows(settings, "quarantine").height == rows(settings, "quarantine")["line"].n_unique() == 200
