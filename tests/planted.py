@@ -38,6 +38,9 @@ LABELER = {
 def plant(settings: Settings, users: int = 240, weeks: int = 14, seed: int = 0) -> pl.DataFrame:
     """Fill the lake: who spends much now spends much later, and big spenders buy games; return the users."""
     random = np.random.default_rng(seed)
+    settings.root.mkdir(parents=True, exist_ok=True)
+    # A generated secret would put other users in the test rows at every run.
+    (settings.root / "user_key_secret").write_text("planted")
     names = pl.Series("user", [f"user-{n}" for n in range(users)])
     store = open_store(settings)
     keyed = keys_of(names, settings.secret(), store.buckets).sort("user")
