@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -75,8 +76,47 @@ def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
         (LABELER, purchases(), "There are no purchases"),
         (LABELER, purchases(*year()).with_columns(price=pl.lit(None, pl.Float64)), "rows spend too much alike"),
         (FutureSpend(train_cuts="two"), purchases(*year()), "'two' is not a list of weeks"),
+        (FutureSpend(test_cuts=""), purchases(*year()), "'' is not a list of weeks"),
+        (FutureSpend(train_cuts="2,3", test_cuts="3"), purchases(*year()), "Week 3 is in train_cuts and in test_cuts"),
+        (FutureSpend(observe_weeks=0), purchases(*year()), "observe_weeks=0 and outcome_weeks=8 must be 1 or more"),
+        (FutureSpend(first_week="soon"), purchases(*year()), "first_week='soon' is not a time. Write it as 2026-01-05"),
     ],
 )
 def test_a_history_that_cannot_carry_the_labels(labeler: FutureSpend, events: pl.LazyFrame, words: str) -> None:
     with pytest.raises(DataError, match=words):
         labeler.label(events)
+
+
+@pytest.mark.parametrize(("last", "over"), [(5.8, False), (5.9, True)])
+def test_an_outcome_window_must_be_over(last: float, over: bool) -> None:
+    """It ends with week 6; half a day without an event is no reason to doubt that, two days are."""
+    known = [one for one in year() if one[1] < 5]
+    events = purchases(*known, (1, last, 1.0))
+    if over:
+        assert LABELER.label(events).rows["as_of"].max() == START + timedelta(weeks=5)
+        return
+    with pytest.raises(DataError, match="the last outcome window ends on 2026-02-16"):
+        LABELER.label(events)
+
+
+def test_nothing_after_the_outcome_window_counts() -> None:
+    plain = LABELER.label(purchases(*year()))
+    later = LABELER.label(purchases(*year(), *((user, 6.01 + user, 1e6) for user in range(1, 10))))
+    assert later.definition == plain.definition
+    assert later.rows.sort("as_of", "user_key").equals(plain.rows.sort("as_of", "user_key"))
+
+
+def test_thresholds_are_the_terciles_of_the_training_spend() -> None:
+    spend = {1: 0.0, 2: 10.0, 3: 20.0, 4: 30.0}
+    labeler = FutureSpend(observe_weeks=1, outcome_weeks=1, train_cuts="1", test_cuts="2", first_week="2026-01-05")
+    events = purchases(*((user, 0.5, 1.0) for user in spend), *((user, 1.5, price) for user, price in spend.items()))
+    labelled = labeler.label(pl.concat([events, purchases((9, 3, 1.0))]))
+    assert labelled.definition["thresholds"] == [10.0, 20.0]
+    train = labelled.rows.filter(pl.col("as_of") == START + timedelta(weeks=1)).sort("user_key")
+    assert train["segment"].to_list() == ["low", "low", "mid", "high"]
+
+
+@pytest.mark.parametrize("first_week", ["2026-01-05", "2026-01-05T08:00:00+08:00", "2026-01-05T00:00:00Z"])
+def test_the_first_week_may_have_a_zone(first_week: str) -> None:
+    labelled = replace(LABELER, first_week=first_week).label(purchases(*year()))
+    assert labelled.definition["test_cuts"] == [(START + timedelta(weeks=5)).isoformat()]

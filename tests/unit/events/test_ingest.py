@@ -380,3 +380,55 @@ def test_a_label_whose_window_is_empty_is_kept_out(settings: Settings, tmp_path:
     header = "user,segment,observed_from,as_of"
     path = csv(tmp_path, "u1,a,2026-02-01,2026-01-01", "u2,b,2026-01-01,2026-02-01", header=header, name="l.csv")
     assert take(settings, path, "labels", label_set="value").reasons == {"bad_time": 1}
+
+
+def test_hours_that_a_clock_skips_or_has_twice(settings: Settings, tmp_path: Path) -> None:
+    lines = ("u1,view,a,2026-03-08 02:30,,,,", "u1,view,b,2026-11-01 01:30,,,,")
+    assert take(settings, csv(tmp_path, *lines), timezone="America/New_York").reasons == {"bad_time": 1}
+    assert rows(settings, "quarantine")["value"].to_list() == ["2026-03-08 02:30"]
+    assert rows(settings, "events")["at"].item().isoformat() == "2026-11-01T05:30:00+00:00"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York"])
+def test_a_parquet_time_with_a_zone_keeps_its_moment(settings: Settings, tmp_path: Path, zone: str) -> None:
+    moment = pl.Series("at", [datetime(2026, 1, 1, 8, tzinfo=UTC)]).dt.convert_time_zone(zone)
+    frame = pl.DataFrame({"user": ["u1"], "kind": ["view"], "item": ["a"], "at": moment})
+    frame.write_parquet(tmp_path / "e.parquet")
+    take(settings, tmp_path / "e.parquet", timezone="Asia/Tokyo")
+    assert rows(settings, "events")["at"].item() == datetime(2026, 1, 1, 8, tzinfo=UTC)
+
+
+def test_a_duplicate_in_another_chunk_is_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 2)
+    path = csv(tmp_path, *(f"u1,view,i{n % 4},2026-01-01,,,," for n in range(7)))
+    assert take(settings, path).reasons == {"duplicate_event": 3}
+    assert sorted(rows(settings, "events")["item"]) == ["i0", "i1", "i2", "i3"]
+    assert rows(settings, "users").height == 1
+
+
+def test_every_field_may_be_a_constant(settings: Settings, tmp_path: Path) -> None:
+    columns = Columns(constants={"user": "u1", "kind": "view", "item": "a", "at": "2026-01-01"})
+    done = take(settings, csv(tmp_path, "1", "2", "3", header="x"), columns=columns)
+    assert (done.rows_read, done.rows_kept, done.reasons) == (3, 1, {"duplicate_event": 2})
+
+
+def test_no_other_file_of_the_store_has_raw_ids(settings: Settings, tmp_path: Path) -> None:
+    """Looks at the bytes, so a table that is added later is looked at too."""
+    who = "alice@example.com"
+    take(settings, csv(tmp_path, f"{who},view,a,2026-01-01,,,,", f"{who},stare,a,2026-01-01,,,,"))
+    take(settings, csv(tmp_path, f"{who},high", header="user,segment", name="l.csv"), "labels", label_set="value")
+    having = {
+        path.relative_to(settings.store_path / "lake").parts[0]
+        for path in settings.store_path.rglob("*")
+        if path.is_file() and _says(path, who)
+    }
+    assert having == {"users", "quarantine"}
+    assert who.encode() not in (settings.root / "segadmin.db").read_bytes()
+
+
+def _says(path: Path, who: str) -> bool:
+    if path.suffix == ".parquet":
+        return who in pl.read_parquet(path).write_json()
+    return who.encode() in path.read_bytes()

@@ -1,0 +1,93 @@
+"""Reading files: what a chunk is, and what damaged files say."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segadmin.errors import DataError
+from segadmin.events.source import Source
+from segadmin_plugins.sources.csv import Csv
+from segadmin_plugins.sources.jsonl import JsonLines
+from segadmin_plugins.sources.parquet import Parquet
+
+HEADER = b"user,item\n"
+ROW = b"u1,a\n"
+
+
+def read(source: Source, path: Path, rows: int = 1000) -> list[pl.DataFrame]:
+    return list(source.chunks(path, rows))
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.parquet", "e.jsonl"])
+def test_chunks_are_the_same_at_every_run(tmp_path: Path, name: str) -> None:
+    """An interrupted import counts on it: a chunk is known by its number."""
+    frame = pl.DataFrame({"user": [f"u{n}" for n in range(2500)], "text": ["x" * (n % 200) for n in range(2500)]})
+    path = tmp_path / name
+    source = {"e.csv": Csv, "e.parquet": Parquet, "e.jsonl": JsonLines}[name]()
+    write = {"e.csv": frame.write_csv, "e.parquet": frame.write_parquet, "e.jsonl": frame.write_ndjson}[name]
+    write(path)
+    for _ in range(3):
+        chunks = read(source, path)
+        assert [chunk.height for chunk in chunks] == [1000, 1000, 500]
+        assert pl.concat(chunks)["user"].to_list() == frame["user"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("e.csv", b"\xef\xbb\xbf" + HEADER + ROW),
+        ("e.csv", (HEADER + ROW).replace(b"\n", b"\r\n")),
+        ("E.TSV", (HEADER + ROW).replace(b",", b"\t")),
+        ("e.tsv.csv.gz", gzip.compress((HEADER + ROW).replace(b",", b"\t"))),
+        ("e.csv", b'user,item\n"u1","a"\n'),
+        ("e.csv", b"user , item\nu1,a\n"),
+    ],
+)
+def test_forms_of_csv(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    [chunk] = read(Csv(), tmp_path / name)
+    assert chunk.to_dicts() == [{"user": "u1", "item": "a"}]
+
+
+def test_a_break_in_quotes_stays_in_its_cell(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_bytes(HEADER + b'u1,"a\nb"\nu2,c\n')
+    assert pl.concat(read(Csv(), tmp_path / "e.csv"))["item"].to_list() == ["a\nb", "c"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "content", "words"),
+    [
+        (Csv(), "e.csv", (HEADER + ROW).decode().encode("utf-16"), "header is not UTF-8"),
+        (Csv(), "e.csv", HEADER + ROW * 20_000 + "u1,苹果\n".encode("gb18030"), "invalid utf-8.*iconv"),
+        (Csv(), "e.csv", HEADER + ROW + b'u2,"a\n' + ROW, "every quote closed"),
+        (Csv(), "e.csv.gz", gzip.compress("用户,item\n".encode("gb18030") + ROW), "header is not UTF-8"),
+        (Csv(), "e.csv.gz", gzip.compress(HEADER + ROW * 1000)[:-20], "cannot be read as CSV"),
+        (JsonLines(), "e.jsonl", b'{"user": "u1"}\n\n{"user": ' + b"1" * 5000 + b"}\n", "line 3: not JSON"),
+        (JsonLines(), "e.jsonl", b"[" * 100_000, "line 1: not JSON"),
+        (Parquet(), "e.parquet", b"", "cannot be read as Parquet"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, source: Source, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as raised:
+        read(source, path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    pl.DataFrame({"user": [str(n) for n in range(1000)]}).write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"e\.parquet cannot be read as Parquet"):
+        read(Parquet(), path)
+
+
+def test_json_lines_may_differ(tmp_path: Path) -> None:
+    (tmp_path / "e.jsonl").write_text('{"user": 1}\n\n{"item": ["苹果"], "user": null}\n', encoding="utf-8")
+    [chunk] = read(JsonLines(), tmp_path / "e.jsonl")
+    assert chunk.to_dicts() == [{"user": "1", "item": None}, {"user": None, "item": '["苹果"]'}]
