@@ -49,20 +49,17 @@ def once(home: Path, *, whole: bool) -> float:
     os.environ["SEGADMIN_HOME"] = str(home)
     import tests.probe  # noqa: F401  (adds the probe job kind)
     from tests.servers import beat, redis_server, wait_until, worker
+    from tests.stores import empty_store
 
-    from segadmin import database
-    from segadmin.database import transaction
     from segadmin.jobs.control import cancel, view
     from segadmin.jobs.enqueue import enqueue
-    from segadmin.records import StepState, Store
+    from segadmin.records import StepState
     from segadmin.settings import get_settings
     from segadmin_worker.client import ring_over
 
     get_settings.cache_clear()
     settings = get_settings()
-    database.upgrade(settings)
-    with transaction(settings) as session:
-        session.add(Store(buckets=1, key_fingerprint="0" * 16))
+    empty_store(settings, buckets=1)
     with redis_server(settings), worker(settings), worker(settings), beat(settings):
         job = enqueue(settings, ring_over(settings), "probe", {"pieces": 3000, "sleep": 0.05}).job.id or 0
 

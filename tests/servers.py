@@ -67,23 +67,23 @@ def worker(
     settings: Settings, *, app: str = "tests.probe", queues: str = "cpu,gpu", concurrency: int = 2
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a real Celery worker; its output goes to ``home/worker.log``."""
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queues, "-c", str(concurrency)]
-    command += ["-n", f"{uuid.uuid4().hex[:6]}@test", "-l", "info", "--without-gossip", "--without-mingle"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"}
-    with (settings.root / "worker.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
-        try:
-            yield process
-        finally:
-            stop(process)
+    words = ["worker", "-Q", queues, "-c", str(concurrency), "-n", f"{uuid.uuid4().hex[:6]}@test"]
+    with _celery(settings, app, [*words, "--without-gossip", "--without-mingle"]) as process:
+        yield process
 
 
 @contextmanager
 def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[subprocess.Popen[bytes]]:
     """Run a real Celery beat; its output goes to ``home/beat.log``."""
-    command = [sys.executable, "-m", "celery", "-A", app, "beat", "-l", "info", "--pidfile="]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (settings.root / "beat.log").open("ab") as log:
+    with _celery(settings, app, ["beat", "--pidfile="]) as process:
+        yield process
+
+
+@contextmanager
+def _celery(settings: Settings, app: str, words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "celery", "-A", app, *words, "-l", "info"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"}
+    with (settings.root / f"{words[0]}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
         try:
             yield process

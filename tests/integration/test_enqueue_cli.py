@@ -6,21 +6,20 @@ import json
 
 import pytest
 
-from segadmin import database
 from segadmin.database import transaction
 from segadmin.jobs import control
-from segadmin.records import JobState, LabelSet, Store
+from segadmin.records import JobState, LabelSet
 from segadmin.settings import Settings
 from tests.conftest import Cli
 from tests.servers import redis_server
+from tests.stores import empty_store
 
 
 @pytest.fixture
 def store(settings: Settings) -> Settings:
     """A store that has events and two segments' labels, as far as SQL knows."""
-    database.upgrade(settings)
+    empty_store(settings)
     with transaction(settings) as session:
-        session.add(Store(buckets=8, key_fingerprint="0" * 16))
         session.add(LabelSet(name="spend3", labeler="table", segments=["low", "high"], rows=10))
     return settings
 

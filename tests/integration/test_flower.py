@@ -14,23 +14,19 @@ from collections.abc import Iterator
 import pytest
 
 import tests.probe  # noqa: F401
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.records import Store
 from segadmin.settings import Settings
 from segadmin_worker.client import ring_over
 from segadmin_worker.parts import free_port
 from tests.servers import ROOT, redis_server, stop, wait_until, worker
+from tests.stores import empty_store
 
 
 @pytest.fixture
 def flower(settings: Settings) -> Iterator[str]:
     """A running Flower beside a Redis and a worker; yields its URL."""
-    database.upgrade(settings)
-    with transaction(settings) as session:
-        session.add(Store(buckets=8, key_fingerprint="0" * 16))
+    empty_store(settings)
     port = free_port(0)
     with redis_server(settings), worker(settings):
         command = [sys.executable, "-m", "segadmin_api.cli", "flower", "--port", str(port)]

@@ -13,15 +13,14 @@ import pytest
 import redis
 
 import tests.probe  # noqa: F401
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.jobs import control, schedules
 from segadmin.jobs.enqueue import enqueue
-from segadmin.records import JobState, StepState, Store
+from segadmin.records import JobState, StepState
 from segadmin.settings import Settings, get_settings
 from segadmin_worker.client import ring_over
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, worker
+from tests.stores import empty_store
 
 
 @pytest.fixture
@@ -31,9 +30,7 @@ def home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
         monkeypatch.setenv(f"SEGADMIN_{name}_SECONDS", value)
     get_settings.cache_clear()
     settings = get_settings()
-    database.upgrade(settings)
-    with transaction(settings) as session:
-        session.add(Store(buckets=8, key_fingerprint="0" * 16))
+    empty_store(settings)
     with redis_server(settings):
         yield settings
 
@@ -107,9 +104,7 @@ def test_a_redis_that_comes_back_empty_loses_nothing(
 
 
 def test_a_job_saved_without_a_broker_starts_when_it_is_back(settings: Settings, cli: Cli) -> None:
-    database.upgrade(settings)
-    with transaction(settings) as session:
-        session.add(Store(buckets=8, key_fingerprint="0" * 16))
+    empty_store(settings)
     done = enqueue(settings, ring_over(settings), "probe", {})
     assert done.rung is False
     with redis_server(settings), worker(settings), beat(settings):

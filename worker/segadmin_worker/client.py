@@ -1,9 +1,10 @@
-"""What enqueuers use: ringing workers over the broker."""
+"""The broker as its clients see it: connecting, and ringing workers."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,14 +16,14 @@ from segadmin_worker.config import SOCKET_SECONDS, celery_config
 
 if TYPE_CHECKING:
     from celery import Celery
+    from kombu import Connection
 
 
 @lru_cache(maxsize=4)
-def _producer(settings: Settings) -> Celery:
-    """Return an application that only publishes: it imports no task."""
+def _app(settings: Settings) -> Celery:
     from celery import Celery
 
-    app = Celery("segadmin-producer", set_as_current=False)
+    app = Celery("segadmin-client", set_as_current=False)
     app.conf.update({**celery_config(settings), "imports": ()})
     return app
 
@@ -31,30 +32,44 @@ def ring_over(settings: Settings) -> Ring:
     """Return the function that rings workers over the broker of ``settings``."""
 
     def ring(bells: Sequence[Bell]) -> None:
-        from kombu.exceptions import OperationalError
-
-        app = _producer(settings)
-        try:
-            _knock(settings)
-            with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
-                for bell in bells:
-                    app.send_task(
-                        f"segadmin.{bell.stage}",
-                        args=[bell.step_id],
-                        queue=bell.queue,
-                        priority=9 - bell.priority,  # Redis serves the lowest first
-                        argsrepr=bell.label,
-                        kwargsrepr="",
-                        producer=producer,
-                        retry=False,
-                    )
-        except (OperationalError, OSError) as error:
-            raise BrokerUnavailable(
-                f"The broker {shown(settings)} does not answer: {error}. Start it (segadmin up), "
-                "or check SEGADMIN_BROKER_URL; segadmin doctor tells more."
-            ) from error
+        with connected(settings) as (app, connection), app.amqp.Producer(connection) as producer:
+            for bell in bells:
+                app.send_task(
+                    f"segadmin.{bell.stage}",
+                    args=[bell.step_id],
+                    queue=bell.queue,
+                    priority=9 - bell.priority,  # Redis serves the lowest first
+                    argsrepr=bell.label,
+                    kwargsrepr="",
+                    producer=producer,
+                    retry=False,
+                )
 
     return ring
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
+    """Yield an application that imports no task, and a connection of its own to the broker.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer, or stops answering in the body.
+    """
+    from kombu.exceptions import OperationalError
+
+    app = _app(settings)
+    connection = app.connection_for_write()
+    # The client's own errors too: a broker may die between two questions.
+    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection.connection_errors)
+    try:
+        _knock(settings)
+        with connection:
+            yield app, connection
+    except gone as error:
+        raise BrokerUnavailable(
+            f"The broker {shown(settings)} does not answer: {str(error).rstrip('.')}. "
+            "Start it (segadmin up), or check SEGADMIN_BROKER_URL."
+        ) from error
 
 
 def _knock(settings: Settings) -> None:

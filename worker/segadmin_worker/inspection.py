@@ -8,12 +8,10 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import ChannelError
 
-from segadmin.errors import BrokerUnavailable
 from segadmin.settings import Settings
-from segadmin_worker.client import shown
-from segadmin_worker.config import celery_config
+from segadmin_worker.client import connected
 from segadmin_worker.parts import CPU_QUEUES, GPU_QUEUES
 
 QUEUES = (*CPU_QUEUES, *GPU_QUEUES)
@@ -69,17 +67,6 @@ def _length(connection: Connection, queue: str) -> int:
 
 @contextmanager
 def _connection(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
-    app = Celery("segadmin-inspection", set_as_current=False)
-    app.conf.update({**celery_config(settings), "imports": ()})
-    connection = app.connection_for_read()
-    # The client's own errors too: a broker may die between two questions.
-    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection.connection_errors)
-    try:
-        with connection:
-            connection.ensure_connection(max_retries=1, interval_start=0)
-            yield app, connection
-    except gone as error:
-        raise BrokerUnavailable(
-            f"The broker {shown(settings)} does not answer: {str(error).rstrip('.')}. "
-            "Start it (segadmin up), or check SEGADMIN_BROKER_URL."
-        ) from error
+    with connected(settings) as (app, connection):
+        connection.ensure_connection(max_retries=1, interval_start=0)
+        yield app, connection

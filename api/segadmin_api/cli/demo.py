@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated, Any
 
@@ -63,8 +64,8 @@ def _refuse_other_data(settings: Settings) -> None:
     """The demo's households must not mix with somebody's own users."""
     with transaction(settings) as session:
         files = session.exec(select(Import.file)).all()
-    foreign = [file for file in files if file not in {"products.parquet", "transactions.parquet"}]
-    foreign = [file for file in foreign if not file.startswith("completejourney-")]
+    own = re.compile(r"products\.parquet|transactions\.parquet|completejourney-.*")
+    foreign = [file for file in files if not own.fullmatch(file)]
     if foreign:
         raise ConfigurationError(
             f"{settings.root} holds other data ({foreign[0]}). Give the demo a home of its own: "

@@ -67,30 +67,24 @@ def retrain(
     _enqueue("retrain", options, wait=wait, priority=priority, key=key, as_json=as_json)
 
 
-@app.command()
-def score(
-    model: Model = "champion",
-    labels: Labels = None,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score every user anew and publish a snapshot."""
-    _enqueue("score", {"model": model, "labels": labels}, wait=wait, priority=priority, key=key, as_json=as_json)
+def _scoring(kind: str, summary: str) -> None:
+    """Add a command that scores with a model there is."""
+
+    @app.command(kind, help=summary)
+    def enqueue_scoring(
+        model: Model = "champion",
+        labels: Labels = None,
+        wait: Wait = False,
+        priority: Priority = 5,
+        key: Key = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        options = {"model": model, "labels": labels}
+        _enqueue(kind, options, wait=wait, priority=priority, key=key, as_json=as_json)
 
 
-@app.command()
-def refresh(
-    model: Model = "champion",
-    labels: Labels = None,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score the users whose behaviour changed, carry the others forward, and publish a snapshot."""
-    _enqueue("refresh", {"model": model, "labels": labels}, wait=wait, priority=priority, key=key, as_json=as_json)
+_scoring("score", "Score every user anew and publish a snapshot.")
+_scoring("refresh", "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.")
 
 
 @app.command()

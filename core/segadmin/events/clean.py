@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -86,6 +86,9 @@ def _checks(table: str) -> list[_Check]:
     return checks
 
 
-def problems(values: Mapping[str, int]) -> str:
-    """Return quarantine reasons and their counts, for a message."""
-    return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(values.items(), key=lambda one: -one[1]))
+def mark(cleaned: pl.DataFrame, bad: pl.Expr, reason: str, column: str) -> pl.DataFrame:
+    """Give the rows that are ``bad`` a problem, that of ``column``."""
+    told = (pl.lit(reason), pl.lit(column), pl.col(column).cast(pl.String))
+    return cleaned.with_columns(
+        pl.when(bad).then(one).otherwise(name).alias(name) for name, one in zip(PROBLEM, told, strict=True)
+    )

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import polars as pl
 
+from segadmin.events.clean import mark
 from segadmin.events.lake import Lake
 
 
@@ -17,11 +18,7 @@ def mark_duplicates(lake: Lake, cleaned: pl.DataFrame) -> pl.DataFrame:
     known = _known_events(lake, cleaned)
     marked = cleaned.join(known, on="event_id", how="left", maintain_order="left")
     again = good & (pl.col("known").fill_null(value=False) | ~pl.struct("event_id", good).is_first_distinct())
-    return marked.with_columns(
-        problem=pl.when(again).then(pl.lit("duplicate_event")).otherwise("problem"),
-        problem_column=pl.when(again).then(pl.lit("event_id")).otherwise("problem_column"),
-        problem_value=pl.when(again).then(pl.col("event_id").cast(pl.String)).otherwise("problem_value"),
-    ).drop("known", "shop_id")
+    return mark(marked, again, "duplicate_event", "event_id").drop("known", "shop_id")
 
 
 def _known_events(lake: Lake, cleaned: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.alone import alone
 from segadmin.events.cells import raw_rows, readable
-from segadmin.events.clean import PROBLEM, clean, extras
+from segadmin.events.clean import PROBLEM, clean, extras, mark
 from segadmin.events.duplicates import mark_duplicates
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
@@ -238,15 +238,8 @@ def _commit(run: _Run, number: int, chunk: pl.DataFrame, first_line: int) -> Non
 def _mark_unknown_users(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
     known = run.lake.scan("users").select("user_key", known=pl.lit(True)).collect()
     unknown = pl.col("problem").is_null() & pl.col("known").is_null()
-    return (
-        cleaned.join(known, on="user_key", how="left", maintain_order="left")
-        .with_columns(
-            problem=pl.when(unknown).then(pl.lit("unknown_user")).otherwise("problem"),
-            problem_column=pl.when(unknown).then(pl.lit("user")).otherwise("problem_column"),
-            problem_value=pl.when(unknown).then("user").otherwise("problem_value"),
-        )
-        .drop("known")
-    )
+    joined = cleaned.join(known, on="user_key", how="left", maintain_order="left")
+    return mark(joined, unknown, "unknown_user", "user").drop("known")
 
 
 def _quarantine(run: _Run, chunk: pl.DataFrame, cleaned: pl.DataFrame, first_line: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -101,10 +101,11 @@ class Lake:
         version: int | None = DeltaTable(str(self.path / table)).transaction_version(app)
         return version
 
-    @cached_property
-    def latest_event(self) -> pl.Series:
-        """The newest event's time, as a series of one (null where there are no events)."""
-        return self.scan("events").select(pl.col("at").max()).collect()["at"]
+    @property
+    def latest_event(self) -> datetime | None:
+        """The newest event's time; ``None`` where there are no events."""
+        latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
+        return latest
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]

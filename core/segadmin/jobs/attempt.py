@@ -101,7 +101,8 @@ class Attempt:
         """
         draft = self.folder / f".{name}.parquet"
         frame.write_parquet(draft, compression="zstd")
-        digest = sync_and_digest(draft)
+        sync(draft)
+        digest = file_digest(draft)
         path = self.folder / f"{name}-{digest[:12]}.parquet"
         draft.rename(path)
         return {"path": str(path.relative_to(self.settings.store_path)), "sha256": digest, "rows": frame.height}
@@ -121,11 +122,10 @@ class Attempt:
         return pl.read_parquet(path)
 
 
-def sync_and_digest(path: Path) -> str:
-    """Flush ``path`` to disk and return its SHA-256 in hex."""
+def sync(path: Path) -> None:
+    """Flush ``path`` to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return file_digest(path)
 
 
 def file_digest(path: Path) -> str:

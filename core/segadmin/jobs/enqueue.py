@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from segadmin.database import transaction
-from segadmin.errors import DataError
 from segadmin.jobs.plans import PLANS, bucket_ranges
 from segadmin.jobs.ring import Ring, ring_steps
-from segadmin.records import Job, Step, StepState, Store
+from segadmin.records import Job, Step, StepState
 from segadmin.settings import Settings
+from segadmin.store import known_store
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,13 @@ def enqueue(
     """
     try:
         with transaction(settings) as session:
-            job, steps = save(
+            job, ready = save(
                 session, settings, kind, options, key=idempotency_key, priority=priority, not_before=not_before
             )
     except IntegrityError:
         with transaction(settings) as session:
             found = session.exec(select(Job).where(Job.idempotency_key == idempotency_key)).one()
         return Enqueued(found, created=False, rung=True)
-    ready = [step.id for step in steps if step.state == StepState.READY and step.id is not None]
     return Enqueued(job, created=True, rung=ring_steps(settings, ring, ready))
 
 
@@ -72,11 +71,13 @@ def save(
     key: str | None = None,
     priority: int = 5,
     not_before: datetime | None = None,
-) -> tuple[Job, list[Step]]:
-    """Add a job and its steps to ``session``; stages that nothing precedes are ready at once."""
-    store = session.get(Store, 1)
-    if store is None:
-        raise DataError("There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo")
+) -> tuple[Job, list[int]]:
+    """Add a job and its steps to ``session``; return the job and the steps that nothing precedes, which are ready.
+
+    Raises:
+        DataError: the store is empty.
+    """
+    store = known_store(session)
     job = Job(kind=kind, options=options, idempotency_key=key, priority=priority)
     session.add(job)
     session.flush()
@@ -98,4 +99,4 @@ def save(
     ]
     session.add_all(steps)
     session.flush()
-    return job, steps
+    return job, [step.id for step in steps if step.state == StepState.READY and step.id is not None]

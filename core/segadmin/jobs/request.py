@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlmodel import col, select
 
 from segadmin.database import transaction
-from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.learn.labels import find_label_set
 from segadmin.learn.resolve import resolve_backbone
+from segadmin.learn.versions import find_version
 from segadmin.plugins import load_plugins
-from segadmin.records import Current, LabelSet, ModelVersion, Store
 from segadmin.settings import Language, Settings
+from segadmin.store import known_store
 
 
 class _Request(BaseModel):
@@ -69,7 +70,12 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     """
     request = _request(kind, options)
     checked = request.model_dump(mode="json")
-    _check_store(settings)
+    with transaction(settings) as session:
+        known_store(session)
+        if isinstance(request, Retrain):
+            checked["labels"] = find_label_set(session, request.labels).name
+        if isinstance(request, Score):
+            checked["labels"] = find_version(session, request.model, request.labels).label_set
     if isinstance(request, _Text):
         plugins = load_plugins(settings)
         plugins.find("textualizer", request.textualizer)
@@ -80,11 +86,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         checked |= {"backbone": name, "backbone_options": backbone_options}
         for baseline in request.baselines:
             plugins.find("backbone", baseline)
-        checked["labels"] = _label_set(settings, request.labels)
         if settings.embedded_broker:  # the workers are on this machine: what they will miss is missed here
             plugins.make("backbone", name, backbone_options).check(settings)
-    if isinstance(request, Score):
-        checked["labels"] = _scored_label_set(settings, request)
     return checked
 
 
@@ -112,48 +115,3 @@ def _explain(kind: str, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"A {kind} job has no option {option!r}.{did_you_mean(option, REQUESTS[kind].model_fields)}"
     return f"A {kind} job cannot use {option}={first['input']!r}: {first['msg']}."
-
-
-def _check_store(settings: Settings) -> None:
-    with transaction(settings) as session:
-        if session.get(Store, 1) is None:
-            raise DataError(
-                "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
-            )
-
-
-def _label_set(settings: Settings, name: str | None) -> str:
-    with transaction(settings) as session:
-        known = list(session.exec(select(LabelSet.name)).all())
-    if name in known:
-        return str(name)
-    if not known:
-        raise DataError(
-            "There are no labels to learn from. Import some: segadmin data import labels FILE, "
-            "or derive them: segadmin data label NAME --labeler future-spend"
-        )
-    if name is None:
-        if len(known) == 1:
-            return known[0]
-        raise ConfigurationError(f"Which labels? Add --labels; there are: {', '.join(sorted(known))}.")
-    raise ConfigurationError(f"There are no labels {name!r}.{did_you_mean(name, known)}")
-
-
-def _scored_label_set(settings: Settings, request: Score) -> str:
-    with transaction(settings) as session:
-        if request.model != "champion":
-            version = session.get(ModelVersion, int(request.model)) if request.model.isdigit() else None
-            if version is None:
-                raise ConfigurationError(f"There is no model version {request.model!r}. See: segadmin models list")
-            return version.label_set
-        names = session.exec(select(Current.name).where(col(Current.name).startswith("champion:"))).all()
-    known = [name.removeprefix("champion:") for name in names]
-    if request.labels in known:
-        return str(request.labels)
-    if not known:
-        raise DataError("There is no champion model yet. Train one: segadmin enqueue retrain --wait")
-    if request.labels is None:
-        if len(known) == 1:
-            return known[0]
-        raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(sorted(known))}.")
-    raise ConfigurationError(f"There is no champion for {request.labels!r}.{did_you_mean(request.labels, known)}")

@@ -13,7 +13,7 @@ from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
 from segadmin.jobs.enqueue import save
 from segadmin.jobs.request import check_request
 from segadmin.jobs.ring import Ring, ring_steps
-from segadmin.records import Job, JobState, Schedule, StepState
+from segadmin.records import Job, JobState, Schedule
 from segadmin.settings import Settings
 from segadmin.timezones import zone
 
@@ -119,8 +119,7 @@ def _save(
     """Save the job of a slot; where it cannot be done, a failed one that says why."""
     key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
     if error is None:
-        job, steps = save(session, settings, schedule.kind, options, key=key)
-        return job, [step.id for step in steps if step.state == StepState.READY and step.id is not None]
+        return save(session, settings, schedule.kind, options, key=key)
     job = Job(
         kind=schedule.kind,
         options=options,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.jobs.attempt import file_digest, sync_and_digest
+from segadmin.jobs.attempt import file_digest, sync
 from segadmin.learn.backbone import Classifier
 from segadmin.plugins import Plugins
 from segadmin.records import ModelVersion
@@ -70,7 +70,7 @@ def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manif
                 f"The backbone {manifest['backbone']!r} saved {path.name!r}; an artifact may hold safetensors, JSON "
                 "and text only."
             )
-        sync_and_digest(path)
+        sync(path)
     digest = artifact_digest(draft)
     folder = settings.store_path / "models" / digest[:12]
     folder.parent.mkdir(parents=True, exist_ok=True)

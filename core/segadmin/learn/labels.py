@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sqlmodel import Session, select
+
 from segadmin.database import transaction
 from segadmin.errors import DataError, did_you_mean
 from segadmin.records import LabelSet
 from segadmin.settings import Settings
+from segadmin.store import NO_EVENTS
 from segadmin.text.recipe import Window
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
 
     from segadmin.events.lake import Lake
 
-NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
 #: A window ends before its ``as_of``; to hold the newest event it must end just after it.
 _MOMENT = timedelta(microseconds=1)
 
@@ -42,12 +44,6 @@ class KnownLabels:
         lengths: timedelta = self.rows.select((self.rows["as_of"] - self.rows["observed_from"]).mode().max()).item()
         return lengths / timedelta(days=1)
 
-    @property
-    def cutoffs(self) -> list[datetime]:
-        """The distinct moments that the labels speak of."""
-        found: list[datetime] = self.rows["as_of"].unique().sort().to_list()
-        return found
-
 
 def read_labels(settings: Settings, name: str | None, window_days: float) -> KnownLabels:
     """Return the label set ``name``, or the only one there is.
@@ -59,7 +55,8 @@ def read_labels(settings: Settings, name: str | None, window_days: float) -> Kno
 
     lake = Lake.of(settings)
     latest = latest_event(lake)
-    label_set = _find(settings, name)
+    with transaction(settings) as session:
+        label_set = find_label_set(session, name)
     rows = dated(lake.scan("labels", label_set=label_set.name), latest, window_days).collect()
     return KnownLabels(label_set, _checked(label_set, rows), latest)
 
@@ -84,7 +81,7 @@ def latest_event(lake: Lake) -> datetime:
     Raises:
         DataError: there are no events.
     """
-    latest: datetime | None = lake.latest_event.item()
+    latest = lake.latest_event
     if latest is None:
         raise DataError(NO_EVENTS)
     return latest
@@ -95,11 +92,13 @@ def after(latest: datetime) -> datetime:
     return latest + _MOMENT
 
 
-def _find(settings: Settings, name: str | None) -> LabelSet:
-    from sqlmodel import select
+def find_label_set(session: Session, name: str | None) -> LabelSet:
+    """Return the label set ``name``, or the only one there is.
 
-    with transaction(settings) as session:
-        known = {one.name: one for one in session.exec(select(LabelSet)).all()}
+    Raises:
+        DataError: there is no such label set, or there are several.
+    """
+    known = {one.name: one for one in session.exec(select(LabelSet)).all()}
     if name is None and len(known) == 1:
         return next(iter(known.values()))
     if name in known:

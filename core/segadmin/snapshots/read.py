@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlmodel import Session, col, select
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
-from segadmin.pointers import current_snapshot, pointed
+from segadmin.pointers import current_snapshot
 from segadmin.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 from segadmin.settings import Settings
 
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 _CURRENT = current_snapshot("")
 NO_SNAPSHOTS = "No snapshots yet. Make one: segadmin enqueue retrain --wait, or try: segadmin demo"
-
-
-def current(session: Session, label_set: str) -> SegmentSnapshot | None:
-    """Return the snapshot that is current for ``label_set``."""
-    number = pointed(session, current_snapshot(label_set))
-    return None if number is None else session.get_one(SegmentSnapshot, number)
 
 
 def find_snapshot(session: Session, wanted: str, label_set: str | None = None) -> SegmentSnapshot:

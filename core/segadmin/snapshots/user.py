@@ -14,9 +14,10 @@ from segadmin.events.keys import bucket_of, parse_key, user_key
 from segadmin.events.lake import Lake
 from segadmin.learn.labels import after, latest_event
 from segadmin.plugins import load_plugins
-from segadmin.records import ModelVersion, Store
+from segadmin.records import ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
+from segadmin.store import known_store
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe
 
@@ -96,4 +97,4 @@ def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
 
 def _bucket(settings: Settings, key: int) -> int:
     with transaction(settings) as session:
-        return bucket_of(key, session.get_one(Store, 1).buckets)
+        return bucket_of(key, known_store(session).buckets)

@@ -22,6 +22,7 @@ def textualize(attempt: Attempt) -> Outcome:
     plugins = load_plugins(attempt.settings)
     textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     lake = Lake.of(attempt.settings)
+    current = prepared.scoring
     report: Counter[str] = Counter()
     training: list[pl.DataFrame] = []
     scoring: list[pl.DataFrame] = []
@@ -35,7 +36,6 @@ def textualize(attempt: Attempt) -> Outcome:
         attempt.progress(done / len(attempt.buckets), f"bucket {bucket}")
         labels = lake.scan("labels", buckets=[bucket], label_set=prepared.label_set).collect()
         everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
-        current = prepared.scoring
         training += [read(bucket, one, _labelled(labels, one, current or one)) for one in prepared.training]
         if current is not None:
             scoring.append(read(bucket, current, everybody))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segadmin.errors import DataError
+from segadmin.learn.metrics import one_vs_rest_auroc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,19 +49,8 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     return probabilities
 
 
-def log_loss(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """Return the mean negative log-probability of the true segment."""
-    of_target = probabilities[np.arange(len(targets)), targets]
-    return float(-np.log(np.clip(of_target, 1e-7, 1.0)).mean())
-
-
 def auroc(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
     """Return the macro one-vs-rest AUROC over the segments that can be ranked; NaN where none can."""
-    from sklearn.metrics import roc_auc_score
-
-    scores = [
-        roc_auc_score(targets == segment, probabilities[:, segment])
-        for segment in range(probabilities.shape[1])
-        if 0 < (targets == segment).sum() < len(targets)
-    ]
-    return float(np.mean(scores)) if scores else float("nan")
+    each = [one_vs_rest_auroc(scores, targets == segment) for segment, scores in enumerate(probabilities.T)]
+    known = [one for one in each if one is not None]
+    return float(np.mean(known)) if known else float("nan")

@@ -56,7 +56,7 @@ class TfIdf(Backbone):
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.linear_model import LogisticRegression
 
-        from segadmin_plugins.backbones.numbers import log_loss
+        from segadmin.learn.metrics import log_loss
 
         run.progress(0.0, "counting words")
         vocabulary = self._vocabulary(train)

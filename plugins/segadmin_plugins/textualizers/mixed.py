@@ -9,7 +9,7 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import level, newest, recency, thing, verb
+from segadmin_plugins.textualizers.words import category, level, newest, recency, thing, verb
 
 #: What each number is called, in the order told. Where there are only purchases, eight are told, in some 22 word
 #: pieces of MiniLM: a cut at 64 never reaches them.
@@ -95,8 +95,8 @@ def _or_none(number: pl.Expr) -> pl.Expr:
 
 def _categories(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
     """Return the categories that a user turns to most, with how much and how lately."""
-    category = pl.coalesce(pl.col("category").str.to_lowercase(), thing(context.language))
-    counted = events.group_by("user_key", category=category).agg(times=pl.len(), last=pl.col("at").max())
+    grouped = events.group_by("user_key", category=category(context.language))
+    counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
     order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category")
     ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))
     return ranked.filter(pl.col("position") <= limit).select(

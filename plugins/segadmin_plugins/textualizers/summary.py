@@ -8,7 +8,7 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import recency, thing, verb
+from segadmin_plugins.textualizers.words import category, recency, verb
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Summary(Textualizer):
 def aggregates(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
     """Return the ``limit`` most frequent kinds and categories of each user, as phrases."""
     zh = context.language == "zh"
-    category = pl.coalesce(pl.col("category").str.to_lowercase(), thing(context.language))
-    counted = events.group_by("user_key", "kind", category=category).agg(times=pl.len(), last=pl.col("at").max())
+    grouped = events.group_by("user_key", "kind", category=category(context.language))
+    counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
     order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
     ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
     steps = (2.0 ** (pl.col("times").log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import newest, number
+from segadmin_plugins.textualizers.words import newest, number, verb
 
 _HEX = {value: f"{value:x}" for value in range(16)}
 
@@ -44,8 +44,7 @@ def _pseudonym() -> pl.Expr:
 
 
 def _chinese() -> pl.Expr:
-    head = {"view": "浏览", "cart": "加购", "purchase": "购买", "rating": "评分", "review": "评论"}
-    word = pl.col("kind").replace_strict(head, default=pl.col("kind"))
+    word = verb("zh")
     sentence = pl.format("{}记录：用户ID_{} 在{}{}了商品ID_{}", word, "who", "when", word, "item")
     return pl.concat_str(
         sentence,

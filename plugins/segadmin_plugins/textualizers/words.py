@@ -46,6 +46,11 @@ def thing(language: Language) -> pl.Expr:
     return pl.coalesce(named, unnamed)
 
 
+def category(language: Language) -> pl.Expr:
+    """Return the category of an item, or, where it has none, what the item itself is called."""
+    return pl.coalesce(pl.col("category").str.to_lowercase(), thing(language))
+
+
 def level(number: pl.Expr) -> pl.Expr:
     """Return the bucket of a number as a word part: each step is a factor of √2, so nothing must be fitted."""
     magnitude = (2.0 * (1.0 + number.fill_null(0.0).abs()).log(2.0)).floor().cast(pl.Int64)

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from segadmin.learn.metrics import log_loss
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
-from segadmin_plugins.backbones.numbers import auroc, class_weights, log_loss
+from segadmin_plugins.backbones.numbers import auroc, class_weights
 from segadmin_plugins.backbones.tfidf import counts_of, terms
 from segadmin_plugins.backbones.tiny import wordpiece
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 import tests.probe  # noqa: F401  (adds the probe job kind)
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.jobs.ring import Bell
-from segadmin.records import Store
 from segadmin.settings import Settings, get_settings
+from tests.stores import empty_store
 
 
 @pytest.fixture
@@ -21,9 +19,7 @@ def engine_settings(any_database: Settings, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(f"SEGADMIN_{name}_SECONDS", value)
     get_settings.cache_clear()
     settings = get_settings()
-    database.upgrade(settings)
-    with transaction(settings) as session:
-        session.add(Store(buckets=8, key_fingerprint="0" * 16))
+    empty_store(settings)
     return settings
 
 

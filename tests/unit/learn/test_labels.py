@@ -27,7 +27,7 @@ def _import(settings: Settings, users: pl.DataFrame, segments: list[str], known:
 def test_labels_without_times_speak_of_the_newest_event(shop: Settings) -> None:
     _import(shop, planted_users(shop), ["a", "b"] * 30)
     known = read_labels(shop, "mine", window_days=14.0)
-    latest = Lake.of(shop).latest_event.item()
+    latest = Lake.of(shop).latest_event
     assert known.rows["as_of"].unique().to_list() == [latest + timedelta(microseconds=1)]
     assert known.rows["outcome_until"].null_count() == 0
     assert known.window_days == pytest.approx(14)
@@ -103,7 +103,7 @@ def test_categories_come_from_what_training_users_did_before_the_test(shop: Sett
             event_id=pl.int_range(pl.len()),
             kind=pl.lit("purchase"),
             item=pl.lit("late-0"),
-            at=pl.lit(Lake.of(shop).latest_event.item()),
+            at=pl.lit(Lake.of(shop).latest_event),
             **{name: pl.lit(None) for name in ("quantity", "price", "duration", "rating", "text", "extras")},
         )
     )
@@ -113,7 +113,7 @@ def test_categories_come_from_what_training_users_did_before_the_test(shop: Sett
     lake.append("events", late)
     prepared = retrain(shop).stage("prepare")[0]
     assert set(prepared["recipe"]["categories"]) == {"milk", "bread", "coffee", "games"}
-    assert datetime.fromisoformat(prepared["scoring"]["as_of"]) > lake.latest_event.item()
+    assert datetime.fromisoformat(prepared["scoring"]["as_of"]) > lake.latest_event
 
 
 def test_label_set_is_the_only_one_there_is_by_default(shop: Settings) -> None:

@@ -18,7 +18,8 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from segadmin_plugins.backbones.numbers import auroc, log_loss, softmax
+from segadmin.learn.metrics import log_loss
+from segadmin_plugins.backbones.numbers import auroc, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
 from segadmin_plugins.backbones.transformer.head import UserModel
 
