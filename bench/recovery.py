@@ -72,7 +72,7 @@ def once(home: Path, *, whole: bool) -> float:
         for process in family if whole else family[1:]:
             process.kill()
         seconds = wait_until(lambda: attempt() == 2, 120, "the next attempt starts")
-        cancel(settings, job)
+        cancel(settings, ring_over(settings), job)
     return seconds
 
 

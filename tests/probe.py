@@ -14,7 +14,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.plans import PLANS, Stage
 
 PLANS["probe"] = (
-    Stage("prepare", "tests.probe:begin"),
+    Stage("prepare", "tests.probe:begin", holds="probe"),
     Stage("textualize", "tests.probe:work", after=("prepare",), per_buckets=True),
     Stage("publish", "tests.probe:collect", after=("textualize",)),
 )

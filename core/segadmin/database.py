@@ -17,7 +17,7 @@ from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.settings import Settings
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
-HEAD = "0001"
+HEAD = "0002"
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,8 @@
     ├── JobError
     │   ├── JobNotFound
     │   ├── InvalidTransition
-    │   └── StepFenced
+    │   ├── StepFenced
+    │   └── LimitExceeded
     ├── StorageError
     │   └── SchemaOutOfDate
     └── BrokerUnavailable
@@ -75,6 +76,10 @@ class StepFenced(JobError):
     """This attempt no longer owns its step: stop, write nothing more."""
 
 
+class LimitExceeded(JobError):
+    """A step took more time or memory than it may."""
+
+
 class StorageError(SegadminError):
     """The database or the lake cannot be read or written."""
 
@@ -88,7 +93,7 @@ class BrokerUnavailable(SegadminError):
 
 
 #: Errors that the same input brings every time: a retry cannot mend them.
-PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate)
+PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate, LimitExceeded)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -157,10 +157,11 @@ class Step(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("job_id", "stage", "bucket_from"),
         Index("ix_step_state_lease", "state", "lease_until"),
+        Index("ix_step_job_state", "job_id", "state", "stage"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
-    job_id: int = Field(foreign_key="job.id", index=True)
+    job_id: int = Field(foreign_key="job.id")
     stage: str
     queue: str
     after: list[str] = Field(default_factory=list, sa_column=_json())  #: stages whose steps must be done first
@@ -173,10 +174,11 @@ class Step(SQLModel, table=True):
     worker: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=_time())
     not_before: datetime | None = Field(default=None, sa_column=_time())
-    rung_at: datetime | None = Field(default=None, sa_column=_time())
+    ring_at: datetime | None = Field(default=None, sa_column=_time())  #: ring again from then on; null: at once
     rings: int = 0  #: how often it was rung for since it became ready
     progress: float = 0.0  #: 0 to 1
     note: str = ""  #: what it is doing, in a few words
+    calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it
     result: Json = Field(default_factory=dict, sa_column=_json())
     error: str | None = None
     started_at: datetime | None = Field(default=None, sa_column=_time())
@@ -262,6 +264,39 @@ class Schedule(SQLModel, table=True):
     timezone: str = "UTC"
     kind: str
     options: Json = Field(default_factory=dict, sa_column=_json())
+    paused: bool = False
     next_slot: datetime = Field(sa_column=_time(nullable=False))
     last_job_id: int | None = None
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+class MissedSlots(SQLModel, table=True):
+    """Slots of a schedule that came while no beat ran; one job made up for all of them."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    schedule: str = Field(index=True)
+    first: datetime = Field(sa_column=_time(nullable=False))
+    last: datetime = Field(sa_column=_time(nullable=False))
+    slots: int
+    job_id: int | None = None  #: the job that made up for them
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+class Lock(SQLModel, table=True):
+    """What one job may change alone, such as the champion of a label set; gone when it lets go."""
+
+    name: str = Field(primary_key=True)
+    job_id: int = Field(foreign_key="job.id", index=True)
+    since: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+class QuarantinedMessage(SQLModel, table=True):
+    """A message from the broker that is not one of ours; it was set aside and nothing was run."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    queue: str
+    reason: str
+    message: str  #: as it came, cut after some thousand characters
+    size: int  #: bytes, before it was cut
+    worker: str  #: who received it
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))

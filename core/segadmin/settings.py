@@ -37,7 +37,10 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(15.0, gt=0, description="A step whose worker is silent this long runs again")
     heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker extends its lease")
     reap_seconds: float = Field(2.0, gt=0, description="How often expired steps and due schedules are looked for")
+    ring_seconds: float = Field(10.0, ge=0, description="A step nobody took is rung for again; doubles up to 5 min")
     max_attempts: int = Field(3, ge=1, description="Attempts a step has before its job fails")
+    step_seconds: float = Field(12 * 3600, gt=0, description="A step that runs longer fails its job")
+    step_memory_gib: float = Field(0, ge=0, description="A step whose process grows larger fails its job; 0: no limit")
     backoff_seconds: float = Field(5.0, ge=0, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated plugin distributions not to load"

@@ -89,7 +89,7 @@ def test_a_killed_worker_costs_one_attempt(home: Settings) -> None:
                 lambda: any(line[2:4] == [str(running.id), "2"] for line in diary(home, "work")), 30, "attempt 2"
             )
             assert again < 20
-            control.cancel(home, job)
+            control.cancel(home, ring_over(home), job)
 
 
 def test_a_redis_that_comes_back_empty_loses_nothing(
@@ -115,7 +115,7 @@ def test_cancel_stops_a_running_step(home: Settings) -> None:
     with worker(home):
         job = ask(home, pieces=1000, sleep=0.05)
         wait_until(lambda: diary(home, "work"), 20, "a step starts")
-        control.cancel(home, job)
+        control.cancel(home, ring_over(home), job)
         client = redis.Redis(unix_socket_path=str(home.redis_socket))
         next_job = ask(home)
         succeeds(home, next_job, 20)  # the worker is free again

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import Task
-from celery.signals import worker_process_init
+from celery.signals import task_failure, worker_process_init
 
+from segadmin import database
 from segadmin.database import dispose_after_fork
+from segadmin.errors import SegadminError
 from segadmin.jobs.plans import STAGES
+from segadmin.jobs.reap import lost_process
 from segadmin.jobs.run import WorkerStopping, run_step
 from segadmin.settings import get_settings
 from segadmin_worker.app import app
 from segadmin_worker.client import ring_over
 
+log = logging.getLogger(__name__)
 #: With ``REMAP_SIGTERM`` the pool stops its processes by SIGQUIT.
 _STOPPING = (signal.SIGTERM, signal.SIGQUIT)
 
@@ -45,6 +51,21 @@ for _stage in STAGES:
 def _prepare_child(**_: Any) -> None:
     """Give a forked pool process database connections of its own."""
     dispose_after_fork()
+
+
+@task_failure.connect
+def _notice_death(sender: Task[..., None], exception: BaseException, args: Sequence[Any], **_: Any) -> None:
+    """Give a step back at once whose pool process died; called in the main process, which saw it die."""
+    if not isinstance(exception, WorkerLostError):
+        return
+    settings = get_settings()
+    try:
+        reason = f"its process died ({str(exception).partition(' Job:')[0].rstrip('.')})"
+        lost_process(settings, ring_over(settings), int(args[0]), str(sender.request.hostname), reason)
+    except SegadminError:
+        log.exception("the lease will have to run out", extra={"action": "death", "step": args[0]})
+    finally:
+        database.engine(settings).dispose()  # the next child must not inherit an open connection
 
 
 @contextmanager

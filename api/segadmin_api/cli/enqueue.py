@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
+from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, waits
 from segadmin_worker.client import ring_over, shown
 
 app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.")
@@ -119,7 +120,10 @@ def _enqueue(kind: str, options: dict[str, Any], *, wait: bool, priority: int, k
     elif not done.created:
         typer.echo(f"Job {number} has the key {key!r} already; nothing new was enqueued.")
     elif done.rung:
+        waiting = waits(view(settings, number))
         typer.echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
+        if waiting:
+            typer.echo(f"It {waiting}.")
     else:
         typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
         start = "segadmin up --detach" if settings.embedded_broker else "segadmin doctor"

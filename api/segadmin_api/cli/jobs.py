@@ -9,7 +9,7 @@ import typer
 from segadmin.jobs import control
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took
+from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -38,7 +38,7 @@ def list_(
                 f"{view.progress:.0%}",
                 ago(view.job.created_at),
                 took(view.job.started_at, view.job.finished_at),
-                view.job.error or _what(view.job.options),
+                view.job.error or waits(view) or _what(view.job.options),
             )
             for view in views
         ],
@@ -59,6 +59,8 @@ def show(job: Number, as_json: JsonOption = False) -> None:
             typer.echo(f"  {name}: {value}")
     if view.job.error:
         typer.echo(f"  error: {view.job.error}")
+    if view.waits_for:
+        typer.echo(f"  {waits(view)}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],
@@ -89,7 +91,8 @@ def watch(job: Number) -> None:
 @app.command()
 def cancel(job: Number) -> None:
     """Cancel a job; a running step stops within seconds, and what is done stays."""
-    control.cancel(get_settings(), job)
+    settings = get_settings()
+    control.cancel(settings, ring_over(settings), job)
     typer.echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
 
 
@@ -104,8 +107,9 @@ def retry(
     typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
 
 
-def _facts(view: control.JobView) -> dict[str, Any]:
-    return view.job.model_dump(mode="json") | {"progress": round(view.progress, 4)}
+def _facts(line: control.JobLine) -> dict[str, Any]:
+    waits_for = line.waits_for and line.waits_for.model_dump(mode="json")
+    return line.job.model_dump(mode="json") | {"progress": round(line.progress, 4), "waits_for": waits_for}
 
 
 def _what(options: dict[str, Any]) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from segadmin.jobs.control import JobLine
 
 #: ``--json``, the same everywhere.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -68,6 +71,14 @@ def took(start: datetime | None, end: datetime | None) -> str:
         return f"{seconds:.1f} s"
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def waits(line: JobLine) -> str:
+    """Return what a job waits for where another one keeps it from going on, else nothing."""
+    if line.waits_for is None:
+        return ""
+    what, _, labels = line.waits_for.name.partition(":")
+    return f"waits for job {line.waits_for.job_id}, which is changing the {what} of {labels!r}"
 
 
 def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from segadmin.jobs.control import JobView, view
 from segadmin.records import JobState, Step, StepState
 from segadmin.settings import Settings
-from segadmin_api.cli.output import took
+from segadmin_api.cli.output import took, waits
 
 _LOOK_SECONDS = 0.5
 #: Nothing started for this long: say what may be missing.
@@ -90,6 +90,8 @@ def _hint(seen: JobView) -> list[Text]:
     """Say what may be missing where nothing has started for a while."""
     from segadmin.records import utcnow
 
+    if seen.waits_for:
+        return [Text(f"It {waits(seen)}.", "yellow")]
     waited = (utcnow() - seen.job.created_at).total_seconds()
     if seen.job.state == JobState.QUEUED and waited > _PATIENCE_SECONDS:
         return [Text("No worker has taken it yet. Is one running? segadmin status · segadmin up --detach", "yellow")]

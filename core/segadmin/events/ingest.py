@@ -23,7 +23,7 @@ from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Columns
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.source import Source
-from segadmin.jobs.attempt import file_digest
+from segadmin.files import file_digest
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
-from segadmin.database import now
+from segadmin.database import now, transaction
+from segadmin.jobs import locks
 from segadmin.records import Job, JobState, Step, StepState
+from segadmin.settings import Settings
+
+#: States of a step that the stages after it wait for.
+_OPEN = [state for state in StepState if not state.done]
 
 
 @dataclass
@@ -26,24 +31,46 @@ def lock_job(session: Session, job_id: int) -> Job:
 
 
 def advance(session: Session, job_id: int) -> Advanced:
-    """Ready the steps whose inputs are done; end the job when all steps are."""
+    """Ready the steps whose inputs are done and whose locks are free; end the job when all steps are done."""
     job = lock_job(session, job_id)
     if job.state.over:
         return Advanced()
     session.flush()
-    steps = session.exec(
-        select(Step).where(Step.job_id == job_id).order_by(col(Step.id)).execution_options(populate_existing=True)
-    ).all()
-    unfinished = {step.stage for step in steps if not step.state.done}
+    unfinished = dict(
+        session.exec(
+            select(Step.stage, func.min(Step.id))
+            .where(Step.job_id == job_id, col(Step.state).in_(_OPEN))
+            .group_by(Step.stage)
+        ).all()
+    )
     if not unfinished:
         job.state, job.finished_at = JobState.SUCCEEDED, now(session)
         session.add(job)
+        locks.release(session, job)
         return Advanced(ended=job)
-    ready = [step for step in steps if step.state == StepState.WAITING and not unfinished & set(step.after)]
-    for step in ready:
-        step.state = StepState.READY
-        session.add(step)
-    return Advanced(ready=[step.id for step in ready if step.id is not None])
+    firsts = session.exec(select(Step).where(col(Step.id).in_(unfinished.values())).order_by(col(Step.id))).all()
+    ready: list[int] = []
+    for first in firsts:  # one step stands for its stage: they wait for the same
+        if not unfinished.keys() & set(first.after):
+            ready += _ready(session, job, first.stage)
+    return Advanced(ready=ready)
+
+
+def stage_is_open(session: Session, job_id: int, stage: str) -> bool:
+    """Return whether a step of ``stage`` is not done: then nothing after it can start, and nobody need look."""
+    undone = select(Step.id).where(Step.job_id == job_id, col(Step.state).in_(_OPEN), Step.stage == stage)
+    return session.exec(undone.limit(1)).first() is not None
+
+
+def unblock(settings: Settings) -> list[int]:
+    """Move on the jobs that wait for a lock which is free now; return their steps to ring for."""
+    with transaction(settings) as session:
+        waiting = locks.stalled(session)
+    ready: list[int] = []
+    for job_id in waiting:
+        with transaction(settings) as session:
+            ready += advance(session, job_id).ready
+    return ready
 
 
 def fail_job(session: Session, job: Job, reason: str) -> Advanced:
@@ -65,3 +92,13 @@ def end_job(session: Session, job: Job, state: JobState, reason: str | None) -> 
         )
         .values(state=StepState.CANCELLED, token=Step.token + 1, lease_until=None, finished_at=job.finished_at)
     )
+    locks.release(session, job)
+
+
+def _ready(session: Session, job: Job, stage: str) -> list[int]:
+    waiting = (col(Step.job_id) == job.id, col(Step.stage) == stage, col(Step.state) == StepState.WAITING)
+    found = session.exec(select(Step.id).where(*waiting).order_by(col(Step.id))).all()
+    if not found or not locks.take(session, job, stage):
+        return []
+    session.exec(update(Step).where(*waiting).values(state=StepState.READY))
+    return [step_id for step_id in found if step_id is not None]

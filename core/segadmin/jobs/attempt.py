@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import math
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
+from segadmin import failpoints
 from segadmin.errors import StepFenced, StorageError
+from segadmin.files import file_digest, inside, put
 from segadmin.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,8 +48,11 @@ class Attempt:
     buckets: range  #: empty where the stage is not cut by buckets
     number: int  #: 1 for the first attempt
     token: int  #: the fencing token
-    inputs: dict[str, list[Json]] = field(default_factory=dict)  #: results by stage, in bucket order
+    inputs: Mapping[str, list[Json]] = field(default_factory=dict)  #: results by stage, in bucket order
     lost: Event = field(default_factory=Event)  #: set when somebody else owns the step
+    #: On the monotonic clock: from then on somebody else may own the step, whatever is known here.
+    lease_until: float = math.inf
+    calling: str = ""  #: the plugin method that runs now, such as ``fit of the backbone 'hf' of segadmin 0.1.0``
     _progress: tuple[float, str] = (0.0, "")
     _lock: Lock = field(default_factory=Lock)
 
@@ -61,10 +66,14 @@ class Attempt:
         Raises:
             StepFenced: the step was cancelled or given to somebody else: stop now.
         """
-        if self.lost.is_set():
+        if self.lost.is_set() or time.monotonic() > self.lease_until:
             raise StepFenced(f"attempt {self.number} of step {self.step_id} no longer owns it")
         with self._lock:
             self._progress = (min(max(fraction, 0.0), 1.0), note or self._progress[1])
+
+    def reach(self, place: str) -> None:
+        """Come by a failpoint: see :mod:`segadmin.failpoints`."""
+        failpoints.reach(place, f"{self.stage}-{self.buckets.start if self.buckets else -1}", first=self.token == 1)
 
     @property
     def latest(self) -> tuple[float, str]:
@@ -101,10 +110,10 @@ class Attempt:
         """
         draft = self.folder / f".{name}.parquet"
         frame.write_parquet(draft, compression="zstd")
-        sync(draft)
+        self.reach("write")
         digest = file_digest(draft)
         path = self.folder / f"{name}-{digest[:12]}.parquet"
-        draft.rename(path)
+        put(draft, path)
         return {"path": str(path.relative_to(self.settings.store_path)), "sha256": digest, "rows": frame.height}
 
     def read(self, written: Json) -> pl.DataFrame:
@@ -115,20 +124,8 @@ class Attempt:
         """
         import polars as pl
 
-        path = self.settings.store_path / written["path"]
+        path = inside(self.settings.store_path, written["path"])
         if not path.exists() or file_digest(path) != written["sha256"]:
             state = "has other content than was written" if path.exists() else "is gone"
             raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
         return pl.read_parquet(path)
-
-
-def sync(path: Path) -> None:
-    """Flush ``path`` to disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of ``path`` in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,37 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, case, col, func, select, update
 
 from segadmin.database import transaction
 from segadmin.errors import InvalidTransition, JobNotFound
-from segadmin.jobs.advance import advance, end_job, lock_job
+from segadmin.jobs.advance import advance, end_job, lock_job, unblock
+from segadmin.jobs.locks import in_the_way
 from segadmin.jobs.ring import Ring, ring_steps
-from segadmin.records import Job, JobState, Step, StepState
+from segadmin.records import Job, JobState, Lock, Step, StepState
 from segadmin.settings import Settings
 
 
 @dataclass(frozen=True)
-class JobView:
-    """A job with its steps, as they are at one moment."""
+class JobLine:
+    """A job in a list."""
 
     job: Job
+    progress: float  #: how much of it is done, 0 to 1, every step counting alike
+    waits_for: Lock | None  #: the lock of another job that keeps it from going on
+
+
+@dataclass(frozen=True)
+class JobView(JobLine):
+    """A job with its steps, as they are at one moment."""
+
     steps: Sequence[Step]
 
-    @property
-    def progress(self) -> float:
-        """How much of the job is done, 0 to 1, every step counting alike."""
-        done = [1.0 if step.state.done else step.progress for step in self.steps]
-        return sum(done) / len(done) if done else 1.0
 
-
-def list_jobs(settings: Settings, limit: int = 20, state: JobState | None = None) -> list[JobView]:
+def list_jobs(settings: Settings, limit: int = 20, state: JobState | None = None) -> list[JobLine]:
     """Return the newest jobs first."""
     with transaction(settings) as session:
         query = select(Job).order_by(col(Job.id).desc()).limit(limit)
         if state is not None:
             query = query.where(Job.state == state)
-        return [JobView(job, _steps(session, job.id or 0)) for job in session.exec(query).all()]
+        return [_line(session, job) for job in session.exec(query).all()]
 
 
 def view(settings: Settings, job_id: int) -> JobView:
@@ -45,11 +48,15 @@ def view(settings: Settings, job_id: int) -> JobView:
         JobNotFound: there is none with that number.
     """
     with transaction(settings) as session:
-        return JobView(_job(session, job_id), _steps(session, job_id))
+        line = _line(session, _job(session, job_id))
+        steps = session.exec(select(Step).where(Step.job_id == job_id).order_by(col(Step.id))).all()
+        return JobView(line.job, line.progress, line.waits_for, steps)
 
 
-def cancel(settings: Settings, job_id: int) -> Job:
+def cancel(settings: Settings, ring: Ring, job_id: int) -> Job:
     """Cancel a job: waiting steps never start, and a running one stops at its next report of progress.
+
+    Jobs that waited for it go on.
 
     Raises:
         JobNotFound: there is none with that number.
@@ -61,7 +68,8 @@ def cancel(settings: Settings, job_id: int) -> Job:
         if job.state.over:
             raise InvalidTransition(f"Job {job_id} is {job.state}: there is nothing to cancel.")
         end_job(session, job, JobState.CANCELLED, "cancelled on request")
-        return job
+    ring_steps(settings, ring, unblock(settings))
+    return job
 
 
 def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = False) -> Job:
@@ -92,7 +100,7 @@ def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = Fal
                 not_before=None,
                 finished_at=None,
                 progress=0.0,
-                rung_at=None,
+                ring_at=None,
                 rings=0,
             )
         )
@@ -111,5 +119,7 @@ def _job(session: Session, job_id: int) -> Job:
     return job
 
 
-def _steps(session: Session, job_id: int) -> list[Step]:
-    return list(session.exec(select(Step).where(Step.job_id == job_id).order_by(col(Step.id))).all())
+def _line(session: Session, job: Job) -> JobLine:
+    share = case((col(Step.state).in_([StepState.SUCCEEDED, StepState.SKIPPED]), 1.0), else_=Step.progress)
+    done = session.exec(select(func.avg(share)).where(Step.job_id == job.id)).one()
+    return JobLine(job, 1.0 if done is None else float(done), in_the_way(session, job))

@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
+from segadmin import failpoints
 from segadmin.database import transaction
+from segadmin.jobs.advance import advance
 from segadmin.jobs.plans import PLANS, bucket_ranges
 from segadmin.jobs.ring import Ring, ring_steps
-from segadmin.records import Job, Step, StepState
+from segadmin.records import Job, Step
 from segadmin.settings import Settings
 from segadmin.store import known_store
 
@@ -59,6 +61,7 @@ def enqueue(
         with transaction(settings) as session:
             found = session.exec(select(Job).where(Job.idempotency_key == idempotency_key)).one()
         return Enqueued(found, created=False, rung=True)
+    failpoints.reach("enqueue")
     return Enqueued(job, created=True, rung=ring_steps(settings, ring, ready))
 
 
@@ -72,7 +75,7 @@ def save(
     priority: int = 5,
     not_before: datetime | None = None,
 ) -> tuple[Job, list[int]]:
-    """Add a job and its steps to ``session``; return the job and the steps that nothing precedes, which are ready.
+    """Add a job and its steps to ``session``; return the job and the steps that are ready.
 
     Raises:
         DataError: the store is empty.
@@ -90,7 +93,6 @@ def save(
             after=list(stage.after),
             bucket_from=first,
             bucket_to=last,
-            state=StepState.WAITING if stage.after else StepState.READY,
             max_attempts=settings.max_attempts,
             not_before=None if stage.after else not_before,
         )
@@ -98,5 +100,6 @@ def save(
         for first, last in (bucket_ranges(store.buckets, settings.fan_out) if stage.per_buckets else [(-1, -1)])
     ]
     session.add_all(steps)
-    session.flush()
-    return job, [step.id for step in steps if step.state == StepState.READY and step.id is not None]
+    ready = advance(session, job.id).ready
+    failpoints.reach("saved")
+    return job, ready

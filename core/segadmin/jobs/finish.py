@@ -9,7 +9,7 @@ from sqlmodel import Session, col, update
 
 from segadmin.database import now, transaction
 from segadmin.errors import PERMANENT, StepFenced
-from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job
+from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_is_open
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.lease import owned
 from segadmin.records import Step, StepState
@@ -40,10 +40,11 @@ def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
                 )
                 .values(state=StepState.SKIPPED)
             )
-        return advance(session, attempt.job_id)
+        attempt.reach("commit")
+        return Advanced() if stage_is_open(session, attempt.job_id, attempt.stage) else advance(session, attempt.job_id)
 
 
-def fail(attempt: Attempt, error: Exception) -> Advanced:
+def fail(attempt: Attempt, error: BaseException) -> Advanced:
     """Record a failed attempt: another one after a wait, or the end of the job.
 
     Raises:
@@ -74,10 +75,10 @@ def release(attempt: Attempt, reason: str) -> Advanced:
         return Advanced(ready=[attempt.step_id])
 
 
-_READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "rung_at": None, "rings": 0}
+_READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "ring_at": None, "rings": 0}
 
 
 def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:
-    values["token"] = Step.token + 1
+    values |= {"token": Step.token + 1, "calling": ""}
     if session.exec(update(Step).where(*owned(attempt)).values(**values)).rowcount == 0:
         raise StepFenced(f"attempt {attempt.number} of step {attempt.step_id} no longer owns it")

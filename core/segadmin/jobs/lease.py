@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement
-from sqlmodel import Session, and_, col, or_, select, update
+from sqlmodel import and_, col, or_, select, update
 
 from segadmin.database import now, transaction
-from segadmin.errors import StorageError
+from segadmin.errors import SegadminError, StorageError
 from segadmin.jobs.advance import lock_job
-from segadmin.jobs.attempt import Attempt
+from segadmin.jobs.attempt import Attempt, Json
+from segadmin.jobs.limits import Limits
 from segadmin.records import Job, JobState, Step, StepState
 from segadmin.settings import Settings
 
 log = logging.getLogger(__name__)
+#: How often a running step's time and memory are looked at.
+_LOOK_SECONDS = 0.25
 
 
 def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
@@ -32,7 +36,7 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
         found = session.get(Step, step_id)
         if found is None:
             return None
-        lock_job(session, found.job_id)  # always the job before its steps, or two transactions could wait in a ring
+        job = lock_job(session, found.job_id)  # always the job before its steps, or two could wait for each other
         moment = now(session)
         taken = session.exec(
             update(Step)
@@ -56,29 +60,48 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
                 started_at=moment,
                 progress=0.0,
                 note="",
+                calling="",
             )
         )
         if taken.rowcount == 0:
             return None
         step = session.get_one(Step, step_id, populate_existing=True)
-        job = session.get_one(Job, step.job_id)
-        session.exec(
-            update(Job)
-            .where(col(Job.id) == job.id, col(Job.state) == JobState.QUEUED)
-            .values(state=JobState.RUNNING, started_at=moment)
-        )
-        return _attempt(session, settings, step, job)
+        if job.state == JobState.QUEUED:
+            job.state, job.started_at = JobState.RUNNING, moment
+            session.add(job)
+        attempt = _attempt(settings, step, job)
+    attempt.reach("claim")
+    return attempt
 
 
-def _attempt(session: Session, settings: Settings, step: Step, job: Job) -> Attempt:
-    done = session.exec(
-        select(Step)
-        .where(Step.job_id == job.id, Step.state == StepState.SUCCEEDED)
-        .order_by(col(Step.stage), col(Step.bucket_from))
-    ).all()
-    inputs: dict[str, list[dict[str, object]]] = {}
-    for other in done:
-        inputs.setdefault(other.stage, []).append(other.result)
+@dataclass(frozen=True)
+class Inputs(Mapping[str, list[Json]]):
+    """What the stages that are done found, read when it is asked for: a step may come after thousands."""
+
+    settings: Settings
+    job_id: int
+
+    def __getitem__(self, stage: str) -> list[Json]:
+        """Return the results of a stage, in bucket order."""
+        with transaction(self.settings) as session:
+            done = select(Step.result).where(Step.stage == stage, *self._done).order_by(col(Step.bucket_from))
+            if results := [dict(one) for one in session.exec(done).all()]:
+                return results
+        raise KeyError(stage)
+
+    def __iter__(self) -> Iterator[str]:
+        with transaction(self.settings) as session:
+            return iter(session.exec(select(Step.stage).where(*self._done).distinct()).all())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def _done(self) -> tuple[ColumnElement[bool], ...]:
+        return (col(Step.job_id) == self.job_id, col(Step.state) == StepState.SUCCEEDED)
+
+
+def _attempt(settings: Settings, step: Step, job: Job) -> Attempt:
     assert step.id is not None and job.id is not None
     return Attempt(
         settings=settings,
@@ -90,17 +113,22 @@ def _attempt(session: Session, settings: Settings, step: Step, job: Job) -> Atte
         buckets=range(step.bucket_from, step.bucket_to + 1) if step.bucket_from >= 0 else range(0),
         number=step.attempt,
         token=step.token,
-        inputs=inputs,
+        inputs=Inputs(settings, job.id),
+        lease_until=time.monotonic() + settings.lease_seconds,
     )
 
 
 def extend(attempt: Attempt) -> bool:
     """Extend the lease and store the progress; ``False`` when the step is somebody else's now."""
     fraction, note = attempt.latest
+    here = time.monotonic() + attempt.settings.lease_seconds  # before asking: it may take a while to be answered
     with transaction(attempt.settings) as session:
         until = now(session) + timedelta(seconds=attempt.settings.lease_seconds)
-        held = session.exec(update(Step).where(*owned(attempt)).values(lease_until=until, progress=fraction, note=note))
-        return bool(held.rowcount)
+        values = {"lease_until": until, "progress": fraction, "note": note, "calling": attempt.calling}
+        held = session.exec(update(Step).where(*owned(attempt)).values(**values))
+    if held.rowcount:
+        attempt.lease_until = here
+    return bool(held.rowcount)
 
 
 def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
@@ -113,32 +141,38 @@ def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
 
 
 @contextmanager
-def heartbeat(attempt: Attempt) -> Iterator[None]:
-    """Keep the lease from running out while the body works.
+def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Iterator[None]:
+    """Keep the lease from running out while the body works, and see that it stays within its limits.
 
-    When the step is lost, or the database has not answered for as long as a lease lasts, ``attempt.lost`` is
-    set and the next ``attempt.progress(…)`` raises.
+    When the step is lost, or the database has not answered for as long as a lease lasts, the next
+    ``attempt.progress(…)`` raises. A body that is over a limit may never ask for progress: ``give_up`` is
+    called, in another thread than the body's.
     """
     stop = threading.Event()
-
-    def beat() -> None:
-        good_until = time.monotonic() + attempt.settings.lease_seconds
-        while not stop.wait(attempt.settings.heartbeat_seconds):
-            try:
-                if not extend(attempt):
-                    attempt.lost.set()
-                    return
-                good_until = time.monotonic() + attempt.settings.lease_seconds
-            except StorageError as error:
-                log.warning("heartbeat failed", extra={"action": "heartbeat", "step": attempt.step_id, "error": error})
-                if time.monotonic() > good_until:
-                    attempt.lost.set()
-                    return
-
-    thread = threading.Thread(target=beat, name=f"heartbeat-{attempt.step_id}", daemon=True)
+    thread = threading.Thread(
+        target=_beat, args=(attempt, stop, give_up), name=f"heartbeat-{attempt.step_id}", daemon=True
+    )
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+
+
+def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminError], None]) -> None:
+    limits = Limits.of(attempt.settings)
+    due = time.monotonic() + attempt.settings.heartbeat_seconds
+    while not stop.wait(min(_LOOK_SECONDS, attempt.settings.heartbeat_seconds)):
+        if (exceeded := limits.exceeded(attempt.calling)) is not None:
+            give_up(exceeded)
+            return
+        if time.monotonic() < due:
+            continue
+        due = time.monotonic() + attempt.settings.heartbeat_seconds
+        try:
+            if not extend(attempt):
+                attempt.lost.set()
+                return
+        except StorageError as error:
+            log.warning("heartbeat failed", extra={"action": "heartbeat", "step": attempt.step_id, "error": error})

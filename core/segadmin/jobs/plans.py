@@ -22,6 +22,7 @@ class Stage:
     queue: Queue = "cpu"
     after: tuple[str, ...] = ()  #: stages that must be done first
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
+    holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
 
     def load(self) -> Callable[[Attempt], Outcome]:
         """Import the stage's function."""
@@ -31,18 +32,19 @@ class Stage:
 
 _TEXTUALIZE = Stage("textualize", "segadmin.text.stage:textualize", after=("prepare",), per_buckets=True)
 _SCORE = Stage("score", "segadmin.score.stage:score", "gpu", after=("textualize",), per_buckets=True)
-_PREPARE_SCORING = Stage("prepare", "segadmin.score.prepare:prepare")
+_PREPARE_SCORING = Stage("prepare", "segadmin.score.prepare:prepare", holds="snapshot")
 _PUBLISH = "segadmin.snapshots.publish:publish"
 
 PLANS: dict[str, tuple[Stage, ...]] = {
     "retrain": (
         # Where the weights are looked for must be where they will be used: the gpu queue.
-        Stage("prepare", "segadmin.learn.prepare:prepare", "gpu"),
+        Stage("prepare", "segadmin.learn.prepare:prepare", "gpu", holds="model"),
         _TEXTUALIZE,
         Stage("baselines", "segadmin.learn.baselines:baselines", after=("textualize",)),
         Stage("finetune", "segadmin.learn.finetune:finetune", "gpu", after=("textualize",)),
         Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines")),
-        Stage("gate", "segadmin.learn.gate:gate", "gpu", after=("evaluate",)),
+        # Only now: while a model is trained, the nightly refresh goes on with the one before.
+        Stage("gate", "segadmin.learn.gate:gate", "gpu", after=("evaluate",), holds="snapshot"),
         Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True),
         Stage("publish", _PUBLISH, after=("score",)),
     ),
@@ -54,7 +56,7 @@ PLANS: dict[str, tuple[Stage, ...]] = {
         Stage("outcomes", "segadmin.score.outcomes:evaluate_outcomes", after=("score",)),
         Stage("publish", _PUBLISH, after=("outcomes",)),
     ),
-    "textualize": (_PREPARE_SCORING, _TEXTUALIZE),
+    "textualize": (Stage("prepare", "segadmin.score.prepare:prepare"), _TEXTUALIZE),
 }
 
 #: Every stage name there is; each is a Celery task ``segadmin.<stage>``.
@@ -64,6 +66,12 @@ STAGES = tuple(dict.fromkeys(stage.name for plan in PLANS.values() for stage in 
 def stage_of(kind: str, name: str) -> Stage:
     """Return a stage of a job kind."""
     return next(stage for stage in PLANS[kind] if stage.name == name)
+
+
+def held_by(kind: str, stage: str) -> list[str]:
+    """Return what a job must hold when ``stage`` begins: what that stage and those before it ask for."""
+    names = [one.name for one in PLANS[kind]]
+    return [one.holds for one in PLANS[kind][: names.index(stage) + 1] if one.holds]
 
 
 def bucket_ranges(buckets: int, fan_out: int) -> list[tuple[int, int]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlmodel import col, select, update
+from sqlalchemy import Row
+from sqlmodel import Session, col, or_, select, update
 
 from segadmin.database import now, transaction
 from segadmin.errors import BrokerUnavailable
 from segadmin.records import Job, Step, StepState
 from segadmin.settings import Settings
+
+#: Seconds between rings for a step that nobody takes: the ring may be lost (a Redis that came back empty), or the
+#: queue may only be long, so the pause doubles up to this.
+_PAUSE_LIMIT = 300.0
+#: Steps that one SQL statement names; databases limit how many parameters there may be.
+_CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -30,33 +40,61 @@ Ring = Callable[[Sequence[Bell]], None]
 
 def ring_steps(settings: Settings, ring: Ring, step_ids: Sequence[int]) -> bool:
     """Ring for those of ``step_ids`` that are ready now; return whether the broker took it."""
-    if not step_ids:
-        return True
-    with transaction(settings) as session:
-        moment = now(session)
-        rows = session.exec(
-            select(Step, Job)
-            .join(Job)
-            .where(col(Step.id).in_(step_ids), Step.state == StepState.READY)
-            .order_by(col(Job.priority).desc(), col(Step.id))
-        ).all()
-        due = [(step, job) for step, job in rows if step.not_before is None or step.not_before <= moment]
+    for start in range(0, len(step_ids), _CHUNK):
+        with transaction(settings) as session:
+            due = _due(session, step_ids[start : start + _CHUNK])
         if not due:
-            return True
-    try:
-        ring([_bell(step, job) for step, job in due])
-    except BrokerUnavailable:
-        return False
-    with transaction(settings) as session:
-        session.exec(
-            update(Step)
-            .where(col(Step.id).in_([step.id for step, _ in due]))
-            .values(rung_at=now(session), rings=Step.rings + 1)
-        )
+            continue
+        try:
+            ring([_bell(row) for row in due])
+        except BrokerUnavailable:
+            return False
+        with transaction(settings) as session:
+            for rings, ids in _by_rings(due):
+                again = now(session) + timedelta(
+                    seconds=min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
+                )
+                rung = update(Step).where(col(Step.id).in_(ids), col(Step.state) == StepState.READY)
+                session.exec(rung.values(ring_at=now(session) + timedelta(seconds=pause), rings=rings + 1))
     return True
 
 
-def _bell(step: Step, job: Job) -> Bell:
-    assert step.id is not None
-    buckets = f" · buckets {step.bucket_from}-{step.bucket_to}" if step.bucket_from >= 0 else ""
-    return Bell(step.id, step.stage, step.queue, f"job {job.id} · {job.kind}{buckets}", job.priority)
+def unheard(moment: datetime) -> tuple[Any, ...]:
+    """Return the conditions under which a step is to be rung for, perhaps again, at ``moment``."""
+    return (
+        col(Step.state) == StepState.READY,
+        or_(col(Step.not_before).is_(None), col(Step.not_before) <= moment),
+        or_(col(Step.ring_at).is_(None), col(Step.ring_at) <= moment),
+    )
+
+
+def _due(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    moment = now(session)
+    return session.execute(
+        select(  # type: ignore[call-overload]
+            Step.id,
+            Step.stage,
+            Step.queue,
+            Step.bucket_from,
+            Step.bucket_to,
+            Step.rings,
+            Job.priority,
+            Job.kind,
+            Step.job_id,
+        )
+        .join(Job)
+        .where(col(Step.id).in_(step_ids), col(Step.state) == StepState.READY)
+        .where(or_(col(Step.not_before).is_(None), col(Step.not_before) <= moment))
+        .order_by(col(Job.priority).desc(), col(Step.id))
+    ).all()
+
+
+def _by_rings(due: Sequence[Row[Any]]) -> Iterator[tuple[int, list[int]]]:
+    rows = sorted((row.rings, row.id) for row in due)
+    for rings, group in itertools.groupby(rows, key=lambda row: row[0]):
+        yield rings, [step_id for _, step_id in group]
+
+
+def _bell(row: Row[Any]) -> Bell:
+    buckets = f" · buckets {row.bucket_from}-{row.bucket_to}" if row.bucket_from >= 0 else ""
+    return Bell(row.id, row.stage, row.queue, f"job {row.job_id} · {row.kind}{buckets}", row.priority)

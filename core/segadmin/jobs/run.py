@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from segadmin.errors import SegadminError, StepFenced
-from segadmin.jobs.advance import Advanced
+from segadmin.jobs.advance import Advanced, unblock
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
@@ -15,6 +16,8 @@ from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 
 log = logging.getLogger(__name__)
+#: Exit code of a process whose step was over a limit; ``EX_SOFTWARE`` of sysexits.h.
+_OVER_LIMIT = 70
 
 
 class WorkerStopping(BaseException):
@@ -40,7 +43,8 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
     except StepFenced as error:
         log.warning(str(error), extra={"action": "fenced", "step": step_id})
         return None
-    ring_steps(settings, ring, advanced.ready)
+    attempt.reach("committed")
+    ring_steps(settings, ring, unblock(settings) if advanced.ended else advanced.ready)
     if outcome is not None:
         attempt.drop_checkpoints()
     _announce(settings, advanced, outcome)
@@ -51,7 +55,8 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
 
 def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
     try:
-        with heartbeat(attempt):
+        with heartbeat(attempt, lambda error: _give_up(attempt, error)):
+            attempt.reach("compute")
             outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
         return finish(attempt, outcome), outcome
     except StepFenced:
@@ -59,11 +64,23 @@ def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
     except WorkerStopping:
         release(attempt, "the worker was stopped")
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() in a plugin, a panic of Polars: the worker goes on
         if attempt.lost.is_set():
             raise StepFenced(f"step {attempt.step_id} was taken away while it failed: {error!r}") from error
         log.exception("step failed", extra={"action": "fail", "step": attempt.step_id})
         return fail(attempt, error), None
+
+
+def _give_up(attempt: Attempt, error: SegadminError) -> None:
+    """Fail a step whose body goes on regardless, and end this process: nothing else stops every body."""
+    log.error(str(error), extra={"action": "limit", "step": attempt.step_id})
+    try:
+        fail(attempt, error)
+    except SegadminError:  # the lease runs out, and another worker finds the same
+        log.exception("the limit could not be recorded", extra={"action": "limit", "step": attempt.step_id})
+    os._exit(_OVER_LIMIT)
 
 
 def _announce(settings: Settings, advanced: Advanced, outcome: Outcome | None) -> None:

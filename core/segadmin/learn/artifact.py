@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.jobs.attempt import file_digest, sync
+from segadmin.files import file_digest, inside, put, sync
 from segadmin.learn.backbone import Classifier
 from segadmin.plugins import Plugins
 from segadmin.records import ModelVersion
@@ -64,7 +64,7 @@ def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manif
     draft.mkdir(parents=True, exist_ok=True)
     classifier.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
-    for path in _files(draft):
+    for path in sorted(draft.rglob("*")):
         if path.suffix in _UNSAFE or path.is_symlink():
             raise PluginContractError(
                 f"The backbone {manifest['backbone']!r} saved {path.name!r}; an artifact may hold safetensors, JSON "
@@ -75,7 +75,7 @@ def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manif
     folder = settings.store_path / "models" / digest[:12]
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
-        draft.rename(folder)
+        put(draft, folder)
     return Saved(str(folder.relative_to(settings.store_path)), digest)
 
 
@@ -93,7 +93,7 @@ def load_saved(settings: Settings, plugins: Plugins, saved: Saved) -> LoadedMode
     """Return what :func:`save_artifact` saved; raises as :func:`load_artifact` does."""
     manifest = read_manifest(settings, saved)
     backbone = plugins.make("backbone", manifest["backbone"], manifest["backbone_options"])
-    return LoadedModel(backbone.load(settings.store_path / saved.folder), manifest)
+    return LoadedModel(backbone.load(inside(settings.store_path, saved.folder)), manifest)
 
 
 def read_manifest(settings: Settings, saved: Saved) -> dict[str, Any]:
@@ -102,9 +102,11 @@ def read_manifest(settings: Settings, saved: Saved) -> dict[str, Any]:
     Raises:
         StorageError: the folder is gone or is not what was saved.
     """
-    folder = settings.store_path / saved.folder
-    if not folder.is_dir() or artifact_digest(folder) != saved.sha256:
+    folder = inside(settings.store_path, saved.folder)
+    links = [path.name for path in folder.rglob("*") if path.is_symlink()]
+    if links or not folder.is_dir() or artifact_digest(folder) != saved.sha256:
         state = "is damaged: a file has other content than was saved" if folder.is_dir() else "is gone"
+        state = f"holds a symbolic link, {links[0]}, which is not followed" if links else state
         raise StorageError(
             f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
         )

@@ -8,10 +8,11 @@ from typing import Any
 from sqlmodel import Session, col, delete
 
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.calls import calling
 from segadmin.learn.artifact import LoadedModel, Saved, load_saved
 from segadmin.learn.calibration import predict, scaled
 from segadmin.learn.dataset import Dataset, read_dataset
-from segadmin.learn.fitting import VALIDATION, blaming, evaluation, evaluations
+from segadmin.learn.fitting import VALIDATION, evaluation, evaluations
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
@@ -25,9 +26,12 @@ def evaluate(attempt: Attempt) -> Outcome:
     prepared = Prepared.model_validate(attempt.input("prepare"))
     tuned = attempt.input("finetune")
     plugins = load_plugins(attempt.settings)
-    with blaming(plugins.find("backbone", prepared.backbone).distribution, prepared.backbone, "load"):
+    backbone = plugins.find("backbone", prepared.backbone)
+    with calling(attempt, backbone, "load"):
         model = load_saved(attempt.settings, plugins, Saved(tuned["folder"], tuned["sha256"]))
-    found = evaluate_model(attempt, prepared, model, read_dataset(attempt, prepared))
+    dataset = read_dataset(attempt, prepared)
+    with calling(attempt, backbone, "predict"):
+        found = evaluate_model(attempt, prepared, model, dataset)
     beside = attempt.input("baselines")["evaluations"]
 
     def commit(session: Session) -> Json:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.errors import PluginError, SegadminError
 from segadmin.jobs.attempt import Attempt
+from segadmin.jobs.calls import calling
 from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit
 from segadmin.learn.calibration import fit_temperature, predict, scaled
 from segadmin.learn.dataset import Dataset
@@ -54,7 +52,7 @@ def fit(
         attempt.progress(start + fraction * (end - start), f"{name}: {note}" if note else name)
 
     run = Fit(attempt.settings, _checkpoints(attempt, name), seed, progress)
-    with blaming(plugins.find("backbone", name).distribution, name, "fit"):
+    with calling(attempt, plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)
     return Fitted(classifier, _calibrate(raw, dataset.validation))
@@ -80,20 +78,6 @@ def evaluation(
         "metrics": measure(probabilities, targets, segments),
         "confusion": confusion(probabilities, targets),
     }
-
-
-@contextmanager
-def blaming(distribution: str, name: str, method: str) -> Iterator[None]:
-    """Turn what a backbone raises into a ``PluginError`` that names it.
-
-    What only this machine suffers from at this moment (memory, disk) stays as it is: another try may do.
-    """
-    try:
-        yield
-    except (SegadminError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        raise PluginError(f"The backbone {name!r} of {distribution} failed in {method}: {error!r}") from error
 
 
 def _calibrate(raw: NDArray[np.float64], validation: Examples) -> Json:

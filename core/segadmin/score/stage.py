@@ -9,10 +9,10 @@ import polars as pl
 from segadmin.database import transaction
 from segadmin.events.schema import ASSIGNMENTS
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.calls import calling
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.calibration import predict
-from segadmin.learn.fitting import blaming
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
@@ -82,8 +82,8 @@ def _predicted(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, versio
     plugins = load_plugins(attempt.settings)
     with transaction(attempt.settings) as session:
         version = session.get_one(ModelVersion, version_id)
-    origin = plugins.find("backbone", version.backbone).distribution
-    with blaming(origin, version.backbone, "load"):
+    backbone = plugins.find("backbone", version.backbone)
+    with calling(attempt, backbone, "load"):
         model = load_artifact(attempt.settings, plugins, version)
     for start in range(0, users.height, _BATCH):
         batch = users.slice(start, _BATCH)
@@ -91,7 +91,7 @@ def _predicted(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, versio
         def progress(fraction: float, note: str = "", done: int = start, size: int = batch.height) -> None:
             attempt.progress((done + fraction * size) / users.height, f"{done} of {users.height} users scored")
 
-        with blaming(origin, version.backbone, "predict"):
+        with calling(attempt, backbone, "predict"):
             scored = _scored(batch, model, prepared, version_id, progress)
         yield scored
     attempt.progress(1.0, f"{users.height} users scored")

@@ -39,6 +39,7 @@ def publish(attempt: Attempt) -> Outcome:
     users = pl.concat([attempt.read(step["scores"]) for step in steps])
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(attempt.settings, number, users)
+    attempt.reach("publish")
     attempt.progress(0.6, "summing up")
     rows = summarise(Lake.of(attempt.settings), users, prepared.segments, prepared.scoring)
     facts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,16 +30,24 @@ class Read:
 
 
 def read_users(
-    lake: Lake, bucket: int, window: Window, recipe: Recipe, *, textualizer: Textualizer, users: pl.DataFrame
+    lake: Lake,
+    bucket: int,
+    window: Window,
+    recipe: Recipe,
+    *,
+    textualizer: Textualizer,
+    users: pl.DataFrame,
+    call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> Read:
-    """Read ``users`` (``user_key``) of one bucket in one window.
+    """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
     Raises:
         PluginError: the textualizer failed.
         PluginContractError: it returned something else than phrases.
     """
     events = _events(lake, bucket, window, textualizer, users).collect()
-    found = _phrases(textualizer, events, window, recipe)
+    with call:
+        found = _phrases(textualizer, events, window, recipe)
     counts = found.group_by("user_key").len("phrases")
     capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
     grouped = (

@@ -8,6 +8,7 @@ import polars as pl
 
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.calls import calling
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.text.reader import read_users
@@ -20,6 +21,7 @@ def textualize(attempt: Attempt) -> Outcome:
     prepared = Prepared.model_validate(attempt.input("prepare"))
     recipe = prepared.recipe
     plugins = load_plugins(attempt.settings)
+    plugin = plugins.find("textualizer", recipe.textualizer)
     textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     lake = Lake.of(attempt.settings)
     current = prepared.scoring
@@ -28,7 +30,8 @@ def textualize(attempt: Attempt) -> Outcome:
     scoring: list[pl.DataFrame] = []
 
     def read(bucket: int, window: Window, users: pl.DataFrame) -> pl.DataFrame:
-        found = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users)
+        call = calling(attempt, plugin, "phrases")
+        found = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users, call=call)
         report.update(found.report)
         return found.users
 

@@ -15,7 +15,7 @@ from tests.stores import empty_store
 @pytest.fixture
 def engine_settings(any_database: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with short times, over an upgraded database holding a store of 8 buckets."""
-    for name, value in {"LEASE": "0.6", "HEARTBEAT": "0.1", "BACKOFF": "0"}.items():
+    for name, value in {"LEASE": "0.6", "HEARTBEAT": "0.1", "BACKOFF": "0", "RING": "0.3"}.items():
         monkeypatch.setenv(f"SEGADMIN_{name}_SECONDS", value)
     get_settings.cache_clear()
     settings = get_settings()

@@ -11,12 +11,13 @@ from sqlmodel import Session
 from segadmin.database import transaction
 from segadmin.errors import BrokerUnavailable, DataError, InvalidTransition, JobNotFound, StepFenced
 from segadmin.jobs import control
+from segadmin.jobs.advance import end_job
 from segadmin.jobs.attempt import Json, Outcome
 from segadmin.jobs.enqueue import Enqueued, enqueue
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, extend
 from segadmin.jobs.plans import PLANS, STAGES, bucket_ranges
-from segadmin.jobs.reap import reap
+from segadmin.jobs.reap import lost_process, reap
 from segadmin.jobs.run import run_step
 from segadmin.records import Job, JobState, Step, StepState
 from segadmin.settings import Settings
@@ -168,13 +169,70 @@ def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
     assert "the worker dying stopped answering (attempt 3 of 3)" in ended.error
 
 
-def test_a_lost_ring_is_rung_again(engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_ring_is_rung_again(engine_settings: Settings, bells: Bells) -> None:
     ask(engine_settings, bells)
     [step_id] = bells.take()  # and Redis comes back empty
     assert reap(engine_settings, bells).rung == 0
-    monkeypatch.setattr("segadmin.jobs.reap.RING_AGAIN", 0.0)
+    time.sleep(engine_settings.ring_seconds)
     assert reap(engine_settings, bells).rung == 1
     assert bells.take() == [step_id]
+    assert reap(engine_settings, bells).rung == 0  # the pause doubles
+
+
+def test_an_unheard_step_is_rung_for_by_priority(engine_settings: Settings, bells: Bells) -> None:
+    def silent(_: object) -> None:
+        raise BrokerUnavailable("no broker")
+
+    for priority in (5, 9, 1):
+        enqueue(engine_settings, silent, "probe", {}, priority=priority)
+    reap(engine_settings, bells)
+    assert [bell.priority for bell in bells.rung] == [9, 5, 1]
+
+
+def test_jobs_that_would_change_the_same_wait_for_each_other(engine_settings: Settings, bells: Bells) -> None:
+    first, second, other = (ask(engine_settings, bells, labels=labels).job.id or 0 for labels in ("a", "a", "b"))
+    waits_for = {line.job.id: line.waits_for and line.waits_for.job_id for line in control.list_jobs(engine_settings)}
+    assert waits_for == {first: None, second: first, other: None}
+    assert len(bells.rung) == 2
+    drain(engine_settings, bells, first)
+    states = {line.job.id: line.job.state for line in control.list_jobs(engine_settings)}
+    assert set(states.values()) == {JobState.SUCCEEDED}
+    ends = [control.view(engine_settings, job).job for job in (first, second)]
+    assert ends[0].finished_at and ends[1].started_at and ends[0].finished_at <= ends[1].started_at
+
+
+def test_a_cancelled_job_lets_the_next_go_on(engine_settings: Settings, bells: Bells) -> None:
+    first, second = (ask(engine_settings, bells, labels="a").job.id or 0 for _ in range(2))
+    control.cancel(engine_settings, bells, first)
+    drain(engine_settings, bells, second)
+    assert control.view(engine_settings, second).job.state == JobState.SUCCEEDED
+    control.retry(engine_settings, bells, first)
+    assert drain(engine_settings, bells, first).state == JobState.SUCCEEDED
+
+
+def test_the_reaper_moves_on_what_waited_for_a_job_whose_end_nobody_saw(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    first, second = (ask(engine_settings, bells, labels="a").job.id or 0 for _ in range(2))
+    with transaction(engine_settings) as session:  # as a worker that was killed right after its commit
+        end_job(session, session.get_one(Job, first), JobState.FAILED, "gone")
+    bells.take()
+    reap(engine_settings, bells)
+    assert drain(engine_settings, bells, second).state == JobState.SUCCEEDED
+
+
+def test_a_process_that_died_gives_its_step_back_at_once(engine_settings: Settings, bells: Bells) -> None:
+    ask(engine_settings, bells)
+    attempt = claim(engine_settings, bells.take()[0], "me")
+    assert attempt is not None
+    lost_process(engine_settings, bells, attempt.step_id, "somebody else", "its process died")
+    assert extend(attempt)  # not theirs to give back
+    lost_process(engine_settings, bells, attempt.step_id, "me", "its process died (signal 9 (SIGKILL))")
+    assert not extend(attempt)
+    assert bells.take() == [attempt.step_id]
+    step = step_of(engine_settings, attempt.job_id, "prepare")
+    assert step.error is not None
+    assert "signal 9" in step.error
 
 
 def test_without_a_broker_the_job_is_saved_and_starts_later(engine_settings: Settings, bells: Bells) -> None:
@@ -202,14 +260,14 @@ def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Setting
     assert job.id
     attempt = claim(engine_settings, bells.take()[0], "me")
     assert attempt is not None
-    control.cancel(engine_settings, job.id)
+    control.cancel(engine_settings, bells, job.id)
     assert extend(attempt) is False
     with pytest.raises(StepFenced):
         finish(attempt, Outcome({}))
     with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
-        control.cancel(engine_settings, job.id)
+        control.cancel(engine_settings, bells, job.id)
     with pytest.raises(JobNotFound, match="There is no job 999"):
-        control.cancel(engine_settings, 999)
+        control.cancel(engine_settings, bells, 999)
 
 
 def test_retry_keeps_what_succeeded(engine_settings: Settings, bells: Bells) -> None:
@@ -217,7 +275,7 @@ def test_retry_keeps_what_succeeded(engine_settings: Settings, bells: Bells) -> 
     assert job.id
     run_step(engine_settings, bells, bells.take()[0], "me")
     bells.take()
-    control.cancel(engine_settings, job.id)
+    control.cancel(engine_settings, bells, job.id)
     control.retry(engine_settings, bells, job.id)
     assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
     assert step_of(engine_settings, job.id, "prepare").attempt == 1

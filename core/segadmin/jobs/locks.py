@@ -1,0 +1,71 @@
+"""What only one job at a time may change: the champion of a label set, and its current snapshot.
+
+A job takes a lock with the transaction that readies the first stage that needs it, and lets go when it is over.
+Where another job holds it, the stage waits; whoever ends a job then moves on those that waited, and so does the
+reaper, so that nothing waits for a process that died.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, delete, select
+
+from segadmin.jobs.plans import PLANS, held_by
+from segadmin.records import Job, JobState, Lock, Step, StepState
+
+
+def take(session: Session, job: Job, stage: str) -> bool:
+    """Take all that ``stage`` needs, unless another job holds some of it."""
+    return all(_take_one(session, job, name) for name in _needed(job, stage))
+
+
+def release(session: Session, job: Job) -> None:
+    """Let go of everything that ``job`` holds."""
+    session.exec(delete(Lock).where(col(Lock.job_id) == job.id))
+
+
+def in_the_way(session: Session, job: Job) -> Lock | None:
+    """Return the lock of another job that keeps ``job`` from going on, if one does."""
+    if job.state.over or _works(session, job):
+        return None
+    waiting = session.exec(
+        select(Step.stage).where(Step.job_id == job.id, Step.state == StepState.WAITING).order_by(col(Step.id)).limit(1)
+    ).first()
+    needed = _needed(job, waiting) if waiting else []
+    return session.exec(select(Lock).where(col(Lock.name).in_(needed), Lock.job_id != job.id)).first()
+
+
+def stalled(session: Session) -> list[int]:
+    """Return the jobs of which nothing is ready and nothing runs, in the order in which they may go on."""
+    at_work = select(Step.id).where(Step.job_id == Job.id, col(Step.state).in_([StepState.READY, StepState.RUNNING]))
+    found = session.exec(
+        select(Job.id)
+        .where(col(Job.state).in_([JobState.QUEUED, JobState.RUNNING]), ~at_work.exists())
+        .order_by(col(Job.priority).desc(), col(Job.id))
+    ).all()
+    return [one for one in found if one is not None]
+
+
+def _take_one(session: Session, job: Job, name: str) -> bool:
+    assert job.id is not None
+    holder = session.get(Lock, name, populate_existing=True)
+    if holder is None:
+        try:
+            with session.begin_nested():
+                session.add(Lock(name=name, job_id=job.id))
+        except IntegrityError:  # somebody was first
+            return False
+        return True
+    return holder.job_id == job.id
+
+
+def _needed(job: Job, stage: str) -> list[str]:
+    labels = job.options.get("labels")
+    if not labels or job.kind not in PLANS:  # a kind of another version or an extension: its workers know
+        return []
+    return [f"{name}:{labels}" for name in held_by(job.kind, stage)]
+
+
+def _works(session: Session, job: Job) -> bool:
+    busy = select(Step.id).where(Step.job_id == job.id, col(Step.state).in_([StepState.READY, StepState.RUNNING]))
+    return session.exec(busy.limit(1)).first() is not None
