@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segadmin.jobs import control
+from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took, waits
@@ -105,6 +105,29 @@ def retry(
     settings = get_settings()
     control.retry(settings, ring_over(settings), job, from_start=from_start)
     typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
+
+
+@app.command("quarantine")
+def quarantine_(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all of them.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List messages from the broker that were not ours: set aside, and never run."""
+    settings = get_settings()
+    if clear:
+        typer.echo(f"Deleted {quarantine.clear(settings)} messages.")
+        return
+    found = quarantine.list_messages(settings, limit)
+    if as_json:
+        show_json([one.model_dump(mode="json") for one in found])
+        return
+    table(
+        "",
+        ["when", "queue", "why", ">bytes", "message"],
+        [(ago(one.created_at), one.queue, one.reason, one.size, one.message[:200]) for one in found],
+        empty="No message was set aside: all that came from the broker was ours.",
+    )
 
 
 def _facts(line: control.JobLine) -> dict[str, Any]:

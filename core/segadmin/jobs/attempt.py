@@ -73,7 +73,9 @@ class Attempt:
 
     def reach(self, place: str) -> None:
         """Come by a failpoint: see :mod:`segadmin.failpoints`."""
-        failpoints.reach(place, f"{self.stage}-{self.buckets.start if self.buckets else -1}", first=self.token == 1)
+        failpoints.reach(
+            place, f"{self.stage}-{self.buckets.start}" if self.buckets else self.stage, first=self.token == 1
+        )
 
     @property
     def latest(self) -> tuple[float, str]:

@@ -69,9 +69,7 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
         if job.state == JobState.QUEUED:
             job.state, job.started_at = JobState.RUNNING, moment
             session.add(job)
-        attempt = _attempt(settings, step, job)
-    attempt.reach("claim")
-    return attempt
+        return _attempt(settings, step, job)
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,7 @@ def ring_steps(settings: Settings, ring: Ring, step_ids: Sequence[int]) -> bool:
             return False
         with transaction(settings) as session:
             for rings, ids in _by_rings(due):
-                again = now(session) + timedelta(
-                    seconds=min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
-                )
+                pause = min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
                 rung = update(Step).where(col(Step.id).in_(ids), col(Step.state) == StepState.READY)
                 session.exec(rung.values(ring_at=now(session) + timedelta(seconds=pause), rings=rings + 1))
     return True

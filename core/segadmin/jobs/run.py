@@ -55,6 +55,7 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
 
 def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
     try:
+        attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
             outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from segadmin.learn.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, softmax
@@ -72,7 +71,7 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
 def train_model(model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
     folder = _checkpoints_of(train, options, run)
-    resume = get_last_checkpoint(str(folder))
+    resume = _last_checkpoint(folder)
     if resume is None:
         warm_start(model, train, validation, run)
     started = time.monotonic()
@@ -182,6 +181,20 @@ def _checkpoints_of(train: Rows, options: Transformer, run: Fit) -> Path:
         folder.mkdir(parents=True)
         mark.write_text(digest.hexdigest())
     return folder
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that is whole; what a killed process was still writing is removed.
+
+    The trainer writes its state last, so a checkpoint that has it has everything else.
+    """
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+            return str(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+    return None
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]

@@ -1,0 +1,139 @@
+"""A job kind whose publish is the real one, over the real lake; only the model is replaced by a rule.
+
+``python -m celery -A tests.faults.chain worker`` runs a worker that knows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import polars as pl
+from sqlmodel import Session, select
+
+from segadmin.database import transaction
+from segadmin.events.lake import Lake
+from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.plans import PLANS, Stage
+from segadmin.learn.prepared import Prepared
+from segadmin.pointers import current_snapshot, pointed
+from segadmin.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
+from segadmin.score.stage import SCORES, assigned
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments
+from segadmin.text.recipe import Recipe
+from tests.planted import START
+
+SEGMENTS = ("low", "high")
+AS_OF = START + timedelta(weeks=4)
+PLANS["chain"] = (
+    Stage("prepare", "tests.faults.chain:prepare", holds="snapshot"),
+    Stage("score", "tests.faults.chain:score", after=("prepare",), per_buckets=True),
+    Stage("publish", "segadmin.snapshots.publish:publish", after=("score",)),
+)
+
+
+def prepare(attempt: Attempt) -> Outcome:
+    """Say which model scores, and when."""
+    recipe = Recipe(
+        textualizer="mixed", textualizer_version="1", textualizer_options={}, distribution="", language="en",
+        window_days=28.0,
+    )  # fmt: skip
+    with transaction(attempt.settings) as session:
+        version = session.exec(select(ModelVersion)).first()
+        assert version is not None
+    prepared = Prepared(
+        recipe=recipe,
+        label_set=attempt.options["labels"],
+        segments=SEGMENTS,
+        scoring=recipe.window(AS_OF),
+        model_version_id=version.id,
+    )
+    return Outcome(prepared.model_dump(mode="json"), commit=_count(attempt))
+
+
+def score(attempt: Attempt) -> Outcome:
+    """Score every user by a rule, writing as the real stage does."""
+    for piece in range(int(attempt.options.get("pieces", 0))):
+        attempt.progress(piece / attempt.options["pieces"])
+        time.sleep(0.05)
+    users = Lake.of(attempt.settings).scan("users", buckets=list(attempt.buckets)).collect().sort("user_key")
+    share = (users["user_key"].to_numpy() % 1000) / 1000.0
+    probabilities = pl.Series("probabilities", [[1 - one, one] for one in share], dtype=pl.List(pl.Float32))
+    scores = users.select(
+        "bucket",
+        "user_key",
+        *assigned(probabilities, SEGMENTS),
+        probabilities,
+        pl.lit(attempt.input("prepare")["model_version_id"]).alias("model_version_id"),
+        pl.lit(0).alias("phrase_hash"),
+        pl.lit(AS_OF).alias("scored_as_of"),
+    ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
+    attempt.progress(0.9, "writing")
+    result = {"scores": attempt.write(scores, "scores"), "rescored": users.height, "carried": 0}
+    return Outcome(result, commit=_count(attempt))
+
+
+def _count(attempt: Attempt):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Leave one row for every attempt that counted."""
+
+    def commit(session: Session) -> dict[str, object]:
+        name = f"{attempt.stage}-{attempt.buckets.start if attempt.buckets else -1}"
+        session.add(Evaluation(job_id=attempt.job_id, name=name, split="", rows=attempt.number))
+        return {}
+
+    return commit
+
+
+def broken_promises(settings: Settings, job_id: int, users: int) -> list[str]:
+    """Return what is not as it must be after a job has succeeded, from database and disk alone."""
+    broken: list[str] = []
+    with transaction(settings) as session:
+        job = session.get_one(Job, job_id)
+        steps = session.exec(select(Step).where(Step.job_id == job_id)).all()
+        counted = sorted(row.name for row in session.exec(select(Evaluation).where(Evaluation.job_id == job_id)).all())
+        snapshots = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).all()
+        current = pointed(session, current_snapshot(job.options["labels"]))
+        locks = session.exec(select(Lock).where(Lock.job_id == job_id)).all()
+    if job.state != JobState.SUCCEEDED:
+        broken.append(f"the job is {job.state}: {job.error}")
+    if any(not step.state.done for step in steps):
+        broken.append("steps are not done: " + ", ".join(f"{step.stage} {step.state}" for step in steps))
+    if counted != sorted(f"{step.stage}-{step.bucket_from}" for step in steps if step.stage != "publish"):
+        broken.append(f"steps counted otherwise than once: {counted}")
+    if [one.state for one in snapshots] != [SnapshotState.PUBLISHED]:
+        broken.append(f"snapshots: {[one.state for one in snapshots]}")
+    elif current is None or (current != snapshots[0].id and job.options.get("alone", True)):
+        broken.append(f"the current snapshot is {current}, not {snapshots[0].id}")
+    elif snapshots[0].users != users:
+        broken.append(f"the snapshot says {snapshots[0].users} users of {users}")
+    if locks:
+        broken.append(f"locks are still held: {[lock.name for lock in locks]}")
+    broken += _broken_files(settings, steps)
+    return broken
+
+
+def _broken_files(settings: Settings, steps: Sequence[Step]) -> list[str]:
+    broken = []
+    for step in steps:
+        for written in (one for one in step.result.values() if isinstance(one, dict) and "sha256" in one):
+            path = settings.store_path / written["path"]
+            if path.name.startswith(".") or not path.exists():
+                broken.append(f"{step.stage} refers to {path}, which is temporary or missing")
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != written["sha256"]:
+                broken.append(f"{path} has other content than was written")
+    return broken
+
+
+def content_hash(settings: Settings, job_id: int) -> str:
+    """Return a digest of the snapshot that a job published: every row, in order."""
+    with transaction(settings) as session:
+        snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).one()
+    assert snapshot.id is not None
+    rows = assignments(settings, snapshot.id).drop("snapshot_id", "model_version_id").collect().sort("user_key")
+    return hashlib.sha256(rows.write_ndjson().encode()).hexdigest()
+
+
+from segadmin_worker.app import app  # noqa: E402, F401  (after PLANS, for Celery's -A)
