@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow lint format bench docs constraints wheel clean
+.PHONY: help install demo test test-slow faults faults-mutants lint format bench docs constraints wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ test: install  ## Run the tests that take seconds
 test-slow: install  ## Run the tests that take minutes
 	$(BIN)/pytest -m slow
 
+faults: install  ## Let everything die, hang and lie, and see that nothing is lost or done twice
+	$(BIN)/pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report
+
+faults-mutants: install  ## Take the safeguards out one by one: each time a test must fail
+	$(BIN)/python -m tests.faults.mutants
+
 lint: install  ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -42,6 +48,7 @@ format: install  ## Mend style
 bench: install  ## Measure enqueuing, recovery from a killed worker, and the demo
 	$(BIN)/python -m bench.enqueue
 	$(BIN)/python -m bench.recovery
+	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.demo
 
 docs: install  ## Write the generated pages anew

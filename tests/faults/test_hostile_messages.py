@@ -120,6 +120,12 @@ SHAPES: dict[str, bytes] = {
 }  # fmt: skip
 
 
+def succeeds(settings: Settings) -> None:
+    """Enqueue a job and wait until it has succeeded."""
+    job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
+    wait_until(lambda: control.view(settings, job).job.state == "succeeded", 30, "a job after it succeeds")
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, int]]:
     """A shop with one worker, whose main process must survive the module."""
@@ -129,6 +135,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, i
         settings = get_settings()
         empty_store(settings)
         with redis_server(settings), worker(settings, concurrency=1) as process:
+            succeeds(settings)
             yield settings, process.pid
             assert process.poll() is None, "the worker ended"
     get_settings.cache_clear()
@@ -140,8 +147,7 @@ def test_a_message_that_is_not_ours(home: tuple[Settings, int], shape: str) -> N
     quarantine.clear(settings)
     client = redis.Redis(unix_socket_path=str(settings.redis_socket))
     client.lpush(QUEUE, SHAPES[shape])
-    job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
-    wait_until(lambda: control.view(settings, job).job.state == "succeeded", 30, "a job after it succeeds")
+    succeeds(settings)
     [kept] = quarantine.list_messages(settings)
     assert (kept.queue, kept.size > 0, bool(kept.reason)) == ("cpu", True, True)
     assert client.hlen("unacked") == 0
@@ -153,8 +159,7 @@ def test_a_control_message_that_is_not_ours(home: tuple[Settings, int], message:
     settings, _ = home
     client = redis.Redis(unix_socket_path=str(settings.redis_socket))
     assert client.publish("/0.celery.pidbox", message) == 1, "the worker listens there"
-    job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
-    wait_until(lambda: control.view(settings, job).job.state == "succeeded", 30, "a job after it succeeds")
+    succeeds(settings)
     client.close()
 
 

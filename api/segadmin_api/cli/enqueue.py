@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from click.core import ParameterSource
 
+if TYPE_CHECKING:
+    import click
+
+from segadmin.errors import ConfigurationError
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
@@ -25,11 +31,14 @@ LanguageOption = Annotated[str | None, typer.Option("--language", help="Language
 WindowDays = Annotated[float, typer.Option(help="How many days back the text goes.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")]
 Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
+#: Parameters that say how to enqueue, and not what.
+_ABOUT_ENQUEUING = ("wait", "priority", "key", "as_json")
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key never makes a second job.")]
 
 
 @app.command()
 def retrain(
+    context: typer.Context,
     backbone: Annotated[
         str, typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.")
     ] = "minilm",
@@ -52,20 +61,7 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment."""
-    options: dict[str, Any] = {
-        "backbone": backbone,
-        "backbone_options": parse_options(backbone_option or [], "--backbone-option"),
-        "textualizer": textualizer,
-        "textualizer_options": parse_options(textualizer_option or [], "--textualizer-option"),
-        "labels": labels,
-        "split": split,
-        "language": language,
-        "window_days": window_days,
-        "seed": seed,
-    }
-    if baseline is not None:
-        options["baselines"] = baseline
-    _enqueue("retrain", options, wait=wait, priority=priority, key=key, as_json=as_json)
+    _enqueue("retrain", context.params)
 
 
 def _scoring(kind: str, summary: str) -> None:
@@ -73,6 +69,7 @@ def _scoring(kind: str, summary: str) -> None:
 
     @app.command(kind, help=summary)
     def enqueue_scoring(
+        context: typer.Context,
         model: Model = "champion",
         labels: Labels = None,
         wait: Wait = False,
@@ -80,8 +77,7 @@ def _scoring(kind: str, summary: str) -> None:
         key: Key = None,
         as_json: JsonOption = False,
     ) -> None:
-        options = {"model": model, "labels": labels}
-        _enqueue(kind, options, wait=wait, priority=priority, key=key, as_json=as_json)
+        _enqueue(kind, context.params)
 
 
 _scoring("score", "Score every user anew and publish a snapshot.")
@@ -90,6 +86,7 @@ _scoring("refresh", "Score the users whose behaviour changed, carry the others f
 
 @app.command()
 def textualize(
+    context: typer.Context,
     textualizer: Textualizer = "mixed",
     textualizer_option: TextualizerOption = None,
     language: LanguageOption = None,
@@ -100,16 +97,39 @@ def textualize(
     as_json: JsonOption = False,
 ) -> None:
     """Turn every user's recent events into text, and report what it is like."""
-    options = {
-        "textualizer": textualizer,
-        "textualizer_options": parse_options(textualizer_option or [], "--textualizer-option"),
-        "language": language,
-        "window_days": window_days,
-    }
-    _enqueue("textualize", options, wait=wait, priority=priority, key=key, as_json=as_json)
+    _enqueue("textualize", context.params)
 
 
-def _enqueue(kind: str, options: dict[str, Any], *, wait: bool, priority: int, key: str | None, as_json: bool) -> None:
+def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a job that ``segadmin enqueue KIND WORDS…`` would ask for.
+
+    Raises:
+        click.UsageError: there is no such option.
+        ConfigurationError: an option is about this one enqueue and not about the job.
+    """
+    command = cast("click.Group", typer.main.get_command(app)).commands[kind]
+    with command.make_context(f"segadmin enqueue {kind}", list(words)) as context:
+        given = [name for name in _ABOUT_ENQUEUING if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if given:
+            raise ConfigurationError(f"--{given[0].removeprefix('as_')} is not an option of the job. Leave it out.")
+        return _job_options(context.params)
+
+
+def _job_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name.endswith("_option"):
+            options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
+        elif name == "baseline":
+            options |= {"baselines": value} if value else {}
+        elif name not in _ABOUT_ENQUEUING:
+            options[name] = value
+    return options
+
+
+def _enqueue(kind: str, parameters: Mapping[str, Any]) -> None:
+    options = _job_options(parameters)
+    wait, priority, key, as_json = (parameters[name] for name in _ABOUT_ENQUEUING)
     settings = get_settings()
     checked = check_request(settings, kind, options)
     done = enqueue(settings, ring_over(settings), kind, checked, idempotency_key=key, priority=priority)

@@ -9,13 +9,18 @@ import typer
 from segadmin.jobs import schedules
 from segadmin.jobs.request import REQUESTS, check_kind
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin.timezones import zone
+from segadmin_api.cli.enqueue import options_of
+from segadmin_api.cli.output import JsonOption, ago, group, parse_options, show_json, table
+from segadmin_worker.client import ring_over
 
+Name = Annotated[str, typer.Argument(help="Which one.")]
 app = group("Jobs that repeat on a cron expression; beat enqueues each slot exactly once.")
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def add(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it; an existing one is replaced.")],
     kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(REQUESTS)}.")],
     cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week.")],
@@ -24,8 +29,13 @@ def add(
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the job.")
     ] = None,
 ) -> None:
-    """Enqueue a job at every slot of a cron expression."""
-    options = check_kind(kind, parse_options(option or [], "--option"))
+    """Enqueue a job at every slot of a cron expression.
+
+    After the kind come its options, as for `segadmin enqueue`:
+    `segadmin schedule add nightly --cron "0 3 * * *" refresh --labels spend3`.
+    """
+    asked = options_of(kind, context.args) if kind in REQUESTS else {}
+    options = check_kind(kind, asked | parse_options(option or [], "--option"))
     saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
     typer.echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
 
@@ -41,7 +51,14 @@ def list_(as_json: JsonOption = False) -> None:
         "",
         ["name", "cron", "time zone", "job", "next (UTC)", "last job"],
         [
-            (one.name, one.cron, one.timezone, one.kind, f"{one.next_slot:%Y-%m-%d %H:%M}", one.last_job_id)
+            (
+                one.name,
+                one.cron,
+                one.timezone,
+                one.kind,
+                "paused" if one.paused else f"{one.next_slot:%Y-%m-%d %H:%M}",
+                one.last_job_id,
+            )
             for one in found
         ],
         empty='No schedules yet. Add one: segadmin schedule add nightly --cron "0 3 * * *" refresh',
@@ -49,7 +66,56 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument(help="Which one.")]) -> None:
+def show(name: Name, as_json: JsonOption = False) -> None:
+    """Show a schedule: its next slots, its latest jobs, and the slots that were missed."""
+    found = schedules.view(get_settings(), name)
+    schedule, clock = found.schedule, zone(found.schedule.timezone)
+    if as_json:
+        facts = {name: [one.model_dump(mode="json") for one in getattr(found, name)] for name in ("jobs", "missed")}
+        show_json(schedule.model_dump(mode="json") | {"upcoming": found.upcoming, **facts})
+        return
+    typer.echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
+    for option, value in schedule.options.items():
+        if value not in (None, {}, []):
+            typer.echo(f"  {option}: {value}")
+    if schedule.paused:
+        typer.echo(f"  paused; go on: segadmin schedule resume {name}")
+    else:
+        slots = [(f"{one:%Y-%m-%d %H:%M}", f"{one.astimezone(clock):%Y-%m-%d %H:%M %Z}") for one in found.upcoming]
+        table("", ["next (UTC)", "there"], slots)
+    jobs = [(one.id, one.state, ago(one.created_at), one.error) for one in found.jobs]
+    table("", ["job", "state", "asked", "error"], jobs, empty="No slot has come yet.")
+    missed = [
+        (f"{one.first:%Y-%m-%d %H:%M}", f"{one.last:%Y-%m-%d %H:%M}", one.slots, one.job_id) for one in found.missed
+    ]
+    if missed:
+        table("", ["missed from (UTC)", "to", ">slots", "made up for by job"], missed)
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Let the slots of a schedule pass by."""
+    schedules.pause(get_settings(), name)
+    typer.echo(f"{name} is paused. Go on: segadmin schedule resume {name}")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Go on from the next slot; those that passed meanwhile are not made up for."""
+    schedule = schedules.resume(get_settings(), name)
+    typer.echo(f"{name} goes on; next {schedule.next_slot:%Y-%m-%d %H:%M} UTC.")
+
+
+@app.command()
+def run(name: Name) -> None:
+    """Enqueue the job of a schedule now, out of turn."""
+    settings = get_settings()
+    done = schedules.run(settings, ring_over(settings), name)
+    typer.echo(f"Enqueued job {done.job.id} ({done.job.kind}). Watch it: segadmin jobs watch {done.job.id}")
+
+
+@app.command()
+def remove(name: Name) -> None:
     """Delete a schedule; the jobs that it enqueued stay."""
     schedules.remove(get_settings(), name)
     typer.echo(f"Removed {name}.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cronsim import CronSim, CronSimError
@@ -10,16 +12,24 @@ from sqlmodel import Session, col, select, update
 
 from segadmin.database import now, transaction
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
-from segadmin.jobs.enqueue import save
+from segadmin.jobs.enqueue import Enqueued, enqueue, save
 from segadmin.jobs.request import check_request
 from segadmin.jobs.ring import Ring, ring_steps
-from segadmin.records import Job, JobState, Schedule
+from segadmin.records import Job, JobState, MissedSlots, Schedule
 from segadmin.settings import Settings
 from segadmin.timezones import zone
+
+#: A slot that is later than so many looks of beat was missed, not just met late.
+_GRACE = timedelta(seconds=10)
+#: Missed slots are counted up to here: a schedule of every minute misses half a million in a year.
+_COUNTED = 10_000
 
 
 def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
     """Return the first slot of ``cron`` after ``after``, in UTC.
+
+    Where clocks change, a fixed time that is skipped comes right after the gap and one that comes twice counts once,
+    while hourly and more frequent slots follow real time, as in Debian's cron.
 
     Raises:
         ConfigurationError: the expression or the time zone cannot be understood, or it never comes.
@@ -70,40 +80,125 @@ def remove(settings: Settings, name: str) -> None:
         ConfigurationError: there is none of that name.
     """
     with transaction(settings) as session:
-        schedule = session.get(Schedule, name)
-        if schedule is None:
-            known = session.exec(select(Schedule.name)).all()
-            raise ConfigurationError(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
-        session.delete(schedule)
+        session.delete(_find(session, name))
+
+
+def pause(settings: Settings, name: str) -> Schedule:
+    """Let the slots of a schedule pass by; raises as :func:`remove` does."""
+    with transaction(settings) as session:
+        schedule = _find(session, name)
+        schedule.paused = True
+        session.add(schedule)
+        return schedule
+
+
+def resume(settings: Settings, name: str) -> Schedule:
+    """Go on from the next slot; those that passed meanwhile are not made up for. Raises as :func:`remove` does."""
+    with transaction(settings) as session:
+        schedule = _find(session, name)
+        if schedule.paused:
+            schedule.paused = False
+            schedule.next_slot = next_slot(schedule.cron, schedule.timezone, now(session))
+            session.add(schedule)
+        return schedule
+
+
+def run(settings: Settings, ring: Ring, name: str) -> Enqueued:
+    """Enqueue the job of a schedule out of turn; its next slot stays.
+
+    Raises:
+        ConfigurationError: there is no schedule of that name, or its options cannot be used.
+        DataError: the store is empty.
+    """
+    with transaction(settings) as session:
+        schedule = _find(session, name)
+    done = enqueue(settings, ring, schedule.kind, check_request(settings, schedule.kind, schedule.options))
+    with transaction(settings) as session:
+        _note_job(session, name, done.job)
+    return done
+
+
+@dataclass(frozen=True)
+class ScheduleView:
+    """A schedule, and what came of it."""
+
+    schedule: Schedule
+    upcoming: list[datetime]  #: the next slots, in UTC
+    jobs: Sequence[Job]  #: of its latest slots, the newest first
+    missed: Sequence[MissedSlots]  #: the newest first
+
+
+def view(settings: Settings, name: str, slots: int = 5) -> ScheduleView:
+    """Return a schedule with its next and latest ``slots``; raises as :func:`remove` does."""
+    with transaction(settings) as session:
+        schedule = _find(session, name)
+        upcoming = [schedule.next_slot]
+        while len(upcoming) < slots:
+            upcoming.append(next_slot(schedule.cron, schedule.timezone, upcoming[-1]))
+        mine = col(Job.idempotency_key).startswith(f"schedule:{name}:", autoescape=True)
+        jobs = session.exec(select(Job).where(mine).order_by(col(Job.id).desc()).limit(slots)).all()
+        missed = select(MissedSlots).where(MissedSlots.schedule == name).order_by(col(MissedSlots.id).desc())
+        return ScheduleView(schedule, upcoming, jobs, session.exec(missed.limit(slots)).all())
 
 
 def tick(settings: Settings, ring: Ring) -> list[Job]:
     """Enqueue what is due and return the jobs.
 
     A slot is taken by moving ``next_slot`` on by compare-and-set in the transaction that saves the job, so it
-    is enqueued once whoever else ticks. Of slots missed while nothing ticked, one job makes up for all.
+    is enqueued once whoever else ticks. For slots missed while nothing ticked, one job makes up, and they are
+    written down. A schedule that cannot be read any more is paused, with a failed job that says why.
     """
     jobs: list[Job] = []
     ready: list[int] = []
     with transaction(settings) as session:
         moment = now(session)
-        due = session.exec(select(Schedule).where(Schedule.next_slot <= moment)).all()
+        due = session.exec(select(Schedule).where(Schedule.next_slot <= moment, col(Schedule.paused).is_(False))).all()
     for schedule in due:
         options, error = _checked(settings, schedule)
+        try:
+            moved: dict[str, Any] = {"next_slot": next_slot(schedule.cron, schedule.timezone, moment)}
+        except ConfigurationError as broken:
+            moved, error = {"paused": True}, f"The schedule {schedule.name!r} was paused: {broken}"
         with transaction(settings) as session:
             taken = session.exec(
                 update(Schedule)
-                .where(col(Schedule.name) == schedule.name, col(Schedule.next_slot) == schedule.next_slot)
-                .values(next_slot=next_slot(schedule.cron, schedule.timezone, moment))
+                .where(
+                    col(Schedule.name) == schedule.name,
+                    col(Schedule.next_slot) == schedule.next_slot,
+                    col(Schedule.paused).is_(False),
+                )
+                .values(**moved)
             )
             if taken.rowcount == 0:
                 continue
             job, steps = _save(session, settings, schedule, options, error)
-            session.exec(update(Schedule).where(col(Schedule.name) == schedule.name).values(last_job_id=job.id))
+            _note_job(session, schedule.name, job)
+            if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
+                session.add(_missed(schedule, moment, job))
         jobs.append(job)
         ready += steps
     ring_steps(settings, ring, ready)
     return jobs
+
+
+def _find(session: Session, name: str) -> Schedule:
+    schedule = session.get(Schedule, name)
+    if schedule is None:
+        known = session.exec(select(Schedule.name)).all()
+        raise ConfigurationError(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
+    return schedule
+
+
+def _note_job(session: Session, name: str, job: Job) -> None:
+    session.exec(update(Schedule).where(col(Schedule.name) == name).values(last_job_id=job.id))
+
+
+def _missed(schedule: Schedule, moment: datetime, job: Job) -> MissedSlots:
+    """Return the slots from the one that was due until ``moment``, counted up to a limit."""
+    slots, last = 1, schedule.next_slot
+    while slots < _COUNTED and (following := next_slot(schedule.cron, schedule.timezone, last)) <= moment:
+        slots, last = slots + 1, following
+    return MissedSlots(schedule=schedule.name, first=schedule.next_slot, last=last, slots=slots, job_id=job.id)
 
 
 def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], str | None]:

@@ -1,0 +1,126 @@
+"""Schedules: slots, clocks that change, outages, pauses; on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlmodel import col, select, update
+
+from segadmin.database import now, transaction
+from segadmin.errors import ConfigurationError
+from segadmin.jobs import control, schedules
+from segadmin.jobs.request import REQUESTS, Textualize
+from segadmin.jobs.schedules import next_slot
+from segadmin.records import JobState, Schedule
+from segadmin.settings import Settings
+from tests.unit.jobs.conftest import Bells
+
+
+@pytest.fixture(autouse=True)
+def probe_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the probe kind be asked for as any other."""
+    monkeypatch.setitem(REQUESTS, "probe", type("Probe", (Textualize,), {}))
+
+
+def slots(cron: str, zone: str, start: str, end: str) -> list[str]:
+    found, last = [], datetime.fromisoformat(end).replace(tzinfo=UTC)
+    slot = datetime.fromisoformat(start).replace(tzinfo=UTC)
+    while (slot := next_slot(cron, zone, slot)) <= last:
+        found.append(f"{slot:%m-%d %H:%M}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "start", "end", "expected"),
+    [
+        ("0 3 * * *", "Asia/Shanghai", "2026-03-28", "2026-03-30", ["03-28 19:00", "03-29 19:00"]),
+        # 02:30 does not exist on 29 March in Berlin (01:00 UTC the clock jumps), and comes twice on 25 October.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28 12:00", "2026-03-30 12:00", ["03-29 01:00", "03-30 00:30"]),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24 12:00", "2026-10-26 12:00", ["10-25 00:30", "10-26 01:30"]),
+        ("30 2 * * *", "America/New_York", "2026-03-07 12:00", "2026-03-09 12:00", ["03-08 07:00", "03-09 06:30"]),
+        # Every real hour, though the clock shows one of them twice or not at all.
+        ("0 * * * *", "Europe/Berlin", "2026-03-28 23:30", "2026-03-29 03:00", [f"03-29 0{h}:00" for h in range(4)]),
+        ("0 * * * *", "Europe/Berlin", "2026-10-24 23:30", "2026-10-25 03:00", [f"10-25 0{h}:00" for h in range(4)]),
+        ("0 0 29 2 *", "UTC", "2026-01-01", "2029-01-01", ["02-29 00:00"]),
+    ],
+)  # fmt: skip
+def test_slots_follow_the_clock_of_their_zone(cron: str, zone: str, start: str, end: str, expected: list[str]) -> None:
+    assert slots(cron, zone, start, end) == expected
+
+
+@pytest.mark.parametrize(("cron", "zone"), [("0 0 30 2 *", "UTC"), ("nightly", "UTC"), ("0 3 * * *", "Mars/Olympus")])
+def test_what_never_comes_is_refused(cron: str, zone: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cron expression|time zone"):
+        next_slot(cron, zone, datetime.now(UTC))
+
+
+def due_since(settings: Settings, name: str, ago: timedelta) -> datetime:
+    """Move the next slot of a schedule into the past, as an outage does."""
+    with transaction(settings) as session:
+        schedule = session.get_one(Schedule, name)
+        slot = next_slot(schedule.cron, schedule.timezone, now(session) - ago)
+        session.exec(update(Schedule).where(col(Schedule.name) == name).values(next_slot=slot))
+    return slot
+
+
+def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Settings, bells: Bells) -> None:
+    schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
+    first = due_since(engine_settings, "often", timedelta(hours=1))
+    [job] = schedules.tick(engine_settings, bells)
+    assert schedules.tick(engine_settings, bells) == []
+    assert len(bells.rung) == 1
+    found = schedules.view(engine_settings, "often")
+    [missed] = found.missed
+    assert (missed.slots, missed.first, missed.job_id) == (12, first, job.id)
+    assert missed.last - first == timedelta(minutes=55)
+    assert [one.id for one in found.jobs] == [job.id]
+
+
+def test_a_slot_met_in_time_is_not_missed(engine_settings: Settings, bells: Bells) -> None:
+    schedules.add(engine_settings, "often", "* * * * * *", "probe", {})
+    due_since(engine_settings, "often", timedelta(seconds=2))
+    assert len(schedules.tick(engine_settings, bells)) == 1
+    assert schedules.view(engine_settings, "often").missed == []
+
+
+def test_a_year_of_outage_is_counted_up_to_a_limit(engine_settings: Settings, bells: Bells) -> None:
+    schedules.add(engine_settings, "often", "* * * * *", "probe", {})
+    due_since(engine_settings, "often", timedelta(days=365))
+    assert len(schedules.tick(engine_settings, bells)) == 1
+    assert schedules.view(engine_settings, "often").missed[0].slots == 10_000
+
+
+def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, bells: Bells) -> None:
+    schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
+    schedules.pause(engine_settings, "often")
+    due_since(engine_settings, "often", timedelta(hours=1))
+    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.resume(engine_settings, "often").next_slot > datetime.now(UTC)
+    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.view(engine_settings, "often").missed == []
+
+
+def test_run_is_out_of_turn(engine_settings: Settings, bells: Bells) -> None:
+    before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
+    job = schedules.run(engine_settings, bells, "nightly").job
+    schedule = schedules.view(engine_settings, "nightly").schedule
+    assert (schedule.next_slot, schedule.last_job_id) == (before, job.id)
+    assert len(bells.rung) == 1
+    with pytest.raises(ConfigurationError, match="Did you mean 'nightly'"):
+        schedules.run(engine_settings, bells, "nightli")
+
+
+def test_a_schedule_that_became_unreadable_stops_no_other(engine_settings: Settings, bells: Bells) -> None:
+    for name in ("bad", "good"):
+        schedules.add(engine_settings, name, "* * * * *", "probe", {})
+        due_since(engine_settings, name, timedelta(minutes=2))
+    with transaction(engine_settings) as session:
+        session.exec(update(Schedule).where(col(Schedule.name) == "bad").values(cron="every day"))
+    states = {job.state for job in schedules.tick(engine_settings, bells)}
+    assert states == {JobState.FAILED, JobState.QUEUED}
+    assert schedules.tick(engine_settings, bells) == []
+    with transaction(engine_settings) as session:
+        assert session.exec(select(Schedule.name).where(col(Schedule.paused))).all() == ["bad"]
+    errors = [line.job.error for line in control.list_jobs(engine_settings, state=JobState.FAILED)]
+    assert "'every day' is not a cron expression" in str(errors[0])
