@@ -20,6 +20,18 @@ from segadmin.settings import Settings
 HEAD = "0002"
 
 
+#: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a
+#: process that was stopped inside a transaction must not keep a job's row from everybody for as long as it is.
+_POSTGRES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c idle_in_transaction_session_timeout=30s",
+}
+
+
 @lru_cache(maxsize=4)
 def _engine(url: str) -> Engine:
     try:
@@ -28,7 +40,7 @@ def _engine(url: str) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(str(parsed), Path(parsed.database or ""))
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
     except (ArgumentError, NoSuchModuleError):
         raise ConfigurationError(
             f"SEGADMIN_DATABASE_URL={url!r} is not a database URL. "

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import polars as pl
@@ -16,8 +19,10 @@ from sqlmodel import Session, select
 from segadmin.database import transaction
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.calls import calling
 from segadmin.jobs.plans import PLANS, Stage
 from segadmin.learn.prepared import Prepared
+from segadmin.plugins import Registered
 from segadmin.pointers import current_snapshot, pointed
 from segadmin.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
 from segadmin.score.stage import SCORES, assigned
@@ -59,6 +64,9 @@ def score(attempt: Attempt) -> Outcome:
     for piece in range(int(attempt.options.get("pieces", 0))):
         attempt.progress(piece / attempt.options["pieces"])
         time.sleep(0.05)
+    if attempt.options.get("poison") and attempt.buckets.start == 0:
+        with calling(attempt, Registered("backbone", "poison", "", "somebody's-plugin 1.2"), "predict"):
+            POISONS[attempt.options["poison"]]()
     users = Lake.of(attempt.settings).scan("users", buckets=list(attempt.buckets)).collect().sort("user_key")
     share = (users["user_key"].to_numpy() % 1000) / 1000.0
     probabilities = pl.Series("probabilities", [[1 - one, one] for one in share], dtype=pl.List(pl.Float32))
@@ -74,6 +82,28 @@ def score(attempt: Attempt) -> Outcome:
     attempt.progress(0.9, "writing")
     result = {"scores": attempt.write(scores, "scores"), "rescored": users.height, "carried": 0}
     return Outcome(result, commit=_count(attempt))
+
+
+def _raise() -> None:
+    raise ValueError("I do not like this data")
+
+
+def _eat() -> None:
+    eaten = []
+    while True:
+        eaten.append(bytearray(50_000_000))
+        time.sleep(0.05)
+
+
+#: What a plugin may do to its worker.
+POISONS: dict[str, Callable[[], object]] = {
+    "raises": _raise,
+    "exits": lambda: sys.exit(3),
+    "exits at once": lambda: os._exit(3),
+    "hangs": lambda: time.sleep(600),
+    "eats memory": _eat,
+    "crashes": lambda: ctypes.string_at(0),
+}
 
 
 def _count(attempt: Attempt):  # type: ignore[no-untyped-def]  # noqa: ANN202

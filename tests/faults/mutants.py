@@ -88,6 +88,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="segadmin-mutants-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", ".segadmin", ".*_cache", "dist"))
+        if _fails(tree, " or ".join(f"({mutant.tests})" for mutant in MUTANTS)):
+            raise SystemExit("the tests fail without any mutant")
         for mutant in MUTANTS:
             source = tree / mutant.file
             whole = source.read_text()

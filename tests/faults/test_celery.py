@@ -197,6 +197,38 @@ def test_a_process_that_dies_every_time(shop: Shop, monkeypatch: pytest.MonkeyPa
     assert broken_promises(shop.world.settings, job, USERS) == []
 
 
+@pytest.mark.parametrize(
+    ("poison", "reason"),
+    [
+        ("raises", "failed in predict: ValueError('I do not like this data')"),
+        ("exits", "failed in predict: SystemExit(3)"),
+        ("exits at once", "exitcode 3"),
+        ("crashes", "signal 11 (SIGSEGV)"),
+        ("hangs", "a step may run 4 s"),
+        ("eats memory", "GiB of memory; a step may take 0.6 GiB"),
+    ],
+)
+def test_a_plugin_that_misbehaves(shop: Shop, poison: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job fails with a reason that names it, and the worker does the next one."""
+    for name, value in {"LEASE_SECONDS": "20", "STEP_SECONDS": "4", "STEP_MEMORY_GIB": "0.6"}.items():
+        monkeypatch.setenv(f"SEGADMIN_{name}", value)
+    process = shop.worker()
+    job = shop.world.asked(poison=poison)
+    shop.ends(job)
+    failed = control.view(shop.world.settings, job).job
+    assert failed.state == JobState.FAILED
+    for word in (
+        "PluginError" if poison in {"exits at once", "crashes"} else "",
+        "'poison' of somebody's-plugin 1.2",
+        reason,
+    ):
+        assert word in (failed.error or "")
+    following = shop.world.asked()
+    shop.ends(following)
+    assert broken_promises(shop.world.settings, following, USERS) == []
+    assert process.poll() is None
+
+
 def test_an_urgent_job_overtakes_a_big_one(shop: Shop) -> None:
     big = shop.world.asked(pieces=20, alone=False)
     shop.worker()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from click.core import ParameterSource
 
 if TYPE_CHECKING:
     import click
@@ -109,8 +108,8 @@ def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
     """
     command = cast("click.Group", typer.main.get_command(app)).commands[kind]
     with command.make_context(f"segadmin enqueue {kind}", list(words)) as context:
-        given = [name for name in _ABOUT_ENQUEUING if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-        if given:
+        sources = {name: context.get_parameter_source(name) for name in _ABOUT_ENQUEUING}
+        if given := [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
             raise ConfigurationError(f"--{given[0].removeprefix('as_')} is not an option of the job. Leave it out.")
         return _job_options(context.params)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,9 @@ from deltalake.exceptions import DeltaError
 from segadmin.errors import StorageError
 from segadmin.events.schema import PARTITIONS, SCHEMAS
 from segadmin.settings import Settings
+
+#: What imports write and jobs read.
+_READ_BY_JOBS = ("events", "items", "labels", "users")
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,18 @@ class Lake:
     """The Delta tables under one folder."""
 
     path: Path
+    #: Table versions to read, so that what is imported meanwhile is not seen by halves; ``None``: the newest.
+    versions: Mapping[str, int] | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Lake:
-        """Return the lake of ``settings``."""
-        return cls(settings.store_path / "lake")
+    def of(cls, settings: Settings, versions: Mapping[str, int] | None = None) -> Lake:
+        """Return the lake of ``settings``, as it is or as it was at ``versions``."""
+        return cls(settings.store_path / "lake", versions)
+
+    def current_versions(self) -> dict[str, int]:
+        """Return the version of every table that jobs read from."""
+        tables = [table for table in _READ_BY_JOBS if self.exists(table)]
+        return {table: DeltaTable(str(self.path / table)).version() for table in tables}
 
     def exists(self, table: str) -> bool:
         """Whether anything was ever written to ``table``."""
@@ -49,9 +59,12 @@ class Lake:
             partition: only rows where these columns have these values.
         """
         schema = SCHEMAS[table]
-        if not self.exists(table):
+        pinned = None if self.versions is None else self.versions.get(table, -1)
+        if pinned == -1 or not self.exists(table):
             return pl.LazyFrame(schema=schema)
-        frame = pl.scan_delta(str(self.path / table)).select(pl.col(name).cast(kind) for name, kind in schema.items())
+        frame = pl.scan_delta(str(self.path / table), version=pinned).select(
+            pl.col(name).cast(kind) for name, kind in schema.items()
+        )
         for column, value in partition.items():
             frame = frame.filter(pl.col(column) == value)
         if buckets is not None:

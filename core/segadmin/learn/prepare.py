@@ -31,6 +31,7 @@ def prepare(attempt: Attempt) -> Outcome:
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
     asked = Retrain.model_validate(attempt.options)
     recipe = new_recipe(settings, plugins, asked)
+    versions = Lake.of(settings).current_versions()
     backbone, options = resolve_backbone(plugins, asked.backbone, asked.backbone_options)
     baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")
@@ -54,6 +55,7 @@ def prepare(attempt: Attempt) -> Outcome:
         seed=asked.seed,
         split=asked.split,
         rows=attempt.write(rows, "split"),
+        lake=versions,
         data=fingerprint(known, rows),
     )
     return Outcome(prepared.model_dump(mode="json"))

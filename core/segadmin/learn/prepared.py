@@ -25,6 +25,7 @@ class Prepared(BaseModel):
     seed: int = 17
     split: Literal["time", "user"] = "time"
     rows: dict[str, Any] | None = None  #: the split, as :mod:`segadmin.learn.split` wrote it
+    lake: dict[str, int] | None = None  #: versions of the tables as they are read, whatever is imported meanwhile
     data: dict[str, Any] = {}  #: what there was to learn from: counts, windows, the labels' definition, a digest
     model_version_id: int | None = None  #: the model to score with, where the job does not train one
     previous_snapshot_id: int | None = None  #: the snapshot to carry unchanged users from (refresh)

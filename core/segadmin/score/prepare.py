@@ -21,10 +21,11 @@ from segadmin.text.recipe import Recipe
 def prepare(attempt: Attempt) -> Outcome:
     """Find the model and check that it is whole and that what it needs is installed here."""
     plugins = load_plugins(attempt.settings)
-    latest = after(latest_event(Lake.of(attempt.settings)))
+    versions = Lake.of(attempt.settings).current_versions()
+    latest = after(latest_event(Lake.of(attempt.settings, versions)))
     if attempt.job_kind == "textualize":
         recipe = new_recipe(attempt.settings, plugins, Textualize.model_validate(attempt.options))
-        prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=recipe.window(latest))
+        prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=recipe.window(latest), lake=versions)
         return Outcome(prepared.model_dump(mode="json"))
     wanted = Score.model_validate(attempt.options)
     with transaction(attempt.settings) as session:
@@ -36,6 +37,7 @@ def prepare(attempt: Attempt) -> Outcome:
         label_set=version.label_set,
         segments=tuple(version.segments),
         scoring=recipe.window(latest),
+        lake=versions,
         backbone=version.backbone,
         backbone_options=version.manifest["backbone_options"],
         model_version_id=version.id,

@@ -41,7 +41,7 @@ def publish(attempt: Attempt) -> Outcome:
     commit_assignments(attempt.settings, number, users)
     attempt.reach("publish")
     attempt.progress(0.6, "summing up")
-    rows = summarise(Lake.of(attempt.settings), users, prepared.segments, prepared.scoring)
+    rows = summarise(Lake.of(attempt.settings, prepared.lake), users, prepared.segments, prepared.scoring)
     facts = {
         "previous_id": previous,
         "users": users.height,

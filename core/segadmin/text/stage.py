@@ -23,7 +23,7 @@ def textualize(attempt: Attempt) -> Outcome:
     plugins = load_plugins(attempt.settings)
     plugin = plugins.find("textualizer", recipe.textualizer)
     textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
-    lake = Lake.of(attempt.settings)
+    lake = Lake.of(attempt.settings, prepared.lake)
     current = prepared.scoring
     report: Counter[str] = Counter()
     training: list[pl.DataFrame] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,7 +16,7 @@ from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.settings import Settings
 from segadmin.text.stage import textualize
-from tests.planted import LABELS, Run, label_future_spend, plant, retrain
+from tests.planted import LABELS, Run, label_future_spend, more_weeks, plant, retrain
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,18 @@ def test_a_second_attempt_writes_the_same(texts: Texts) -> None:
     for name in ("scoring", "training"):
         assert [one[name]["sha256"] for one in again] == [one[name]["sha256"] for one in texts.results]
         assert {one[name]["path"] for one in again}.isdisjoint(one[name]["path"] for one in texts.results)
+
+
+def test_what_is_imported_during_a_job_is_not_seen_by_halves(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    users = plant(settings, users=60)
+    label_future_spend(settings)
+    job = retrain(settings).until("textualize")
+    first, second = job.attempts("textualize")
+    before = [textualize(attempt).result["scoring"]["sha256"] for attempt in (first, second)]
+    again = textualize(first).result["scoring"]["sha256"]
+    more_weeks(settings, users, range(13, 14), seed=5)
+    assert [again, textualize(second).result["scoring"]["sha256"]] == before
+    after = retrain(settings).until("textualize")
+    assert textualize(after.attempts("textualize")[1]).result["scoring"]["sha256"] != before[1]
+    database.engine(settings).dispose()
