@@ -45,10 +45,11 @@ format: install  ## Mend style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: install  ## Measure enqueuing, recovery from a killed worker, and the demo
+bench: install  ## Measure enqueuing, recovery, thousands of steps, broken brokers, and the demo
 	$(BIN)/python -m bench.enqueue
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.broken_broker
 	$(BIN)/python -m bench.demo
 
 docs: install  ## Write the generated pages anew

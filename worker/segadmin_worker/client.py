@@ -66,30 +66,47 @@ def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
         with connection:
             yield app, connection
     except gone as error:
-        raise BrokerUnavailable(
-            f"The broker {shown(settings)} does not answer: {str(error).rstrip('.')}. "
-            "Start it (segadmin up), or check SEGADMIN_BROKER_URL."
-        ) from error
+        raise BrokerUnavailable(_explain(settings, error)) from error
+
+
+def _explain(settings: Settings, error: BaseException) -> str:
+    from redis.exceptions import AuthenticationError, ResponseError
+
+    reason = str(error).rstrip(".")
+    if isinstance(error, AuthenticationError) or "authenticat" in reason.lower():
+        said, mend = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
+    elif isinstance(error.__cause__ or error, ResponseError):
+        said, mend = "refuses messages", "Look at its log and its memory."
+    elif settings.embedded_broker:
+        said, mend = "does not answer", "Start it: segadmin up --detach"
+    else:
+        said, mend = "does not answer", "Start it, or check SEGADMIN_BROKER_URL."
+    return f"The broker {shown(settings)} {said}: {reason}. {mend}"
 
 
 def _knock(settings: Settings) -> None:
-    """Open and close a bare connection, so that a broker that is down is known at once.
+    """Say one word to the broker, so that one that is down or deaf is known at once.
 
-    The Redis client tries again for six seconds before it says so, and Celery cannot tell it not to.
+    Celery's own client tries again for six seconds before it says so, and cannot be told not to.
 
     Raises:
         OSError: nobody listens.
+        redis.RedisError: what listens does not answer, or does not let us in.
     """
-    if settings.embedded_broker:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(SOCKET_SECONDS)
-            line.connect(str(settings.redis_socket))
-        return
-    address = urlsplit(settings.broker_url)
-    ports = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+    address = urlsplit(settings.celery_broker_url)
+    ports = {"amqp": 5672, "amqps": 5671}
     if address.hostname and address.scheme in ports:
         where = (address.hostname, address.port or ports[address.scheme])
         socket.create_connection(where, timeout=SOCKET_SECONDS).close()
+    elif address.scheme in {"redis", "rediss", "redis+socket"}:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        url = settings.celery_broker_url.replace("redis+socket://", "unix://", 1)
+        limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
+        with Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits) as client:
+            client.ping()
 
 
 def shown(settings: Settings) -> str:

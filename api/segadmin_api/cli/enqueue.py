@@ -16,7 +16,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, waits
-from segadmin_worker.client import ring_over, shown
+from segadmin_worker.client import ring_over
 
 app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.")
 
@@ -145,8 +145,7 @@ def _enqueue(kind: str, parameters: Mapping[str, Any]) -> None:
             typer.echo(f"It {waiting}.")
     else:
         typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
-        start = "segadmin up --detach" if settings.embedded_broker else "segadmin doctor"
-        typer.echo(f"The broker {shown(settings)} does not answer. Run: {start}", err=True)
+        typer.echo(str(done.trouble), err=True)
     if wait:
         from segadmin_api.cli.watch import watch
 

@@ -11,6 +11,7 @@ from sqlmodel import Session, select
 
 from segadmin import failpoints
 from segadmin.database import transaction
+from segadmin.errors import BrokerUnavailable
 from segadmin.jobs.advance import advance
 from segadmin.jobs.plans import PLANS, bucket_ranges
 from segadmin.jobs.ring import Ring, ring_steps
@@ -25,7 +26,12 @@ class Enqueued:
 
     job: Job
     created: bool  #: false when the idempotency key was known: ``job`` is the one from before
-    rung: bool  #: false when the broker did not answer: workers hear of the job when it is back
+    trouble: BrokerUnavailable | None = None  #: with the broker; workers hear of the job when it is over
+
+    @property
+    def rung(self) -> bool:
+        """Whether workers were told."""
+        return self.trouble is None
 
 
 def enqueue(
@@ -60,9 +66,9 @@ def enqueue(
     except IntegrityError:
         with transaction(settings) as session:
             found = session.exec(select(Job).where(Job.idempotency_key == idempotency_key)).one()
-        return Enqueued(found, created=False, rung=True)
+        return Enqueued(found, created=False)
     failpoints.reach("enqueue")
-    return Enqueued(job, created=True, rung=ring_steps(settings, ring, ready))
+    return Enqueued(job, created=True, trouble=ring_steps(settings, ring, ready))
 
 
 def save(

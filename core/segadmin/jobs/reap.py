@@ -8,12 +8,9 @@ from sqlmodel import col, select
 
 from segadmin.database import now, transaction
 from segadmin.jobs.advance import Advanced, fail_job, lock_job, unblock
-from segadmin.jobs.ring import Ring, ring_steps, unheard
+from segadmin.jobs.ring import AT_ONCE, Ring, ring_steps, unheard
 from segadmin.records import Job, Step, StepState
 from segadmin.settings import Settings
-
-#: Steps rung for again at one look; the others come next time.
-_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def reap(settings: Settings, ring: Ring) -> Reaped:
             .join(Job)
             .where(*unheard(now(session)))
             .order_by(col(Job.priority).desc(), col(Step.id))
-            .limit(_AT_ONCE)
+            .limit(AT_ONCE)
         ).all()
     ring_steps(settings, ring, [step_id for step_id in due if step_id is not None])
     return Reaped(len(expired), len(due), sum(one.ended is not None for one in failed))

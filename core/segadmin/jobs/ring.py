@@ -19,8 +19,8 @@ from segadmin.settings import Settings
 #: Seconds between rings for a step that nobody takes: the ring may be lost (a Redis that came back empty), or the
 #: queue may only be long, so the pause doubles up to this.
 _PAUSE_LIMIT = 300.0
-#: Steps that one SQL statement names; databases limit how many parameters there may be.
-_CHUNK = 1000
+#: Steps that are rung for at one time.
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,26 @@ class Bell:
 Ring = Callable[[Sequence[Bell]], None]
 
 
-def ring_steps(settings: Settings, ring: Ring, step_ids: Sequence[int]) -> bool:
-    """Ring for those of ``step_ids`` that are ready now; return whether the broker took it."""
-    for start in range(0, len(step_ids), _CHUNK):
-        with transaction(settings) as session:
-            due = _due(session, step_ids[start : start + _CHUNK])
-        if not due:
-            continue
-        try:
-            ring([_bell(row) for row in due])
-        except BrokerUnavailable:
-            return False
-        with transaction(settings) as session:
-            for rings, ids in _by_rings(due):
-                pause = min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
-                rung = update(Step).where(col(Step.id).in_(ids), col(Step.state) == StepState.READY)
-                session.exec(rung.values(ring_at=now(session) + timedelta(seconds=pause), rings=rings + 1))
-    return True
+def ring_steps(settings: Settings, ring: Ring, step_ids: Sequence[int]) -> BrokerUnavailable | None:
+    """Ring for those of ``step_ids`` that are ready now; return what kept the broker from taking it.
+
+    Of thousands only the first are rung for: that takes a second and keeps workers busy until the reaper, which
+    rings for the others, looks again.
+    """
+    with transaction(settings) as session:
+        due = _due(session, step_ids[:AT_ONCE])
+    if not due:
+        return None
+    try:
+        ring([_bell(row) for row in due])
+    except BrokerUnavailable as error:
+        return error
+    with transaction(settings) as session:
+        for rings, ids in _by_rings(due):
+            pause = min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
+            rung = update(Step).where(col(Step.id).in_(ids), col(Step.state) == StepState.READY)
+            session.exec(rung.values(ring_at=now(session) + timedelta(seconds=pause), rings=rings + 1))
+    return None
 
 
 def unheard(moment: datetime) -> tuple[Any, ...]:
