@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,11 +64,16 @@ def redis_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def worker(
-    settings: Settings, *, app: str = "tests.probe", queues: str = "cpu,gpu", concurrency: int = 2
+    settings: Settings,
+    *,
+    app: str = "tests.probe",
+    queues: str = "cpu,gpu",
+    concurrency: int = 2,
+    prefix: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a real Celery worker; its output goes to ``home/worker.log``."""
+    """Run a real Celery worker, perhaps by way of the command ``prefix``; its output goes to ``home/worker.log``."""
     words = ["worker", "-Q", queues, "-c", str(concurrency), "-n", f"{uuid.uuid4().hex[:6]}@test"]
-    with _celery(settings, app, [*words, "--without-gossip", "--without-mingle"]) as process:
+    with _celery(settings, app, [*words, "--without-gossip", "--without-mingle"], prefix) as process:
         yield process
 
 
@@ -80,8 +85,10 @@ def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[subprocess
 
 
 @contextmanager
-def _celery(settings: Settings, app: str, words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "celery", "-A", app, *words, "-l", "info"]
+def _celery(
+    settings: Settings, app: str, words: list[str], prefix: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*prefix, sys.executable, "-m", "celery", "-A", app, *words, "-l", "info"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"}
     with (settings.root / f"{words[0]}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
