@@ -30,7 +30,7 @@ test-slow: install  ## Run the tests that take minutes
 	$(BIN)/pytest -m slow
 
 faults: install  ## Let everything die, hang and lie, and see that nothing is lost or done twice
-	$(BIN)/pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report
+	$(BIN)/python -m pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report
 
 faults-mutants: install  ## Take the safeguards out one by one: each time a test must fail
 	$(BIN)/python -m tests.faults.mutants

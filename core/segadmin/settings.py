@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
     broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")
+    broker_ca: Path | None = Field(None, description="CA certificates that a rediss:// broker is checked against")
+    signing_key: Path | None = Field(
+        None, description="Private key (PEM) that messages are signed with; see operations"
+    )
+    signing_certificate: Path | None = Field(None, description="The certificate that goes with the signing key")
+    signing_trusted: str = Field(
+        "", description="Certificates whose messages are accepted, such as /etc/segadmin/*.pem"
+    )
     store: Path | None = Field(None, description="Folder of the lake and of step outputs; default home/store")
     user_key_secret: SecretStr | None = Field(None, description="Key of the user-key HMAC; default: generated")
     buckets: int = Field(16, description="Hash partitions of users; a power of two, fixed at the first import")

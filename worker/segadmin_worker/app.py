@@ -5,9 +5,10 @@ from __future__ import annotations
 from celery import Celery
 
 from segadmin.settings import get_settings
-from segadmin_worker.config import celery_config
+from segadmin_worker.config import celery_config, secure
 from segadmin_worker.transport import install
 
 install()
 app = Celery("segadmin")
 app.conf.update(celery_config(get_settings()))
+secure(app, get_settings())

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from segadmin.errors import BrokerUnavailable
 from segadmin.jobs.ring import Bell, Ring
 from segadmin.settings import Settings
-from segadmin_worker.config import SOCKET_SECONDS, celery_config
+from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -25,7 +25,7 @@ def _app(settings: Settings) -> Celery:
 
     app = Celery("segadmin-client", set_as_current=False)
     app.conf.update({**celery_config(settings), "imports": ()})
-    return app
+    return secure(app, settings)
 
 
 def ring_over(settings: Settings) -> Ring:
@@ -77,10 +77,12 @@ def _explain(settings: Settings, error: BaseException) -> str:
         said, mend = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
     elif isinstance(error.__cause__ or error, ResponseError):
         said, mend = "refuses messages", "Look at its log and its memory."
+    elif "certificate" in reason.lower():
+        said, mend = "cannot be trusted", "Check SEGADMIN_BROKER_CA and the name in SEGADMIN_BROKER_URL."
     elif settings.embedded_broker:
         said, mend = "does not answer", "Start it: segadmin up --detach"
     else:
-        said, mend = "does not answer", "Start it, or check SEGADMIN_BROKER_URL."
+        said, mend = "does not answer", "Start it, or check SEGADMIN_BROKER_URL. Run: segadmin doctor"
     return f"The broker {shown(settings)} {said}: {reason}. {mend}"
 
 
@@ -105,7 +107,7 @@ def _knock(settings: Settings) -> None:
 
         url = settings.celery_broker_url.replace("redis+socket://", "unix://", 1)
         limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
-        with Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits) as client:
+        with Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits, **tls(settings)) as client:
             client.ping()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: Longer than any step: Redis must not deliver a message again because its step takes long.
 _VISIBILITY_SECONDS = 24 * 3600
@@ -14,8 +18,9 @@ SOCKET_SECONDS = 3.0
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Return Celery's configuration for ``settings``."""
-    return {
+    return _signing(settings) | {
         "broker_url": settings.celery_broker_url,
+        "broker_use_ssl": tls(settings) or None,
         "broker_connection_timeout": SOCKET_SECONDS,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -32,8 +37,6 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_reject_on_worker_lost": False,
-        "task_serializer": "json",
-        "accept_content": ["json"],
         "task_default_queue": "cpu",
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
@@ -52,4 +55,45 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "beat_max_loop_interval": settings.reap_seconds,
         "timezone": "UTC",
         "imports": ("segadmin_worker.tasks",),
+    }
+
+
+def tls(settings: Settings) -> dict[str, Any]:
+    """Return how a TLS broker is checked: always, and by name."""
+    if not settings.celery_broker_url.startswith("rediss://"):
+        return {}
+    checked = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return checked | ({"ssl_ca_certs": str(settings.broker_ca)} if settings.broker_ca else {})
+
+
+def secure(app: Celery, settings: Settings) -> Celery:
+    """Let ``app`` sign its messages and accept none but signed ones, where the settings ask for it.
+
+    Raises:
+        ConfigurationError: a setting or a library is missing, or a key cannot be read.
+    """
+    if settings.signing_key is None:
+        return app
+    from celery.exceptions import ImproperlyConfigured, SecurityError
+
+    try:
+        app.setup_security()
+    except (ImproperlyConfigured, SecurityError, OSError) as error:
+        raise ConfigurationError(
+            f"Messages cannot be signed: {error}. Set SEGADMIN_SIGNING_KEY, SEGADMIN_SIGNING_CERTIFICATE and "
+            "SEGADMIN_SIGNING_TRUSTED to PEM files, and run: pip install 'segadmin[signing]'"
+        ) from None
+    return app
+
+
+def _signing(settings: Settings) -> dict[str, Any]:
+    if settings.signing_key is None:
+        return {"task_serializer": "json", "accept_content": ["json"]}
+    return {
+        "task_serializer": "auth",
+        "event_serializer": "auth",
+        "accept_content": ["auth"],
+        "security_key": str(settings.signing_key),
+        "security_certificate": str(settings.signing_certificate or ""),
+        "security_cert_store": settings.signing_trusted,
     }
