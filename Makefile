@@ -50,6 +50,7 @@ bench: install  ## Measure enqueuing, recovery, thousands of steps, broken broke
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.broken_broker
+	$(BIN)/python -m bench.hostile
 	$(BIN)/python -m bench.demo
 
 docs: install  ## Write the generated pages anew
