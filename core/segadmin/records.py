@@ -120,6 +120,7 @@ class Import(SQLModel, table=True):
     rows_kept: int = 0
     rows_quarantined: int = 0
     reasons: Json = Field(default_factory=dict, sa_column=_json())  #: quarantine reason → rows
+    changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
     error: str | None = None
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())

@@ -199,9 +199,11 @@ def quarantine(
 
 
 def _columns(map_: list[str] | None, set_: list[str] | None, extra: list[str] | None) -> Any:
-    from segadmin.events.mapping import Columns
+    from segadmin.events.mapping import Mapping
 
-    return Columns(parse_options(map_ or [], "--map"), parse_options(set_ or [], "--set"), tuple(extra or []))
+    return Mapping(
+        columns=parse_options(map_ or [], "--map"), constants=parse_options(set_ or [], "--set"), extras=extra or ()
+    )
 
 
 def _import(
@@ -209,7 +211,7 @@ def _import(
 ) -> None:
     from segadmin.events.ingest import Request
 
-    request = Request(name, file, columns, source=source, timezone=timezone, **more)
+    request = Request(name, file, columns.model_copy(update={"timezone": timezone}), source=source, **more)
     record, fresh = _with_progress(get_settings(), request)
     if as_json:
         show_json(record.model_dump(mode="json") | {"fresh": fresh})

@@ -1,12 +1,15 @@
-"""Taking a file into the lake: chunk by chunk, each at most once, losing no row."""
+"""Taking a file into the lake: at most once, whole or not at all, losing no row.
+
+Chunk by chunk it is read, cleaned and spooled; then what was spooled enters the lake in one commit. So readers never
+see half an import, and one that was killed goes on behind its last chunk.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -15,22 +18,23 @@ from sqlmodel import Session, select
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.alone import alone
-from segadmin.events.cells import raw_rows, readable
-from segadmin.events.clean import PROBLEM, clean, extras, mark
-from segadmin.events.duplicates import mark_duplicates
+from segadmin.events.cells import readable
+from segadmin.events.clean import Cleaned, clean
+from segadmin.events.ids import event_ids
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
-from segadmin.events.mapping import REQUIRED, Columns
+from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.schema import SCHEMAS
+from segadmin.events.settle import settle_events
 from segadmin.events.source import Source
+from segadmin.events.spool import Spool
 from segadmin.files import file_digest
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.timezones import zone
 
-#: Rows read, cleaned and committed at a time: what memory is bounded by.
-CHUNK_ROWS = 250_000
+#: Rows read, cleaned and spooled at a time: what memory is bounded by.
+CHUNK_ROWS = 500_000
 INTERRUPTED = "It was interrupted."
 
 
@@ -40,9 +44,8 @@ class Request:
 
     table: str  #: events, items or labels
     path: Path
-    columns: Columns = field(default_factory=Columns)
+    mapping: Mapping = field(default_factory=Mapping)
     source: str | None = None  #: default: by the file's suffix
-    timezone: str = "UTC"
     again: bool = False  #: import even if the same file was imported before
     label_set: str = ""  #: for labels
     segments: tuple[str, ...] = ()  #: for labels: their order; default: as they first appear
@@ -50,9 +53,8 @@ class Request:
     @property
     def reading(self) -> str:
         """A digest of how the file is read: what another mapping committed is no part of this import."""
-        columns = self.columns
-        how = [dict(columns.columns), dict(columns.constants), [*columns.extras], self.source, self.timezone]
-        return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=4).hexdigest()
+        told = f"{self.source} {self.mapping.model_dump_json()}"
+        return hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
 
 
 @dataclass
@@ -64,18 +66,26 @@ class _Run:
     record: Import
     lake: Lake
     buckets: int
-    first_line: int  #: the file's line that the first row is in
-    labels: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def app(self) -> str:
-        """The name of this import's commits."""
-        return _app(self.record, self.request)
+        """The name of this import's commits and files; with the digest, for a new database counts from 1 again."""
+        return f"import-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
 
-    @cached_property
-    def done(self) -> int:
-        """The chunks that an interrupted run of this import committed."""
-        return self.lake.last_version("events", self.app) or 0
+    @property
+    def spool(self) -> Spool:
+        """What was read so far: found again by an import of the same content in the same way."""
+        return Spool(self.settings.store_path / "spool" / self.content / self.request.reading)
+
+    @property
+    def content(self) -> str:
+        """What is imported, in whatever way it is read."""
+        table = hashlib.blake2b(_table(self.request).encode(), digest_size=4).hexdigest()
+        return f"{self.record.sha256[:16]}-{table}"
+
+    def clear(self) -> None:
+        """Remove what was read, in this way or in another."""
+        shutil.rmtree(self.spool.folder.parent, ignore_errors=True)
 
 
 def import_file(
@@ -83,9 +93,8 @@ def import_file(
 ) -> tuple[Import, bool]:
     """Import a file and return its record, and whether anything was done.
 
-    A file whose content was imported before is left out. An import of events that was interrupted goes on where
-    it was: every chunk is one commit under its number, so none is taken twice. One import runs at a time in a
-    store; another one waits.
+    A file whose content was imported before is left out. An import that was interrupted goes on where it was. One
+    import runs at a time in a store; another one waits.
 
     Args:
         settings: where the store is.
@@ -94,32 +103,31 @@ def import_file(
 
     Raises:
         ConfigurationError: there is no such time zone, or the settings are not those that the store was made with.
-        DataError: the file cannot be read, or has not the columns that are needed. What was committed stays, and
-            the same command goes on from there.
+        DataError: the file cannot be read, or has not the columns that are needed. Nothing of it is in the lake.
+        StorageError: the store cannot be written. The same command goes on from there.
     """
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
     if not request.path.is_file():
         raise DataError(f"There is no file {request.path}. Check the path.")
-    zone(request.timezone)
     source = _source(settings, request)
     with alone(settings):
         buckets = open_store(settings).buckets
         record, done = _record(settings, request, _digest(request.path))
         if done:
             return record, False
-        run = _Run(settings, request, record, Lake.of(settings), buckets, source.first_line)
+        run = _Run(settings, request, record, Lake.of(settings), buckets)
         try:
-            for number, chunk in enumerate(source.chunks(request.path, CHUNK_ROWS), start=1):
-                _take(run, number, readable(chunk))
-                progress(record.rows_read)
-            if record.rows_read == 0:
-                raise DataError(f"{request.path} has no rows.")
-            _finish_labels(run)
+            _read(run, source, progress)
+            _settle(run)
         except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not say that it runs
+            if isinstance(error, DataError):  # mended, it will be another file or another mapping
+                run.clear()
             _close(run, "failed", _told(error))
             raise
-        return _close(run, "succeeded"), True
+        record = _close(run, "succeeded")
+        run.clear()
+        return record, True
 
 
 def _told(error: BaseException) -> str:
@@ -151,11 +159,7 @@ def _source(settings: Settings, request: Request) -> Source:
 
 
 def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, bool]:
-    """Return this file's import: the one from before, if it succeeded or is to go on, else a new one.
-
-    Only events go on, and only if read in the same way: items and labels are cheap to read again, and what was a
-    problem then, such as an unknown user, need not be one now.
-    """
+    """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
     with transaction(settings) as session:
         before = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
@@ -167,9 +171,7 @@ def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, 
             and _is_current(session, request, digest)
         ):
             return before, True
-        if before is not None and before.state == "running":  # nobody else imports now, so it was killed
-            before.state, before.error, before.finished_at = "failed", INTERRUPTED, utcnow()
-        if before is None or before.state == "succeeded" or not _can_go_on(settings, request, before):
+        if before is None or before.state == "succeeded":
             before = Import(table=_table(request), file=request.path.name, sha256=digest)
         before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
         session.add(before)
@@ -187,102 +189,79 @@ def _is_current(session: Session, request: Request, digest: str) -> bool:
     return not request.segments or list(request.segments) == label_set.segments
 
 
-def _can_go_on(settings: Settings, request: Request, before: Import) -> bool:
-    if request.table != "events":
-        return False
-    return Lake.of(settings).last_version("events", _app(before, request)) is not None
-
-
-def _app(record: Import, request: Request) -> str:
-    """Return the name of an import's commits; with the file's digest, for a new database counts from 1 again."""
-    return f"import-{record.id}-{record.sha256[:16]}-{request.reading}"
-
-
 def _table(request: Request) -> str:
     return f"labels:{request.label_set}" if request.table == "labels" else request.table
 
 
-def _take(run: _Run, number: int, chunk: pl.DataFrame) -> None:
-    """Commit a chunk, unless an interrupted run of this import did."""
-    first_line = run.record.rows_read + run.first_line
-    if number == run.done + 1 and run.done:  # its bad rows may be there already: they come before its events
-        run.lake.delete("quarantine", f"import_id = {run.record.id} AND line >= {first_line}")
-    if number > run.done:
-        _commit(run, number, chunk, first_line)
-    run.record.rows_read += chunk.height
+def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
+    """Spool the file, but for the chunks that an interrupted run of this import spooled."""
+    done = run.spool.chunks
+    for number, chunk in enumerate(source.chunks(run.request.path, CHUNK_ROWS), start=1):
+        if number > done:
+            raw = readable(chunk)
+            first_line = source.first_line + run.record.rows_read
+            run.spool.add(raw, _cleaned(run, raw, first_line), first_line)
+        run.record.rows_read += chunk.height
+        progress(run.record.rows_read)
+    if run.record.rows_read == 0:
+        raise DataError(f"{run.request.path} has no rows.")
 
 
-def _commit(run: _Run, number: int, chunk: pl.DataFrame, first_line: int) -> None:
-    """Clean a chunk and commit it: bad rows and new users first, so that the last commit completes it."""
-    request = run.request
-    cleaned = clean(chunk, request.table, request.columns, request.timezone)
-    cleaned = cleaned.with_columns(extras=extras(chunk, request.columns.extras), line=pl.row_index() + first_line)
-    if "user" in cleaned.columns:
-        keys = keys_of(cleaned["user"], run.settings.secret(), run.buckets)
-        cleaned = cleaned.join(keys, on="user", how="left", maintain_order="left")
-    if request.table == "events":
-        cleaned = mark_duplicates(run.lake, cleaned)
-    elif request.table == "labels":
-        cleaned = _mark_unknown_users(run, cleaned)
-    _quarantine(run, chunk, cleaned, first_line)
-    kept = cleaned.filter(pl.col("problem").is_null())
-    if request.table == "events":
-        _add_users(run, kept)
-        run.lake.append("events", kept, Commit(run.app, number))
-    elif request.table == "items":
-        _merge_items(run, kept)
+def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
+    mapping = run.request.mapping
+    cleaned = clean(raw, run.request.table, mapping, first_line)
+    good = cleaned.good
+    if "user" in good.columns:
+        keys = keys_of(good["user"], run.settings.secret(), run.buckets)
+        good = good.join(keys, on="user", how="left", maintain_order="left")
+    if run.request.table == "events":
+        good = good.with_columns(event_ids(good), own_id=pl.col("event_id").is_not_null())
+    return replace(cleaned, good=good)
+
+
+def _settle(run: _Run) -> None:
+    """Take the spool into the lake; the last commit completes it, so that a killed import knows whether it is in."""
+    lake, app = run.lake, run.app
+    if run.request.table == "events":
+        if lake.last_version("events", app) is not None:
+            return
+        settled = settle_events(lake, run.spool, app, run.request.mapping.rules)
+        _quarantine(run, pl.concat(settled.bad))
+        if settled.users:
+            lake.commit_files("users", settled.users, Commit(app, 1))
+        lake.commit_files("events", settled.events, Commit(app, 1))
+    elif run.request.table == "items":
+        _quarantine(run, run.spool.bad())
+        fresh = run.spool.good().select(SCHEMAS["items"].names()).collect()
+        both = pl.concat([lake.scan("items").collect(), fresh]).unique("item", keep="last", maintain_order=True)
+        lake.overwrite("items", both)
     else:
-        run.labels.append(kept)
+        _replace_labels(run)
 
 
-def _mark_unknown_users(run: _Run, cleaned: pl.DataFrame) -> pl.DataFrame:
-    known = run.lake.scan("users").select("user_key", known=pl.lit(True)).collect()
-    unknown = pl.col("problem").is_null() & pl.col("known").is_null()
-    joined = cleaned.join(known, on="user_key", how="left", maintain_order="left")
-    return mark(joined, unknown, "unknown_user", "user").drop("known")
-
-
-def _quarantine(run: _Run, chunk: pl.DataFrame, cleaned: pl.DataFrame, first_line: int) -> None:
-    bad = cleaned.select("line", *PROBLEM).filter(pl.col("problem").is_not_null())
+def _quarantine(run: _Run, bad: pl.DataFrame) -> None:
+    """Keep the rows that cannot be used, as they came; instead of those that an interrupted run kept."""
+    run.lake.delete("quarantine", f"import_id = {run.record.id}")
     if bad.is_empty():
         return
-    rows = chunk[(bad["line"] - first_line).cast(pl.UInt32)]
-    frame = bad.select(
-        import_id=pl.lit(run.record.id),
-        table=pl.lit(run.request.table),
-        line="line",
-        reason="problem",
-        column="problem_column",
-        value="problem_value",
-        row=raw_rows(rows),
-    )
-    run.lake.append("quarantine", frame)
+    told = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
+    run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**told))
 
 
-def _add_users(run: _Run, kept: pl.DataFrame) -> None:
-    seen = kept.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
-    known = run.lake.scan("users").select("user_key").join(seen.lazy(), on="user_key", how="semi").collect()
-    new = seen.join(known, on="user_key", how="anti")
-    if not new.is_empty():
-        run.lake.append("users", new)
-
-
-def _merge_items(run: _Run, kept: pl.DataFrame) -> None:
-    fresh = kept.select(SCHEMAS["items"].names())
-    both = pl.concat([run.lake.scan("items").collect(), fresh]).unique("item", keep="last", maintain_order=True)
-    run.lake.overwrite("items", both)
-
-
-def _finish_labels(run: _Run) -> None:
+def _replace_labels(run: _Run) -> None:
     """Replace the label set by the file's rows; all at once, since a set is read as a whole."""
     request = run.request
-    if request.table != "labels":
-        return
-    rows = pl.concat(run.labels).with_columns(label_set=pl.lit(request.label_set))
+    known = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
+    rows = run.spool.good().join(known, on="user_key", how="left", maintain_order="left").sort("line").collect()
+    unknown = rows.filter(pl.col("known").is_null()).select(
+        "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.col("user")
+    )
+    rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
     segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())
     strange = sorted(set(rows["segment"].unique()) - set(segments))
     if strange:
         raise DataError(f"The file has segments that --segments does not name: {', '.join(strange)}.")
+    _quarantine(run, pl.concat([run.spool.bad(), unknown]))
     if rows.is_empty():
         raise DataError("No row of the file is usable: look at segadmin data quarantine.")
     run.lake.replace_partition("labels", rows, "label_set", request.label_set)
@@ -299,15 +278,13 @@ def _finish_labels(run: _Run) -> None:
 
 
 def _close(run: _Run, state: str, error: str | None = None) -> Import:
-    """End the import; its figures are counted in the lake, where an interrupted run left its rows too."""
+    """End the import; what is in quarantine is counted in the lake, where an interrupted run may have put it."""
     record = run.record
-    of_whole_chunks = pl.col("line") < run.first_line + record.rows_read
-    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id, of_whole_chunks)
-    bad = bad.group_by("reason").len()
+    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id).group_by("reason").len()
     record.state, record.error, record.finished_at = state, error, utcnow()
     record.reasons = dict(bad.collect().iter_rows())
     record.rows_quarantined = sum(record.reasons.values())
-    nothing = state == "failed" and run.request.table == "labels"  # a set enters whole or not at all
-    record.rows_kept = 0 if nothing else record.rows_read - record.rows_quarantined
+    record.rows_kept = record.rows_read - record.rows_quarantined if state == "succeeded" else 0
+    record.changes = dict(run.spool.changes)
     with transaction(run.settings) as session:
         return session.merge(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +12,17 @@ from typing import Literal
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction
 
 from segadmin.errors import StorageError
-from segadmin.events.schema import PARTITIONS, SCHEMAS
+from segadmin.events.schema import PARTITIONS, SCHEMAS, TIME
+from segadmin.files import sync
 from segadmin.settings import Settings
 
 #: What imports write and jobs read.
 _READ_BY_JOBS = ("events", "items", "labels", "users")
+#: Rows of a row group: what a reader of a short window can leave out at a time.
+_GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,53 @@ class Lake:
         its last try arrived can simply try again.
         """
         return self._write(table, frame, commit, mode="append")
+
+    def put_file(self, table: str, frame: pl.DataFrame, name: str, **partition: int) -> AddAction:
+        """Write ``frame`` to a file of ``table`` that no reader sees before :meth:`commit_files`.
+
+        Args:
+            table: a key of :data:`segadmin.events.schema.SCHEMAS`.
+            frame: rows of one partition; in the order that row groups should have.
+            name: unlike that of any other file; writing it again replaces it.
+            partition: the values of the table's partition columns.
+        """
+        folder = Path(*(f"{column}={value}" for column, value in partition.items()))
+        path = self.path / table / folder / f"{name}.parquet"
+        content = frame.select(pl.col(one).cast(kind) for one, kind in SCHEMAS[table].items() if one not in partition)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_GROUP_ROWS)
+            sync(path)
+        except (OSError, pl.exceptions.ComputeError) as error:
+            raise self._failed(table, error) from error
+        return AddAction(
+            path=str(folder / path.name),
+            size=path.stat().st_size,
+            partition_values={column: str(value) for column, value in partition.items()},
+            modification_time=int(path.stat().st_mtime * 1000),
+            data_change=True,
+            stats=json.dumps(_statistics(content)),
+        )
+
+    def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
+        """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
+        last = self.last_version(table, commit.app)
+        if last is not None and last >= commit.version:
+            return False
+        schema = pl.DataFrame(schema=SCHEMAS[table]).to_arrow().schema
+        by = PARTITIONS.get(table)
+        try:
+            made = DeltaTable.create(str(self.path / table), schema, mode="ignore", partition_by=by)
+            made.create_write_transaction(
+                list(files),
+                "append",
+                made.schema(),
+                by,
+                commit_properties=CommitProperties(app_transactions=[Transaction(commit.app, commit.version)]),
+            )
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+        return True
 
     def overwrite(self, table: str, frame: pl.DataFrame) -> None:
         """Replace the whole table in one atomic commit; older versions stay readable."""
@@ -148,3 +200,19 @@ class Lake:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def _statistics(content: pl.DataFrame) -> dict[str, object]:
+    """Return what Delta keeps of a file, by which readers leave out files of other times."""
+    told = [name for name, kind in content.schema.items() if kind in (pl.Int64, TIME)]
+    least, most = (content.select(getattr(pl.col(told), which)()).to_dicts()[0] for which in ("min", "max"))
+    return {
+        "numRecords": content.height,
+        "minValues": {name: _as_json(value) for name, value in least.items() if value is not None},
+        "maxValues": {name: _as_json(value) for name, value in most.items() if value is not None},
+        "nullCount": {name: content[name].null_count() for name in told},
+    }
+
+
+def _as_json(value: int | datetime) -> int | str:
+    return value if isinstance(value, int) else value.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,19 +1,24 @@
-"""Which column of a file is which field of a table."""
+"""The mapping: how a shop's columns, words and units become ours. A file of its own (``mapping.toml``), or options."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
 import polars as pl
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.events.schema import KINDS
+from segadmin.timezones import zone
 
 #: The fields that a file can give, by table; those that must be there come first.
 REQUIRED = {"events": ("user", "kind", "item", "at"), "items": ("item",), "labels": ("user", "segment")}
 OPTIONAL = {
-    "events": ("quantity", "price", "duration", "rating", "text", "event_id"),
+    "events": ("quantity", "price", "duration", "rating", "text", "event_id", "status", "currency"),
     "items": ("title", "category", "brand", "price"),
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
@@ -48,20 +53,87 @@ ALSO_CALLED = {
     "at": ("timestamp", "time", "datetime", "date", "eventtime", "createdat", "时间", "时间戳", "日期"),
     "segment": ("label", "group", "cluster", "class", "分群", "人群", "标签"),
 }
+#: Goods given back: a purchase with a price below zero.
+RETURN = "return"
 #: What Polars adds to a column's name that a CSV header has for the second time.
 SECOND = "_duplicated_0"
 
 
-@dataclass(frozen=True)
-class Columns:
-    """How to read a table's fields from a file's columns."""
+def _known_kind(kind: str) -> str:
+    if kind not in (*KINDS, RETURN):
+        raise ValueError(f"there is no kind {kind!r}.{did_you_mean(kind, (*KINDS, RETURN))}")
+    return kind
 
-    columns: Mapping[str, str] = field(default_factory=dict)  #: field → column, where the names differ
-    constants: Mapping[str, str] = field(default_factory=dict)  #: field → the same value for every row
-    extras: Sequence[str] = ()  #: columns kept as JSON in ``extras``
+
+def _known_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Units(_Part):
+    """What the shop's numbers count."""
+
+    duration: Literal["milliseconds", "seconds", "minutes"] = "seconds"
+    price: Literal["1", "0.01"] = "1"  #: 0.01: cents, 分
+    rating: Annotated[float, Field(gt=0)] | None = None  #: the best rating, brought to 5; default: kept as it is
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """What to multiply each field by."""
+        rating = {} if self.rating is None else {"rating": 5 / self.rating}
+        duration = {"milliseconds": 0.001, "seconds": 1.0, "minutes": 60.0}[self.duration]
+        return {"duration": duration, "price": float(self.price), **rating}
+
+
+class Rules(_Part):
+    """The rules that can be chosen; each one is counted under its name."""
+
+    bot_events_per_day: Annotated[int, Field(ge=0)] = 2_000  #: more of a user on one day is a bot; 0: no such rule
+    clean_text: bool = True  #: take HTML and control characters out, bring full-width letters and digits to half width
+    mask_personal: bool = True  #: put ``[phone]`` and the like for what tells who somebody is
+    cancelled: tuple[str, ...] = ("cancelled", "canceled", "取消", "已取消", "交易关闭")  #: statuses to leave out
+
+
+class Mapping(_Part):
+    """How to read a table's fields from what a source gives."""
+
+    columns: dict[str, str] = {}  #: field → column, where the names differ
+    constants: dict[str, str] = {}  #: field → the same value for every row
+    extras: tuple[str, ...] = ()  #: columns kept as JSON in ``extras``
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: whose clock times without a zone mean
+    kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind
+    currency: str | None = None  #: what prices are kept in
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}  #: currency → what one of it is worth in :attr:`currency`
+    units: Units = Units()
+    rules: Rules = Rules()
+
+    @classmethod
+    def read(cls, path: Path) -> Mapping:
+        """Return the mapping in a TOML file.
+
+        Raises:
+            ConfigurationError: there is no such file, or something in it is unknown; naming it.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        except OSError as error:
+            raise ConfigurationError(f"The mapping {path} cannot be read: {error.strerror}.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The mapping {path} is not TOML in UTF-8: {error}.") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            known = cls.model_fields if len(first["loc"]) == 1 else ()
+            raise ConfigurationError(
+                f"The mapping {path}: {where}: {first['msg']}.{did_you_mean(where, known)}"
+            ) from None
 
     def fields(self, table: str, found: Sequence[str]) -> dict[str, pl.Expr]:
-        """Return an expression (String) for every field of ``table``; null where the file has none.
+        """Return an expression for every field of ``table``: the cells as they are; null where there are none.
 
         Raises:
             ConfigurationError: a field or column that does not exist was named.
@@ -113,8 +185,7 @@ class Columns:
         column = self.columns.get(name, name)
         if column not in found:
             return pl.lit(None, dtype=pl.String)
-        cell = pl.col(column).cast(pl.String).str.strip_chars()
-        return pl.when(cell != "").then(cell)
+        return pl.col(column)
 
 
 def _plain(name: str) -> str:

@@ -95,7 +95,7 @@ SCHEMAS = {
 PARTITIONS = {"events": ["bucket"], "labels": ["label_set"], "assignments": ["snapshot_id"]}
 
 KINDS = ("view", "cart", "purchase", "rating", "review")
-#: Other words for the kinds, as shops' logs have them.
+#: Other words for the kinds, as shops' logs have them; ``return`` is stored as a purchase with a price below zero.
 KIND_ALIASES = {
     "pv": "view",
     "click": "view",
@@ -114,4 +114,8 @@ KIND_ALIASES = {
     "comment": "review",
     "评论": "review",
     "评价": "review",
+    "refund": "return",
+    "returned": "return",
+    "退货": "return",
+    "退款": "return",
 }

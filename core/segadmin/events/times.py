@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from segadmin.events.cells import whole_numbers
 from segadmin.events.schema import TIME
 
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
@@ -33,6 +34,16 @@ def read_time(column: pl.Expr, timezone: str) -> pl.Expr:
         timezone: whose clock the cells without a zone mean.
     """
     return column.map_batches(lambda cells: _read(cells, timezone), return_dtype=TIME)
+
+
+def as_utc(column: pl.Expr, kind: pl.DataType, timezone: str) -> pl.Expr:
+    """Return ``column`` as UTC times, whatever it is: times of a file that has such, or text as :func:`read_time`."""
+    if isinstance(kind, pl.Datetime):
+        microseconds = column.dt.cast_time_unit("us")
+        return _local(microseconds, timezone) if kind.time_zone is None else microseconds.dt.convert_time_zone("UTC")
+    if kind == pl.Date:
+        return _local(column.cast(pl.Datetime("us")), timezone)
+    return read_time(whole_numbers(column) if kind.is_float() else column.cast(pl.String), timezone)
 
 
 def _read(cells: pl.Series, timezone: str) -> pl.Series:

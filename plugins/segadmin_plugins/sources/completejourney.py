@@ -12,14 +12,14 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.ingest import Request
-from segadmin.events.mapping import Columns
+from segadmin.events.mapping import Mapping
 
-EVENTS = Columns(
+EVENTS = Mapping(
     columns={"user": "household_id", "item": "product_id", "at": "transaction_timestamp", "price": "sales_value"},
     constants={"kind": "purchase"},
     extras=("basket_id",),
 )
-ITEMS = Columns(
+ITEMS = Mapping(
     columns={"item": "product_id", "title": "product_type", "category": "product_category"}, extras=("department",)
 )
 #: When the data's weeks begin to count, as its ``week`` column has it: weeks begin on Mondays at 05:00, and of the

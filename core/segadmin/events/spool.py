@@ -1,0 +1,95 @@
+"""The spool: an import on its way, chunk by chunk, on disk; the lake knows nothing of it yet.
+
+A chunk is three files, of which the last to get its name, ``.json``, says that the others are there: so an import
+that was killed goes on behind the last whole chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from segadmin.errors import StorageError
+from segadmin.events.cells import raw_rows
+from segadmin.events.clean import PROBLEM, Cleaned
+from segadmin.files import put, sync
+
+#: Rows of a row group: few enough that reading some buckets skips most of a chunk.
+_GROUP_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Spool:
+    """The folder of one import."""
+
+    folder: Path
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks are whole."""
+        return sum(1 for _ in self.folder.glob("*.json"))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the whole chunks were read from."""
+        return sum(told["rows"] for told in self._told())
+
+    @property
+    def changes(self) -> Counter[str]:
+        """How many values each rule mended."""
+        return sum((Counter[str](told["changes"]) for told in self._told()), Counter[str]())
+
+    def add(self, raw: pl.DataFrame, cleaned: Cleaned, first_line: int) -> None:
+        """Keep the next chunk, so that it is there even after a loss of power.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        stem = self.folder / f"{self.chunks + 1:06}"
+        good = cleaned.good.sort("bucket", maintain_order=True) if "bucket" in cleaned.good.columns else cleaned.good
+        facts = {"rows": raw.height, "first_line": first_line, "changes": dict(cleaned.changes)}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for suffix, frame in ((".good", good), (".bad", cleaned.bad), (".raw", raw)):
+                path = stem.with_suffix(f"{suffix}.parquet")
+                frame.write_parquet(path, compression="lz4", row_group_size=_GROUP_ROWS)
+                sync(path)
+            draft = stem.with_suffix(".draft")
+            draft.write_text(json.dumps(facts))
+            put(draft, stem.with_suffix(".json"))
+        except (OSError, pl.exceptions.ComputeError) as error:
+            raise StorageError(
+                f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
+            ) from None
+
+    def good(self) -> pl.LazyFrame:
+        """Return the rows that can be used; those of one bucket in the order that they came in."""
+        return pl.scan_parquet(self._files("good"))
+
+    def bad(self) -> pl.DataFrame:
+        """Return what tells the rows that cannot be used: the columns of ``PROBLEM``."""
+        return pl.concat([pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path) for path in self._files("bad"))])
+
+    def as_they_came(self, bad: pl.DataFrame) -> pl.DataFrame:
+        """Return ``bad`` with each row as the source had it, as JSON."""
+        found = []
+        for path, told in zip(self._files("raw"), self._told(), strict=True):
+            first = told["first_line"]
+            here = bad.filter(pl.col("line").is_between(first, first + told["rows"], closed="left"))
+            if here.height:
+                raw = pl.read_parquet(path)[(here["line"] - first).cast(pl.UInt32)]
+                found.append(here.with_columns(row=raw_rows(raw)))
+        return pl.concat(found) if found else bad.clear().with_columns(row=pl.lit(None, pl.String))
+
+    def _files(self, what: str) -> list[Path]:
+        return [path.with_suffix(f".{what}.parquet") for path in sorted(self.folder.glob("*.json"))]
+
+    def _told(self) -> Iterator[dict[str, Any]]:
+        for path in sorted(self.folder.glob("*.json")):
+            yield json.loads(path.read_text())
