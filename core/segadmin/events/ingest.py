@@ -215,8 +215,7 @@ def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
         keys = keys_of(good["user"], run.settings.secret(), run.buckets)
         good = good.join(keys, on="user", how="left", maintain_order="left")
     if run.request.table == "events":
-        ids = {"event_id": event_ids(good), "own_id": pl.col("event_id").is_not_null()}
-        good = good.with_columns(**ids).drop("status", "currency")
+        good = good.with_columns(event_ids(good), own_id=pl.col("event_id").is_not_null()).drop("status", "currency")
     return replace(cleaned, good=good)
 
 

@@ -18,6 +18,7 @@ from segadmin.text.textualizer import TextContext, Textualizer
 
 #: What a user without events in the window reads as, so that everybody has a text.
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
+_OF_ITEMS = ("title", "category", "brand")
 _COLUMNS = ("kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
 
@@ -45,9 +46,13 @@ def read_users(
         PluginError: the textualizer failed.
         PluginContractError: it returned something else than phrases.
     """
-    events = _events(lake, bucket, window, textualizer, users).collect()
+    happened = _events(lake, bucket, window, textualizer, users).collect()
+    events = _with_items(happened, lake.scan("items").select("item", *_OF_ITEMS).collect())
     with call:
         found = _phrases(textualizer, events, window, recipe)
+    strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), happened["user_key"].unique().to_numpy())
+    if len(strangers):
+        raise PluginContractError(f"{_who(recipe)} returned {len(strangers)} users that have no events.")
     counts = found.group_by("user_key").len("phrases")
     capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
     grouped = (
@@ -55,7 +60,7 @@ def read_users(
         .group_by("user_key", maintain_order=True)
         .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"))
     )
-    measured = features(events.lazy(), window, recipe).collect()
+    measured = features(events, window, recipe).collect()
     blank = [None] * len(feature_names(recipe))
     read = (
         users.select("user_key")
@@ -82,25 +87,34 @@ def read_users(
 
 
 def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:
-    """Return the users' events in the window, with what is known of the items."""
+    """Return the users' events in the window."""
     inside = lake.scan("events", buckets=[bucket]).filter(
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
-    items = lake.scan("items").select("item", "title", "category", "brand")
-    joined = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").join(items, on="item", how="left")
-    wanted = ["user_key", *_COLUMNS, "title", "category", "brand"]
-    if textualizer.raw_user_ids:
-        joined = joined.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
-        wanted.append("user")
-    return joined.select(wanted)
+    theirs = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select("user_key", *_COLUMNS)
+    if not textualizer.raw_user_ids:
+        return theirs
+    return theirs.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
 
 
-def _phrases(textualizer: Textualizer, events: pl.DataFrame, window: Window, recipe: Recipe) -> pl.DataFrame:
+def _with_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.LazyFrame:
+    """Return ``events`` with what is known of their items.
+
+    By looking up, not by joining: Polars leaves a column out that nobody asks for, but no join.
+    """
+    place = pl.col("item").replace_strict(
+        items["item"], pl.int_range(items.height, dtype=pl.UInt32, eager=True), default=None, return_dtype=pl.UInt32
+    )
+    found = events.with_columns(place=place).lazy()
+    return found.with_columns(pl.lit(items[name]).gather("place").alias(name) for name in _OF_ITEMS).drop("place")
+
+
+def _phrases(textualizer: Textualizer, events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.DataFrame:
     """Call the textualizer and hold it to its contract."""
-    who = f"The textualizer {recipe.textualizer!r} of {recipe.distribution}"
+    who = _who(recipe)
     context = TextContext(window.observed_from, window.as_of, recipe.language)
     try:
-        returned: Any = textualizer.phrases(events.lazy(), context)
+        returned: Any = textualizer.phrases(events, context)
         found: pl.DataFrame = returned.collect() if isinstance(returned, pl.LazyFrame) else returned
     except SegadminError:
         raise
@@ -118,8 +132,8 @@ def _phrases(textualizer: Textualizer, events: pl.DataFrame, window: Window, rec
         )
     if found["phrase"].null_count() or found["position"].null_count():
         raise PluginContractError(f"{who} returned nulls in phrase or position. Leave such rows out, or fill them.")
-    found = found.select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
-    strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), events["user_key"].unique().to_numpy())
-    if len(strangers):
-        raise PluginContractError(f"{who} returned {len(strangers)} users that have no events.")
-    return found
+    return found.select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
+
+
+def _who(recipe: Recipe) -> str:
+    return f"The textualizer {recipe.textualizer!r} of {recipe.distribution}"
