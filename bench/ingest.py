@@ -31,7 +31,7 @@ def ours(path: Path, home: Path) -> None:
     from segadmin.settings import Settings
 
     settings = Settings(home=home, buckets=BUCKETS)
-    done, _ = import_file(settings, Request("events", path, replicated.MAPPING))
+    done, _ = import_file(settings, Request("events", str(path), replicated.MAPPING))
     assert done.state == "succeeded"
 
 

@@ -27,6 +27,7 @@ import polars as pl
 from bench import replicated
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
+from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe, Window
@@ -111,7 +112,7 @@ def main() -> None:
         settings = Settings(home=Path(folder) / "home", buckets=BUCKETS)
         path = Path(folder) / "events.parquet"
         replicated.write(path, options.times)
-        import_file(settings, Request("events", path, replicated.MAPPING))
+        import_file(settings, Request("events", str(path), replicated.MAPPING))
         import_file(settings, Request("items", *_items()))
         lake = Lake.of(settings)
         took: dict[str, list[float]] = {name: [] for name in (*PEERS, "whole stage")}
@@ -137,10 +138,10 @@ def main() -> None:
     )
 
 
-def _items() -> tuple[Path, object]:
+def _items() -> tuple[str, Mapping]:
     from segadmin_plugins.sources import completejourney
 
-    return completejourney.folder() / "products.parquet", completejourney.ITEMS
+    return str(completejourney.folder() / "products.parquet"), completejourney.ITEMS
 
 
 def stage(lake: Lake, bucket: int, settings: Settings) -> None:

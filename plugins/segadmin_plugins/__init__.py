@@ -39,8 +39,11 @@ def register_sources() -> list[str]:
     """Return the built-in sources."""
     return [
         "csv = segadmin_plugins.sources.csv:Csv",
+        "delta = segadmin_plugins.sources.delta:Delta",
         "jsonl = segadmin_plugins.sources.jsonl:JsonLines",
         "parquet = segadmin_plugins.sources.parquet:Parquet",
+        "redis = segadmin_plugins.sources.redis:RedisStream",
+        "sql = segadmin_plugins.sources.sql:Sql",
     ]
 
 

@@ -17,6 +17,7 @@ from segadmin.errors import DataError
 from segadmin.events.cells import whole_numbers
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.schema import KIND_ALIASES, KINDS
+from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 from segadmin.events.tidy import tidy
 from segadmin.events.times import as_utc
 
@@ -32,6 +33,7 @@ _NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "s
 _WRITTEN = ("text", "title", "category", "brand")
 #: Beyond these, a number is a slip: of a whole line; of seconds, a week.
 _LARGEST = {"quantity": 1e6, "price": 1e9, "duration": 604_800.0, "rating": 1e3}
+
 
 _Check = tuple[pl.Expr, str, str]
 
@@ -64,6 +66,8 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
         ConfigurationError: the mapping names a field that does not exist.
         DataError: a needed field is in no column; or prices are in several currencies, and the mapping has no rates.
     """
+    lines = pl.Series("line", range(first_line, first_line + chunk.height), dtype=pl.Int64)
+    chunk, lines, unreadable = _unreadable(chunk, lines)
     cells = _cells(chunk, table, mapping)
     typed, changes = _written(_typed(cells, table, mapping), mapping)
     if table == "events":
@@ -74,7 +78,7 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
         typed = typed.with_columns(_extras(chunk, mapping))
     both = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
     both = both.with_columns(
-        line=pl.int_range(pl.len(), dtype=pl.Int64) + first_line,
+        line=lines,
         problem=pl.coalesce(
             *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
         ),
@@ -84,7 +88,22 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
     else:
         bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
         both = both.filter(pl.col("problem").is_null())
-    return Cleaned(both.select("line", *typed.columns), bad, +changes)
+    return Cleaned(both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line"), +changes)
+
+
+def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
+    """Tell the rows apart that the source could not read: return the others, their lines, and what was wrong."""
+    if UNREADABLE not in chunk.columns:
+        return chunk, lines, pl.DataFrame(schema=PROBLEM)
+    bad = chunk[UNREADABLE].is_not_null()
+    chunk = chunk.with_columns(lines)
+    told = chunk.filter(bad).select(
+        "line", reason=UNREADABLE, column=pl.lit(None, pl.String), value=pl.lit(None, pl.String)
+    )
+    rest = chunk.filter(~bad)
+    if rest.is_empty() and set(chunk.columns) == {UNREADABLE, UNREADABLE_ROW, "line"}:
+        raise DataError(f"No row can be read: the first one is {told['reason'][0]}. Is it the right --source?")
+    return rest.drop(UNREADABLE, UNREADABLE_ROW, "line"), rest["line"], told
 
 
 def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:

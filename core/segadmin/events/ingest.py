@@ -7,10 +7,13 @@ see half an import, and one that was killed goes on behind its last chunk.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from sqlmodel import Session, select
@@ -28,7 +31,6 @@ from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
 from segadmin.events.source import Source
 from segadmin.events.spool import Spool
-from segadmin.files import file_digest
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
@@ -36,6 +38,7 @@ from segadmin.settings import Settings
 #: Rows read, cleaned and spooled at a time: what memory is bounded by.
 CHUNK_ROWS = 250_000
 INTERRUPTED = "It was interrupted."
+_PASSWORD = re.compile(r"(://)[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,23 @@ class Request:
     """What to import, and how to read it."""
 
     table: str  #: events, items or labels
-    path: Path
+    where: str  #: a file, or the URL of what a source reads
     mapping: Mapping = field(default_factory=Mapping)
-    source: str | None = None  #: default: by the file's suffix
+    source: str | None = None  #: default: by the file's suffix, or the URL's scheme
+    options: dict[str, Any] = field(default_factory=dict)  #: of the source
     again: bool = False  #: import even if the same file was imported before
     label_set: str = ""  #: for labels
     segments: tuple[str, ...] = ()  #: for labels: their order; default: as they first appear
 
     @property
+    def name(self) -> str:
+        """What people know it by; without the password that a URL may have."""
+        return _PASSWORD.sub(r"\1", self.where) if "://" in self.where else Path(self.where).name
+
+    @property
     def reading(self) -> str:
         """A digest of how the file is read: what another mapping committed is no part of this import."""
-        told = f"{self.source} {self.mapping.model_dump_json()}"
+        told = f"{self.source} {sorted(self.options.items())} {self.mapping.model_dump_json()}"
         return hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
 
 
@@ -71,6 +80,11 @@ class _Run:
     def app(self) -> str:
         """The name of this import's commits and files; with the digest, for a new database counts from 1 again."""
         return f"import-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
+
+    @property
+    def is_in_the_lake(self) -> bool:
+        """Whether an interrupted run of this import made its last commit."""
+        return self.request.table == "events" and self.lake.last_version("events", self.app) is not None
 
     @property
     def spool(self) -> Spool:
@@ -108,15 +122,19 @@ def import_file(
     """
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
-    if not request.path.is_file():
-        raise DataError(f"There is no file {request.path}. Check the path.")
-    source = _source(settings, request)
+    source = source_of(settings, request)
+    identity = source.identity(request.where)
     with alone(settings):
         buckets = open_store(settings).buckets
-        record, done = _record(settings, request, _digest(request.path))
+        record, done = _record(settings, request, identity or uuid.uuid4().hex, consumes=source.consumes)
         if done:
             return record, False
         run = _Run(settings, request, record, Lake.of(settings), buckets)
+        if run.is_in_the_lake:  # it was killed just behind its last commit
+            record.rows_read = run.spool.rows
+            record = _close(run, "succeeded")
+            run.clear()
+            return record, True
         try:
             _read(run, source, progress)
             _settle(run)
@@ -136,29 +154,35 @@ def _told(error: BaseException) -> str:
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 
-def _digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from None
+def source_of(settings: Settings, request: Request) -> Source:
+    """Return what reads the request's place: the source it names, else the one for its suffix or URL.
 
-
-def _source(settings: Settings, request: Request) -> Source:
+    Raises:
+        ConfigurationError: an option is unknown.
+        DataError: nothing tells which source it is.
+    """
     plugins = load_plugins(settings)
-    if request.source is not None:
-        return plugins.make("source", request.source)  # type: ignore[no-any-return]
-    name = request.path.name.lower()
-    for candidate in plugins.names("source"):
-        made: Source = plugins.make("source", candidate)
-        if name.endswith(made.suffixes):
-            return made
-    raise DataError(
-        f"It is not clear what kind of file {request.path.name} is. Add --source; there are: "
-        f"{', '.join(plugins.names('source'))}."
-    )
+    name, where = request.source, request.where
+    if name is None:
+        scheme, _, rest = where.partition("://")
+        for candidate in plugins.names("source"):
+            kind: type[Source] = plugins.find("source", candidate).load()
+            by_scheme = rest and scheme.partition("+")[0] in kind.schemes
+            if by_scheme or (not rest and where.lower().rstrip("/").endswith(kind.suffixes or ("\0",))):
+                name = candidate
+                break
+    if name is None and (Path(where) / "_delta_log").is_dir():
+        name = "delta"
+    if name is None:
+        raise DataError(
+            f"It is not clear what kind of source {request.name} is. Add --source; there are: "
+            f"{', '.join(plugins.names('source'))}."
+        )
+    made: Source = plugins.make("source", name, request.options)
+    return made
 
 
-def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, bool]:
+def _record(settings: Settings, request: Request, digest: str, *, consumes: bool) -> tuple[Import, bool]:
     """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
     with transaction(settings) as session:
         before = session.exec(
@@ -167,12 +191,12 @@ def _record(settings: Settings, request: Request, digest: str) -> tuple[Import, 
         if (
             before is not None
             and before.state == "succeeded"
-            and not request.again
+            and not (request.again or consumes)
             and _is_current(session, request, digest)
         ):
             return before, True
         if before is None or before.state == "succeeded":
-            before = Import(table=_table(request), file=request.path.name, sha256=digest)
+            before = Import(table=_table(request), file=request.name, sha256=digest)
         before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
         session.add(before)
         session.flush()
@@ -194,17 +218,19 @@ def _table(request: Request) -> str:
 
 
 def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
-    """Spool the file, but for the chunks that an interrupted run of this import spooled."""
-    done = run.spool.chunks
-    for number, chunk in enumerate(source.chunks(run.request.path, CHUNK_ROWS), start=1):
-        if number > done:
-            raw = readable(chunk)
-            first_line = source.first_line + run.record.rows_read
+    """Spool the file, but for the rows that an interrupted run of this import spooled."""
+    kept = run.spool.rows
+    run.record.rows_read = kept if source.consumes else 0
+    for chunk in source.chunks(run.request.where, CHUNK_ROWS):
+        fresh = chunk[max(0, kept - run.record.rows_read) :]
+        if fresh.height:
+            raw = readable(fresh)
+            first_line = source.first_line + run.record.rows_read + chunk.height - fresh.height
             run.spool.add(raw, _cleaned(run, raw, first_line), first_line)
         run.record.rows_read += chunk.height
         progress(run.record.rows_read)
-    if run.record.rows_read == 0:
-        raise DataError(f"{run.request.path} has no rows.")
+    if run.record.rows_read == 0 and not source.consumes:
+        raise DataError(f"{run.request.where} has no rows.")
 
 
 def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
@@ -222,9 +248,9 @@ def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
 def _settle(run: _Run) -> None:
     """Take the spool into the lake; the last commit completes it, so that a killed import knows whether it is in."""
     lake, app = run.lake, run.app
+    if run.spool.chunks == 0:  # a stream without anything new
+        return
     if run.request.table == "events":
-        if lake.last_version("events", app) is not None:
-            return
         settled = settle_events(lake, run.spool, app, run.request.mapping.rules)
         _quarantine(run, pl.concat(settled.bad))
         if settled.users:
@@ -270,7 +296,7 @@ def _replace_labels(run: _Run) -> None:
             LabelSet(
                 name=request.label_set,
                 labeler="table",
-                definition={"file": request.path.name, "sha256": run.record.sha256},
+                definition={"file": request.name, "sha256": run.record.sha256},
                 segments=list(segments),
                 rows=rows.height,
             )

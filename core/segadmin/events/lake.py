@@ -16,7 +16,7 @@ from deltalake.transaction import AddAction
 
 from segadmin.errors import StorageError
 from segadmin.events.schema import PARTITIONS, SCHEMAS, TIME
-from segadmin.files import sync
+from segadmin.files import inside, sync
 from segadmin.settings import Settings
 
 #: What imports write and jobs read.
@@ -94,7 +94,7 @@ class Lake:
             partition: the values of the table's partition columns.
         """
         folder = Path(*(f"{column}={value}" for column, value in partition.items()))
-        path = self.path / table / folder / f"{name}.parquet"
+        path = inside(self.path, f"{table}/{folder}/{name}.parquet")
         content = frame.select(pl.col(one).cast(kind) for one, kind in SCHEMAS[table].items() if one not in partition)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

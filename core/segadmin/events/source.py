@@ -7,23 +7,49 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from segadmin.errors import DataError
+from segadmin.files import file_digest
+
 if TYPE_CHECKING:
     import polars as pl
 
+#: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
+UNREADABLE = "segadmin:problem"
+UNREADABLE_ROW = "segadmin:row"
+
 
 class Source(ABC):
-    """Reads one kind of file. Cells stay as the file has them; ingest casts them and quarantines the bad ones."""
+    """Reads rows from one kind of place. Cells stay as they are; ingest casts them and quarantines the bad ones."""
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()  #: file names that this source is the default for
+    schemes: ClassVar[tuple[str, ...]] = ()  #: URLs that this source is the default for, such as ``postgresql``
     first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
+    consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
 
-    @abstractmethod
-    def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield frames of at most about ``rows`` rows each.
+    def identity(self, where: str) -> str | None:
+        """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.
 
         Raises:
-            DataError: the file cannot be read; naming it and the line, where known.
+            DataError: there is nothing at ``where``, or it cannot be read.
+        """
+        path = Path(where)
+        if not path.is_file():
+            raise DataError(f"There is no file {where}. Check the path.")
+        try:
+            return file_digest(path)
+        except OSError as error:
+            raise DataError(f"{where} cannot be read: {error.strerror}. Check its permissions.") from None
+
+    @abstractmethod
+    def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield frames of at most about ``rows`` rows each; when the next is asked for, the last one is kept.
+
+        A row that cannot be read has the reason in the column :data:`UNREADABLE` and its text in
+        :data:`UNREADABLE_ROW`, and goes to quarantine.
+
+        Raises:
+            DataError: the place cannot be read at all; naming it.
         """
 
 

@@ -42,14 +42,14 @@ def folder() -> Path:
 @contextmanager
 def requests(users: int | None = None) -> Iterator[list[Request]]:
     """Yield what to import: items and events, of all households or of the first ``users`` by their id."""
-    items = Request("items", folder() / "products.parquet", ITEMS)
+    items = Request("items", str(folder() / "products.parquet"), ITEMS)
     transactions = folder() / "transactions.parquet"
     if users is None:
-        yield [items, Request("events", transactions, EVENTS)]
+        yield [items, Request("events", str(transactions), EVENTS)]
         return
     with TemporaryDirectory() as temporary:
         some = Path(temporary) / f"completejourney-{users}-households.parquet"
         ids = pl.col("household_id")
         chosen = pl.scan_parquet(transactions).select(ids.unique().sort().head(users))
         pl.scan_parquet(transactions).join(chosen, on="household_id", how="semi").sink_parquet(some)
-        yield [items, Request("events", some, EVENTS)]
+        yield [items, Request("events", str(some), EVENTS)]

@@ -6,52 +6,52 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
 from segadmin.errors import DataError
-from segadmin.events.source import Source
+from segadmin.events.source import UNREADABLE, UNREADABLE_ROW, Source
 
 
 class JsonLines(Source):
-    """One JSON object a line, in UTF-8; lines may have different keys."""
+    """One JSON object a line, in UTF-8; lines may have different keys. Lines that are none go to quarantine."""
 
-    name = "jsonl"
-    suffixes = (".jsonl", ".ndjson")
+    name: ClassVar[str] = "jsonl"
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
 
-    def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows, every cell as a string; a missing key is null."""
-        columns = _columns(path)
+        path = Path(where)
         try:
-            with path.open(encoding="utf-8-sig") as file:
-                numbered = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-                while batch := list(islice(numbered, rows)):
-                    cells = [_cells(path, number, line) for number, line in batch]
-                    yield pl.DataFrame(cells, schema=dict.fromkeys(columns, pl.String))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8: {error}. Convert it: iconv -f GB18030 -t UTF-8") from None
+            columns = _columns(path)
+            with path.open("rb") as file:
+                lines = (line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n"))
+                while batch := list(islice(lines, rows)):
+                    yield pl.DataFrame([_cells(line) for line in batch], schema=dict.fromkeys(columns, pl.String))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _columns(path: Path) -> list[str]:
     """Return every key that occurs, in order of appearance: all chunks must have the same columns."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            keys: dict[str, None] = {}
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    keys |= dict.fromkeys(_cells(path, number, line))
-            return list(keys)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}. Convert it: iconv -f GB18030 -t UTF-8") from None
+    keys: dict[str, None] = {}
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                keys |= dict.fromkeys(_cells(line))
+    return list(keys)
 
 
-def _cells(path: Path, number: int, line: str) -> dict[str, str | None]:
+def _cells(line: bytes) -> dict[str, str | None]:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or thousands of brackets
-        raise DataError(f"{path}, line {number}: not JSON: {error}.") from None
+        found = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return {UNREADABLE: "bad_encoding", UNREADABLE_ROW: line.strip().decode("utf-8", "backslashreplace")}
+    except (ValueError, RecursionError):  # also a number of thousands of digits, or thousands of brackets
+        return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
     if not isinstance(found, dict):
-        raise DataError(f"{path}, line {number}: {line.strip()[:40]!r} is not a JSON object.")
+        return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
     return {_whole(key): _cell(value) for key, value in found.items()}
 
 

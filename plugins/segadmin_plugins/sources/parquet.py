@@ -17,9 +17,9 @@ class Parquet(Source):
     name = "parquet"
     suffixes = (".parquet", ".pq")
 
-    def chunks(self, path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows with the file's own types."""
         try:
-            yield from pl.scan_parquet(path).collect_batches(chunk_size=rows, maintain_order=True)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+            yield from pl.scan_parquet(Path(where)).collect_batches(chunk_size=rows, maintain_order=True)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise DataError(f"{where} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None

@@ -37,7 +37,7 @@ def csv(tmp_path: Path, *lines: str, header: str = HEADER, name: str = "events.c
 
 
 def take(settings: Settings, path: Path, table: str = "events", **more: Any) -> Import:
-    return import_file(settings, Request(table, path, **more))[0]
+    return import_file(settings, Request(table, str(path), **more))[0]
 
 
 def rows(settings: Settings, table: str) -> pl.DataFrame:
@@ -132,20 +132,17 @@ def test_columns_that_are_not_there(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("e.csv", "用户,种类\n".encode("gb18030"), "cannot be read as CSV.*iconv"),
-        (
-            "e.csv",
-            HEADER.encode() + "\nu1,view,苹果,2026-01-01,,,,\n".encode("gb18030"),
-            "cannot be read as CSV.*iconv",
-        ),
+        ("e.csv", "用户,种类\n".encode("gb18030"), "header is not utf-8.*encoding=gb18030"),
         ("e.csv", b"", "is empty"),
         ("e.csv", HEADER.encode() + b"\n", "has no rows"),
-        ("e.csv", HEADER.encode() + b"\nu1,view,a,2026-01-01,,,,,,,,\n", "cannot be read as CSV"),
-        ("e.jsonl", b'{"user": "u1"}\n{"user": \n', "line 2: not JSON"),
-        ("e.jsonl", b'["u1"]\n', "line 1: .* is not a JSON object"),
-        ("e.jsonl", '{"user": "张"}\n'.encode("gb18030"), "is not UTF-8"),
+        ("e.jsonl", b'["u1"]\n', "No row can be read: the first one is not_json"),
+        ("e.jsonl", '{"user": "张"}\n'.encode("gb18030"), "No row can be read: the first one is bad_encoding"),
         ("e.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("e.xlsx", b"PK", "not clear what kind of file e.xlsx is. Add --source; there are: csv, jsonl, parquet"),
+        (
+            "e.xlsx",
+            b"PK",
+            "not clear what kind of source e.xlsx is. Add --source; there are: csv, delta, jsonl",
+        ),
     ],
 )
 def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path, name: str, content: bytes, words: str) -> None:
@@ -182,9 +179,9 @@ def test_the_shops_own_event_ids_decide_what_is_a_duplicate(settings: Settings, 
 
 def test_the_same_file_is_imported_once(settings: Settings, tmp_path: Path) -> None:
     path = csv(tmp_path, GOOD)
-    first, fresh = import_file(settings, Request("events", path))
+    first, fresh = import_file(settings, Request("events", str(path)))
     assert fresh
-    again, fresh = import_file(settings, Request("events", path))
+    again, fresh = import_file(settings, Request("events", str(path)))
     assert (again.id, fresh) == (first.id, False)
     forced = take(settings, path, again=True)
     assert forced.reasons == {"duplicate_event": 1}
@@ -201,7 +198,7 @@ def test_an_interrupted_import_goes_on(settings: Settings, tmp_path: Path, monke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", path), stop)
+        import_file(settings, Request("events", str(path)), stop)
     assert rows(settings, "events").is_empty()
     done = take(settings, path)
     assert (done.rows_read, done.rows_kept, done.reasons) == (1000, 800, {"unknown_kind": 200})
@@ -369,10 +366,10 @@ def test_an_older_file_or_another_order_brings_the_labels_back(settings: Setting
     old = csv(tmp_path, "u1,high", header="user,segment", name="old.csv")
     new = csv(tmp_path, "u1,low", header="user,segment", name="new.csv")
     for path in (old, new, old):
-        assert import_file(settings, Request("labels", path, label_set="value"))[1]
+        assert import_file(settings, Request("labels", str(path), label_set="value"))[1]
     assert rows(settings, "labels")["segment"].to_list() == ["high"]
-    assert not import_file(settings, Request("labels", old, label_set="value"))[1]
-    assert import_file(settings, Request("labels", old, label_set="value", segments=("low", "high")))[1]
+    assert not import_file(settings, Request("labels", str(old), label_set="value"))[1]
+    assert import_file(settings, Request("labels", str(old), label_set="value", segments=("low", "high")))[1]
     with transaction(settings) as session:
         assert session.get_one(LabelSet, "value").segments == ["low", "high"]
 

@@ -52,12 +52,12 @@ def rows(settings: Settings, table: str) -> pl.DataFrame:
 def test_what_was_stopped_says_so(settings: Settings, tmp_path: Path) -> None:
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", path), stop)
+        import_file(settings, Request("events", str(path)), stop)
     [stopped] = imports(settings)
     assert (stopped.state, stopped.error) == ("failed", "It was interrupted.")
     assert (stopped.rows_read, stopped.rows_kept) == (300, 0)
     assert rows(settings, "events").is_empty()  # whole or not at all
-    done, _ = import_file(settings, Request("events", path))
+    done, _ = import_file(settings, Request("events", str(path)))
     assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
 
 
@@ -65,15 +65,15 @@ def test_what_another_file_brought_meanwhile_is_in_quarantine_not_lost(settings:
     """What was judged before the import was stopped, and in quarantine already, is judged anew."""
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", path), stop)
+        import_file(settings, Request("events", str(path)), stop)
     lake = Lake.of(settings)
     left = pl.DataFrame({"import_id": [imports(settings)[0].id], "reason": ["unknown_kind"], "line": [2]})
     lake.append("quarantine", left.with_columns(pl.lit("").alias(name) for name in ("table", "column", "value", "row")))
     other = tmp_path / "other.csv"
     other.write_text("user,kind,item,at\nu5,view,i301,2026-01-01 08:00\nu5,view,i301,2026-01-02 08:00\n")
     other.write_text(other.read_text().replace("u5", f"u{301 % 37}"))
-    import_file(settings, Request("events", other))
-    done, _ = import_file(settings, Request("events", path))
+    import_file(settings, Request("events", str(other)))
+    done, _ = import_file(settings, Request("events", str(path)))
     assert done.reasons == {"unknown_kind": 200, "duplicate_event": 1}
     mine = rows(settings, "quarantine").filter(pl.col("import_id") == done.id)
     assert mine["line"].n_unique() == mine.height == 201
@@ -84,9 +84,9 @@ def test_a_file_read_another_way_is_read_from_the_start(settings: Settings, tmp_
     path = events(tmp_path / "e.csv")
     wrong = Mapping(columns={"item": "kind", "kind": "item"})
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", path, wrong), stop)
+        import_file(settings, Request("events", str(path), wrong), stop)
     assert rows(settings, "events").is_empty()
-    done, _ = import_file(settings, Request("events", path))
+    done, _ = import_file(settings, Request("events", str(path)))
     assert (done.rows_kept, done.reasons) == (800, {"unknown_kind": 200})
     assert [one.state for one in imports(settings)] == ["succeeded"]
     assert not list((settings.store_path / "spool").iterdir())
@@ -97,14 +97,13 @@ def test_a_file_whose_columns_do_not_fit_kept_nothing(settings: Settings, tmp_pa
     path.write_text(path.read_text().replace("user,kind,item,at", "user_id,行为,item,event_time"))
     guess = r"Did you mean: --map user=user_id --map kind=行为 --map at=event_time\?"
     with pytest.raises(DataError, match=guess):
-        import_file(settings, Request("events", path))
+        import_file(settings, Request("events", str(path)))
     [failed] = imports(settings)
     assert (failed.state, failed.rows_kept) == ("failed", 0)
 
 
 _IMPORT = """
 import sys
-from pathlib import Path
 from segadmin.events import ingest
 from segadmin.settings import get_settings
 ingest.CHUNK_ROWS = 100
@@ -112,7 +111,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 def tell(read):
     print(read, flush=True)
-done, fresh = ingest.import_file(get_settings(), ingest.Request("events", Path(sys.argv[1])), tell)
+done, fresh = ingest.import_file(get_settings(), ingest.Request("events", sys.argv[1]), tell)
 print(done.rows_kept, fresh)
 """
 
@@ -160,7 +159,7 @@ def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_pat
     process.communicate()
     assert imports(settings)[0].state == "running"
     assert rows(settings, "events").is_empty()
-    done, fresh = import_file(settings, Request("events", path))
+    done, fresh = import_file(settings, Request("events", str(path)))
     assert (done.rows_read, done.rows_kept, fresh) == (ROWS, 800, True)
     assert rows(settings, "events")["item"].n_unique() == rows(settings, "events").height == 800
     assert rows(settings, "quarantine").height == rows(settings, "quarantine")["line"].n_unique() == 200

@@ -1,0 +1,42 @@
+"""Reading Delta Lake tables, on disk or in object storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from segadmin.errors import DataError
+from segadmin.events.source import Source
+
+
+@dataclass(frozen=True)
+class Delta(Source):
+    """A Delta table: a folder, or a URL such as ``s3://bucket/table``, with credentials from the environment."""
+
+    name: ClassVar[str] = "delta"
+    schemes: ClassVar[tuple[str, ...]] = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hdfs")
+    version: int | None = None  #: default: the newest
+
+    def identity(self, where: str) -> str:
+        """Return the table's own id and the version: a table that grew is another content."""
+        table = self._table(where)
+        return f"{table.metadata().id}@{table.version()}"
+
+    def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the rows of that version with their own types."""
+        table = self._table(where)
+        try:
+            yield from pl.scan_delta(table).collect_batches(chunk_size=rows, maintain_order=True)
+        except (pl.exceptions.PolarsError, DeltaError, OSError) as error:
+            raise DataError(f"The Delta table {where} cannot be read: {str(error).splitlines()[0]}.") from None
+
+    def _table(self, where: str) -> DeltaTable:
+        try:
+            return DeltaTable(where, version=self.version)
+        except (DeltaError, OSError, ValueError) as error:
+            raise DataError(f"There is no Delta table at {where}: {str(error).splitlines()[0]}.") from None

@@ -1,0 +1,99 @@
+"""Taking live events from a Redis stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+import redis
+
+from segadmin.errors import DataError
+from segadmin.events.source import Source
+
+
+@dataclass(frozen=True)
+class RedisStream(Source):
+    """A stream that a shop adds events to: ``XADD shop:events * user u1 kind view item a at 2026-01-01``.
+
+    A field ``json`` may hold the whole event instead. An entry is acknowledged when it is on disk here, so none is
+    lost; one that is given again is known by its id. Reading ends when nothing new came for ``idle_seconds``.
+    """
+
+    name: ClassVar[str] = "redis"
+    schemes: ClassVar[tuple[str, ...]] = ("redis", "rediss", "unix")
+    consumes: ClassVar[bool] = True
+    stream: str = "segadmin:events"
+    group: str = "segadmin"
+    idle_seconds: float = 1.0
+
+    def identity(self, where: str) -> str:
+        """Return the name of the stream: what was taken from it and not settled belongs to the next import."""
+        return f"stream:{self.stream}:{self.group}"
+
+    def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield entries; first those that an import which died had been given."""
+        client = redis.Redis.from_url(
+            os.path.expandvars(where), decode_responses=True, encoding_errors="backslashreplace"
+        )
+        try:
+            self._join(client)
+            # One import runs at a time, so what any consumer of the group left is this one's.
+            consumer = socket.gethostname()
+            yield from self._left_behind(client, consumer, rows)
+            while entries := self._read(client, consumer, rows):
+                yield _frame(entries)
+                client.xack(self.stream, self.group, *(entry for entry, _ in entries))
+        except redis.RedisError as error:
+            raise DataError(f"The stream {self.stream} cannot be read: {error}. Check the URL.") from None
+        finally:
+            client.close()
+
+    def _join(self, client: redis.Redis) -> None:
+        try:
+            client.xgroup_create(self.stream, self.group, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    def _left_behind(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[pl.DataFrame]:
+        start: Any = "0-0"
+        while True:
+            start, entries, *_ = client.xautoclaim(self.stream, self.group, consumer, 0, start, count=min(rows, 10_000))
+            entries = [(entry, fields) for entry, fields in entries if fields is not None]
+            if entries:
+                yield _frame(entries)
+                client.xack(self.stream, self.group, *(entry for entry, _ in entries))
+            if start == "0-0":
+                return
+
+    def _read(self, client: redis.Redis, consumer: str, rows: int) -> list[tuple[str, dict[str, str]]]:
+        found: Any = client.xreadgroup(
+            self.group, consumer, {self.stream: ">"}, count=min(rows, 10_000), block=int(self.idle_seconds * 1000)
+        )
+        return [entry for _, entries in found or [] for entry in entries]
+
+
+def _frame(entries: list[tuple[str, dict[str, str]]]) -> pl.DataFrame:
+    rows = [{"event_id": entry, **_event(fields)} for entry, fields in entries]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+def _event(fields: dict[str, str]) -> dict[str, str | None]:
+    if "json" not in fields:
+        return dict(fields)
+    try:
+        told = json.loads(fields["json"])
+    except ValueError:
+        return dict(fields)
+    if not isinstance(told, dict):
+        return dict(fields)
+    return {
+        str(name): None if cell is None else cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+        for name, cell in told.items()
+    }

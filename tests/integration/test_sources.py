@@ -1,0 +1,121 @@
+"""Sources with real servers behind them: SQL databases, Delta tables, Redis streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+import redis
+from deltalake import write_deltalake
+from sqlalchemy import create_engine, text
+from sqlmodel import select
+
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, DataError
+from segadmin.events import ingest
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.events.mapping import Mapping
+from segadmin.records import Import
+from segadmin.settings import Settings
+from tests.servers import fresh_database, redis_server
+
+ROWS = [
+    {"user": f"u{n % 7}", "kind": "view", "item": f"i{n}", "at": f"2026-01-{1 + n % 28:02} 10:00"} for n in range(250)
+]
+
+
+def events(settings: Settings) -> pl.DataFrame:
+    return Lake.of(settings).scan("events").collect()
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_a_query(
+    settings: Settings, tmp_path: Path, postgres_url: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 100)
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if where == "sqlite" else fresh_database(postgres_url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            text("CREATE TABLE orders (buyer INTEGER, sku TEXT, paid_at TIMESTAMP, total NUMERIC(10, 2))")
+        )
+        connection.execute(
+            text("INSERT INTO orders VALUES (:buyer, :sku, :paid_at, :total)"),
+            [
+                {"buyer": n % 7, "sku": f"i{n}", "paid_at": f"2026-01-{1 + n % 28:02} 10:00:00", "total": n / 4}
+                for n in range(250)
+            ],
+        )
+    engine.dispose()
+    monkeypatch.setenv("SHOP_DB", url)
+    mapping = Mapping(
+        columns={"user": "buyer", "item": "sku", "at": "paid_at", "price": "total"}, constants={"kind": "purchase"}
+    )
+    request = Request("events", "$SHOP_DB", mapping, source="sql", options={"query": "SELECT * FROM orders"})
+    done, _ = import_file(settings, request)
+    assert (done.rows_read, done.rows_kept) == (250, 250)
+    assert events(settings)["price"].sum() == sum(n / 4 for n in range(250))
+    again, _ = import_file(settings, request)
+    assert (again.rows_kept, again.reasons) == (0, {"duplicate_event": 250})
+    assert "SHOP_DB" in done.file
+
+
+def test_a_query_that_fails_tells_no_password(settings: Settings, postgres_url: str) -> None:
+    url = fresh_database(postgres_url)
+    with pytest.raises(DataError, match=r"refuses the query.*nowhere") as raised:
+        import_file(settings, Request("events", url, options={"query": "SELECT * FROM nowhere"}))
+    assert url not in str(raised.value)
+    with pytest.raises(ConfigurationError, match="needs a query"):
+        import_file(settings, Request("events", url))
+
+
+def test_a_delta_table_that_grows(settings: Settings, tmp_path: Path) -> None:
+    path = str(tmp_path / "events")
+    frame = pl.DataFrame(ROWS).with_columns(pl.col("at").str.to_datetime("%Y-%m-%d %H:%M"))
+    write_deltalake(path, frame.head(100).to_arrow())
+    assert import_file(settings, Request("events", path))[0].rows_kept == 100
+    assert not import_file(settings, Request("events", path))[1]
+    write_deltalake(path, frame.tail(150).to_arrow(), mode="append")
+    done, fresh = import_file(settings, Request("events", path))
+    assert fresh
+    assert (done.rows_kept, done.reasons) == (150, {"duplicate_event": 100})
+    assert events(settings)["item"].n_unique() == 250
+    with pytest.raises(DataError, match="There is no Delta table at"):
+        import_file(settings, Request("events", str(tmp_path / "no"), source="delta"))
+
+
+def test_a_stream_is_taken_once_whatever_dies(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
+        where = f"unix://{settings.redis_socket}"
+        request = Request("events", where, options={"idle_seconds": "0.05"})
+        for row in ROWS[:100]:
+            client.xadd("segadmin:events", row)
+        client.xadd("segadmin:events", {"json": json.dumps({**ROWS[100], "price": 9.5, "text": "很好"})})
+        client.xadd("segadmin:events", {"kind": "stare"})
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ingest, "settle_events", die)  # on disk and acknowledged, but not in the lake
+            import_file(settings, request)
+        assert events(settings).is_empty()
+        for row in ROWS[101:]:
+            client.xadd("segadmin:events", row)
+        done, _ = import_file(settings, request)
+        assert (done.rows_read, done.rows_kept, done.reasons) == (251, 250, {"missing_user": 1})
+        assert client.xpending("segadmin:events", "segadmin")["pending"] == 0
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            client.xadd("segadmin:events", ROWS[0])
+            patch.setattr(ingest, "readable", die)  # given, but not on disk
+            import_file(settings, request)
+        done, _ = import_file(settings, request)
+        assert (done.rows_read, done.rows_kept) == (1, 1)
+        assert events(settings).height == 251
+        with transaction(settings) as session:
+            assert {one.state for one in session.exec(select(Import)).all()} == {"succeeded"}
+        client.close()
