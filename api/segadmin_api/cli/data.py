@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from segadmin.database import transaction
 from segadmin.records import Import, LabelSet
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli.output import JsonOption, ago, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from segadmin.events.ingest import Request
     from segadmin.events.mapping import Mapping
 
@@ -161,6 +163,57 @@ def preview(
     typer.echo(f"Nothing was written. To import: {command}")
 
 
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 1_000,
+    days: Annotated[int, typer.Option(min=1, max=3_650, help="How many days, up to 2026-01-01.")] = 120,
+    locale: Annotated[Language, typer.Option(help="Of titles, categories and reviews.")] = "en",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    items: Annotated[int, typer.Option(min=8, help="How many items the shop has.")] = 2_000,
+    drift_day: Annotated[int | None, typer.Option(min=1, help="Some users change segment on this day.")] = None,
+    drift_share: Annotated[float, typer.Option(min=0, max=1, help="Share of users who do.")] = 0.2,
+    cold: Annotated[float, typer.Option(min=0, max=1, help="Share of users with one to three events.")] = 0.05,
+    bots: Annotated[float, typer.Option(min=0, max=1, help="Share of users that are bots.")] = 0.001,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of rows that are there twice.")] = 0.002,
+    dirty: Annotated[float, typer.Option(min=0, max=1, help="Rows that cannot be used, as a share.")] = 0.002,
+    clean: Annotated[bool, typer.Option("--clean", help="No bots, duplicates or dirty rows.")] = False,
+    form: Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Of the events.")] = "parquet",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was generated there before.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make up a shop's log with planted segments, and the truth beside it; for tests, trials and load."""
+    from rich.progress import Progress
+
+    from segadmin.events.generator.shop import Plan
+    from segadmin.events.generator.write import write
+
+    plan = Plan(
+        users=users,
+        days=days,
+        locale=locale,
+        seed=seed,
+        items=items,
+        drift_day=drift_day,
+        drift_share=drift_share,
+        cold_share=cold,
+        bot_share=0 if clean else bots,
+        duplicate_share=0 if clean else duplicates,
+        dirty_share=0 if clean else dirty,
+    )
+    with Progress(console=_stderr(), transient=True) as bar:
+        task = bar.add_task("Generating users", total=users)
+        told = write(plan, out, form, overwrite=overwrite, progress=lambda made: bar.update(task, completed=made))
+    if as_json:
+        show_json(told)
+        return
+    typer.echo(
+        f"{told['rows']:,} rows of {users:,} users in {out}; {told['usable']:,} are usable, the rest is planted."
+    )
+    typer.echo(f"Next: segadmin data import items {out}/items.parquet && segadmin data import events {out}/events/*")
+    typer.echo(f"      segadmin data import labels {out}/labels.parquet --name planted")
+
+
 @app.command("label")
 def label_(
     name: Annotated[str, typer.Argument(help="What to call the label set; an existing one is replaced.")],
@@ -284,6 +337,12 @@ def _mapping(
     )
 
 
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
 def _options(option: list[str] | None, query: str | None) -> dict[str, str]:
     return parse_options(option or [], "--option") | ({} if query is None else {"query": query})
 
@@ -313,11 +372,9 @@ def _import(
 
 
 def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
-    from rich.console import Console
-
     from segadmin.events.ingest import import_file
 
-    with Console(stderr=True).status(f"Importing {request.name} …") as spinner:
+    with _stderr().status(f"Importing {request.name} …") as spinner:
         return import_file(settings, request, lambda rows: spinner.update(f"Importing {request.name}: {rows:,} rows"))
 
 

@@ -1,0 +1,101 @@
+"""Writing a made-up shop to a folder that imports read as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from segadmin.errors import DataError
+from segadmin.events.generator.shop import Plan, catalogue, make
+from segadmin.files import put
+
+Format = Literal["parquet", "csv", "jsonl"]
+
+
+def write(
+    plan: Plan,
+    folder: Path,
+    form: Format = "parquet",
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write the shop of ``plan`` and return what ``generated.json`` says.
+
+    There will be ``items.parquet``, ``events/part-*`` and ``events/dirty-*`` (one of each for a block of users),
+    ``labels.parquet`` (each person's segment at the end) and ``truth.parquet``. ``generated.json`` is written last; its
+    counts are what an import must find.
+
+    Args:
+        plan: what to make.
+        folder: where to; made if it is not there.
+        form: of the events; all else is Parquet.
+        overwrite: whether a folder that holds something may be emptied.
+        progress: called with the users made so far.
+
+    Raises:
+        DataError: the folder holds something, or cannot be written.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            if not overwrite or not (folder / "generated.json").exists():
+                raise DataError(
+                    f"{folder} is not empty. Name another folder" + (", or add --overwrite." if not overwrite else ".")
+                )
+            shutil.rmtree(folder)
+        (folder / "events").mkdir(parents=True, exist_ok=True)
+        return _write(plan, folder, form, progress)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
+def _write(plan: Plan, folder: Path, form: Format, progress: Callable[[int], None]) -> dict[str, Any]:
+    items = catalogue(plan)
+    items.write_parquet(folder / "items.parquet")
+    counts, rows, users = Counter[str](), 0, 0
+    truths = []
+    for number in range(plan.blocks):
+        block = make(plan, number, items)
+        _rows(block.events, folder / "events" / f"part-{number:05}.{form}", form)
+        if block.dirty.height:
+            _rows(block.dirty, folder / "events" / f"dirty-{number:05}.{form}", form)
+        block.truth.write_parquet(folder / f".truth-{number:05}.parquet")
+        truths.append(folder / f".truth-{number:05}.parquet")
+        counts.update(block.counts)
+        rows += block.events.height + block.dirty.height
+        users += block.truth.height
+        progress(users)
+    truth = pl.scan_parquet(truths)
+    truth.sink_parquet(folder / "truth.parquet")
+    people = truth.filter(~pl.col("is_bot"))
+    people.select("user", segment="segment_after_drift", as_of=pl.lit(plan.until)).sink_parquet(
+        folder / "labels.parquet"
+    )
+    for path in truths:
+        path.unlink()
+    dirty = {name.removeprefix("dirty:"): count for name, count in sorted(counts.items()) if name.startswith("dirty:")}
+    told = {
+        "plan": plan.model_dump(mode="json"),
+        "rows": rows,
+        "usable": rows - counts["duplicates"] - counts["bot_events"] - sum(dirty.values()),
+        "quarantine": {"duplicate_event": counts["duplicates"], "bot": counts["bot_events"], **dirty},
+    }
+    draft = folder / ".generated.json"
+    draft.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    put(draft, folder / "generated.json")
+    return told
+
+
+def _rows(frame: pl.DataFrame, path: Path, form: Format) -> None:
+    if form == "parquet":
+        frame.write_parquet(path, compression="zstd", compression_level=1)
+    elif form == "csv":
+        frame.write_csv(path)
+    else:
+        frame.write_ndjson(path)
