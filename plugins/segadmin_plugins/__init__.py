@@ -9,8 +9,13 @@ from segadmin.hookspecs import hookimpl
 def register_textualizers() -> list[str]:
     """Return the built-in textualizers."""
     return [
+        "compose = segadmin_plugins.textualizers.compose:Compose",
+        "journey = segadmin_plugins.textualizers.journey:Journey",
         "list = segadmin_plugins.textualizers.list:ItemList",
         "mixed = segadmin_plugins.textualizers.mixed:Mixed",
+        "reviews = segadmin_plugins.textualizers.reviews:Reviews",
+        "rfm = segadmin_plugins.textualizers.rfm:Rfm",
+        "sessions = segadmin_plugins.textualizers.sessions:Sessions",
         "summary = segadmin_plugins.textualizers.summary:Summary",
         "timeline = segadmin_plugins.textualizers.timeline:Timeline",
     ]

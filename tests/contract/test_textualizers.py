@@ -14,7 +14,7 @@ from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing import check_textualizer
 
-NAMES = ("list", "mixed", "summary", "timeline")
+NAMES = ("compose", "journey", "list", "mixed", "reviews", "rfm", "sessions", "summary", "timeline")
 
 
 def test_every_registered_textualizer_is_held_to_the_contract(settings: Settings) -> None:

@@ -67,6 +67,32 @@ def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
     return pl.coalesce(*words, pl.lit(_LONG_AGO[language]))
 
 
+def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
+    """Return how long before ``as_of`` something was, in days where it is recent: ``yesterday``, 3天前.
+
+    A phrase with such a word repeats from user to user, one with a date does not.
+    """
+    days = ((as_of - last).dt.total_seconds() / 86_400).floor().cast(pl.Int64)
+    zh = language == "zh"
+    return (
+        pl.when(days < 1)
+        .then(pl.lit("今天" if zh else "today"))
+        .when(days < 2)
+        .then(pl.lit("昨天" if zh else "yesterday"))
+        .when(days < 7)
+        .then(pl.format("{}天前" if zh else "{} days ago", days))
+        .when(days < 14)
+        .then(pl.lit("上周" if zh else "last week"))
+        .when(days < 30)
+        .then(pl.format("{}周前" if zh else "{} weeks ago", days // 7))
+        .when(days < 60)
+        .then(pl.lit("上个月" if zh else "last month"))
+        .when(days < 365)
+        .then(pl.format("{}个月前" if zh else "{} months ago", days // 30))
+        .otherwise(pl.lit(_LONG_AGO[language]))
+    )
+
+
 def newest(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
     """Return each user's newest ``limit`` events, without sorting the whole log; ``position`` 0 is the newest.
 

@@ -1,0 +1,89 @@
+"""``compose``: several textualizers one behind the other, put together in configuration."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import polars as pl
+
+from segadmin.errors import ConfigurationError
+from segadmin.plugins import load_plugins
+from segadmin.settings import get_settings
+from segadmin.text.textualizer import TextContext, Textualizer
+
+
+@dataclass(frozen=True)
+class Compose(Textualizer):
+    """The phrases of each part, those of the first part first: ``parts="rfm + summary(20) + sessions(limit=8)"``.
+
+    A part is any textualizer, of a plugin too, with its options in brackets; a single number is its ``limit``. Write
+    ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is noticed.
+    """
+
+    name: ClassVar[str] = "compose"
+    parts: str = "rfm + summary + timeline"
+    made: tuple[Textualizer, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the parts."""
+        plugins = load_plugins(get_settings())
+        asked = list(_read(self.parts, plugins.names("textualizer")))
+        made = tuple(plugins.make("textualizer", name, options) for name, options in asked)
+        object.__setattr__(self, "made", made)
+        object.__setattr__(self, "version", "+".join(f"{part.name}:{part.version}" for part in made))
+        object.__setattr__(self, "raw_user_ids", any(part.raw_user_ids for part in made))
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return the phrases of all parts, one part after the other."""
+        told = [part.phrases(events, context) for part in self.made]
+        return pl.concat(
+            some.select(
+                "user_key",
+                position=pl.col("position").rank("dense").over("user_key").cast(pl.Int64) + (place << 32),
+                phrase=pl.col("phrase").cast(pl.String),
+            )
+            for place, some in enumerate(told)
+        )
+
+
+def _read(parts: str, known: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names and options in ``parts``; it is read as Python reads it, and never run."""
+    try:
+        tree: ast.expr = ast.parse(parts.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise _unreadable(parts, parts) from None
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            stack += [node.right, node.left]
+            continue
+        call = node if isinstance(node, ast.Call) else None
+        name = call.func if call is not None else node
+        if not isinstance(name, ast.Name):
+            raise _unreadable(parts, ast.unparse(node))
+        written = name.id if name.id in known else name.id.replace("_", "-")
+        if written == Compose.name:
+            raise ConfigurationError("compose cannot be a part of itself. Name its parts instead.")
+        yield written, {} if call is None else _options(parts, call)
+
+
+def _options(parts: str, call: ast.Call) -> dict[str, Any]:
+    told = [("limit", value) for value in call.args] + [(one.arg or "**", one.value) for one in call.keywords]
+    try:
+        options = {name: ast.literal_eval(value) for name, value in told}
+    except ValueError:
+        raise _unreadable(parts, ast.unparse(call)) from None
+    if len(call.args) > 1 or "**" in options or len(options) < len(told):
+        raise _unreadable(parts, ast.unparse(call))
+    return options
+
+
+def _unreadable(parts: str, where: str) -> ConfigurationError:
+    at = "" if where == parts else f" at {where!r}"
+    return ConfigurationError(
+        f"parts={parts!r} cannot be read{at}. It is names joined by +, such as: rfm + summary(20) + sessions(limit=8)"
+    )

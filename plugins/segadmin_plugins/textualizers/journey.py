@@ -1,0 +1,43 @@
+"""``journey``: how far a user went, from viewing to buying, by category or item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import polars as pl
+
+from segadmin.events.schema import KINDS
+from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin_plugins.textualizers.words import VERBS, ago, category, thing
+
+
+@dataclass(frozen=True)
+class Journey(Textualizer):
+    """A path for each category, the furthest first: ``phones: viewed → added to cart → bought, yesterday``.
+
+    Where it ends tells what the user did not do: ``books: viewed, today``.
+    """
+
+    name: ClassVar[str] = "journey"
+    limit: int = 24  #: paths of a user
+    by: Literal["category", "item"] = "category"
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return a path for each of the categories or items that a user went furthest with, then most lately."""
+        zh = context.language == "zh"
+        what = category(context.language) if self.by == "category" else thing(context.language)
+        paths = events.group_by("user_key", what=what).agg(
+            last=pl.col("at").max(), **{kind: (pl.col("kind") == kind).any() for kind in KINDS}
+        )
+        furthest = pl.max_horizontal(pl.col(kind).cast(pl.Int64) * (place + 1) for place, kind in enumerate(KINDS))
+        order = pl.struct(-furthest, -pl.col("last").cast(pl.Int64), "what")
+        ranked = paths.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
+        words = VERBS[context.language]
+        steps = [pl.when(pl.col(kind)).then(pl.lit(words[kind])) for kind in KINDS]
+        path = pl.concat_str(steps, separator="→" if zh else " → ", ignore_nulls=True)
+        when = ago(pl.col("last"), context.as_of, context.language)
+        form = "{}：{}，{}" if zh else "{}: {}, {}"
+        return ranked.filter(pl.col("position") < self.limit).select(
+            "user_key", "position", phrase=pl.format(form, "what", path, when)
+        )

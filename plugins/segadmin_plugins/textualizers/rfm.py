@@ -1,0 +1,22 @@
+"""``rfm``: recency, frequency and monetary value as words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin_plugins.textualizers.figures import figures
+
+
+@dataclass(frozen=True)
+class Rfm(Textualizer):
+    """``away6 visits8 spend17 basket11``: the classic three and the spend of a visit, as words."""
+
+    name: ClassVar[str] = "rfm"
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return up to four phrases a user."""
+        return figures(events, context, ("recency", "visits", "spend", "basket"))

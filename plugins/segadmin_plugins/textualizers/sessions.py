@@ -1,0 +1,68 @@
+"""``sessions``: visits as sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+import polars as pl
+
+from segadmin.events.schema import KINDS
+from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin_plugins.textualizers.words import VERBS, ago, category, level, newest
+
+
+@dataclass(frozen=True)
+class Sessions(Textualizer):
+    """A sentence a visit, newest first: ``yesterday, minutes7: viewed 5 (lamps, books), bought 1 (books)``.
+
+    Events less than ``gap_minutes`` apart are one visit. Counts are exact up to 5, and in steps beyond.
+    """
+
+    name: ClassVar[str] = "sessions"
+    limit: int = 16  #: newest visits of a user
+    gap_minutes: float = 30.0
+    events: int = 400  #: newest events of a user that visits are made of
+
+    def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return a sentence for each of a user's newest visits."""
+        zh = context.language == "zh"
+        named = events.with_columns(category=category(context.language))
+        some = newest(named, self.events).sort("user_key", "position")
+        earlier = pl.col("at").shift(-1).over("user_key")
+        begins = (pl.col("at") - earlier > timedelta(minutes=self.gap_minutes)).fill_null(value=False)
+        visit = begins.cast(pl.Int64).cum_sum().over("user_key") - begins.cast(pl.Int64)
+        visits = (
+            some.with_columns(visit=visit)
+            .filter(pl.col("visit") < self.limit)
+            .group_by("user_key", "visit")
+            .agg(
+                last=pl.col("at").max(),
+                minutes=(pl.col("at").max() - pl.col("at").min()).dt.total_seconds() / 60,
+                **{kind: (pl.col("kind") == kind).sum() for kind in KINDS},
+                **{f"{kind}_of": _categories(kind, zh=zh) for kind in KINDS},
+            )
+        )
+        form = "{}{}次（{}）" if zh else "{} {} ({})"
+        said = [
+            pl.when(pl.col(kind) > 0).then(
+                pl.format(form, pl.lit(VERBS[context.language][kind]), _some(pl.col(kind)), f"{kind}_of")
+            )
+            for kind in KINDS
+        ]
+        when = ago(pl.col("last"), context.as_of, context.language)
+        lasted = pl.format("到访，停留{}：" if zh else ", minutes{}: ", level(pl.col("minutes")))
+        sentence = pl.concat_str(said, separator="，" if zh else ", ", ignore_nulls=True)
+        return visits.select("user_key", position="visit", phrase=pl.concat_str(when, lasted, sentence))
+
+
+def _categories(kind: str, *, zh: bool) -> pl.Expr:
+    """Return the two categories that the newest events of ``kind`` are about."""
+    of = pl.col("category").filter(pl.col("kind") == kind).drop_nulls()
+    return of.unique(maintain_order=True).head(2).implode().list.join("、" if zh else ", ")
+
+
+def _some(count: pl.Expr) -> pl.Expr:
+    steps = (2.0 ** (count.log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
+    return pl.when(count <= 5).then(count).otherwise(steps).cast(pl.String)
