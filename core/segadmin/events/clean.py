@@ -16,6 +16,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.cells import whole_numbers
 from segadmin.events.mapping import RETURN, Mapping
+from segadmin.events.personal import mask
 from segadmin.events.schema import KIND_ALIASES, KINDS
 from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 from segadmin.events.tidy import tidy
@@ -150,12 +151,16 @@ def _number(column: pl.Expr) -> pl.Expr:
 
 
 def _written(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
-    """Mend what people wrote."""
+    """Mend what people wrote, and mask what in it tells who they are."""
     changes: Counter[str] = Counter()
     for name in set(_WRITTEN) & set(typed.columns) if mapping.rules.clean_text else ():
         mended, counts = tidy(typed[name])
         changes.update(counts)
         typed = typed.with_columns(mended)
+    if "text" in typed.columns and mapping.rules.mask_personal:
+        masked, counts = mask(typed["text"])
+        changes.update(counts)
+        typed = typed.with_columns(masked)
     return typed, changes
 
 
