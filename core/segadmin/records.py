@@ -126,6 +126,17 @@ class Import(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
 
+class Audit(SQLModel, table=True):
+    """Something that somebody did with users' data, or to what is used on them; entries are never changed."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    actor: str
+    action: str = Field(index=True)
+    subject: str
+    details: Json = Field(default_factory=dict, sa_column=_json())
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
 class LabelSet(SQLModel, table=True):
     """A named set of labelled users; the rows are in the lake."""
 

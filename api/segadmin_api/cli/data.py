@@ -214,6 +214,46 @@ def generate(
     typer.echo(f"      segadmin data import labels {out}/labels.parquet --name planted")
 
 
+@app.command()
+def forget(
+    users: Annotated[
+        list[str] | None, typer.Argument(metavar="USER...", help="Shop's ids, or pseudonyms of 16 hex digits.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with one user a line.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase users: events, labels, assignments, quarantine, and what jobs left behind. It cannot be undone."""
+    from dataclasses import asdict
+
+    from segadmin.events.erase import forget as erase
+
+    asked = [*(users or []), *(_lines(file) if file else [])]
+    if not asked:
+        raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
+    if not yes:
+        typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
+    done = erase(get_settings(), asked)
+    if as_json:
+        show_json([asdict(one) for one in done])
+        return
+    for one in done:
+        rows = ", ".join(f"{table}: {count:,}" for table, count in one.rows.items() if count)
+        typer.echo(f"user {one.user_key}: {f'erased ({rows})' if rows else 'nothing was known'}.")
+        if one.model_versions:
+            numbers = ", ".join(str(number) for number in one.model_versions)
+            typer.echo(
+                f"  Learnt from by model {numbers}, which cannot unlearn: segadmin enqueue retrain, then retire it."
+            )
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint="--file") from None
+
+
 @app.command("label")
 def label_(
     name: Annotated[str, typer.Argument(help="What to call the label set; an existing one is replaced.")],
@@ -288,8 +328,10 @@ def quarantine(
     """Show the rows that could not be used, as they came, and why; mend them and import them again."""
     import polars as pl
 
+    from segadmin.audit import record
     from segadmin.events.lake import Lake
 
+    record(get_settings(), "data.quarantine", "all imports" if number is None else f"import {number}")
     rows = Lake.of(get_settings()).scan("quarantine")
     if number is not None:
         rows = rows.filter(pl.col("import_id") == number)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import abc
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     import click
 
 from segadmin.errors import ConfigurationError
+from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
@@ -33,6 +36,16 @@ Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
 #: Parameters that say how to enqueue, and not what.
 _ABOUT_ENQUEUING = ("wait", "priority", "key", "as_json")
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key never makes a second job.")]
+
+
+def _days(told: str | float) -> float:
+    """Return the days of ``400d``, ``400``, ``18m`` or ``2y``."""
+    text = str(told).strip().lower()
+    unit = {"d": 1.0, "w": 7.0, "m": 30.0, "y": 365.0}.get(text[-1:], 1.0)
+    try:
+        return float(text.rstrip("dwmy")) * unit
+    except ValueError:
+        raise typer.BadParameter(f"{told!r} is no length of time. Say it as in 400d, 60w, 18m or 2y.") from None
 
 
 @app.command()
@@ -99,6 +112,42 @@ def textualize(
     _enqueue("textualize", context.params)
 
 
+@app.command()
+def ingest(
+    context: typer.Context,
+    where: Annotated[str, typer.Argument(metavar="WHERE", help="A file or URL that workers reach, such as redis://…")],
+    table: Annotated[str, typer.Option(help="events or items.")] = "events",
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", metavar="FILE.toml", help="The mapping: columns, kinds, units, rules.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="What to read with; default: by suffix or URL.")
+    ] = None,
+    source_option: Annotated[
+        list[str] | None, typer.Option("--source-option", metavar="KEY=VALUE", help="Option of the source.")
+    ] = None,
+    wait: Wait = False,
+    priority: Priority = 5,
+    key: Key = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import by a worker: what came into a stream since the last time, or what a query gives now. For schedules."""
+    _enqueue("ingest", context.params)
+
+
+@app.command()
+def retain(
+    context: typer.Context,
+    keep_days: Annotated[float, typer.Option("--keep", parser=_days, metavar="400d", help="Events this new stay.")],
+    wait: Wait = False,
+    priority: Priority = 5,
+    key: Key = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the events that are older."""
+    _enqueue("retain", context.params)
+
+
 def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
     """Return the options of a job that ``segadmin enqueue KIND WORDS…`` would ask for.
 
@@ -114,19 +163,23 @@ def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
         return _job_options(context.params)
 
 
-def _job_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, value in parameters.items():
         if name.endswith("_option"):
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
         elif name == "baseline":
             options |= {"baselines": value} if value else {}
+        elif name == "mapping" and value is not None:
+            options[name] = Mapping.read(value).model_dump(mode="json")
+        elif name == "mapping":
+            continue
         elif name not in _ABOUT_ENQUEUING:
             options[name] = value
     return options
 
 
-def _enqueue(kind: str, parameters: Mapping[str, Any]) -> None:
+def _enqueue(kind: str, parameters: abc.Mapping[str, Any]) -> None:
     options = _job_options(parameters)
     wait, priority, key, as_json = (parameters[name] for name in _ABOUT_ENQUEUING)
     settings = get_settings()

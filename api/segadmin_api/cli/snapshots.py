@@ -73,6 +73,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write who is in which segment to a file, the surest first."""
+    from segadmin.audit import record
     from segadmin.snapshots.export import Audience, audience, write
 
     settings = get_settings()
@@ -81,6 +82,7 @@ def export(
         segments = session.get_one(ModelVersion, snapshot.model_version_id).segments
     wanted = Audience(segment, min_probability, user_ids=with_user_ids)
     rows = write(settings, audience(settings, snapshot, segments, wanted), out)
+    record(settings, "snapshots.export", f"snapshot {snapshot.id}", rows=rows, user_ids=with_user_ids)
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
         return

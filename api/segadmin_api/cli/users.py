@@ -29,11 +29,13 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a user's segment, how sure the model is, and the segments before."""
+    from segadmin.audit import record
     from segadmin.events.keys import show_key
     from segadmin.snapshots.user import find_user, history, read_text
 
     settings = get_settings()
     key = find_user(settings, user)
+    record(settings, "users.show", f"user {show_key(key)}", text=text)
     rows = history(settings, key)
     now = [row for row in rows if row.current]
     texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in now} if text else {}

@@ -15,9 +15,9 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.cells import whole_numbers
+from segadmin.events.kinds import KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.personal import mask
-from segadmin.events.schema import KIND_ALIASES, KINDS
 from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 from segadmin.events.tidy import tidy
 from segadmin.events.times import as_utc

@@ -159,6 +159,16 @@ class Lake:
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
+    def vacuum(self, table: str, *, hours: int) -> None:
+        """Remove the files that no version of the last ``hours`` needs; older versions cannot be read any more."""
+        if not self.exists(table):
+            return
+        try:
+            made = DeltaTable(str(self.path / table))
+            made.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+
     def last_version(self, table: str, app: str) -> int | None:
         """Return the highest commit version that ``app`` wrote to ``table``."""
         if not self.exists(table):
@@ -204,7 +214,7 @@ class Lake:
 
 def _statistics(content: pl.DataFrame) -> dict[str, object]:
     """Return what Delta keeps of a file, by which readers leave out files of other times."""
-    told = [name for name, kind in content.schema.items() if kind in (pl.Int64, TIME)]
+    told = [name for name, kind in content.schema.items() if kind == TIME]
     least, most = (content.select(getattr(pl.col(told), which)()).to_dicts()[0] for which in ("min", "max"))
     return {
         "numRecords": content.height,
@@ -214,5 +224,5 @@ def _statistics(content: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def _as_json(value: int | datetime) -> int | str:
-    return value if isinstance(value, int) else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _as_json(value: datetime) -> str:
+    return value.isoformat(timespec="microseconds").replace("+00:00", "Z")

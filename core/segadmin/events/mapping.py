@@ -6,14 +6,16 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
-from segadmin.events.schema import KINDS
+from segadmin.events.kinds import KINDS
 from segadmin.timezones import zone
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: The fields that a file can give, by table; those that must be there come first.
 REQUIRED = {"events": ("user", "kind", "item", "at"), "items": ("item",), "labels": ("user", "segment")}
@@ -180,6 +182,8 @@ class Mapping(_Part):
         return name in self.columns or name in self.constants
 
     def _cell(self, name: str, found: Sequence[str]) -> pl.Expr:
+        import polars as pl
+
         if name in self.constants:
             return pl.lit(self.constants[name])
         column = self.columns.get(name, name)

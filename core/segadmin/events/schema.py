@@ -84,6 +84,9 @@ ASSIGNMENTS = _schema(
     }
 )
 
+#: Whose events a model learnt from, by the job that trained it: what an erasure asks.
+TRAININGS = _schema({"job_id": pl.Int64, "user_key": pl.Int64})
+
 SCHEMAS = {
     "events": EVENTS,
     "items": ITEMS,
@@ -91,31 +94,6 @@ SCHEMAS = {
     "users": USERS,
     "quarantine": QUARANTINE,
     "assignments": ASSIGNMENTS,
+    "trainings": TRAININGS,
 }
 PARTITIONS = {"events": ["bucket"], "labels": ["label_set"], "assignments": ["snapshot_id"]}
-
-KINDS = ("view", "cart", "purchase", "rating", "review")
-#: Other words for the kinds, as shops' logs have them; ``return`` is stored as a purchase with a price below zero.
-KIND_ALIASES = {
-    "pv": "view",
-    "click": "view",
-    "browse": "view",
-    "浏览": "view",
-    "点击": "view",
-    "add_to_cart": "cart",
-    "加购": "cart",
-    "加入购物车": "cart",
-    "buy": "purchase",
-    "order": "purchase",
-    "购买": "purchase",
-    "下单": "purchase",
-    "score": "rating",
-    "评分": "rating",
-    "comment": "review",
-    "评论": "review",
-    "评价": "review",
-    "refund": "return",
-    "returned": "return",
-    "退货": "return",
-    "退款": "return",
-}

@@ -56,6 +56,8 @@ PLANS: dict[str, tuple[Stage, ...]] = {
         Stage("outcomes", "segadmin.score.outcomes:evaluate_outcomes", after=("score",)),
         Stage("publish", _PUBLISH, after=("outcomes",)),
     ),
+    "ingest": (Stage("ingest", "segadmin.events.stages:ingest"),),
+    "retain": (Stage("retain", "segadmin.events.stages:retain"),),
     "textualize": (Stage("prepare", "segadmin.score.prepare:prepare"), _TEXTUALIZE),
 }
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.events.mapping import Mapping
 from segadmin.learn.labels import find_label_set
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.versions import find_version
@@ -49,11 +50,29 @@ class Textualize(_Text):
     """Options of ``textualize``."""
 
 
+class Ingest(_Request):
+    """Options of ``ingest``."""
+
+    where: str
+    table: Literal["events", "items"] = "events"
+    source: str | None = None
+    source_options: dict[str, Any] = {}
+    mapping: Mapping = Mapping()
+
+
+class Retain(_Request):
+    """Options of ``retain``."""
+
+    keep_days: float = Field(ge=1)
+
+
 REQUESTS: dict[str, type[_Request]] = {
     "retrain": Retrain,
     "score": Score,
     "refresh": Score,
     "textualize": Textualize,
+    "ingest": Ingest,
+    "retain": Retain,
 }
 
 

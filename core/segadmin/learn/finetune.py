@@ -7,6 +7,9 @@ import platform
 import shutil
 from typing import Any
 
+import polars as pl
+
+from segadmin.events.lake import Commit, Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import save_artifact
 from segadmin.learn.dataset import Dataset, read_dataset
@@ -26,12 +29,20 @@ def finetune(attempt: Attempt) -> Outcome:
     dataset = read_dataset(attempt, prepared)
     options = prepared.backbone_options
     fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
+    _tell_who_was_learnt_from(attempt, dataset)
     manifest = describe(attempt, prepared, dataset, fitted)
     draft = attempt.folder / "artifact"
     shutil.rmtree(draft, ignore_errors=True)
     saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
     return Outcome({"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report})
+
+
+def _tell_who_was_learnt_from(attempt: Attempt, dataset: Dataset) -> None:
+    """Write down whose events the model sees, before it does: an erasure must be able to name the model."""
+    rows = dataset.train.frame.select("user_key").unique().with_columns(job_id=pl.lit(attempt.job_id))
+    commit = Commit(f"training-{attempt.job_id}-{attempt.step_id}", 1)
+    Lake.of(attempt.settings).append("trainings", rows, commit)
 
 
 def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fitted) -> Json:

@@ -24,7 +24,8 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
     """
     import polars as pl
 
-    from segadmin.events.schema import KINDS, TIME
+    from segadmin.events.kinds import KINDS
+    from segadmin.events.schema import TIME
 
     rows = [
         {

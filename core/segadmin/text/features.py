@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from segadmin.events.schema import KINDS
+from segadmin.events.kinds import KINDS
 from segadmin.text.recipe import Recipe, Window
 
 #: Parts of the window, counted back from its end, whose spend and visits are features of their own.

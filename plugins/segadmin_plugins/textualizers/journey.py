@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from segadmin.events.schema import KINDS
+from segadmin.events.kinds import KINDS
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import VERBS, ago, category, thing
 

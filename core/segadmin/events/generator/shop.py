@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from segadmin.events.generator.people import BRANDS, CATEGORIES, REVIEWS, SEGMENTS, STYLES
-from segadmin.events.schema import KINDS, TIME
+from segadmin.events.kinds import KINDS
+from segadmin.events.schema import TIME
 from segadmin.settings import Language
 
 #: Users made at a time.

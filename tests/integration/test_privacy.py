@@ -1,0 +1,165 @@
+"""Erasing users, keeping events no longer than wanted, and the log of who did what."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from sqlmodel import select
+
+from segadmin.audit import entries
+from segadmin.database import transaction
+from segadmin.errors import JobError, StorageError
+from segadmin.events import ingest
+from segadmin.events.erase import forget
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.keys import show_key, user_key
+from segadmin.events.lake import Lake
+from segadmin.records import Job, JobState
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.planted import Run, shop, trained_home
+
+__all__ = ["shop", "trained_home"]
+
+WHO = "user-239"
+
+
+def holding(root: Path, raw: str, key: int) -> set[str]:
+    """Return which tables or files hold the user's id or key, looking at the content of Parquet and at all bytes."""
+    found = set()
+    for path in root.rglob("*"):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        told = raw.encode() in data or str(key).encode() in data or show_key(key).encode() in data
+        if path.suffix == ".parquet":
+            frame = pl.read_parquet(path, hive_partitioning=False)
+            told = (
+                told or ("user_key" in frame.columns and (frame["user_key"] == key).any()) or raw in frame.write_json()
+            )
+        if told:
+            found.add(str(path.relative_to(root)))
+    return found
+
+
+def end_jobs(settings: Settings) -> None:
+    with transaction(settings) as session:
+        for job in session.exec(select(Job)).all():
+            job.state = JobState.SUCCEEDED
+            session.add(job)
+
+
+def rows(settings: Settings, table: str) -> pl.DataFrame:
+    return Lake.of(settings).scan(table).collect()
+
+
+def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_path: Path, cli: Cli) -> None:
+    (shop.root / "planted.parquet").unlink(missing_ok=True)
+    line = f"{WHO},stare,a,2025-01-01"
+    (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{line}\n{WHO},view,a,2025-02-01\nuser-17,view,a,2025-02-01\n")
+    import_file(shop, Request("events", str(tmp_path / "e.csv")))
+    key = user_key(shop.secret(), WHO)
+    others = {
+        table: rows(shop, table).filter(pl.col("user_key") != key).height
+        for table in ("events", "users", "assignments")
+    }
+    assert len(holding(shop.root, WHO, key)) > 5
+    end_jobs(shop)
+    [told] = json.loads(cli("data", "forget", WHO, "--yes", "--json").stdout)
+    assert told["user_key"] == show_key(key)
+    assert told["model_versions"] == [1]
+    assert {table for table, count in told["rows"].items() if count} == {
+        "events", "labels", "assignments", "trainings", "users", "quarantine"
+    }  # fmt: skip
+    left = holding(shop.root, WHO, key)
+    assert {name for name in left if "_delta_log" not in name} == {"segadmin.db"}  # the audit log has the pseudonym
+    assert all(rows(shop, table).height == count for table, count in others.items())
+    assert cli("users", "show", WHO, check=False).returncode == 1
+    again = cli("data", "forget", WHO, "--yes")
+    assert f"user {show_key(key)}: nothing was known" in again.stdout
+    actions = json.loads(cli("audit", "list", "--action", "data", "--json").stdout)
+    assert [one["action"] for one in actions] == ["data.forget", "data.forget"]
+    assert WHO not in json.dumps(actions)
+
+
+def test_forgetting_waits_for_jobs_and_imports(shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(JobError, match=r"Jobs are going on that read users' data \(1\).*segadmin jobs cancel 1"):
+        forget(shop, [WHO])
+    end_jobs(shop)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{WHO},view,a,2025-02-01\n")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "settle_events", die)
+        import_file(shop, Request("events", str(tmp_path / "e.csv")))
+    with pytest.raises(StorageError, match="An import was interrupted"):
+        forget(shop, [WHO])
+    import_file(shop, Request("events", str(tmp_path / "e.csv")))
+    assert forget(shop, [WHO])[0].rows["events"] > 0
+
+
+def test_a_killed_erasure_is_finished_by_the_next(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_jobs(shop)
+    key = user_key(shop.secret(), WHO)
+    delete = Lake.delete
+
+    def dies(self: Lake, table: str, predicate: str) -> None:
+        if table == "assignments":
+            raise KeyboardInterrupt
+        delete(self, table, predicate)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Lake, "delete", dies)
+        forget(shop, [WHO])
+    [told] = forget(shop, [show_key(key)])
+    assert told.model_versions == [1]
+    assert told.rows["events"] == 0 < told.rows["assignments"]
+    assert forget(shop, [WHO])[0].rows["users"] == 0
+
+
+def test_events_are_kept_as_long_as_wanted(shop: Settings) -> None:
+    before = rows(shop, "events")
+    cut = datetime(2025, 3, 1, tzinfo=UTC)
+    days = (datetime.now(UTC) - cut) / timedelta(days=1)
+    [done] = Run(shop, "retain", {"keep_days": days}).all().inputs["retain"]
+    after = rows(shop, "events")
+    assert 0 < done["events"] == before.height - after.height
+    assert after["at"].min() >= cut
+    assert after.height == before.filter(pl.col("at") >= cut).height
+
+
+def test_a_schedule_can_retain_and_ingest(shop: Settings, cli: Cli) -> None:
+    added = cli("schedule", "add", "monthly", "--cron", "0 4 1 * *", "retain", "--keep", "400d")
+    assert "retain" in added.stdout
+    cli("schedule", "add", "live", "--cron", "* * * * *", "ingest", "redis://$REDIS/0", "--source-option", "stream=s")
+    options = {one["name"]: one["options"] for one in json.loads(cli("schedule", "list", "--json").stdout)}
+    assert options["monthly"] == {"keep_days": 400.0}
+    assert options["live"]["source_options"] == {"stream": "s"}
+    refused = cli("enqueue", "retain", "--keep", "soon", check=False)
+    assert refused.returncode == 2
+    assert "'soon' is no length of time" in refused.stderr
+
+
+def test_ingest_is_a_job(shop: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("who,kind,item,at\nnew,view,a,2025-02-01\n")
+    options = {"where": str(tmp_path / "e.csv"), "table": "events", "source": None, "source_options": {}}
+    options["mapping"] = {"columns": {"user": "who"}}
+    [done] = Run(shop, "ingest", options).all().inputs["ingest"]
+    assert (done["fresh"], done["rows_kept"]) == (True, 1)
+
+
+def test_the_audit_log_tells_who_looked(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    assert cli("audit", "list").stdout.strip() == "Nothing is in the audit log yet."
+    cli("users", "show", WHO)
+    cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")
+    cli("data", "quarantine")
+    assert [one.action for one in entries(shop)] == ["data.quarantine", "snapshots.export", "users.show"]
+    assert entries(shop, "snapshots")[0].details == {"rows": 240, "user_ids": True}
+    assert all(one.actor for one in entries(shop))
+    assert "users.show" in cli("audit", "list").stdout
