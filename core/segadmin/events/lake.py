@@ -214,15 +214,16 @@ class Lake:
 
 def _statistics(content: pl.DataFrame) -> dict[str, object]:
     """Return what Delta keeps of a file, by which readers leave out files of other times."""
-    told = [name for name, kind in content.schema.items() if kind == TIME]
-    least, most = (content.select(getattr(pl.col(told), which)()).to_dicts()[0] for which in ("min", "max"))
+    times = [content[name] for name, kind in content.schema.items() if kind == TIME]
+    some = [column for column in times if column.null_count() < column.len()]
     return {
         "numRecords": content.height,
-        "minValues": {name: _as_json(value) for name, value in least.items() if value is not None},
-        "maxValues": {name: _as_json(value) for name, value in most.items() if value is not None},
-        "nullCount": {name: content[name].null_count() for name in told},
+        "minValues": {column.name: _as_json(column.min()) for column in some},
+        "maxValues": {column.name: _as_json(column.max()) for column in some},
+        "nullCount": {column.name: column.null_count() for column in times},
     }
 
 
-def _as_json(value: datetime) -> str:
+def _as_json(value: object) -> str:
+    assert isinstance(value, datetime)
     return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
