@@ -42,7 +42,17 @@ def broken(tmp_path: Path) -> Path:
 
 def test_a_listing_by_kind(cli: Cli) -> None:
     facts = json.loads(cli("plugins", "list", "--kind", "textualizer", "--json").stdout)
-    assert [one["name"] for one in facts["plugins"]] == ["list", "mixed", "summary", "timeline"]
+    assert [one["name"] for one in facts["plugins"]] == [
+        "compose",
+        "journey",
+        "list",
+        "mixed",
+        "reviews",
+        "rfm",
+        "sessions",
+        "summary",
+        "timeline",
+    ]
     assert {one["kind"] for one in facts["plugins"]} == {"textualizer"}
     assert all(one["from"].startswith("segadmin ") for one in facts["plugins"])
     shown = cli("plugins", "list").stdout

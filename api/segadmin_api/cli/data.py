@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from segadmin.events.ingest import Request
     from segadmin.events.mapping import Mapping
+    from segadmin.events.profile import Profile
 
 app = group("Import events, items and labels; look at what was rejected.")
+_BAR_WIDTH = 40
 imports = group("Import files (CSV, JSON lines, Parquet), Delta tables, SQL queries or Redis streams.")
 app.add_typer(imports, name="import")
 
@@ -271,6 +273,53 @@ def label_(
         show_json(made.model_dump(mode="json"))
         return
     typer.echo(f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain --wait")
+
+
+@app.command()
+def profile(
+    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the lake holds: events by kind and day, users by history, what is missing, top categories."""
+    from segadmin.events.profile import profile as look
+    from segadmin.events.report import page
+
+    found = look(get_settings())
+    if html is not None:
+        html.write_text(page(found), encoding="utf-8")
+    if as_json:
+        show_json(found.model_dump(mode="json"))
+    elif html is not None:
+        typer.echo(f"Wrote the profile of {found.events:,} events to {html}. Open it in a browser.")
+    else:
+        _show_profile(found)
+
+
+def _show_profile(found: Profile) -> None:
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    typer.echo(
+        f"{found.events:,} events of {found.users:,} users about {found.items:,} items, {found.first} to {found.last}"
+    )
+    for title, counts in (
+        ("events by kind", found.by_kind),
+        ("users by number of events", found.by_history),
+        ("top categories", found.top_categories),
+        ("in quarantine", found.quarantine),
+    ):
+        drawn = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 2))
+        most = max(counts.values(), default=1)
+        for name, count in counts.items():
+            drawn.add_row(name, f"{count:,}", Bar(most, 0, count, width=_BAR_WIDTH))
+        if counts:
+            Console().print(drawn)
+    kinds = list(found.by_kind)
+    rows = [[name, *(f"{by.get(kind, 0):.0%}" for kind in kinds)] for name, by in found.filled.items()]
+    table("fields that are filled, by kind", ["field", *(f">{kind}" for kind in kinds)], rows)
+    known = " · ".join(f"{name} {share:.0%}" for name, share in found.items_known.items())
+    typer.echo(f"items of events: {known}")
 
 
 @app.command("list")

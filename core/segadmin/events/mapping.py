@@ -38,6 +38,9 @@ ALSO_CALLED = {
         "用户",
         "用户id",
         "顾客",
+        "会员",
+        "会员id",
+        "会员编号",
     ),
     "kind": (
         "eventtype",

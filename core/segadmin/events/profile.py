@@ -1,0 +1,105 @@
+"""What the lake holds, at a glance: how much of what, when, of whom, and what is missing."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from segadmin.errors import DataError
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from segadmin.store import NO_EVENTS
+
+#: Users by how many events they have: the upper ends.
+_LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+_FIELDS = ("quantity", "price", "duration", "rating", "text")
+_OF_ITEMS = ("title", "category", "brand")
+
+
+class Profile(BaseModel):
+    """The figures; shares are of all events, or of the kind named."""
+
+    events: int
+    users: int
+    items: int
+    first: date
+    last: date
+    by_kind: dict[str, int]
+    by_day: dict[date, dict[str, int]]  #: day → kind → events
+    by_history: dict[str, int]  #: how many events → users
+    filled: dict[str, dict[str, float]]  #: field → kind → share that has it
+    items_known: dict[str, float]  #: share of events whose item is in the catalogue, and has title, category, brand
+    top_categories: dict[str, int]
+    quarantine: dict[str, int]  #: reason → rows
+
+
+def profile(settings: Settings) -> Profile:
+    """Return the profile of all events; they are read as a stream, and never all held.
+
+    Raises:
+        DataError: there are no events.
+    """
+    lake = Lake.of(settings)
+    events = lake.scan("events")
+    day = pl.col("at").dt.date()
+    whole = events.select(pl.len().alias("events"), first=day.min(), last=day.max())
+    facts = whole.collect(engine="streaming").to_dicts()[0]
+    if not facts["events"]:
+        raise DataError(NO_EVENTS)
+    daily = events.group_by("kind", day=day).len().collect(engine="streaming").sort("day", "kind")
+    by_day: dict[date, dict[str, int]] = {}
+    for one in daily.to_dicts():
+        by_day.setdefault(one["day"], {})[one["kind"]] = one["len"]
+    kinds = daily.group_by("kind").agg(pl.col("len").sum()).sort("len", descending=True)
+    return Profile(
+        events=facts["events"],
+        first=facts["first"],
+        last=facts["last"],
+        by_kind=dict(kinds.iter_rows()),
+        by_day=by_day,
+        filled=_filled(events),
+        quarantine=_counted(lake.scan("quarantine"), "reason"),
+        **_of_users(events),
+        **_of_items(events, lake.scan("items")),
+    )
+
+
+def _filled(events: pl.LazyFrame) -> dict[str, dict[str, float]]:
+    shares = events.group_by("kind").agg(pl.col(name).is_not_null().mean() for name in _FIELDS)
+    rows = shares.collect(engine="streaming").sort("kind").to_dicts()
+    return {name: {row["kind"]: row[name] for row in rows} for name in _FIELDS}
+
+
+def _of_users(events: pl.LazyFrame) -> dict[str, Any]:
+    counts = events.group_by("user_key").len()
+    labels = [
+        "1",
+        *(f"{low + 1}-{high}" if high > low + 1 else str(high) for low, high in itertools.pairwise(_LENGTHS)),
+    ]
+    labels.append(f"over {_LENGTHS[-1]:,}")
+    told = counts.select(pl.col("len").cut(_LENGTHS, labels=labels).alias("history")).group_by("history").len()
+    found = dict(told.with_columns(pl.col("history").cast(pl.String)).collect(engine="streaming").iter_rows())
+    by_history = {label: found[label] for label in labels if label in found}
+    return {"users": sum(by_history.values()), "by_history": by_history}
+
+
+def _of_items(events: pl.LazyFrame, items: pl.LazyFrame) -> dict[str, Any]:
+    sold = events.group_by("item").len()
+    joined = sold.join(items.with_columns(known=pl.lit(value=True)), on="item", how="left").collect(engine="streaming")
+    shares = {name: _share(joined, name) for name in ("known", *_OF_ITEMS)}
+    top = joined.filter(pl.col("category").is_not_null()).group_by("category").agg(pl.col("len").sum())
+    top = top.sort("len", "category", descending=[True, False]).head(15)
+    return {"items": joined.height, "items_known": shares, "top_categories": dict(top.iter_rows())}
+
+
+def _share(sold: pl.DataFrame, column: str) -> float:
+    """Return the share of the events whose item has ``column``."""
+    return int(sold.filter(pl.col(column).is_not_null())["len"].sum()) / int(sold["len"].sum())
+
+
+def _counted(frame: pl.LazyFrame, column: str) -> dict[str, int]:
+    return dict(frame.group_by(column).len().sort("len", column, descending=[True, False]).collect().iter_rows())

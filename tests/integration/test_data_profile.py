@@ -1,0 +1,68 @@
+"""Previewing a file, and the profile of what the lake holds, as a user asks for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segadmin.events.generator.shop import Plan
+from segadmin.events.generator.write import write
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from tests.conftest import Cli
+
+
+@pytest.fixture
+def planted(settings: Settings, tmp_path: Path) -> dict[str, object]:
+    told = write(Plan(users=200, days=30, locale="zh", seed=2, dirty_share=0.01), tmp_path / "shop")
+    import_file(settings, Request("items", str(tmp_path / "shop/items.parquet")))
+    for path in sorted((tmp_path / "shop/events").iterdir()):
+        import_file(settings, Request("events", str(path)))
+    return told
+
+
+def test_the_profile_adds_up(planted: dict[str, object], settings: Settings, cli: Cli, tmp_path: Path) -> None:
+    found = json.loads(cli("data", "profile", "--json").stdout)
+    assert found["events"] == planted["usable"] == sum(found["by_kind"].values())
+    assert sum(sum(day.values()) for day in found["by_day"].values()) == found["events"]
+    assert sum(found["by_history"].values()) == found["users"]
+    assert found["quarantine"] == {reason: count for reason, count in planted["quarantine"].items() if count}  # type: ignore[attr-defined]
+    assert found["filled"]["text"]["review"] == 1.0
+    assert found["filled"]["rating"]["purchase"] == 0.0
+    assert found["items_known"] == {"known": 1.0, "title": 1.0, "category": 1.0, "brand": 1.0}
+    said = cli("data", "profile").stdout
+    assert "母婴" in said
+    assert "fields that are filled" in said
+    done = cli("data", "profile", "--html", str(tmp_path / "p.html"))
+    page = (tmp_path / "p.html").read_text()
+    assert "Open it in a browser" in done.stdout
+    assert page.count("<rect") == 5 * 30
+    assert f"{found['events']:,}" in page
+
+
+def test_an_empty_store_has_no_profile(cli: Cli) -> None:
+    done = cli("data", "profile", check=False)
+    assert (done.returncode, "There are no events yet" in done.stderr) == (1, True)
+
+
+def test_a_preview_writes_nothing(settings: Settings, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("会员,商品,时间\nu1,a,2026-01-01\nu2,,2026-01-01\nu3,b,soon\n")
+    mapping = '[columns]\nuser = "会员"\nitem = "商品"\nat = "时间"\n[constants]\nkind = "view"\n'
+    (tmp_path / "shop.toml").write_text(mapping)
+    words = ("data", "preview", str(tmp_path / "e.csv"))
+    refused = cli(*words, check=False)
+    assert refused.returncode == 1
+    assert "Did you mean: --map user=会员 --map item=商品 --map at=时间?" in refused.stderr
+    found = json.loads(cli(*words, "--mapping", str(tmp_path / "shop.toml"), "--json").stdout)
+    assert (found["rows"], found["usable"], found["reasons"]) == (3, 1, {"missing_item": 1, "bad_time": 1})
+    assert {one["field"]: one["column"] for one in found["fields"]}["kind"] == "always 'view'"
+    assert [one["line"] for one in found["problems"]] == [3, 4]
+    said = cli(*words, "--mapping", str(tmp_path / "shop.toml")).stdout
+    assert "1 of the first 3 rows can be used as events" in said
+    assert "Nothing was written" in said
+    assert Lake.of(settings).scan("events").collect().is_empty()
+    done = cli("data", "import", "events", str(tmp_path / "e.csv"), "--mapping", str(tmp_path / "shop.toml"))
+    assert "1 of 3 rows kept" in done.stdout
