@@ -17,6 +17,7 @@ class Encoded:
     """User texts as token ids, without special tokens."""
 
     ids: list[NDArray[np.int32]]  #: one array a user
+    lengths: list[NDArray[np.int64]]  #: how many of a user's ids each of the phrases kept has
     truncation: dict[str, Any]  #: users, users_truncated, tokens (kept), tokens_dropped, distinct_phrases
 
 
@@ -40,13 +41,15 @@ def encode_phrases(phrases: pl.Series, encode: Callable[[Sequence[str]], list[li
     stream = np.fromiter((token for ids in tokens for token in ids), np.int32, int(starts[-1]))
     which = place[flat.to_physical().to_numpy()] if len(flat) else np.empty(0, np.int64)
     edges = np.concatenate([[0], np.cumsum(phrases.list.len().fill_null(0).to_numpy().astype(np.int64))])
-    users, dropped, truncated = [], 0, 0
+    users, kept_lengths, dropped, truncated = [], [], 0, 0
     for first, last in itertools.pairwise(edges):
         wanted = which[first:last]
         ends = np.cumsum(lengths[wanted])
         kept = int(np.searchsorted(ends, max_tokens, side="right"))
-        pieces = [stream[starts[one] : starts[one + 1]] for one in wanted[: max(kept, 1)]]
+        wanted = wanted[: max(kept, 1)]
+        pieces = [stream[starts[one] : starts[one + 1]] for one in wanted]
         ids = np.concatenate(pieces)[:max_tokens] if pieces else np.empty(0, np.int32)
+        kept_lengths.append(np.minimum(lengths[wanted], max_tokens))
         total = int(ends[-1]) if len(ends) else 0
         dropped += total - len(ids)
         truncated += total > len(ids)
@@ -58,4 +61,4 @@ def encode_phrases(phrases: pl.Series, encode: Callable[[Sequence[str]], list[li
         "tokens_dropped": dropped,
         "distinct_phrases": len(texts),
     }
-    return Encoded(users, report)
+    return Encoded(users, kept_lengths, report)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,15 @@ def _killer(after: float, error: Exception) -> Any:
     return progress
 
 
-def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, dropout: float) -> None:
+    tiny = replace(TINY, phrase_dropout=dropout)
     with pytest.raises(Killed):
-        TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "cut", _killer(0.6, Killed())))
-    resumed = TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "cut"))
+        tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "cut", _killer(0.6, Killed())))
+    resumed = tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "cut"))
     assert resumed.report["resumed_at_step"] >= 16, "half of the 32 steps were done"
     assert resumed.report["steps"] == 32
-    whole = TINY.fit(TRAIN, VALIDATION, _run(tmp_path / "whole"))
+    whole = tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "whole"))
     assert whole.report["resumed_at_step"] == 0
     np.testing.assert_allclose(resumed.predict(TEST), whole.predict(TEST), atol=1e-4)
     assert resumed.report["validation"] == whole.report["validation"]

@@ -35,15 +35,42 @@ def _tokenizer(kind: str, folder: Path) -> object:
 def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_path: Path) -> None:
     reading = Reading(_tokenizer(kind, tmp_path), 6)
     phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread"], ["bought milk"]])
-    ids, truncation = reading.read(phrases)
+    texts = reading.read(phrases)
+    ids, truncation = texts.ids, texts.truncation
     assert reading.tokenizer.decode(ids[0]) == shown
     assert truncation["users_truncated"] == 1
     assert len(ids[1]) < len(ids[0])
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_phrases_are_left_out_in_training_whole_and_by_the_seed(kind: str, tmp_path: Path) -> None:
+    import torch
+
+    reading = Reading(_tokenizer(kind, tmp_path), 40)
+    phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread", "bought milk"], ["bought wine"], []])
+    texts = reading.read(phrases)
+    rows = Rows(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans, dropout=0.5)
+    whole = Rows(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans)
+    torch.manual_seed(1)
+    seen = [reading.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
+    torch.manual_seed(1)
+    again = [reading.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
+    assert seen == again
+    assert len(set(seen)) > 5
+    pieces = ["bought milk", "bought wine", "bought coffee bread"]
+    assert all(seen)
+    for text in seen:
+        left = text
+        for piece in sorted(pieces, key=len, reverse=True):
+            left = left.replace(piece, "")
+        assert left.strip() == ""
+    assert all((rows[1]["input_ids"] == whole[1]["input_ids"]).all() for _ in range(9))
+    assert (rows[2]["input_ids"] == whole[2]["input_ids"]).all()
+
+
 def test_a_user_without_a_phrase_can_still_be_read(tmp_path: Path) -> None:
     for kind in ("bert", "gpt2"):
-        ids, _ = Reading(_tokenizer(kind, tmp_path / kind), 6).read(pl.Series([[]], dtype=pl.List(pl.String)))
+        ids = Reading(_tokenizer(kind, tmp_path / kind), 6).read(pl.Series([[]], dtype=pl.List(pl.String))).ids
         assert len(ids[0]) >= 1
 
 

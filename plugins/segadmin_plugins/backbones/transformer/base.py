@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Backbone, Examples, Fit
@@ -31,6 +33,7 @@ class Transformer(Backbone):
     tuner: Literal["full", "lora", "head"] = "full"  #: which weights learn
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
+    phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
 
     @abstractmethod
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
@@ -59,7 +62,7 @@ class Transformer(Backbone):
             names = train.feature_names if self.features else ()
             scaling = Scaling.fit(names, features_of(train, names))
             run.progress(0.01, "reading the user texts")
-            rows, truncation = rows_of(train, reading, scaling, labelled=True)
+            rows, truncation = rows_of(train, reading, scaling, labelled=True, dropout=self.phrase_dropout)
             held_out, _ = rows_of(validation, reading, scaling, labelled=True)
             model = self._adapted(text, train, len(names))
             report = train_model(model, rows, held_out, self, run)

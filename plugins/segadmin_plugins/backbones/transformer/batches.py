@@ -19,6 +19,15 @@ Batch = dict[str, torch.Tensor]
 _TEXTS_AT_ONCE = 4096
 
 
+@dataclass(frozen=True)
+class Texts:
+    """User texts as token ids."""
+
+    ids: list[NDArray[np.int32]]
+    spans: list[tuple[int, NDArray[np.int64]]]  #: where a user's first phrase begins, and how long each one is
+    truncation: dict[str, Any]  #: how much was cut off
+
+
 @dataclass
 class Reading:
     """A tokenizer made ready to read user texts for one model."""
@@ -39,14 +48,15 @@ class Reading:
         start = next(n for n in range(len(marked)) if marked[n : n + len(probe)] == probe)
         self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
 
-    def read(self, phrases: pl.Series) -> tuple[list[NDArray[np.int32]], dict[str, Any]]:
-        """Return the token ids of every user, special tokens included, and how much was cut off."""
+    def read(self, phrases: pl.Series) -> Texts:
+        """Return the token ids of every user, special tokens included."""
         room = self.max_tokens - len(self.prefix) - len(self.suffix)
         encoded = encode_phrases(phrases, self._words, room)
         before, after = (np.asarray(ids, np.int32) for ids in (self.prefix, self.suffix))
         fallback = np.asarray([self.pad_id], np.int32)
         texts = [np.concatenate([before, ids, after]).astype(np.int32) for ids in encoded.ids]
-        return [ids if len(ids) else fallback for ids in texts], encoded.truncation
+        spans = [(len(self.prefix), lengths) for lengths in encoded.lengths]
+        return Texts([ids if len(ids) else fallback for ids in texts], spans, encoded.truncation)
 
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
         # Byte-level vocabularies glue a word to the one before it unless a space comes between.
@@ -70,15 +80,23 @@ class Reading:
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``."""
+    """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``.
+
+    With ``dropout``, each time a user is asked for that share of their phrases is left out, by chance of torch's
+    seed: the model sees many incomplete histories of the same user. One phrase at least stays.
+    """
 
     def __init__(
         self,
         ids: Sequence[NDArray[np.int32]],
         features: NDArray[np.float32],
         targets: NDArray[np.int64] | None = None,
+        *,
+        spans: Sequence[tuple[int, NDArray[np.int64]]] = (),
+        dropout: float = 0.0,
     ) -> None:
         self.ids, self.features, self.targets = ids, features, targets
+        self._spans, self._dropout = spans, dropout
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,8 +109,18 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         """Return one user."""
-        found: dict[str, Any] = {"input_ids": self.ids[row], "features": self.features[row]}
+        ids = self._thinned(row) if self._dropout else self.ids[row]
+        found: dict[str, Any] = {"input_ids": ids, "features": self.features[row]}
         return found if self.targets is None else found | {"labels": int(self.targets[row])}
+
+    def _thinned(self, row: int) -> NDArray[np.int32]:
+        ids, (start, lengths) = self.ids[row], self._spans[row]
+        stay = (torch.rand(len(lengths)) >= self._dropout).numpy()
+        if not stay.any():
+            stay[:1] = True
+        kept = np.ones(len(ids), bool)
+        kept[start : start + int(lengths.sum())] = np.repeat(stay, lengths)
+        return ids[kept]
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,11 @@ def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
     return TransformerClassifier(model, Reading(tokenizer, kept["max_tokens"]), scaling, kept["report"])
 
 
-def rows_of(examples: Examples, reading: Reading, scaling: Scaling, *, labelled: bool = False) -> tuple[Rows, Any]:
+def rows_of(
+    examples: Examples, reading: Reading, scaling: Scaling, *, labelled: bool = False, dropout: float = 0.0
+) -> tuple[Rows, Any]:
     """Return ``examples`` as rows, and what reading them cut off."""
-    ids, truncation = reading.read(examples.frame["phrases"])
+    texts = reading.read(examples.frame["phrases"])
     features = scaling(features_of(examples, scaling.names))
-    return Rows(ids, features, examples.targets if labelled else None), truncation
+    targets = examples.targets if labelled else None
+    return Rows(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation
