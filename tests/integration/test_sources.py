@@ -119,3 +119,53 @@ def test_a_stream_is_taken_once_whatever_dies(settings: Settings, monkeypatch: p
         with transaction(settings) as session:
             assert {one.state for one in session.exec(select(Import)).all()} == {"succeeded"}
         client.close()
+
+
+def test_what_a_stream_gave_outlives_errors_and_other_mappings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was acknowledged is on this disk only."""
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
+        where = f"unix://{settings.redis_socket}"
+
+        def request(stream: str, **mapping: object) -> Request:
+            options = {"idle_seconds": "0.05", "stream": stream}
+            return Request("events", where, Mapping.model_validate(mapping), options=options)
+
+        def refuse(*_: object) -> None:
+            raise DataError("the lake is as it is")
+
+        for row in ROWS[:20]:
+            client.xadd("segadmin:a-very-long-name-1", row)
+        for row in ROWS[20:50]:
+            client.xadd("segadmin:a-very-long-name-2", row)
+        for number in (1, 2):
+            with monkeypatch.context() as patch, pytest.raises(DataError):
+                patch.setattr(ingest, "settle_events", refuse)
+                import_file(settings, request(f"segadmin:a-very-long-name-{number}"))
+        second, _ = import_file(settings, request("segadmin:a-very-long-name-2"))
+        assert (second.rows_kept, events(settings).height) == (30, 30)
+        client.xadd("segadmin:a-very-long-name-1", {**ROWS[60], "kind": "bought"})
+        first, _ = import_file(settings, request("segadmin:a-very-long-name-1", kinds={"bought": "purchase"}))
+        assert (first.rows_kept, events(settings).height) == (21, 51)
+        client.close()
+
+
+def test_an_interrupted_version_of_a_table_is_not_taken_for_the_next(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "events")
+    frame = pl.DataFrame(ROWS)
+    write_deltalake(path, frame.head(100).to_arrow())
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "settle_events", die)
+        import_file(settings, Request("events", path))
+    write_deltalake(path, frame.tail(150).to_arrow(), mode="overwrite")
+    done, _ = import_file(settings, Request("events", path))
+    assert (done.rows_read, done.rows_kept) == (150, 150)
+    assert set(events(settings)["item"]) == {f"i{n}" for n in range(100, 250)}

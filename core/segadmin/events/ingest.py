@@ -38,6 +38,7 @@ from segadmin.settings import Settings
 #: Rows read, cleaned and spooled at a time: what memory is bounded by.
 CHUNK_ROWS = 250_000
 INTERRUPTED = "It was interrupted."
+_SHA256 = re.compile("[0-9a-f]{64}")
 _PASSWORD = re.compile(r"(://)[^/@]*@")
 
 
@@ -75,6 +76,7 @@ class _Run:
     record: Import
     lake: Lake
     buckets: int
+    consumes: bool
 
     @property
     def app(self) -> str:
@@ -89,7 +91,8 @@ class _Run:
     @property
     def spool(self) -> Spool:
         """What was read so far: found again by an import of the same content in the same way."""
-        return Spool(self.settings.store_path / "spool" / self.content / self.request.reading)
+        reading = "any" if self.consumes else self.request.reading  # a queue gives nothing to read in another way
+        return Spool(self.settings.store_path / "spool" / self.content / reading)
 
     @property
     def content(self) -> str:
@@ -126,10 +129,10 @@ def import_file(
     identity = source.identity(request.where)
     with alone(settings):
         buckets = open_store(settings).buckets
-        record, done = _record(settings, request, identity or uuid.uuid4().hex, consumes=source.consumes)
+        record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
         if done:
             return record, False
-        run = _Run(settings, request, record, Lake.of(settings), buckets)
+        run = _Run(settings, request, record, Lake.of(settings), buckets, consumes=source.consumes)
         if run.is_in_the_lake:  # it was killed just behind its last commit
             record.rows_read = run.spool.rows
             record = _close(run, "succeeded")
@@ -139,13 +142,21 @@ def import_file(
             _read(run, source, progress)
             _settle(run)
         except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not say that it runs
-            if isinstance(error, DataError):  # mended, it will be another file or another mapping
+            # Mended, it will be another file or mapping; but what a queue gave is nowhere else.
+            if not source.consumes and (isinstance(error, DataError) or identity is None):
                 run.clear()
             _close(run, "failed", _told(error))
             raise
         record = _close(run, "succeeded")
         run.clear()
         return record, True
+
+
+def _digest(identity: str | None) -> str:
+    """Return what an import is known by: a file's SHA-256 as it is, else that of what the source says."""
+    if identity is None:
+        return hashlib.sha256(uuid.uuid4().bytes).hexdigest()
+    return identity if _SHA256.fullmatch(identity) else hashlib.sha256(identity.encode()).hexdigest()
 
 
 def _told(error: BaseException) -> str:

@@ -30,6 +30,8 @@ class Source(ABC):
     def identity(self, where: str) -> str | None:
         """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.
 
+        Of a source that ``consumes``: what the queue is known by.
+
         Raises:
             DataError: there is nothing at ``where``, or it cannot be read.
         """
