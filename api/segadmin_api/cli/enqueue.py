@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -18,6 +17,7 @@ from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import get_settings
+from segadmin_api.cli.imports import MappingFile, SourceName
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, waits
 from segadmin_worker.client import ring_over
 
@@ -117,12 +117,8 @@ def ingest(
     context: typer.Context,
     where: Annotated[str, typer.Argument(metavar="WHERE", help="A file or URL that workers reach, such as redis://…")],
     table: Annotated[str, typer.Option(help="events or items.")] = "events",
-    mapping: Annotated[
-        Path | None, typer.Option("--mapping", metavar="FILE.toml", help="The mapping: columns, kinds, units, rules.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", help="What to read with; default: by suffix or URL.")
-    ] = None,
+    mapping: MappingFile = None,
+    source: SourceName = None,
     source_option: Annotated[
         list[str] | None, typer.Option("--source-option", metavar="KEY=VALUE", help="Option of the source.")
     ] = None,
@@ -170,10 +166,8 @@ def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
         elif name == "baseline":
             options |= {"baselines": value} if value else {}
-        elif name == "mapping" and value is not None:
-            options[name] = Mapping.read(value).model_dump(mode="json")
         elif name == "mapping":
-            continue
+            options |= {name: Mapping.read(value).model_dump(mode="json")} if value else {}
         elif name not in _ABOUT_ENQUEUING:
             options[name] = value
     return options

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -35,7 +35,6 @@ _WRITTEN = ("text", "title", "category", "brand")
 #: Beyond these, a number is a slip: of a whole line; of seconds, a week.
 _LARGEST = {"quantity": 1e6, "price": 1e9, "duration": 604_800.0, "rating": 1e3}
 
-
 _Check = tuple[pl.Expr, str, str]
 
 
@@ -46,12 +45,6 @@ class Cleaned:
     good: pl.DataFrame  #: the table's fields with their types, and ``line``
     bad: pl.DataFrame  #: columns of :data:`PROBLEM`: the first problem of each row
     changes: Counter[str]  #: rule → values that it mended
-
-    def reject(self, unusable: pl.Expr, reason: str, column: str) -> Cleaned:
-        """Return this with the good rows that are ``unusable`` among the bad ones."""
-        told = self.good.filter(unusable)
-        bad = told.select("line", reason=pl.lit(reason), column=pl.lit(column), value=pl.col(column).cast(pl.String))
-        return replace(self, good=self.good.filter(~unusable), bad=pl.concat([self.bad, bad]))
 
 
 def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1) -> Cleaned:

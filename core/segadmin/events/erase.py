@@ -15,14 +15,13 @@ from segadmin.audit import record
 from segadmin.database import transaction
 from segadmin.errors import JobError, StorageError
 from segadmin.events.alone import alone
-from segadmin.events.keys import open_store, parse_key, show_key, user_key
+from segadmin.events.keys import meant_by, open_store, show_key
 from segadmin.events.lake import Lake
 from segadmin.records import Job, JobState, ModelVersion
 from segadmin.settings import Settings
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "users")
-_ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def remove_older(settings: Settings, before: datetime) -> int:
 
 
 def _refuse_while_working(session: Session) -> None:
-    working = session.exec(select(Job.id).where(col(Job.state).not_in(_ENDED)).order_by(col(Job.id))).all()
+    going_on = [state for state in JobState if not state.over]
+    working = session.exec(select(Job.id).where(col(Job.state).in_(going_on)).order_by(col(Job.id))).all()
     if working:
         numbers = ", ".join(str(number) for number in working[:5])
         raise JobError(
@@ -95,7 +95,7 @@ def _forget(settings: Settings, lake: Lake, user: str) -> Erased:
     jobs = lake.scan("trainings").filter(mine).select(pl.col("job_id").unique()).collect()["job_id"].to_list()
     with transaction(settings) as session:
         trained = session.exec(select(ModelVersion.id).where(col(ModelVersion.job_id).in_(jobs))).all()
-    rows = {"quarantine": 0 if raw is None else _from_quarantine(lake, raw)}
+    rows = {"quarantine": _from_quarantine(lake, raw)}
     for table in _BY_USER:
         rows[table] = lake.scan(table).filter(mine).select(pl.len()).collect().item()
         if rows[table]:
@@ -103,18 +103,13 @@ def _forget(settings: Settings, lake: Lake, user: str) -> Erased:
     return Erased(show_key(key), rows, sorted(number for number in trained if number is not None))
 
 
-def _identify(settings: Settings, lake: Lake, user: str) -> tuple[int, str | None]:
-    """Return the key, and the shop's id where it is known."""
-    if len(user) == 16:
-        try:
-            key = parse_key(user)
-        except ValueError:
-            pass
-        else:
-            found = lake.scan("users").filter(pl.col("user_key") == key).select("user").collect()["user"].to_list()
-            if found:
-                return key, found[0]
-    return user_key(settings.secret(), user), user
+def _identify(settings: Settings, lake: Lake, user: str) -> tuple[int, str]:
+    """Return the key and the shop's id of a user; of one whom the lake does not know, as if an id was given."""
+    candidates = meant_by(settings.secret(), user)
+    users = lake.scan("users").filter(pl.col("user_key").is_in(candidates)).select("user_key", "user").collect()
+    known = dict(users.iter_rows())
+    key = next((one for one in candidates if one in known), candidates[0])
+    return key, known.get(key, user)
 
 
 def _from_quarantine(lake: Lake, raw: str) -> int:

@@ -173,21 +173,13 @@ def source_of(settings: Settings, request: Request) -> Source:
         DataError: nothing tells which source it is.
     """
     plugins = load_plugins(settings)
-    name, where = request.source, request.where
+    names = plugins.names("source")
+    name = request.source
     if name is None:
-        scheme, _, rest = where.partition("://")
-        for candidate in plugins.names("source"):
-            kind: type[Source] = plugins.find("source", candidate).load()
-            by_scheme = rest and scheme.partition("+")[0] in kind.schemes
-            if by_scheme or (not rest and where.lower().rstrip("/").endswith(kind.suffixes or ("\0",))):
-                name = candidate
-                break
-    if name is None and (Path(where) / "_delta_log").is_dir():
-        name = "delta"
+        name = next((one for one in names if plugins.find("source", one).load().takes(request.where)), None)
     if name is None:
         raise DataError(
-            f"It is not clear what kind of source {request.name} is. Add --source; there are: "
-            f"{', '.join(plugins.names('source'))}."
+            f"It is not clear what kind of source {request.name} is. Add --source; there are: {', '.join(names)}."
         )
     made: Source = plugins.make("source", name, request.options)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 
@@ -12,6 +13,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.records import Store
 from segadmin.settings import Settings
 
+_HEX_DIGITS = 16
 _FINGERPRINTED = b"segadmin store"
 
 
@@ -28,6 +30,15 @@ def show_key(key: int) -> str:
 def parse_key(shown: str) -> int:
     """Return the key that :func:`show_key` showed; raises ``ValueError`` if it is none."""
     return int.from_bytes(bytes.fromhex(shown.zfill(16)), "big", signed=True)
+
+
+def meant_by(secret: bytes, given: str) -> list[int]:
+    """Return the keys that ``given`` can mean: the shop's own id, then a key as :func:`show_key` showed it."""
+    keys = [user_key(secret, given)]
+    if len(given) == _HEX_DIGITS:
+        with contextlib.suppress(ValueError):
+            keys.append(parse_key(given))
+    return keys
 
 
 def bucket_of(key: int, buckets: int) -> int:

@@ -113,8 +113,7 @@ class Lake:
 
     def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
         """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
-        last = self.last_version(table, commit.app)
-        if last is not None and last >= commit.version:
+        if self._has(table, commit):
             return False
         schema = pl.DataFrame(schema=SCHEMAS[table]).to_arrow().schema
         by = PARTITIONS.get(table)
@@ -125,7 +124,7 @@ class Lake:
                 "append",
                 made.schema(),
                 by,
-                commit_properties=CommitProperties(app_transactions=[Transaction(commit.app, commit.version)]),
+                commit_properties=_once(commit),
             )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
@@ -185,23 +184,23 @@ class Lake:
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
     ) -> bool:
-        properties = None
-        if commit is not None:
-            last = self.last_version(table, commit.app)
-            if last is not None and last >= commit.version:
-                return False
-            properties = CommitProperties(app_transactions=[Transaction(commit.app, commit.version)])
+        if commit is not None and self._has(table, commit):
+            return False
         try:
             write_deltalake(
                 str(self.path / table),
                 self._conform(table, frame).to_arrow(),
                 mode=mode,
                 partition_by=PARTITIONS.get(table),
-                commit_properties=properties,
+                commit_properties=None if commit is None else _once(commit),
             )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
+
+    def _has(self, table: str, commit: Commit) -> bool:
+        last = self.last_version(table, commit.app)
+        return last is not None and last >= commit.version
 
     def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.select(pl.col(name).cast(kind) for name, kind in SCHEMAS[table].items())
@@ -210,6 +209,10 @@ class Lake:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def _once(commit: Commit) -> CommitProperties:
+    return CommitProperties(app_transactions=[Transaction(commit.app, commit.version)])
 
 
 def _statistics(content: pl.DataFrame) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
 
 import polars as pl
 from pydantic import BaseModel
@@ -58,8 +57,7 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
     if source.consumes:
         raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
     source.identity(request.where)  # says what is wrong with the place
-    chunks = source.chunks(request.where, rows)
-    first = next(chain(chunks, [None]))
+    first = next(source.chunks(request.where, rows), None)
     if first is None or first.is_empty():
         raise DataError(f"{request.where} has no rows.")
     raw = readable(first.head(rows))

@@ -6,7 +6,7 @@ bucket. Each bucket's files are written before the one commit that names them, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -29,9 +29,7 @@ class Settled:
     bad: list[pl.DataFrame] = field(default_factory=list)  #: columns of ``PROBLEM``
 
 
-def settle_events(
-    lake: Lake, spool: Spool, app: str, rules: Rules, progress: Callable[[float], None] = lambda _: None
-) -> Settled:
+def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
     """Tell spooled events apart and write the files of those to keep.
 
     Args:
@@ -39,27 +37,24 @@ def settle_events(
         spool: the whole import.
         app: the import's name, which its files get.
         rules: which of the rules that need all of a user's events to follow.
-        progress: called with the share that is done.
     """
     settled = Settled(bad=[spool.bad()])
     good = spool.good()
     counts = good.group_by("bucket").len().sort("bucket").collect()
-    whole, done = int(counts["len"].sum()), 0
     facts = good.select(least=pl.col("at").min(), most=pl.col("at").max(), own=pl.col("own_id").any()).collect()
     least, most, own = facts.row(0)
     for first, last in _ranges(counts):
         here = pl.col("bucket").is_between(first, last)
-        known = lake.scan("events").filter(here).select("event_id", "at")
+        known = lake.scan("events").filter(here)
         if not own:  # an id made of what the event says has the time in it, so other times need not be read
             known = known.filter(pl.col("at").is_between(least, most))
         old = known.select("event_id").collect()["event_id"]
-        some = good.filter(here).collect()
-        kept = _kept(some, old, rules, settled)
+        kept = _kept(good.filter(here).collect(), old, rules, settled)
         for bucket in kept["bucket"].unique():
             settled.events.append(lake.put_file("events", kept.filter(pl.col("bucket") == bucket), app, bucket=bucket))
-        _new_users(lake, spool.users().filter(here), kept, f"{app}-{first}", settled)
-        done += some.height
-        progress(done / whole)
+        new = _new_users(lake.scan("users").filter(here), spool.users().filter(here), kept)
+        if new.height:
+            settled.users.append(lake.put_file("users", new, f"{app}-{first}"))
     return settled
 
 
@@ -89,15 +84,10 @@ def _without(events: pl.DataFrame, bad: pl.Series, reason: str, column: str, set
     return events.filter(~bad)
 
 
-def _new_users(lake: Lake, users: pl.LazyFrame, kept: pl.DataFrame, name: str, settled: Settled) -> None:
-    """Write the users who have events that are kept, and whom the lake does not know."""
-    here = pl.col("bucket").is_between(kept["bucket"].min(), kept["bucket"].max())
-    known = lake.scan("users").filter(here).select("user_key").collect()
-    active = kept.select("user_key").unique()
-    seen = users.collect().unique("user_key", keep="first", maintain_order=True)
-    new = seen.join(active, on="user_key", how="semi").join(known, on="user_key", how="anti")
-    if new.height:
-        settled.users.append(lake.put_file("users", new.sort("bucket", "user_key"), name))
+def _new_users(known: pl.LazyFrame, seen: pl.LazyFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """Return the users who have events that are kept, and whom the lake does not know."""
+    active = seen.unique("user_key").join(kept.lazy().select("user_key"), on="user_key", how="semi")
+    return active.join(known.select("user_key"), on="user_key", how="anti").sort("bucket", "user_key").collect()
 
 
 def _ranges(counts: pl.DataFrame) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,12 @@ class Source(ABC):
     first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
     consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
 
+    @classmethod
+    def takes(cls, where: str) -> bool:
+        """Whether this is the default source for ``where``: by its suffix, or a URL's scheme."""
+        scheme, is_url, _ = where.partition("://")
+        return scheme.partition("+")[0] in cls.schemes if is_url else where.lower().rstrip("/").endswith(cls.suffixes)
+
     def identity(self, where: str) -> str | None:
         """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.
 

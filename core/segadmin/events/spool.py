@@ -1,6 +1,6 @@
 """The spool: an import on its way, chunk by chunk, on disk; the lake knows nothing of it yet.
 
-A chunk is three files, of which the last to get its name, ``.json``, says that the others are there: so an import
+A chunk is some files, of which the last to get its name, ``.json``, says that the others are there: so an import
 that was killed goes on behind the last whole chunk.
 """
 

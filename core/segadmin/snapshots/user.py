@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import polars as pl
 
 from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.keys import bucket_of, parse_key, user_key
+from segadmin.events.keys import bucket_of, meant_by
 from segadmin.events.lake import Lake
 from segadmin.learn.labels import after, latest_event
 from segadmin.plugins import load_plugins
@@ -20,8 +19,6 @@ from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.store import known_store
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe
-
-_HEX_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,7 @@ def find_user(settings: Settings, given: str) -> int:
     Raises:
         DataError: there is no such user.
     """
-    candidates = [user_key(settings.secret(), given)]
-    if len(given) == _HEX_DIGITS:
-        with contextlib.suppress(ValueError):
-            candidates.append(parse_key(given))
+    candidates = meant_by(settings.secret(), given)
     users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
     known = users.select("user_key").collect()["user_key"].to_list()
     for key in candidates:

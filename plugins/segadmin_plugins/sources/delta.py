@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
@@ -21,6 +22,11 @@ class Delta(Source):
     name: ClassVar[str] = "delta"
     schemes: ClassVar[tuple[str, ...]] = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hdfs")
     version: int | None = None  #: default: the newest
+
+    @classmethod
+    def takes(cls, where: str) -> bool:
+        """Whether it is a URL of object storage, or a folder with a Delta log."""
+        return super().takes(where) or Path(where, "_delta_log").is_dir()
 
     def identity(self, where: str) -> str:
         """Return the table's own id and the version: a table that grew is another content."""

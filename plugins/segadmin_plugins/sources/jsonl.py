@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -52,7 +52,12 @@ def _cells(line: bytes) -> dict[str, str | None]:
         return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
     if not isinstance(found, dict):
         return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
-    return {_whole(key): _cell(value) for key, value in found.items()}
+    return cells_of(found)
+
+
+def cells_of(told: Mapping[str, object]) -> dict[str, str | None]:
+    """Return a JSON object's values as text: lists and objects as JSON, and null as none."""
+    return {_whole(key): _cell(value) for key, value in told.items()}
 
 
 def _cell(value: object) -> str | None:

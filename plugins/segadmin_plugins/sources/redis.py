@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -14,6 +15,11 @@ import redis
 
 from segadmin.errors import DataError
 from segadmin.events.source import Source
+from segadmin_plugins.sources.jsonl import cells_of
+
+#: Entries asked for at a time.
+_AT_ONCE = 10_000
+_Entries = list[tuple[str, dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class RedisStream(Source):
             self._join(client)
             # One import runs at a time, so what any consumer of the group left is this one's.
             consumer = socket.gethostname()
-            yield from self._left_behind(client, consumer, rows)
-            while entries := self._read(client, consumer, rows):
+            for entries in itertools.chain(
+                self._left_behind(client, consumer, rows), self._new(client, consumer, rows)
+            ):
                 yield _frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
         except redis.RedisError as error:
@@ -60,25 +67,29 @@ class RedisStream(Source):
             if "BUSYGROUP" not in str(error):
                 raise
 
-    def _left_behind(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[pl.DataFrame]:
+    def _left_behind(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[_Entries]:
         start: Any = "0-0"
         while True:
-            start, entries, *_ = client.xautoclaim(self.stream, self.group, consumer, 0, start, count=min(rows, 10_000))
-            entries = [(entry, fields) for entry, fields in entries if fields is not None]
-            if entries:
-                yield _frame(entries)
-                client.xack(self.stream, self.group, *(entry for entry, _ in entries))
+            start, entries, *_ = client.xautoclaim(
+                self.stream, self.group, consumer, 0, start, count=min(rows, _AT_ONCE)
+            )
+            if there := [(entry, fields) for entry, fields in entries if fields is not None]:
+                yield there
             if start == "0-0":
                 return
 
-    def _read(self, client: redis.Redis, consumer: str, rows: int) -> list[tuple[str, dict[str, str]]]:
-        found: Any = client.xreadgroup(
-            self.group, consumer, {self.stream: ">"}, count=min(rows, 10_000), block=int(self.idle_seconds * 1000)
-        )
-        return [entry for _, entries in found or [] for entry in entries]
+    def _new(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[_Entries]:
+        block = int(self.idle_seconds * 1000)
+        while True:
+            found: Any = client.xreadgroup(
+                self.group, consumer, {self.stream: ">"}, count=min(rows, _AT_ONCE), block=block
+            )
+            if not found:
+                return
+            yield [entry for _, entries in found for entry in entries]
 
 
-def _frame(entries: list[tuple[str, dict[str, str]]]) -> pl.DataFrame:
+def _frame(entries: _Entries) -> pl.DataFrame:
     rows = [{"event_id": entry, **_event(fields)} for entry, fields in entries]
     names = dict.fromkeys(name for row in rows for name in row)
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
@@ -93,7 +104,4 @@ def _event(fields: dict[str, str]) -> dict[str, str | None]:
         return dict(fields)
     if not isinstance(told, dict):
         return dict(fields)
-    return {
-        str(name): None if cell is None else cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
-        for name, cell in told.items()
-    }
+    return cells_of(told)

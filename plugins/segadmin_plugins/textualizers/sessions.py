@@ -10,7 +10,7 @@ import polars as pl
 
 from segadmin.events.kinds import KINDS
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import VERBS, ago, category, level, newest
+from segadmin_plugins.textualizers.words import VERBS, about, ago, category, level, newest
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sessions(Textualizer):
         form = "{}{}次（{}）" if zh else "{} {} ({})"
         said = [
             pl.when(pl.col(kind) > 0).then(
-                pl.format(form, pl.lit(VERBS[context.language][kind]), _some(pl.col(kind)), f"{kind}_of")
+                pl.format(form, pl.lit(VERBS[context.language][kind]), about(pl.col(kind)), f"{kind}_of")
             )
             for kind in KINDS
         ]
@@ -61,8 +61,3 @@ def _categories(kind: str, *, zh: bool) -> pl.Expr:
     """Return the two categories that the newest events of ``kind`` are about."""
     of = pl.col("category").filter(pl.col("kind") == kind).drop_nulls()
     return of.unique(maintain_order=True).head(2).implode().list.join("、" if zh else ", ")
-
-
-def _some(count: pl.Expr) -> pl.Expr:
-    steps = (2.0 ** (count.log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
-    return pl.when(count <= 5).then(count).otherwise(steps).cast(pl.String)

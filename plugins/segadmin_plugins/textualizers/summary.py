@@ -8,7 +8,7 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import category, recency, verb
+from segadmin_plugins.textualizers.words import about, category, recency, verb
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ def aggregates(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.Laz
     counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
     order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
     ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
-    steps = (2.0 ** (pl.col("times").log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
-    times = pl.when(pl.col("times") <= 5).then("times").otherwise(steps)
+    times = about(pl.col("times"))
     form = "{}{}共{}次，最近{}" if zh else "{} {} {} times, last {}"
     return ranked.filter(pl.col("position") < limit).select(
         "user_key",

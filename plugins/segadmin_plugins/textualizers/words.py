@@ -57,6 +57,12 @@ def level(number: pl.Expr) -> pl.Expr:
     return pl.when(number < 0).then(-magnitude).otherwise(magnitude).cast(pl.String)
 
 
+def about(count: pl.Expr) -> pl.Expr:
+    """Return a count as it is up to 5, and beyond in steps of a factor of √2, so that phrases repeat."""
+    steps = (2.0 ** (count.log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
+    return pl.when(count <= 5).then(count).otherwise(steps).cast(pl.String)
+
+
 def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
     """Return how long before ``as_of`` something was, as a word."""
     days = (as_of - last).dt.total_seconds() / 86_400
