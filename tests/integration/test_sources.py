@@ -169,3 +169,19 @@ def test_an_interrupted_version_of_a_table_is_not_taken_for_the_next(
     done, _ = import_file(settings, Request("events", path))
     assert (done.rows_read, done.rows_kept) == (150, 150)
     assert set(events(settings)["item"]) == {f"i{n}" for n in range(100, 250)}
+
+
+def test_an_entry_without_the_fields_holds_up_nothing(settings: Settings) -> None:
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
+        options = {"idle_seconds": "0.05"}
+        mapping = Mapping(columns={"user": "who"}, extras=("shop",))
+        request = Request("events", f"unix://{settings.redis_socket}", mapping, options=options)
+        client.xadd("segadmin:events", {"greeting": "hello"})
+        done, _ = import_file(settings, request)
+        assert (done.rows_kept, done.reasons) == (0, {"missing_user": 1})
+        [kept] = Lake.of(settings).scan("quarantine").collect()["row"].to_list()
+        assert json.loads(kept)["greeting"] == "hello"
+        client.xadd("segadmin:events", {"who": "u1", "kind": "view", "item": "a", "at": "2026-01-01"})
+        assert import_file(settings, request)[0].rows_kept == 1
+        client.close()

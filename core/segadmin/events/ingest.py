@@ -228,6 +228,9 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
         fresh = chunk[max(0, kept - run.record.rows_read) :]
         if fresh.height:
             raw = readable(fresh)
+            if source.consumes:  # what lacks a field must not hold up what comes behind it
+                lacking = set(run.request.mapping.columns_of(run.request.table)) - set(raw.columns)
+                raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in sorted(lacking))
             first_line = source.first_line + run.record.rows_read + chunk.height - fresh.height
             run.spool.add(raw, _cleaned(run, raw, first_line), first_line)
         run.record.rows_read += chunk.height

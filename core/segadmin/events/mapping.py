@@ -162,6 +162,11 @@ class Mapping(_Part):
             self._refuse_twice(name, found)
         return {name: self._cell(name, found) for name in known}
 
+    def columns_of(self, table: str) -> list[str]:
+        """Return the columns that an import of ``table`` must find."""
+        needed = [self.columns.get(name, name) for name in REQUIRED[table] if name not in self.constants]
+        return list(dict.fromkeys([*needed, *self.columns.values(), *self.extras]))
+
     def _guesses(self, missing: Sequence[str], found: Sequence[str]) -> str:
         """Return the ``--map`` words that would mend it, as far as the columns' names tell."""
         free = {_plain(column): column for column in found if column not in self.columns.values()}
