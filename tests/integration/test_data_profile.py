@@ -66,3 +66,12 @@ def test_a_preview_writes_nothing(settings: Settings, cli: Cli, tmp_path: Path) 
     assert Lake.of(settings).scan("events").collect().is_empty()
     done = cli("data", "import", "events", str(tmp_path / "e.csv"), "--mapping", str(tmp_path / "shop.toml"))
     assert "1 of 3 rows kept" in done.stdout
+
+
+def test_brackets_are_shown_as_they_are(cli: Cli, tmp_path: Path) -> None:
+    """A masked number, and markup that somebody sent, are text."""
+    line = "u1,stare,[bold]a[/],2026-01-01,call 13812345678"
+    (tmp_path / "e.csv").write_text(f"user,kind,item,at,text\n{line}\n{line.replace('stare', 'review')}\n")
+    said = cli("data", "preview", str(tmp_path / "e.csv")).stdout
+    assert "call [phone]" in said
+    assert "[bold]a[/]" in said

@@ -157,6 +157,7 @@ def _show_profile(found: Profile) -> None:
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     typer.echo(
         f"{found.events:,} events of {found.users:,} users about {found.items:,} items, {found.first} to {found.last}"
@@ -170,7 +171,7 @@ def _show_profile(found: Profile) -> None:
         drawn = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 2))
         most = max(counts.values(), default=1)
         for name, count in counts.items():
-            drawn.add_row(name, f"{count:,}", Bar(most, 0, count, width=_BAR_WIDTH))
+            drawn.add_row(Text(name), f"{count:,}", Bar(most, 0, count, width=_BAR_WIDTH))
         if counts:
             Console().print(drawn)
     kinds = list(found.by_kind)

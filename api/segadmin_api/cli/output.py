@@ -35,6 +35,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if not cells and empty:
@@ -47,7 +48,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
         drawn.add_column(column.lstrip(">"), justify=justify, overflow="fold", min_width=min(longest, _WHOLE))
     for line in cells:
-        drawn.add_row(*line)
+        drawn.add_row(*map(Text, line))  # a plain string's [brackets] would be taken for markup
     Console().print(drawn)
 
 

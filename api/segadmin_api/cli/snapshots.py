@@ -96,6 +96,7 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     console.print(
@@ -116,12 +117,12 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     drawn.add_column("goes for (× all users' share)")
     for one in segments:
         drawn.add_row(
-            one.segment,
+            Text(one.segment),
             f"{one.users:,}",
             f"{one.share:.1%}",
             Bar(1.0, 0.0, one.share, width=_BAR_WIDTH),
             f"{one.confidence:.2f}" if one.users else "–",
-            ", ".join(f"{each['category']} ×{each['lift']:.1f}" for each in one.distinctive),
+            Text(", ".join(f"{each['category']} ×{each['lift']:.1f}" for each in one.distinctive)),
         )
     console.print(drawn)
 

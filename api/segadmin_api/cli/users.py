@@ -74,6 +74,7 @@ def _draw(row: Assigned) -> None:
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     typer.echo(
         f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · "
@@ -81,5 +82,5 @@ def _draw(row: Assigned) -> None:
     )
     drawn = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     for segment, probability in row.probabilities.items():
-        drawn.add_row(segment, f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
+        drawn.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
     Console().print(drawn)
