@@ -14,6 +14,7 @@ from sqlmodel import select
 from segadmin import database
 from segadmin.database import transaction
 from segadmin.errors import PluginError, StorageError
+from segadmin.jobs.request import check_request
 from segadmin.learn.fitting import UNSEEN
 from segadmin.pointers import champion, pointed
 from segadmin.records import Evaluation, ModelState, ModelVersion
@@ -219,3 +220,16 @@ def test_the_commands_start_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_refresh_with_the_newest_model_of_a_backbone(shop: Settings, cli: Cli) -> None:
+    retrain(shop, backbone="tfidf", backbone_options={"max_terms": "1"}, baselines=[]).all()
+    with transaction(shop) as session:
+        assert pointed(session, champion(LABELS)) == 1  # the new one is worse, so the champion stays
+    refused = cli("enqueue", "refresh", "--backbone", "tiny", check=False)
+    assert "No model of 'spend3' has that backbone. Train one: segadmin enqueue retrain -b tiny" in refused.stderr
+    refused = cli("enqueue", "score", "--model", "1", "-b", "tfidf", check=False)
+    assert "Model version 1 is of 'tabular'. Leave out --model or --backbone." in refused.stderr
+    for backbone, version in (("tabular", 1), ("tfidf", 2), (None, 1)):
+        options = check_request(shop, "refresh", {"backbone": backbone})
+        assert Run(shop, "refresh", options).stage("prepare")[0]["model_version_id"] == version

@@ -102,9 +102,7 @@ def forget(
         typer.echo(f"user {one.user_key}: {f'erased ({rows})' if rows else 'nothing was known'}.")
         if one.model_versions:
             numbers = ", ".join(str(number) for number in one.model_versions)
-            typer.echo(
-                f"  Learnt from by model {numbers}, which cannot unlearn: segadmin enqueue retrain, then retire it."
-            )
+            typer.echo(f"  Learnt from by model {numbers}, which cannot unlearn. Train anew: segadmin enqueue retrain")
 
 
 def _lines(file: Path) -> list[str]:

@@ -25,6 +25,10 @@ app = group("Ask for a job. It is saved first, so it is never lost; workers do i
 
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where there are several.")]
 Model = Annotated[str, typer.Option(help="`champion`, or the number of a model version.")]
+OfBackbone = Annotated[
+    str | None,
+    typer.Option("--backbone", "-b", help="The newest model with this backbone, unless the champion has it."),
+]
 Textualizer = Annotated[str, typer.Option("--textualizer", "-t", help="How events become text.")]
 TextualizerOption = Annotated[
     list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
@@ -83,6 +87,7 @@ def _scoring(kind: str, summary: str) -> None:
     def enqueue_scoring(
         context: typer.Context,
         model: Model = "champion",
+        backbone: OfBackbone = None,
         labels: Labels = None,
         wait: Wait = False,
         priority: Priority = 5,

@@ -11,7 +11,7 @@ from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.mapping import Mapping
 from segadmin.learn.labels import find_label_set
 from segadmin.learn.resolve import resolve_backbone
-from segadmin.learn.versions import find_version
+from segadmin.learn.versions import MadeWith, find_version
 from segadmin.plugins import load_plugins
 from segadmin.settings import Language, Settings
 from segadmin.store import known_store
@@ -44,6 +44,13 @@ class Score(_Request):
 
     model: str = "champion"  #: or the number of a model version
     labels: str | None = None  #: default: the only label set with a champion
+    backbone: str | None = None  #: the newest model with this one, where the champion has another
+    backbone_options: dict[str, Any] = {}
+
+    @property
+    def made_with(self) -> MadeWith | None:
+        """What the model must be made with, if anything."""
+        return None if self.backbone is None else MadeWith(self.backbone, self.backbone_options)
 
 
 class Textualize(_Text):
@@ -88,13 +95,16 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         PluginNotFound: there is no such backbone or textualizer.
     """
     request = _request(kind, options)
+    if isinstance(request, Score) and request.backbone is not None:
+        name, known = resolve_backbone(load_plugins(settings), request.backbone, request.backbone_options)
+        request = request.model_copy(update={"backbone": name, "backbone_options": known})
     checked = request.model_dump(mode="json")
     with transaction(settings) as session:
         known_store(session)
         if isinstance(request, Retrain):
             checked["labels"] = find_label_set(session, request.labels).name
         if isinstance(request, Score):
-            checked["labels"] = find_version(session, request.model, request.labels).label_set
+            checked["labels"] = find_version(session, request.model, request.labels, request.made_with).label_set
     if isinstance(request, _Text):
         plugins = load_plugins(settings)
         plugins.find("textualizer", request.textualizer)

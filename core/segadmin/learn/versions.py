@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session, col, or_, select
 
@@ -19,17 +21,38 @@ def champions(session: Session) -> dict[str, int]:
     return {row.name.removeprefix(_CHAMPION): row.target_id for row in rows}
 
 
-def find_version(session: Session, model: str, label_set: str | None = None) -> ModelVersion:
+@dataclass(frozen=True)
+class MadeWith:
+    """A backbone as :func:`segadmin.learn.resolve.resolve_backbone` returns it."""
+
+    backbone: str
+    options: Mapping[str, Any]
+
+    def __contains__(self, version: ModelVersion) -> bool:
+        """Whether ``version`` was made with it."""
+        options = version.manifest.get("backbone_options", {})
+        return version.backbone == self.backbone and all(options.get(name) == one for name, one in self.options.items())
+
+
+def find_version(
+    session: Session, model: str, label_set: str | None = None, made_with: MadeWith | None = None
+) -> ModelVersion:
     """Return the model version that ``model`` means: ``champion`` (of ``label_set``, or the only one) or a number.
 
+    With ``made_with``, the newest version of the champion's labels that was, unless the champion itself was.
+
     Raises:
-        ConfigurationError: there is no such version, or several champions.
-        DataError: there is no champion yet.
+        ConfigurationError: there is no such version, or several champions; or the number is made otherwise.
+        DataError: there is no champion yet, or no version made so.
     """
     if model != "champion":
         version = session.get(ModelVersion, int(model)) if model.isdigit() else None
         if version is None:
             raise ConfigurationError(f"There is no model version {model!r}. See: segadmin models list")
+        if made_with is not None and version not in made_with:
+            raise ConfigurationError(
+                f"Model version {model} is of {version.backbone!r}. Leave out --model or --backbone."
+            )
         return version
     known = champions(session)
     if not known:
@@ -39,7 +62,14 @@ def find_version(session: Session, model: str, label_set: str | None = None) -> 
     label_set = next(iter(known)) if label_set is None else label_set
     if label_set not in known:
         raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, known)}")
-    return session.get_one(ModelVersion, known[label_set])
+    found = session.get_one(ModelVersion, known[label_set])
+    if made_with is None or found in made_with:
+        return found
+    others = [version for version in list_versions(session, label_set) if version in made_with]
+    if not others:
+        name = made_with.options.get("model", made_with.backbone)
+        raise DataError(f"No model of {label_set!r} has that backbone. Train one: segadmin enqueue retrain -b {name}")
+    return others[0]
 
 
 def list_versions(session: Session, label_set: str | None = None) -> Sequence[ModelVersion]:

@@ -29,7 +29,7 @@ def prepare(attempt: Attempt) -> Outcome:
         return Outcome(prepared.model_dump(mode="json"))
     wanted = Score.model_validate(attempt.options)
     with transaction(attempt.settings) as session:
-        version = find_version(session, wanted.model, wanted.labels)
+        version = find_version(session, wanted.model, wanted.labels, wanted.made_with)
         previous = pointed(session, current_snapshot(version.label_set))
     recipe = _check_version(attempt.settings, plugins, version)
     prepared = Prepared(
