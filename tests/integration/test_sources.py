@@ -121,6 +121,20 @@ def test_a_stream_is_taken_once_whatever_dies(settings: Settings, monkeypatch: p
         client.close()
 
 
+def test_entries_of_two_streams_with_the_same_id_are_two_events(settings: Settings) -> None:
+    """Redis counts entries within a millisecond, for each stream anew."""
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket))
+        for number, stream in enumerate(("web", "app")):
+            client.xadd(stream, ROWS[7 * number], id="1767225600000-0")
+            import_file(
+                settings,
+                Request("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05", "stream": stream}),
+            )
+        assert events(settings).height == 2
+        client.close()
+
+
 def test_what_a_stream_gave_outlives_errors_and_other_mappings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ class Csv(Source):
         csv.field_size_limit(sys.maxsize)
         with _open(path) as file:
             lines = (line.decode(self.encoding, "surrogateescape") for line in file)
-            records = csv.reader(lines, delimiter=separator)
+            records = _records(lines, separator)
             found = next(records)
             found[0] = found[0].removeprefix("\ufeff")
             columns = list(_names(_numbered(found)).values())
@@ -96,6 +96,26 @@ class Csv(Source):
             while some := list(islice(wanted, rows)):
                 read = [_row(record, columns, separator) for record in some]
                 yield pl.DataFrame(read, schema=[*columns, UNREADABLE, UNREADABLE_ROW], orient="row").cast(pl.String)
+
+
+def _records(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
+    """Yield the cells of each record; of one that is no CSV (a carriage return of its own), its text as one cell."""
+    taken: list[str] = []
+
+    def noted() -> Iterator[str]:
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(noted(), delimiter=separator)
+    while True:
+        taken.clear()
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield ["".join(taken).rstrip("\r\n")]
 
 
 def _row(record: list[str], columns: Sequence[str], separator: str) -> list[str | None]:

@@ -53,7 +53,7 @@ class RedisStream(Source):
             for entries in itertools.chain(
                 self._left_behind(client, consumer, rows), self._new(client, consumer, rows)
             ):
-                yield _frame(entries)
+                yield self._frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
         except redis.RedisError as error:
             raise DataError(f"The stream {self.stream} cannot be read: {error}. Check the URL.") from None
@@ -88,11 +88,11 @@ class RedisStream(Source):
                 return
             yield [entry for _, entries in found for entry in entries]
 
-
-def _frame(entries: _Entries) -> pl.DataFrame:
-    rows = [{"event_id": entry, **_event(fields)} for entry, fields in entries]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+    def _frame(self, entries: _Entries) -> pl.DataFrame:
+        # Another stream gives the same ids within one millisecond.
+        rows = [{"event_id": f"{self.stream}:{entry}", **_event(fields)} for entry, fields in entries]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
 
 
 def _event(fields: dict[str, str]) -> dict[str, str | None]:
