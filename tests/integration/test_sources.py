@@ -127,10 +127,8 @@ def test_entries_of_two_streams_with_the_same_id_are_two_events(settings: Settin
         client = redis.Redis(unix_socket_path=str(settings.redis_socket))
         for number, stream in enumerate(("web", "app")):
             client.xadd(stream, ROWS[7 * number], id="1767225600000-0")
-            import_file(
-                settings,
-                Request("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05", "stream": stream}),
-            )
+            options = {"idle_seconds": "0.05", "stream": stream}
+            import_file(settings, Request("events", f"unix://{settings.redis_socket}", options=options))
         assert events(settings).height == 2
         client.close()
 

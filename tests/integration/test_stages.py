@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from sqlmodel import select
 
@@ -74,6 +75,21 @@ def test_the_same_seed_gives_the_same_model(shop: Settings) -> None:
     first, second = (retrain(shop, seed=5).until("gate").inputs for _ in range(2))
     assert first["evaluate"][0]["evaluations"] == second["evaluate"][0]["evaluations"]
     assert first["baselines"][0]["evaluations"] == second["baselines"][0]["evaluations"]
+
+
+def test_copies_of_training_rows_say_the_same_otherwise_and_no_other_row_has_any(shop: Settings) -> None:
+    run = retrain(shop, augment=2, drop_events=0.3).until("gate")
+    written = run.inputs["textualize"]
+    texts = pl.concat([pl.read_parquet(shop.store_path / one["training"]["path"]) for one in written])
+    copies = pl.concat([pl.read_parquet(shop.store_path / one["augmented"]["path"]) for one in written])
+    split = pl.read_parquet(shop.store_path / run.inputs["prepare"][0]["rows"]["path"])
+    learnt = split.filter(pl.col("part") == "train")
+    both = copies.join(learnt, on=["user_key", "as_of"])
+    assert both.height == copies.height
+    assert 1.8 * learnt.height < copies.height <= 2 * learnt.height
+    differ = copies.join(texts, on=["user_key", "as_of"]).filter(pl.col("phrase_hash") != pl.col("phrase_hash_right"))
+    assert differ.height > 0.8 * copies.height  # where users did little, sometimes nothing is left out
+    assert run.inputs["finetune"][0]["manifest"]["rows_learnt"] == learnt.height + copies.height
 
 
 def test_an_equal_model_is_promoted_and_the_champion_retires(shop: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -17,6 +18,7 @@ from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import get_settings
+from segadmin.text.templates import read_templates
 from segadmin_api.cli.imports import MappingFile, SourceName
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, waits
 from segadmin_worker.client import ring_over
@@ -34,6 +36,10 @@ TextualizerOption = Annotated[
     list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
 ]
 LanguageOption = Annotated[str | None, typer.Option("--language", help="Language of the text: en or zh.")]
+TemplateFile = Annotated[
+    Path | None,
+    typer.Option("--templates", metavar="FILE", help="TOML file with other sentences; see `plugins show textualizer`."),
+]
 WindowDays = Annotated[float, typer.Option(help="How many days back the text goes.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")]
 Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
@@ -63,6 +69,7 @@ def retrain(
     ] = None,
     textualizer: Textualizer = "mixed",
     textualizer_option: TextualizerOption = None,
+    templates: TemplateFile = None,
     labels: Labels = None,
     split: Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")] = "time",
     baseline: Annotated[
@@ -70,6 +77,8 @@ def retrain(
     ] = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    augment: Annotated[int, typer.Option(help="Copies of each training row that say the same otherwise.")] = 0,
+    drop_events: Annotated[float, typer.Option(help="Share of the events that such a copy leaves out.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
     wait: Wait = False,
     priority: Priority = 5,
@@ -106,6 +115,7 @@ def textualize(
     context: typer.Context,
     textualizer: Textualizer = "mixed",
     textualizer_option: TextualizerOption = None,
+    templates: TemplateFile = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
     wait: Wait = False,
@@ -171,6 +181,8 @@ def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
         elif name == "baseline":
             options |= {"baselines": value} if value else {}
+        elif name == "templates":
+            options |= {name: read_templates(value)} if value else {}
         elif name == "mapping":
             options |= {name: Mapping.read(value).model_dump(mode="json")} if value else {}
         elif name not in _ABOUT_ENQUEUING:

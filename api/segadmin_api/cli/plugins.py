@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from segadmin.errors import ConfigurationError, PluginContractError, did_you_mean
 from segadmin.plugins import KINDS, load_plugins
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
@@ -62,11 +63,19 @@ def show(
         for field in (dataclasses.fields(made) if dataclasses.is_dataclass(made) else ())
     ]
     doc = inspect.getdoc(made) or ""
+    templates = getattr(made, "templates", {}) if kind == "textualizer" else {}
     if as_json:
-        show_json({"kind": kind, "name": name, "from": found.distribution, "doc": doc, "options": options})
+        told = {"kind": kind, "name": name, "from": found.distribution, "doc": doc, "options": options}
+        show_json({**told, "templates": templates} if kind == "textualizer" else told)
         return
     typer.echo(f"{kind} {name}, from {found.distribution}\n\n{doc}\n")
     table("", ["option", "type", "default"], [list(one.values()) for one in options], empty="It takes no options.")
+    if templates:
+        typer.echo("\nA file given as --templates can say it otherwise; a list's later ways are for --augment only:\n")
+        for language in get_args(Language):
+            typer.echo(f"[{language}.{name}]")
+            for template, said in templates.items():
+                typer.echo(f"{template} = {json.dumps(said[language], ensure_ascii=False)}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from segadmin.learn.versions import MadeWith, find_version
 from segadmin.plugins import load_plugins
 from segadmin.settings import Language, Settings
 from segadmin.store import known_store
+from segadmin.text.templates import check_templates
 
 
 class _Request(BaseModel):
@@ -26,6 +27,8 @@ class _Text(_Request):
     textualizer_options: dict[str, Any] = {}
     language: Language | None = None  #: default: ``SEGADMIN_LANGUAGE``
     window_days: float = Field(112.0, gt=0)
+    #: what a file says instead of the textualizers' own templates, by language
+    templates: dict[Language, dict[str, tuple[str, ...]]] = {}
 
 
 class Retrain(_Text):
@@ -36,6 +39,8 @@ class Retrain(_Text):
     labels: str | None = None  #: default: the only label set there is
     split: Literal["time", "user"] = "time"
     seed: int = 17
+    augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
+    drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")
 
 
@@ -110,6 +115,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         plugins.find("textualizer", request.textualizer)
         if request.textualizer_options:
             plugins.make("textualizer", request.textualizer, request.textualizer_options)
+        for templates in request.templates.values():
+            check_templates(plugins, templates)
     if isinstance(request, Retrain):
         name, backbone_options = resolve_backbone(plugins, request.backbone, request.backbone_options)
         checked |= {"backbone": name, "backbone_options": backbone_options}

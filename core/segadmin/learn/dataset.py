@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -32,6 +32,14 @@ def read_dataset(attempt: Attempt, prepared: Prepared) -> Dataset:
     rows = read_split(attempt, prepared)
     texts = [attempt.read(one["training"]) for one in attempt.inputs["textualize"] if one["training"]]
     return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
+
+
+def augmented(attempt: Attempt, prepared: Prepared, train: Examples) -> Examples:
+    """Return ``train`` with the copies that textualize wrote of its rows."""
+    texts = [attempt.read(one["augmented"]) for one in attempt.inputs["textualize"] if one.get("augmented")]
+    targets = train.frame.drop("phrases", "phrase_hash", "features", "bucket")
+    copies = [text.join(targets, on=["user_key", "as_of"], how="inner").select(train.frame.columns) for text in texts]
+    return replace(train, frame=pl.concat([train.frame, *copies]))
 
 
 def read_split(attempt: Attempt, prepared: Prepared) -> pl.DataFrame:

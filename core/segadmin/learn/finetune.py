@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from segadmin.events.lake import Commit, Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import save_artifact
-from segadmin.learn.dataset import Dataset, read_dataset
+from segadmin.learn.dataset import Dataset, augmented, read_dataset
 from segadmin.learn.fitting import Fitted, fit
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
@@ -27,6 +28,7 @@ def finetune(attempt: Attempt) -> Outcome:
     """Fit the backbone on the training rows and keep it as an artifact, named by its content."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     dataset = read_dataset(attempt, prepared)
+    dataset = replace(dataset, train=augmented(attempt, prepared, dataset.train))
     options = prepared.backbone_options
     fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
     _tell_who_was_learnt_from(attempt, dataset)
@@ -56,6 +58,7 @@ def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fit
         "backbone_distribution": plugins.find("backbone", prepared.backbone).distribution,
         "recipe": prepared.recipe.model_dump(mode="json"),
         "features": list(dataset.train.feature_names),
+        "rows_learnt": len(dataset.train),  # copies included
         "calibration": fitted.calibration,
         "split": prepared.split,
         "seed": prepared.seed,

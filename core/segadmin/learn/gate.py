@@ -122,7 +122,8 @@ def rows_to_test(attempt: Attempt, prepared: Prepared, model: LoadedModel) -> Ex
     if model.recipe != prepared.recipe:
         cutoffs = set(split.filter(split["part"] == "test")["as_of"])
         windows = tuple(window for window in prepared.training if window.as_of in cutoffs)
-        prepared = prepared.model_copy(update={"recipe": model.recipe, "training": windows, "scoring": None})
+        update = {"recipe": model.recipe, "training": windows, "scoring": None, "augment": 0}
+        prepared = prepared.model_copy(update=update)
         texts = [_textualized(attempt, prepared, *one["buckets"]) for one in texts]
     frames = [attempt.read(one["training"]) for one in texts if one["training"]]
     return join(frames, split, "test", prepared)

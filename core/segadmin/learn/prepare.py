@@ -53,6 +53,8 @@ def prepare(attempt: Attempt) -> Outcome:
         backbone_options=options,
         baselines=baselines,
         seed=asked.seed,
+        augment=asked.augment,
+        drop_events=asked.drop_events,
         split=asked.split,
         rows=attempt.write(rows, "split"),
         lake=versions,
@@ -102,12 +104,14 @@ def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Textualize
     """
     found = plugins.find("textualizer", asked.textualizer)
     textualizer = plugins.make("textualizer", asked.textualizer, asked.textualizer_options)
+    language = asked.language or settings.language
     return Recipe(
         textualizer=asked.textualizer,
         textualizer_version=textualizer.version,
         textualizer_options=asked.textualizer_options,
         distribution=found.distribution,
-        language=asked.language or settings.language,
+        templates=asked.templates.get(language, {}),
+        language=language,
         window_days=asked.window_days,
     )
 

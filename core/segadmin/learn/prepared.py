@@ -23,6 +23,8 @@ class Prepared(BaseModel):
     backbone_options: dict[str, Any] = {}
     baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
     seed: int = 17
+    augment: int = 0  #: copies of each training row that say the same otherwise
+    drop_events: float = 0.0  #: share of the events that a copy leaves out
     split: Literal["time", "user"] = "time"
     rows: dict[str, Any] | None = None  #: the split, as :mod:`segadmin.learn.split` wrote it
     lake: dict[str, int] | None = None  #: versions of the tables as they are read, whatever is imported meanwhile

@@ -30,6 +30,7 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
     rows = [
         {
             "user_key": user * 7919 - 3,
+            "event_id": (user * 1009 + n) * 0x1F35_7AE3_0B1D % (1 << 62),
             "kind": KINDS[n % len(KINDS)],
             "item": f"{100 + n}",
             "at": AS_OF - timedelta(days=3 * n + user, hours=n),
@@ -49,7 +50,7 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
     ]
     numbers = dict.fromkeys(("quantity", "price", "duration", "rating"), pl.Float64)
     words = dict.fromkeys(("kind", "item", "text", "extras", "title", "category", "brand", "user"), pl.String)
-    return pl.DataFrame(rows, schema={"user_key": pl.Int64, "at": TIME, **numbers, **words})
+    return pl.DataFrame(rows, schema={"user_key": pl.Int64, "event_id": pl.Int64, "at": TIME, **numbers, **words})
 
 
 def sample_text(textualizer: Textualizer, language: Language) -> list[str]:
@@ -100,7 +101,7 @@ def _check_order(textualizer: Textualizer, language: Language) -> None:
 
     events = sample_events()
     alike = events.head(1)
-    events = pl.concat([events, *(alike.with_columns(price=pl.lit(float(n)), duration=60.0 * n) for n in range(1, 4))])
+    events = pl.concat([events, *(_changed(alike, n) for n in range(1, 4))])
     found = _phrases(textualizer, events, language)
     assert found.equals(_phrases(textualizer, events, language)), f"{language}: the same events twice read otherwise"
     for seed in range(4):
@@ -110,11 +111,19 @@ def _check_order(textualizer: Textualizer, language: Language) -> None:
         )
 
 
+def _changed(event: pl.DataFrame, n: int) -> pl.DataFrame:
+    """Return another event of the same moment."""
+    import polars as pl
+
+    return event.with_columns(event_id=pl.col("event_id") + n, price=pl.lit(float(n)), duration=60.0 * n)
+
+
 def _bare(events: pl.DataFrame) -> pl.DataFrame:
     """Return the events with all null that may be."""
     import polars as pl
 
-    optional = [name for name in events.columns if name not in {"user_key", "kind", "item", "at", "user"}]
+    always = {"user_key", "event_id", "kind", "item", "at", "user"}
+    optional = [name for name in events.columns if name not in always]
     return events.with_columns(pl.lit(None, events.schema[name]).alias(name) for name in optional)
 
 

@@ -15,11 +15,12 @@ from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin.text.variant import CANONICAL, Variant
 
 #: What a user without events in the window reads as, so that everybody has a text.
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
 _OF_ITEMS = ("title", "category", "brand")
-_COLUMNS = ("kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
+_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,30 @@ def read_users(
     *,
     textualizer: Textualizer,
     users: pl.DataFrame,
+    variant: Variant = CANONICAL,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> Read:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
+
+    In a variant, users without events are left out: of nothing there is no other way to say it.
 
     Raises:
         PluginError: the textualizer failed.
         PluginContractError: it returned something else than phrases.
     """
-    happened = _events(lake, bucket, window, textualizer, users).collect()
+    happened = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
+    if variant.number:
+        users = users.join(happened, on="user_key", how="semi")
     events = _with_items(happened, lake.scan("items").select("item", *_OF_ITEMS).collect())
     with call:
-        found = _phrases(textualizer, events, window, recipe)
+        found = _phrases(textualizer, events, window, recipe, variant)
     strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), happened["user_key"].unique().to_numpy())
     if len(strangers):
         raise PluginContractError(f"{_who(recipe)} returned {len(strangers)} users that have no events.")
     counts = found.group_by("user_key").len("phrases")
     capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
     grouped = (
-        found.sort("user_key", "position", "phrase")  # equal positions read alike in any order
+        found.sort("user_key", "position", variant.order)  # equal positions read alike in any order
         .group_by("user_key", maintain_order=True)
         .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"))
     )
@@ -109,10 +115,12 @@ def _with_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.LazyFrame:
     return found.with_columns(pl.lit(items[name]).gather("place").alias(name) for name in _OF_ITEMS).drop("place")
 
 
-def _phrases(textualizer: Textualizer, events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.DataFrame:
+def _phrases(
+    textualizer: Textualizer, events: pl.LazyFrame, window: Window, recipe: Recipe, variant: Variant
+) -> pl.DataFrame:
     """Call the textualizer and hold it to its contract."""
     who = _who(recipe)
-    context = TextContext(window.observed_from, window.as_of, recipe.language)
+    context = TextContext(window.observed_from, window.as_of, recipe.language, recipe.templates, variant.number)
     try:
         returned: Any = textualizer.phrases(events, context)
         found: pl.DataFrame = returned.collect() if isinstance(returned, pl.LazyFrame) else returned

@@ -27,6 +27,7 @@ class Recipe(BaseModel):
     textualizer: str
     textualizer_version: str
     textualizer_options: dict[str, Any] = {}
+    templates: dict[str, tuple[str, ...]] = {}  #: what a file says instead, in the recipe's language
     distribution: str = "segadmin"  #: the package that the textualizer came from, with its version
     language: Language = "en"
     window_days: float = 112.0

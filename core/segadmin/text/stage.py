@@ -9,11 +9,13 @@ import polars as pl
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
+from segadmin.learn.dataset import read_split
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Window
 from segadmin.text.textualizer import Textualizer
+from segadmin.text.variant import CANONICAL, Variant
 
 
 def textualize(attempt: Attempt) -> Outcome:
@@ -27,24 +29,34 @@ def textualize(attempt: Attempt) -> Outcome:
     current = prepared.scoring
     report: Counter[str] = Counter()
     training: list[pl.DataFrame] = []
+    augmented: list[pl.DataFrame] = []
     scoring: list[pl.DataFrame] = []
+    variants = [Variant(number, prepared.drop_events) for number in range(1, prepared.augment + 1)]
+    learnt = read_split(attempt, prepared).filter(pl.col("part") == "train") if variants else None
 
-    def read(bucket: int, window: Window, users: pl.DataFrame) -> pl.DataFrame:
+    def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
         call = calling(attempt, plugin, "phrases")
-        found = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users, call=call)
-        report.update(found.report)
+        found = read_users(
+            lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
+        )
+        report.update(found.report if variant is CANONICAL else {"augmented": found.users.height})
         return found.users
 
     for done, bucket in enumerate(attempt.buckets):
         attempt.progress(done / len(attempt.buckets), f"bucket {bucket}")
         labels = lake.scan("labels", buckets=[bucket], label_set=prepared.label_set).collect()
         everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
-        training += [read(bucket, one, _labelled(labels, one, current or one)) for one in prepared.training]
+        for window in prepared.training:
+            users = _labelled(labels, window, current or window)
+            training.append(read(bucket, window, users))
+            if learnt is not None:
+                mine = users.join(learnt.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
+                augmented += [read(bucket, window, mine, variant) for variant in variants]
         if current is not None:
             scoring.append(read(bucket, current, everybody))
     written = {
         name: attempt.write(pl.concat(frames), name) if frames else None
-        for name, frames in (("training", training), ("scoring", scoring))
+        for name, frames in (("training", training), ("augmented", augmented), ("scoring", scoring))
     }
     distinct = pl.concat(training + scoring)["phrases"].explode(empty_as_null=False, keep_nulls=False).n_unique()
     report["distinct_phrases"] = distinct

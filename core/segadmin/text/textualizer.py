@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from segadmin.errors import PluginContractError
+from segadmin.settings import Language
+from segadmin.text.templates import Templates, vary
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from segadmin.settings import Language
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,13 @@ class TextContext:
     observed_from: datetime  #: first moment of the window, UTC
     as_of: datetime  #: the moment the text speaks from (end of the window, exclusive), UTC
     language: Language  #: ``"en"`` or ``"zh"``
+    templates: Templates = field(default_factory=dict)  #: what a file says instead of the textualizers' own
+    #: 0, or the number of a copy to train on, which may say the same in other words and order; see :meth:`shuffled`.
+    variant: int = 0
+
+    def shuffled(self, ids: pl.Expr) -> pl.Expr:
+        """Return 64-bit ``ids`` that order what is of one moment: themselves, or in a variant others."""
+        return ids ^ ((self.variant * 0x9E37_79B9_7F4A_7C15) % (1 << 63))
 
 
 class Textualizer(ABC):
@@ -34,6 +41,8 @@ class Textualizer(ABC):
 
     name: ClassVar[str]  #: what ``--textualizer`` takes
     version: ClassVar[str] = "1"  #: raise it when the same events give other text
+    #: template → language → what it says, for :meth:`say`; a file can replace them.
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {}
     raw_user_ids: bool = False  #: ask for the shop's own ids in a ``user`` column; default: pseudonyms only
 
     @abstractmethod
@@ -41,16 +50,26 @@ class Textualizer(ABC):
         """Return the phrases of every user in ``events``.
 
         Args:
-            events: one row an event, in no order, with ``user_key`` (Int64), ``kind`` (``view``, ``cart``,
-                ``purchase``, ``rating`` or ``review``), ``item``, ``at`` (Datetime, UTC), ``quantity``,
-                ``price`` (of the whole line), ``duration`` (seconds), ``rating``, ``text``, ``extras`` (JSON),
-                and the item's ``title``, ``category`` and ``brand``. All but the first four may be null.
+            events: one row an event, in no order, with ``user_key`` (Int64), ``event_id`` (Int64, by which events
+                of one moment are ordered), ``kind`` (``view``, ``cart``, ``purchase``, ``rating`` or ``review``),
+                ``item``, ``at`` (Datetime, UTC), ``quantity``, ``price`` (of the whole line), ``duration``
+                (seconds), ``rating``, ``text``, ``extras`` (JSON), and the item's ``title``, ``category`` and
+                ``brand``. All but the first five may be null.
             context: the window and the language.
 
         Returns:
             ``user_key`` (Int64), ``position`` (any number; a user's lowest is the most informative phrase and
             the last to be cut off) and ``phrase`` (String).
         """
+
+    def say(self, context: TextContext, template: str, **parts: pl.Expr) -> pl.Expr:
+        """Return a sentence: the ``template`` of this name, or what a file has in its place, filled in with ``parts``.
+
+        Evaluate it where there is a column ``user_key``, by which variants differ.
+        """
+        name = f"{self.name}.{template}"
+        ways = context.templates.get(name) or (self.templates[template][context.language],)
+        return vary(ways, name, context.variant, parts)
 
 
 def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]]) -> type[Textualizer]:
@@ -64,8 +83,8 @@ def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]])
         import polars as pl
 
         rows: list[tuple[int, int, str]] = []
-        ties = ("item", "kind", "quantity", "price", "duration", "rating", "text", "extras")
-        ordered = events.sort("at", *ties, descending=[True] + [False] * len(ties)).collect()
+        ties = context.shuffled(pl.col("event_id"))
+        ordered = events.sort("at", ties, descending=[True, False]).drop("event_id").collect()
         for (user_key,), group in ordered.group_by("user_key", maintain_order=True):
             said = function(group.to_dicts(), context)
             if isinstance(said, str):  # its letters would be taken for phrases

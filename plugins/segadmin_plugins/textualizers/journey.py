@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import polars as pl
 
 from segadmin.events.kinds import KINDS
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import VERBS, ago, category, thing
+from segadmin_plugins.textualizers.words import ago, category, thing, verbs
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,9 @@ class Journey(Textualizer):
     """
 
     name: ClassVar[str] = "journey"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "path": {"en": "{what}: {path}, {ago}", "zh": "{what}：{path}，{ago}"}
+    }
     limit: int = 24  #: paths of a user
     by: Literal["category", "item"] = "category"
 
@@ -33,11 +38,9 @@ class Journey(Textualizer):
         furthest = pl.max_horizontal(pl.col(kind).cast(pl.Int64) * (place + 1) for place, kind in enumerate(KINDS))
         order = pl.struct(-furthest, -pl.col("last").cast(pl.Int64), "what")
         ranked = paths.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
-        words = VERBS[context.language]
+        words = verbs(context)
         steps = [pl.when(pl.col(kind)).then(pl.lit(words[kind])) for kind in KINDS]
         path = pl.concat_str(steps, separator="→" if zh else " → ", ignore_nulls=True)
         when = ago(pl.col("last"), context.as_of, context.language)
-        form = "{}：{}，{}" if zh else "{}: {}, {}"
-        return ranked.filter(pl.col("position") < self.limit).select(
-            "user_key", "position", phrase=pl.format(form, "what", path, when)
-        )
+        said = self.say(context, "path", what=pl.col("what"), path=path, ago=when)
+        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=said)

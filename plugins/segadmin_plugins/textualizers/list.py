@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import newest, verb
+from segadmin_plugins.textualizers.words import newest_of_each, verb
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,12 @@ class ItemList(Textualizer):
     """
 
     name: ClassVar[str] = "list"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "item": {"en": "{verb} item {item}", "zh": "{verb}商品ID_{item}"}
+    }
     limit: int = 64  #: newest kinds and items of a user
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's newest distinct kinds and items."""
-        form = "{}商品ID_{}" if context.language == "zh" else "{} item {}"
-        once = events.group_by("user_key", "kind", "item").agg(pl.col("at").max())
-        return newest(once, self.limit).select(
-            "user_key", "position", phrase=pl.format(form, verb(context.language), "item")
-        )
+        said = self.say(context, "item", verb=verb(context), item=pl.col("item"))
+        return newest_of_each(events, self.limit).select("user_key", "position", phrase=said)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.figures import figures
-from segadmin_plugins.textualizers.words import category, level, newest, recency, thing, verb
+from segadmin_plugins.textualizers.words import category, level, newest_of_each, recency, thing, verb
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,10 @@ class Mixed(Textualizer):
     """
 
     name: ClassVar[str] = "mixed"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "category": {"en": "{category} x{times}", "zh": "{category} x{times}"},
+        "action": {"en": "{verb} {item} {recency}", "zh": "{recency}{verb}{item}"},
+    }
     categories: int = 12  #: categories of a user
     recent: int = 24  #: newest distinct actions of a user
 
@@ -28,31 +34,31 @@ class Mixed(Textualizer):
         """Return the three groups of phrases, one after the other."""
         groups = (
             figures(events, context),
-            _categories(events, context, self.categories),
-            _recent(events, context, self.recent),
+            self._categories(events, context),
+            self._recent(events, context),
         )
         return pl.concat(
             group.select("user_key", pl.col("position").cast(pl.Int64) + 1000 * place, "phrase")
             for place, group in enumerate(groups)
         )
 
+    def _categories(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return the categories that a user turns to most, with how much."""
+        grouped = events.group_by("user_key", category=category(context.language))
+        counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
+        order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category")
+        ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))
+        said = self.say(context, "category", category=pl.col("category"), times=level(pl.col("times")))
+        return ranked.filter(pl.col("position") <= self.categories).select("user_key", "position", phrase=said)
 
-def _categories(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
-    """Return the categories that a user turns to most, with how much and how lately."""
-    grouped = events.group_by("user_key", category=category(context.language))
-    counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
-    order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category")
-    ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))
-    return ranked.filter(pl.col("position") <= limit).select(
-        "user_key", "position", phrase=pl.format("{} x{}", "category", level(pl.col("times")))
-    )
-
-
-def _recent(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
-    """Return a user's newest distinct actions, with how long ago they were."""
-    named = events.select("user_key", "kind", "at", item=thing(context.language))
-    once = named.group_by("user_key", "kind", "item").agg(pl.col("at").max())
-    form = "{}{}{}" if context.language == "zh" else "{} {} {}"
-    ago = recency(pl.col("at"), context.as_of, context.language)
-    said = (ago, verb(context.language), "item") if context.language == "zh" else (verb(context.language), "item", ago)
-    return newest(once, limit).select("user_key", "position", phrase=pl.format(form, *said))
+    def _recent(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return a user's newest distinct actions, with how long ago they were."""
+        said = self.say(
+            context,
+            "action",
+            verb=verb(context),
+            item=pl.col("item"),
+            recency=recency(pl.col("at"), context.as_of, context.language),
+        )
+        once = newest_of_each(events.with_columns(item=thing(context.language)), self.recent)
+        return once.select("user_key", "position", phrase=said)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import ago, newest, number, thing
-
-_NONE = {"en": "no reviews", "zh": "没有评价"}
+from segadmin_plugins.textualizers.words import ago, latest_first, newest, number, thing
 
 
 @dataclass(frozen=True)
@@ -21,32 +21,35 @@ class Reviews(Textualizer):
     """
 
     name: ClassVar[str] = "reviews"
+    version: ClassVar[str] = "2"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "review": {
+            "en": "reviewed {item} {ago}[, {stars} stars][: {text}]",
+            "zh": "{ago}评价{item}[{stars}星][：{text}]",
+        },
+        "none": {"en": "no reviews", "zh": "没有评价"},
+    }
     limit: int = 12  #: newest ratings and reviews of a user
     characters: int = 160  #: a longer text is cut
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's newest ratings and reviews."""
-        zh = context.language == "zh"
         said = pl.col("text").str.replace_all(r"\s+", " ").str.strip_chars().str.slice(0, self.characters)
         said = pl.when(said != "").then(said)
         told = events.filter(pl.col("rating").is_not_null() | pl.col("text").is_not_null())
-        when = ago(pl.col("at"), context.as_of, context.language)
-        item = thing(context.language)
-        stars = number(pl.col("rating"))
-        written = newest(told, self.limit).select(
-            "user_key",
-            "position",
-            phrase=pl.concat_str(
-                pl.format("{}评价{}", when, item) if zh else pl.format("reviewed {} {}", item, when),
-                pl.format("{}星" if zh else ", {} stars", stars),
-                pl.format("：{}" if zh else ": {}", said),
-                ignore_nulls=True,
-            ),
+        parts = {
+            "item": thing(context.language),
+            "ago": ago(pl.col("at"), context.as_of, context.language),
+            "stars": number(pl.col("rating")),
+            "text": said,
+        }
+        written = newest(told, self.limit, latest_first(context)).select(
+            "user_key", "position", phrase=self.say(context, "review", **parts)
         )
         silent = events.group_by("user_key").agg(
             wrote=(pl.col("rating").is_not_null() | pl.col("text").is_not_null()).any()
         )
         none = silent.filter(~pl.col("wrote")).select(
-            "user_key", position=pl.lit(0, pl.Int64), phrase=pl.lit(_NONE[context.language])
+            "user_key", position=pl.lit(0, pl.Int64), phrase=self.say(context, "none")
         )
         return pl.concat([written, none])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -9,8 +10,9 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.events.kinds import KINDS
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import VERBS, about, ago, category, level, newest
+from segadmin_plugins.textualizers.words import about, ago, category, latest_first, level, newest, verbs
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Sessions(Textualizer):
     """
 
     name: ClassVar[str] = "sessions"
+    version: ClassVar[str] = "2"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "visit": {"en": "{ago}, minutes{minutes}: {actions}", "zh": "{ago}到访，停留{minutes}：{actions}"},
+        "action": {"en": "{verb} {times} ({categories})", "zh": "{verb}{times}次（{categories}）"},
+    }
     limit: int = 16  #: newest visits of a user
     gap_minutes: float = 30.0
     events: int = 400  #: newest events of a user that visits are made of
@@ -29,7 +36,7 @@ class Sessions(Textualizer):
         """Return a sentence for each of a user's newest visits."""
         zh = context.language == "zh"
         named = events.with_columns(category=category(context.language))
-        some = newest(named, self.events).sort("user_key", "position")
+        some = newest(named, self.events, latest_first(context)).sort("user_key", "position")
         earlier = pl.col("at").shift(-1).over("user_key")
         begins = (pl.col("at") - earlier > timedelta(minutes=self.gap_minutes)).fill_null(value=False)
         visit = begins.cast(pl.Int64).cum_sum().over("user_key") - begins.cast(pl.Int64)
@@ -44,17 +51,22 @@ class Sessions(Textualizer):
                 **{f"{kind}_of": _categories(kind, zh=zh) for kind in KINDS},
             )
         )
-        form = "{}{}次（{}）" if zh else "{} {} ({})"
-        said = [
-            pl.when(pl.col(kind) > 0).then(
-                pl.format(form, pl.lit(VERBS[context.language][kind]), about(pl.col(kind)), f"{kind}_of")
+        said = self.say(
+            context,
+            "visit",
+            ago=ago(pl.col("last"), context.as_of, context.language),
+            minutes=level(pl.col("minutes")),
+            actions=pl.concat_str(self._actions(context), separator="，" if zh else ", ", ignore_nulls=True),
+        )
+        return visits.select("user_key", position="visit", phrase=said)
+
+    def _actions(self, context: TextContext) -> Iterator[pl.Expr]:
+        """Yield what a user did in a visit, kind by kind; null where nothing."""
+        for kind, word in verbs(context).items():
+            said = self.say(
+                context, "action", verb=pl.lit(word), times=about(pl.col(kind)), categories=pl.col(f"{kind}_of")
             )
-            for kind in KINDS
-        ]
-        when = ago(pl.col("last"), context.as_of, context.language)
-        lasted = pl.format("到访，停留{}：" if zh else ", minutes{}: ", level(pl.col("minutes")))
-        sentence = pl.concat_str(said, separator="，" if zh else ", ", ignore_nulls=True)
-        return visits.select("user_key", position="visit", phrase=pl.concat_str(when, lasted, sentence))
+            yield pl.when(pl.col(kind) > 0).then(said)
 
 
 def _categories(kind: str, *, zh: bool) -> pl.Expr:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import about, category, recency, verb
 
@@ -19,26 +21,26 @@ class Summary(Textualizer):
     """
 
     name: ClassVar[str] = "summary"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "aggregate": {
+            "en": "{verb} {category} {times} times, last {recency}",
+            "zh": "{verb}{category}共{times}次，最近{recency}",
+        }
+    }
     limit: int = 24  #: aggregates of a user
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's most frequent kinds and categories."""
-        return aggregates(events, context, self.limit)
-
-
-def aggregates(events: pl.LazyFrame, context: TextContext, limit: int) -> pl.LazyFrame:
-    """Return the ``limit`` most frequent kinds and categories of each user, as phrases."""
-    zh = context.language == "zh"
-    grouped = events.group_by("user_key", "kind", category=category(context.language))
-    counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
-    order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
-    ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
-    times = about(pl.col("times"))
-    form = "{}{}共{}次，最近{}" if zh else "{} {} {} times, last {}"
-    return ranked.filter(pl.col("position") < limit).select(
-        "user_key",
-        "position",
-        phrase=pl.format(
-            form, verb(context.language), "category", times, recency(pl.col("last"), context.as_of, context.language)
-        ),
-    )
+        grouped = events.group_by("user_key", "kind", category=category(context.language))
+        counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
+        order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
+        ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
+        said = self.say(
+            context,
+            "aggregate",
+            verb=verb(context),
+            category=pl.col("category"),
+            times=about(pl.col("times")),
+            recency=recency(pl.col("last"), context.as_of, context.language),
+        )
+        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=said)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
 import polars as pl
 
+from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import newest, number, verb
+from segadmin_plugins.textualizers.words import latest_first, moment, newest, number, verb
+
+#: The cart's verb has another end: put … into the cart.
+_DID: dict[Language, dict[str, str]] = {
+    "en": {"view": "viewed", "cart": "put", "purchase": "bought", "rating": "rated", "review": "reviewed"}
+}
 
 
 @cache
@@ -28,17 +35,34 @@ class Timeline(Textualizer):
     """
 
     name: ClassVar[str] = "timeline"
+    version: ClassVar[str] = "2"
+    templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
+        "event": {
+            "en": "{kind} record: user {user} {verb} item {item}{into} at {when}"
+            "[, for {minutes} minutes][, quantity {quantity}][, amount {price}][, rating {rating}][: {text}]",
+            "zh": "{verb}记录：用户ID_{user} 在{when}{verb}了商品ID_{item}"
+            "[，浏览时长为{minutes}分钟][，数量{quantity}][，金额{price}元][，评分为{rating}][，内容：{text}]",
+        }
+    }
     limit: int = 32  #: newest events of a user
     raw_user_ids: bool = False  #: name users by the shop's own ids
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a sentence for each of a user's newest events."""
-        user = pl.col("user") if self.raw_user_ids else _pseudonym()
-        say = _chinese if context.language == "zh" else _english
-        told = newest(events, self.limit).with_columns(
-            who=user, when=pl.col("at").dt.strftime("%Y-%m-%d %H:%M"), minutes=number(pl.col("duration") / 60)
-        )
-        return told.select("user_key", "position", phrase=say())
+        into = pl.lit(" into the cart") if context.language == "en" else pl.lit("")
+        parts = {
+            "kind": pl.col("kind"),
+            "user": pl.col("user") if self.raw_user_ids else _pseudonym(),
+            "verb": verb(context, _DID.get(context.language)),
+            "item": pl.col("item"),
+            "into": pl.when(pl.col("kind") == "cart").then(into),
+            "when": moment(pl.col("at")),
+            "minutes": number(pl.col("duration") / 60),
+            "text": pl.col("text"),
+            **{name: number(pl.col(name)) for name in ("quantity", "price", "rating")},
+        }
+        told = newest(events, self.limit, latest_first(context))
+        return told.select("user_key", "position", phrase=self.say(context, "event", **parts))
 
 
 def _pseudonym() -> pl.Expr:
@@ -46,32 +70,3 @@ def _pseudonym() -> pl.Expr:
     key = pl.col("user_key").reinterpret(signed=False)
     digits = [(key // (1 << shift)) % (1 << 16) for shift in (48, 32, 16, 0)]
     return pl.concat_str(pl.lit(_hex()).gather(four) for four in digits)
-
-
-def _chinese() -> pl.Expr:
-    word = verb("zh")
-    sentence = pl.format("{}记录：用户ID_{} 在{}{}了商品ID_{}", word, "who", "when", word, "item")
-    return pl.concat_str(
-        sentence,
-        pl.format("，浏览时长为{}分钟", "minutes"),
-        pl.format("，数量{}", number(pl.col("quantity"))),
-        pl.format("，金额{}元", number(pl.col("price"))),
-        pl.format("，评分为{}", number(pl.col("rating"))),
-        pl.format("，内容：{}", "text"),
-        ignore_nulls=True,  # what the event lacks is left out
-    )
-
-
-def _english() -> pl.Expr:
-    did = {"view": "viewed", "cart": "put", "purchase": "bought", "rating": "rated", "review": "reviewed"}
-    word = pl.col("kind").replace_strict(did, default=pl.col("kind"))
-    into = pl.when(pl.col("kind") == "cart").then(pl.lit(" into the cart")).otherwise(pl.lit(""))
-    return pl.concat_str(
-        pl.format("{} record: user {} {} item {}{} at {}", "kind", "who", word, "item", into, "when"),
-        pl.format(", for {} minutes", "minutes"),
-        pl.format(", quantity {}", number(pl.col("quantity"))),
-        pl.format(", amount {}", number(pl.col("price"))),
-        pl.format(", rating {}", number(pl.col("rating"))),
-        pl.format(": {}", "text"),
-        ignore_nulls=True,
-    )

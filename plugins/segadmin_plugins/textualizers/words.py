@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
+from typing import cast
 
 import polars as pl
-import polars.selectors as cs
 
 from segadmin.settings import Language
+from segadmin.text.templates import VERBS as VERBS_SECTION
+from segadmin.text.textualizer import TextContext
 
-#: What tells events of one moment, item and kind apart: the same events must rank alike in whatever order they come.
-_TIES = ("quantity", "price", "duration", "rating", "text")
+_DAY = 24 * 60  #: minutes
+#: Numbers have their text looked up, not made: so many hundredths, and so many whole ones.
+_LOOKED_UP = 1 << 17
 
 #: Past tense of every kind of event.
 VERBS: dict[Language, dict[str, str]] = {
@@ -34,9 +39,15 @@ _RECENCY: tuple[tuple[float, str, str], ...] = (
 _LONG_AGO = {"en": "long ago", "zh": "很久前"}
 
 
-def verb(language: Language) -> pl.Expr:
+def verbs(context: TextContext, default: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what each kind is called: as the template file has it, else as ``default``, else as in :data:`VERBS`."""
+    usual = default or VERBS[context.language]
+    return {kind: context.templates.get(f"{VERBS_SECTION}.{kind}", (word,))[0] for kind, word in usual.items()}
+
+
+def verb(context: TextContext, default: Mapping[str, str] | None = None) -> pl.Expr:
     """Return what the user did, as a word."""
-    return pl.col("kind").replace_strict(VERBS[language], default=pl.col("kind"))
+    return pl.col("kind").replace_strict(verbs(context, default), default=pl.col("kind"))
 
 
 def thing(language: Language) -> pl.Expr:
@@ -99,19 +110,79 @@ def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
     )
 
 
-def newest(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
+def latest_first(context: TextContext) -> pl.Expr:
+    """Return what orders events, the newest first: one number, which sorts in half the time that two take."""
+    latest = (-pl.col("at").to_physical()).cast(pl.Int128)
+    return latest * (1 << 64) + context.shuffled(pl.col("event_id")).cast(pl.Int128)
+
+
+def newest(events: pl.LazyFrame, limit: int, order: pl.Expr) -> pl.LazyFrame:
     """Return each user's newest ``limit`` events, without sorting the whole log; ``position`` 0 is the newest.
 
-    Most events are left out by their time alone, which takes a tenth of what ranking them takes; only the rest, and
-    what is of the same moment as the last of them, is ranked.
+    Most events are left out by their time alone, which takes half as long as ranking them; only the rest, and what is
+    of the same moment as the last of them, is ranked.
+
+    Args:
+        events: with ``user_key`` and ``at``.
+        limit: how many to keep of a user.
+        order: what orders a user's, no two alike, so that the same events rank alike in whatever order they come.
     """
     late = events.filter(pl.col("at") >= pl.col("at").top_k(limit).min().over("user_key"))
-    ties = cs.by_name(*_TIES, require_all=False)
-    order = pl.struct(-pl.col("at").cast(pl.Int64), "item", "kind", ties)
-    rank = order.rank("ordinal").over("user_key") - 1
-    return late.with_columns(position=rank.cast(pl.Int64)).filter(pl.col("position") < limit)
+    rank = order.rank("ordinal").over("user_key").cast(pl.Int64) - 1
+    return late.with_columns(position=rank).filter(pl.col("position") < limit)
+
+
+def newest_of_each(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
+    """Return each user's newest ``limit`` kinds and items, each once, at the time of its last."""
+    once = events.group_by("user_key", "kind", "item").agg(pl.col("at").max())
+    return newest(once, limit, pl.struct(-pl.col("at").to_physical(), "item", "kind"))
+
+
+def moment(at: pl.Expr) -> pl.Expr:
+    """Return a time as ``2022-01-29 18:05``; days and minutes are looked up, three times as fast as being made."""
+    return at.map_batches(_moments, return_dtype=pl.String, is_elementwise=True)
 
 
 def number(value: pl.Expr) -> pl.Expr:
-    """Return a number without a needless ``.0``."""
-    return value.round(2).cast(pl.String).str.strip_suffix(".0")
+    """Return a number, rounded to hundredths, without a needless ``.0``."""
+    return value.map_batches(_numbers, return_dtype=pl.String, is_elementwise=True)
+
+
+def _moments(at: pl.Series) -> pl.Series:
+    if at.null_count() == len(at):
+        return _nothing(at)
+    minutes = at.dt.timestamp("us") // 60_000_000
+    days = minutes // _DAY
+    first = cast("int", days.min())
+    names = pl.int_range(first, cast("int", days.max()) + 1, eager=True).cast(pl.Date).dt.to_string("%Y-%m-%d ")
+    return names.gather(days - first) + _minutes().gather(minutes - days * _DAY)
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    if values.null_count() == len(values):
+        return _nothing(values)
+    place = (values * 100).round()
+    whole = place / 100
+    if place.max() >= _LOOKED_UP:  # type: ignore[operator]
+        far = pl.when(whole == whole.floor()).then(whole + _LOOKED_UP)
+        place = pl.select(pl.when(place < _LOOKED_UP).then(place).otherwise(far)).to_series()
+    known = place.is_between(0, 2 * _LOOKED_UP - 1)
+    if known.sum() + values.null_count() < len(values):
+        return whole.cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
+    return _written().gather(place.cast(pl.UInt32))
+
+
+def _nothing(values: pl.Series) -> pl.Series:
+    return pl.Series(values.name, [None], dtype=pl.String).new_from_index(0, len(values))
+
+
+@cache
+def _minutes() -> pl.Series:
+    return pl.Series([f"{minute // 60:02}:{minute % 60:02}" for minute in range(_DAY)])
+
+
+@cache
+def _written() -> pl.Series:
+    """Return hundredths up to a limit, then whole numbers up to the same."""
+    up = pl.int_range(_LOOKED_UP, eager=True)
+    return pl.concat([up / 100, up.cast(pl.Float64)]).cast(pl.String).str.strip_suffix(".0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 import polars as pl
 
@@ -14,6 +15,7 @@ from segadmin.text.textualizer import TextContext, Textualizer
 AS_OF = datetime(2022, 1, 29, tzinfo=UTC)
 SCHEMA = {
     "user_key": pl.Int64,
+    "event_id": pl.Int64,
     "kind": pl.String,
     "item": pl.String,
     "at": TIME,
@@ -30,7 +32,8 @@ def at(text: str) -> datetime:
 def events(*rows: dict[str, Any]) -> pl.DataFrame:
     """Return events: each row gives what differs from user 1 viewing item 456 at the start of 2022."""
     usual = {"user_key": 1, "kind": "view", "item": "456", "at": at("2022-01-01 00:00")}
-    return pl.DataFrame([usual | row for row in rows], schema=SCHEMA)
+    ids = [crc32(repr(sorted(row.items())).encode()) for row in rows]
+    return pl.DataFrame([usual | {"event_id": one} | row for one, row in zip(ids, rows, strict=True)], schema=SCHEMA)
 
 
 def told(

@@ -19,10 +19,12 @@ AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 def events(*told: dict[str, Any]) -> pl.LazyFrame:
     blank = dict.fromkeys(("quantity", "price", "duration", "rating", "text", "extras", "title", "category", "brand"))
-    rows = [{"user_key": 1, "kind": "view", "item": "9", **blank, **one, "at": AS_OF - one["ago"]} for one in told]
+    usual = {"user_key": 1, "kind": "view", "item": "9", **blank}
+    rows = [{**usual, "event_id": n, **one, "at": AS_OF - one["ago"]} for n, one in enumerate(told)]
     numbers = dict.fromkeys(("quantity", "price", "duration", "rating"), pl.Float64)
     words = dict.fromkeys(("kind", "item", "text", "extras", "title", "category", "brand"), pl.String)
-    return pl.DataFrame(rows, schema={"user_key": pl.Int64, "at": TIME, **numbers, **words}).lazy()
+    keys = {"user_key": pl.Int64, "event_id": pl.Int64, "at": TIME}
+    return pl.DataFrame(rows, schema={**keys, **numbers, **words}).lazy()
 
 
 def read(settings: Settings, name: str, log: pl.LazyFrame, language: Language = "en", **options: Any) -> list[str]:
@@ -112,7 +114,7 @@ def test_parts_come_one_behind_the_other(settings: Settings) -> None:
     composed = read(settings, "compose", log, parts="rfm + summary(2) + sessions(gap_minutes=5)")
     assert composed == [phrase for part in parts for phrase in part]
     made = load_plugins(settings).make("textualizer", "compose", {"parts": "rfm+timeline(raw_user_ids=True)"})
-    assert (made.version, made.raw_user_ids) == ("rfm:1+timeline:1", True)
+    assert (made.version, made.raw_user_ids) == ("rfm:1+timeline:2", True)
 
 
 @pytest.mark.parametrize(
