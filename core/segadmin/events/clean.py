@@ -60,7 +60,7 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
         ConfigurationError: the mapping names a field that does not exist.
         DataError: a needed field is in no column; or prices are in several currencies, and the mapping has no rates.
     """
-    lines = pl.Series("line", range(first_line, first_line + chunk.height), dtype=pl.Int64)
+    lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
     chunk, lines, unreadable = _unreadable(chunk, lines)
     cells = _cells(chunk, table, mapping)
     typed, changes = _written(_typed(cells, table, mapping), mapping)
@@ -103,7 +103,7 @@ def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl
 def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
     """Return the extra columns as JSON objects, null where none are wanted."""
     if not mapping.extras:
-        return pl.Series("extras", [None] * chunk.height, dtype=pl.String)
+        return pl.Series("extras", [None], dtype=pl.String).new_from_index(0, chunk.height)
     return chunk.select(pl.struct(*mapping.extras).struct.json_encode().alias("extras"))["extras"]
 
 

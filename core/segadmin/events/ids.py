@@ -43,6 +43,10 @@ def _digest(cells: pl.Series) -> NDArray[np.uint64]:
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return each number with every bit depending on all of its bits, by the finalizer of SplitMix64."""
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    shifted = np.empty_like(bits)  # in place: memory is what takes the time
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        np.right_shift(bits, np.uint64(shift), out=shifted)
+        np.bitwise_xor(bits, shifted, out=bits)
+        if factor != 1:
+            np.multiply(bits, np.uint64(factor), out=bits)
+    return bits

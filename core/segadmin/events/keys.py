@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+from functools import lru_cache
 
 import polars as pl
 
@@ -17,6 +18,7 @@ _HEX_DIGITS = 16
 _FINGERPRINTED = b"segadmin store"
 
 
+@lru_cache(maxsize=1 << 16)
 def user_key(secret: bytes, user: str) -> int:
     """Return a user's key: HMAC-SHA256 under ``secret``, cut to 64 bits, as a signed integer."""
     return int.from_bytes(hmac.digest(secret, user.encode(), hashlib.sha256)[:8], "big", signed=True)
