@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1.7
-# docker build --build-arg EXTRAS=worker,postgres -t segadmin:0.1.0 .
+# docker build --build-arg EXTRAS=worker,postgres,web -t segadmin:0.1.0 .
 #
 # constraints.txt pins torch. From PyPI that is the CUDA build on Linux/x86-64; it also runs on machines without a
 # GPU. For CPU-only images, which are gigabytes smaller:
 #   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 FROM python:3.11.9-slim-bookworm AS build
-ARG EXTRAS=worker,postgres
+ARG EXTRAS=worker,postgres,web
 ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/segadmin

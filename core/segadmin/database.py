@@ -17,7 +17,7 @@ from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.settings import Settings
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
-HEAD = "0003"
+HEAD = "0004"
 
 
 #: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a

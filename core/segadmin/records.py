@@ -121,9 +121,19 @@ class Import(SQLModel, table=True):
     rows_quarantined: int = 0
     reasons: Json = Field(default_factory=dict, sa_column=_json())  #: quarantine reason → rows
     changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
+    late: Json = Field(default_factory=dict, sa_column=_json())  #: how much older than the newest there was → rows
     error: str | None = None
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())
+
+
+class ApiKey(SQLModel, table=True):
+    """Who may use the HTTP API."""
+
+    name: str = Field(primary_key=True)
+    sha256: str = Field(unique=True)  #: of the key, which is not kept
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    last_used: datetime | None = Field(default=None, sa_column=_time())  #: the day
 
 
 class Audit(SQLModel, table=True):

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Comma-separated Python files that are plugins"
     )
+    inbox_seconds: float = Field(10.0, ge=1, description="Events posted within so many seconds are imported together")
+    events_mapping: Path | None = Field(None, description="Mapping file of the events that are posted")
+    web_port: int = Field(8000, description="Port of the HTTP API")
     flower_port: int = Field(5555, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")

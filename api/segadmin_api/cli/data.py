@@ -112,6 +112,21 @@ def _lines(file: Path) -> list[str]:
         raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint="--file") from None
 
 
+@app.command()
+def compact(as_json: JsonOption = False) -> None:
+    """Join the lake's small files, which many imports leave, to large ones; nobody waits for it and nothing is lost."""
+    from segadmin.events.compact import compact as join
+
+    done = join(get_settings())
+    if as_json:
+        show_json(done)
+        return
+    for name, one in done.items():
+        typer.echo(f"{name}: {one['before']:,} files became {one['after']:,}.")
+    if not done:
+        typer.echo("Nothing is to be joined.")
+
+
 @app.command("label")
 def label_(
     name: Annotated[str, typer.Argument(help="What to call the label set; an existing one is replaced.")],
@@ -165,6 +180,7 @@ def _show_profile(found: Profile) -> None:
         ("users by number of events", found.by_history),
         ("top categories", found.top_categories),
         ("in quarantine", found.quarantine),
+        ("late: older than the newest event there was, by up to", found.late),
     ):
         drawn = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 2))
         most = max(counts.values(), default=1)

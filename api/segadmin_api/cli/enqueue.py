@@ -159,6 +159,14 @@ def retain(
     _enqueue("retain", context.params)
 
 
+@app.command()
+def compact(
+    context: typer.Context, wait: Wait = False, priority: Priority = 5, key: Key = None, as_json: JsonOption = False
+) -> None:
+    """Join the lake's small files, which many imports leave, to large ones."""
+    _enqueue("compact", context.params)
+
+
 def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
     """Return the options of a job that ``segadmin enqueue KIND WORDS…`` would ask for.
 

@@ -1,4 +1,4 @@
-"""``segadmin worker``, ``beat`` and ``flower``: one part, for a deployment."""
+"""``segadmin worker``, ``beat``, ``flower`` and ``web``: one part, for a deployment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from segadmin import database
-from segadmin.errors import did_you_mean
+from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.settings import get_settings
 
 if TYPE_CHECKING:
@@ -57,6 +57,22 @@ def flower(
 
     settings = get_settings()
     _become(flower_part(settings, address, port or settings.flower_port))
+
+
+def web(
+    address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port [SEGADMIN_WEB_PORT].")] = None,
+) -> None:
+    """Run the HTTP API, for a deployment; put a proxy with TLS before it if others can reach it."""
+    try:
+        import uvicorn
+
+        from segadmin_api.http.app import create_app
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{error.name} is not installed. Run: pip install 'segadmin[web]'") from None
+    settings = get_settings()
+    database.ensure_schema(settings)
+    uvicorn.run(create_app(settings), host=address, port=port or settings.web_port, log_level="info")
 
 
 def _become(part: Part) -> NoReturn:

@@ -85,6 +85,12 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
     return Cleaned(both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line"), +changes)
 
 
+def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
+    """Return ``chunk`` with the needed columns that it lacks as nulls: in a queue a bad row holds up no other."""
+    lacking = sorted(set(mapping.columns_of(table)) - set(chunk.columns))
+    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
+
+
 def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
     """Tell the rows apart that the source could not read: return the others, their lines, and what was wrong."""
     if UNREADABLE not in chunk.columns:

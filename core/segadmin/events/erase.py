@@ -15,6 +15,8 @@ from segadmin.audit import record
 from segadmin.database import transaction
 from segadmin.errors import JobError, StorageError
 from segadmin.events.alone import alone
+from segadmin.events.compact import KEPT_HOURS
+from segadmin.events.inbox import Inbox
 from segadmin.events.keys import meant_by, open_store, show_key
 from segadmin.events.lake import Lake
 from segadmin.records import Job, JobState, ModelVersion
@@ -57,6 +59,11 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
                 f"An import was interrupted, and what it read is in {spool}. Repeat it, or remove that folder, and "
                 "then: segadmin data forget"
             )
+        if Inbox.of(settings).batches():
+            raise StorageError(
+                "Posted events wait to be imported. Let them: segadmin enqueue ingest inbox:// --wait, and then: "
+                "segadmin data forget"
+            )
         lake = Lake.of(settings)
         erased = [_forget(settings, lake, user) for user in users]
         for one in erased:
@@ -75,7 +82,7 @@ def remove_older(settings: Settings, before: datetime) -> int:
         old = lake.scan("events").filter(pl.col("at") < before).select(pl.len()).collect().item()
         if old:
             lake.delete("events", f"at < '{before.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'")
-        lake.vacuum("events", hours=7 * 24)
+        lake.vacuum("events", hours=KEPT_HOURS)
     return int(old)
 
 

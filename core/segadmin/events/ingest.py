@@ -22,7 +22,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.alone import alone
 from segadmin.events.cells import readable
-from segadmin.events.clean import Cleaned, clean
+from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.ids import event_ids
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
@@ -228,9 +228,8 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
         fresh = chunk[max(0, kept - run.record.rows_read) :]
         if fresh.height:
             raw = readable(fresh)
-            if source.consumes:  # what lacks a field must not hold up what comes behind it
-                lacking = set(run.request.mapping.columns_of(run.request.table)) - set(raw.columns)
-                raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in sorted(lacking))
+            if source.consumes:
+                raw = complete(raw, run.request.table, run.request.mapping)
             first_line = source.first_line + run.record.rows_read + chunk.height - fresh.height
             run.spool.add(raw, _cleaned(run, raw, first_line), first_line)
         run.record.rows_read += chunk.height
@@ -258,6 +257,7 @@ def _settle(run: _Run) -> None:
         return
     if run.request.table == "events":
         settled = settle_events(lake, run.spool, app, run.request.mapping.rules)
+        run.record.late = dict(settled.late)
         _quarantine(run, pl.concat(settled.bad))
         if settled.users:
             lake.commit_files("users", settled.users, Commit(app, 1))

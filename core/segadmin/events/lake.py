@@ -158,6 +158,21 @@ class Lake:
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
+    def files(self, table: str) -> int:
+        """Return how many files the table consists of now."""
+        return len(DeltaTable(str(self.path / table)).file_uris()) if self.exists(table) else 0
+
+    def compact(self, table: str) -> None:
+        """Join small files of each partition, in one atomic commit, and sum the log up in a checkpoint."""
+        if not self.exists(table):
+            return
+        try:
+            made = DeltaTable(str(self.path / table))
+            made.optimize.compact(max_concurrent_tasks=1)
+            made.create_checkpoint()
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+
     def vacuum(self, table: str, *, hours: int) -> None:
         """Remove the files that no version of the last ``hours`` needs; older versions cannot be read any more."""
         if not self.exists(table):
@@ -177,9 +192,16 @@ class Lake:
 
     @property
     def latest_event(self) -> datetime | None:
-        """The newest event's time; ``None`` where there are no events."""
-        latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
-        return latest
+        """The newest event's time, by what Delta knows of each file; ``None`` where there are no events."""
+        version = None if self.versions is None else self.versions.get("events", -1)
+        if version == -1 or not self.exists("events"):
+            return None
+        files = pl.DataFrame(DeltaTable(str(self.path / "events"), version=version).get_add_actions(flatten=True))
+        if "max.at" not in files.columns or files["max.at"].null_count():
+            latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
+            return latest
+        newest: datetime | None = files.select(pl.col("max.at").cast(TIME).max()).item()
+        return newest
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from datetime import date
 from typing import Any
 
 import polars as pl
 from pydantic import BaseModel
+from sqlmodel import select
 
+from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events.lake import Lake
+from segadmin.events.settle import AGES
+from segadmin.records import Import
 from segadmin.settings import Settings
 from segadmin.store import NO_EVENTS
 
@@ -35,6 +40,7 @@ class Profile(BaseModel):
     items_known: dict[str, float]  #: share of events whose item is in the catalogue, and has title, category, brand
     top_categories: dict[str, int]
     quarantine: dict[str, int]  #: reason → rows
+    late: dict[str, int]  #: by at most how much an event was older than the newest one that was there → events
 
 
 def profile(settings: Settings) -> Profile:
@@ -63,9 +69,18 @@ def profile(settings: Settings) -> Profile:
         by_day=by_day,
         filled=_filled(events),
         quarantine=_counted(lake.scan("quarantine"), "reason"),
+        late=_late(settings),
         **_of_users(events),
         **_of_items(events, lake.scan("items")),
     )
+
+
+def _late(settings: Settings) -> dict[str, int]:
+    """Return how many events came after newer ones had, over all imports; those erased since are counted too."""
+    with transaction(settings) as session:
+        told = session.exec(select(Import.late).where(Import.state == "succeeded")).all()
+    counts = sum((Counter(one) for one in told), Counter[str]())
+    return {age: counts[age] for age in AGES if counts[age]}
 
 
 def _filled(events: pl.LazyFrame) -> dict[str, dict[str, float]]:
@@ -81,8 +96,9 @@ def _of_users(events: pl.LazyFrame) -> dict[str, Any]:
         *(f"{low + 1}-{high}" if high > low + 1 else str(high) for low, high in itertools.pairwise(_LENGTHS)),
     ]
     labels.append(f"over {_LENGTHS[-1]:,}")
-    told = counts.select(pl.col("len").cut(_LENGTHS, labels=labels).alias("history")).group_by("history").len()
-    found = dict(told.with_columns(pl.col("history").cast(pl.String)).collect(engine="streaming").iter_rows())
+    place = pl.sum_horizontal(pl.col("len") > end for end in _LENGTHS)
+    told = counts.group_by(place=place).agg(users=pl.len()).collect(engine="streaming")
+    found = {labels[place]: users for place, users in told.iter_rows()}
     by_history = {label: found[label] for label in labels if label in found}
     return {"users": sum(by_history.values()), "by_history": by_history}
 

@@ -38,6 +38,7 @@ def page(profile: Profile) -> str:
         _section("Fields that are filled", _filled(profile)),
         _section("Items that are known, as a share of events", _shares(profile.items_known)),
         _section("In quarantine", _bars(profile.quarantine) or "<p>Nothing.</p>"),
+        _section("Late: older than the newest event there was, by up to", _bars(profile.late) or "<p>None.</p>"),
     ]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

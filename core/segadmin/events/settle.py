@@ -6,8 +6,10 @@ bucket. Each bucket's files are written before the one commit that names them, a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -17,6 +19,8 @@ from segadmin.events.lake import Lake
 from segadmin.events.mapping import Rules
 from segadmin.events.spool import Spool
 
+#: How late events are told to be: by at most so much.
+AGES = {"1 hour": timedelta(hours=1), "1 day": timedelta(days=1), "1 week": timedelta(weeks=1), "more": timedelta.max}
 #: Events held at a time, where no single bucket has more.
 _AT_ONCE = 1_000_000
 
@@ -28,6 +32,7 @@ class Settled:
     events: list[AddAction] = field(default_factory=list)
     users: list[AddAction] = field(default_factory=list)
     bad: list[pl.DataFrame] = field(default_factory=list)  #: columns of ``PROBLEM``
+    late: Counter[str] = field(default_factory=Counter)  #: how much older than the newest event there was → events
 
 
 def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
@@ -44,6 +49,7 @@ def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
     counts = good.group_by("bucket").len().sort("bucket").collect()
     facts = good.select(least=pl.col("at").min(), most=pl.col("at").max(), own=pl.col("own_id").any()).collect()
     least, most, own = facts.row(0)
+    watermark = lake.latest_event
     for first, last in _ranges(counts):
         here = pl.col("bucket").is_between(first, last)
         known = lake.scan("events").filter(here)
@@ -51,6 +57,8 @@ def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
             known = known.filter(pl.col("at").is_between(least, most))
         old = known.select("event_id").collect()["event_id"]
         kept = _kept(good.filter(here).collect(), old, rules, settled)
+        if watermark is not None and least < watermark:
+            settled.late.update(_late(kept["at"], watermark))
         for bucket in kept["bucket"].unique():
             some = kept.filter(pl.col("bucket") == bucket)
             settled.events.append(lake.put_file("events", some, app, bucket=bucket))
@@ -97,6 +105,14 @@ def _without(events: pl.DataFrame, bad: pl.Series, reason: str, column: str, set
     told = events.filter(bad).select("line", reason=pl.lit(reason), column=pl.lit(column), value=value)
     settled.bad.append(told)
     return events.filter(~bad)
+
+
+def _late(at: pl.Series, watermark: datetime) -> dict[str, int]:
+    """Return how many came after newer ones had, by how much older they are."""
+    age = (pl.lit(watermark) - pl.col("at")).alias("age")
+    words = [pl.when(pl.col("age") <= limit).then(pl.lit(word)) for word, limit in AGES.items()]
+    late = at.to_frame("at").select(age).filter(pl.col("age") > timedelta(0))
+    return dict(late.group_by(pl.coalesce(words).alias("late")).len().iter_rows())
 
 
 def _new_users(known: pl.LazyFrame, seen: pl.LazyFrame, kept: pl.DataFrame) -> pl.DataFrame:

@@ -1,9 +1,10 @@
-"""The stages of jobs that change what the lake holds: ``ingest`` and ``retain``."""
+"""The stages of jobs that change what the lake holds: ``ingest``, ``retain`` and ``compact``."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from segadmin.events.compact import compact as join
 from segadmin.events.erase import remove_older
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.mapping import Mapping
@@ -23,6 +24,11 @@ def ingest(attempt: Attempt) -> Outcome:
     )
     record, fresh = import_file(attempt.settings, request, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
     return Outcome({"fresh": fresh, **record.model_dump(mode="json")})
+
+
+def compact(attempt: Attempt) -> Outcome:
+    """Join the lake's small files."""
+    return Outcome({"tables": join(attempt.settings)})
 
 
 def retain(attempt: Attempt) -> Outcome:

@@ -57,6 +57,7 @@ PLANS: dict[str, tuple[Stage, ...]] = {
         Stage("publish", _PUBLISH, after=("outcomes",)),
     ),
     "ingest": (Stage("ingest", "segadmin.events.stages:ingest"),),
+    "compact": (Stage("compact", "segadmin.events.stages:compact"),),
     "retain": (Stage("retain", "segadmin.events.stages:retain"),),
     "textualize": (Stage("prepare", "segadmin.score.prepare:prepare"), _TEXTUALIZE),
 }

@@ -78,6 +78,10 @@ class Retain(_Request):
     keep_days: float = Field(ge=1)
 
 
+class Compact(_Request):
+    """Options of ``compact``: none."""
+
+
 REQUESTS: dict[str, type[_Request]] = {
     "retrain": Retrain,
     "score": Score,
@@ -85,6 +89,7 @@ REQUESTS: dict[str, type[_Request]] = {
     "textualize": Textualize,
     "ingest": Ingest,
     "retain": Retain,
+    "compact": Compact,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -28,9 +28,16 @@ class JsonLines(Source):
             with path.open("rb") as file:
                 lines = (line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n"))
                 while batch := list(islice(lines, rows)):
-                    yield pl.DataFrame([_cells(line) for line in batch], schema=dict.fromkeys(columns, pl.String))
+                    yield frame_of(batch, columns)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def frame_of(lines: Sequence[bytes], columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Return a row for each line, with these columns, or else with every key that occurs."""
+    rows = [_cells(line) for line in lines]
+    names = columns if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
 
 
 def _columns(path: Path) -> list[str]:

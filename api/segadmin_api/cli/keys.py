@@ -1,0 +1,44 @@
+"""``segadmin keys``: who may use the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from segadmin import api_keys
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+
+app = group("Keys of the HTTP API.")
+
+Name = Annotated[str, typer.Argument(help="What the key is called: who uses it.")]
+
+
+@app.command()
+def create(name: Name, as_json: JsonOption = False) -> None:
+    """Make a key and print it; it cannot be shown again."""
+    key = api_keys.create(get_settings(), name)
+    if as_json:
+        show_json({"name": name, "key": key})
+        return
+    typer.echo(key)
+    typer.echo("Keep it: it cannot be shown again. Use it as: Authorization: Bearer KEY", err=True)
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the keys."""
+    found = api_keys.keys(get_settings())
+    if as_json:
+        show_json([one.model_dump(mode="json", exclude={"sha256"}) for one in found])
+        return
+    rows = [(one.name, ago(one.created_at), f"{one.last_used:%Y-%m-%d}" if one.last_used else "never") for one in found]
+    table("", ["name", "made", "last used"], rows, empty="There are no keys. Make one: segadmin keys create NAME")
+
+
+@app.command()
+def revoke(name: Name) -> None:
+    """Let a key open nothing any more."""
+    api_keys.revoke(get_settings(), name)
+    typer.echo(f"The key {name!r} opens nothing any more.")

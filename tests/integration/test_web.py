@@ -1,0 +1,126 @@
+"""The HTTP API as a shop uses it: a real server, Redis and worker; events posted, some of them twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+from segadmin.events.inbox import Inbox
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from segadmin_worker.parts import free_port
+from tests.conftest import Cli
+from tests.servers import ROOT, beat, redis_server, stop, wait_until, worker
+
+
+def post(url: str, body: bytes, key: str = "", kind: str = "application/json") -> tuple[int, dict[str, Any]]:
+    headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/events", body, headers), timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def web(settings: Settings) -> Iterator[str]:
+    """A running ``segadmin web`` over an empty store; yields its URL."""
+    port = free_port(0)
+    settings.root.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "segadmin_api.cli", "web", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SEGADMIN_INBOX_SECONDS": "1"}
+    with (settings.root / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        wait_until(lambda: answers(url := f"http://127.0.0.1:{port}") and url, 40, "the web server answers")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process)
+
+
+def rows(settings: Settings, table: str) -> pl.DataFrame:
+    return Lake.of(settings).scan(table).collect()
+
+
+def event(n: int, **more: object) -> dict[str, object]:
+    return {"user": f"u{n % 5}", "kind": "view", "item": f"i{n}", "at": "2026-01-31T18:05:00Z", **more}
+
+
+def test_posted_events_are_in_the_lake_each_once(web: str, settings: Settings, cli: Cli) -> None:
+    key = cli("keys", "create", "shop").stdout.strip()
+    batch = json.dumps([event(n) for n in range(40)]).encode()
+    first, again = post(web, batch, key), post(web, batch, key)
+    assert first == again, "a batch that is sent twice is the same"
+    assert (first[0], first[1]["events"], first[1]["usable"], first[1]["problems"]) == (202, 40, 40, [])
+    assert len(Inbox.of(settings).batches()) == 1
+    lines = [json.dumps(event(n)) for n in (39, 40)] + ["{no json", json.dumps({"user": "u1", "kind": "stare"})]
+    status, told = post(web, "\n".join(lines).encode(), key, "application/x-ndjson")
+    assert (status, told["events"], told["usable"]) == (202, 4, 2)
+    assert [(one["index"], one["reason"]) for one in told["problems"]] == [(2, "not_json"), (3, "missing_item")]
+
+    def stored() -> bool:
+        return not Inbox.of(settings).batches() and rows(settings, "events").height == 41
+
+    app = "segadmin_worker.app"
+    with redis_server(settings), worker(settings, app=app), beat(settings, app=app):
+        wait_until(stored, 60, "the events are in the lake")
+        post(web, batch, key)  # long after: the shop did not hear the first answer
+        wait_until(lambda: not Inbox.of(settings).batches(), 60, "the repetition was read")
+        wait_until(lambda: rows(settings, "quarantine").height == 43, 30, "all else is in quarantine")
+    assert rows(settings, "events").height == 41
+    reasons = dict(rows(settings, "quarantine")["reason"].value_counts().iter_rows())
+    assert reasons == {"duplicate_event": 41, "not_json": 1, "missing_item": 1}
+
+
+def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings, cli: Cli) -> None:
+    body = json.dumps(event(1)).encode()
+    assert post(web, body)[0] == 401
+    status, told = post(web, body, "seg_guess")
+    assert (status, told["title"]) == (401, "Unauthorized")
+    assert "segadmin keys create NAME" in told["detail"]
+    key = json.loads(cli("keys", "create", "shop", "--json").stdout)["key"]
+    for broken, said in (
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not UTF-8 at byte 0"),
+        (b"[]", "no events"),
+        (b"[" * 100_000, "not JSON"),
+    ):
+        status, told = post(web, broken, key)
+        assert (status, told["status"]) == (400, 400)
+        assert said in told["detail"]
+    assert post(web, b" " * (10 * 2**20 + 1), key)[0] == 413
+    assert not Inbox.of(settings).batches(), "nothing that was refused is kept"
+    status, told = post(web, '{"user": "u\\ud83d", "text": "\\u0000\\r\\n🙂"}'.encode(), key)
+    assert (status, told["usable"], told["problems"][0]["reason"]) == (202, 0, "missing_item")
+    listed = json.loads(cli("keys", "list", "--json").stdout)
+    assert [one["name"] for one in listed] == ["shop"]
+    assert "sha256" not in listed[0]
+    cli("keys", "revoke", "shop")
+    assert post(web, body, key)[0] == 401
+    assert "Did you mean 'shop'" not in cli("keys", "revoke", "shop", check=False).stderr
+    with urllib.request.urlopen(f"{web}/openapi.json", timeout=10) as answer:
+        assert "/v1/events" in json.load(answer)["paths"]
+
+
+def test_a_user_is_not_forgotten_while_posted_events_wait(web: str, cli: Cli) -> None:
+    key = cli("keys", "create", "shop").stdout.strip()
+    post(web, json.dumps(event(1)).encode(), key)
+    done = cli("data", "forget", "u1", "--yes", check=False)
+    assert done.returncode == 1
+    assert "inbox://" in done.stderr or "jobs cancel" in done.stderr
