@@ -127,7 +127,12 @@ def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
         f"{_pairs(recipe['textualizer_options'])}({recipe['distribution']})",
         "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases"
         + _capped(manifest.get("text") or []),
-        "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares",
+        "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares"
+        + (
+            f"; {manifest['features_clipped']:,} outliers in training brought to 0.1 % and 99.9 % of all values"
+            if manifest.get("features_clipped")
+            else ""
+        ),
         "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
         "split": f"by {manifest['split']}, seed {manifest['seed']}: "
         + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),

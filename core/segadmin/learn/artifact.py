@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync
-from segadmin.learn.backbone import Classifier
+from segadmin.learn.backbone import Classifier, Examples, no_progress
+from segadmin.learn.calibration import predict
+from segadmin.learn.limits import Limits
 from segadmin.plugins import Plugins
 from segadmin.records import ModelVersion
 from segadmin.settings import Settings
 from segadmin.text.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Kinds of files that run code when they are read.
 _UNSAFE = frozenset({".bin", ".ckpt", ".dill", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"})
@@ -51,6 +57,17 @@ class LoadedModel:
     def temperature(self) -> float:
         """What the logits are divided by."""
         return float(self.manifest["calibration"]["temperature"])
+
+    def predict(
+        self, examples: Examples, progress: Callable[[float, str], None] = no_progress, *, calibrated: bool = True
+    ) -> NDArray[np.float64]:
+        """Return the probabilities of every segment, ``(n_rows, n_segments)``, rows summing to 1.
+
+        Raises:
+            PluginContractError: the classifier returned something else than probabilities.
+        """
+        within = Limits.from_json(self.manifest.get("feature_limits", ())).clip(examples)
+        return predict(self.classifier, within, self.temperature if calibrated else 1.0, progress)
 
 
 def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manifest: dict[str, Any]) -> Saved:

@@ -8,6 +8,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.calibration import predict
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import evaluations, fit
+from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def baselines(attempt: Attempt) -> Outcome:
     """Fit every baseline and report how it does on the test rows."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     dataset = read_dataset(attempt, prepared)
+    dataset = dataset.within(Limits.fit(dataset.train))
     found = evaluations(MAJORITY, majority(dataset), dataset.test, prepared.segments)
     reports: dict[str, Any] = {}
     for n, name in enumerate(prepared.baselines):

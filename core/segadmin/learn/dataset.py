@@ -10,6 +10,7 @@ import polars as pl
 from segadmin.errors import StorageError
 from segadmin.jobs.attempt import Attempt
 from segadmin.learn.backbone import Examples
+from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
 from segadmin.text.features import feature_names
 
@@ -21,6 +22,10 @@ class Dataset:
     train: Examples
     validation: Examples
     test: Examples
+
+    def within(self, limits: Limits) -> Dataset:
+        """Return the same with no feature beyond its limits."""
+        return Dataset(*(limits.clip(part) for part in (self.train, self.validation, self.test)))
 
 
 def read_dataset(attempt: Attempt, prepared: Prepared) -> Dataset:

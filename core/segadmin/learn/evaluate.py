@@ -10,7 +10,7 @@ from sqlmodel import Session, col, delete
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
 from segadmin.learn.artifact import LoadedModel, Saved, load_saved
-from segadmin.learn.calibration import predict, scaled
+from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import VALIDATION, evaluation, evaluations
 from segadmin.learn.metrics import expected_calibration_error
@@ -44,8 +44,8 @@ def evaluate(attempt: Attempt) -> Outcome:
 def evaluate_model(attempt: Attempt, prepared: Prepared, model: LoadedModel, dataset: Dataset) -> list[Json]:
     """Return the model's rows of ``Evaluation``; on test, ``ece_before`` is the error without the temperature."""
     name, segments = model_name(prepared.backbone, prepared.backbone_options), prepared.segments
-    validation = predict(model.classifier, dataset.validation, model.temperature)
-    raw = predict(model.classifier, dataset.test, progress=attempt.progress)
+    validation = model.predict(dataset.validation)
+    raw = model.predict(dataset.test, attempt.progress, calibrated=False)
     rows = evaluations(name, scaled(raw, model.temperature), dataset.test, segments)
     rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
     return [*rows, evaluation(name, VALIDATION, validation, dataset.validation.targets, segments)]

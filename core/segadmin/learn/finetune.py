@@ -15,6 +15,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import save_artifact
 from segadmin.learn.dataset import Dataset, augmented, read_dataset
 from segadmin.learn.fitting import Fitted, fit
+from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import utcnow
@@ -28,11 +29,17 @@ def finetune(attempt: Attempt) -> Outcome:
     """Fit the backbone on the training rows and keep it as an artifact, named by its content."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     dataset = read_dataset(attempt, prepared)
+    limits = Limits.fit(dataset.train)
     dataset = replace(dataset, train=augmented(attempt, prepared, dataset.train))
+    beyond = limits.outside(dataset.train)
+    dataset = dataset.within(limits)
     options = prepared.backbone_options
     fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
     _tell_who_was_learnt_from(attempt, dataset)
-    manifest = describe(attempt, prepared, dataset, fitted)
+    manifest = describe(attempt, prepared, dataset, fitted) | {
+        "feature_limits": limits.each,
+        "features_clipped": beyond,  # values, in training
+    }
     draft = attempt.folder / "artifact"
     shutil.rmtree(draft, ignore_errors=True)
     saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)

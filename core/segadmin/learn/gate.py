@@ -13,7 +13,6 @@ from segadmin.errors import ConfigurationError, PluginError, StorageError
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
-from segadmin.learn.calibration import predict
 from segadmin.learn.dataset import join, read_split
 from segadmin.learn.metrics import measure
 from segadmin.learn.prepare import check_recipe
@@ -91,7 +90,7 @@ def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> 
         return Verdict(promoted=True, reason=f"the champion cannot be used any more: {error}")
     attempt.progress(0.4, f"evaluating version {rival.id}")
     test = rows_to_test(attempt, prepared, model)
-    probabilities = predict(model.classifier, test, model.temperature)
+    probabilities = model.predict(test)
     return compare(
         attempt.input("evaluate")["evaluations"][0]["auroc"],
         measure(probabilities, test.targets, prepared.segments)["auroc"],

@@ -12,7 +12,6 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
-from segadmin.learn.calibration import predict
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
@@ -101,7 +100,7 @@ def _scored(
     users: pl.DataFrame, model: LoadedModel, prepared: Prepared, version_id: int, progress: Progress
 ) -> pl.DataFrame:
     examples = Examples(users, model.segments, feature_names(prepared.recipe))
-    found = predict(model.classifier, examples, model.temperature, progress)
+    found = model.predict(examples, progress)
     probabilities = pl.Series("probabilities", found.astype("float32").tolist(), dtype=pl.List(pl.Float32))
     return users.select(
         "bucket",
