@@ -54,30 +54,45 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
 
     A number that does not exist (a mean rating without ratings) is null. Times of day count as one visit each.
     """
-    bought = pl.col("kind") == "purchase"
-    spend = pl.col("price").filter(bought)
+    keyed = events.select(
+        "user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", item=pl.col("item").hash()
+    )
+    items = keyed.group_by("user_key").agg(items=pl.col("item").n_unique())
+    together = _by_visit(keyed, window).join(items, on="user_key").join(_by_category(keyed, recipe), on="user_key")
+    names = feature_names(recipe)
+    return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
+
+
+def _by_visit(events: pl.LazyFrame, window: Window) -> pl.LazyFrame:
+    """Return what visits and sums tell; the events of a visit are put together first, for there are many."""
+    visits = events.group_by("user_key", "at").agg(
+        pl.col("price").filter(pl.col("kind") == "purchase").sum().alias("spend"),
+        pl.col("quantity", "rating", "duration").sum(),
+        ratings=pl.col("rating").count(),
+        **{f"{kind}_events": (pl.col("kind") == kind).sum() for kind in KINDS},
+    )
     length = window.as_of - window.observed_from
     recent = {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT}
-    numbers = events.group_by("user_key").agg(
+    return visits.group_by("user_key").agg(
         recency_days=(window.as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
         tenure_days=(window.as_of - pl.col("at").min()).dt.total_seconds() / 86_400,
-        visits=pl.col("at").n_unique(),
-        spend=spend.sum(),
-        spend_per_visit=spend.sum() / pl.col("at").n_unique(),
-        items=pl.col("item").n_unique(),
-        categories=pl.col("category").n_unique(),
+        visits=pl.len(),
+        spend=pl.col("spend").sum(),
+        spend_per_visit=pl.col("spend").sum() / pl.len(),
         quantity=pl.col("quantity").sum(),
-        **{
-            f"{what}_last_{part}": pl.col("price").filter(bought & inside).sum()
-            if what == "spend"
-            else pl.col("at").filter(inside).n_unique()
-            for part, inside in recent.items()
-            for what in ("spend", "visits")
-        },
-        **{f"{kind}_events": (pl.col("kind") == kind).sum() for kind in KINDS},
-        rating_mean=pl.col("rating").mean(),
+        **{f"spend_last_{part}": pl.col("spend").filter(inside).sum() for part, inside in recent.items()},
+        **{f"visits_last_{part}": inside.sum() for part, inside in recent.items()},
+        **{f"{kind}_events": pl.col(f"{kind}_events").sum() for kind in KINDS},
+        rating_mean=pl.when(pl.col("ratings").sum() > 0).then(pl.col("rating").sum() / pl.col("ratings").sum()),
         duration_seconds=pl.col("duration").sum(),
-        **{f"share:{name}": (pl.col("category") == name).mean() for name in recipe.categories},
     )
-    names = feature_names(recipe)
-    return numbers.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
+
+
+def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
+    """Return how many categories there are, none being one too, and the shares of the recipe's."""
+    counts = events.group_by("user_key", "category").len()
+    known = pl.col("len").filter(pl.col("category").is_not_null()).sum()
+    shares = {name: pl.col("len").filter(pl.col("category") == name).sum() / known for name in recipe.categories}
+    return counts.group_by("user_key").agg(
+        categories=pl.len(), **{f"share:{name}": pl.when(known > 0).then(share) for name, share in shares.items()}
+    )
