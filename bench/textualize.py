@@ -113,7 +113,7 @@ def main() -> None:
         path = Path(folder) / "events.parquet"
         replicated.write(path, options.times)
         import_file(settings, Request("events", str(path), replicated.MAPPING))
-        import_file(settings, Request("items", *_items()))
+        import_file(settings, Request("items", *items()))
         lake = Lake.of(settings)
         took: dict[str, list[float]] = {name: [] for name in (*PEERS, "whole stage")}
         events_read = 0
@@ -138,7 +138,8 @@ def main() -> None:
     )
 
 
-def _items() -> tuple[str, Mapping]:
+def items() -> tuple[str, Mapping]:
+    """Return the file of the items and how to read it."""
     from segadmin_plugins.sources import completejourney
 
     return str(completejourney.folder() / "products.parquet"), completejourney.ITEMS
@@ -149,7 +150,7 @@ def stage(lake: Lake, bucket: int, settings: Settings) -> None:
     users = lake.scan("users", buckets=[bucket]).select("user_key").collect()
     recipe = Recipe(textualizer="timeline", textualizer_version="1", max_phrases=NEWEST)
     read = read_users(lake, bucket, WINDOW, recipe, textualizer=Timeline(limit=NEWEST), users=users)
-    read.users.write_parquet(settings.root / "text.parquet")
+    read.users.write_parquet(settings.root / f"text-{bucket}.parquet")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import typer
 from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
+from segadmin.text.coverage import coverage
 from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took, waits
 from segadmin_worker.client import ring_over
 
@@ -61,6 +62,8 @@ def show(job: Number, as_json: JsonOption = False) -> None:
         typer.echo(f"  error: {view.job.error}")
     if view.waits_for:
         typer.echo(f"  {waits(view)}")
+    if text := coverage(view.steps):
+        typer.echo(f"  text: {text}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],

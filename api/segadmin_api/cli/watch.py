@@ -14,6 +14,7 @@ from rich.text import Text
 from segadmin.jobs.control import JobView, view
 from segadmin.records import JobState, Step, StepState
 from segadmin.settings import Settings
+from segadmin.text.coverage import coverage
 from segadmin_api.cli.output import took, waits
 
 _LOOK_SECONDS = 0.5
@@ -59,6 +60,8 @@ def _outcome(seen: JobView, console: Console) -> int:
     job = seen.job
     if job.state == JobState.SUCCEEDED:
         console.print(f"Job {job.id} succeeded in {took(job.created_at, job.finished_at)}.", highlight=False)
+        if job.kind == "textualize":
+            console.print(coverage(seen.steps))
         return 0
     typer.echo(f"Error: job {job.id} {job.state}: {job.error}", err=True)
     typer.echo(f"Look: segadmin jobs show {job.id} · run again: segadmin jobs retry {job.id}", err=True)

@@ -25,6 +25,7 @@ class Source(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()  #: file names that this source is the default for
     schemes: ClassVar[tuple[str, ...]] = ()  #: URLs that this source is the default for, such as ``postgresql``
     first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
+    columnar: ClassVar[bool] = False  #: whether rows are read without a Python object each, so that more fit in memory
     consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
 
     @classmethod

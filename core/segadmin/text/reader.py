@@ -85,6 +85,7 @@ def read_users(
         report={
             "users": read.height,
             "users_without_events": read.height - grouped.height,
+            "events": happened.height,
             "phrases": int(read["phrases"].list.len().sum()),
             "users_capped": capped.height,
             "phrases_dropped": int((capped["phrases"] - recipe.max_phrases).sum()) if capped.height else 0,

@@ -20,6 +20,7 @@ class Delta(Source):
     """A Delta table: a folder, or a URL such as ``s3://bucket/table``, with credentials from the environment."""
 
     name: ClassVar[str] = "delta"
+    columnar: ClassVar[bool] = True
     schemes: ClassVar[tuple[str, ...]] = ("s3", "s3a", "gs", "az", "abfs", "abfss", "hdfs")
     version: int | None = None  #: default: the newest
 

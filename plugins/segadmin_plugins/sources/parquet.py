@@ -16,6 +16,7 @@ class Parquet(Source):
 
     name = "parquet"
     suffixes = (".parquet", ".pq")
+    columnar = True
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows with the file's own types."""

@@ -106,7 +106,7 @@ _IMPORT = """
 import sys
 from segadmin.events import ingest
 from segadmin.settings import get_settings
-ingest.CHUNK_ROWS = 100
+ingest.CHUNK_ROWS = 100  # of CSV half as many
 print("ready", flush=True)
 sys.stdin.readline()
 def tell(read):
@@ -154,7 +154,7 @@ def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_pat
     process = importer(path)
     go(process)
     assert process.stdout is not None
-    assert process.stdout.readline() == "100\n"
+    assert process.stdout.readline() == "50\n"
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert imports(settings)[0].state == "running"

@@ -94,6 +94,7 @@ def test_the_most_informative_phrases_are_kept_and_the_rest_is_reported(lake: La
     assert found.report == {
         "users": 2,
         "users_without_events": 0,
+        "events": 6,
         "phrases": 4,
         "users_capped": 1,
         "phrases_dropped": 2,

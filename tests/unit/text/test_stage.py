@@ -14,7 +14,9 @@ from segadmin import database
 from segadmin.events.keys import bucket_of
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json
+from segadmin.records import Step
 from segadmin.settings import Settings
+from segadmin.text.coverage import coverage
 from segadmin.text.stage import textualize
 from tests.planted import LABELS, Run, label_future_spend, more_weeks, plant, retrain
 
@@ -101,6 +103,16 @@ def test_what_the_cap_dropped_is_reported(stocked: Settings, texts: Texts) -> No
     reports = [one["report"] for one in capped.results]
     assert sum(one["users_capped"] for one in reports) == (lengths > 5).sum() > 0
     assert sum(one["phrases_dropped"] for one in reports) == (lengths - lengths.clip(upper_bound=5)).sum()
+
+
+def test_what_the_texts_cover_is_told_in_a_line() -> None:
+    report = {"users": 10, "users_without_events": 2, "events": 50, "phrases": 40, "distinct_phrases": 10}
+    steps = [Step(job_id=1, stage="textualize", queue="cpu", result={"report": report}) for _ in range(2)]
+    said = "20 texts, 4 of them of users without events · 4.0 phrases each of 5.0 events · 75% of the phrases"
+    assert coverage(steps) == f"{said} are said more than once"
+    steps[1].result = {"report": report | {"users_capped": 3, "phrases_dropped": 20, "augmented": 7}}
+    assert coverage(steps).endswith(" · 3 had too many: 20.0% left out · 7 copies to train on")
+    assert coverage([Step(job_id=1, stage="finetune", queue="gpu", result={"report": {"rounds": 3}})]) == ""
 
 
 def test_a_second_attempt_writes_the_same(texts: Texts) -> None:
