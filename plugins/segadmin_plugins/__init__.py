@@ -36,7 +36,16 @@ def register_backbones() -> list[str]:
 @hookimpl
 def register_labelers() -> list[str]:
     """Return the built-in labelers."""
-    return ["future-spend = segadmin_plugins.labelers.future_spend:FutureSpend"]
+    return [
+        "future-affinity = segadmin_plugins.labelers.future_affinity:FutureAffinity",
+        "future-growth = segadmin_plugins.labelers.future_growth:FutureGrowth",
+        "future-lapse = segadmin_plugins.labelers.future_lapse:FutureLapse",
+        "future-share = segadmin_plugins.labelers.future_share:FutureShare",
+        "future-spend = segadmin_plugins.labelers.future_spend:FutureSpend",
+        "future-use = segadmin_plugins.labelers.future_use:FutureUse",
+        "rfm = segadmin_plugins.labelers.rfm:Rfm",
+        "rules = segadmin_plugins.labelers.rules:Rules",
+    ]
 
 
 @hookimpl

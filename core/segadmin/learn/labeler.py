@@ -32,7 +32,8 @@ class Labeler(ABC):
         """Return the labelled users.
 
         Args:
-            events: all events, in the columns of :data:`segadmin.events.schema.EVENTS`.
+            events: all events, in the columns of :data:`segadmin.events.schema.EVENTS`, with the items' ``title``,
+                ``category`` and ``brand``.
 
         Raises:
             DataError: the events cannot carry these labels (too short a history, say).

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from segadmin.database import transaction
-from segadmin.errors import DataError
+from segadmin.errors import DataError, PluginContractError
+from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.keys import open_store
 from segadmin.events.lake import Lake
 from segadmin.learn.labeler import Labeler
@@ -28,9 +29,10 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
     lake = Lake.of(settings)
     if not lake.exists("events"):
         raise DataError("There are no events to derive labels from. Import some: segadmin data import events FILE")
-    labelled = made.label(lake.scan("events"))
+    labelled = made.label(labelling_events(lake))
     if labelled.rows.is_empty():
         raise DataError(f"The labeler {labeler!r} found no user to label.")
+    _check_windows(labeler, labelled.rows)
     buckets = open_store(settings).buckets
     rows = labelled.rows.with_columns(bucket=pl.col("user_key") & (buckets - 1), label_set=pl.lit(name))
     lake.replace_partition("labels", rows, "label_set", name)
@@ -46,3 +48,24 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
         )
         session.flush()
         return saved
+
+
+def labelling_events(lake: Lake) -> pl.LazyFrame:
+    """Return all events with what is known of their items, as labelers get them."""
+    return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS).collect())
+
+
+def _check_windows(labeler: str, rows: pl.DataFrame) -> None:
+    """Refuse labels that were known before the text ends: a model would read the answer.
+
+    Raises:
+        PluginContractError: naming the first such row's times.
+    """
+    wrong = rows.filter((pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of")))
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise PluginContractError(
+            f"The labeler {labeler!r} gave {wrong.height:,} rows whose outcome window overlaps the observed one: "
+            f"observed {first['observed_from']:%Y-%m-%d} to {first['as_of']:%Y-%m-%d}, outcome known on "
+            f"{first['outcome_until']:%Y-%m-%d}. The outcome must begin where the observation ends."
+        )

@@ -13,6 +13,7 @@ from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.fitting import evaluation
 from segadmin.learn.labeler import Labeler
+from segadmin.learn.labeling import labelling_events
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import Evaluation, LabelSet, ModelVersion, SegmentSnapshot, SnapshotState
@@ -80,7 +81,7 @@ def _labeler(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
 
 def _measure(settings: Settings, labeler: Labeler, label_set: LabelSet, snapshot: SegmentSnapshot) -> list[Json]:
     assert snapshot.id is not None
-    truth = labeler.outcomes(Lake.of(settings).scan("events"), label_set.definition, snapshot.as_of)
+    truth = labeler.outcomes(labelling_events(Lake.of(settings)), label_set.definition, snapshot.as_of)
     if truth is None:
         return []
     order = pl.Enum(label_set.segments)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from segadmin.errors import PluginContractError, PluginError, SegadminError
+from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.lake import Lake
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
@@ -19,7 +20,6 @@ from segadmin.text.variant import CANONICAL, Variant
 
 #: What a user without events in the window reads as, so that everybody has a text.
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
-_OF_ITEMS = ("title", "category", "brand")
 _COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
 
@@ -53,7 +53,7 @@ def read_users(
     happened = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
     if variant.number:
         users = users.join(happened, on="user_key", how="semi")
-    events = _with_items(happened, lake.scan("items").select("item", *_OF_ITEMS).collect())
+    events = with_items(happened.lazy(), lake.scan("items").select("item", *OF_ITEMS).collect())
     with call:
         found = _phrases(textualizer, events, window, recipe, variant)
     strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), happened["user_key"].unique().to_numpy())
@@ -102,18 +102,6 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     if not textualizer.raw_user_ids:
         return theirs
     return theirs.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
-
-
-def _with_items(events: pl.DataFrame, items: pl.DataFrame) -> pl.LazyFrame:
-    """Return ``events`` with what is known of their items.
-
-    By looking up, not by joining: Polars leaves a column out that nobody asks for, but no join.
-    """
-    place = pl.col("item").replace_strict(
-        items["item"], pl.int_range(items.height, dtype=pl.UInt32, eager=True), default=None, return_dtype=pl.UInt32
-    )
-    found = events.with_columns(place=place).lazy()
-    return found.with_columns(pl.lit(items[name]).gather("place").alias(name) for name in _OF_ITEMS).drop("place")
 
 
 def _phrases(

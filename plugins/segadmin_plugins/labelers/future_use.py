@@ -1,0 +1,23 @@
+"""``future-use``: who will use a coupon, or whatever else purchases carry in their extras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from segadmin_plugins.labelers.future import YesOrNo
+
+
+@dataclass(frozen=True)
+class FutureUse(YesOrNo):
+    """Whether some purchase after the cut-off has a number above 0 in an extra column (``--extra coupon_disc``)."""
+
+    name: ClassVar[str] = "future-use"
+    field: str = "coupon"  #: of the events' extras
+
+    def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
+        """Return how much of it each user uses."""
+        number = pl.col("extras").str.json_path_match(f"$.{self.field}").cast(pl.Float64, strict=False)
+        return after.group_by("user_key").agg(value=number.clip(lower_bound=0).sum())
