@@ -27,6 +27,7 @@ def register_backbones() -> list[str]:
     return [
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",
+        "stacked = segadmin_plugins.backbones.stacked:Stacked",
         "tabular = segadmin_plugins.backbones.tabular:Tabular",
         "tfidf = segadmin_plugins.backbones.tfidf:TfIdf",
         "tiny = segadmin_plugins.backbones.tiny:Tiny",

@@ -16,6 +16,7 @@ from tests.models import make_model
 #: Options with which a backbone fits the few planted users in seconds.
 QUICK: dict[str, dict[str, object]] = {
     "tabular": {"min_users": 3},
+    "stacked": {"text": "tfidf"},
     "tfidf": {},
     "tiny": {"max_tokens": 24, "epochs": 6, "batch_size": 16, "learning_rate": 2e-3},
     "minilm": {"max_tokens": 24, "epochs": 2, "batch_size": 16},
@@ -32,6 +33,14 @@ def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])
     report = check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 96)
     assert report
+
+
+def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, tmp_path: Path) -> None:
+    options = {"text": "tiny", "text_options": "max_tokens=24,epochs=4,batch_size=16,learning_rate=2e-3", "folds": 2}
+    backbone = load_plugins(settings).make("backbone", "stacked", options)
+    report = check_backbone(backbone, settings, tmp_path / "work")
+    assert report["folds"] == 2
+    assert report["weights"] == {"text": 0.0, "features": 1.0}
 
 
 @pytest.mark.parametrize("kind", ["bert", "bert-chinese", "distilbert", "roberta", "gpt2", "llama"])
