@@ -22,7 +22,12 @@ def record(settings: Settings, action: str, subject: str, **details: object) -> 
         details: more facts; JSON, and no shop's ids.
     """
     with transaction(settings) as session:
-        session.add(Audit(actor=_actor(), action=action, subject=subject, details=details))
+        session.add(entry(action, subject, **details))
+
+
+def entry(action: str, subject: str, **details: object) -> Audit:
+    """Return an entry, to be added to the transaction that does what it tells of; arguments as of :func:`record`."""
+    return Audit(actor=_actor(), action=action, subject=subject, details=details)
 
 
 def entries(settings: Settings, action: str | None = None, limit: int = 100) -> list[Audit]:

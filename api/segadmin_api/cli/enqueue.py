@@ -77,6 +77,9 @@ def retrain(
     ] = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    margin: Annotated[
+        float, typer.Option(help="To be promoted, the test AUROC must be so much above each baseline's.")
+    ] = 0.0,
     augment: Annotated[int, typer.Option(help="Copies of each training row that say the same otherwise.")] = 0,
     drop_events: Annotated[float, typer.Option(help="Share of the events that such a copy leaves out.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,

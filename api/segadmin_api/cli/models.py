@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +15,9 @@ from segadmin.learn.versions import evaluations_of, find_version, list_versions
 from segadmin.records import Evaluation, ModelVersion
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+
+if TYPE_CHECKING:
+    from segadmin.learn.registry import Changed
 
 app = group("Model versions and how good they are.")
 _TEST = "test"
@@ -73,6 +78,78 @@ def show(
     if own is not None:
         _show_segments(found, own)
     _show_origin(found.manifest, own)
+
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The version to compare with, likewise.")] = "champion",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
+    from segadmin.learn.registry import compare_versions
+
+    pair = compare_versions(get_settings(), one, other)
+    if as_json:
+        show_json(asdict(pair))
+        return
+    rows = [(one, f"{pair.one:.4f}"), (other, f"{pair.other:.4f}"), ("lead", str(pair.lead))]
+    table(f"AUROC on {pair.rows:,} rows", ["version", "AUROC"], rows)
+    if pair.lead.low > 0 or pair.lead.high < 0:
+        typer.echo(f"{one if pair.lead.value > 0 else other} is better: the interval does not hold 0.")
+    else:
+        typer.echo("Neither is shown to be better: the interval holds 0.")
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number.")],
+    reason: Reason = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version champion whatever the gate said, and its newest snapshot current."""
+    from segadmin.learn import registry
+
+    _tell(registry.promote(get_settings(), version, reason), as_json=as_json)
+
+
+@app.command()
+def rollback(
+    labels: Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")] = None,
+    reason: Reason = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the champion before this one champion again, and its newest snapshot current."""
+    from segadmin.learn import registry
+
+    _tell(registry.rollback(get_settings(), labels, reason), as_json=as_json)
+
+
+def _tell(changed: Changed, *, as_json: bool) -> None:
+    if as_json:
+        show_json(asdict(changed))
+        return
+    was = f", before it was {changed.before}" if changed.before else ""
+    typer.echo(f"Version {changed.champion} is champion of {changed.label_set!r}{was}.")
+    if changed.snapshot is None:
+        typer.echo(f"It has scored nobody yet. Next: segadmin enqueue score --labels {changed.label_set} --wait")
+    else:
+        typer.echo(f"Snapshot {changed.snapshot}, its newest, is current.")
+
+
+@app.command()
+def card(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("model-card.html"),
+) -> None:
+    """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
+    from segadmin.learn.card import page
+
+    out.write_text(page(get_settings(), version), encoding="utf-8")
+    typer.echo(f"Wrote {out}. Open it in a browser.")
 
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:

@@ -9,7 +9,7 @@ from html import escape
 from segadmin.events.profile import Profile
 
 _COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,"PingFang SC","Noto Sans SC",sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;
 color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem
 .8rem .15rem 0;text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bar{background:#4f9d69;
@@ -31,22 +31,23 @@ def page(profile: Profile) -> str:
     shown = "".join(f"<span><b>{value}</b>{name}</span>" for name, value in facts.items())
     parts = [
         f'<p class="facts">{shown}</p>',
-        _section("Events by day", _days(profile)),
-        _section("Events by kind", _bars(profile.by_kind)),
-        _section("Users by number of events", _bars(profile.by_history)),
-        _section("Top categories", _bars(profile.top_categories) or "<p>No item has a category.</p>"),
-        _section("Fields that are filled", _filled(profile)),
-        _section("Items that are known, as a share of events", _shares(profile.items_known)),
-        _section("In quarantine", _bars(profile.quarantine) or "<p>Nothing.</p>"),
-        _section("Late: older than the newest event there was, by up to", _bars(profile.late) or "<p>None.</p>"),
+        section("Events by day", _days(profile)),
+        section("Events by kind", _bars(profile.by_kind)),
+        section("Users by number of events", _bars(profile.by_history)),
+        section("Top categories", _bars(profile.top_categories) or "<p>No item has a category.</p>"),
+        section("Fields that are filled", _filled(profile)),
+        section("Items that are known, as a share of events", _shares(profile.items_known)),
+        section("In quarantine", _bars(profile.quarantine) or "<p>Nothing.</p>"),
+        section("Late: older than the newest event there was, by up to", _bars(profile.late) or "<p>None.</p>"),
     ]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>segadmin: data profile</title><style>{_STYLE}</style><h1>Data profile</h1>{''.join(parts)}</html>\n"
+        f"<title>segadmin: data profile</title><style>{STYLE}</style><h1>Data profile</h1>{''.join(parts)}</html>\n"
     )
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """Return a part of a page under its heading."""
     return f"<h2>{escape(title)}</h2>{body}"
 
 

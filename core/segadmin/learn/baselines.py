@@ -9,6 +9,7 @@ from segadmin.learn.calibration import predict
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import evaluations, fit
 from segadmin.learn.limits import Limits
+from segadmin.learn.predictions import write_predictions
 from segadmin.learn.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ def baselines(attempt: Attempt) -> Outcome:
     dataset = dataset.within(Limits.fit(dataset.train))
     found = evaluations(MAJORITY, majority(dataset), dataset.test, prepared.segments)
     reports: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
     for n, name in enumerate(prepared.baselines):
         share = (n / len(prepared.baselines), (n + 1) / len(prepared.baselines))
         fitted = fit(attempt, name, {}, dataset, seed=prepared.seed, share=share)
         probabilities = predict(fitted.classifier, dataset.test, fitted.calibration["temperature"])
         found += evaluations(name, probabilities, dataset.test, prepared.segments)
+        predictions[name] = write_predictions(attempt, name, dataset.test, probabilities)
         reports[name] = {**fitted.classifier.report, "calibration": fitted.calibration}
-    return Outcome({"evaluations": found, "reports": reports})
+    return Outcome({"evaluations": found, "reports": reports, "predictions": predictions})
 
 
 def majority(dataset: Dataset) -> NDArray[np.float64]:

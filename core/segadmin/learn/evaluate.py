@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session, col, delete
 
@@ -14,9 +14,14 @@ from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import VALIDATION, evaluation, evaluations
 from segadmin.learn.metrics import expected_calibration_error
+from segadmin.learn.predictions import write_predictions
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.records import Evaluation, ModelVersion
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Json = dict[str, Any]
 
@@ -31,24 +36,33 @@ def evaluate(attempt: Attempt) -> Outcome:
         model = load_saved(attempt.settings, plugins, Saved(tuned["folder"], tuned["sha256"]))
     dataset = read_dataset(attempt, prepared)
     with calling(attempt, backbone, "predict"):
-        found = evaluate_model(attempt, prepared, model, dataset)
+        found, probabilities = evaluate_model(attempt, prepared, model, dataset)
+    name = model_name(prepared.backbone, prepared.backbone_options)
+    predictions = write_predictions(attempt, name, dataset.test, probabilities)
     beside = attempt.input("baselines")["evaluations"]
 
     def commit(session: Session) -> Json:
-        version = _version(attempt.job_id, prepared, tuned)
+        version = _version(attempt.job_id, prepared, tuned, predictions)
         return {"model_version_id": _record(session, version, found, beside)}
 
-    return Outcome({"evaluations": [_headline(row) for row in found]}, commit=commit)
+    headlines = [_headline(row) for row in found]
+    return Outcome({"evaluations": headlines, "predictions": predictions}, commit=commit)
 
 
-def evaluate_model(attempt: Attempt, prepared: Prepared, model: LoadedModel, dataset: Dataset) -> list[Json]:
-    """Return the model's rows of ``Evaluation``; on test, ``ece_before`` is the error without the temperature."""
+def evaluate_model(
+    attempt: Attempt, prepared: Prepared, model: LoadedModel, dataset: Dataset
+) -> tuple[list[Json], NDArray[np.float64]]:
+    """Return the model's rows of ``Evaluation`` and its probabilities on the test rows.
+
+    On test, ``ece_before`` is the calibration error without the temperature.
+    """
     name, segments = model_name(prepared.backbone, prepared.backbone_options), prepared.segments
     validation = model.predict(dataset.validation)
     raw = model.predict(dataset.test, attempt.progress, calibrated=False)
-    rows = evaluations(name, scaled(raw, model.temperature), dataset.test, segments)
+    probabilities = scaled(raw, model.temperature)
+    rows = evaluations(name, probabilities, dataset.test, segments)
     rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
-    return [*rows, evaluation(name, VALIDATION, validation, dataset.validation.targets, segments)]
+    return [*rows, evaluation(name, VALIDATION, validation, dataset.validation.targets, segments)], probabilities
 
 
 def model_name(backbone: str, options: Json) -> str:
@@ -56,7 +70,7 @@ def model_name(backbone: str, options: Json) -> str:
     return str(options.get("model") or backbone)
 
 
-def _version(job_id: int, prepared: Prepared, tuned: Json) -> ModelVersion:
+def _version(job_id: int, prepared: Prepared, tuned: Json, predictions: Json) -> ModelVersion:
     return ModelVersion(
         label_set=prepared.label_set,
         backbone=prepared.backbone,
@@ -64,7 +78,7 @@ def _version(job_id: int, prepared: Prepared, tuned: Json) -> ModelVersion:
         segments=list(prepared.segments),
         folder=tuned["folder"],
         sha256=tuned["sha256"],
-        manifest=tuned["manifest"],
+        manifest={**tuned["manifest"], "predictions": predictions},
         job_id=job_id,
     )
 

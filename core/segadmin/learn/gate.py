@@ -1,4 +1,4 @@
-"""The ``gate`` stage: a new model scores users only if it is not worse than the one that does now."""
+"""The ``gate`` stage: a new model scores users only if it beats simple baselines, and the one that does now."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.dataset import join, read_split
 from segadmin.learn.metrics import measure
+from segadmin.learn.predictions import compare as rows_compared
 from segadmin.learn.prepare import check_recipe
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
@@ -41,7 +42,9 @@ def gate(attempt: Attempt) -> Outcome:
     with transaction(attempt.settings) as session:
         before = pointed(session, champion(prepared.label_set))
         rival = None if before in {None, version_id} else session.get_one(ModelVersion, before)
-    verdict = _judge(attempt, prepared, rival)
+    verdict = beside_baselines(attempt, prepared)
+    if verdict.promoted:
+        verdict = _judge(attempt, prepared, rival)
     promoted: list[ModelVersion] = []
 
     def commit(session: Session) -> dict[str, Any]:
@@ -60,6 +63,23 @@ def gate(attempt: Attempt) -> Outcome:
 
     result = {"promoted": verdict.promoted, "reason": verdict.reason, "model_version_id": version_id}
     return Outcome(result, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
+
+
+def beside_baselines(attempt: Attempt, prepared: Prepared) -> Verdict:
+    """Return whether the new model's test AUROC is above that of every baseline by at least the job's margin."""
+    mine = attempt.read(attempt.input("evaluate")["predictions"])
+    told = []
+    for name, written in attempt.input("baselines")["predictions"].items():
+        pair = rows_compared(mine, attempt.read(written))
+        if pair is None:
+            continue
+        said = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead} (95 %)"
+        if pair.lead.value < prepared.margin:
+            wanted = f" It must lead by {prepared.margin:g}" if prepared.margin else ""
+            mend = "Try --backbone stacked, which uses both, or say how much less will do: --margin -0.005"
+            return Verdict(promoted=False, reason=f"{said}.{wanted} {mend}".replace("  ", " "))
+        told.append(said)
+    return Verdict(promoted=True, reason="; ".join(told) or "there was no baseline to beat")
 
 
 def promote(session: Session, version: ModelVersion, *, expected: int | None) -> None:

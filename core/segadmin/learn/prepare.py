@@ -53,6 +53,7 @@ def prepare(attempt: Attempt) -> Outcome:
         backbone_options=options,
         baselines=baselines,
         seed=asked.seed,
+        margin=asked.margin,
         augment=asked.augment,
         drop_events=asked.drop_events,
         split=asked.split,

@@ -23,6 +23,7 @@ class Prepared(BaseModel):
     backbone_options: dict[str, Any] = {}
     baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
     seed: int = 17
+    margin: float = 0.0  #: by how much the test AUROC must be above each baseline's
     augment: int = 0  #: copies of each training row that say the same otherwise
     drop_events: float = 0.0  #: share of the events that a copy leaves out
     split: Literal["time", "user"] = "time"

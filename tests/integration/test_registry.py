@@ -1,0 +1,93 @@
+"""The registry as people use it: a gate that baselines hold, comparing, promoting, taking back, and the card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segadmin.audit import entries
+from segadmin.database import transaction
+from segadmin.errors import DataError, JobError
+from segadmin.learn import registry
+from segadmin.pointers import champion, current_snapshot, pointed
+from segadmin.records import Lock, ModelState, ModelVersion
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.planted import LABELS, retrain, shop, trained_home
+
+__all__ = ["shop", "trained_home"]
+
+
+def current(settings: Settings) -> tuple[int | None, int | None]:
+    with transaction(settings) as session:
+        return pointed(session, champion(LABELS)), pointed(session, current_snapshot(LABELS))
+
+
+def test_a_model_that_a_baseline_beats_is_not_promoted(shop: Settings) -> None:
+    useless = {"rounds": "1", "min_users": "200"}  # no leaf holds so many users of each kind: it knows base rates only
+    run = retrain(shop, backbone_options=useless, margin=0.0).until("score")
+    told = run.inputs["gate"][0]
+    assert told["promoted"] is False
+    assert told["reason"].startswith("the baseline tabular has test AUROC 0.")
+    assert "--margin -0.005" in told["reason"]
+    with transaction(shop) as session:
+        assert session.get_one(ModelVersion, told["model_version_id"]).state == ModelState.CHALLENGER
+    assert current(shop) == (1, 1)
+
+
+def test_the_margin_is_what_is_asked_for(shop: Settings) -> None:
+    asked = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=0.9).until("score")
+    assert "It must lead by 0.9" in asked.inputs["gate"][0]["reason"]
+    gained = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=-0.02).until("score")
+    assert gained.inputs["gate"][0]["promoted"] is True
+
+
+def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -> None:
+    retrain(shop, seed=5).all()
+    assert current(shop) == (2, 2)
+    told = json.loads(cli("models", "rollback", "--reason", "complaints", "--json").stdout)
+    assert told == {"label_set": LABELS, "champion": 1, "before": 2, "snapshot": 1}
+    assert current(shop) == (1, 1)
+    assert "Snapshot 2, its newest, is current." in cli("models", "promote", "2").stdout
+    assert current(shop) == (2, 2)
+    found = entries(shop, "models")
+    assert [one.action for one in found] == ["models.promote", "models.rollback"]
+    assert [one.subject for one in found] == ["model 2", "model 1"]
+    assert found[1].details["reason"] == "complaints"
+    again = cli("models", "promote", "2", check=False)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "Version 2 is champion" in again.stderr
+
+
+def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> None:
+    retrain(shop, seed=5).all()
+    with transaction(shop) as session:
+        session.add(Lock(name=f"snapshot:{LABELS}", job_id=1))
+    with pytest.raises(JobError, match="Job 1 is changing the snapshot"):
+        registry.rollback(shop)
+    assert current(shop) == (2, 2)
+
+
+def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
+    with pytest.raises(DataError, match="the first champion"):
+        registry.rollback(shop)
+
+
+def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) -> None:
+    retrain(shop, backbone_options={"rounds": "1", "min_users": "200"}).until("score")
+    told = json.loads(cli("models", "compare", "1", "2", "--json").stdout)
+    assert told["rows"] > 100
+    assert told["one"] - told["other"] == pytest.approx(told["lead"]["value"])
+    assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
+    assert "1 is better" in cli("models", "compare", "1", "2").stdout
+    assert "Neither is shown" in cli("models", "compare", "1").stdout
+
+
+def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    cli("models", "card", "champion", "--out", str(tmp_path / "card.html"))
+    page = (tmp_path / "card.html").read_text()
+    for said in ("By segment", "By how much is known", "Calibration", "Limits", "users it had not learnt from", "<svg"):
+        assert said in page
+    assert "tabular" in page
