@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segadmin.hookspecs import hookimpl
     from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit
     from segadmin.learn.labeler import Labeler, Labelled
+    from segadmin.learn.tuner import Tuner, TuningRun
     from segadmin.settings import Settings, get_settings
     from segadmin.text.textualizer import TextContext, Textualizer, per_user
 
@@ -40,6 +41,8 @@ _HOMES = {
     "Source": "segadmin.events.source",
     "TextContext": "segadmin.text.textualizer",
     "Textualizer": "segadmin.text.textualizer",
+    "Tuner": "segadmin.learn.tuner",
+    "TuningRun": "segadmin.learn.tuner",
     "get_settings": "segadmin.settings",
     "hookimpl": "segadmin.hookspecs",
     "per_user": "segadmin.text.textualizer",
@@ -62,6 +65,8 @@ __all__ = [
     "Source",
     "TextContext",
     "Textualizer",
+    "Tuner",
+    "TuningRun",
     "get_settings",
     "hookimpl",
     "per_user",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segadmin.events.source import Sink, Source
     from segadmin.learn.backbone import Backbone
     from segadmin.learn.labeler import Labeler
+    from segadmin.learn.tuner import Tuner
     from segadmin.records import Job, ModelVersion, SegmentSnapshot
     from segadmin.text.textualizer import Textualizer
 
@@ -29,6 +30,11 @@ def register_textualizers() -> list[type[Textualizer] | str]:  # type: ignore[em
 @hookspec
 def register_backbones() -> list[type[Backbone] | str]:  # type: ignore[empty-body]
     """Return backbones, for ``--backbone``."""
+
+
+@hookspec
+def register_tuners() -> list[type[Tuner] | str]:  # type: ignore[empty-body]
+    """Return tuners, for ``--backbone-option tuner=…``."""
 
 
 @hookspec

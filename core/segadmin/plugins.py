@@ -26,6 +26,7 @@ GROUP = "segadmin"
 KINDS = {
     "textualizer": "register_textualizers",
     "backbone": "register_backbones",
+    "tuner": "register_tuners",
     "labeler": "register_labelers",
     "source": "register_sources",
     "sink": "register_sinks",

@@ -35,6 +35,19 @@ def register_backbones() -> list[str]:
 
 
 @hookimpl
+def register_tuners() -> list[str]:
+    """Return the built-in tuners."""
+    return [
+        "adalora = segadmin_plugins.tuners.low_rank:AdaLora",
+        "full = segadmin_plugins.tuners.plain:Full",
+        "head = segadmin_plugins.tuners.plain:Head",
+        "houlsby = segadmin_plugins.tuners.houlsby:Houlsby",
+        "ia3 = segadmin_plugins.tuners.low_rank:Ia3",
+        "lora = segadmin_plugins.tuners.low_rank:Lora",
+    ]
+
+
+@hookimpl
 def register_labelers() -> list[str]:
     """Return the built-in labelers."""
     return [

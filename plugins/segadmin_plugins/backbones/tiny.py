@@ -29,7 +29,7 @@ class Tiny(Transformer):
 
     def check(self, settings: Settings) -> None:
         """Check that the libraries are installed."""
-        require(self.name, (*TRANSFORMERS, *(("peft",) if self.tuner == "lora" else ())))
+        require(self.name, (*TRANSFORMERS, *self.made_tuner(settings).requires))
 
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return a BERT with random weights and a WordPiece tokenizer of the training phrases."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from segadmin.errors import ConfigurationError
+from segadmin.errors import ConfigurationError, PluginContractError
 from segadmin.learn.backbone import Backbone, Examples, Fit
+from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin.plugins import load_plugins
+from segadmin.settings import Settings
 from segadmin_plugins.backbones.installed import threads
+from segadmin_plugins.backbones.options import pairs
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
@@ -30,7 +34,8 @@ class Transformer(Backbone):
     weight_decay: float = 0.01
     patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
     features: bool = True  #: add the features to the text
-    tuner: Literal["full", "lora", "head"] = "full"  #: which weights learn
+    tuner: str = "full"  #: which weights learn, and how
+    tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
@@ -64,10 +69,11 @@ class Transformer(Backbone):
             run.progress(0.01, "reading the user texts")
             rows, truncation = rows_of(train, reading, scaling, labelled=True, dropout=self.phrase_dropout)
             held_out, _ = rows_of(validation, reading, scaling, labelled=True)
-            model = self._adapted(text, train, len(names))
-            report = train_model(model, rows, held_out, self, run)
-        if self.tuner == "lora":
-            model.text = model.text.merge_and_unload()
+            tuner = self.made_tuner(run.settings)
+            steps = -(-len(train) // self.batch_size) * self.epochs
+            model = self._adapted(text, train, len(names), tuner, TuningRun(steps, run.seed))
+            report = train_model(model, rows, held_out, self, run, tuner=tuner)
+        model.text = tuner.merged(model.text)
         return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
 
     def load(self, folder: Path) -> TransformerClassifier:
@@ -77,21 +83,29 @@ class Transformer(Backbone):
 
         return load_classifier(folder, n_threads)
 
-    def _adapted(self, text: Any, train: Examples, n_features: int) -> UserModel:
-        """Return the model with the weights that :attr:`tuner` and :attr:`frozen_layers` leave free to learn."""
+    def made_tuner(self, settings: Settings) -> Tuner:
+        """Return the tuner.
+
+        Raises:
+            PluginNotFound: there is no such tuner.
+            ConfigurationError: it has no such option, or cannot use the value.
+        """
+        made: Tuner = load_plugins(settings).make("tuner", self.tuner, pairs("tuner_options", self.tuner_options))
+        return made
+
+    def _adapted(self, text: Any, train: Examples, n_features: int, tuner: Tuner, tuning: TuningRun) -> UserModel:
+        """Return the model with the weights that the tuner and :attr:`frozen_layers` leave free to learn."""
         import torch
 
         from segadmin_plugins.backbones.numbers import class_weights
         from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel, freeze_below
-        from segadmin_plugins.backbones.transformer.lora import with_lora
 
         layers = freeze_below(text, self.frozen_layers)
         if self.frozen_layers > layers:
             raise ConfigurationError(f"frozen_layers={self.frozen_layers}, but the model has {layers} layers.")
-        if self.tuner == "head":
-            text.base_model.requires_grad_(False)
-        if self.tuner == "lora":
-            text = with_lora(text)
+        text = tuner.adapt(text, tuning)
+        if not any(one.requires_grad for one in text.parameters()):
+            raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
         features = FeatureHead(n_features, len(train.segments)) if n_features else None
         weights = class_weights(train.targets, len(train.segments)) if self.class_weights else None
         return UserModel(text, features, None if weights is None else torch.from_numpy(weights))

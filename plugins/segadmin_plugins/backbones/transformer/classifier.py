@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from segadmin.learn.backbone import Classifier, Examples, no_progress
 from segadmin_plugins.backbones.numbers import features_of, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
+from segadmin_plugins.backbones.transformer.bottleneck import load_bottlenecks, save_bottlenecks
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
 from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.scaling import Scaling
@@ -52,7 +53,7 @@ class TransformerClassifier(Classifier):
         """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too."""
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            self.model.text.save_pretrained(folder)
+            self.model.text.save_pretrained(folder, state_dict=save_bottlenecks(self.model.text, folder))
             self.reading.tokenizer.save_pretrained(folder)
         if self.model.features is not None:
             state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}
@@ -72,6 +73,7 @@ def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    load_bottlenecks(text, folder)
     scaling = Scaling.from_json(kept["scaling"])
     features = None
     if (folder / "head.safetensors").exists():

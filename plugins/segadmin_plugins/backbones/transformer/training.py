@@ -24,6 +24,7 @@ from segadmin_plugins.backbones.transformer.head import UserModel
 
 if TYPE_CHECKING:
     from segadmin.learn.backbone import Fit
+    from segadmin.learn.tuner import Tuner
     from segadmin_plugins.backbones.transformer.base import Transformer
 
 #: New weights start from nothing, so they learn this many times faster than pretrained ones.
@@ -68,9 +69,12 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
     head.load_state_dict(best)
 
 
-def train_model(model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit) -> dict[str, Any]:
+def train_model(
+    model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit, *, tuner: Tuner
+) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
     folder = _checkpoints_of(train, options, run)
+    trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     resume = _last_checkpoint(folder)
     if resume is None:
         warm_start(model, train, validation, run)
@@ -83,7 +87,7 @@ def train_model(model: UserModel, train: Rows, validation: Rows, options: Transf
         eval_dataset=validation if len(validation) else None,
         compute_metrics=_metrics,
         optimizers=(_optimizer(model, options), None),
-        callbacks=[_Reporter(run, options)],
+        callbacks=[_Reporter(run, options), _AfterStep(tuner, model)],
     )
     trainer.remove_callback(PrinterCallback)
     if len(validation):
@@ -100,7 +104,8 @@ def train_model(model: UserModel, train: Rows, validation: Rows, options: Transf
         "best_step": state.best_global_step or state.global_step,
         "seconds": round(seconds, 1),
         "users_per_second": round((state.global_step - first_step) * options.batch_size / max(seconds, 1e-9), 1),
-        "trained_weights": sum(one.numel() for one in model.parameters() if one.requires_grad),
+        "trained_weights": trained,
+        "weights": sum(one.numel() for one in model.parameters()),
         "validation": [
             {"step": e["step"], "log_loss": round(e["eval_log_loss"], 5), "auroc": round(e["eval_auroc"], 5)}
             for e in evaluations
@@ -195,6 +200,16 @@ def _last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(path, ignore_errors=True)
     return None
+
+
+class _AfterStep(TrainerCallback):  # type: ignore[misc]
+    """Lets the tuner do what it does after each step, while the gradients are still there."""
+
+    def __init__(self, tuner: Tuner, model: UserModel) -> None:
+        self._tuner, self._model = tuner, model
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tuner.after_step(self._model.text, state.global_step)
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]

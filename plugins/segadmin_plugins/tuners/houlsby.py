@@ -1,0 +1,35 @@
+"""``houlsby``: small bottleneck layers behind the frozen ones (Houlsby et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from segadmin.errors import ConfigurationError
+from segadmin.learn.tuner import Tuner, TuningRun
+
+
+@dataclass(frozen=True)
+class Houlsby(Tuner):
+    """A bottleneck behind the attention and behind the feed-forward block of every layer; the rest stays as it is.
+
+    It is not linear, so it cannot be merged: the layers are saved in a file beside the pretrained weights.
+    """
+
+    name: ClassVar[str] = "houlsby"
+    width: Annotated[int, Field(ge=1)] = 64  #: of the bottleneck
+
+    def adapt(self, model: Any, run: TuningRun) -> Any:
+        """Put the bottlenecks in and freeze what was there, but for norms and the classification layer."""
+        from segadmin_plugins.backbones.transformer.bottleneck import insert, norms
+
+        model.base_model.requires_grad_(False)
+        if not insert(model, self.width):
+            raise ConfigurationError(
+                f"The tuner 'houlsby' knows no place for its layers in a {model.config.model_type} model. Try lora."
+            )
+        for norm in norms(model.base_model):
+            norm.requires_grad_(True)
+        return model
