@@ -33,7 +33,7 @@ def demo(settings: Settings, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, cli: Cli, tmp_path: Path) -> None:
     # What the demo prints.
     assert "165,314 of 165,314 rows kept" in demo
-    for words in ("minilm", "tabular", "majority", "test, unseen users", "Flower: http://127.0.0.1:"):
+    for words in ("stacked", "tabular", "majority", "test, unseen users", "Flower: http://127.0.0.1:"):
         assert words in demo
 
     # The model is better than chance, and stands beside its baselines.
@@ -41,8 +41,8 @@ def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, 
     assert model["state"] == "champion"
     shown = json.loads(cli("models", "show", "champion", "--json").stdout)
     test = {one["name"]: one["metrics"] for one in shown["evaluations"] if one["split"] == "test"}
-    assert set(test) == {"minilm", "tabular", "majority"}
-    assert test["minilm"]["auroc"] > 0.7 > test["majority"]["auroc"]
+    assert set(test) == {"stacked", "tabular", "majority"}
+    assert test["stacked"]["auroc"] > 0.7 > test["majority"]["auroc"]
 
     # Everybody is in one segment, under a pseudonym.
     audience = tmp_path / "segments.csv"

@@ -160,6 +160,7 @@ def _beside(examples: Examples, told: NDArray[np.float32]) -> Examples:
 
 
 def _pool(text: NDArray[np.float32], trees: NDArray[np.float32], weights: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return probabilities whose logarithms are the weighed sums of those of both."""
     import numpy as np
 
     from segadmin_plugins.backbones.numbers import softmax
@@ -172,16 +173,18 @@ def _pool(text: NDArray[np.float32], trees: NDArray[np.float32], weights: tuple[
 
 def _weigh(text: NDArray[np.float32], trees: NDArray[np.float32], validation: Examples) -> tuple[float, float]:
     """Return the weights with the lowest log-loss on validation; equal ones where there are no rows."""
+    import numpy as np
     from scipy.optimize import minimize
-
-    from segadmin.learn.metrics import log_loss
+    from scipy.special import log_softmax
 
     if not len(validation):
         return 0.5, 0.5
-    found = minimize(
-        lambda weights: log_loss(_pool(text, trees, tuple(weights)), validation.targets),
-        x0=(0.5, 0.5),
-        bounds=((0.0, 3.0), (0.0, 3.0)),
-        method="L-BFGS-B",
-    )
+    # In double precision: the slope is found by steps that single precision would not see.
+    logs = [np.log(np.clip(one.astype(np.float64), _LEAST, 1.0)) for one in (text, trees)]
+    rows, targets = np.arange(len(validation)), validation.targets
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        return -float(log_softmax(weights[0] * logs[0] + weights[1] * logs[1], axis=1)[rows, targets].mean())
+
+    found = minimize(loss, x0=(0.5, 0.5), bounds=((0.0, 3.0), (0.0, 3.0)), method="L-BFGS-B")
     return float(found.x[0]), float(found.x[1])

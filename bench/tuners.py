@@ -1,0 +1,97 @@
+"""What each tuner trains, and what that costs and brings: MiniLM on the same rows of a retrain that was run before.
+
+Needs a home in which a retrain was run (``python -m bench.demo --keep HOME``, say); its split and its texts are read,
+the test rows are its own. Every tuner learns from the same ``--rows`` training rows, drawn by chance, in a process of
+its own, from the text alone. Last line: JSON.
+
+    SEGADMIN_HOME=HOME python -m bench.tuners [--job 1] [--rows 1500] [--epochs 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+TUNERS = ("full", "head", "lora", "adalora", "ia3", "houlsby")
+
+
+def dataset(job: int) -> Any:
+    """Return the rows of a retrain, as its steps read them."""
+    import polars as pl
+    from sqlmodel import select
+
+    from segadmin.database import transaction
+    from segadmin.learn.dataset import Dataset, join
+    from segadmin.learn.prepared import Prepared
+    from segadmin.records import Step
+    from segadmin.settings import get_settings
+
+    settings = get_settings()
+    with transaction(settings) as session:
+        steps = session.exec(select(Step).where(Step.job_id == job)).all()
+    prepared = Prepared.model_validate(next(step.result for step in steps if step.stage == "prepare"))
+    assert prepared.rows is not None
+    written = [step.result["training"] for step in steps if step.stage == "textualize"]
+    texts = [pl.read_parquet(settings.store_path / one["path"]) for one in written if one]
+    rows = pl.read_parquet(settings.store_path / prepared.rows["path"])
+    return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
+
+
+def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
+    """Fit once and measure; called in a process of its own."""
+    from segadmin.learn.backbone import Fit
+    from segadmin.plugins import load_plugins
+    from segadmin.settings import get_settings
+    from segadmin_plugins.backbones.numbers import auroc
+
+    found = dataset(job)
+    train = replace(found.train, frame=found.train.frame.sample(rows, seed=17, shuffle=True))
+    options = {"tuner": tuner, "epochs": epochs, "features": False, "learning_rate": 1e-4, "frozen_layers": 0}
+    if tuner not in {"full"}:
+        options["learning_rate"] = 5e-4
+    backbone = load_plugins(get_settings()).make("backbone", "minilm", options)
+    with tempfile.TemporaryDirectory() as folder:
+        before = time.perf_counter()
+        model = backbone.fit(train, found.validation, Fit(get_settings(), Path(folder)))
+        seconds = time.perf_counter() - before
+    return {
+        "tuner": tuner,
+        "trained_weights": model.report["trained_weights"],
+        "share": round(model.report["trained_weights"] / model.report["weights"], 4),
+        "seconds": round(seconds, 1),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "auroc": round(auroc(model.predict(found.test), found.test.targets), 4),
+    }
+
+
+def main() -> None:
+    """Measure every tuner and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--tuner", choices=TUNERS)
+    wanted = parser.parse_args()
+    if wanted.tuner:
+        print(json.dumps(measure(wanted.tuner, wanted.job, wanted.rows, wanted.epochs)))
+        return
+    told = []
+    for tuner in TUNERS:
+        command = [sys.executable, "-m", "bench.tuners", "--tuner", tuner, "--job", str(wanted.job)]
+        command += ["--rows", str(wanted.rows), "--epochs", str(wanted.epochs)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        told.append(json.loads(done.stdout.splitlines()[-1]))
+        print(" · ".join(f"{name} {value}" for name, value in told[-1].items()), flush=True)
+    print(json.dumps({"bench": "tuners", "rows": wanted.rows, "epochs": wanted.epochs, "tuners": told}))
+
+
+if __name__ == "__main__":
+    main()
