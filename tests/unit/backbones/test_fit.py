@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
 from segadmin.errors import ConfigurationError, DataError, StepFenced
 from segadmin.learn.backbone import Examples, Fit
@@ -16,6 +17,8 @@ from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.tabular import Tabular
 from segadmin_plugins.backbones.tfidf import TfIdf
 from segadmin_plugins.backbones.tiny import Tiny
+from segadmin_plugins.backbones.transformer import training
+from segadmin_plugins.backbones.transformer.head import Loss, UserModel
 from tests.models import make_model
 
 TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10)
@@ -175,3 +178,87 @@ def test_one_segment_cannot_be_told_from_itself(tmp_path: Path) -> None:
     one = Examples(TRAIN.frame.filter(pl.col("target") == 1), TRAIN.segments, TRAIN.feature_names)
     with pytest.raises(DataError, match="at least two segments"):
         TfIdf().fit(one, VALIDATION, _run(tmp_path))
+
+
+def test_the_focal_loss_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
+    labels = torch.tensor([0, 0, 0])
+    p = logits.softmax(dim=1)[:, 0]
+    assert Loss(gamma=2.0)(logits, labels).item() == pytest.approx(float((-((1 - p) ** 2) * p.log()).mean()))
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    assert Loss()(logits, labels) == plain
+    weighed = Loss(torch.tensor([2.0, 1.0]), gamma=1e-9)(logits, labels)
+    assert weighed.item() == pytest.approx(plain.item(), abs=1e-6), "weights alone change no mean of one segment"
+    assert Loss(smoothing=0.2)(logits, labels) > 0
+
+
+def test_lower_layers_learn_more_slowly() -> None:
+    text = BertForSequenceClassification(
+        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16, vocab_size=20)
+    )
+    optimizer = training._optimizer(UserModel(text, None), replace(TINY, layer_decay=0.5, learning_rate=1.0))
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    layers = [rates[id(next(layer.parameters()))] for layer in text.bert.encoder.layer]
+    assert layers == [0.25, 0.5, 1.0]
+    assert rates[id(text.bert.embeddings.word_embeddings.weight)] == 0.125
+    assert rates[id(text.classifier.weight)] == training.HEAD_SPEED
+
+
+def test_batches_that_are_added_up_make_one_step(tmp_path: Path) -> None:
+    fitted = replace(TINY, batch_size=8, accumulate=2).fit(TRAIN, VALIDATION, _run(tmp_path))
+    assert fitted.report["steps"] == 32
+    assert float((fitted.predict(TEST).argmax(axis=1) == TEST.targets).mean()) > 0.8
+
+
+POISON = """
+import segadmin, torch
+
+class Poison(segadmin.Tuner):
+    name = "poison"
+    def adapt(self, model, run):
+        self.parts = list(model.parameters())
+        self.trouble = %r
+        return model
+    def after_step(self, model, step):
+        if step == 20 and self.trouble == "nan":
+            self.parts[0].data.fill_(float("nan"))
+        if step == 5 and self.trouble == "memory":
+            self.trouble = ""
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+@segadmin.hookimpl
+def register_tuners():
+    return [Poison]
+"""
+
+
+def _poisoned(tmp_path: Path, trouble: str) -> Fit:
+    plugin = tmp_path / f"{trouble}.py"
+    plugin.write_text(POISON % trouble)
+    run = _run(tmp_path / "fit")
+    return replace(run, settings=run.settings.model_copy(update={"plugin_files": (plugin,)}))
+
+
+def test_a_loss_that_is_no_number_ends_training_with_the_best_weights(tmp_path: Path) -> None:
+    fitted = replace(TINY, tuner="poison").fit(TRAIN, VALIDATION, _poisoned(tmp_path, "nan"))
+    assert fitted.report["diverged_at_step"] in {21, 22}
+    assert fitted.report["best_step"] <= 20
+    assert np.isfinite(fitted.predict(TEST)).all()
+
+
+def test_a_loss_that_is_no_number_from_the_start_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"before anything was learnt. Learn more slowly"):
+        replace(TINY, learning_rate=1e25, features=False).fit(TRAIN, VALIDATION, _run(tmp_path))
+
+
+def test_where_memory_is_too_small_the_batch_is_halved_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = replace(_poisoned(tmp_path, "memory"), progress=lambda _fraction, note: said.append(note))
+    fitted = replace(TINY, tuner="poison").fit(TRAIN, VALIDATION, run)
+    assert (fitted.report["batch_size"], fitted.report["steps"]) == (8, 32)
+    assert any("out of memory; going on with batches of 8" in note for note in said)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(ConfigurationError, match="too small for one user"):
+        training._halved(replace(TINY, batch_size=1), error)
+    with pytest.raises(RuntimeError, match="something else"):
+        training._halved(TINY, RuntimeError("something else"))

@@ -38,6 +38,10 @@ class Transformer(Backbone):
     tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
+    focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
+    accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
 
     @abstractmethod
@@ -70,7 +74,7 @@ class Transformer(Backbone):
             rows, truncation = rows_of(train, reading, scaling, labelled=True, dropout=self.phrase_dropout)
             held_out, _ = rows_of(validation, reading, scaling, labelled=True)
             tuner = self.made_tuner(run.settings)
-            steps = -(-len(train) // self.batch_size) * self.epochs
+            steps = -(-len(train) // (self.batch_size * self.accumulate)) * self.epochs
             model = self._adapted(text, train, len(names), tuner, TuningRun(steps, run.seed))
             report = train_model(model, rows, held_out, self, run, tuner=tuner)
         model.text = tuner.merged(model.text)
@@ -98,7 +102,7 @@ class Transformer(Backbone):
         import torch
 
         from segadmin_plugins.backbones.numbers import class_weights
-        from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel, freeze_below
+        from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
 
         layers = freeze_below(text, self.frozen_layers)
         if self.frozen_layers > layers:
@@ -108,7 +112,8 @@ class Transformer(Backbone):
             raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
         features = FeatureHead(n_features, len(train.segments)) if n_features else None
         weights = class_weights(train.targets, len(train.segments)) if self.class_weights else None
-        return UserModel(text, features, None if weights is None else torch.from_numpy(weights))
+        loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
+        return UserModel(text, features, loss)
 
     def _room(self, config: Any) -> int:
         """Return how many tokens are read: no more than the model has positions for."""

@@ -23,15 +23,38 @@ class FeatureHead(nn.Module):
         return logits
 
 
+class Loss(nn.Module):
+    """Cross-entropy, perhaps weighed by segment, smoothed, or focused on rows that are not yet understood.
+
+    With ``gamma`` each row counts ``(1 - p)^gamma`` times, p being the probability of its true segment (focal loss, Lin
+    et al. 2017); ``smoothing`` spreads so much of the truth over all segments (Szegedy et al. 2016).
+    """
+
+    def __init__(self, weights: Tensor | None = None, smoothing: float = 0.0, gamma: float = 0.0) -> None:
+        super().__init__()
+        self.weights: Tensor | None
+        self.register_buffer("weights", weights, persistent=False)
+        self.smoothing, self.gamma = smoothing, gamma
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the rows of ``logits`` ``(n_rows, n_segments)``."""
+        options = {"weight": self.weights, "label_smoothing": self.smoothing}
+        if not self.gamma:
+            return nn.functional.cross_entropy(logits, labels, **options)  # type: ignore[arg-type]
+        each = nn.functional.cross_entropy(logits, labels, reduction="none", **options)  # type: ignore[arg-type]
+        true = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+        total = len(labels) if self.weights is None else self.weights[labels].sum()
+        return ((1 - true) ** self.gamma * each).sum() / total
+
+
 class UserModel(nn.Module):
     """Logits of the text plus logits of the features; with labels, the loss too."""
 
-    def __init__(self, text: Any, features: FeatureHead | None, weights: Tensor | None = None) -> None:
+    def __init__(self, text: Any, features: FeatureHead | None, loss: Loss | None = None) -> None:
         super().__init__()
         self.text = text
         self.features = features
-        self.weights: Tensor | None
-        self.register_buffer("weights", weights, persistent=False)
+        self.loss = loss or Loss()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, features: Tensor, labels: Tensor | None = None
@@ -42,7 +65,7 @@ class UserModel(nn.Module):
             logits = logits + self.features(features)
         if labels is None:
             return {"logits": logits}
-        return {"loss": nn.functional.cross_entropy(logits, labels, weight=self.weights), "logits": logits}
+        return {"loss": self.loss(logits, labels), "logits": logits}
 
     def train(self, mode: bool = True) -> UserModel:
         """Switch to training, except what is frozen: dropout there would only add noise."""
@@ -54,14 +77,18 @@ class UserModel(nn.Module):
         return self
 
 
+def layers_of(text: Any) -> nn.ModuleList:
+    """Return the layers of the pretrained part, the lowest first."""
+    stacks = [module for module in text.base_model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    return max(stacks, key=len, default=nn.ModuleList())
+
+
 def freeze_below(text: Any, layers: int) -> int:
     """Freeze the embeddings and the lowest ``layers`` layers; return how many layers there are.
 
     Frozen layers cost no backward pass, since nothing below them learns.
     """
-    base = text.base_model
-    stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    stack = max(stacks, key=len, default=nn.ModuleList())
+    base, stack = text.base_model, layers_of(text)
     if not layers:
         return len(stack)
     kept = {id(one) for layer in stack[layers:] for one in layer.parameters()}

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import blake2s
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from segadmin.errors import ConfigurationError, DataError
 from segadmin.learn.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
-from segadmin_plugins.backbones.transformer.head import UserModel
+from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 
 if TYPE_CHECKING:
     from segadmin.learn.backbone import Fit
@@ -56,7 +57,7 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
     for step in range(1, WARM_START_STEPS + 1):
         chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
-        loss = nn.functional.cross_entropy(head.train()(x[chosen]), y[chosen], weight=model.weights)
+        loss = nn.functional.cross_entropy(head.train()(x[chosen]), y[chosen], weight=model.loss.weights)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -79,20 +80,32 @@ def train_model(
     if resume is None:
         warm_start(model, train, validation, run)
     started = time.monotonic()
-    trainer = Trainer(
-        model=model,
-        args=_arguments(folder, len(train), bool(len(validation)), options, run),
-        data_collator=Pad(model.text.config.pad_token_id),
-        train_dataset=train,
-        eval_dataset=validation if len(validation) else None,
-        compute_metrics=_metrics,
-        optimizers=(_optimizer(model, options), None),
-        callbacks=[_Reporter(run, options), _AfterStep(tuner, model)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    if len(validation):
-        trainer.add_callback(EarlyStoppingCallback(options.patience))
-    trainer.train(resume_from_checkpoint=resume)
+
+    def made(options: Transformer) -> _Trainer:
+        trainer = _Trainer(
+            model=model,
+            args=_arguments(folder, len(train), bool(len(validation)), options, run),
+            data_collator=Pad(model.text.config.pad_token_id),
+            train_dataset=train,
+            eval_dataset=validation if len(validation) else None,
+            compute_metrics=_metrics,
+            optimizers=(_optimizer(model, options), None),
+            callbacks=[_Reporter(run, options), _AfterStep(tuner, model)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        if len(validation):
+            trainer.add_callback(EarlyStoppingCallback(options.patience))
+        return trainer
+
+    trainer = made(options)
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    except RuntimeError as error:
+        trainer = made(_halved(options, error))
+        run.progress(0.03, f"out of memory; going on with batches of {trainer.args.per_device_train_batch_size}")
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    if trainer.diverged_at is not None:
+        _check_diverged(trainer, options)
     seconds = time.monotonic() - started
     state = trainer.state
     first_step = int(Path(resume).name.rpartition("-")[2]) if resume else 0
@@ -103,7 +116,11 @@ def train_model(
         "resumed_at_step": first_step,
         "best_step": state.best_global_step or state.global_step,
         "seconds": round(seconds, 1),
-        "users_per_second": round((state.global_step - first_step) * options.batch_size / max(seconds, 1e-9), 1),
+        "users_per_second": round(
+            (state.global_step - first_step) * options.batch_size * options.accumulate / max(seconds, 1e-9), 1
+        ),
+        "batch_size": trainer.args.per_device_train_batch_size,
+        "diverged_at_step": trainer.diverged_at,
         "trained_weights": trained,
         "weights": sum(one.numel() for one in model.parameters()),
         "validation": [
@@ -115,13 +132,63 @@ def train_model(
     return report
 
 
+class _Trainer(Trainer):  # type: ignore[misc]
+    """Stops where the loss is no number any more: what comes after would only be noise."""
+
+    diverged_at: int | None = None
+
+    def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
+        """Compute the loss and its gradients; of a loss that is no number, none."""
+        loss: torch.Tensor = super().training_step(*given, **options)
+        if not torch.isfinite(loss):
+            self.diverged_at = self.diverged_at or self.state.global_step + 1
+            self.control.should_training_stop = True
+            self.model.zero_grad()
+            return torch.zeros_like(loss)
+        return loss
+
+
+def _check_diverged(trainer: _Trainer, options: Transformer) -> None:
+    """Accept the weights of the best checkpoint, if there is one.
+
+    Raises:
+        DataError: there is none.
+    """
+    if trainer.state.best_global_step is None:
+        raise DataError(
+            f"The loss is no number any more at step {trainer.diverged_at}, before anything was learnt. Learn more "
+            f"slowly: --backbone-option learning_rate={options.learning_rate / 10:g}"
+        )
+
+
+def _halved(options: Transformer, error: RuntimeError) -> Transformer:
+    """Return the options with half the batch and twice as many of them a step, where the memory was too small.
+
+    Raises:
+        RuntimeError: it was something else, as it was.
+        ConfigurationError: the batch is one row already.
+    """
+    said = str(error)
+    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in said and "can't allocate" not in said:
+        raise error
+    if options.batch_size < 2:
+        raise ConfigurationError(
+            "The memory is too small for one user at a time. Read less: --backbone-option max_tokens=64, or train "
+            "fewer weights: --backbone-option tuner=lora"
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return replace(options, batch_size=options.batch_size // 2, accumulate=options.accumulate * 2)
+
+
 def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, run: Fit) -> TrainingArguments:
-    steps_per_epoch = math.ceil(rows / options.batch_size)
+    steps_per_epoch = math.ceil(rows / (options.batch_size * options.accumulate))
     every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulate,
         per_device_eval_batch_size=options.batch_size * 2,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
@@ -151,6 +218,12 @@ def _optimizer(model: UserModel, options: Transformer) -> torch.optim.Optimizer:
     features = {id(one) for one in model.features.parameters()} if model.features else set()
     adapted = hasattr(model.text, "peft_config")  # then all that learns is new
     pretrained = set() if adapted else {id(one) for one in model.text.base_model.parameters()}
+    layers = layers_of(model.text)
+    # Layer-wise rates (Howard and Ruder 2018): the embeddings, below all layers, are the slowest.
+    slower: dict[int, float] = {}
+    for height, layer in enumerate(reversed(layers)):
+        slower |= {id(one): options.layer_decay**height for one in layer.parameters()}
+    lowest = options.layer_decay ** len(layers)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for one in model.parameters():
         if not one.requires_grad:
@@ -158,7 +231,8 @@ def _optimizer(model: UserModel, options: Transformer) -> torch.optim.Optimizer:
         if id(one) in features:
             speed, decay = FEATURES_SPEED, HEAD_DECAY
         else:
-            speed, decay = (1.0 if id(one) in pretrained else HEAD_SPEED), options.weight_decay
+            speed = slower.get(id(one), lowest) if id(one) in pretrained else HEAD_SPEED
+            decay = options.weight_decay
         groups.setdefault((speed * options.learning_rate, decay if one.ndim > 1 else 0.0), []).append(one)
     return torch.optim.AdamW(
         [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()],
