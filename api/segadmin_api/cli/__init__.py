@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "db": ("db:app", "The SQL database: status, upgrade.", _MACHINE),
     "data": ("data:app", "Import, generate, preview and erase events, items and labels.", _DATA),
     "audit": ("audit:app", "Who looked at users, exported or erased them.", _DATA),
+    "backbones": ("backbones:app", "Which models can read users, and the weights on this machine.", _DATA),
     "plugins": ("plugins:app", "Textualizers, backbones and other plugins.", _DATA),
     "enqueue": ("enqueue:app", "Ask for a job: retrain, score, refresh, textualize, ingest, retain, compact.", _JOBS),
     "jobs": ("jobs:app", "List, show, watch, cancel and retry jobs.", _JOBS),

@@ -20,7 +20,7 @@ def locate(model: str, settings: Settings) -> Path | None:
     Looks at ``model`` as a folder, then under ``settings.weights``, then in the Hugging Face cache.
     """
     for folder in _folders(model, settings):
-        if _holds_model(folder):
+        if holds_model(folder):
             return folder.resolve()
     return None
 
@@ -54,7 +54,7 @@ def fetch(model: str, settings: Settings) -> Path:
         folder = Path(snapshot_download(model, endpoint=_endpoint(), allow_patterns=WANTED, ignore_patterns=["*/*"]))
     except Exception as error:
         raise _unavailable(model, settings, f"the download failed: {_line(error)}") from error
-    if not _holds_model(folder):
+    if not holds_model(folder):
         raise _unavailable(model, settings, "the download came without config.json or *.safetensors")
     return folder
 
@@ -82,7 +82,8 @@ def _cached(model: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def _holds_model(folder: Path) -> bool:
+def holds_model(folder: Path) -> bool:
+    """Whether ``folder`` has a configuration and weights of the one format that is loaded."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 

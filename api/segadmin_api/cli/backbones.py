@@ -1,0 +1,71 @@
+"""``segadmin backbones``: which models can read users, and the pretrained weights on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segadmin.learn.resolve import resolve_backbone
+from segadmin.plugins import load_plugins
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+
+app = group("Which models can read users, and the pretrained weights on this machine.")
+
+Model = Annotated[str, typer.Argument(help="A registered name, a Hugging Face id (bert-base-chinese), or a folder.")]
+From = Annotated[Path | None, typer.Option("--from", help="A folder to copy it from, into SEGADMIN_WEIGHTS.")]
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the registered backbones, and the pretrained models on this machine."""
+    from segadmin_plugins.backbones.transformer.shelf import kept
+
+    settings = get_settings()
+    plugins = load_plugins(settings)
+    names = plugins.names("backbone")
+    registered = [{"name": name, "from": plugins.find("backbone", name).distribution} for name in names]
+    models = kept(settings)
+    if as_json:
+        show_json({"backbones": registered, "models": [asdict(one) for one in models]})
+        return
+    table("backbones", ["name", "from"], [list(one.values()) for one in registered])
+    usable = {True: "yes", False: "no safetensors"}
+    table(
+        "pretrained models on this machine",
+        ["model", ">size", "usable", "folder"],
+        [(one.name, f"{one.size / 2**20:,.0f} MiB", usable[one.usable], one.where) for one in models],
+        empty="No pretrained model is here yet. Bring one: segadmin backbones pull bert-base-chinese",
+    )
+
+
+@app.command()
+def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None:
+    """Bring a pretrained model here: from the hub or the mirror that HF_ENDPOINT names, or from a folder."""
+    from segadmin_plugins.backbones.transformer.shelf import pull as bring
+
+    done = bring(model, get_settings(), source)
+    if as_json:
+        show_json(asdict(done))
+        return
+    typer.echo(f"{done.name}: {done.size / 2**20:,.0f} MiB in {done.where}")
+
+
+@app.command()
+def check(model: Model, as_json: JsonOption = False) -> None:
+    """Check that a backbone can be used here: its libraries, its weights, and that they are what was pulled."""
+    from segadmin_plugins.backbones.transformer.shelf import verify
+
+    settings = get_settings()
+    plugins = load_plugins(settings)
+    name, options = resolve_backbone(plugins, model, {})
+    plugins.make("backbone", name, options).check(settings)
+    folder, compared = verify(model, settings) if name == "hf" else (None, 0)
+    if as_json:
+        show_json({"backbone": name, "model": options.get("model"), "folder": str(folder or ""), "compared": compared})
+        return
+    files = f", {compared} files as they were pulled" if compared else ""
+    typer.echo(f"{model} can be used" + (f": {folder}{files}" if folder else ""))

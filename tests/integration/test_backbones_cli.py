@@ -1,0 +1,39 @@
+"""``segadmin backbones``: weights are listed, brought from a folder with checksums, and checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import Cli
+from tests.models import make_model
+
+
+def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: Path) -> None:
+    make_model("bert", tmp_path / "made")
+    weights = {"SEGADMIN_WEIGHTS": str(tmp_path / "weights"), "HF_HOME": str(tmp_path / "cache")}
+    assert "Bring one: segadmin backbones pull" in cli("backbones", "list", **weights).stdout
+    made = str(tmp_path / "made")
+    told = json.loads(cli("backbones", "pull", "shop/bert", "--from", made, "--json", **weights).stdout)
+    assert told["where"] == str(tmp_path / "weights" / "shop" / "bert")
+    [model] = json.loads(cli("backbones", "list", "--json", **weights).stdout)["models"]
+    assert (model["name"], model["usable"], model["size"]) == ("shop/bert", True, told["size"])
+    checked = json.loads(cli("backbones", "check", "shop/bert", "--json", **weights).stdout)
+    assert checked["compared"] >= 3
+    assert cli("backbones", "check", "tiny", **weights).stdout == "tiny can be used\n"
+    (tmp_path / "weights" / "shop" / "bert" / "config.json").write_text("{}")
+    broken = cli("backbones", "check", "shop/bert", check=False, **weights)
+    assert broken.returncode == 1
+    assert "config.json has other content than was pulled" in broken.stderr
+
+
+def test_what_cannot_be_pulled_says_why(cli: Cli, tmp_path: Path) -> None:
+    weights = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    there = cli("backbones", "pull", "bert-base-chinese", check=False, **weights)
+    assert "HF_HUB_OFFLINE is set" in there.stderr
+    unset = cli("backbones", "pull", "shop/bert", "--from", str(tmp_path), check=False, **weights)
+    assert "SEGADMIN_WEIGHTS=/srv/weights" in unset.stderr
+    empty = cli(
+        "backbones", "pull", "a", "--from", str(tmp_path), check=False, SEGADMIN_WEIGHTS=str(tmp_path / "w"), **weights
+    )
+    assert "has no config.json" in empty.stderr
