@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-TUNERS = ("full", "head", "lora", "adalora", "ia3", "houlsby")
+#: Tuner → the learning rate of pretrained weights; what is new learns twenty times as fast.
+TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4, "houlsby": 5e-5}
 
 
 def dataset(job: int) -> Any:
@@ -54,9 +55,8 @@ def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
 
     found = dataset(job)
     train = replace(found.train, frame=found.train.frame.sample(rows, seed=17, shuffle=True))
-    options = {"tuner": tuner, "epochs": epochs, "features": False, "learning_rate": 1e-4, "frozen_layers": 0}
-    if tuner not in {"full"}:
-        options["learning_rate"] = 5e-4
+    rate = TUNERS[tuner]
+    options = {"tuner": tuner, "epochs": epochs, "features": False, "learning_rate": rate, "frozen_layers": 0}
     backbone = load_plugins(get_settings()).make("backbone", "minilm", options)
     with tempfile.TemporaryDirectory() as folder:
         before = time.perf_counter()
@@ -78,14 +78,15 @@ def main() -> None:
     parser.add_argument("--job", type=int, default=1)
     parser.add_argument("--rows", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--tuner", choices=TUNERS)
+    parser.add_argument("--only", choices=TUNERS, action="append", help="leave the others out")
+    parser.add_argument("--measure", choices=TUNERS, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
-    if wanted.tuner:
-        print(json.dumps(measure(wanted.tuner, wanted.job, wanted.rows, wanted.epochs)))
+    if wanted.measure:
+        print(json.dumps(measure(wanted.measure, wanted.job, wanted.rows, wanted.epochs)))
         return
     told = []
-    for tuner in TUNERS:
-        command = [sys.executable, "-m", "bench.tuners", "--tuner", tuner, "--job", str(wanted.job)]
+    for tuner in wanted.only or TUNERS:
+        command = [sys.executable, "-m", "bench.tuners", "--measure", tuner, "--job", str(wanted.job)]
         command += ["--rows", str(wanted.rows), "--epochs", str(wanted.epochs)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         told.append(json.loads(done.stdout.splitlines()[-1]))
