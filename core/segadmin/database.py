@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from segadmin.settings import Settings
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
 HEAD = "0004"
+_WAL_TRIES = 50
 
 
 #: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a
@@ -59,7 +62,7 @@ def _sqlite(url: str, path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would be deferred: see _begin
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
@@ -70,6 +73,18 @@ def _sqlite(url: str, path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch a SQLite file to write-ahead logging; of several who do so at once, SQLite lets some fail, not wait."""
+    for _ in range(_WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            time.sleep(0.1)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def engine(settings: Settings) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+import threading
 from functools import cached_property, lru_cache
 from hashlib import blake2s
 from pathlib import Path
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
         path = self.root / name
         self.root.mkdir(parents=True, exist_ok=True)
         while not (path.exists() and path.stat().st_size):
-            draft = self.root / f".{name}.{os.getpid()}"
+            draft = self.root / f".{name}.{os.getpid()}.{threading.get_ident()}"
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(24))

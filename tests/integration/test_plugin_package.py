@@ -68,6 +68,8 @@ def test_it_is_found_by_its_entry_point_and_used(segadmin: Cli, settings: Settin
         "tfidf",
         "--baseline",
         "tabular",
+        "--margin",
+        "-1",
     )
     segadmin("enqueue", "retrain", *words, "--wait")
     [model] = json.loads(segadmin("models", "list", "--json").stdout)

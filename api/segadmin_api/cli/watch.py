@@ -60,6 +60,10 @@ def _outcome(seen: JobView, console: Console) -> int:
     job = seen.job
     if job.state == JobState.SUCCEEDED:
         console.print(f"Job {job.id} succeeded in {took(job.created_at, job.finished_at)}.", highlight=False)
+        for verdict in (step.result for step in seen.steps if step.stage == "gate" and "promoted" in step.result):
+            version, reason = verdict["model_version_id"], verdict["reason"]
+            state = "is champion" if verdict["promoted"] else "stays a challenger"
+            console.print(f"Version {version} {state}: {reason}.", highlight=False, markup=False, soft_wrap=True)
         if job.kind == "textualize":
             console.print(coverage(seen.steps))
         return 0
