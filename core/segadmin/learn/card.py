@@ -58,7 +58,7 @@ def page(settings: Settings, model: str) -> str:
 
 
 def _summary(version: ModelVersion) -> str:
-    promoted = f", champion since {version.promoted_at:%Y-%m-%d}" if version.promoted_at else ""
+    promoted = f", promoted on {version.promoted_at:%Y-%m-%d}" if version.promoted_at else ""
     return (
         f"Puts users in the segments {', '.join(version.segments)} of {version.label_set}: {version.backbone} on "
         f"{version.textualizer} text. It is {version.state.value}{promoted}."
@@ -66,12 +66,11 @@ def _summary(version: ModelVersion) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    titles = "".join(f"<th{' class=n' if n else ''}>{escape(one)}</th>" for n, one in enumerate(head))
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=n' if n else ''}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{titles}</tr>{body}</table>"
+    """Return a table whose columns but the first are numbers, and so on the right; all are words without a head."""
+    kind = [" class=n" if n and head else "" for n in range(len(head) or max(map(len, rows), default=0))]
+    titles = "".join(f"<th{of}>{escape(one)}</th>" for of, one in zip(kind, head, strict=False))
+    body = ("".join(f"<td{of}>{escape(cell)}</td>" for of, cell in zip(kind, row, strict=True)) for row in rows)
+    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
 
 
 def _figures(rows: Sequence[Evaluation]) -> str:
@@ -159,7 +158,7 @@ def _facts(version: ModelVersion) -> str:
         "weights": f"sha256 {version.sha256}",
         "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
     }
-    return _table(["", ""], list(facts.items()))
+    return _table([], list(facts.items()))
 
 
 def _limits(version: ModelVersion, said: pl.DataFrame) -> str:
