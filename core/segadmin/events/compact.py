@@ -27,6 +27,7 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
             before = lake.files(table)
             lake.compact(table)
             lake.vacuum(table, hours=KEPT_HOURS)
-            if lake.files(table) != before:
-                done[table] = {"before": before, "after": lake.files(table)}
+            after = lake.files(table)
+            if after != before:
+                done[table] = {"before": before, "after": after}
     return done

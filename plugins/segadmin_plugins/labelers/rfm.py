@@ -11,8 +11,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.schema import TIME
 from segadmin.learn.labeler import Labeler, Labelled
-
-_MOMENT = timedelta(microseconds=1)
+from segadmin.learn.labels import after
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Rfm(Labeler):
         latest = events.select(pl.col("at").max()).collect().item()
         if latest is None:
             raise DataError("There are no events to label by.")
-        as_of = latest + _MOMENT
+        as_of = after(latest)
         observed_from = as_of - timedelta(days=self.window_days)
         bought = events.filter(pl.col("kind") == "purchase", pl.col("at") >= observed_from)
         at = pl.col("at")

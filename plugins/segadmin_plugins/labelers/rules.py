@@ -6,7 +6,6 @@ import ast
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, ClassVar
 
 import polars as pl
@@ -14,6 +13,7 @@ import polars as pl
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.schema import TIME
 from segadmin.learn.labeler import Labeler, Labelled
+from segadmin.learn.labels import after
 from segadmin.text.features import feature_names, features
 from segadmin.text.recipe import Recipe, Window
 
@@ -31,7 +31,6 @@ _COMPUTE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Rules(Labeler):
         if latest is None:
             raise DataError("There are no events to label by.")
         recipe = Recipe(textualizer="rules", textualizer_version="1", window_days=self.window_days)
-        window = recipe.window(latest + _MOMENT)
+        window = recipe.window(after(latest))
         names = feature_names(recipe)
         rules = parse_rules(self.rules, names)
         rows = _numbers(events, window, recipe).with_columns(segment=_first(rules)).drop_nulls("segment")
