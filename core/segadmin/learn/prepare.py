@@ -18,12 +18,14 @@ from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.split import split_rows
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
-from segadmin.text.features import top_categories
+from segadmin.text.features import commonest, used_extras
 from segadmin.text.recipe import Recipe
 
 Json = dict[str, Any]
-#: The commonest categories, whose shares are features.
-_CATEGORIES = 24
+#: The commonest categories and brands, whose shares are features.
+_CATEGORIES, _BRANDS = 24, 8
+#: Events that show which extras are used now and then.
+_EXTRAS_READ = 200_000
 
 
 def prepare(attempt: Attempt) -> Outcome:
@@ -41,8 +43,8 @@ def prepare(attempt: Attempt) -> Outcome:
     definition = known.label_set.definition
     rows = split_rows(known.rows, known.label_set.segments, asked.split, asked.seed, definition)
     attempt.progress(0.6, "choosing the features")
-    categories = _categories(Lake.of(settings), known, rows)
-    recipe = recipe.model_copy(update={"window_days": known.window_days, "categories": categories})
+    chosen = _chosen_features(Lake.of(settings), known, rows)
+    recipe = recipe.model_copy(update={"window_days": known.window_days, **chosen})
     prepared = Prepared(
         recipe=recipe,
         label_set=known.label_set.name,
@@ -134,10 +136,15 @@ def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
         )
 
 
-def _categories(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> tuple[str, ...]:
-    """Return the commonest categories among what the users learnt from did in their windows."""
+def _chosen_features(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return, for the recipe, what the users learnt from have most to do with in their windows."""
     learnt = rows.filter(pl.col("part") == "train").join(known.rows, on=["user_key", "as_of"])
     users = learnt.select("user_key").unique().lazy()
     start, end = learnt["observed_from"].min(), learnt["as_of"].max()
     inside = lake.scan("events").filter(pl.col("at") >= start, pl.col("at") < end)
-    return tuple(top_categories(inside.join(users, on="user_key", how="semi"), lake.scan("items"), _CATEGORIES))
+    theirs, items = inside.join(users, on="user_key", how="semi"), lake.scan("items")
+    return {
+        "categories": commonest(theirs, items, "category", _CATEGORIES),
+        "brands": commonest(theirs, items, "brand", _BRANDS),
+        "uses": used_extras(theirs.select("extras").head(_EXTRAS_READ).collect()),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from segadmin.events.kinds import KINDS
@@ -9,6 +11,8 @@ from segadmin.text.recipe import Recipe, Window
 
 #: Parts of the window, counted back from its end, whose spend and visits are features of their own.
 _RECENT = (("quarter", 0.25), ("half", 0.5))
+#: Shares of events between which an extra counts as used now and then.
+_LEAST_USED, _MOST_USED = 0.0005, 0.9
 _NUMBERS = (
     "recency_days",
     "tenure_days",
@@ -26,39 +30,61 @@ _NUMBERS = (
 
 
 def feature_names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the features, in order: the numbers, then the share of each of the recipe's categories."""
-    return (*_NUMBERS, *(f"share:{category}" for category in recipe.categories))
+    """Return the names of the features, in order: the numbers, then shares and uses of what the recipe names."""
+    return (
+        *_NUMBERS,
+        *(f"share:{category}" for category in recipe.categories),
+        *(f"brand:{brand}" for brand in recipe.brands),
+        *(f"uses:{extra}" for extra in recipe.uses),
+    )
 
 
-def top_categories(events: pl.LazyFrame, items: pl.LazyFrame, n: int = 24) -> tuple[str, ...]:
-    """Return the ``n`` categories that most users have events in, for a recipe; call it on training data only."""
+def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> tuple[str, ...]:
+    """Return the ``n`` categories or brands that most users have events in; call it on training data only."""
     counted = (
-        events.join(items.select("item", "category"), on="item", how="inner")
-        .filter(pl.col("category").is_not_null())
-        .group_by("category")
+        events.join(items.select("item", what), on="item", how="inner")
+        .filter(pl.col(what).is_not_null())
+        .group_by(what)
         .agg(pl.col("user_key").n_unique().alias("users"))
-        .sort("users", "category", descending=[True, False])
+        .sort("users", what, descending=[True, False])
         .limit(n)
         .collect()
     )
-    return tuple(counted["category"].to_list())
+    return tuple(counted[what].to_list())
+
+
+def used_extras(events: pl.DataFrame) -> tuple[str, ...]:
+    """Return the extras that are a number above 0 now and then, such as a coupon's value; of training events.
+
+    One that nearly always is (a number of a basket) or nearly never is tells nothing by being counted.
+    """
+    first = events["extras"].drop_nulls().head(1)
+    fields = first.str.json_decode(infer_schema_length=1).struct.fields if len(first) else []
+    shares = events.select((_number(name) > 0).mean().alias(name) for name in fields)
+    return tuple(name for name in fields if _LEAST_USED < (shares[name].item() or 0) < _MOST_USED)
 
 
 def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFrame:
     """Return ``user_key`` and ``features`` (List[Float32], in the order of :func:`feature_names`).
 
     Args:
-        events: inside ``window``, with the items' ``category``.
+        events: inside ``window``, with the items' ``category`` and ``brand``.
         window: what the recency and the recent parts are counted back from.
-        recipe: says which categories' shares to take.
+        recipe: says which categories' and brands' shares to take, and which extras' uses.
 
     A number that does not exist (a mean rating without ratings) is null. Times of day count as one visit each.
     """
     keyed = events.select(
-        "user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", item=pl.col("item").hash()
+        *("user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", "brand"),
+        *((_number(extra) > 0).fill_null(False).alias(f"uses:{extra}") for extra in recipe.uses),
+        item=pl.col("item").hash(),
     )
-    items = keyed.group_by("user_key").agg(items=pl.col("item").n_unique())
-    together = _by_visit(keyed, window).join(items, on="user_key").join(_by_category(keyed, recipe), on="user_key")
+    of_items = keyed.group_by("user_key").agg(
+        items=pl.col("item").n_unique(), **{f"uses:{extra}": pl.col(f"uses:{extra}").sum() for extra in recipe.uses}
+    )
+    together = _by_visit(keyed, window)
+    for more in (of_items, _by_category(keyed, recipe), *([_by_brand(keyed, recipe)] if recipe.brands else ())):
+        together = together.join(more, on="user_key", how="left")
     names = feature_names(recipe)
     return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
 
@@ -90,9 +116,22 @@ def _by_visit(events: pl.LazyFrame, window: Window) -> pl.LazyFrame:
 
 def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
     """Return how many categories there are, none being one too, and the shares of the recipe's."""
-    counts = events.group_by("user_key", "category").len()
-    known = pl.col("len").filter(pl.col("category").is_not_null()).sum()
-    shares = {name: pl.col("len").filter(pl.col("category") == name).sum() / known for name in recipe.categories}
-    return counts.group_by("user_key").agg(
-        categories=pl.len(), **{f"share:{name}": pl.when(known > 0).then(share) for name, share in shares.items()}
-    )
+    shares = _shares("category", "share", recipe.categories)
+    return events.group_by("user_key", "category").len().group_by("user_key").agg(*shares, categories=pl.len())
+
+
+def _by_brand(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
+    """Return the shares of the recipe's brands."""
+    return events.group_by("user_key", "brand").len().group_by("user_key").agg(_shares("brand", "brand", recipe.brands))
+
+
+def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:
+    """Return, of counts in ``len`` by user and ``column``, the share of each of ``names`` among what is known."""
+    known = pl.col("len").filter(pl.col(column).is_not_null()).sum()
+    each = ((name, pl.col("len").filter(pl.col(column) == name).sum() / known) for name in names)
+    return [pl.when(known > 0).then(share).alias(f"{kind}:{name}") for name, share in each]
+
+
+def _number(extra: str) -> pl.Expr:
+    """Return an extra as a number; null where it is none."""
+    return pl.col("extras").str.json_path_match(f"$['{extra}']").cast(pl.Float64, strict=False)

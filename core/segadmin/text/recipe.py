@@ -32,7 +32,10 @@ class Recipe(BaseModel):
     language: Language = "en"
     window_days: float = 112.0
     max_phrases: int = 96  #: a user's phrases beyond these are not stored
-    categories: tuple[str, ...] = ()  #: categories whose shares are features, from training data only
+    # From training data only:
+    categories: tuple[str, ...] = ()  #: categories whose shares are features
+    brands: tuple[str, ...] = ()  #: brands whose shares are features
+    uses: tuple[str, ...] = ()  #: extras whose uses (events with a number above 0) are counted as features
 
     def window(self, as_of: datetime) -> Window:
         """Return the window that ends at ``as_of``."""

@@ -17,10 +17,11 @@ from segadmin.events.mapping import Mapping
 EVENTS = Mapping(
     columns={"user": "household_id", "item": "product_id", "at": "transaction_timestamp", "price": "sales_value"},
     constants={"kind": "purchase"},
-    extras=("basket_id",),
+    extras=("basket_id", "coupon_disc"),
 )
 ITEMS = Mapping(
-    columns={"item": "product_id", "title": "product_type", "category": "product_category"}, extras=("department",)
+    columns={"item": "product_id", "title": "product_type", "category": "product_category", "brand": "brand"},
+    extras=("department",),
 )
 #: When the data's weeks begin to count, as its ``week`` column has it: weeks begin on Mondays at 05:00, and of the
 #: first one only the last day is there.

@@ -5,7 +5,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from segadmin.text.features import feature_names, features, top_categories
+from segadmin.text.features import commonest, feature_names, features, used_extras
 from segadmin.text.recipe import Recipe
 from tests.unit.text.rows import AS_OF, events
 
@@ -69,4 +69,25 @@ def test_the_categories_that_most_users_have() -> None:
     seen = [(1, "a"), (1, "a"), (1, "a"), (2, "b"), (3, "b"), (3, "c")]
     frame = pl.LazyFrame(seen, schema=["user_key", "item"], orient="row")
     items = pl.LazyFrame({"item": ["a", "b", "c", "d"], "category": ["cheese", "wine", "tea", None]})
-    assert top_categories(frame, items, 2) == ("wine", "cheese")
+    assert commonest(frame, items, "category", 2) == ("wine", "cheese")
+
+
+def test_brands_and_uses_by_hand() -> None:
+    recipe = RECIPE.model_copy(update={"categories": (), "brands": ("own", "other"), "uses": ("coupon",)})
+    rows = [
+        {"item": "1", "brand": "own", "extras": '{"coupon":1.5}'},
+        {"item": "2", "brand": "own", "extras": '{"coupon":0.0}'},
+        {"item": "3", "brand": "third", "extras": '{"coupon":null}'},
+        {"item": "4", "extras": None},
+    ]
+    found = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()
+    named = dict(zip(feature_names(recipe), found["features"][0].to_list(), strict=True))
+    assert named["brand:own"] == pytest.approx(2 / 3)  # of events whose brand is known
+    assert named["brand:other"] == 0
+    assert named["uses:coupon"] == 1
+
+
+def test_extras_that_are_used_now_and_then() -> None:
+    said = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
+    assert used_extras(pl.DataFrame({"extras": [None, *said]})) == ("coupon",)
+    assert used_extras(pl.DataFrame({"extras": [None]}, schema={"extras": pl.String})) == ()
