@@ -20,30 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.rows import dataset
+
 #: Tuner → the learning rate of pretrained weights; what is new learns twenty times as fast.
 TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4, "houlsby": 5e-5}
-
-
-def dataset(job: int) -> Any:
-    """Return the rows of a retrain, as its steps read them."""
-    import polars as pl
-    from sqlmodel import select
-
-    from segadmin.database import transaction
-    from segadmin.learn.dataset import Dataset, join
-    from segadmin.learn.prepared import Prepared
-    from segadmin.records import Step
-    from segadmin.settings import get_settings
-
-    settings = get_settings()
-    with transaction(settings) as session:
-        steps = session.exec(select(Step).where(Step.job_id == job)).all()
-    prepared = Prepared.model_validate(next(step.result for step in steps if step.stage == "prepare"))
-    assert prepared.rows is not None
-    written = [step.result["training"] for step in steps if step.stage == "textualize"]
-    texts = [pl.read_parquet(settings.store_path / one["path"]) for one in written if one]
-    rows = pl.read_parquet(settings.store_path / prepared.rows["path"])
-    return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
 
 
 def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:

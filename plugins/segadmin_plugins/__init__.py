@@ -26,6 +26,7 @@ def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
+        "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",
         "stacked = segadmin_plugins.backbones.stacked:Stacked",
         "tabular = segadmin_plugins.backbones.tabular:Tabular",

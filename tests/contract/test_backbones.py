@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from segadmin.errors import PluginContractError, PluginNotFound
+from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound
 from segadmin.learn.backbone import Backbone
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
-from segadmin.testing.backbones import check_backbone, check_without_features
+from segadmin.testing.backbones import check_backbone, check_without_features, planted
+from segadmin_plugins.backbones.stacked import weigh
 from tests.models import make_model
 
 #: Options with which a backbone fits the few planted users in seconds.
 QUICK: dict[str, dict[str, object]] = {
+    "linear": {},
     "tabular": {"min_users": 3},
     "stacked": {"text": "tfidf"},
     "tfidf": {},
@@ -41,7 +44,23 @@ def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, t
     backbone = load_plugins(settings).make("backbone", "stacked", options)
     report = check_backbone(backbone, settings, tmp_path / "work")
     assert report["folds"] == 2
-    assert report["weights"] == {"text": 0.0, "features": 1.0}
+    assert report["weights"] == {"tabular": 1.0}
+
+
+def test_stacked_weighs_who_says_something_above_who_guesses(settings: Settings) -> None:
+    validation = planted(400, seed=3)
+    right = np.full((400, len(validation.segments)), 0.1, np.float32)
+    right[np.arange(400), validation.targets] = 0.8
+    guessed = np.random.default_rng(1).dirichlet([1.0] * len(validation.segments), 400).astype(np.float32)
+    weights = weigh({"text": right, "tabular": guessed}, validation)
+    assert weights["text"] > 1.0 > 0.1 > weights["tabular"]
+    assert weigh({"text": right, "tabular": guessed}, planted(0, seed=3)) == {"text": 0.5, "tabular": 0.5}
+
+
+def test_stacked_of_nothing_or_of_itself(settings: Settings) -> None:
+    for options, said in (({"beside": ""}, "names no backbones"), ({"beside": "stacked"}, "part of itself")):
+        with pytest.raises(ConfigurationError, match=said):
+            load_plugins(settings).make("backbone", "stacked", {"text": "tfidf"} | options).check(settings)
 
 
 @pytest.mark.parametrize("kind", ["bert", "bert-chinese", "distilbert", "roberta", "gpt2", "llama"])

@@ -1,8 +1,8 @@
-"""What every backbone's numbers go through: features in the fitted order, class weights, metrics."""
+"""What every backbone's numbers go through: features in the fitted order, class weights, coefficients, metrics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,6 +44,8 @@ def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.flo
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the probabilities of ``logits``, row by row."""
+    if not len(logits):
+        return logits.astype(np.float32)
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
     return probabilities
@@ -54,3 +56,14 @@ def auroc(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> flo
     each = [one_vs_rest_auroc(scores, targets == segment) for segment, scores in enumerate(probabilities.T)]
     known = [one for one in each if one is not None]
     return float(np.mean(known)) if known else float("nan")
+
+
+def rows_of_all_segments(model: Any, n_segments: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights and bias per segment; one that no training user is in gets next to no probability."""
+    weights, bias = np.asarray(model.coef_), np.asarray(model.intercept_)
+    if len(model.classes_) == 2:  # scikit-learn keeps one row for two segments
+        weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
+    all_weights = np.zeros((n_segments, weights.shape[1]), np.float32)
+    all_bias = np.full(n_segments, -20.0, np.float32)
+    all_weights[model.classes_], all_bias[model.classes_] = weights, bias
+    return all_weights, all_bias

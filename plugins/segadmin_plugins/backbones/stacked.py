@@ -1,9 +1,9 @@
-"""``stacked``: a language model that reads the text and trees that read the features, as one model."""
+"""``stacked``: a language model that reads the text and simpler models of the features, as one model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -18,78 +18,96 @@ from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import require
 from segadmin_plugins.backbones.options import pairs
-from segadmin_plugins.backbones.tabular import Tabular
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Said = Mapping[str, "NDArray[np.float32]"]
 _LEAST = 1e-7  #: a probability below counts as this, so that its logarithm exists
+#: Pulls the weights together: on a hundred validation users it rules, on thousands it does nothing.
+_RIDGE = 1.0
+_MOST = 3.0  #: a model counts no more than so many times
+TEXT, TREES = "text", "tabular"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stacked(Backbone):
     """What text tells and what features tell, weighed against each other.
 
-    Without ``folds`` both are fitted on the training users, and how much each counts is found on the validation users
-    (a logarithmic opinion pool). With two folds or more the trees read, beside the features, what language models said
-    of users that they had not learnt from (stacked generalization, Wolpert 1992); that takes ``folds`` more fits.
+    Without ``folds`` all models are fitted on the training users, and how much each counts is found on the validation
+    users (a logarithmic opinion pool). With two folds or more the trees read, beside the features, what language models
+    said of users that they had not learnt from (stacked generalization, Wolpert 1992); that takes ``folds`` more fits.
     """
 
     name: ClassVar[str] = "stacked"
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: str = ""  #: its options, such as ``epochs=1,max_tokens=96``
+    beside: str = "tabular,linear,tfidf"  #: the backbones that are weighed against it
     folds: Annotated[int, Field(ge=0, le=20)] = 0
 
     def check(self, settings: Settings) -> None:
-        """Check what both need."""
+        """Check what all of them need."""
         require(self.name, ("lightgbm", "sklearn", "scipy"))
         if self.folds == 1:
             raise ConfigurationError("folds=1 leaves nothing to learn from. Use 0, or two and more.")
-        self._text(settings).check(settings)
+        members = self._members(settings)
+        if self.folds and TREES not in members:
+            raise ConfigurationError(
+                f"folds={self.folds} is for trees that read what was said. Add them: beside=tabular"
+            )
+        for member in members.values():
+            member.check(settings)
 
     def fit(self, train: Examples, validation: Examples, run: Fit) -> StackedClassifier:
-        """Fit both, and what puts them together."""
-        reader = self._text(run.settings)
+        """Fit all of them, and what puts them together."""
+        members = self._members(run.settings)
+        reader = members.pop(TEXT)
         shares = self.folds + 1
-        said: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
+        told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
         for fold in range(self.folds):
             inside = self._fold(train, run.seed) == fold
             model = reader.fit(_rows(train, ~inside), validation, _part(run, f"fold{fold}", fold / shares, 1 / shares))
-            said.append((inside, model.predict(_rows(train, inside))))
-        text = reader.fit(train, validation, _part(run, "text", self.folds / shares, 0.95 / shares))
-        told = text.predict(validation)
-        trees, last = Tabular(), _part(run, "trees", 0.95, 0.05)
-        if said:
-            found = trees.fit(_beside(train, _whole(said, train)), _beside(validation, told), last)
-            weights = (0.0, 1.0)
-        else:
-            found = trees.fit(train, validation, last)
-            weights = _weigh(told, found.predict(validation), validation)
+            told.append((inside, model.predict(_rows(train, inside))))
+        fitted = {TEXT: reader.fit(train, validation, _part(run, TEXT, self.folds / shares, 0.95 / shares))}
+        said = {TEXT: fitted[TEXT].predict(validation)}
+        for n, (name, member) in enumerate(members.items()):
+            part = _part(run, name, 0.95 + 0.05 * n / len(members), 0.05 / len(members))
+            stacked = bool(told) and name == TREES
+            learnt, held_out = train, validation
+            if stacked:
+                learnt, held_out = _beside(train, _whole(told, train)), _beside(validation, said[TEXT])
+            fitted[name] = member.fit(learnt, held_out, part)
+            said[name] = fitted[name].predict(held_out)
+        # Trees that have heard the text out have weighed it already.
+        weights = {TREES: 1.0} if told else weigh(said, validation)
         report = {
-            "weights": {"text": round(weights[0], 4), "features": round(weights[1], 4)},
+            "weights": {name: round(weight, 4) for name, weight in weights.items()},
             "folds": self.folds,
-            "text": text.report,
-            "features": found.report,
-            "truncation": text.report.get("truncation", {}),
+            **{name: one.report for name, one in fitted.items()},
+            "truncation": fitted[TEXT].report.get("truncation", {}),
         }
-        return StackedClassifier(text, found, weights, stacked=bool(said), report=report)
+        return StackedClassifier(fitted, weights, stacked=bool(told), report=report)
 
     def load(self, folder: Path) -> StackedClassifier:
-        """Read both from ``folder``."""
+        """Read all of them from ``folder``."""
         kept = json.loads((folder / "stacked.json").read_text())
-        text = self._text(get_settings()).load(folder / "text")
-        trees = Tabular().load(folder / "features")
-        return StackedClassifier(text, trees, tuple(kept["weights"]), stacked=kept["stacked"], report=kept["report"])
+        fitted = {name: one.load(folder / name) for name, one in self._members(get_settings()).items()}
+        return StackedClassifier(fitted, kept["weights"], stacked=kept["stacked"], report=kept["report"])
 
-    def _text(self, settings: Settings) -> Backbone:
+    def _members(self, settings: Settings) -> dict[str, Backbone]:
+        """Return the backbones by name, the one that reads the text first."""
         plugins = load_plugins(settings)
         name, options = resolve_backbone(plugins, self.text, pairs("text_options", self.text_options))
-        if name == self.name:
-            raise ConfigurationError("stacked cannot read the text itself. Say which does: text=minilm")
-        made: Backbone = plugins.make("backbone", name, options)
-        return made
+        others = [one.strip() for one in self.beside.split(",") if one.strip()]
+        if self.name in {name, *others}:
+            raise ConfigurationError("stacked cannot be a part of itself. Say who reads the text: text=minilm")
+        if TEXT in others or not others:
+            raise ConfigurationError(f"beside={self.beside!r} names no backbones. Write it as beside=tabular,linear")
+        return {TEXT: plugins.make("backbone", name, options)} | {
+            one: plugins.make("backbone", one, {}) for one in others
+        }
 
     def _fold(self, train: Examples, seed: int) -> NDArray[np.int64]:
         """Return the fold of every row; all rows of a user are in one."""
@@ -101,23 +119,26 @@ class Stacked(Backbone):
 
 
 class StackedClassifier(Classifier):
-    """Both, fitted."""
+    """All of them, fitted, and how much each counts."""
 
     def __init__(
-        self, text: Classifier, trees: Classifier, weights: tuple[float, ...], *, stacked: bool, report: dict[str, Any]
+        self, fitted: Mapping[str, Classifier], weights: Mapping[str, float], *, stacked: bool, report: dict[str, Any]
     ) -> None:
-        self._text, self._trees, self._weights, self._stacked, self.report = text, trees, weights, stacked, report
+        self._fitted, self._weights, self._stacked, self.report = dict(fitted), dict(weights), stacked, report
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
-        told = self._text.predict(examples, progress)
-        trees = self._trees.predict(_beside(examples, told) if self._stacked else examples)
-        return _pool(told, trees, self._weights)
+        said = {TEXT: self._fitted[TEXT].predict(examples, progress)}
+        for name, one in self._fitted.items():
+            if name != TEXT and self._weights.get(name):
+                heard = self._stacked and name == TREES
+                said[name] = one.predict(_beside(examples, said[TEXT]) if heard else examples)
+        return pool(said, self._weights)
 
     def save(self, folder: Path) -> None:
         """Write each into a folder of its own."""
-        self._text.save(folder / "text")
-        self._trees.save(folder / "features")
+        for name, one in self._fitted.items():
+            one.save(folder / name)
         kept = {"weights": self._weights, "stacked": self._stacked, "report": self.report}
         (folder / "stacked.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
@@ -137,14 +158,14 @@ def _rows(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:
     return replace(examples, frame=examples.frame.filter(chosen))
 
 
-def _whole(said: list[tuple[NDArray[np.bool_], NDArray[np.float32]]], train: Examples) -> NDArray[np.float32]:
+def _whole(told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]], train: Examples) -> NDArray[np.float32]:
     """Return what was said of every training row, by the model that had not learnt from its user."""
     import numpy as np
 
-    told = np.zeros((len(train), len(train.segments)), np.float32)
-    for inside, probabilities in said:
-        told[inside] = probabilities
-    return told
+    whole = np.zeros((len(train), len(train.segments)), np.float32)
+    for inside, probabilities in told:
+        whole[inside] = probabilities
+    return whole
 
 
 def _beside(examples: Examples, told: NDArray[np.float32]) -> Examples:
@@ -159,32 +180,32 @@ def _beside(examples: Examples, told: NDArray[np.float32]) -> Examples:
     return replace(examples, frame=examples.frame.with_columns(features), feature_names=names)
 
 
-def _pool(text: NDArray[np.float32], trees: NDArray[np.float32], weights: tuple[float, ...]) -> NDArray[np.float32]:
-    """Return probabilities whose logarithms are the weighed sums of those of both."""
+def pool(said: Said, weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """Return probabilities whose logarithms are the weighed sums of all, ``(n_rows, n_segments)``."""
     import numpy as np
 
     from segadmin_plugins.backbones.numbers import softmax
 
-    if not len(text):
-        return text
-    logs = [np.log(np.clip(one, _LEAST, 1.0)) for one in (text, trees)]
-    return softmax(weights[0] * logs[0] + weights[1] * logs[1])
+    logs = sum(weights.get(name, 0.0) * np.log(np.clip(one, _LEAST, 1.0)) for name, one in said.items())
+    return softmax(np.asarray(logs))
 
 
-def _weigh(text: NDArray[np.float32], trees: NDArray[np.float32], validation: Examples) -> tuple[float, float]:
+def weigh(said: Said, validation: Examples) -> dict[str, float]:
     """Return the weights with the lowest log-loss on validation; equal ones where there are no rows."""
     import numpy as np
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
+    equal = np.full(len(said), 1 / len(said))
     if not len(validation):
-        return 0.5, 0.5
+        return dict(zip(said, equal.tolist(), strict=True))
     # In double precision: the slope is found by steps that single precision would not see.
-    logs = [np.log(np.clip(one.astype(np.float64), _LEAST, 1.0)) for one in (text, trees)]
+    logs = np.stack([np.log(np.clip(one.astype(np.float64), _LEAST, 1.0)) for one in said.values()])
     rows, targets = np.arange(len(validation)), validation.targets
 
     def loss(weights: NDArray[np.float64]) -> float:
-        return -float(log_softmax(weights[0] * logs[0] + weights[1] * logs[1], axis=1)[rows, targets].mean())
+        pooled = log_softmax(np.tensordot(weights, logs, axes=1), axis=1)
+        return float(_RIDGE * ((weights - equal) ** 2).sum() / len(rows) - pooled[rows, targets].mean())
 
-    found = minimize(loss, x0=(0.5, 0.5), bounds=((0.0, 3.0), (0.0, 3.0)), method="L-BFGS-B")
-    return float(found.x[0]), float(found.x[1])
+    found = minimize(loss, x0=equal, bounds=[(0.0, _MOST)] * len(said), method="L-BFGS-B")
+    return dict(zip(said, found.x.tolist(), strict=True))

@@ -57,6 +57,7 @@ class TfIdf(Backbone):
         from sklearn.linear_model import LogisticRegression
 
         from segadmin.learn.metrics import log_loss
+        from segadmin_plugins.backbones.numbers import rows_of_all_segments
 
         run.progress(0.0, "counting words")
         vocabulary = self._vocabulary(train)
@@ -67,7 +68,7 @@ class TfIdf(Backbone):
         best_loss = float("inf")
         for n, strength in enumerate(self.strengths):
             model = LogisticRegression(C=strength, max_iter=500, random_state=run.seed).fit(x, train.targets)
-            weights, bias = _rows_of_all_segments(model, len(train.segments))
+            weights, bias = rows_of_all_segments(model, len(train.segments))
             report: dict[str, Any] = {"terms": len(vocabulary), "strength": strength}
             found = TfIdfClassifier(vocabulary, np.asarray(weighing.idf_, np.float32), weights, bias, report)
             loss = log_loss(found.predict(held_out), held_out.targets)
@@ -170,16 +171,3 @@ def counts_of(phrases: pl.Series, vocabulary: list[str]) -> Any:
     of_users = csr_matrix((ones, (users["user"].to_numpy(), place)), shape=(len(phrases), len(distinct)))
     of_phrases = CountVectorizer(analyzer=terms, vocabulary=vocabulary).transform(distinct.to_list())
     return (of_users @ of_phrases).astype(np.float64)
-
-
-def _rows_of_all_segments(model: Any, n_segments: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights and bias per segment; one that no training user is in gets next to no probability."""
-    import numpy as np
-
-    weights, bias = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(model.classes_) == 2:  # scikit-learn keeps one row for two segments
-        weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
-    all_weights = np.zeros((n_segments, weights.shape[1]), np.float32)
-    all_bias = np.full(n_segments, -20.0, np.float32)
-    all_weights[model.classes_], all_bias[model.classes_] = weights, bias
-    return all_weights, all_bias

@@ -1,0 +1,35 @@
+"""The rows of a retrain that was run before, and what its models said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def steps_of(job: int) -> Sequence[Any]:
+    """Return the steps of a job."""
+    from sqlmodel import select
+
+    from segadmin.database import transaction
+    from segadmin.records import Step
+    from segadmin.settings import get_settings
+
+    with transaction(get_settings()) as session:
+        return session.exec(select(Step).where(Step.job_id == job)).all()
+
+
+def dataset(job: int) -> Any:
+    """Return the rows of a retrain, as its steps read them."""
+    import polars as pl
+
+    from segadmin.learn.dataset import Dataset, join
+    from segadmin.learn.prepared import Prepared
+    from segadmin.settings import get_settings
+
+    settings, steps = get_settings(), steps_of(job)
+    prepared = Prepared.model_validate(next(step.result for step in steps if step.stage == "prepare"))
+    assert prepared.rows is not None
+    written = [step.result["training"] for step in steps if step.stage == "textualize"]
+    texts = [pl.read_parquet(settings.store_path / one["path"]) for one in written if one]
+    rows = pl.read_parquet(settings.store_path / prepared.rows["path"])
+    return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))

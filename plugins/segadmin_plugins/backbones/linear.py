@@ -1,0 +1,109 @@
+"""``linear``: logistic regression on the features alone; where users are few, hard to beat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from segadmin.errors import DataError
+from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.installed import require
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from segadmin_plugins.backbones.transformer.scaling import Scaling
+
+
+@dataclass(frozen=True)
+class Linear(Backbone):
+    """Logistic regression on squashed, standardised features; reads no text."""
+
+    name: ClassVar[str] = "linear"
+
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  #: inverse regularisation; the validation chooses
+
+    def check(self, settings: Settings) -> None:
+        """Check that scikit-learn is installed."""
+        require(self.name, ("sklearn",))
+
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> LinearClassifier:
+        """Fit a regression for each strength and keep the best on ``validation``.
+
+        Raises:
+            DataError: there are users of one segment only, or no strength to try.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        from segadmin.learn.metrics import log_loss
+        from segadmin_plugins.backbones.numbers import features_of, rows_of_all_segments
+        from segadmin_plugins.backbones.transformer.scaling import Scaling
+
+        if not self.strengths or train.frame["target"].n_unique() < 2:
+            raise DataError("There is nothing to tell apart. Give labels of two segments, and a strength such as 0.1.")
+        scaling = Scaling.fit(train.feature_names, features_of(train, train.feature_names))
+        held_out = validation if len(validation) else train
+        x = _matrix(train, scaling)
+        found = []
+        for n, strength in enumerate(self.strengths):
+            model = LogisticRegression(C=strength, max_iter=1000).fit(x, train.targets)
+            weights, bias = rows_of_all_segments(model, len(train.segments))
+            one = LinearClassifier(scaling, weights, bias, {"strength": strength})
+            loss = one.report["validation_log_loss"] = log_loss(one.predict(held_out), held_out.targets)
+            found.append((loss, n, one))
+            run.progress((n + 1) / len(self.strengths), f"strength {strength}: validation log-loss {loss:.4f}")
+        return min(found)[2]
+
+    def load(self, folder: Path) -> LinearClassifier:
+        """Read the coefficients from ``folder``."""
+        import numpy as np
+
+        from segadmin_plugins.backbones.transformer.scaling import Scaling
+
+        kept = json.loads((folder / "linear.json").read_text())
+        weights, bias = (np.asarray(kept[name], np.float32) for name in ("weights", "bias"))
+        return LinearClassifier(Scaling.from_json(kept["scaling"]), weights, bias, kept["report"])
+
+
+class LinearClassifier(Classifier):
+    """A fitted regression."""
+
+    def __init__(
+        self, scaling: Scaling, weights: NDArray[np.float32], bias: NDArray[np.float32], report: dict[str, Any]
+    ) -> None:
+        self._scaling, self._weights, self._bias, self.report = scaling, weights, bias, report
+
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment."""
+        from segadmin_plugins.backbones.numbers import softmax
+
+        found = softmax(_matrix(examples, self._scaling) @ self._weights.T + self._bias)
+        progress(1.0, f"{len(examples)} users scored")
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write all of it as JSON: it is small."""
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {
+            "scaling": self._scaling.to_json(),
+            "weights": self._weights.tolist(),
+            "bias": self._bias.tolist(),
+            "report": self.report,
+        }
+        (folder / "linear.json").write_text(json.dumps(kept, ensure_ascii=False))
+
+
+def _matrix(examples: Examples, scaling: Scaling) -> NDArray[np.float32]:
+    """Return the features, and whether anything is known of the user."""
+    import numpy as np
+
+    from segadmin_plugins.backbones.numbers import features_of
+
+    values = features_of(examples, scaling.names)
+    anything = np.isfinite(values).any(axis=1, keepdims=True)
+    return np.concatenate([scaling(values), anything], axis=1).astype(np.float32)
