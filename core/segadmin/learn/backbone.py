@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,10 @@ def no_progress(_fraction: float, _note: str = "") -> None:
     """Report to nobody: the default of every ``progress``."""
 
 
+def no_log(_step: int, _figures: Mapping[str, float]) -> None:
+    """Log nowhere: the default of every ``log``."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a fit gets besides the data."""
@@ -64,6 +68,8 @@ class Fit:
     seed: int = 17
     #: Called with the fraction done (0 to 1) and a few words; raises when the fit must stop.
     progress: Callable[[float, str], None] = no_progress
+    #: Called with a step of the fit and its figures, such as ``{"validation_log_loss": 0.69}``: the curves of trackers.
+    log: Callable[[int, Mapping[str, float]], None] = no_log
 
 
 class Classifier(ABC):

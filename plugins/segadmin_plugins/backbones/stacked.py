@@ -151,7 +151,10 @@ def _part(run: Fit, name: str, start: float, share: float) -> Fit:
     def progress(done: float, note: str = "") -> None:
         run.progress(start + done * share, f"{name}: {note}")
 
-    return replace(run, checkpoints=folder, progress=progress)
+    def log(step: int, figures: Mapping[str, float]) -> None:
+        run.log(step, {f"{name}/{figure}": value for figure, value in figures.items()})
+
+    return replace(run, checkpoints=folder, progress=progress, log=log)
 
 
 def _rows(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:

@@ -120,6 +120,8 @@ def _report_to(run: Fit, rounds: int) -> Callable[[Any], None]:
     def report(state: Any) -> None:
         scores = "".join(f", validation log-loss {score[2]:.4f}" for score in state.evaluation_result_list or ())
         done = (state.iteration + 1) / rounds
+        for score in state.evaluation_result_list or ():
+            run.log(state.iteration + 1, {"validation_log_loss": float(score[2])})
         run.progress(math.floor(done * 100) / 100, f"round {state.iteration + 1} of {rounds}{scores}")
 
     return report

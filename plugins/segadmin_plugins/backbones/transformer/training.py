@@ -310,6 +310,8 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         found = (metrics or {}).get("eval_log_loss", math.nan)
+        figures = {name: (metrics or {}).get(f"eval_{name}", math.nan) for name in ("log_loss", "auroc")}
+        self._run.log(state.global_step, {f"validation_{name}": value for name, value in figures.items()})
         self._run.progress(self._fraction(state), f"{self._where(state)}, validation log-loss {found:.4f}")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
