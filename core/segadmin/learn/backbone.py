@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,6 +70,9 @@ class Fit:
     progress: Callable[[float, str], None] = no_progress
     #: Called with a step of the fit and its figures, such as ``{"validation_log_loss": 0.69}``: the curves of trackers.
     log: Callable[[int, Mapping[str, float]], None] = no_log
+    start: Path | None = None  #: what :meth:`Classifier.save` of an earlier version wrote, to go on from
+    #: Rows of other label sets by name, for a backbone that can learn several at once; none of validation or test.
+    also: Mapping[str, Examples] = field(default_factory=dict)
 
 
 class Classifier(ABC):

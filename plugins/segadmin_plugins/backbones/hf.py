@@ -35,18 +35,6 @@ class HuggingFace(Transformer):
 
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return the pretrained model with a new classification layer, and its tokenizer."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from segadmin_plugins.backbones.transformer.starting import start_from
 
-        folder = self.folder(run.settings)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            num_labels=len(train.segments),
-            id2label=dict(enumerate(train.segments)),
-            label2id={segment: n for n, segment in enumerate(train.segments)},
-            ignore_mismatched_sizes=True,
-            dtype="float32",
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-        return model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return start_from(self.folder(run.settings), train.segments)

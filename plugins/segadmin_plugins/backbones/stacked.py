@@ -154,7 +154,8 @@ def _part(run: Fit, name: str, start: float, share: float) -> Fit:
     def log(step: int, figures: Mapping[str, float]) -> None:
         run.log(step, {f"{name}/{figure}": value for figure, value in figures.items()})
 
-    return replace(run, checkpoints=folder, progress=progress, log=log)
+    begin = run.start / TEXT if run.start and (run.start / TEXT).is_dir() else run.start
+    return replace(run, checkpoints=folder, progress=progress, log=log, start=begin)
 
 
 def _rows(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:

@@ -42,6 +42,7 @@ class Transformer(Backbone):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
+    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of what is learnt beside (``--also``), all of it together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
 
     @abstractmethod
@@ -59,26 +60,41 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
         from segadmin_plugins.backbones.transformer.quiet import quiet
         from segadmin_plugins.backbones.transformer.scaling import Scaling
+        from segadmin_plugins.backbones.transformer.tasks import narrow, together
         from segadmin_plugins.backbones.transformer.training import train_model
 
         torch.set_num_threads(n_threads)
         set_seed(run.seed)
         run.progress(0.0, "loading the model")
         with quiet():
-            text, tokenizer = self.pretrained(train, run)
+            tasks = together(train, run.also)
+            text, tokenizer = self.begin(tasks.examples, run)
             reading = Reading(tokenizer, self._room(text.config))
             text.config.pad_token_id = reading.pad_id
             names = train.feature_names if self.features else ()
             scaling = Scaling.fit(names, features_of(train, names))
             run.progress(0.01, "reading the user texts")
-            rows, truncation = rows_of(train, reading, scaling, labelled=True, dropout=self.phrase_dropout)
-            held_out, _ = rows_of(validation, reading, scaling, labelled=True)
+            targets = tasks.targets if run.also else train.targets
+            rows, truncation = rows_of(tasks.examples, reading, scaling, targets, dropout=self.phrase_dropout)
+            held_out, _ = rows_of(validation, reading, scaling, validation.targets)
             tuner = self.made_tuner(run.settings)
-            steps = -(-len(train) // (self.batch_size * self.accumulate)) * self.epochs
+            steps = -(-len(rows) // (self.batch_size * self.accumulate)) * self.epochs
             model = self._adapted(text, train, len(names), tuner, TuningRun(steps, run.seed))
+            if run.also:
+                model.tasks, model.also_weight = tasks.sizes, self.also_weight
             report = train_model(model, rows, held_out, self, run, tuner=tuner)
         model.text = tuner.merged(model.text)
+        narrow(model.text, model.features, train.segments)
+        model.tasks = ()
         return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
+
+    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
+        if run.start is None:
+            return self.pretrained(train, run)
+        from segadmin_plugins.backbones.transformer.starting import start_from
+
+        return start_from(run.start, train.segments)
 
     def load(self, folder: Path) -> TransformerClassifier:
         """Read the model, its tokenizer and its features' head from ``folder``."""
@@ -104,13 +120,14 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.numbers import class_weights
         from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
 
+        segments = text.config.num_labels  # of all tasks
         layers = freeze_below(text, self.frozen_layers)
         if self.frozen_layers > layers:
             raise ConfigurationError(f"frozen_layers={self.frozen_layers}, but the model has {layers} layers.")
         text = tuner.adapt(text, tuning)
         if not any(one.requires_grad for one in text.parameters()):
             raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
-        features = FeatureHead(n_features, len(train.segments)) if n_features else None
+        features = FeatureHead(n_features, segments) if n_features else None
         weights = class_weights(train.targets, len(train.segments)) if self.class_weights else None
         loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
         return UserModel(text, features, loss)

@@ -111,7 +111,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         """Return one user."""
         ids = self._thinned(row) if self._dropout else self.ids[row]
         found: dict[str, Any] = {"input_ids": ids, "features": self.features[row]}
-        return found if self.targets is None else found | {"labels": int(self.targets[row])}
+        return found if self.targets is None else found | {"labels": self.targets[row]}
 
     def _thinned(self, row: int) -> NDArray[np.int32]:
         ids, (start, lengths) = self.ids[row], self._spans[row]
@@ -131,7 +131,10 @@ class Pad:
     multiple: int = 8
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> Batch:
-        """Return ``input_ids`` and ``attention_mask`` ``(rows, tokens)``, ``features``, and ``labels`` if given."""
+        """Return ``input_ids`` and ``attention_mask`` ``(rows, tokens)``, ``features``, and ``labels`` if given.
+
+        Labels are ``(rows,)`` or, of several tasks, ``(rows, tasks)``.
+        """
         longest = max(len(row["input_ids"]) for row in rows)
         shape = (len(rows), -(-longest // self.multiple) * self.multiple)
         ids, mask = np.full(shape, self.pad_id, np.int64), np.zeros(shape, np.int64)
@@ -140,5 +143,5 @@ class Pad:
             ids[n, :length], mask[n, :length] = row["input_ids"], 1
         batch = {"input_ids": ids, "attention_mask": mask, "features": np.stack([row["features"] for row in rows])}
         if "labels" in rows[0]:
-            batch["labels"] = np.asarray([row["labels"] for row in rows], np.int64)
+            batch["labels"] = np.stack([row["labels"] for row in rows]).astype(np.int64)
         return {name: torch.from_numpy(array) for name, array in batch.items()}

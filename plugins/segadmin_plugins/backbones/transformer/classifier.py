@@ -84,10 +84,14 @@ def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
 
 
 def rows_of(
-    examples: Examples, reading: Reading, scaling: Scaling, *, labelled: bool = False, dropout: float = 0.0
+    examples: Examples,
+    reading: Reading,
+    scaling: Scaling,
+    targets: NDArray[np.int64] | None = None,
+    *,
+    dropout: float = 0.0,
 ) -> tuple[Rows, Any]:
-    """Return ``examples`` as rows, and what reading them cut off."""
+    """Return ``examples`` as rows, labelled with ``targets`` if given, and what reading them cut off."""
     texts = reading.read(examples.frame["phrases"])
     features = scaling(features_of(examples, scaling.names))
-    targets = examples.targets if labelled else None
     return Rows(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -55,17 +56,39 @@ class UserModel(nn.Module):
         self.text = text
         self.features = features
         self.loss = loss or Loss()
+        self.tasks: tuple[int, ...] = ()  #: segments of each task, where several are learnt at once
+        self.also_weight = 1.0  #: of all tasks but the first, together
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, features: Tensor, labels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``logits`` ``(n_rows, n_segments)`` and, where labels are given, the weighted ``loss``."""
+        """Return ``logits`` ``(n_rows, n_segments)`` and, where labels are given, the weighted ``loss``.
+
+        Labels of several tasks are ``(n_rows, n_tasks)``; the logits are those of the first task.
+        """
         logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         if self.features is not None:
             logits = logits + self.features(features)
+        own = logits[:, : self.tasks[0]] if self.tasks else logits
         if labels is None:
-            return {"logits": logits}
-        return {"loss": self.loss(logits, labels), "logits": logits}
+            return {"logits": own}
+        if labels.ndim == 1:
+            return {"loss": self.loss(own, labels), "logits": own}
+        return {"loss": self._of_all_tasks(logits, labels), "logits": own}
+
+    def _of_all_tasks(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of the first task plus the weighed mean of the others, each of the rows that it knows."""
+        losses = []
+        for n, (mine, truth) in enumerate(
+            zip(torch.split(logits, list(self.tasks), dim=1), labels.unbind(dim=1), strict=True)
+        ):
+            known = truth >= 0
+            if known.any():
+                loss = self.loss if n == 0 else nn.functional.cross_entropy
+                losses.append(
+                    (1.0 if n == 0 else self.also_weight / (len(self.tasks) - 1)) * loss(mine[known], truth[known])
+                )
+        return torch.stack(losses).sum()
 
     def train(self, mode: bool = True) -> UserModel:
         """Switch to training, except what is frozen: dropout there would only add noise."""

@@ -51,19 +51,23 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
-    x, y = torch.tensor(train.features), torch.tensor(train.targets)
-    known = torch.tensor(held_out.features)
+    own = train.labels if train.labels.ndim == 1 else train.labels[:, 0]
+    x, y = torch.tensor(train.features[own >= 0]), torch.tensor(own[own >= 0])
+    segments = model.tasks[0] if model.tasks else head.linear.out_features
+    truth = held_out.labels if held_out.labels.ndim == 1 else held_out.labels[:, 0]
+    known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
     for step in range(1, WARM_START_STEPS + 1):
         chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
-        loss = nn.functional.cross_entropy(head.train()(x[chosen]), y[chosen], weight=model.loss.weights)
+        logits = head.train()(x[chosen])[:, :segments]
+        loss = nn.functional.cross_entropy(logits, y[chosen], weight=model.loss.weights)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0:
             with torch.inference_mode():
-                found = log_loss(softmax(head.eval()(known).numpy()), held_out.labels)
+                found = log_loss(softmax(head.eval()(known)[:, :segments].numpy()), truth)
             if found < best_loss:
                 best, best_loss = copy.deepcopy(head.state_dict()), found
             run.progress(0.02, f"features alone: validation log-loss {best_loss:.4f}")
