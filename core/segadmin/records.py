@@ -73,6 +73,7 @@ class StepState(StrEnum):
 class ModelState(StrEnum):
     """What a model version is to its label set."""
 
+    PRETRAINED = "pretrained"  #: has read unlabelled texts only; something to start from
     CANDIDATE = "candidate"  #: trained, not yet through the gate
     CHAMPION = "champion"  #: scores users
     CHALLENGER = "challenger"  #: kept for comparison; the gate did not promote it

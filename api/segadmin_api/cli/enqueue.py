@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -35,6 +36,9 @@ Textualizer = Annotated[str, typer.Option("--textualizer", "-t", help="How event
 TextualizerOption = Annotated[
     list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
 ]
+BackboneOption = Annotated[
+    list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
+]
 LanguageOption = Annotated[str | None, typer.Option("--language", help="Language of the text: en or zh.")]
 TemplateFile = Annotated[
     Path | None,
@@ -62,15 +66,24 @@ def _days(told: str | float) -> float:
 def retrain(
     context: typer.Context,
     backbone: Annotated[
-        str, typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.")
-    ] = "minilm",
-    backbone_option: Annotated[
-        list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
+        str | None,
+        typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
     ] = None,
+    backbone_option: BackboneOption = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="VERSION", help="Go on from a model version, or `champion`, with its backbone."),
+    ] = None,
+    replay: Annotated[
+        float, typer.Option(help="Share of what that version has learnt that it is shown again beside what is new.")
+    ] = 0.2,
     textualizer: Textualizer = "mixed",
     textualizer_option: TextualizerOption = None,
     templates: TemplateFile = None,
     labels: Labels = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
+    ] = None,
     split: Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")] = "time",
     baseline: Annotated[
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
@@ -90,6 +103,36 @@ def retrain(
 ) -> None:
     """Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment."""
     _enqueue("retrain", context.params)
+
+
+@app.command()
+def pretrain(
+    context: typer.Context,
+    backbone: Annotated[
+        str, typer.Option("--backbone", "-b", help="A registered language model, a Hugging Face id, or a folder.")
+    ] = "minilm",
+    backbone_option: BackboneOption = None,
+    textualizer: Textualizer = "mixed",
+    textualizer_option: TextualizerOption = None,
+    templates: TemplateFile = None,
+    language: LanguageOption = None,
+    window_days: WindowDays = 112.0,
+    windows: Annotated[int, typer.Option(help="Texts of each user, each half a window before the next.")] = 4,
+    until: Annotated[
+        datetime | None,
+        typer.Option(help="Texts end here, UTC.  [default: where the labels' test rows begin, else the newest event]"),
+    ] = None,
+    mask: Annotated[float, typer.Option(help="Share of what is hidden and to be guessed, in encoders.")] = 0.15,
+    whole_phrases: Annotated[bool, typer.Option("--whole-phrases", help="Hide whole phrases.")] = False,
+    new_words: Annotated[int, typer.Option(help="So many of the shop's own words become part of the vocabulary.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
+    wait: Wait = False,
+    priority: Priority = 5,
+    key: Key = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a language model read all users' texts, labelled or not; `retrain --from` starts from what it has become."""
+    _enqueue("pretrain", context.params)
 
 
 def _scoring(kind: str, summary: str) -> None:
@@ -192,6 +235,10 @@ def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
         elif name == "baseline":
             options |= {"baselines": value} if value else {}
+        elif name == "also":
+            options |= {name: value} if value else {}
+        elif name == "until":
+            options |= {name: value.isoformat()} if value else {}
         elif name == "templates":
             options |= {name: read_templates(value)} if value else {}
         elif name == "mapping":

@@ -64,6 +64,15 @@ def _outcome(seen: JobView, console: Console) -> int:
             version, reason = verdict["model_version_id"], verdict["reason"]
             state = "is champion" if verdict["promoted"] else "stays a challenger"
             console.print(f"Version {version} {state}: {reason}.", highlight=False, markup=False, soft_wrap=True)
+        for read in (step.result for step in seen.steps if step.stage == "pretrain" and "report" in step.result):
+            version, report = read["model_version_id"], read["report"]
+            console.print(
+                f"Version {version} has read: of held-out users' texts, the loss fell from "
+                f"{report['held_out_loss_before']:.3f} to {report['held_out_loss']:.3f}. Teach it: "
+                f"segadmin enqueue retrain --from {version}",
+                highlight=False,
+                soft_wrap=True,
+            )
         if job.kind == "textualize":
             console.print(coverage(seen.steps))
         return 0

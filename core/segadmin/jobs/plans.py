@@ -36,6 +36,11 @@ _PREPARE_SCORING = Stage("prepare", "segadmin.score.prepare:prepare", holds="sna
 _PUBLISH = "segadmin.snapshots.publish:publish"
 
 PLANS: dict[str, tuple[Stage, ...]] = {
+    "pretrain": (
+        Stage("prepare", "segadmin.learn.pretrain:prepare", "gpu"),
+        _TEXTUALIZE,
+        Stage("pretrain", "segadmin.learn.pretrain:pretrain", "gpu", after=("textualize",)),
+    ),
     "retrain": (
         # Where the weights are looked for must be where they will be used: the gpu queue.
         Stage("prepare", "segadmin.learn.prepare:prepare", "gpu", holds="model"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlmodel import Session
 
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.mapping import Mapping
+from segadmin.learn.backbone import Backbone
 from segadmin.learn.labels import find_label_set
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.versions import MadeWith, find_version
 from segadmin.plugins import load_plugins
+from segadmin.records import ModelState, ModelVersion
 from segadmin.settings import Language, Settings
 from segadmin.store import known_store
 from segadmin.text.templates import check_templates
@@ -31,18 +35,38 @@ class _Text(_Request):
     templates: dict[Language, dict[str, tuple[str, ...]]] = {}
 
 
+#: Where nobody says which, and no version to go on from tells.
+DEFAULT_BACKBONE = "minilm"
+
+
 class Retrain(_Text):
     """Options of ``retrain``."""
 
-    backbone: str = "minilm"
+    backbone: str | None = None  #: default: that of the version to go on from, else :data:`DEFAULT_BACKBONE`
     backbone_options: dict[str, Any] = {}
+    start_from: str | None = None  #: ``champion``, or the number of a model version, pretrained or trained
+    replay: float = Field(0.2, ge=0, le=1)  #: share of what that version has learnt that it is shown again
     labels: str | None = None  #: default: the only label set there is
+    also: tuple[str, ...] = ()  #: label sets to learn at the same time
     split: Literal["time", "user"] = "time"
     seed: int = 17
     margin: float = Field(0.0, ge=-1, le=1)  #: by how much the test AUROC must be above each baseline's
     augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
     drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")
+
+
+class Pretrain(_Text):
+    """Options of ``pretrain``."""
+
+    backbone: str = DEFAULT_BACKBONE
+    backbone_options: dict[str, Any] = {}
+    until: datetime | None = None  #: texts end here; default: where the labels' test rows begin, else now
+    windows: int = Field(4, ge=1, le=60)  #: so many texts of each user, each half a window before the next
+    mask: float = Field(0.15, gt=0, lt=1)  #: share of what is hidden and to be guessed, in encoders
+    whole_phrases: bool = False  #: hide whole phrases, not single tokens
+    new_words: int = Field(0, ge=0, le=50_000)  #: of the shop's own, to be added to the vocabulary
+    seed: int = 17
 
 
 class Score(_Request):
@@ -84,6 +108,7 @@ class Compact(_Request):
 
 
 REQUESTS: dict[str, type[_Request]] = {
+    "pretrain": Pretrain,
     "retrain": Retrain,
     "score": Score,
     "refresh": Score,
@@ -113,9 +138,11 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     with transaction(settings) as session:
         known_store(session)
         if isinstance(request, Retrain):
-            checked["labels"] = find_label_set(session, request.labels).name
+            request = _completed(session, request)
+            checked |= request.model_dump(mode="json")
         if isinstance(request, Score):
-            checked["labels"] = find_version(session, request.model, request.labels, request.made_with).label_set
+            version = find_version(session, request.model, request.labels, request.made_with)
+            checked["labels"] = _usable(version).label_set
     if isinstance(request, _Text):
         plugins = load_plugins(settings)
         plugins.find("textualizer", request.textualizer)
@@ -123,14 +150,80 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
             plugins.make("textualizer", request.textualizer, request.textualizer_options)
         for templates in request.templates.values():
             check_templates(plugins, templates)
-    if isinstance(request, Retrain):
-        name, backbone_options = resolve_backbone(plugins, request.backbone, request.backbone_options)
+    if isinstance(request, Retrain | Pretrain):
+        wanted = request.backbone or DEFAULT_BACKBONE
+        name, backbone_options = resolve_backbone(plugins, wanted, request.backbone_options)
         checked |= {"backbone": name, "backbone_options": backbone_options}
-        for baseline in request.baselines:
+        if isinstance(request, Retrain):
+            _check_able(plugins.find("backbone", name).load(), request)
+        for baseline in request.baselines if isinstance(request, Retrain) else ():
             plugins.find("backbone", baseline)
         if settings.embedded_broker:  # the workers are on this machine: what they will miss is missed here
             plugins.make("backbone", name, backbone_options).check(settings)
     return checked
+
+
+def _completed(session: Session, request: Retrain) -> Retrain:
+    """Return ``request`` with the names that it leaves open, and checked against what there is.
+
+    Raises:
+        DataError: there are no such labels.
+        ConfigurationError: there is no such version, or it is of another backbone.
+    """
+    labels = find_label_set(session, request.labels).name
+    for name in request.also:
+        if find_label_set(session, name).name == labels:
+            raise ConfigurationError(f"--also {name} names the labels that are learnt anyway. Leave it out.")
+    found: dict[str, Any] = {"labels": labels}
+    if request.start_from is not None:
+        version = find_version(session, request.start_from, labels)
+        if version.state != ModelState.PRETRAINED and version.label_set != labels:
+            raise ConfigurationError(
+                f"Model version {version.id} puts users in segments of {version.label_set!r}, not of {labels!r}. "
+                f"Learn both at once: --also {version.label_set}"
+            )
+        known = version.manifest["backbone_options"]
+        if request.backbone in {None, version.backbone}:
+            options = known | request.backbone_options
+            found |= {"backbone": version.backbone, "backbone_options": options}
+        elif request.backbone != "stacked" and known.get("model") != request.backbone:
+            raise ConfigurationError(
+                f"Model version {version.id} is of {version.backbone!r} and cannot become {request.backbone!r}. "
+                "Leave out --backbone, or say stacked."
+            )
+        found["start_from"] = str(version.id)
+    return request.model_copy(update=found)
+
+
+def _check_able(backbone: type[Backbone], request: Retrain) -> None:
+    """Check that the backbone uses what it is given: what it would leave aside must not be asked for.
+
+    Raises:
+        ConfigurationError: it cannot go on from a version, or learn other labels beside.
+    """
+    for asked, able, option in (
+        (request.start_from, backbone.goes_on, "--from"),
+        (request.also, backbone.learns_beside, "--also"),
+    ):
+        if asked and not able:
+            raise ConfigurationError(
+                f"The backbone {backbone.name!r} cannot use {option}; language models can. Leave it out, or say "
+                "--backbone minilm"
+            )
+
+
+def _usable(version: ModelVersion) -> ModelVersion:
+    """Return ``version``.
+
+    Raises:
+        ConfigurationError: it is pretrained only, and knows no segments.
+    """
+    if version.state == ModelState.PRETRAINED:
+        raise ConfigurationError(
+            f"Model version {version.id} is pretrained only and knows no segments. Teach it: "
+            f"segadmin enqueue retrain --from {version.id}"
+        )
+    return version
 
 
 def check_kind(kind: str, options: dict[str, Any]) -> dict[str, Any]:

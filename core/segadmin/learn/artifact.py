@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync
-from segadmin.learn.backbone import Classifier, Examples, no_progress
+from segadmin.learn.backbone import Classifier, Examples, Learnt, no_progress
 from segadmin.learn.calibration import predict
 from segadmin.learn.limits import Limits
 from segadmin.plugins import Plugins
@@ -70,7 +70,7 @@ class LoadedModel:
         return predict(self.classifier, within, self.temperature if calibrated else 1.0, progress)
 
 
-def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manifest: dict[str, Any]) -> Saved:
+def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: dict[str, Any]) -> Saved:
     """Write a model version's folder under ``store/models`` and return where it is.
 
     It is written as ``draft`` and renamed when it is complete and on disk.
@@ -79,7 +79,7 @@ def save_artifact(settings: Settings, draft: Path, classifier: Classifier, manif
         PluginContractError: the backbone wrote a kind of file that runs code when read.
     """
     draft.mkdir(parents=True, exist_ok=True)
-    classifier.save(draft)
+    learnt.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
     for path in sorted(draft.rglob("*")):
         if path.suffix in _UNSAFE or path.is_symlink():

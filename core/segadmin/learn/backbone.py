@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from segadmin.errors import ConfigurationError
+
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
@@ -75,25 +77,40 @@ class Fit:
     also: Mapping[str, Examples] = field(default_factory=dict)
 
 
-class Classifier(ABC):
-    """A fitted backbone."""
+@dataclass(frozen=True)
+class Pretraining:
+    """How unlabelled texts are read."""
+
+    mask: float = 0.15  #: share of what is hidden and to be guessed, in encoders
+    whole_phrases: bool = False  #: hide whole phrases, not single tokens
+    new_words: int = 0  #: of the shop's own, to be added to the vocabulary
+
+
+class Learnt(ABC):
+    """What a backbone has become, and can be kept."""
 
     #: Facts worth keeping on the model version, JSON only: epochs run, best step, users truncated, …
     report: dict[str, Any]
 
     @abstractmethod
-    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
-        """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""
+    def save(self, folder: Path) -> None:
+        """Write all that is needed to use it or to go on into ``folder``: safetensors, JSON, text; never pickle."""
+
+
+class Classifier(Learnt):
+    """A fitted backbone."""
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write all that :meth:`Backbone.load` needs into ``folder``: safetensors, JSON, text; never pickle."""
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""
 
 
 class Backbone(ABC):
     """A cheap description of a model. Subclass it as a frozen dataclass: its fields are its options."""
 
     name: ClassVar[str]  #: what ``--backbone`` takes
+    goes_on: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
+    learns_beside: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
 
     @abstractmethod
     def check(self, settings: Settings) -> None:
@@ -106,6 +123,17 @@ class Backbone(ABC):
     @abstractmethod
     def fit(self, train: Examples, validation: Examples, run: Fit) -> Classifier:
         """Learn from ``train``, choosing on ``validation``, and return the classifier."""
+
+    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
+        """Read unlabelled ``texts`` and return what :attr:`Fit.start` can begin with; by default nothing can.
+
+        Raises:
+            ConfigurationError: this kind of model has nothing to learn from texts without labels.
+        """
+        raise ConfigurationError(
+            f"The backbone {self.name!r} learns nothing from texts without labels. Use a language model: "
+            "segadmin enqueue pretrain --backbone minilm"
+        )
 
     @abstractmethod
     def load(self, folder: Path) -> Classifier:

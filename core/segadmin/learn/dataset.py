@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from segadmin.errors import StorageError
+from segadmin.events.schema import TIME
 from segadmin.jobs.attempt import Attempt
 from segadmin.learn.backbone import Examples
 from segadmin.learn.limits import Limits
@@ -32,11 +33,31 @@ def read_dataset(attempt: Attempt, prepared: Prepared) -> Dataset:
     """Join what textualize wrote with the split that prepare wrote.
 
     Raises:
-        StorageError: labelled users have no text, because their labels changed while the job ran.
+        StorageError: labelled users have no text.
     """
     rows = read_split(attempt, prepared)
     texts = [attempt.read(one["training"]) for one in attempt.inputs["textualize"] if one["training"]]
     return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
+
+
+def read_also(attempt: Attempt, prepared: Prepared) -> dict[str, Examples]:
+    """Return the rows of the other label sets that are learnt beside, by name."""
+    texts = [attempt.read(one["training"]) for one in attempt.inputs["textualize"] if one["training"]]
+    found = {}
+    for name, beside in prepared.also.items():
+        rows = attempt.read(beside.rows).with_columns(part=pl.lit("train"))
+        found[name] = replace(join(texts, rows, "train", prepared), segments=beside.segments)
+    return found
+
+
+def rows_to_read(attempt: Attempt, prepared: Prepared) -> pl.DataFrame:
+    """Return whom to read when: ``user_key``, ``observed_from``, ``as_of``; each user and moment once."""
+    written = [one for one in (prepared.rows, *(beside.rows for beside in prepared.also.values())) if one]
+    columns = ["user_key", "observed_from", "as_of"]
+    if not written:
+        return pl.DataFrame(schema={"user_key": pl.Int64, "observed_from": TIME, "as_of": TIME})
+    rows = pl.concat([attempt.read(one).select(columns) for one in written])
+    return rows.unique(["user_key", "as_of"], keep="first", maintain_order=True)
 
 
 def augmented(attempt: Attempt, prepared: Prepared, train: Examples) -> Examples:
@@ -61,7 +82,7 @@ def join(texts: Sequence[pl.DataFrame], rows: pl.DataFrame, part: str, prepared:
     frame = pl.concat(joined).sort("as_of", "user_key") if joined else wanted.head(0)
     if frame.height != wanted.height:
         raise StorageError(
-            f"{wanted.height - frame.height} of {wanted.height} labelled rows have no text: the labels "
-            f"{prepared.label_set!r} changed while the job ran. Run: segadmin enqueue retrain again"
+            f"{wanted.height - frame.height} of {wanted.height} rows to learn from have no text. Make it again: "
+            "segadmin jobs retry JOB --from-start"
         )
     return Examples(frame, prepared.segments, feature_names(prepared.recipe))

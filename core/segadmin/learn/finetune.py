@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from segadmin.events.lake import Commit, Lake
+from segadmin.files import inside
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.learn.artifact import save_artifact
-from segadmin.learn.dataset import Dataset, augmented, read_dataset
+from segadmin.learn.artifact import Saved, read_manifest, save_artifact
+from segadmin.learn.backbone import Examples
+from segadmin.learn.dataset import Dataset, augmented, read_also, read_dataset
 from segadmin.learn.fitting import Fitted, fit
 from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
@@ -34,8 +38,18 @@ def finetune(attempt: Attempt) -> Outcome:
     beyond = limits.outside(dataset.train)
     dataset = dataset.within(limits)
     options = prepared.backbone_options
-    fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
-    _tell_who_was_learnt_from(attempt, dataset)
+    also = {name: limits.clip(rows) for name, rows in read_also(attempt, prepared).items()}
+    fitted = fit(
+        attempt,
+        prepared.backbone,
+        options,
+        dataset,
+        seed=prepared.seed,
+        share=(0.0, 0.95),
+        also=also,
+        start=_started_from(attempt, prepared),
+    )
+    _tell_who_was_learnt_from(attempt, dataset, also)
     manifest = describe(attempt, prepared, dataset, fitted) | {
         "feature_limits": limits.each,
         "features_clipped": beyond,  # values, in training
@@ -47,9 +61,18 @@ def finetune(attempt: Attempt) -> Outcome:
     return Outcome({"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report})
 
 
-def _tell_who_was_learnt_from(attempt: Attempt, dataset: Dataset) -> None:
+def _started_from(attempt: Attempt, prepared: Prepared) -> Path | None:
+    """Return the folder of the version to go on from, after checking that it is what was saved."""
+    if prepared.start is None:
+        return None
+    read_manifest(attempt.settings, Saved(prepared.start.folder, prepared.start.sha256))
+    return inside(attempt.settings.store_path, prepared.start.folder)
+
+
+def _tell_who_was_learnt_from(attempt: Attempt, dataset: Dataset, also: Mapping[str, Examples]) -> None:
     """Write down whose events the model sees, before it does: an erasure must be able to name the model."""
-    rows = dataset.train.frame.select("user_key").unique().with_columns(job_id=pl.lit(attempt.job_id))
+    frames = [one.frame.select("user_key") for one in (dataset.train, *also.values())]
+    rows = pl.concat(frames).unique().with_columns(job_id=pl.lit(attempt.job_id))
     commit = Commit(f"training-{attempt.job_id}-{attempt.step_id}", 1)
     Lake.of(attempt.settings).append("trainings", rows, commit)
 
@@ -67,6 +90,8 @@ def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fit
         "features": list(dataset.train.feature_names),
         "rows_learnt": len(dataset.train),  # copies included
         "calibration": fitted.calibration,
+        "learnt_beside": {name: list(beside.segments) for name, beside in prepared.also.items()},
+        "started_from": prepared.start.version if prepared.start else None,
         "split": prepared.split,
         "seed": prepared.seed,
         "data": prepared.data,

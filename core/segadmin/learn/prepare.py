@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from segadmin.errors import ConfigurationError
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.request import Retrain, Textualize
+from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize
+from segadmin.learn.artifact import Saved, read_manifest
 from segadmin.learn.labels import KnownLabels, after, read_labels
-from segadmin.learn.prepared import Prepared
+from segadmin.learn.prepared import Beside, Prepared, Start
 from segadmin.learn.resolve import resolve_backbone
-from segadmin.learn.split import split_rows
+from segadmin.learn.split import learnable, replayed, split_rows
+from segadmin.learn.versions import find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
 from segadmin.text.features import commonest, used_extras
@@ -34,36 +39,106 @@ def prepare(attempt: Attempt) -> Outcome:
     asked = Retrain.model_validate(attempt.options)
     recipe = new_recipe(settings, plugins, asked)
     versions = Lake.of(settings).current_versions()
-    backbone, options = resolve_backbone(plugins, asked.backbone, asked.backbone_options)
+    backbone, options = resolve_backbone(plugins, asked.backbone or DEFAULT_BACKBONE, asked.backbone_options)
     baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")
     check_backbones(settings, plugins, {**{name: {} for name in baselines}, backbone: options})
     attempt.progress(0.2, "reading the labels")
     known = read_labels(settings, asked.labels, asked.window_days)
     definition = known.label_set.definition
-    rows = split_rows(known.rows, known.label_set.segments, asked.split, asked.seed, definition)
+    start, parent = _start(settings, asked)
+    seed = asked.seed if parent is None else int(parent.get("seed", asked.seed))  # the same users are held out
+    rows = split_rows(known.rows, known.label_set.segments, asked.split, seed, definition)
+    rows = rows.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
+    if parent is not None:
+        rows = _go_on(parent, rows, asked, seed)
     attempt.progress(0.6, "choosing the features")
     chosen = _chosen_features(Lake.of(settings), known, rows)
     recipe = recipe.model_copy(update={"window_days": known.window_days, **chosen})
+    beside = {name: _beside(settings, name, recipe, rows, by=asked.split, seed=seed) for name in asked.also}
+    windows = known.windows
+    for other in beside.values():
+        later = other.rows.select("as_of").unique().join(rows, on="as_of", how="anti").sort("as_of")["as_of"]
+        windows += tuple(window for window in map(recipe.window, later) if window not in windows)
     prepared = Prepared(
         recipe=recipe,
         label_set=known.label_set.name,
         segments=tuple(known.label_set.segments),
-        training=known.windows,
+        training=windows,
         scoring=recipe.window(after(known.latest)),
         backbone=backbone,
         backbone_options=options,
         baselines=baselines,
-        seed=asked.seed,
+        seed=seed,
         margin=asked.margin,
         augment=asked.augment,
         drop_events=asked.drop_events,
         split=asked.split,
         rows=attempt.write(rows, "split"),
+        also={
+            name: Beside(segments=other.segments, rows=attempt.write(other.rows, f"also-{name}"))
+            for name, other in beside.items()
+        },
+        start=start,
         lake=versions,
         data=fingerprint(known, rows),
     )
     return Outcome(prepared.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class _Beside:
+    segments: tuple[str, ...]
+    rows: pl.DataFrame
+
+
+def _beside(settings: Settings, name: str, recipe: Recipe, split: pl.DataFrame, *, by: str, seed: int) -> _Beside:
+    """Return the rows of the label set ``name`` that may be learnt beside, read as far back as ``split``."""
+    known = read_labels(settings, name, recipe.window_days)
+    segments = tuple(known.label_set.segments)
+    rows = learnable(known.rows, split, by, seed)
+    if rows.is_empty():
+        raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
+    target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
+    observed = pl.col("as_of") - pl.duration(seconds=recipe.window_days * 86_400)
+    there = split.select("user_key", "as_of", own="observed_from")
+    return _Beside(
+        segments,
+        rows.join(there, on=["user_key", "as_of"], how="left")
+        .select("user_key", "as_of", pl.coalesce("own", observed).alias("observed_from"), target.alias("target"))
+        .sort("as_of", "user_key"),
+    )
+
+
+def _start(settings: Settings, asked: Retrain) -> tuple[Start | None, Json | None]:
+    """Return the version to go on from, and its manifest."""
+    if asked.start_from is None:
+        return None, None
+    with transaction(settings) as session:
+        version = find_version(session, asked.start_from, asked.labels)
+    manifest = read_manifest(settings, Saved(version.folder, version.sha256))
+    assert version.id is not None
+    return Start(version=version.id, folder=version.folder, sha256=version.sha256), manifest
+
+
+def _go_on(parent: Json, split: pl.DataFrame, asked: Retrain, seed: int) -> pl.DataFrame:
+    """Return the split with what ``parent`` has learnt already set aside, but for what is replayed.
+
+    Raises:
+        DataError: nothing is new, or pretraining read what the test rows are to be guessed from.
+    """
+    if "pretrained" not in parent:
+        learnt = [datetime.fromisoformat(moment) for moment in parent["data"]["cutoffs"].get("train", ())]
+        return split if asked.replay >= 1 else replayed(split, learnt, asked.replay, seed)
+    first_test: datetime = split.filter(pl.col("part") == "test").select(pl.col("as_of").min()).item()
+    until = datetime.fromisoformat(parent["pretrained"]["until"])
+    if asked.split == "time" and until > first_test:
+        raise DataError(
+            f"That version was pretrained on texts until {until:%Y-%m-%d}, and these labels are tested from "
+            f"{first_test:%Y-%m-%d} on: it may have read the answers. Pretrain again: "
+            f"segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
+        )
+    return split
 
 
 def check_backbones(settings: Settings, plugins: Plugins, wanted: Mapping[str, Json]) -> None:
@@ -98,7 +173,7 @@ def fingerprint(known: KnownLabels, rows: pl.DataFrame) -> Json:
     }
 
 
-def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Textualize) -> Recipe:
+def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Pretrain | Textualize) -> Recipe:
     """Return the recipe that the options of a job ask for.
 
     Raises:

@@ -9,6 +9,25 @@ from pydantic import BaseModel, ConfigDict
 from segadmin.text.recipe import Recipe, Window
 
 
+class Beside(BaseModel):
+    """Another label set that is learnt beside the one that counts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    segments: tuple[str, ...]
+    rows: dict[str, Any]  #: ``user_key``, ``as_of``, ``observed_from``, ``target``, as an attempt wrote them
+
+
+class Start(BaseModel):
+    """The model version to go on from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    folder: str
+    sha256: str
+
+
 class Prepared(BaseModel):
     """The result of the ``prepare`` stage: what to read, how, and for which model."""
 
@@ -28,6 +47,8 @@ class Prepared(BaseModel):
     drop_events: float = 0.0  #: share of the events that a copy leaves out
     split: Literal["time", "user"] = "time"
     rows: dict[str, Any] | None = None  #: the split, as :mod:`segadmin.learn.split` wrote it
+    also: dict[str, Beside] = {}  #: learnt at the same time
+    start: Start | None = None
     lake: dict[str, int] | None = None  #: versions of the tables as they are read, whatever is imported meanwhile
     data: dict[str, Any] = {}  #: what there was to learn from: counts, windows, the labels' definition, a digest
     model_version_id: int | None = None  #: the model to score with, where the job does not train one

@@ -59,6 +59,37 @@ def split_rows(
     return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
 
 
+def learnable(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int) -> pl.DataFrame:
+    """Return the rows of another label set that may be learnt beside ``split``, which :func:`split_rows` returned.
+
+    They were known before its first test row, and none is of a user that it holds out.
+    """
+    held_out = _VALIDATION_SHARE + (_TEST_SHARE if by == "user" else 0.0)
+    kept = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= held_out))
+    if by == "user":
+        return kept
+    first_test = split.filter(pl.col("part") == "test")["as_of"].min()
+    return kept.filter(pl.col("as_of") < first_test, pl.col("outcome_until") <= first_test)
+
+
+def replayed(split: pl.DataFrame, learnt: Sequence[datetime], share: float, seed: int) -> pl.DataFrame:
+    """Return ``split`` with the training rows of the cut-offs ``learnt`` set aside, but for a ``share`` of them.
+
+    A model that is taught further forgets what it is not shown again (experience replay, Rolnick et al. 2019).
+
+    Raises:
+        DataError: no training row is new.
+    """
+    old = (pl.col("part") == "train") & pl.col("as_of").is_in(list(learnt))
+    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(learnt))).height:
+        raise DataError(
+            "Nothing is new since that version learnt: the labels have no later training cut-off. Label later weeks "
+            "(segadmin data label … -o train_cuts=…), or show it everything again: --replay 1"
+        )
+    again = pl.Series(draw(split["user_key"].to_numpy(), seed + 2) < share)
+    return split.with_columns(part=pl.when(old & ~again).then(pl.lit("learnt")).otherwise("part"))
+
+
 def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a number in [0, 1) for every user key, the same wherever and whenever it is drawn (SplitMix64)."""
     offset = np.uint64(seed * 0x9E3779B97F4A7C15 % (1 << 64))

@@ -6,10 +6,11 @@ from collections import Counter
 
 import polars as pl
 
+from segadmin.events.keys import open_store
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
-from segadmin.learn.dataset import read_split
+from segadmin.learn.dataset import read_split, rows_to_read
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
 from segadmin.text.reader import read_users
@@ -19,7 +20,7 @@ from segadmin.text.variant import CANONICAL, Variant
 
 
 def textualize(attempt: Attempt) -> Outcome:
-    """Read labelled users at every training window, and all users at the scoring window, bucket by bucket."""
+    """Read the users that prepare named at every training window, and all at the scoring window, bucket by bucket."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     recipe = prepared.recipe
     plugins = load_plugins(attempt.settings)
@@ -42,12 +43,15 @@ def textualize(attempt: Attempt) -> Outcome:
         report.update(found.report if variant is CANONICAL else {"augmented": found.users.height})
         return found.users
 
+    wanted = rows_to_read(attempt, prepared)
+    wanted = wanted.with_columns(bucket=pl.col("user_key") & (open_store(attempt.settings).buckets - 1))
     for done, bucket in enumerate(attempt.buckets):
         attempt.progress(done / len(attempt.buckets), f"bucket {bucket}")
-        labels = lake.scan("labels", buckets=[bucket], label_set=prepared.label_set).collect()
+        here = wanted.filter(pl.col("bucket") == bucket)
         everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
         for window in prepared.training:
-            users = _labelled(labels, window, current or window)
+            times = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
+            users = here.filter(*times).select("user_key").sort("user_key")
             training.append(read(bucket, window, users))
             if learnt is not None:
                 mine = users.join(learnt.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
@@ -61,11 +65,3 @@ def textualize(attempt: Attempt) -> Outcome:
     distinct = pl.concat(training + scoring)["phrases"].explode(empty_as_null=False, keep_nulls=False).n_unique()
     report["distinct_phrases"] = distinct
     return Outcome({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], **written, "report": dict(report)})
-
-
-def _labelled(labels: pl.DataFrame, window: Window, current: Window) -> pl.DataFrame:
-    """Return the users labelled at ``window``; a label without a time is one of now."""
-    as_of = pl.col("as_of").fill_null(current.as_of)
-    observed_from = pl.col("observed_from").fill_null(window.observed_from)
-    here = labels.filter(as_of == window.as_of, observed_from == window.observed_from)
-    return here.select("user_key").unique().sort("user_key")

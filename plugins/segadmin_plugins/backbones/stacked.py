@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining, no_progress
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.split import draw
 from segadmin.plugins import load_plugins
@@ -41,6 +41,8 @@ class Stacked(Backbone):
     """
 
     name: ClassVar[str] = "stacked"
+    goes_on: ClassVar[bool] = True
+    learns_beside: ClassVar[bool] = True
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: str = ""  #: its options, such as ``epochs=1,max_tokens=96``
@@ -89,6 +91,10 @@ class Stacked(Backbone):
             "truncation": fitted[TEXT].report.get("truncation", {}),
         }
         return StackedClassifier(fitted, weights, stacked=bool(told), report=report)
+
+    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
+        """Let the one that reads the text read; the others have nothing to learn from texts alone."""
+        return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
 
     def load(self, folder: Path) -> StackedClassifier:
         """Read all of them from ``folder``."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from segadmin.errors import ConfigurationError, PluginContractError
-from segadmin.learn.backbone import Backbone, Examples, Fit
+from segadmin.learn.backbone import Backbone, Examples, Fit, Pretraining
 from segadmin.learn.tuner import Tuner, TuningRun
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
@@ -20,11 +20,15 @@ from segadmin_plugins.backbones.options import pairs
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
     from segadmin_plugins.backbones.transformer.head import UserModel
+    from segadmin_plugins.backbones.transformer.pretraining import Pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer(Backbone):
     """A model that reads the user text, with the features added to its logits."""
+
+    goes_on: ClassVar[bool] = True
+    learns_beside: ClassVar[bool] = True
 
     max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
     epochs: int = 3
@@ -69,7 +73,7 @@ class Transformer(Backbone):
         with quiet():
             tasks = together(train, run.also)
             text, tokenizer = self.begin(tasks.examples, run)
-            reading = Reading(tokenizer, self._room(text.config))
+            reading = Reading(tokenizer, self.room(text.config))
             text.config.pad_token_id = reading.pad_id
             names = train.feature_names if self.features else ()
             scaling = Scaling.fit(names, features_of(train, names))
@@ -87,6 +91,24 @@ class Transformer(Backbone):
         narrow(model.text, model.features, train.segments)
         model.tasks = ()
         return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
+
+    def weights(self, settings: Settings) -> Path | None:
+        """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
+        return None
+
+    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+        """Read the texts, guessing what is hidden (encoders) or what comes next (decoders)."""
+        n_threads = threads()
+        import torch
+        from transformers import set_seed
+
+        from segadmin_plugins.backbones.transformer.pretraining import pretrain
+        from segadmin_plugins.backbones.transformer.quiet import quiet
+
+        torch.set_num_threads(n_threads)
+        set_seed(run.seed)
+        with quiet():
+            return pretrain(self, texts, held_out, run, how)
 
     def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
@@ -132,7 +154,7 @@ class Transformer(Backbone):
         loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
         return UserModel(text, features, loss)
 
-    def _room(self, config: Any) -> int:
+    def room(self, config: Any) -> int:
         """Return how many tokens are read: no more than the model has positions for."""
         positions = getattr(config, "max_position_embeddings", None) or self.max_tokens
         if "roberta" in config.model_type or config.model_type in {"camembert", "xlm", "longformer", "mpnet"}:

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2s
 from pathlib import Path
@@ -35,6 +36,7 @@ FEATURES_SPEED = 5.0
 HEAD_DECAY = 1.0
 EVALUATIONS_PER_EPOCH = 2
 CHECKPOINT_SECONDS = 120.0
+SAY_SECONDS = 1.0
 WARM_START_STEPS = 500
 WARM_START_BATCH = 256
 
@@ -78,9 +80,10 @@ def train_model(
     model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit, *, tuner: Tuner
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
-    folder = _checkpoints_of(train, options, run)
+    arrays = (np.ascontiguousarray(one).tobytes() for one in (train.features, train.labels))
+    folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
-    resume = _last_checkpoint(folder)
+    resume = last_checkpoint(folder)
     if resume is None:
         warm_start(model, train, validation, run)
     started = time.monotonic()
@@ -94,7 +97,7 @@ def train_model(
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,
             optimizers=(_optimizer(model, options), None),
-            callbacks=[_Reporter(run, options), _AfterStep(tuner, model)],
+            callbacks=[Reporter(run, options), _AfterStep(tuner, model)],
         )
         trainer.remove_callback(PrinterCallback)
         if len(validation):
@@ -107,7 +110,7 @@ def train_model(
     except RuntimeError as error:
         trainer = made(_halved(options, error))
         run.progress(0.03, f"out of memory; going on with batches of {trainer.args.per_device_train_batch_size}")
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if trainer.diverged_at is not None:
         _check_diverged(trainer, options)
     seconds = time.monotonic() - started
@@ -250,14 +253,15 @@ def _metrics(found: Any) -> dict[str, float]:
     return {"log_loss": log_loss(probabilities, found.label_ids), "auroc": auroc(probabilities, found.label_ids)}
 
 
-def _checkpoints_of(train: Rows, options: Transformer, run: Fit) -> Path:
-    """Return the folder of this very fit's checkpoints, emptied if another fit left something there."""
-    facts = {"options": asdict(options), "backbone": options.name, "seed": run.seed, "rows": len(train)}
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: Transformer, run: Fit) -> Path:
+    """Return the folder of this very fit's checkpoints, emptied if another fit left something there.
+
+    What the fit is, is told by the options, where it starts, the texts' token ids and ``more``.
+    """
+    facts = {"options": asdict(options), "backbone": options.name, "seed": run.seed, "start": run.start, "more": more}
     digest = blake2s(json.dumps(facts, sort_keys=True, default=str).encode())
-    for ids in train.ids:
+    for ids in texts:
         digest.update(ids.tobytes())
-    digest.update(np.ascontiguousarray(train.features).tobytes())
-    digest.update(np.ascontiguousarray(train.labels).tobytes())
     folder, mark = run.checkpoints / "trainer", run.checkpoints / "fit"
     if not mark.exists() or mark.read_text() != digest.hexdigest():
         shutil.rmtree(folder, ignore_errors=True)
@@ -266,7 +270,7 @@ def _checkpoints_of(train: Rows, options: Transformer, run: Fit) -> Path:
     return folder
 
 
-def _last_checkpoint(folder: Path) -> str | None:
+def last_checkpoint(folder: Path) -> str | None:
     """Return the newest checkpoint that is whole; what a killed process was still writing is removed.
 
     The trainer writes its state last, so a checkpoint that has it has everything else.
@@ -290,7 +294,7 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
         self._tuner.after_step(self._model.text, state.global_step)
 
 
-class _Reporter(TrainerCallback):  # type: ignore[misc]
+class Reporter(TrainerCallback):  # type: ignore[misc]
     """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
 
     def __init__(self, run: Fit, options: Transformer) -> None:
@@ -299,26 +303,30 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self._begun: tuple[float, int] | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Say how far it is, about once a second."""
         now = time.monotonic()
         self._begun = self._begun or (now, state.global_step)
         if now - self._saved > CHECKPOINT_SECONDS:
             control.should_save = True
-        if now - self._said >= 1.0:
+        if now - self._said >= SAY_SECONDS:
             self._said = now
             self._run.progress(self._fraction(state), f"{self._where(state)}, {self._speed(state, now)}")
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if time.monotonic() - self._said >= 1.0:
+        """Say that it validates."""
+        if time.monotonic() - self._said >= SAY_SECONDS:
             self._said = time.monotonic()
             self._run.progress(self._fraction(state), f"{self._where(state)}, validating")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        """Say and log what validation found."""
         found = (metrics or {}).get("eval_log_loss", math.nan)
         figures = {name: (metrics or {}).get(f"eval_{name}", math.nan) for name in ("log_loss", "auroc")}
         self._run.log(state.global_step, {f"validation_{name}": value for name, value in figures.items()})
         self._run.progress(self._fraction(state), f"{self._where(state)}, validation log-loss {found:.4f}")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Remember when it was."""
         self._saved = time.monotonic()
 
     def _fraction(self, state: Any) -> float:

@@ -1,0 +1,249 @@
+"""Reading without labels: masked language modelling for encoders, the next token for decoders.
+
+Going on with pretraining on the texts that a model will be used on helps it, most where labels are few (Gururangan et
+al.: Don't Stop Pretraining, ACL 2020).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
+from segadmin_plugins.backbones.transformer.batches import Reading, Texts
+from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.training import Reporter, bf16_is_faster, checkpoints_of, last_checkpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from segadmin_plugins.backbones.transformer.base import Transformer
+
+_IGNORED = -100  #: what cross-entropy leaves out
+#: Of what is hidden: shown as the mask, as a random token, and as it is (Devlin et al. 2019).
+_MASKED, _RANDOM = 0.8, 0.1
+_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+|[^\W\d_\u3400-\u4dbf\u4e00-\u9fff]+")
+_CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_LEAST_TIMES = 5  #: a word that is rarer is no word of the shop's own
+
+
+class Pretrained(Learnt):
+    """A model to start from, with its tokenizer."""
+
+    def __init__(self, text: Any, tokenizer: Any, report: dict[str, Any]) -> None:
+        self._text, self._tokenizer, self.report = text, tokenizer, report
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that ``AutoModel.from_pretrained`` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            self._text.save_pretrained(folder)
+            self._tokenizer.save_pretrained(folder)
+
+
+def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+    """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
+    run.progress(0.0, "loading the model")
+    # The classification layer is never used, but there must be one.
+    text, tokenizer = options.begin(replace(texts, segments=("0", "1")), run)
+    words = new_words(tokenizer, texts, how.new_words) if how.new_words else []
+    model = _language_model(text, run.start or options.weights(run.settings))
+    extend(tokenizer, (text, model), words)
+    reading = Reading(tokenizer, options.room(text.config))
+    run.progress(0.01, "reading the user texts")
+    shown, kept = (_Shown(reading.read(one.frame["phrases"])) for one in (texts, held_out))
+    encoder = tokenizer.mask_token_id is not None and not _is_decoder(text)
+    hide = _Hide(reading, len(tokenizer), how, encoder=encoder)
+    facts = {"how": how.__dict__, "words": words}
+    folder = checkpoints_of(shown.texts.ids, facts, options, run)
+    resume = last_checkpoint(folder)
+    model.config.pad_token_id = reading.pad_id
+    trainer = Trainer(
+        model=model,
+        args=_arguments(folder, len(shown), options, run),
+        data_collator=hide,
+        train_dataset=shown,
+        callbacks=[Reporter(run, options)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    before = _loss(model, kept, hide, run.seed)
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=resume)
+    seconds = time.monotonic() - started
+    after = _loss(model, kept, hide, run.seed)
+    run.log(trainer.state.global_step, {"validation_log_loss": after})
+    text.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a pooler stays as it was
+    report = {
+        "objective": "masked" if encoder else "next token",
+        "held_out_loss_before": round(before, 4),
+        "held_out_loss": round(after, 4),
+        "perplexity": round(math.exp(min(after, 30.0)), 2),
+        "steps": trainer.state.global_step,
+        "resumed_at_step": int(Path(resume).name.rpartition("-")[2]) if resume else 0,
+        "epochs": options.epochs,
+        "seconds": round(seconds, 1),
+        "new_words": words[:50],
+        "words_added": len(words),
+        "truncation": shown.texts.truncation,
+    }
+    trainer.accelerator.free_memory()
+    return Pretrained(text.cpu(), tokenizer, report)
+
+
+def new_words(tokenizer: Any, texts: Examples, most: int) -> list[str]:
+    """Return the words of the texts that the vocabulary spells in three pieces or more, those that cost most first."""
+    phrases = texts.frame["phrases"].explode().drop_nulls().value_counts()
+    counts: Counter[str] = Counter()
+    for phrase, times in phrases.iter_rows():
+        for word in _WORD.findall(phrase.lower()):
+            counts[word] += times
+    common = [word for word, times in counts.items() if times >= _LEAST_TIMES]
+    pieces = tokenizer([f" {word}" for word in common], add_special_tokens=False)["input_ids"] if common else []
+    unknown = tokenizer.unk_token_id
+    cost = {
+        word: counts[word] * (len(ids) - 1)
+        for word, ids in zip(common, pieces, strict=True)
+        if len(ids) > 2 or (unknown is not None and unknown in ids)
+    }
+    return sorted(cost, key=lambda word: (-cost[word], word))[:most]
+
+
+def extend(tokenizer: Any, models: Sequence[Any], words: Sequence[str]) -> None:
+    """Add ``words`` to the vocabulary; each begins as the mean of the pieces that it was spelt with."""
+    from tokenizers import AddedToken
+
+    if not words:
+        return
+    pieces = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in words]
+    known = len(tokenizer)
+    tokenizer.add_tokens([AddedToken(word, single_word=not _CHINESE.match(word), normalized=True) for word in words])
+    for model in models:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        table = model.get_input_embeddings().weight
+        with torch.no_grad():
+            for n, ids in enumerate(pieces):
+                table[known + n] = table[torch.tensor(ids)].mean(dim=0)
+
+
+def _is_decoder(text: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return text.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _language_model(text: Any, folder: Path | None) -> Any:
+    """Return the model with a layer that says words instead of segments; its own where its weights have one."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    auto = AutoModelForCausalLM if _is_decoder(text) else AutoModelForMaskedLM
+    if folder is None:
+        model = auto.from_config(text.config)
+    else:
+        model = auto.from_pretrained(
+            folder, dtype="float32", local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    model.base_model.load_state_dict(text.base_model.state_dict(), strict=False)
+    return model
+
+
+class _Shown(torch.utils.data.Dataset[dict[str, Any]]):
+    """Texts one by one, with where their phrases are."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts.ids)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"input_ids": self.texts.ids[row], "span": self.texts.spans[row]}
+
+
+class _Hide:
+    """Puts texts together, and hides some of what they say."""
+
+    def __init__(self, reading: Reading, vocabulary: int, how: Pretraining, *, encoder: bool) -> None:
+        self._reading, self._vocabulary, self._how, self._encoder = reading, vocabulary, how, encoder
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return ``input_ids``, ``attention_mask`` and ``labels``, ``(rows, tokens)``."""
+        longest = max(len(row["input_ids"]) for row in rows)
+        ids = np.full((len(rows), longest), self._reading.pad_id, np.int64)
+        mask, labels = np.zeros_like(ids), np.full_like(ids, _IGNORED)
+        for n, row in enumerate(rows):
+            length = len(row["input_ids"])
+            ids[n, :length], mask[n, :length] = row["input_ids"], 1
+            hidden = self._hidden(length, *row["span"]) if self._encoder else np.ones(length, bool)
+            labels[n, :length][hidden] = row["input_ids"][hidden]
+        if self._encoder:
+            self._cover(ids, labels != _IGNORED)
+        found = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {name: torch.from_numpy(array) for name, array in found.items()}
+
+    def _hidden(self, length: int, start: int, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which tokens are to be guessed; one at least. Chance is torch's, so that a seed repeats it."""
+        units = len(lengths) if self._how.whole_phrases else int(lengths.sum())
+        chosen = torch.rand(units).numpy() < self._how.mask
+        if units and not chosen.any():
+            chosen[int(torch.randint(units, (1,)))] = True
+        inside = np.repeat(chosen, lengths) if self._how.whole_phrases else chosen
+        hidden = np.zeros(length, bool)
+        hidden[start : start + len(inside)] = inside[: max(length - start, 0)]
+        return hidden
+
+    def _cover(self, ids: NDArray[np.int64], hidden: NDArray[np.bool_]) -> None:
+        drawn = torch.rand(ids.shape).numpy()
+        random = torch.randint(self._vocabulary, ids.shape).numpy()
+        ids[hidden & (drawn < _MASKED)] = self._reading.tokenizer.mask_token_id
+        swapped = hidden & (drawn >= _MASKED) & (drawn < _MASKED + _RANDOM)
+        ids[swapped] = random[swapped]
+
+
+def _loss(model: Any, texts: _Shown, hide: _Hide, seed: int, batch: int = 64) -> float:
+    """Return the mean loss on ``texts``, always with the same things hidden."""
+    if not len(texts):
+        return math.nan
+    state, device = torch.get_rng_state(), next(model.parameters()).device
+    torch.manual_seed(seed)
+    total, rows = 0.0, list(range(len(texts)))
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch):
+            chosen = rows[start : start + batch]
+            given = {name: one.to(device) for name, one in hide([texts[row] for row in chosen]).items()}
+            total += float(model(**given).loss) * len(chosen)
+    torch.set_rng_state(state)
+    return total / len(rows)
+
+
+def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulate,
+        learning_rate=options.learning_rate,
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        train_sampling_strategy="group_by_length",
+        save_strategy="steps",
+        save_steps=max(1, math.ceil(rows / options.batch_size / 2)),
+        save_total_limit=1,
+        bf16=bf16_is_faster(),
+        seed=run.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )

@@ -1,0 +1,170 @@
+"""Pretraining, going on from a version, and learning several label sets at once, over a shop of planted users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, DataError, SegadminError
+from segadmin.events.lake import Lake
+from segadmin.jobs.request import check_request
+from segadmin.learn.labeling import label
+from segadmin.records import LabelSet, ModelState, ModelVersion
+from segadmin.settings import Settings
+from tests.planted import LABELER, LABELS, Run, retrain, shop, trained_home
+
+__all__ = ["shop", "trained_home"]
+
+TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300}
+
+
+def pretrain(settings: Settings, **options: Any) -> Run:
+    asked = {"backbone": "tiny", "backbone_options": TINY, "window_days": 28, **options}
+    return Run(settings, "pretrain", check_request(settings, "pretrain", asked)).all()
+
+
+def version_of(settings: Settings, number: int) -> ModelVersion:
+    with transaction(settings) as session:
+        return session.get_one(ModelVersion, number)
+
+
+@pytest.fixture
+def pretrained(shop: Settings) -> int:
+    return int(pretrain(shop, backbone_options=TINY | {"epochs": 3}).inputs["pretrain"][0]["model_version_id"])
+
+
+def test_pretraining_makes_a_version_to_start_from(shop: Settings, pretrained: int) -> None:
+    version = version_of(shop, pretrained)
+    assert version.state == ModelState.PRETRAINED
+    report = version.manifest["report"]
+    assert report["held_out_loss"] < report["held_out_loss_before"]
+    # No text reaches into the weeks that the labels are tested on.
+    with transaction(shop) as session:
+        first_test = min(session.get_one(LabelSet, LABELS).definition["test_cuts"])
+    assert version.manifest["pretrained"]["until"] <= first_test
+
+    asked = check_request(shop, "retrain", {"start_from": str(pretrained), "margin": -1, "baselines": []})
+    assert asked["backbone"] == "tiny"
+    assert asked["backbone_options"]["words"] == 300
+    job = Run(shop, "retrain", asked).all()
+    tuned = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
+    assert tuned.manifest["started_from"] == pretrained
+    # The vocabulary is the pretrained one's: it is the same tokenizer.
+    kept, begun = (shop.store_path / one.folder / "tokenizer.json" for one in (tuned, version))
+    assert kept.read_text() == begun.read_text()
+
+
+def test_whole_phrases_and_new_words(shop: Settings) -> None:
+    found = pretrain(shop, whole_phrases=True, new_words=5, backbone_options=TINY | {"words": 60}).inputs["pretrain"][0]
+    assert found["report"]["words_added"] == 5
+    assert found["report"]["held_out_loss"] < found["report"]["held_out_loss_before"]
+
+
+def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> None:
+    from tests.models import make_model
+
+    make_model("gpt2", tmp_path / "gpt2")
+    options = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "learning_rate": 1e-3}
+    found = pretrain(shop, backbone=str(tmp_path / "gpt2"), backbone_options=options).inputs["pretrain"][0]
+    assert found["report"]["objective"] == "next token"
+    assert found["report"]["held_out_loss"] < found["report"]["held_out_loss_before"]
+
+
+def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
+    """An attempt that is stopped leaves checkpoints; the next one resumes and ends where one that was never stopped does."""
+    options = {"backbone": "tiny", "backbone_options": TINY | {"epochs": 2}, "window_days": 28}
+    job = Run(shop, "pretrain", check_request(shop, "pretrain", options)).until("pretrain")
+
+    class Stopped(Exception):
+        pass
+
+    [attempt] = job.attempts("pretrain")
+    saved = attempt.checkpoints / "trainer"
+
+    def stop(_fraction: float, _note: str = "") -> None:
+        if list(saved.glob("checkpoint-*/trainer_state.json")):
+            raise Stopped
+
+    attempt.progress = stop  # type: ignore[method-assign]
+    from segadmin_plugins.backbones.transformer import training
+
+    before, training.SAY_SECONDS = training.SAY_SECONDS, 0.0
+    try:
+        with pytest.raises((Stopped, SegadminError)):
+            job.call(attempt)
+    finally:
+        training.SAY_SECONDS = before
+    again = job.stage("pretrain")[0]
+    assert again["report"]["resumed_at_step"] > 0
+    whole = pretrain(shop, backbone_options=TINY | {"epochs": 2}).inputs["pretrain"][0]
+    # What is hidden after the cut is drawn anew, so the end is near and not the same.
+    assert again["report"]["held_out_loss"] == pytest.approx(whole["report"]["held_out_loss"], abs=0.03)
+    assert again["report"]["held_out_loss_before"] == whole["report"]["held_out_loss_before"]
+
+
+def test_texts_of_test_weeks_must_not_be_read_before(shop: Settings) -> None:
+    events = Lake.of(shop).latest_event
+    assert events is not None
+    number = pretrain(shop, until=events.isoformat()).inputs["pretrain"][0]["model_version_id"]
+    asked = check_request(shop, "retrain", {"start_from": str(number), "baselines": []})
+    with pytest.raises(DataError, match=r"may have read the answers.*segadmin enqueue pretrain --until"):
+        Run(shop, "retrain", asked).stage("prepare")
+
+
+def test_what_cannot_be_pretrained_or_scored_with(shop: Settings, pretrained: int) -> None:
+    asked = check_request(shop, "pretrain", {"backbone": "tabular"})
+    with pytest.raises(ConfigurationError, match="learns nothing from texts"):
+        Run(shop, "pretrain", asked).all()
+    with pytest.raises(ConfigurationError, match=f"retrain --from {pretrained}"):
+        check_request(shop, "score", {"model": str(pretrained)})
+    with pytest.raises(ConfigurationError, match="cannot become 'minilm'"):
+        check_request(shop, "retrain", {"start_from": str(pretrained), "backbone": "minilm"})
+    with pytest.raises(ConfigurationError, match="'tabular' cannot use --from"):
+        check_request(shop, "retrain", {"start_from": "champion"})
+    with pytest.raises(DataError, match="No event is older"):
+        pretrain(shop, until="1999-01-01")
+
+
+def test_a_version_is_taught_what_is_new_and_some_of_the_old(shop: Settings) -> None:
+    early = LABELER | {"train_cuts": "4,5"}
+    label(shop, LABELS, "future-spend", early)
+    first = retrain(shop, backbone="tiny", backbone_options=TINY, margin=-1).all()
+    number = str(first.inputs["evaluate"][0]["model_version_id"])
+    same = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1})
+    with pytest.raises(DataError, match=r"Nothing is new.*--replay 1"):
+        Run(shop, "retrain", same).stage("prepare")
+
+    label(shop, LABELS, "future-spend", LABELER)
+    asked = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1, "replay": 0.5})
+    job = Run(shop, "retrain", asked).all()
+    prepared = job.inputs["prepare"][0]
+    old, new = (dict(parts["parts"]) for parts in (first.inputs["prepare"][0]["data"], prepared["data"]))
+    assert 0 < new["learnt"] < old["train"]  # about half of what it knew is left out
+    assert new["train"] > 0
+    assert prepared["seed"] == first.inputs["prepare"][0]["seed"]
+    assert version_of(shop, job.inputs["evaluate"][0]["model_version_id"]).manifest["started_from"] == int(number)
+
+
+def test_several_label_sets_at_once(shop: Settings) -> None:
+    label(shop, "lapse", "future-lapse", LABELER)
+    asked = check_request(
+        shop, "retrain", {"backbone": "tiny", "backbone_options": TINY, "labels": LABELS, "also": ["lapse"],
+                          "baselines": [], "margin": -1},
+    )  # fmt: skip
+    job = Run(shop, "retrain", asked).all()
+    prepared = job.inputs["prepare"][0]
+    [attempt] = job.attempts("prepare")
+    beside, split = attempt.read(prepared["also"]["lapse"]["rows"]), attempt.read(prepared["rows"])
+    tested = split.filter(pl.col("part") == "test")
+    assert beside["as_of"].max() < tested["as_of"].min()  # type: ignore[operator]
+    held_out = split.filter(pl.col("part") == "validation")["user_key"]
+    assert not set(beside["user_key"]) & set(held_out)
+    version = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
+    assert version.manifest["learnt_beside"] == {"lapse": ["no", "yes"]}
+    assert len(version.segments) == 3
+    with pytest.raises(ConfigurationError, match="Leave it out"):
+        check_request(shop, "retrain", {"labels": LABELS, "also": [LABELS]})
