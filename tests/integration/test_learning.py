@@ -75,7 +75,7 @@ def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> No
 
 
 def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
-    """An attempt that is stopped leaves checkpoints; the next one resumes and ends where one that was never stopped does."""
+    """A stopped attempt leaves checkpoints; the next resumes, and ends where one that was never stopped does."""
     options = {"backbone": "tiny", "backbone_options": TINY | {"epochs": 2}, "window_days": 28}
     job = Run(shop, "pretrain", check_request(shop, "pretrain", options)).until("pretrain")
 
