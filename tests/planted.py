@@ -18,7 +18,7 @@ from segadmin.database import transaction
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json, Outcome
-from segadmin.jobs.plans import PLANS, bucket_ranges
+from segadmin.jobs.plans import PLANS, ranges_of
 from segadmin.learn.labeling import label
 from segadmin.records import Job, LabelSet
 from segadmin.settings import Settings
@@ -125,7 +125,8 @@ class Run:
         """Return an attempt for every step of a stage."""
         stage = next(one for one in PLANS[self.kind] if one.name == name)
         buckets = open_store(self.settings).buckets
-        ranges = [range(a, b + 1) for a, b in bucket_ranges(buckets, self.fan_out)] if stage.per_buckets else [range(0)]
+        cut = ranges_of(stage, self.options, buckets, self.fan_out)
+        ranges = [range(a, b + 1) if a >= 0 else range(0) for a, b in cut]
         place = [one.name for one in PLANS[self.kind]].index(name)
         return [
             Attempt(

@@ -66,13 +66,21 @@ def _sqlite(url: str, path: Path) -> Engine:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        # A deferred transaction that reads and then writes fails at once with "database is locked"
-        # when another writer came between; an immediate one waits its turn.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def wait_for_turn(engine: Engine) -> None:
+    """Make the transactions of an engine on SQLite that somebody else made wait for each other, as ours do."""
+    event.listen(engine, "connect", lambda connection, _record: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", _begin)
+    engine.dispose()
+
+
+def _begin(connection: Any) -> None:
+    # A deferred transaction that reads and then writes fails at once with "database is locked"
+    # when another writer came between; an immediate one waits its turn.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _write_ahead(connection: Any) -> None:

@@ -36,6 +36,10 @@ Textualizer = Annotated[str, typer.Option("--textualizer", "-t", help="How event
 TextualizerOption = Annotated[
     list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
 ]
+Also = Annotated[
+    list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
+]
+Split = Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")]
 BackboneOption = Annotated[
     list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
 ]
@@ -81,10 +85,8 @@ def retrain(
     textualizer_option: TextualizerOption = None,
     templates: TemplateFile = None,
     labels: Labels = None,
-    also: Annotated[
-        list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")] = "time",
+    also: Also = None,
+    split: Split = "time",
     baseline: Annotated[
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
     ] = None,
@@ -103,6 +105,41 @@ def retrain(
 ) -> None:
     """Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment."""
     _enqueue("retrain", context.params)
+
+
+@app.command()
+def tune(
+    context: typer.Context,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
+    ] = None,
+    backbone_option: BackboneOption = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=VALUES", help="Such as epochs=1..4, learning_rate=1e-5..1e-3:log, tuner=full,lora."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="So many tries, pruned ones counted.")] = 20,
+    parallel: Annotated[int, typer.Option(help="So many at a time, where there are workers.")] = 2,
+    minutes: Annotated[float | None, typer.Option(help="No trial begins later, and those that run end.")] = None,
+    textualizer: Textualizer = "mixed",
+    textualizer_option: TextualizerOption = None,
+    templates: TemplateFile = None,
+    labels: Labels = None,
+    also: Also = None,
+    split: Split = "time",
+    language: LanguageOption = None,
+    window_days: WindowDays = 112.0,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
+    wait: Wait = False,
+    priority: Priority = 5,
+    key: Key = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the backbone's options by validation log-loss; `jobs trials` shows what was tried and what matters."""
+    _enqueue("tune", context.params)
 
 
 @app.command()
@@ -235,6 +272,8 @@ def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
         elif name == "baseline":
             options |= {"baselines": value} if value else {}
+        elif name == "search":
+            options |= {name: parse_options(value, "--search")} if value else {}
         elif name == "also":
             options |= {name: value} if value else {}
         elif name == "until":

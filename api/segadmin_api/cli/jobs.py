@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,45 @@ def list_(
         ],
         empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
     )
+
+
+@app.command()
+def trials(
+    job: Number,
+    out: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a search (`enqueue tune`) has tried so far, what was best, and which options mattered."""
+    from segadmin.learn.search_page import page, shown
+    from segadmin.learn.tune import looked_up
+
+    found = looked_up(get_settings(), job)
+    if as_json:
+        show_json(found)
+        return
+    names = list(dict.fromkeys(name for one in found["trials"] for name in one["options"]))
+    ordered = sorted(found["trials"], key=lambda one: (one["value"] is None, one["value"]))
+    table(
+        "trials, the best first",
+        [">trial", "state", ">log-loss", *(f">{name}" for name in names), "why"],
+        [
+            (
+                str(one["trial"]),
+                one["state"],
+                "–" if one["value"] is None else f"{one['value']:.4f}",
+                *(shown(one["options"].get(name, "–")) for name in names),
+                one["why"],
+            )
+            for one in ordered
+        ],
+        empty="No trial has begun yet.",
+    )
+    most = max(found["importance"].values(), default=1.0)
+    for name, share in found["importance"].items():
+        typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / most)}")
+    if out is not None:
+        out.write_text(page(job, found), encoding="utf-8")
+        typer.echo(f"Wrote {out}. Open it in a browser.")
 
 
 @app.command()

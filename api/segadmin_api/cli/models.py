@@ -68,7 +68,9 @@ def show(
     if as_json:
         show_json(_facts(found, rows) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
         return
-    typer.echo(f"model version {found.id} · {found.label_set} · {found.state} · {_name(found)} on {found.textualizer}")
+    typer.echo(
+        f"model version {found.id} · {found.label_set or 'no labels'} · {found.state} · {_name(found)} on {found.textualizer}"
+    )
     typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
     if rows:
         typer.echo(f"  {_beside(rows)}")
@@ -195,9 +197,15 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
 
 
 def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
+    if "pretrained" in manifest:
+        _show_reading(manifest)
+        return
     tested = test.metrics if test is not None else {}
     recipe, data, calibration = manifest["recipe"], manifest["data"], manifest["calibration"]
+    begun = manifest.get("started_from")
     lines = {
+        "began as": f"version {begun}" if begun else "",
+        "learnt beside": ", ".join(manifest.get("learnt_beside") or ()),
         "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
         f"({manifest['backbone_distribution']})",
         "textualizer": f"{recipe['textualizer']} version {recipe['textualizer_version']} "
@@ -219,6 +227,22 @@ def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
         f"on test {_number(tested.get('ece_before'))} before, {_number(tested.get('ece'))} after",
         "cut off": _pairs(manifest["report"].get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
+    }
+    for name, value in lines.items():
+        if value:
+            typer.echo(f"  {name}: {value}")
+
+
+def _show_reading(manifest: dict[str, Any]) -> None:
+    """Tell what a pretrained version has read, and what that did."""
+    read, report = manifest["pretrained"], manifest["report"]
+    lines = {
+        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}({manifest['backbone_distribution']})",
+        "read": f"{read['texts']:,} texts in {len(read['windows'])} windows until {read['until'][:10]}",
+        "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
+        f"(perplexity {report['perplexity']}), {report['objective']}",
+        "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
+        "next": "segadmin enqueue retrain --from with its number",
     }
     for name, value in lines.items():
         if value:

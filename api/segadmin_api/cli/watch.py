@@ -73,6 +73,16 @@ def _outcome(seen: JobView, console: Console) -> int:
                 highlight=False,
                 soft_wrap=True,
             )
+        for chosen in (step.result for step in seen.steps if step.stage == "choose" and "best" in step.result):
+            best, options = chosen["best"], chosen["backbone_options"].items()
+            words = " ".join(f"--backbone-option {name}={value}" for name, value in options)
+            console.print(
+                f"Trial {best['trial']} of {len(chosen['trials'])} was best: validation log-loss {best['value']:.4f}. "
+                f"Train with it: segadmin enqueue retrain -b {chosen['backbone']} {words}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
         if job.kind == "textualize":
             console.print(coverage(seen.steps))
         return 0

@@ -32,13 +32,13 @@ def page(profile: Profile) -> str:
     parts = [
         f'<p class="facts">{shown}</p>',
         section("Events by day", _days(profile)),
-        section("Events by kind", _bars(profile.by_kind)),
-        section("Users by number of events", _bars(profile.by_history)),
-        section("Top categories", _bars(profile.top_categories) or "<p>No item has a category.</p>"),
+        section("Events by kind", bars(profile.by_kind)),
+        section("Users by number of events", bars(profile.by_history)),
+        section("Top categories", bars(profile.top_categories) or "<p>No item has a category.</p>"),
         section("Fields that are filled", _filled(profile)),
         section("Items that are known, as a share of events", _shares(profile.items_known)),
-        section("In quarantine", _bars(profile.quarantine) or "<p>Nothing.</p>"),
-        section("Late: older than the newest event there was, by up to", _bars(profile.late) or "<p>None.</p>"),
+        section("In quarantine", bars(profile.quarantine) or "<p>Nothing.</p>"),
+        section("Late: older than the newest event there was, by up to", bars(profile.late) or "<p>None.</p>"),
     ]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -51,10 +51,19 @@ def section(title: str, body: str) -> str:
     return f"<h2>{escape(title)}</h2>{body}"
 
 
-def _bars(counts: Mapping[str, int]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose columns but the first are numbers, and so on the right; all are words without a head."""
+    kind = [" class=n" if n and head else "" for n in range(len(head) or max(map(len, rows), default=0))]
+    titles = "".join(f"<th{of}>{escape(one)}</th>" for of, one in zip(kind, head, strict=False))
+    body = ("".join(f"<td{of}>{escape(cell)}</td>" for of, cell in zip(kind, row, strict=True)) for row in rows)
+    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
+
+
+def bars(counts: Mapping[str, float], form: str = ",") -> str:
+    """Return a bar for each of ``counts``, with its number."""
     most = max(counts.values(), default=1)
     rows = [
-        f'<tr><td>{escape(name)}</td><td class="n">{count:,}</td>'
+        f'<tr><td>{escape(name)}</td><td class="n">{count:{form}}</td>'
         f'<td style="width:60%"><div class="bar" style="width:{100 * count / most:.1f}%"></div></td></tr>'
         for name, count in counts.items()
     ]

@@ -13,7 +13,7 @@ from segadmin import failpoints
 from segadmin.database import transaction
 from segadmin.errors import BrokerUnavailable
 from segadmin.jobs.advance import advance
-from segadmin.jobs.plans import PLANS, bucket_ranges
+from segadmin.jobs.plans import PLANS, ranges_of
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, Step
 from segadmin.settings import Settings
@@ -103,7 +103,7 @@ def save(
             not_before=None if stage.after else not_before,
         )
         for stage in PLANS[kind]
-        for first, last in (bucket_ranges(store.buckets, settings.fan_out) if stage.per_buckets else [(-1, -1)])
+        for first, last in ranges_of(stage, options, store.buckets, settings.fan_out)
     ]
     session.add_all(steps)
     ready = advance(session, job.id).ready

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from segadmin.jobs.attempt import Attempt, Outcome
 
@@ -22,6 +22,7 @@ class Stage:
     queue: Queue = "cpu"
     after: tuple[str, ...] = ()  #: stages that must be done first
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
+    parallel: str = ""  #: option of the job that says into how many equal steps it is cut; they share the work
     holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
 
     def load(self) -> Callable[[Attempt], Outcome]:
@@ -53,6 +54,12 @@ PLANS: dict[str, tuple[Stage, ...]] = {
         Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True),
         Stage("publish", _PUBLISH, after=("score",)),
     ),
+    "tune": (
+        Stage("prepare", "segadmin.learn.prepare:prepare", "gpu"),
+        _TEXTUALIZE,
+        Stage("trial", "segadmin.learn.tune:trial", "gpu", after=("textualize",), parallel="parallel"),
+        Stage("choose", "segadmin.learn.tune:choose", after=("trial",)),
+    ),
     "score": (_PREPARE_SCORING, _TEXTUALIZE, _SCORE, Stage("publish", _PUBLISH, after=("score",))),
     "refresh": (
         _PREPARE_SCORING,
@@ -80,6 +87,13 @@ def held_by(kind: str, stage: str) -> list[str]:
     """Return what a job must hold when ``stage`` begins: what that stage and those before it ask for."""
     names = [one.name for one in PLANS[kind]]
     return [one.holds for one in PLANS[kind][: names.index(stage) + 1] if one.holds]
+
+
+def ranges_of(stage: Stage, options: Mapping[str, Any], buckets: int, fan_out: int) -> list[tuple[int, int]]:
+    """Return what the steps of ``stage`` are cut by: ranges of buckets, numbers, or nothing (-1)."""
+    if stage.per_buckets:
+        return bucket_ranges(buckets, fan_out)
+    return [(n, n) for n in range(options[stage.parallel])] if stage.parallel else [(-1, -1)]
 
 
 def bucket_ranges(buckets: int, fan_out: int) -> list[tuple[int, int]]:

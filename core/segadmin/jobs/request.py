@@ -14,8 +14,9 @@ from segadmin.events.mapping import Mapping
 from segadmin.learn.backbone import Backbone
 from segadmin.learn.labels import find_label_set
 from segadmin.learn.resolve import resolve_backbone
+from segadmin.learn.search import choices
 from segadmin.learn.versions import MadeWith, find_version
-from segadmin.plugins import load_plugins
+from segadmin.plugins import Plugins, load_plugins
 from segadmin.records import ModelState, ModelVersion
 from segadmin.settings import Language, Settings
 from segadmin.store import known_store
@@ -54,6 +55,16 @@ class Retrain(_Text):
     augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
     drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")
+
+
+class Tune(Retrain):
+    """Options of ``tune``: those of ``retrain``, of which the search tries other ``backbone_options``."""
+
+    baselines: tuple[str, ...] = ()
+    search: dict[str, str] = {}  #: option of the backbone → its values; default: what the backbone says
+    trials: int = Field(20, ge=1, le=10_000)
+    parallel: int = Field(2, ge=1, le=64)  #: steps that run trials at the same time, where there are workers
+    minutes: float | None = Field(None, gt=0)  #: no trial begins later, and those that run are pruned
 
 
 class Pretrain(_Text):
@@ -110,6 +121,7 @@ class Compact(_Request):
 REQUESTS: dict[str, type[_Request]] = {
     "pretrain": Pretrain,
     "retrain": Retrain,
+    "tune": Tune,
     "score": Score,
     "refresh": Score,
     "textualize": Textualize,
@@ -154,6 +166,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         wanted = request.backbone or DEFAULT_BACKBONE
         name, backbone_options = resolve_backbone(plugins, wanted, request.backbone_options)
         checked |= {"backbone": name, "backbone_options": backbone_options}
+        if isinstance(request, Tune):
+            checked["search"] = _search(plugins, name, backbone_options, request)
         if isinstance(request, Retrain):
             _check_able(plugins.find("backbone", name).load(), request)
         for baseline in request.baselines if isinstance(request, Retrain) else ():
@@ -177,11 +191,6 @@ def _completed(session: Session, request: Retrain) -> Retrain:
     found: dict[str, Any] = {"labels": labels}
     if request.start_from is not None:
         version = find_version(session, request.start_from, labels)
-        if version.state != ModelState.PRETRAINED and version.label_set != labels:
-            raise ConfigurationError(
-                f"Model version {version.id} puts users in segments of {version.label_set!r}, not of {labels!r}. "
-                f"Learn both at once: --also {version.label_set}"
-            )
         known = version.manifest["backbone_options"]
         if request.backbone in {None, version.backbone}:
             options = known | request.backbone_options
@@ -193,6 +202,23 @@ def _completed(session: Session, request: Retrain) -> Retrain:
             )
         found["start_from"] = str(version.id)
     return request.model_copy(update=found)
+
+
+def _search(plugins: Plugins, backbone: str, options: dict[str, Any], request: Tune) -> dict[str, str]:
+    """Return what is searched, by default what the backbone says, less the options that are given.
+
+    Raises:
+        ConfigurationError: the backbone has no such option, cannot use a value, or says nothing to search.
+    """
+    space = dict(request.search) or dict(plugins.find("backbone", backbone).load().search)
+    space = {name: words for name, words in space.items() if name not in options or name in request.search}
+    found = choices(space)
+    if not found:
+        raise ConfigurationError(
+            f"The backbone {backbone!r} does not say what to search. Say it: --search learning_rate=1e-5..1e-3:log"
+        )
+    plugins.make("backbone", backbone, options | {one.name: one.an_example for one in found})
+    return space
 
 
 def _check_able(backbone: type[Backbone], request: Retrain) -> None:

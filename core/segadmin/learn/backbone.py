@@ -109,6 +109,7 @@ class Backbone(ABC):
     """A cheap description of a model. Subclass it as a frozen dataclass: its fields are its options."""
 
     name: ClassVar[str]  #: what ``--backbone`` takes
+    search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
     goes_on: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
     learns_beside: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segadmin.database import transaction
-from segadmin.events.report import STYLE, section
+from segadmin.events.report import STYLE, section, table
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.predictions import probabilities_of
@@ -65,14 +65,6 @@ def _summary(version: ModelVersion) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose columns but the first are numbers, and so on the right; all are words without a head."""
-    kind = [" class=n" if n and head else "" for n in range(len(head) or max(map(len, rows), default=0))]
-    titles = "".join(f"<th{of}>{escape(one)}</th>" for of, one in zip(kind, head, strict=False))
-    body = ("".join(f"<td{of}>{escape(cell)}</td>" for of, cell in zip(kind, row, strict=True)) for row in rows)
-    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
-
-
 def _figures(rows: Sequence[Evaluation]) -> str:
     names = {"auroc": "AUROC", "macro_f1": "macro F1", "log_loss": "log-loss", "ece": "ECE"}
     told = []
@@ -80,7 +72,7 @@ def _figures(rows: Sequence[Evaluation]) -> str:
         split = "" if row.split == "test" else f" ({row.split})"
         figures = ("–" if row.metrics.get(one) is None else f"{row.metrics[one]:.4f}" for one in names)
         told.append((f"{row.name}{split}", f"{row.rows:,}", *figures))
-    return _table(["model", "rows", *names.values()], told)
+    return table(["model", "rows", *names.values()], told)
 
 
 def _interval(said: pl.DataFrame, columns: NDArray[np.float32]) -> str:
@@ -101,7 +93,7 @@ def _by_segment(version: ModelVersion, said: pl.DataFrame) -> str:
         one = said.with_columns(mine.alias("target"))
         scores = np.stack([1 - found[:, n], found[:, n]], axis=1)
         told.append((segment, f"{int(mine.sum()):,}", _interval(one, scores)))
-    return _table(["segment", "rows", "AUROC"], told)
+    return table(["segment", "rows", "AUROC"], told)
 
 
 def _by_history(said: pl.DataFrame) -> str:
@@ -115,7 +107,7 @@ def _by_history(said: pl.DataFrame) -> str:
         found, targets = probabilities_of(here["probabilities"]), here["target"].to_numpy()
         right = float((found.argmax(axis=1) == targets).mean())
         told.append((f"{name} events", f"{here.height:,}", f"{right:.1%}", _interval(here, found)))
-    return _table(["history", "rows", "accuracy", "AUROC"], told)
+    return table(["history", "rows", "accuracy", "AUROC"], told)
 
 
 def _calibration(found: NDArray[np.float32], targets: NDArray[np.int64]) -> str:
@@ -158,7 +150,7 @@ def _facts(version: ModelVersion) -> str:
         "weights": f"sha256 {version.sha256}",
         "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
     }
-    return _table([], list(facts.items()))
+    return table([], list(facts.items()))
 
 
 def _limits(version: ModelVersion, said: pl.DataFrame) -> str:

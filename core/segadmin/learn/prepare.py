@@ -14,7 +14,7 @@ from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize
+from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize, Tune
 from segadmin.learn.artifact import Saved, read_manifest
 from segadmin.learn.labels import KnownLabels, after, read_labels
 from segadmin.learn.prepared import Beside, Prepared, Start
@@ -36,7 +36,7 @@ _EXTRAS_READ = 200_000
 def prepare(attempt: Attempt) -> Outcome:
     """Check the options, the weights and the data; decide the windows, the split and the features."""
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
-    asked = Retrain.model_validate(attempt.options)
+    asked = (Tune if attempt.job_kind == "tune" else Retrain).model_validate(attempt.options)
     recipe = new_recipe(settings, plugins, asked)
     versions = Lake.of(settings).current_versions()
     backbone, options = resolve_backbone(plugins, asked.backbone or DEFAULT_BACKBONE, asked.backbone_options)
@@ -83,6 +83,10 @@ def prepare(attempt: Attempt) -> Outcome:
         lake=versions,
         data=fingerprint(known, rows),
     )
+    if attempt.job_kind == "tune":
+        from segadmin.learn.tune import study_of
+
+        study_of(settings, attempt.job_id)  # by one step, before several trials would make its tables at once
     return Outcome(prepared.model_dump(mode="json"))
 
 
@@ -127,18 +131,24 @@ def _go_on(parent: Json, split: pl.DataFrame, asked: Retrain, seed: int) -> pl.D
     Raises:
         DataError: nothing is new, or pretraining read what the test rows are to be guessed from.
     """
-    if "pretrained" not in parent:
-        learnt = [datetime.fromisoformat(moment) for moment in parent["data"]["cutoffs"].get("train", ())]
-        return split if asked.replay >= 1 else replayed(split, learnt, asked.replay, seed)
-    first_test: datetime = split.filter(pl.col("part") == "test").select(pl.col("as_of").min()).item()
-    until = datetime.fromisoformat(parent["pretrained"]["until"])
-    if asked.split == "time" and until > first_test:
+    tested = split.filter(pl.col("part") == "test")
+    first_test: datetime = tested.select(pl.col("as_of").min()).item()
+    if "pretrained" in parent:
+        until, why = datetime.fromisoformat(parent["pretrained"]["until"]), "pretrained on texts"
+        mend = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
+    else:
+        cutoffs = parent["data"]["cutoffs"]
+        until = datetime.fromisoformat(max([*cutoffs.get("test", ())[:1], *cutoffs.get("train", ())]))
+        why, mend = "taught what happened", "Start from an older version, or label later weeks"
+    if asked.split == "time" and parent.get("split", "time") == "time" and until > first_test:
         raise DataError(
-            f"That version was pretrained on texts until {until:%Y-%m-%d}, and these labels are tested from "
-            f"{first_test:%Y-%m-%d} on: it may have read the answers. Pretrain again: "
-            f"segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
+            f"That version was {why} until {until:%Y-%m-%d}, and these labels are tested from {first_test:%Y-%m-%d} on: "
+            f"it may have read the answers. {mend}"
         )
-    return split
+    if parent.get("label_set") != asked.labels or asked.replay >= 1:
+        return split
+    learnt = [datetime.fromisoformat(moment) for moment in parent["data"]["cutoffs"].get("train", ())]
+    return replayed(split, learnt, asked.replay, seed)
 
 
 def check_backbones(settings: Settings, plugins: Plugins, wanted: Mapping[str, Json]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +23,11 @@ class Tabular(Backbone):
     """LightGBM with early stopping on the validation log-loss; reads no text."""
 
     name: ClassVar[str] = "tabular"
+    search: ClassVar[Mapping[str, str]] = {
+        "leaves": "4..63:log",
+        "learning_rate": "0.01..0.2:log",
+        "min_users": "5..200:log",
+    }
 
     rounds: int = 400  #: at most; early stopping usually ends sooner
     learning_rate: float = 0.05

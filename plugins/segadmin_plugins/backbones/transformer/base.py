@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -29,6 +30,14 @@ class Transformer(Backbone):
 
     goes_on: ClassVar[bool] = True
     learns_beside: ClassVar[bool] = True
+    search: ClassVar[Mapping[str, str]] = {
+        "learning_rate": "1e-5..1e-3:log",
+        "epochs": "1..5",
+        "batch_size": "16,32,64",
+        "class_weights": "true,false",
+        "label_smoothing": "0.0..0.2",
+        "layer_decay": "0.7..1.0",
+    }
 
     max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
     epochs: int = 3

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from segadmin.errors import ConfigurationError
+from segadmin.learn.search import Choice
+from segadmin.learn.search_page import page
+
+
+def test_ranges_and_values() -> None:
+    assert Choice.parse("epochs", "1..4") == Choice("epochs", 1, 4)
+    assert Choice.parse("rate", "1e-5..1e-3:log") == Choice("rate", 1e-5, 1e-3, log=True)
+    assert Choice.parse("share", "0..0.5") == Choice("share", 0, 0.5)
+    assert Choice.parse("tuner", "full, lora,full") == Choice("tuner", values=("full", "lora"))
+    assert Choice.parse("tuner", "full,lora").an_example == "full"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("4..1", "a range goes up"),
+        ("0..1:log", "begins above 0"),
+        ("full", "leaves nothing to choose"),
+        ("", "leaves nothing to choose"),
+        ("a..b", "'a' is no number"),
+    ],
+)
+def test_what_cannot_be_searched(words: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Choice.parse("epochs", words)
+
+
+def test_a_page_of_nothing_yet_and_of_trials() -> None:
+    assert "No trial came to its end yet" in page(7, {"best": None, "trials": [], "importance": {}})
+    trials = [
+        {"trial": 1, "state": "complete", "value": 0.7, "options": {"epochs": 2}, "seconds": 1.0, "why": ""},
+        {"trial": 2, "state": "pruned", "value": None, "options": {"epochs": 1}, "seconds": 1.0, "why": "<worse>"},
+        {"trial": 3, "state": "complete", "value": 0.6, "options": {"epochs": 3}, "seconds": 1.0, "why": ""},
+    ]
+    told = page(7, {"best": trials[2], "trials": trials, "importance": {"epochs": 1.0}})
+    assert "Trial 3 of 3 was best" in told
+    assert "&lt;worse&gt;" in told
+    assert told.count("<circle") == 2
