@@ -237,7 +237,8 @@ def _show_reading(manifest: dict[str, Any]) -> None:
     """Tell what a pretrained version has read, and what that did."""
     read, report = manifest["pretrained"], manifest["report"]
     lines = {
-        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}({manifest['backbone_distribution']})",
+        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
+        f"({manifest['backbone_distribution']})",
         "read": f"{read['texts']:,} texts in {len(read['windows'])} windows until {read['until'][:10]}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
         f"(perplexity {report['perplexity']}), {report['objective']}",

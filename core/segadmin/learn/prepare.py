@@ -142,7 +142,7 @@ def _go_on(parent: Json, split: pl.DataFrame, asked: Retrain, seed: int) -> pl.D
         why, mend = "taught what happened", "Start from an older version, or label later weeks"
     if asked.split == "time" and parent.get("split", "time") == "time" and until > first_test:
         raise DataError(
-            f"That version was {why} until {until:%Y-%m-%d}, and these labels are tested from {first_test:%Y-%m-%d} on: "
+            f"That version was {why} until {until:%Y-%m-%d}; these labels are tested from {first_test:%Y-%m-%d} on: "
             f"it may have read the answers. {mend}"
         )
     if parent.get("label_set") != asked.labels or asked.replay >= 1:
