@@ -61,12 +61,14 @@ class Rows:
         return parts
 
 
-def learn(method: str, few: Any, held_out: Any, test: Any, *, seed: int, starts: dict[str, Path], also: Any) -> float:
-    """Return the test AUROC of ``method``, learnt from ``few`` and stopped by ``held_out``."""
+def learn(
+    method: str, few: Any, held_out: Any, test: Any, *, seed: int, starts: dict[str, Path], also: Any, metric: str
+) -> float:
+    """Return the test ``metric`` of ``method``, learnt from ``few`` and stopped by ``held_out``."""
     from segadmin.learn.backbone import Fit
+    from segadmin.learn.metrics import measure
     from segadmin.plugins import load_plugins
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.numbers import auroc
 
     name, options, start, beside = {
         "tabular": ("tabular", {"min_users": 5}, None, {}),
@@ -87,7 +89,8 @@ def learn(method: str, few: Any, held_out: Any, test: Any, *, seed: int, starts:
     backbone = load_plugins(get_settings()).make("backbone", name, options)
     with tempfile.TemporaryDirectory() as folder:
         run = Fit(get_settings(), Path(folder), seed, start=starts[start] if start else None, also=beside)
-        return auroc(backbone.fit(few, held_out, run).predict(test), test.targets)
+        found = backbone.fit(few, held_out, run).predict(test)
+    return float(measure(found.astype(float), test.targets, test.segments)[metric])
 
 
 METHODS = (
@@ -110,18 +113,21 @@ def begin(rows: Rows, task: str, seed: int, folder: Path) -> dict[str, Path]:
     from segadmin.settings import get_settings
 
     plugins = load_plugins(get_settings())
-    every = {name: rows.of(name) for name in BESIDE[task]}
+    every = {name: rows.of(name) for name in BESIDE.get(task, (task,))}
     starts = {kind: folder / f"{task}-{seed}-{kind}" for kind in ("texts", "behaviour")}
-    first = every[BESIDE[task][0]]
+    first, *others = every
+    main = every[first]
     with tempfile.TemporaryDirectory() as scratch:
         run = Fit(get_settings(), Path(scratch), seed)
         backbone = plugins.make("backbone", "tiny", {"epochs": 6, "batch_size": 32})
-        backbone.pretrain(first["train"], first["validation"], run, Pretraining()).save(starts["texts"])
+        backbone.pretrain(main["train"], main["validation"], run, Pretraining()).save(starts["texts"])
+    if not others:
+        return starts
     with tempfile.TemporaryDirectory() as scratch:
-        also = {name: every[name]["train"] for name in BESIDE[task][1:]}
+        also = {name: every[name]["train"] for name in others}
         run = Fit(get_settings(), Path(scratch), seed, also=also, start=starts["texts"])
         backbone = plugins.make("backbone", "tiny", {"epochs": 6, "features": False, "batch_size": 32})
-        backbone.fit(first["train"], first["validation"], run).save(starts["behaviour"])
+        backbone.fit(main["train"], main["validation"], run).save(starts["behaviour"])
     return starts
 
 
@@ -148,6 +154,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="16,32,64,128,256,512,1024")
     parser.add_argument("--seeds", default="17,18,19")
     parser.add_argument("--methods", default=";".join(METHODS))
+    parser.add_argument("--metric", default="auroc", choices=("auroc", "macro_f1"))
     wanted = parser.parse_args()
     rows, sizes, seeds = Rows(wanted.job), *(list(map(int, one.split(","))) for one in (wanted.sizes, wanted.seeds))
     told: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
@@ -157,13 +164,13 @@ def main() -> None:
                 parts, before = rows.of(task), time.monotonic()
                 starts = begin(rows, task, seed, Path(folder))
                 print(f"{task}, seed {seed}: pretrained in {time.monotonic() - before:.0f} s", flush=True)
-                also = {name: rows.of(name)["train"] for name in BESIDE[task]}
+                also = {name: rows.of(name)["train"] for name in BESIDE.get(task, ())}
                 for size in sizes:
                     few, held_out = drawn(parts, size, seed)
                     for method in wanted.methods.split(";"):
-                        if method == "tiny, others beside" and size != 64:
-                            continue  # it reads everything each time: a minute each
-                        options: Any = {"seed": seed, "starts": starts, "also": also}
+                        if method == "tiny, others beside" and (size != 64 or not also):
+                            continue  # it reads everything each time: minutes each
+                        options: Any = {"seed": seed, "starts": starts, "also": also, "metric": wanted.metric}
                         told[task][method][size].append(learn(method, few, held_out, parts["test"], **options))
                     line = (f"{name} {one[size][-1]:.3f}" for name, one in told[task].items() if size in one)
                     print(f"  {size:>5} households:", " · ".join(line), flush=True)

@@ -68,9 +68,8 @@ def show(
     if as_json:
         show_json(_facts(found, rows) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
         return
-    typer.echo(
-        f"model version {found.id} · {found.label_set or 'no labels'} · {found.state} · {_name(found)} on {found.textualizer}"
-    )
+    what = (found.label_set or "no labels", found.state, f"{_name(found)} on {found.textualizer}")
+    typer.echo(f"model version {found.id} · {' · '.join(what)}")
     typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
     if rows:
         typer.echo(f"  {_beside(rows)}")
