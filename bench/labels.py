@@ -78,6 +78,8 @@ def learn(
         "tiny, pretrained on texts": ("tiny", TINY, "texts", {}),
         "tiny, pretrained on behaviour": ("tiny", TINY, "behaviour", {}),
         "the same, head only": ("tiny", TINY | {"tuner": "head"}, "behaviour", {}),
+        "foresight": ("foresight", {}, None, also),
+        "foresight alone": ("foresight", {"features": False}, None, also),
         "tiny, others beside": ("tiny", BOTH, None, also),
         "stacked on behaviour": (
             "stacked",
@@ -102,6 +104,8 @@ METHODS = (
     "tiny, pretrained on behaviour",
     "the same, head only",
     "stacked on behaviour",
+    "foresight",
+    "foresight alone",
     "tiny, others beside",
 )
 
@@ -162,7 +166,8 @@ def main() -> None:
         for seed in seeds:
             for task in wanted.tasks.split(","):
                 parts, before = rows.of(task), time.monotonic()
-                starts = begin(rows, task, seed, Path(folder))
+                needed = any("pretrained" in one or "behaviour" in one for one in wanted.methods.split(";"))
+                starts = begin(rows, task, seed, Path(folder)) if needed else {}
                 print(f"{task}, seed {seed}: pretrained in {time.monotonic() - before:.0f} s", flush=True)
                 also = {name: rows.of(name)["train"] for name in BESIDE.get(task, ())}
                 for size in sizes:

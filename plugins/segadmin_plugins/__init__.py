@@ -25,6 +25,7 @@ def register_textualizers() -> list[str]:
 def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
+        "foresight = segadmin_plugins.backbones.foresight:Foresight",
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",

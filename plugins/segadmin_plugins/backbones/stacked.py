@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -70,12 +70,14 @@ class Stacked(Backbone):
         told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
         for fold in range(self.folds):
             inside = self._fold(train, run.seed) == fold
-            model = reader.fit(_rows(train, ~inside), validation, _part(run, f"fold{fold}", fold / shares, 1 / shares))
-            told.append((inside, model.predict(_rows(train, inside))))
-        fitted = {TEXT: reader.fit(train, validation, _part(run, TEXT, self.folds / shares, 0.95 / shares))}
+            model = reader.fit(
+                rows_of(train, ~inside), validation, part_of(run, f"fold{fold}", fold / shares, 1 / shares)
+            )
+            told.append((inside, model.predict(rows_of(train, inside))))
+        fitted = {TEXT: reader.fit(train, validation, part_of(run, TEXT, self.folds / shares, 0.95 / shares))}
         said = {TEXT: fitted[TEXT].predict(validation)}
         for n, (name, member) in enumerate(members.items()):
-            part = _part(run, name, 0.95 + 0.05 * n / len(members), 0.05 / len(members))
+            part = part_of(run, name, 0.95 + 0.05 * n / len(members), 0.05 / len(members))
             stacked = bool(told) and name == TREES
             learnt, held_out = train, validation
             if stacked:
@@ -149,7 +151,7 @@ class StackedClassifier(Classifier):
         (folder / "stacked.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
-def _part(run: Fit, name: str, start: float, share: float) -> Fit:
+def part_of(run: Fit, name: str, start: float, share: float) -> Fit:
     """Return ``run`` for one of the fits: its own checkpoints, and its share of the progress."""
     folder = run.checkpoints / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,8 @@ def _part(run: Fit, name: str, start: float, share: float) -> Fit:
     return replace(run, checkpoints=folder, progress=progress, log=log, start=begin)
 
 
-def _rows(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:
+def rows_of(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:
+    """Return the ``chosen`` rows, ``(n_rows,) bool``."""
     return replace(examples, frame=examples.frame.filter(chosen))
 
 
@@ -179,15 +182,20 @@ def _whole(told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]], train: Exa
 
 
 def _beside(examples: Examples, told: NDArray[np.float32]) -> Examples:
-    """Return ``examples`` with the log-probabilities of the text as more features."""
+    return with_told(examples, told, [f"text:{segment}" for segment in examples.segments])
+
+
+def with_told(examples: Examples, told: NDArray[np.float32], names: Sequence[str]) -> Examples:
+    """Return ``examples`` with the logarithms of what was told of them, ``(n_rows, n_names)``, as more features."""
     import numpy as np
     import polars as pl
 
     logs = np.log(np.clip(told, _LEAST, 1.0))
     both = np.concatenate([examples.features, logs], axis=1) if len(examples.feature_names) else logs
-    names = (*examples.feature_names, *(f"text:{segment}" for segment in examples.segments))
     features = pl.Series("features", both.astype(np.float32)).cast(pl.List(pl.Float32))
-    return replace(examples, frame=examples.frame.with_columns(features), feature_names=names)
+    return replace(
+        examples, frame=examples.frame.with_columns(features), feature_names=(*examples.feature_names, *names)
+    )
 
 
 def pool(said: Said, weights: Mapping[str, float]) -> NDArray[np.float32]:

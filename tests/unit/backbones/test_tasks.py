@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Fit
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
@@ -85,3 +86,28 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
         assert np.allclose(backbone.load(tmp_path / name / "saved").predict(test), found, atol=1e-5)
     assert right[1] > right[0]
     assert right[1] > 0.9
+
+
+def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> None:
+    few, many, validation, test = planted(12, seed=1), planted(300, seed=2), planted(30, seed=3), planted(200, seed=4)
+    options = {"readers": "tabular,tfidf", "features": False}
+    backbone = load_plugins(settings).make("backbone", "foresight", options)
+    backbone.check(settings)
+    model = backbone.fit(few, validation, Fit(settings, tmp_path, also={"other": many}))
+    found = model.predict(test)
+    assert (found.argmax(axis=1) == test.targets).mean() > 0.9
+    assert model.report["foreseen"] == ["other"]
+    model.save(tmp_path / "saved")
+    assert np.allclose(backbone.load(tmp_path / "saved").predict(test), found, atol=1e-5)
+    assert backbone.load(tmp_path / "saved").predict(dataclasses.replace(test, frame=test.frame.head(0))).shape == (
+        0,
+        3,
+    )
+
+
+def test_foresight_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
+    plugins = load_plugins(settings)
+    with pytest.raises(ConfigurationError, match="--also LABELS"):
+        plugins.make("backbone", "foresight", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
+    with pytest.raises(ConfigurationError, match="names no backbones"):
+        plugins.make("backbone", "foresight", {"readers": ""}).check(settings)

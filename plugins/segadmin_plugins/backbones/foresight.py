@@ -1,0 +1,176 @@
+"""``foresight``: for few labels. What everybody will do is foreseen first, and what counts is built on that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from segadmin.errors import ConfigurationError
+from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.learn.resolve import resolve_backbone
+from segadmin.learn.split import draw
+from segadmin.plugins import load_plugins
+from segadmin.settings import Settings, get_settings
+from segadmin_plugins.backbones.installed import require
+from segadmin_plugins.backbones.linear import Linear
+from segadmin_plugins.backbones.options import pairs
+from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Share of the users beside that choose when to stop.
+_HELD_OUT = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foresight(Backbone):
+    """A regression on what models of other label sets (``--also``) foresee.
+
+    Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
+    matter of few weights. What is said of a labelled user comes from models that had not learnt from that user.
+    """
+
+    name: ClassVar[str] = "foresight"
+    learns_beside: ClassVar[bool] = True
+
+    readers: str = "tabular,tfidf"  #: the backbones that foresee
+    reader_options: str = ""  #: options of all of them, such as ``epochs=1``
+    folds: Annotated[int, Field(ge=2, le=20)] = 3
+    features: bool = True  #: read the features themselves too
+
+    def check(self, settings: Settings) -> None:
+        """Check what the readers need."""
+        require(self.name, ("sklearn",))
+        for reader in self._readers(settings).values():
+            reader.check(settings)
+
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
+        """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
+
+        Raises:
+            ConfigurationError: there is no other label set.
+        """
+        if not run.also:
+            raise ConfigurationError(
+                "foresight learns from other labels. Name some: --also LABELS, any number of times"
+            )
+        fitted: dict[str, list[Classifier]] = {}
+        told: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        readers = self._readers(run.settings)
+        jobs = [(labels, name) for labels in run.also for name in readers]
+        for n, (labels, name) in enumerate(jobs):
+            part = part_of(run, f"{labels}-{name}", 0.95 * n / len(jobs), 0.95 / len(jobs))
+            key = f"{labels}:{name}"
+            fitted[key] = self._of_folds(readers[name], run.also[labels], part)
+            told[key] = self._unseen(fitted[key], train, run.seed), _mean(fitted[key], validation)
+        learnt, held_out = (
+            self._with(rows, {k: v[n] for k, v in told.items()}) for n, rows in enumerate((train, validation))
+        )
+        last = Linear().fit(learnt, held_out, part_of(run, "last", 0.95, 0.05))
+        facts = {"features": self.features, "order": list(fitted)}
+        report = {"foreseen": list(run.also), "readers": list(readers), "folds": self.folds, "last": last.report}
+        return ForesightClassifier(fitted, last, facts, report)
+
+    def load(self, folder: Path) -> ForesightClassifier:
+        """Read all models from ``folder``."""
+        kept = json.loads((folder / "foresight.json").read_text())
+        readers = self._readers(get_settings())
+        fitted = {
+            key: [readers[key.rpartition(":")[2]].load(folder / f"{n}-{fold}") for fold in range(kept["folds"])]
+            for n, key in enumerate(kept["facts"]["order"])
+        }
+        return ForesightClassifier(fitted, Linear().load(folder / "last"), kept["facts"], kept["report"])
+
+    def _readers(self, settings: Settings) -> dict[str, Backbone]:
+        plugins, options = load_plugins(settings), pairs("reader_options", self.reader_options)
+        names = [one.strip() for one in self.readers.split(",") if one.strip()]
+        if not names or self.name in names:
+            raise ConfigurationError(
+                f"readers={self.readers!r} names no backbones that could. Write readers=tabular,tfidf"
+            )
+        resolved = {name: resolve_backbone(plugins, name, options) for name in names}
+        return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
+
+    def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
+        """Return a model for each fold, which has not seen that fold's users."""
+        fold, drawn = self._fold(rows, run.seed), draw(rows.frame["user_key"].to_numpy(), run.seed + 3)
+        found = []
+        for n in range(self.folds):
+            outside, stops = fold != n, drawn < _HELD_OUT
+            part = part_of(run, f"fold{n}", n / self.folds, 1 / self.folds)
+            found.append(
+                reader.fit(rows_of(rows, outside & ~stops), rows_of(rows, outside & stops), replace(part, also={}))
+            )
+        return found
+
+    def _unseen(self, models: list[Classifier], rows: Examples, seed: int) -> NDArray[np.float32]:
+        """Return what is said of every row by the model that has not seen its user."""
+        import numpy as np
+
+        fold = self._fold(rows, seed)
+        said = [model.predict(rows) for model in models]
+        return np.stack(said)[fold, np.arange(len(rows))]
+
+    def _fold(self, rows: Examples, seed: int) -> NDArray[np.int64]:
+        import numpy as np
+
+        drawn = draw(rows.frame["user_key"].to_numpy(), seed + 1)
+        folds: NDArray[np.int64] = np.floor(drawn * self.folds).astype(np.int64)
+        return folds
+
+    def _with(self, rows: Examples, told: Mapping[str, NDArray[np.float32]]) -> Examples:
+        return _built_on(rows, told, features=self.features)
+
+
+class ForesightClassifier(Classifier):
+    """The fitted readers, and the regression on what they say."""
+
+    def __init__(
+        self, fitted: Mapping[str, list[Classifier]], last: Classifier, facts: dict[str, Any], report: dict[str, Any]
+    ) -> None:
+        self._fitted, self._last, self._facts, self.report = dict(fitted), last, facts, report
+
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment."""
+        told = {}
+        for n, (key, models) in enumerate(self._fitted.items()):
+            told[key] = _mean(models, examples)
+            progress((n + 1) / len(self._fitted), f"{key}: {len(examples)} users read")
+        return self._last.predict(_built_on(examples, told, features=self._facts["features"]))
+
+    def save(self, folder: Path) -> None:
+        """Write each model into a folder of its own."""
+        for n, models in enumerate(self._fitted.values()):
+            for fold, model in enumerate(models):
+                model.save(folder / f"{n}-{fold}")
+        self._last.save(folder / "last")
+        folds = len(next(iter(self._fitted.values())))
+        kept = {"facts": self._facts, "folds": folds, "report": self.report}
+        (folder / "foresight.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+
+
+def _mean(models: list[Classifier], rows: Examples) -> NDArray[np.float32]:
+    """Return the mean of what the models say."""
+    import numpy as np
+
+    found: NDArray[np.float32] = np.mean([model.predict(rows) for model in models], axis=0, dtype=np.float32)
+    return found
+
+
+def _built_on(rows: Examples, told: Mapping[str, NDArray[np.float32]], *, features: bool) -> Examples:
+    """Return ``rows`` with what is told of them as features, beside their own or instead of them."""
+    import polars as pl
+
+    if not features:
+        blank = pl.Series("features", [[]] * len(rows), dtype=pl.List(pl.Float32))
+        rows = replace(rows, frame=rows.frame.with_columns(blank), feature_names=())
+    for key, said in told.items():
+        rows = with_told(rows, said, [f"{key}:{n}" for n in range(said.shape[1])])
+    return rows
