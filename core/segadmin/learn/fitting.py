@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,14 @@ class Fitted:
 
 
 def fit(
-    attempt: Attempt, name: str, options: Json, dataset: Dataset, *, seed: int, share: tuple[float, float]
+    attempt: Attempt,
+    name: str,
+    options: Json,
+    dataset: Dataset,
+    *,
+    seed: int,
+    share: tuple[float, float],
+    log: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> Fitted:
     """Fit the backbone ``name`` and calibrate it on validation.
 
@@ -43,6 +51,7 @@ def fit(
         dataset: learnt from ``train``, chosen and calibrated on ``validation``; ``test`` is not looked at.
         seed: of everything random.
         share: from where to where the attempt's progress goes, such as ``(0.0, 0.9)``.
+        log: gets the figures of each evaluation; by default the attempt's curve alone.
     """
     plugins = load_plugins(attempt.settings)
     backbone: Backbone = plugins.make("backbone", name, options)
@@ -51,7 +60,7 @@ def fit(
     def progress(fraction: float, note: str = "") -> None:
         attempt.progress(start + fraction * (end - start), f"{name}: {note}" if note else name)
 
-    run = Fit(attempt.settings, _checkpoints(attempt, name), seed, progress)
+    run = Fit(attempt.settings, _checkpoints(attempt, name), seed, progress, log or attempt.log)
     with calling(attempt, plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)
