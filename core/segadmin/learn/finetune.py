@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from segadmin.learn.dataset import Dataset, augmented, read_dataset
 from segadmin.learn.fitting import Fitted, fit
 from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
+from segadmin.learn.tracking import tracked
 from segadmin.plugins import load_plugins
 from segadmin.records import utcnow
 
@@ -34,7 +36,14 @@ def finetune(attempt: Attempt) -> Outcome:
     beyond = limits.outside(dataset.train)
     dataset = dataset.within(limits)
     options = prepared.backbone_options
-    fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95))
+    with tracked(attempt, prepared) as trackings:
+
+        def log(step: int, figures: Mapping[str, float]) -> None:
+            attempt.log(step, figures)
+            trackings.log(step, figures)
+
+        fitted = fit(attempt, prepared.backbone, options, dataset, seed=prepared.seed, share=(0.0, 0.95), log=log)
+        trackings.finish(fitted.figures)
     _tell_who_was_learnt_from(attempt, dataset)
     manifest = describe(attempt, prepared, dataset, fitted) | {
         "feature_limits": limits.each,
@@ -44,7 +53,8 @@ def finetune(attempt: Attempt) -> Outcome:
     shutil.rmtree(draft, ignore_errors=True)
     saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
-    return Outcome({"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report})
+    result = {"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report}
+    return Outcome(result | ({"trackers": trackings.told} if trackings.told else {}))
 
 
 def _tell_who_was_learnt_from(attempt: Attempt, dataset: Dataset) -> None:

@@ -30,6 +30,7 @@ class Fitted:
 
     classifier: Classifier
     calibration: Json  #: ``temperature``, and the calibration error on validation before and after it
+    figures: Mapping[str, float]  #: on validation, calibrated: ``validation_log_loss``, ``validation_auroc``, …
 
 
 def fit(
@@ -64,7 +65,8 @@ def fit(
     with calling(attempt, plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)
-    return Fitted(classifier, _calibrate(raw, dataset.validation))
+    calibration = _calibrate(raw, dataset.validation)
+    return Fitted(classifier, calibration, _figures(scaled(raw, calibration["temperature"]), dataset.validation))
 
 
 def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples, segments: tuple[str, ...]) -> list[Json]:
@@ -96,6 +98,11 @@ def _calibrate(raw: NDArray[np.float64], validation: Examples) -> Json:
         for probabilities in (raw, scaled(raw, temperature))
     ]
     return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1], "rows": len(validation)}
+
+
+def _figures(probabilities: NDArray[np.float64], validation: Examples) -> dict[str, float]:
+    found = measure(probabilities, validation.targets, validation.segments)
+    return {f"{VALIDATION}_{name}": value for name, value in found.items() if isinstance(value, float)}
 
 
 def _checkpoints(attempt: Attempt, name: str) -> Path:
