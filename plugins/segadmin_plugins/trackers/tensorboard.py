@@ -16,7 +16,7 @@ class TensorBoard(Tracker):
 
     name: ClassVar[str] = "tensorboard"
     requires: ClassVar[tuple[str, ...]] = ("torch", "tensorboard")
-    brought_by: ClassVar[str] = "segadmin[worker,tensorboard]"
+    brought_by: ClassVar[str] = "segadmin[tensorboard]"
 
     def start(self, run: TrackedRun) -> Tracking:
         """Open the folder of the job; attempts share it."""
