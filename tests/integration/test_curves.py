@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.errors import StepFenced
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.jobs.ring import Bell
 from segadmin.jobs.run import run_step
 from segadmin.records import JobState
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from tests.conftest import Cli
-from tests.planted import LABELS, shop, trained_home
+from tests.planted import LABELS, retrain, shop, trained_home
 
 __all__ = ["shop", "trained_home"]
 pytestmark = [
@@ -91,9 +92,36 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
 
     first, last = (f"{value:.4f}".removeprefix("0") for value in (curve[0][1], curve[-1][1]))
     shown = cli("jobs", "show", str(job)).stdout
+    assert shown.count("mlflow: ") == 1
     assert f"{first} → {last}" in shown
     assert f"tensorboard: tensorboard --logdir {home / 'tensorboard'}" in shown
     assert f"{first} → {last}" in cli("jobs", "watch", str(job)).stdout
     facts = json.loads(cli("jobs", "show", str(job), "--json").stdout)
     [tuned] = [one for one in facts["steps"] if one["stage"] == "finetune"]
     assert [step for step, _ in tuned["curve"]] == [step for step, _ in curve]
+
+
+def test_a_further_attempt_tracks_anew_and_one_that_failed_says_so(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = retrain(shop, trackers=["tensorboard", "mlflow"], baselines=[]).until("finetune")
+    [first], [second] = (run.attempts("finetune", number) for number in (1, 2))
+    known = first.log
+
+    def log(step: int, figures: dict[str, float]) -> None:
+        known(step, figures)
+        first.lost.set()  # somebody cancels the job meanwhile
+
+    monkeypatch.setattr(first, "log", log)
+    with pytest.raises(StepFenced):
+        run.call(first)
+    told = run.call(second).result["trackers"]
+    assert not any(where.startswith("failed") for where in told.values())
+    client = MlflowClient(tracking_uri=f"sqlite:///{shop.root / 'trackers' / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("segadmin")
+    assert experiment is not None
+    states = {one.info.run_name: one.info.status for one in client.search_runs([experiment.experiment_id])}
+    assert states == {f"job-{run.job_id}": "FAILED", f"job-{run.job_id}-attempt-2": "FINISHED"}

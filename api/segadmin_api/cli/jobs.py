@@ -68,7 +68,7 @@ def show(job: Number, as_json: JsonOption = False) -> None:
     for step in view.steps:
         for line in drawn(step.curve):
             typer.echo(f"  {step.stage}, validation log-loss: {line}")
-        for name, where in step.result.get("trackers", {}).items():
+        for name, where in step.result.get("trackers", {}).items() if step.stage == "finetune" else ():
             typer.echo(f"  {name}: {where}")
     table(
         "",

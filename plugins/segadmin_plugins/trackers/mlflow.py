@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,6 +36,7 @@ class MlFlow(Tracker):
         ):  # MLflow would rather have a database; who names a folder means it
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(self.experiment)
@@ -42,25 +44,28 @@ class MlFlow(Tracker):
         place = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
         number = experiment.experiment_id if experiment else client.create_experiment(self.experiment, place)
         begun = client.create_run(number, run_name=run.name, tags={"segadmin.job": str(run.job_id)})
-        for name, value in _flat(run.config):
-            client.log_param(begun.info.run_id, name, value)
+        params = [Param(name, value) for name, value in _flat(run.config)]
+        client.log_batch(begun.info.run_id, params=params)
         return _Run(client, begun.info.run_id, uri, self.experiment)
 
 
 class _Run(Tracking):
     def __init__(self, client: Any, run_id: str, uri: str, experiment: str) -> None:
         self._client, self._id = client, run_id
+        self._last = 0
         self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {_shown(uri)}"
         if uri.startswith("http"):
             self.where = f"experiment {experiment!r}, run {run_id}, at {_shown(uri)}"
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        for name, value in figures.items():
-            self._client.log_metric(self._id, name, value, step=step)
+        from mlflow.entities import Metric
+
+        moment = round(time.time() * 1000)
+        self._client.log_batch(self._id, [Metric(name, value, moment, step) for name, value in figures.items()])
+        self._last = step
 
     def finish(self, figures: Mapping[str, float]) -> None:
-        for name, value in figures.items():
-            self._client.log_metric(self._id, f"final/{name}", value)
+        self.log(self._last, {f"final/{name}": value for name, value in figures.items()})
         self._client.set_terminated(self._id)
 
     def abandon(self) -> None:
