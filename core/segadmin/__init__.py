@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segadmin.hookspecs import hookimpl
     from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit
     from segadmin.learn.labeler import Labeler, Labelled
+    from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
     from segadmin.learn.tuner import Tuner, TuningRun
     from segadmin.settings import Settings, get_settings
     from segadmin.text.textualizer import TextContext, Textualizer, per_user
@@ -41,6 +42,9 @@ _HOMES = {
     "Source": "segadmin.events.source",
     "TextContext": "segadmin.text.textualizer",
     "Textualizer": "segadmin.text.textualizer",
+    "TrackedRun": "segadmin.learn.tracker",
+    "Tracker": "segadmin.learn.tracker",
+    "Tracking": "segadmin.learn.tracker",
     "Tuner": "segadmin.learn.tuner",
     "TuningRun": "segadmin.learn.tuner",
     "get_settings": "segadmin.settings",
@@ -65,6 +69,9 @@ __all__ = [
     "Source",
     "TextContext",
     "Textualizer",
+    "TrackedRun",
+    "Tracker",
+    "Tracking",
     "Tuner",
     "TuningRun",
     "get_settings",

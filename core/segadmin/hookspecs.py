@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segadmin.events.source import Sink, Source
     from segadmin.learn.backbone import Backbone
     from segadmin.learn.labeler import Labeler
+    from segadmin.learn.tracker import Tracker
     from segadmin.learn.tuner import Tuner
     from segadmin.records import Job, ModelVersion, SegmentSnapshot
     from segadmin.text.textualizer import Textualizer
@@ -35,6 +36,11 @@ def register_backbones() -> list[type[Backbone] | str]:  # type: ignore[empty-bo
 @hookspec
 def register_tuners() -> list[type[Tuner] | str]:  # type: ignore[empty-body]
     """Return tuners, for ``--backbone-option tuner=…``."""
+
+
+@hookspec
+def register_trackers() -> list[type[Tracker] | str]:  # type: ignore[empty-body]
+    """Return trackers, for ``--tracker``."""
 
 
 @hookspec

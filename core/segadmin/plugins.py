@@ -27,6 +27,7 @@ KINDS = {
     "textualizer": "register_textualizers",
     "backbone": "register_backbones",
     "tuner": "register_tuners",
+    "tracker": "register_trackers",
     "labeler": "register_labelers",
     "source": "register_sources",
     "sink": "register_sinks",

@@ -203,6 +203,7 @@ class Step(SQLModel, table=True):
     note: str = ""  #: what it is doing, in a few words
     calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it
     result: Json = Field(default_factory=dict, sa_column=_json())
+    curve: list[list[Any]] = Field(default_factory=list, sa_column=_json())  #: of its fit: see jobs.curve
     error: str | None = None
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Comma-separated Python files that are plugins"
     )
+    trackers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated trackers of a retrain that names none"
+    )
     inbox_seconds: float = Field(10.0, ge=1, description="Events posted within so many seconds are imported together")
     events_mapping: Path | None = Field(None, description="Mapping file of the events that are posted")
     web_port: int = Field(8000, description="Port of the HTTP API")
@@ -67,7 +70,7 @@ class Settings(BaseSettings):
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")
 
-    @field_validator("plugins_disabled", "plugins_allowed", "plugin_files", mode="before")
+    @field_validator("plugins_disabled", "plugins_allowed", "plugin_files", "trackers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -50,6 +50,16 @@ def register_tuners() -> list[str]:
 
 
 @hookimpl
+def register_trackers() -> list[str]:
+    """Return the built-in trackers."""
+    return [
+        "mlflow = segadmin_plugins.trackers.mlflow:MlFlow",
+        "tensorboard = segadmin_plugins.trackers.tensorboard:TensorBoard",
+        "wandb = segadmin_plugins.trackers.wandb:Wandb",
+    ]
+
+
+@hookimpl
 def register_labelers() -> list[str]:
     """Return the built-in labelers."""
     return [

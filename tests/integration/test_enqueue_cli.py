@@ -28,6 +28,15 @@ def jobs(settings: Settings) -> list[control.JobView]:
     return control.list_jobs(settings)
 
 
+def test_trackers_are_those_asked_for_or_those_of_the_setting(store: Settings, cli: Cli) -> None:
+    words = ("enqueue", "retrain", "--backbone", "tabular", "--json")
+    asked = ("--tracker", "wandb", "--tracker", "mlflow", "--tracker-option", "mlflow.experiment=shop")
+    told = json.loads(cli(*words, *asked, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]
+    assert (told["trackers"], told["tracker_options"]) == (["wandb", "mlflow"], {"mlflow.experiment": "shop"})
+    assert json.loads(cli(*words, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]["trackers"] == ["tensorboard"]
+    assert json.loads(cli(*words).stdout)["options"]["trackers"] == []
+
+
 def test_without_a_broker_the_job_is_saved_and_the_mend_is_said(store: Settings, cli: Cli) -> None:
     done = cli("enqueue", "retrain", "--backbone", "tabular")
     assert done.returncode == 0
@@ -66,6 +75,15 @@ def test_the_same_key_makes_one_job(store: Settings, cli: Cli) -> None:
         (("retrain", "--backbone", "minilmm"), "There is no backbone 'minilmm'. Did you mean 'minilm'?"),
         (("retrain", "--textualizer", "mixd"), "There is no textualizer 'mixd'. Did you mean 'mixed'?"),
         (("retrain", "--baseline", "tabul"), "There is no backbone 'tabul'. Did you mean 'tabular'?"),
+        (("retrain", "--tracker", "tensorbord"), "There is no tracker 'tensorbord'. Did you mean 'tensorboard'?"),
+        (
+            ("retrain", "--tracker", "wandb", "--tracker-option", "wandb.projct=shop"),
+            "The tracker 'wandb' has no option 'projct'. Did you mean 'project'?",
+        ),
+        (
+            ("retrain", "--tracker-option", "mlflow.uri=http://mlflow:5000"),
+            "The tracker option 'mlflow.uri' is not TRACKER.OPTION=VALUE, of one of the trackers (there are none).",
+        ),
         (("retrain", "--labels", "spend"), "There are no labels 'spend'. Did you mean 'spend3'?"),
         (("retrain", "--split", "moon"), "A retrain job cannot use split='moon'"),
         (("retrain", "--language", "fr"), "A retrain job cannot use language='fr'"),

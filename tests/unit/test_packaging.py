@@ -72,7 +72,7 @@ def test_enqueuing_imports_nothing_heavy(settings: Settings) -> None:
     with database.transaction(settings) as session:
         session.add(Store(buckets=4, key_fingerprint="0" * 16))
         session.add(LabelSet(name="value", labeler="import", segments=["low", "high"]))
-    assert _imported(["enqueue", "retrain", "--backbone", "tabular"]) & HEAVY == set()
+    assert _imported(["enqueue", "retrain", "--backbone", "tabular", "--tracker", "tensorboard"]) & HEAVY == set()
     with database.transaction(settings) as session:
         assert session.exec(select(Job)).one().options["backbone"] == "tabular"
 

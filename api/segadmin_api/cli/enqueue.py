@@ -90,6 +90,13 @@ def retrain(
     baseline: Annotated[
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
     ] = None,
+    tracker: Annotated[
+        list[str] | None, typer.Option(help="Who is told of the fit's figures: tensorboard, wandb, mlflow; repeatable.")
+    ] = None,
+    tracker_option: Annotated[
+        list[str] | None,
+        typer.Option("--tracker-option", metavar="KEY=VALUE", help="Such as mlflow.uri=http://mlflow:5000."),
+    ] = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
     margin: Annotated[
@@ -270,8 +277,8 @@ def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
     for name, value in parameters.items():
         if name.endswith("_option"):
             options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
-        elif name == "baseline":
-            options |= {"baselines": value} if value else {}
+        elif name in {"baseline", "tracker"}:
+            options |= {f"{name}s": value} if value else {}
         elif name == "search":
             options |= {name: parse_options(value, "--search")} if value else {}
         elif name == "also":

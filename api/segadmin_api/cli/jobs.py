@@ -11,6 +11,7 @@ from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin.text.coverage import coverage
+from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took, waits
 from segadmin_worker.client import ring_over
 
@@ -104,6 +105,11 @@ def show(job: Number, as_json: JsonOption = False) -> None:
         typer.echo(f"  {waits(view)}")
     if text := coverage(view.steps):
         typer.echo(f"  text: {text}")
+    for step in view.steps:
+        for line in drawn(step.curve):
+            typer.echo(f"  {step.stage}, validation log-loss: {line}")
+        for name, where in step.result.get("trackers", {}).items() if step.stage == "finetune" else ():
+            typer.echo(f"  {name}: {where}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],

@@ -15,6 +15,7 @@ from segadmin.jobs.control import JobView, view
 from segadmin.records import JobState, Step, StepState
 from segadmin.settings import Settings
 from segadmin.text.coverage import coverage
+from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import took, waits
 
 _LOOK_SECONDS = 0.5
@@ -50,6 +51,8 @@ def _watch_lines(settings: Settings, seen: JobView, console: Console) -> JobView
                 said[stage] = state
                 time_taken = "" if state == StepState.RUNNING else _stage_time(steps)
                 console.print(f"job {seen.job.id}: {stage} {state} {time_taken}".rstrip(), highlight=False)
+                if state == StepState.SUCCEEDED:
+                    console.print(*_curves(steps), sep="\n", end="\n" if _curves(steps) else "", highlight=False)
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
@@ -109,7 +112,12 @@ def _draw(seen: JobView) -> Group:
             note=_stage_note(steps),
         )
     head = Text(f"job {seen.job.id} · {seen.job.kind} · {seen.job.state} · {took(seen.job.created_at, None)}")
-    return Group(head, progress, *_hint(seen))
+    return Group(head, progress, *map(Text, _curves(seen.steps)), *_hint(seen))
+
+
+def _curves(steps: Sequence[Step]) -> list[str]:
+    """Return the validation log-loss of what is fitted, or was."""
+    return [f"  {step.stage:<11}{line}" for step in steps for line in drawn(step.curve)]
 
 
 def _hint(seen: JobView) -> list[Text]:

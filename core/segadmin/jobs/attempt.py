@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from segadmin import failpoints
 from segadmin.errors import StepFenced, StorageError
 from segadmin.files import file_digest, inside, put
+from segadmin.jobs.curve import Curve, Points
 from segadmin.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Attempt:
     #: On the monotonic clock: from then on somebody else may own the step, whatever is known here.
     lease_until: float = math.inf
     calling: str = ""  #: the plugin method that runs now, such as ``fit of the backbone 'hf' of segadmin 0.1.0``
+    curve: Curve = field(default_factory=Curve)  #: of its fit, with what earlier attempts logged
     _progress: tuple[float, str] = (0.0, "")
     _lock: Lock = field(default_factory=Lock)
 
@@ -82,6 +84,17 @@ class Attempt:
         """The last progress reported."""
         with self._lock:
             return self._progress
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Add a point to the curve of the running fit; the heartbeat carries it to SQL."""
+        with self._lock:
+            self.curve.add(step, figures)
+
+    @property
+    def points(self) -> Points:
+        """The points of the curve so far."""
+        with self._lock:
+            return self.curve.points
 
     @property
     def folder(self) -> Path:

@@ -80,5 +80,6 @@ _READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "ring_a
 
 def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:
     values |= {"token": Step.token + 1, "calling": ""}
+    values |= {"curve": points} if (points := attempt.points) else {}
     if session.exec(update(Step).where(*owned(attempt)).values(**values)).rowcount == 0:
         raise StepFenced(f"attempt {attempt.number} of step {attempt.step_id} no longer owns it")

@@ -17,6 +17,7 @@ from segadmin.database import now, transaction
 from segadmin.errors import SegadminError, StorageError
 from segadmin.jobs.advance import lock_job
 from segadmin.jobs.attempt import Attempt, Json
+from segadmin.jobs.curve import Curve
 from segadmin.jobs.limits import Limits
 from segadmin.records import Job, JobState, Step, StepState
 from segadmin.settings import Settings
@@ -112,17 +113,19 @@ def _attempt(settings: Settings, step: Step, job: Job) -> Attempt:
         number=step.attempt,
         token=step.token,
         inputs=Inputs(settings, job.id),
+        curve=Curve.of(step.curve),
         lease_until=time.monotonic() + settings.lease_seconds,
     )
 
 
 def extend(attempt: Attempt) -> bool:
-    """Extend the lease and store the progress; ``False`` when the step is somebody else's now."""
+    """Extend the lease and store progress and curve; ``False`` when the step is somebody else's now."""
     fraction, note = attempt.latest
     here = time.monotonic() + attempt.settings.lease_seconds  # before asking: it may take a while to be answered
     with transaction(attempt.settings) as session:
         until = now(session) + timedelta(seconds=attempt.settings.lease_seconds)
         values = {"lease_until": until, "progress": fraction, "note": note, "calling": attempt.calling}
+        values |= {"curve": points} if (points := attempt.points) else {}
         held = session.exec(update(Step).where(*owned(attempt)).values(**values))
     if held.rowcount:
         attempt.lease_until = here

@@ -55,6 +55,23 @@ class Retrain(_Text):
     augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
     drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")
+    trackers: tuple[str, ...] | None = None  #: default: ``SEGADMIN_TRACKERS``
+    tracker_options: dict[str, Any] = {}  #: such as ``{"mlflow.uri": "http://mlflow:5000"}``
+
+    def tracker_settings(self) -> dict[str, dict[str, Any]]:
+        """Return the options of each tracker.
+
+        Raises:
+            ConfigurationError: an option is of none of them.
+        """
+        found: dict[str, dict[str, Any]] = {name: {} for name in self.trackers or ()}
+        for option, value in self.tracker_options.items():
+            tracker, _, name = option.partition(".")
+            if tracker not in found or not name:
+                known = f"TRACKER.OPTION=VALUE, of one of the trackers {', '.join(found) or '(there are none)'}"
+                raise ConfigurationError(f"The tracker option {option!r} is not {known}.")
+            found[tracker][name] = value
+        return found
 
 
 class Tune(Retrain):
@@ -140,12 +157,14 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     Raises:
         ConfigurationError: an unknown kind or option, or a value that cannot be used.
         DataError: there are no events, or no such labels.
-        PluginNotFound: there is no such backbone or textualizer.
+        PluginNotFound: there is no such backbone, textualizer or tracker.
     """
     request = _request(kind, options)
     if isinstance(request, Score) and request.backbone is not None:
         name, known = resolve_backbone(load_plugins(settings), request.backbone, request.backbone_options)
         request = request.model_copy(update={"backbone": name, "backbone_options": known})
+    if isinstance(request, Retrain) and request.trackers is None:
+        request = request.model_copy(update={"trackers": settings.trackers})
     checked = request.model_dump(mode="json")
     with transaction(settings) as session:
         known_store(session)
@@ -163,17 +182,27 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         for templates in request.templates.values():
             check_templates(plugins, templates)
     if isinstance(request, Retrain | Pretrain):
-        wanted = request.backbone or DEFAULT_BACKBONE
-        name, backbone_options = resolve_backbone(plugins, wanted, request.backbone_options)
-        checked |= {"backbone": name, "backbone_options": backbone_options}
-        if isinstance(request, Tune):
-            checked["search"] = _search(plugins, name, backbone_options, request)
-        if isinstance(request, Retrain):
-            _check_able(plugins.find("backbone", name).load(), request)
-        for baseline in request.baselines if isinstance(request, Retrain) else ():
+        checked |= _check_model(settings, plugins, request)
+    return checked
+
+
+def _check_model(settings: Settings, plugins: Plugins, request: Retrain | Pretrain) -> dict[str, Any]:
+    """Return the backbone and its options, and what is searched, after checking all that is to be fitted."""
+    wanted = request.backbone or DEFAULT_BACKBONE
+    name, options = resolve_backbone(plugins, wanted, request.backbone_options)
+    checked: dict[str, Any] = {"backbone": name, "backbone_options": options}
+    trackers: dict[str, dict[str, Any]] = {}
+    if isinstance(request, Tune):
+        checked["search"] = _search(plugins, name, options, request)
+    if isinstance(request, Retrain):
+        _check_able(plugins.find("backbone", name).load(), request)
+        for baseline in request.baselines:
             plugins.find("backbone", baseline)
-        if settings.embedded_broker:  # the workers are on this machine: what they will miss is missed here
-            plugins.make("backbone", name, backbone_options).check(settings)
+        trackers = request.tracker_settings()
+    made = [plugins.make("tracker", *asked) for asked in trackers.items()]
+    if settings.embedded_broker:  # the workers are on this machine: what they will miss is missed here
+        for needed in (plugins.make("backbone", name, options), *made):
+            needed.check(settings)
     return checked
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from segadmin.jobs.attempt import Attempt, Outcome
@@ -30,12 +32,16 @@ def baselines(attempt: Attempt) -> Outcome:
     predictions: dict[str, Any] = {}
     for n, name in enumerate(prepared.baselines):
         share = (n / len(prepared.baselines), (n + 1) / len(prepared.baselines))
-        fitted = fit(attempt, name, {}, dataset, seed=prepared.seed, share=share)
+        fitted = fit(attempt, name, {}, dataset, seed=prepared.seed, share=share, log=partial(_log, attempt, name))
         probabilities = predict(fitted.classifier, dataset.test, fitted.calibration["temperature"])
         found += evaluations(name, probabilities, dataset.test, prepared.segments)
         predictions[name] = write_predictions(attempt, name, dataset.test, probabilities)
         reports[name] = {**fitted.classifier.report, "calibration": fitted.calibration}
     return Outcome({"evaluations": found, "reports": reports, "predictions": predictions})
+
+
+def _log(attempt: Attempt, name: str, step: int, figures: Mapping[str, float]) -> None:
+    attempt.log(step, {f"{name}/{figure}": value for figure, value in figures.items()})
 
 
 def majority(dataset: Dataset) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from segadmin.learn.dataset import Dataset, augmented, read_also, read_dataset
 from segadmin.learn.fitting import Fitted, fit
 from segadmin.learn.limits import Limits
 from segadmin.learn.prepared import Prepared
+from segadmin.learn.tracking import tracked
 from segadmin.plugins import load_plugins
 from segadmin.records import utcnow
 
@@ -39,16 +40,24 @@ def finetune(attempt: Attempt) -> Outcome:
     dataset = dataset.within(limits)
     options = prepared.backbone_options
     also = {name: limits.clip(rows) for name, rows in read_also(attempt, prepared).items()}
-    fitted = fit(
-        attempt,
-        prepared.backbone,
-        options,
-        dataset,
-        seed=prepared.seed,
-        share=(0.0, 0.95),
-        also=also,
-        start=_started_from(attempt, prepared),
-    )
+    with tracked(attempt, prepared) as trackings:
+
+        def log(step: int, figures: Mapping[str, float]) -> None:
+            attempt.log(step, figures)
+            trackings.log(step, figures)
+
+        fitted = fit(
+            attempt,
+            prepared.backbone,
+            options,
+            dataset,
+            seed=prepared.seed,
+            share=(0.0, 0.95),
+            log=log,
+            also=also,
+            start=_started_from(attempt, prepared),
+        )
+        trackings.finish(fitted.figures)
     _tell_who_was_learnt_from(attempt, dataset, also)
     manifest = describe(attempt, prepared, dataset, fitted) | {
         "feature_limits": limits.each,
@@ -58,7 +67,8 @@ def finetune(attempt: Attempt) -> Outcome:
     shutil.rmtree(draft, ignore_errors=True)
     saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
-    return Outcome({"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report})
+    result = {"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report}
+    return Outcome(result | ({"trackers": trackings.told} if trackings.told else {}))
 
 
 def _started_from(attempt: Attempt, prepared: Prepared) -> Path | None:

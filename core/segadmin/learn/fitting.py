@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ class Fitted:
 
     classifier: Classifier
     calibration: Json  #: ``temperature``, and the calibration error on validation before and after it
+    figures: Mapping[str, float]  #: on validation, calibrated: ``validation_log_loss``, ``validation_auroc``, …
 
 
 def fit(
@@ -42,6 +43,7 @@ def fit(
     share: tuple[float, float],
     also: Mapping[str, Examples] | None = None,
     start: Path | None = None,
+    log: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> Fitted:
     """Fit the backbone ``name`` and calibrate it on validation.
 
@@ -54,6 +56,7 @@ def fit(
         share: from where to where the attempt's progress goes, such as ``(0.0, 0.9)``.
         also: rows of other label sets to learn at the same time.
         start: the folder of an earlier version to go on from.
+        log: gets the figures of each evaluation; by default the attempt's curve alone.
     """
     plugins = load_plugins(attempt.settings)
     backbone: Backbone = plugins.make("backbone", name, options)
@@ -62,11 +65,13 @@ def fit(
     def progress(fraction: float, note: str = "") -> None:
         attempt.progress(low + fraction * (high - low), f"{name}: {note}" if note else name)
 
-    run = Fit(attempt.settings, _checkpoints(attempt, name), seed, progress, start=start, also=also or {})
+    checkpoints = _checkpoints(attempt, name)
+    run = Fit(attempt.settings, checkpoints, seed, progress, log or attempt.log, start=start, also=also or {})
     with calling(attempt, plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)
-    return Fitted(classifier, _calibrate(raw, dataset.validation))
+    calibration = _calibrate(raw, dataset.validation)
+    return Fitted(classifier, calibration, _figures(scaled(raw, calibration["temperature"]), dataset.validation))
 
 
 def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples, segments: tuple[str, ...]) -> list[Json]:
@@ -98,6 +103,11 @@ def _calibrate(raw: NDArray[np.float64], validation: Examples) -> Json:
         for probabilities in (raw, scaled(raw, temperature))
     ]
     return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1], "rows": len(validation)}
+
+
+def _figures(probabilities: NDArray[np.float64], validation: Examples) -> dict[str, float]:
+    found = measure(probabilities, validation.targets, validation.segments)
+    return {f"{VALIDATION}_{name}": value for name, value in found.items() if isinstance(value, float)}
 
 
 def _checkpoints(attempt: Attempt, name: str) -> Path:

@@ -20,6 +20,7 @@ from segadmin.learn.labels import KnownLabels, after, read_labels
 from segadmin.learn.prepared import Beside, Prepared, Start
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.split import learnable, replayed, split_rows
+from segadmin.learn.tracking import check_trackers
 from segadmin.learn.versions import find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
@@ -43,6 +44,8 @@ def prepare(attempt: Attempt) -> Outcome:
     baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")
     check_backbones(settings, plugins, {**{name: {} for name in baselines}, backbone: options})
+    trackers = asked.tracker_settings()
+    check_trackers(settings, plugins, trackers)
     attempt.progress(0.2, "reading the labels")
     known = read_labels(settings, asked.labels, asked.window_days)
     definition = known.label_set.definition
@@ -69,6 +72,7 @@ def prepare(attempt: Attempt) -> Outcome:
         backbone=backbone,
         backbone_options=options,
         baselines=baselines,
+        trackers=trackers,
         seed=seed,
         margin=asked.margin,
         augment=asked.augment,

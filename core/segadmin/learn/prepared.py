@@ -41,6 +41,7 @@ class Prepared(BaseModel):
     backbone: str = ""
     backbone_options: dict[str, Any] = {}
     baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
+    trackers: dict[str, dict[str, Any]] = {}  #: who is told of the fit's figures, with their options
     seed: int = 17
     margin: float = 0.0  #: by how much the test AUROC must be above each baseline's
     augment: int = 0  #: copies of each training row that say the same otherwise

@@ -1,0 +1,87 @@
+"""MLflow: its server, or a database in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+
+#: MLflow's own: asking a server that does not answer seven times would keep the fit waiting for minutes.
+_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+
+
+@dataclass(frozen=True)
+class MlFlow(Tracker):
+    """Runs for MLflow; by default in ``SEGADMIN_HOME/trackers/mlflow/mlflow.db``."""
+
+    name: ClassVar[str] = "mlflow"
+    requires: ClassVar[tuple[str, ...]] = ("mlflow",)
+    brought_by: ClassVar[str] = "segadmin[mlflow]"
+    uri: str = ""  #: of a server, a database or a folder; default: ``MLFLOW_TRACKING_URI``, else a file under home
+    experiment: str = "segadmin"
+
+    def start(self, run: TrackedRun) -> Tracking:
+        """Begin a run in the experiment, which is made where there is none."""
+        run.folder.mkdir(parents=True, exist_ok=True)
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / 'mlflow.db'}"
+        for name, value in {**_ENVIRONMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+            os.environ.setdefault(name, value)
+        if "://" not in uri or uri.startswith(
+            "file:"
+        ):  # MLflow would rather have a database; who names a folder means it
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient
+        from mlflow.entities import Param
+
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(self.experiment)
+        # Where this machine keeps them, a database does not know where files go; nothing is put there.
+        place = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+        number = experiment.experiment_id if experiment else client.create_experiment(self.experiment, place)
+        begun = client.create_run(number, run_name=run.name, tags={"segadmin.job": str(run.job_id)})
+        params = [Param(name, value) for name, value in _flat(run.config)]
+        client.log_batch(begun.info.run_id, params=params)
+        return _Run(client, begun.info.run_id, uri, self.experiment)
+
+
+class _Run(Tracking):
+    def __init__(self, client: Any, run_id: str, uri: str, experiment: str) -> None:
+        self._client, self._id = client, run_id
+        self._last = 0
+        self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {_shown(uri)}"
+        if uri.startswith("http"):
+            self.where = f"experiment {experiment!r}, run {run_id}, at {_shown(uri)}"
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        moment = round(time.time() * 1000)
+        self._client.log_batch(self._id, [Metric(name, value, moment, step) for name, value in figures.items()])
+        self._last = step
+
+    def finish(self, figures: Mapping[str, float]) -> None:
+        self.log(self._last, {f"final/{name}": value for name, value in figures.items()})
+        self._client.set_terminated(self._id)
+
+    def abandon(self) -> None:
+        self._client.set_terminated(self._id, status="FAILED")
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield names such as ``backbone_options.epochs`` with their values as text."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shown(uri: str) -> str:
+    """Return ``uri`` without the password that may stand in it."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

@@ -1,0 +1,76 @@
+"""Weights & Biases: its service, or a folder to be sent there later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+
+
+@dataclass(frozen=True)
+class Wandb(Tracker):
+    """Runs for Weights & Biases; without ``WANDB_API_KEY`` they stay under ``SEGADMIN_HOME/trackers/wandb``."""
+
+    name: ClassVar[str] = "wandb"
+    requires: ClassVar[tuple[str, ...]] = ("wandb",)
+    brought_by: ClassVar[str] = "segadmin[wandb]"
+    project: str = ""  #: default: ``WANDB_PROJECT``, else ``segadmin``
+    entity: str = ""
+    mode: Literal["", "online", "offline"] = ""  #: default: ``WANDB_MODE``, else online where there is an API key
+
+    def start(self, run: TrackedRun) -> Tracking:
+        """Begin a run; those of one job are one group."""
+        import wandb
+
+        run.folder.mkdir(parents=True, exist_ok=True)
+        known: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        begun = wandb.init(
+            project=self.project or os.environ.get("WANDB_PROJECT") or "segadmin",
+            entity=self.entity or None,
+            name=run.name,
+            group=f"job-{run.job_id}",
+            dir=str(run.folder),
+            config=dict(run.config),
+            mode=self.mode or known,
+            reinit="create_new",
+            # Only what is logged: not what else runs on this machine, nor its code.
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                save_code=False,
+                init_timeout=30,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+            ),
+        )
+        return _Run(begun)
+
+
+class _Run(Tracking):
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self.where = f"wandb sync {run.settings.sync_dir}" if run.offline else str(run.url)
+        run.define_metric("*", step_metric="fit_step")  # a fit that goes on from a checkpoint may go back
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log({**figures, "fit_step": step})
+
+    def finish(self, figures: Mapping[str, float]) -> None:
+        self._run.summary.update({f"final/{name}": value for name, value in figures.items()})
+        self._end(0)
+
+    def abandon(self) -> None:
+        self._end(1)
+
+    def _end(self, code: int) -> None:
+        import wandb
+
+        self._run.finish(exit_code=code)
+        wandb.teardown()  # its own process, which would stay as long as the worker does

@@ -1,0 +1,117 @@
+"""Trackers are never in the way of a fit, and what is asked of them is checked before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segadmin.errors import ConfigurationError
+from segadmin.jobs.request import Retrain
+from segadmin.learn.tracker import TrackedRun
+from segadmin.learn.tracking import Trackings, check_trackers
+from segadmin.plugins import Plugins, load_plugins
+from segadmin.settings import Settings
+
+FILE = """
+from dataclasses import dataclass
+import segadmin
+
+@dataclass(frozen=True)
+class Notes(segadmin.Tracker):
+    name = "notes"
+    fails_in: str = ""
+
+    def start(self, run):
+        return Told(run, self.fails_in)
+
+class Told(segadmin.Tracking):
+    def __init__(self, run, fails_in):
+        self.file, self.fails_in = run.folder / "notes.txt", fails_in
+        self.where = str(self.file)
+        self.say("start")
+
+    def say(self, word, *more):
+        if word == self.fails_in:
+            raise RuntimeError("no network")
+        with self.file.open("a") as file:
+            print(word, *more, file=file)
+
+    def log(self, step, figures):
+        self.say("log", step, figures)
+
+    def finish(self, figures):
+        self.say("finish", figures)
+
+    def abandon(self):
+        self.say("abandon")
+
+class Stranger(Notes):
+    name = "stranger"
+    requires = ("json", "nowhere_to_be_found")
+    brought_by = "shop-stranger"
+
+@segadmin.hookimpl
+def register_trackers():
+    return [Notes, Stranger]
+"""
+
+
+@pytest.fixture
+def plugins(settings: Settings, tmp_path: Path) -> Plugins:
+    path = tmp_path / "noting.py"
+    path.write_text(FILE)
+    return load_plugins(settings.model_copy(update={"plugin_files": (path,)}))
+
+
+def _run(tmp_path: Path) -> TrackedRun:
+    return TrackedRun(7, 1, "job-7", {}, tmp_path)
+
+
+def test_all_are_told_and_not_of_figures_that_are_no_numbers(plugins: Plugins, tmp_path: Path) -> None:
+    trackings = Trackings()
+    trackings.start(plugins, "notes", {}, _run(tmp_path))
+    trackings.log(1, {"loss": 0.5, "auroc": float("nan")})
+    trackings.log(2, {"auroc": float("nan")})
+    trackings.finish({"loss": 0.25})
+    trackings.abandon()
+    assert (tmp_path / "notes.txt").read_text().splitlines() == [
+        "start",
+        "log 1 {'loss': 0.5}",
+        "finish {'loss': 0.25}",
+    ]
+    assert trackings.told == {"notes": str(tmp_path / "notes.txt")}
+
+
+@pytest.mark.parametrize("method", ["start", "log", "finish"])
+def test_one_that_fails_is_left_out_and_named(
+    plugins: Plugins, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    trackings = Trackings()
+    trackings.start(plugins, "notes", {"fails_in": method}, _run(tmp_path))
+    for step in (1, 2):
+        trackings.log(step, {"loss": 0.5})
+    trackings.finish({"loss": 0.5})
+    assert trackings.told == {"notes": f"failed: RuntimeError('no network') in {method}"}
+    assert len(caplog.records) == 1
+    assert caplog.records[0].levelname == "WARNING"
+
+
+def test_libraries_are_looked_for_before_any_work(settings: Settings, plugins: Plugins) -> None:
+    words = r"The tracker 'stranger' needs nowhere_to_be_found, not installed here. Run: pip install 'shop-stranger'"
+    with pytest.raises(ConfigurationError, match=words):
+        check_trackers(settings, plugins, {"notes": {}, "stranger": {}})
+
+
+def test_options_go_to_their_tracker() -> None:
+    asked = Retrain(trackers=("mlflow", "tensorboard"), tracker_options={"mlflow.uri": "http://mlflow:5000"})
+    assert asked.tracker_settings() == {"mlflow": {"uri": "http://mlflow:5000"}, "tensorboard": {}}
+    assert Retrain().tracker_settings() == {}
+
+
+@pytest.mark.parametrize("option", ["wandb.project", "uri", "mlflow."])
+def test_an_option_of_no_tracker_is_refused(option: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"The tracker option '{option}' is not TRACKER.OPTION=VALUE, .*mlflow"
+    ):
+        Retrain(trackers=("mlflow",), tracker_options={option: "x"}).tracker_settings()
