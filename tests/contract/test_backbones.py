@@ -73,7 +73,7 @@ def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
 
 #: What each built-in tuner trains of a small model, as a share of its weights: at least, at most.
 TUNED = {"full": (1.0, 1.0), "head": (0, 0.2), "lora": (0.01, 0.9), "adalora": (0.01, 0.9), "ia3": (0, 0.3)}
-TUNED["houlsby"] = (0.01, 0.9)
+TUNED |= {"houlsby": (0.01, 0.9), "prefix": (0.01, 0.9)}
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert", "llama"])
@@ -81,8 +81,12 @@ TUNED["houlsby"] = (0.01, 0.9)
 def test_tuners(tuner: str, kind: str, settings: Settings, tmp_path: Path) -> None:
     assert set(TUNED) == set(load_plugins(settings).names("tuner"))
     make_model(kind, tmp_path / kind)
-    options = SMALL | {"model": str(tmp_path / kind), "tuner": tuner}
-    report = check_backbone(load_plugins(settings).make("backbone", "hf", options), settings, tmp_path / "work")
+    backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind), "tuner": tuner})
+    if (tuner, kind) == ("prefix", "distilbert"):
+        with pytest.raises(ConfigurationError, match=r"'prefix' cannot put keys and values into a distilbert .* lora"):
+            check_backbone(backbone, settings, tmp_path / "work")
+        return
+    report = check_backbone(backbone, settings, tmp_path / "work")
     least, most = TUNED[tuner]
     assert least <= report["trained_weights"] / report["weights"] <= most
 
