@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])
     report = check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 96)
     assert report
+    if name == "minilm":
+        assert report["base"]["model"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, tmp_path: Path) -> None:
@@ -68,7 +71,9 @@ def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
     make_model(kind, tmp_path / kind)
     backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind)})
     language = "zh" if kind == "bert-chinese" else "en"
-    check_backbone(backbone, settings, tmp_path / "work", language=language)
+    report = check_backbone(backbone, settings, tmp_path / "work", language=language)
+    weights = hashlib.sha256((tmp_path / kind / "model.safetensors").read_bytes()).hexdigest()
+    assert report["base"] == {"model": str(tmp_path / kind), "revision": None, "sha256": weights}
 
 
 #: What each built-in tuner trains of a small model, as a share of its weights: at least, at most.

@@ -62,6 +62,7 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.numbers import features_of
         from segadmin_plugins.backbones.transformer.batches import Reading
         from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
+        from segadmin_plugins.backbones.transformer.places import identity
         from segadmin_plugins.backbones.transformer.quiet import quiet
         from segadmin_plugins.backbones.transformer.scaling import Scaling
         from segadmin_plugins.backbones.transformer.tasks import narrow, together
@@ -73,6 +74,8 @@ class Transformer(Backbone):
         with quiet():
             tasks = together(train, run.also)
             text, tokenizer = self.begin(tasks.examples, run)
+            origin = run.start or self.weights(run.settings)
+            base = {"base": identity(getattr(self, "model", self.name), origin)} if origin else {}
             reading = Reading(tokenizer, self.room(text.config))
             text.config.pad_token_id = reading.pad_id
             names = train.feature_names if self.features else ()
@@ -90,7 +93,7 @@ class Transformer(Backbone):
         model.text = tuner.merged(model.text)
         narrow(model.text, model.features, train.segments)
         model.tasks = ()
-        return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
+        return TransformerClassifier(model, reading, scaling, report | base | {"truncation": truncation})
 
     def weights(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
