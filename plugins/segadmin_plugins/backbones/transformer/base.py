@@ -42,6 +42,7 @@ class Transformer(Backbone):
     tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
+    balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
@@ -153,7 +154,8 @@ class Transformer(Backbone):
         if not any(one.requires_grad for one in text.parameters()):
             raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
         features = FeatureHead(n_features, segments) if n_features else None
-        weights = class_weights(train.targets, len(train.segments)) if self.class_weights else None
+        weighed = self.class_weights and not self.balanced
+        weights = class_weights(train.targets, len(train.segments)) if weighed else None
         loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
         return UserModel(text, features, loss)
 

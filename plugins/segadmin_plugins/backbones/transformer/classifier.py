@@ -57,6 +57,9 @@ class TransformerClassifier(Classifier):
             text = self.model.text
             own = save_bottlenecks(text, folder) or save_prefixes(text, folder)
             text.save_pretrained(folder, state_dict=own)
+            self.reading.tokenizer.model_max_length = (
+                self.reading.max_tokens
+            )  # for whoever truncates: pipelines of theirs
             self.reading.tokenizer.save_pretrained(folder)
         if self.model.features is not None:
             state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}

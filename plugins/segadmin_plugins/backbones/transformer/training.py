@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.learn.metrics import log_loss
-from segadmin_plugins.backbones.numbers import auroc, softmax
+from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 
@@ -48,13 +48,14 @@ def bf16_is_faster() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> None:
+def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, balanced: bool = False) -> None:
     """Fit the features' head alone: a second's work that saves the slow model epochs."""
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
     own = train.labels if train.labels.ndim == 1 else train.labels[:, 0]
     x, y = torch.tensor(train.features[own >= 0]), torch.tensor(own[own >= 0])
+    odds = torch.tensor(balanced_odds(own[own >= 0]))
     segments = model.tasks[0] if model.tasks else head.linear.out_features
     truth = held_out.labels if held_out.labels.ndim == 1 else held_out.labels[:, 0]
     known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
@@ -62,6 +63,8 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
     for step in range(1, WARM_START_STEPS + 1):
         chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
+        if balanced:
+            chosen = torch.multinomial(odds, WARM_START_BATCH, replacement=True)
         logits = head.train()(x[chosen])[:, :segments]
         loss = nn.functional.cross_entropy(logits, y[chosen], weight=model.loss.weights)
         optimizer.zero_grad()
@@ -85,7 +88,7 @@ def train_model(
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     resume = last_checkpoint(folder)
     if resume is None:
-        warm_start(model, train, validation, run)
+        warm_start(model, train, validation, run, balanced=options.balanced)
     started = time.monotonic()
 
     def made(options: Transformer) -> _Trainer:
@@ -99,6 +102,7 @@ def train_model(
             optimizers=(_optimizer(model, options), None),
             callbacks=[Reporter(run, options), _AfterStep(tuner, model)],
         )
+        trainer.balanced = options.balanced
         trainer.remove_callback(PrinterCallback)
         if len(validation):
             trainer.add_callback(EarlyStoppingCallback(options.patience))
@@ -143,6 +147,14 @@ class _Trainer(Trainer):  # type: ignore[misc]
     """Stops where the loss is no number any more: what comes after would only be noise."""
 
     diverged_at: int | None = None
+    balanced = False  #: draw rows of every segment equally often
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.balanced:
+            return super()._get_train_sampler(train_dataset)
+        labels = self.train_dataset.labels
+        odds = balanced_odds(labels if labels.ndim == 1 else labels[:, 0])
+        return torch.utils.data.WeightedRandomSampler(odds.tolist(), len(odds))
 
     def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
         """Compute the loss and its gradients; of a loss that is no number, none."""
