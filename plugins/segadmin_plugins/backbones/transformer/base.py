@@ -49,6 +49,7 @@ class Transformer(Backbone):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
     also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of what is learnt beside (``--also``), all of it together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
+    processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
 
     @abstractmethod
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
@@ -63,12 +64,15 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.numbers import features_of
         from segadmin_plugins.backbones.transformer.batches import Reading
         from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
+        from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
         from segadmin_plugins.backbones.transformer.places import identity
         from segadmin_plugins.backbones.transformer.quiet import quiet
         from segadmin_plugins.backbones.transformer.scaling import Scaling
         from segadmin_plugins.backbones.transformer.tasks import narrow, together
         from segadmin_plugins.backbones.transformer.training import train_model
 
+        if self.processes != 1 and (processes := count_processes(self)) > 1:
+            return fit_in_processes(self, processes, train, validation, run)
         torch.set_num_threads(n_threads)
         set_seed(run.seed)
         run.progress(0.0, "loading the model")

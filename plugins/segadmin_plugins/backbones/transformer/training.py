@@ -22,6 +22,7 @@ from segadmin.errors import ConfigurationError, DataError
 from segadmin.learn.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
+from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def train_model(
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
     arrays = (np.ascontiguousarray(one).tobytes() for one in (train.features, train.labels))
-    folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
+    with main_first():
+        folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
+        resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
-    resume = last_checkpoint(folder)
     if resume is None:
         warm_start(model, train, validation, run, balanced=options.balanced)
     started = time.monotonic()
@@ -130,7 +132,8 @@ def train_model(
         "users_per_second": round(
             (state.global_step - first_step) * options.batch_size * options.accumulate / max(seconds, 1e-9), 1
         ),
-        "batch_size": trainer.args.per_device_train_batch_size,
+        "batch_size": trainer.args.per_device_train_batch_size * size(),
+        "processes": size(),
         "diverged_at_step": trainer.diverged_at,
         "trained_weights": trained,
         "weights": sum(one.numel() for one in model.parameters()),
@@ -159,7 +162,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
     def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
         """Compute the loss and its gradients; of a loss that is no number, none."""
         loss: torch.Tensor = super().training_step(*given, **options)
-        if not torch.isfinite(loss):
+        finite = torch.isfinite(loss)
+        if size() > 1:  # all of them stop, or none
+            finite = self.accelerator.reduce(finite.float(), "mean") == 1
+        if not finite:
             self.diverged_at = self.diverged_at or self.state.global_step + 1
             self.control.should_training_stop = True
             self.model.zero_grad()
@@ -188,6 +194,8 @@ def _halved(options: Transformer, error: RuntimeError) -> Transformer:
         ConfigurationError: the batch is one row already.
     """
     said = str(error)
+    if size() > 1:  # the others are waiting for this one
+        raise error
     if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in said and "can't allocate" not in said:
         raise error
     if options.batch_size < 2:
@@ -206,7 +214,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=options.batch_size // size(),
         gradient_accumulation_steps=options.accumulate,
         per_device_eval_batch_size=options.batch_size * 2,
         learning_rate=options.learning_rate,
@@ -318,7 +326,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Say how far it is, about once a second."""
         now = time.monotonic()
         self._begun = self._begun or (now, state.global_step)
-        if now - self._saved > CHECKPOINT_SECONDS:
+        if size() == 1 and now - self._saved > CHECKPOINT_SECONDS:  # several have no common clock
             control.should_save = True
         if now - self._said >= SAY_SECONDS:
             self._said = now
