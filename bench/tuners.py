@@ -23,7 +23,7 @@ from typing import Any
 from bench.rows import dataset
 
 #: Tuner → the learning rate of pretrained weights; what is new learns twenty times as fast.
-TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4, "houlsby": 5e-5}
+TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4, "houlsby": 5e-5, "prefix": 2e-3}
 
 
 def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:

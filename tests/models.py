@@ -29,6 +29,19 @@ def _bert(words: list[str]) -> tuple[Any, Any]:
     return tokenizer, BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **_SHAPE))
 
 
+def _ernie() -> tuple[Any, Any]:
+    from transformers import ErnieConfig, ErnieModel
+
+    tokenizer, _ = _bert(CHINESE)
+    shape = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 32,
+        "use_task_id": True,
+        "task_type_vocab_size": 3,
+    }
+    return tokenizer, ErnieModel(ErnieConfig(**shape, **_SHAPE))
+
+
 def _distilbert() -> tuple[Any, Any]:
     from transformers import DistilBertConfig, DistilBertModel
 
@@ -86,6 +99,7 @@ _BUILDERS: dict[str, Any] = {
     "bert": lambda: _bert(ENGLISH),
     "bert-chinese": lambda: _bert(CHINESE),
     "distilbert": _distilbert,
+    "ernie": _ernie,
     "gpt2": _gpt2,
     "llama": _llama,
     "roberta": _roberta,

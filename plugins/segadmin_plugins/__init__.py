@@ -46,6 +46,7 @@ def register_tuners() -> list[str]:
         "houlsby = segadmin_plugins.tuners.houlsby:Houlsby",
         "ia3 = segadmin_plugins.tuners.low_rank:Ia3",
         "lora = segadmin_plugins.tuners.low_rank:Lora",
+        "prefix = segadmin_plugins.tuners.prefix:Prefix",
     ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound
-from segadmin.learn.backbone import Backbone
+from segadmin.learn.backbone import Backbone, Fit
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing.backbones import check_backbone, check_without_features, planted
@@ -38,6 +39,14 @@ def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])
     report = check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 96)
     assert report
+    if name == "minilm":
+        assert report["base"]["model"] == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("name", ["minilm", "stacked", "tfidf", "tiny"])
+def test_contract_in_chinese(name: str, settings: Settings, tmp_path: Path) -> None:
+    backbone = load_plugins(settings).make("backbone", name, QUICK[name])
+    check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 96, language="zh")
 
 
 def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, tmp_path: Path) -> None:
@@ -64,17 +73,47 @@ def test_stacked_of_nothing_or_of_itself(settings: Settings) -> None:
             load_plugins(settings).make("backbone", "stacked", {"text": "tfidf"} | options).check(settings)
 
 
-@pytest.mark.parametrize("kind", ["bert", "bert-chinese", "distilbert", "roberta", "gpt2", "llama"])
+KINDS = ["bert", "bert-chinese", "distilbert", "ernie", "gpt2", "llama", "roberta"]
+#: Those whose tokenizers know Chinese characters, not English words.
+CHINESE = {"bert-chinese", "ernie"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
     make_model(kind, tmp_path / kind)
     backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind)})
-    language = "zh" if kind == "bert-chinese" else "en"
-    check_backbone(backbone, settings, tmp_path / "work", language=language)
+    language = "zh" if kind in CHINESE else "en"
+    report = check_backbone(backbone, settings, tmp_path / "work", language=language)
+    weights = hashlib.sha256((tmp_path / kind / "model.safetensors").read_bytes()).hexdigest()
+    assert report["base"] == {"model": str(tmp_path / kind), "revision": None, "sha256": weights}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipeline_of_hugging_face_says_what_predict_says(kind: str, settings: Settings, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    make_model(kind, tmp_path / kind)
+    options = SMALL | {"model": str(tmp_path / kind), "features": False, "epochs": 2}
+    train, validation, test = (
+        planted(rows, seed=rows, language="zh" if kind in CHINESE else "en") for rows in (96, 24, 20)
+    )
+    folder, saved = tmp_path / "work", tmp_path / "saved"
+    folder.mkdir()
+    model = load_plugins(settings).make("backbone", "hf", options).fit(train, validation, Fit(settings, folder))
+    model.save(saved)
+    read = pipeline("text-classification", model=str(saved), tokenizer=str(saved), top_k=None)
+    said = read(["".join(f" {phrase}" for phrase in phrases) for phrases in test.frame["phrases"].to_list()])
+    found = [[{one["label"]: one["score"] for one in user}[segment] for segment in test.segments] for user in said]
+    np.testing.assert_allclose(found, model.predict(test), atol=1e-5)
+    (long,) = read(["bought milk " * 100], truncation=True)
+    assert sum(one["score"] for one in long) == pytest.approx(1, abs=1e-4), (
+        "no more is read than the model has room for"
+    )
 
 
 #: What each built-in tuner trains of a small model, as a share of its weights: at least, at most.
 TUNED = {"full": (1.0, 1.0), "head": (0, 0.2), "lora": (0.01, 0.9), "adalora": (0.01, 0.9), "ia3": (0, 0.3)}
-TUNED["houlsby"] = (0.01, 0.9)
+TUNED |= {"houlsby": (0.01, 0.9), "prefix": (0.01, 0.9)}
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert", "llama"])
@@ -82,8 +121,12 @@ TUNED["houlsby"] = (0.01, 0.9)
 def test_tuners(tuner: str, kind: str, settings: Settings, tmp_path: Path) -> None:
     assert set(TUNED) == set(load_plugins(settings).names("tuner"))
     make_model(kind, tmp_path / kind)
-    options = SMALL | {"model": str(tmp_path / kind), "tuner": tuner}
-    report = check_backbone(load_plugins(settings).make("backbone", "hf", options), settings, tmp_path / "work")
+    backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind), "tuner": tuner})
+    if (tuner, kind) == ("prefix", "distilbert"):
+        with pytest.raises(ConfigurationError, match=r"'prefix' cannot put keys and values into a distilbert .* lora"):
+            check_backbone(backbone, settings, tmp_path / "work")
+        return
+    report = check_backbone(backbone, settings, tmp_path / "work")
     least, most = TUNED[tuner]
     assert least <= report["trained_weights"] / report["weights"] <= most
 

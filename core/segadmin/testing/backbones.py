@@ -23,6 +23,17 @@ _WORDS = {
     "zh": (("牛奶", "面包", "苹果"), ("咖啡", "奶酪", "面条"), ("红酒", "牛排", "生蚝")),
 }
 
+#: Texts that are empty, of very many phrases, or of one phrase that no model can read to its end.
+ODD: tuple[list[str], ...] = (
+    [],
+    [""],
+    [f"bought milk {n}" for n in range(10_000)],
+    ["bought milk and bread " * 5_000],
+    ["购买牛奶" * 5_000],
+)
+#: How far probabilities of two fits with one seed may be apart: threads add up in any order.
+SAME = 5e-3
+
 
 def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[str, ...] = FEATURES) -> Examples:
     """Return users whose phrases and features both tell the segment; some features and phrases are missing."""
@@ -88,8 +99,12 @@ def check_backbone(
     _close(again, found[order], atol, "predict() must not depend on the order of rows")
     unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
     _close(model.predict(unlabelled), found, atol, "predict() must not need the target")
+    alone = np.concatenate([model.predict(_only(test, np.array([row]))) for row in range(4)])
+    _close(alone, found[:4], atol, "predict() must say of a user alone what it says of them among others")
     _checked(model.predict(_only(test, np.arange(0))), 0)
     _checked(model.predict(_without_values(test)), len(test))
+    odd = _checked(model.predict(_with_odd_texts(test)), len(test))
+    _close(odd[len(ODD) :], found[len(ODD) :], atol, "an empty or a very long text must not change what others get")
 
     model.save(folder / "saved")
     files = [path for path in (folder / "saved").rglob("*") if path.is_file()]
@@ -97,6 +112,7 @@ def check_backbone(
     pickles = [path.name for path in files if path.suffix in PICKLES or path.read_bytes()[:1] == b"\x80"]
     assert not pickles, f"save() wrote {pickles}, which run code when they are read; use safetensors, JSON or text"
     _close(backbone.load(folder / "saved").predict(test), found, atol, "load() must predict what was saved")
+    _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)
     return model.report
 
 
@@ -112,6 +128,16 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
     found = _checked(model.predict(test), len(test))
     model.save(folder / "saved")
     _close(backbone.load(folder / "saved").predict(test), found, 1e-4, "load() must predict what was saved")
+
+
+def _check_repeats(backbone: Backbone, run: Fit, train: Examples, validation: Examples, test: Examples) -> None:
+    """Fit twice on few users: one seed must give one model, but for the order in which threads add up."""
+    found = []
+    for name in ("first", "second"):
+        again = Fit(run.settings, run.checkpoints / name, run.seed)
+        again.checkpoints.mkdir()
+        found.append(backbone.fit(train, validation, again).predict(test))
+    _close(found[1], found[0], SAME, "fit() must give the same model again with the same Fit.seed")
 
 
 def _checked(found: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
@@ -138,6 +164,15 @@ def _only(examples: Examples, rows: NDArray[Any]) -> Examples:
 
     chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
     return dataclasses.replace(examples, frame=examples.frame[chosen])
+
+
+def _with_odd_texts(examples: Examples) -> Examples:
+    """Return ``examples``, the first of them with the texts :data:`ODD` in turn."""
+    import polars as pl
+
+    texts = [*ODD, *examples.frame["phrases"].to_list()[len(ODD) :]]
+    phrases = pl.Series("phrases", texts, dtype=pl.List(pl.String))
+    return dataclasses.replace(examples, frame=examples.frame.with_columns(phrases))
 
 
 def _without_values(examples: Examples) -> Examples:

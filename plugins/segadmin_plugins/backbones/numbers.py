@@ -42,6 +42,19 @@ def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.flo
     return np.minimum(weights, 20.0).astype(np.float32)
 
 
+def balanced_odds(targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how often to draw each row, 1 on average, so that every segment that occurs is drawn equally often.
+
+    Rows of no known segment (negative targets) are drawn as often as they are.
+    """
+    odds = np.ones(len(targets))
+    known = targets >= 0
+    if known.any():
+        counts = np.bincount(targets[known])
+        odds[known] = known.sum() / ((counts > 0).sum() * counts[targets[known]])
+    return odds
+
+
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the probabilities of ``logits``, row by row."""
     if not len(logits):

@@ -14,14 +14,23 @@ from segadmin.learn.backbone import Examples, Fit
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace
+from segadmin_plugins.backbones.numbers import balanced_odds
 from segadmin_plugins.backbones.tabular import Tabular
 from segadmin_plugins.backbones.tfidf import TfIdf
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer import training
+from segadmin_plugins.backbones.transformer.batches import Rows
 from segadmin_plugins.backbones.transformer.head import Loss, UserModel
 from tests.models import make_model
 
 TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10)
+SHAPE = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": 20,
+}
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 
@@ -42,9 +51,9 @@ def _killer(after: float, error: Exception) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, dropout: float) -> None:
-    tiny = replace(TINY, phrase_dropout=dropout)
+@pytest.mark.parametrize("options", [{}, {"phrase_dropout": 0.3}, {"balanced": True}])
+def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, options: dict[str, Any]) -> None:
+    tiny = replace(TINY, **options)
     with pytest.raises(Killed):
         tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "cut", _killer(0.6, Killed())))
     resumed = tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "cut"))
@@ -83,6 +92,33 @@ def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path)
     )
     np.testing.assert_allclose(first, second, atol=2e-3)  # threads add up in any order
     assert np.abs(first - third).max() > 1e-2
+
+
+def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> None:
+    import polars as pl
+
+    counts = (180, 15, 5)
+    rare = pl.concat([planted(900).frame.filter(pl.col("target") == n).head(many) for n, many in enumerate(counts)])
+    train = Examples(rare, TRAIN.segments, TRAIN.feature_names)
+    rows = Rows([np.arange(3)] * 200, np.zeros((200, 0), np.float32), train.targets)
+    model = UserModel(BertForSequenceClassification(BertConfig(**SHAPE)), None)
+    for labels in (train.targets, np.stack([train.targets, np.zeros(200, np.int64)], axis=1)):
+        rows.targets = labels
+        trainer = training._Trainer(model=model, train_dataset=rows)
+        trainer.balanced = True
+        drawn = train.targets[[row for _ in range(30) for row in trainer._get_train_sampler()]]
+        np.testing.assert_allclose(np.bincount(drawn) / len(drawn), [1 / 3] * 3, atol=0.03)
+    options = replace(TINY, balanced=True, features=False)
+    fitted = options.fit(train, VALIDATION, _run(tmp_path))
+    found = fitted.predict(TEST).argmax(axis=1)
+    assert fitted.model.loss.weights is None
+    assert all((found[TEST.targets == n] == n).mean() > 0.5 for n in range(3))
+
+
+def test_balanced_odds_leave_rows_of_no_segment_as_they_are() -> None:
+    odds = balanced_odds(np.array([0, 0, 0, 2, -100, -100]))
+    np.testing.assert_allclose(odds, [2 / 3, 2 / 3, 2 / 3, 2, 1, 1])
+    assert balanced_odds(np.array([-100])).tolist() == [1]
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -193,9 +229,7 @@ def test_the_focal_loss_by_hand() -> None:
 
 
 def test_lower_layers_learn_more_slowly() -> None:
-    text = BertForSequenceClassification(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16, vocab_size=20)
-    )
+    text = BertForSequenceClassification(BertConfig(**SHAPE))
     optimizer = training._optimizer(UserModel(text, None), replace(TINY, layer_decay=0.5, learning_rate=1.0))
     rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
     layers = [rates[id(next(layer.parameters()))] for layer in text.bert.encoder.layer]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin_plugins.backbones import installed
 from segadmin_plugins.backbones.hf import HuggingFace
-from segadmin_plugins.backbones.transformer.places import locate
+from segadmin_plugins.backbones.transformer.places import identity, locate
 from tests.models import make_model
 
 
@@ -45,6 +46,22 @@ def test_the_cache_of_hugging_face_comes_last(tmp_path: Path) -> None:
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("0" * 40)
     assert _in_a_new_process("locate", "bert-base-chinese", HF_HUB_CACHE=str(tmp_path / "hub")) == str(snapshot)
+
+
+def test_what_exactly_the_weights_are(tmp_path: Path) -> None:
+    snapshot = _model(tmp_path / "hub/models--bert-base-chinese/snapshots" / ("a1" * 20))
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    alone = hashlib.sha256(b"weights").hexdigest()
+    found = identity("bert-base-chinese", snapshot)
+    assert found == {"model": "bert-base-chinese", "revision": "a1" * 20, "sha256": alone}
+    shards = _model(tmp_path / "shards", "model-00001-of-00002.safetensors")
+    (shards / "model-00002-of-00002.safetensors").write_bytes(b"weights")
+    done = subprocess.run("sha256sum *.safetensors", shell=True, cwd=shards, capture_output=True, check=True)
+    assert identity("here", shards) == {
+        "model": "here",
+        "revision": None,
+        "sha256": hashlib.sha256(done.stdout).hexdigest(),
+    }
 
 
 def test_weights_that_cannot_be_had(tmp_path: Path, settings: Settings) -> None:

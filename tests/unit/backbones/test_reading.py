@@ -88,9 +88,9 @@ def test_no_more_tokens_than_the_model_has_positions(tmp_path: Path) -> None:
     make_model("roberta", tmp_path / "roberta")
     make_model("bert", tmp_path / "bert")
     backbone = HuggingFace(max_tokens=128)
-    assert backbone._room(AutoConfig.from_pretrained(tmp_path / "roberta")) == 24
-    assert backbone._room(AutoConfig.from_pretrained(tmp_path / "bert")) == 32
-    assert HuggingFace(max_tokens=16)._room(AutoConfig.from_pretrained(tmp_path / "bert")) == 16
+    assert backbone.room(AutoConfig.from_pretrained(tmp_path / "roberta")) == 24
+    assert backbone.room(AutoConfig.from_pretrained(tmp_path / "bert")) == 32
+    assert HuggingFace(max_tokens=16).room(AutoConfig.from_pretrained(tmp_path / "bert")) == 16
 
 
 def test_tiny_s_vocabulary_reads_chinese_one_character_at_a_time() -> None:

@@ -71,6 +71,14 @@ def test_the_last_layer_is_kept_for_the_same_segments_only(tmp_path: Path) -> No
     assert last_layers(start_from(tmp_path / "kept", ("a", "b", "c"))[0])[0][2].out_features == 3
 
 
+def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: Path) -> None:
+    backbone = load_plugins(settings).make("backbone", "tiny", SMALL | {"tuner": "houlsby", "epochs": 1})
+    backbone.fit(planted(40), planted(10), Fit(settings, tmp_path)).save(tmp_path / "saved")
+    again = load_plugins(settings).make("backbone", "tiny", SMALL)
+    with pytest.raises(ConfigurationError, match=r"adapters\.safetensors"):
+        again.fit(planted(40), planted(10), Fit(settings, tmp_path, start=tmp_path / "saved"))
+
+
 def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tmp_path: Path) -> None:
     few, many, validation, test = planted(9, seed=1), planted(300, seed=2), planted(30, seed=3), planted(200, seed=4)
     options = SMALL | {"features": False, "epochs": 4}

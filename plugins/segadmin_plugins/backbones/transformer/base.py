@@ -51,12 +51,14 @@ class Transformer(Backbone):
     tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
+    balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
     also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of what is learnt beside (``--also``), all of it together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
+    processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
 
     @abstractmethod
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
@@ -71,17 +73,23 @@ class Transformer(Backbone):
         from segadmin_plugins.backbones.numbers import features_of
         from segadmin_plugins.backbones.transformer.batches import Reading
         from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
+        from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
+        from segadmin_plugins.backbones.transformer.places import identity
         from segadmin_plugins.backbones.transformer.quiet import quiet
         from segadmin_plugins.backbones.transformer.scaling import Scaling
         from segadmin_plugins.backbones.transformer.tasks import narrow, together
         from segadmin_plugins.backbones.transformer.training import train_model
 
+        if self.processes != 1 and (processes := count_processes(self)) > 1:
+            return fit_in_processes(self, processes, train, validation, run)
         torch.set_num_threads(n_threads)
         set_seed(run.seed)
         run.progress(0.0, "loading the model")
         with quiet():
             tasks = together(train, run.also)
             text, tokenizer = self.begin(tasks.examples, run)
+            origin = run.start or self.weights(run.settings)
+            base = {"base": identity(getattr(self, "model", self.name), origin)} if origin else {}
             reading = Reading(tokenizer, self.room(text.config))
             text.config.pad_token_id = reading.pad_id
             names = train.feature_names if self.features else ()
@@ -99,7 +107,7 @@ class Transformer(Backbone):
         model.text = tuner.merged(model.text)
         narrow(model.text, model.features, train.segments)
         model.tasks = ()
-        return TransformerClassifier(model, reading, scaling, report | {"truncation": truncation})
+        return TransformerClassifier(model, reading, scaling, report | base | {"truncation": truncation})
 
     def weights(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
@@ -159,7 +167,8 @@ class Transformer(Backbone):
         if not any(one.requires_grad for one in text.parameters()):
             raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
         features = FeatureHead(n_features, segments) if n_features else None
-        weights = class_weights(train.targets, len(train.segments)) if self.class_weights else None
+        weighed = self.class_weights and not self.balanced
+        weights = class_weights(train.targets, len(train.segments)) if weighed else None
         loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
         return UserModel(text, features, loss)
 

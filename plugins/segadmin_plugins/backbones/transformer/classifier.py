@@ -17,6 +17,7 @@ from segadmin_plugins.backbones.numbers import features_of, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
 from segadmin_plugins.backbones.transformer.bottleneck import load_bottlenecks, save_bottlenecks
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
+from segadmin_plugins.backbones.transformer.prefix import load_prefixes, save_prefixes
 from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.scaling import Scaling
 
@@ -53,7 +54,12 @@ class TransformerClassifier(Classifier):
         """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too."""
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            self.model.text.save_pretrained(folder, state_dict=save_bottlenecks(self.model.text, folder))
+            text = self.model.text
+            own = save_bottlenecks(text, folder) or save_prefixes(text, folder)
+            text.save_pretrained(folder, state_dict=own)
+            self.reading.tokenizer.model_max_length = (
+                self.reading.max_tokens
+            )  # for whoever truncates: pipelines of theirs
             self.reading.tokenizer.save_pretrained(folder)
         if self.model.features is not None:
             state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}
@@ -74,6 +80,7 @@ def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     load_bottlenecks(text, folder)
+    load_prefixes(text, folder)
     scaling = Scaling.from_json(kept["scaling"])
     features = None
     if (folder / "head.safetensors").exists():

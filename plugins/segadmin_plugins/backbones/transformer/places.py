@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from segadmin.errors import BackboneUnavailable
+from segadmin.files import file_digest
 from segadmin.settings import Settings
 
 #: What is fetched of a repository: configuration, vocabulary and safetensors at its root, no pickles.
@@ -85,6 +87,23 @@ def _cached(model: str) -> Path | None:
 def holds_model(folder: Path) -> bool:
     """Whether ``folder`` has a configuration and weights of the one format that is loaded."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def identity(model: str, folder: Path) -> dict[str, str | None]:
+    """Return what exactly the weights in ``folder`` are: ``model``, ``revision`` and ``sha256``.
+
+    The revision is the commit on the hub, for a folder of the Hugging Face cache, else None. The digest is that of the
+    one file of weights, as the hub shows it; of several files it is that of ``sha256sum``'s lines on them.
+    """
+    snapshot = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+    files = sorted(folder.glob("*.safetensors"))
+    sums = [file_digest(path) for path in files]
+    lines = "".join(f"{digest}  {path.name}\n" for digest, path in zip(sums, files, strict=True))
+    return {
+        "model": model,
+        "revision": folder.name if snapshot else None,
+        "sha256": sums[0] if len(sums) == 1 else hashlib.sha256(lines.encode()).hexdigest(),
+    }
 
 
 def _endpoint() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.tasks import last_layers
 
 
@@ -12,9 +13,17 @@ def start_from(folder: Path, segments: tuple[str, ...]) -> tuple[Any, Any]:
     """Return the model in ``folder`` as a classifier of ``segments``, and its tokenizer.
 
     The classification layer is new, unless the folder holds a classifier of the very same segments.
+
+    Raises:
+        ConfigurationError: a part of what was learnt is kept apart from the weights.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+    if apart := [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]:
+        raise ConfigurationError(
+            f"The version to go on from keeps what its tuner learnt in {apart[0]}, and nothing can go on from that. Start "
+            "from one of the tuner full or lora."
+        )
     names = dict(enumerate(segments))
     same = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).id2label == names
     model = AutoModelForSequenceClassification.from_pretrained(

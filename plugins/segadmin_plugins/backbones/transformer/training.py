@@ -20,8 +20,9 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.learn.metrics import log_loss
-from segadmin_plugins.backbones.numbers import auroc, softmax
+from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
+from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def bf16_is_faster() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
-def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> None:
+def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, balanced: bool = False) -> None:
     """Fit the features' head alone: a second's work that saves the slow model epochs."""
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
     own = train.labels if train.labels.ndim == 1 else train.labels[:, 0]
     x, y = torch.tensor(train.features[own >= 0]), torch.tensor(own[own >= 0])
+    odds = torch.tensor(balanced_odds(own[own >= 0]))
     segments = model.tasks[0] if model.tasks else head.linear.out_features
     truth = held_out.labels if held_out.labels.ndim == 1 else held_out.labels[:, 0]
     known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
@@ -62,6 +64,8 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit) -> Non
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
     for step in range(1, WARM_START_STEPS + 1):
         chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
+        if balanced:
+            chosen = torch.multinomial(odds, WARM_START_BATCH, replacement=True)
         logits = head.train()(x[chosen])[:, :segments]
         loss = nn.functional.cross_entropy(logits, y[chosen], weight=model.loss.weights)
         optimizer.zero_grad()
@@ -81,11 +85,12 @@ def train_model(
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
     arrays = (np.ascontiguousarray(one).tobytes() for one in (train.features, train.labels))
-    folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
+    with main_first():
+        folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
+        resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
-    resume = last_checkpoint(folder)
     if resume is None:
-        warm_start(model, train, validation, run)
+        warm_start(model, train, validation, run, balanced=options.balanced)
     started = time.monotonic()
 
     def made(options: Transformer) -> _Trainer:
@@ -99,6 +104,7 @@ def train_model(
             optimizers=(_optimizer(model, options), None),
             callbacks=[Reporter(run, options), _AfterStep(tuner, model)],
         )
+        trainer.balanced = options.balanced
         trainer.remove_callback(PrinterCallback)
         if len(validation):
             trainer.add_callback(EarlyStoppingCallback(options.patience))
@@ -126,7 +132,8 @@ def train_model(
         "users_per_second": round(
             (state.global_step - first_step) * options.batch_size * options.accumulate / max(seconds, 1e-9), 1
         ),
-        "batch_size": trainer.args.per_device_train_batch_size,
+        "batch_size": trainer.args.per_device_train_batch_size * size(),
+        "processes": size(),
         "diverged_at_step": trainer.diverged_at,
         "trained_weights": trained,
         "weights": sum(one.numel() for one in model.parameters()),
@@ -143,11 +150,22 @@ class _Trainer(Trainer):  # type: ignore[misc]
     """Stops where the loss is no number any more: what comes after would only be noise."""
 
     diverged_at: int | None = None
+    balanced = False  #: draw rows of every segment equally often
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.balanced:
+            return super()._get_train_sampler(train_dataset)
+        labels = self.train_dataset.labels
+        odds = balanced_odds(labels if labels.ndim == 1 else labels[:, 0])
+        return torch.utils.data.WeightedRandomSampler(odds.tolist(), len(odds))
 
     def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
         """Compute the loss and its gradients; of a loss that is no number, none."""
         loss: torch.Tensor = super().training_step(*given, **options)
-        if not torch.isfinite(loss):
+        finite = torch.isfinite(loss)
+        if size() > 1:  # all of them stop, or none
+            finite = self.accelerator.reduce(finite.float(), "mean") == 1
+        if not finite:
             self.diverged_at = self.diverged_at or self.state.global_step + 1
             self.control.should_training_stop = True
             self.model.zero_grad()
@@ -176,6 +194,8 @@ def _halved(options: Transformer, error: RuntimeError) -> Transformer:
         ConfigurationError: the batch is one row already.
     """
     said = str(error)
+    if size() > 1:  # the others are waiting for this one
+        raise error
     if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in said and "can't allocate" not in said:
         raise error
     if options.batch_size < 2:
@@ -194,7 +214,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=options.batch_size // size(),
         gradient_accumulation_steps=options.accumulate,
         per_device_eval_batch_size=options.batch_size * 2,
         learning_rate=options.learning_rate,
@@ -306,7 +326,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Say how far it is, about once a second."""
         now = time.monotonic()
         self._begun = self._begun or (now, state.global_step)
-        if now - self._saved > CHECKPOINT_SECONDS:
+        if size() == 1 and now - self._saved > CHECKPOINT_SECONDS:  # several have no common clock
             control.should_save = True
         if now - self._said >= SAY_SECONDS:
             self._said = now

@@ -1,0 +1,164 @@
+"""Fitting in several processes, one per GPU or on the CPU, which share every batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segadmin import errors
+from segadmin.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from segadmin.learn.backbone import Examples, Fit
+    from segadmin_plugins.backbones.transformer.base import Transformer
+    from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
+
+_MODULE = "segadmin_plugins.backbones.transformer.distributed"
+#: The settings that a fit looks at; no secrets.
+_SETTINGS = {"home", "weights", "language", "plugins_disabled", "plugins_allowed", "plugin_files"}
+_PATIENCE = 5.0  #: seconds that processes have to end when asked
+_LINES = 20  #: of what a failed process said
+
+
+def count_processes(options: Transformer) -> int:
+    """Return how many processes are to fit: what :attr:`Transformer.processes` says, 0 being one per GPU.
+
+    Raises:
+        ConfigurationError: there are not so many GPUs, or the batch cannot be shared among them.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    processes = options.processes or max(gpus, 1)
+    if processes > 1 and torch.cuda.is_available() and processes > gpus:
+        raise ConfigurationError(f"processes={processes}, but there are {gpus} GPUs. Use processes=0: one per GPU.")
+    if options.batch_size % processes:
+        raise ConfigurationError(
+            f"batch_size={options.batch_size} cannot be shared by {processes} processes. "
+            f"Try --backbone-option batch_size={-(-options.batch_size // processes) * processes}"
+        )
+    return processes
+
+
+def fit_in_processes(
+    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+) -> TransformerClassifier:
+    """Return what ``processes`` processes have fitted; their progress is that of ``run``.
+
+    Raises:
+        RuntimeError: one of them failed for a reason of its own, said in its last lines.
+        SegadminError: one of them failed as the fit would have here.
+    """
+    folder = run.checkpoints / "processes"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        _write_request(folder, replace(options, processes=1), train, validation, run)
+        with (folder / "stderr").open("wb") as heard, _launched(folder, processes, heard) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                _forward(line, run)
+            failed = child.wait()
+        if failed:
+            raise _failure(folder)
+        return options.load(folder / "saved")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_request(folder: Path, options: Transformer, train: Examples, validation: Examples, run: Fit) -> None:
+    parts = {"train": train, "validation": validation}
+    parts |= {f"also-{n}": one for n, one in enumerate(run.also.values())}
+    for name, examples in parts.items():
+        examples.frame.write_parquet(folder / f"{name}.parquet")
+    asked: dict[str, Any] = {
+        "backbone": options.name,
+        "options": asdict(options),
+        "settings": run.settings.model_dump(mode="json", include=_SETTINGS),
+        "checkpoints": str(run.checkpoints),
+        "seed": run.seed,
+        "start": str(run.start) if run.start else None,
+        "also": list(run.also),
+        "examples": {name: [one.segments, one.feature_names] for name, one in parts.items()},
+    }
+    (folder / "request.json").write_text(json.dumps(asked, ensure_ascii=False), encoding="utf-8")
+
+
+@contextmanager
+def _launched(folder: Path, processes: int, heard: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the processes with what accelerate starts them with too, and end those that are left at the end."""
+    import torch
+
+    from segadmin_plugins.backbones.installed import threads
+
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, threads() // processes))}
+    if not torch.cuda.is_available():
+        environment |= {"ACCELERATE_USE_CPU": "true"}
+        if sys.platform == "linux":
+            environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    # Port 0: a free one. All on this machine, whatever it is called.
+    together = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-conf=is_host=1", "--local-addr=127.0.0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={processes}", *together]
+    child = subprocess.Popen(
+        [*command, "-m", _MODULE, str(folder)],
+        # Nothing is ever written there: its end tells them that this process is gone, however it went.
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=heard,
+        env=environment,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        _end(child)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End the group that ``child`` leads, if it has not ended itself."""
+    for stop in (signal.SIGTERM, signal.SIGKILL):
+        if child.poll() is None:
+            os.killpg(child.pid, stop)
+            try:
+                child.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                continue
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _forward(line: str, run: Fit) -> None:
+    """Pass on what a line says; libraries may write others."""
+    try:
+        said = json.loads(line)
+        kind, first, second = said["segadmin"], said["first"], said["second"]
+    except (ValueError, TypeError, KeyError):
+        return
+    if kind == "progress":
+        run.progress(first, second)
+    else:
+        run.log(first, second)
+
+
+def _failure(folder: Path) -> Exception:
+    """Return the first error of a process, of its own kind where it is one of ours."""
+    failures = sorted(folder.glob("failed-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    lines = (folder / "stderr").read_text(errors="replace").splitlines()[-_LINES:]
+    if failures:
+        said = json.loads(failures[0].read_text(encoding="utf-8"))
+        kind = getattr(errors, said["kind"], None)
+        if isinstance(kind, type) and issubclass(kind, errors.SegadminError):
+            return kind(said["message"])
+        lines = said["traceback"].splitlines()[-_LINES:]
+    return RuntimeError("A process of the fit failed. It said last:\n" + "\n".join(lines))

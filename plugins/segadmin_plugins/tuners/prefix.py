@@ -1,0 +1,37 @@
+"""``prefix``: learned keys and values before the text in every layer (Li and Liang 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from segadmin.errors import ConfigurationError
+from segadmin.learn.tuner import Tuner, TuningRun
+
+
+@dataclass(frozen=True)
+class Prefix(Tuner):
+    """A few made-up tokens that all others attend to; they are learned layer by layer, the model stays as it is.
+
+    It is no part of any weight, so it cannot be merged: it is saved in a file beside the pretrained weights. Without
+    the paper's network in front of the prefix, as in P-Tuning v2 (Liu et al. 2022): classifiers do not need it.
+    """
+
+    name: ClassVar[str] = "prefix"
+    tokens: Annotated[int, Field(ge=1)] = 16  #: that are made up
+
+    def adapt(self, model: Any, run: TuningRun) -> Any:
+        """Put the prefix in and freeze what was there, but for the classification layer."""
+        from segadmin_plugins.backbones.transformer.prefix import insert, reaches_all_layers, takes_prefix
+
+        model.base_model.requires_grad_(False)
+        if takes_prefix(model):
+            insert(model, self.tokens)
+            if reaches_all_layers(model):
+                return model
+        raise ConfigurationError(
+            f"The tuner 'prefix' cannot put keys and values into a {model.config.model_type} model. Try lora or "
+            "houlsby: --backbone-option tuner=lora"
+        )
