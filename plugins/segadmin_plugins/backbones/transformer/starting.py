@@ -21,8 +21,8 @@ def start_from(folder: Path, segments: tuple[str, ...]) -> tuple[Any, Any]:
 
     if apart := [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]:
         raise ConfigurationError(
-            f"The version to go on from keeps what its tuner learnt in {apart[0]}, and nothing can go on from that. Start "
-            "from one of the tuner full or lora."
+            f"The version to go on from keeps what its tuner learnt in {apart[0]}, and nothing can go on from that. "
+            "Start from one of the tuner full or lora."
         )
     names = dict(enumerate(segments))
     same = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).id2label == names
