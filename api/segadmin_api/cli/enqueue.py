@@ -102,6 +102,10 @@ def retrain(
     margin: Annotated[
         float, typer.Option(help="To be promoted, the test AUROC must be so much above each baseline's.")
     ] = 0.0,
+    precision: Annotated[
+        float | None,
+        typer.Option(help="Who cannot be put in a segment so surely, say 0.7, is put in none.  [default: all are]"),
+    ] = None,
     augment: Annotated[int, typer.Option(help="Copies of each training row that say the same otherwise.")] = 0,
     drop_events: Annotated[float, typer.Option(help="Share of the events that such a copy leaves out.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,

@@ -58,7 +58,7 @@ def show(
                     row.label_set,
                     row.as_of[:10],
                     row.segment,
-                    f"{row.probabilities[row.segment]:.2f}",
+                    f"{max(row.probabilities.values()):.2f}",
                     row.model_version_id,
                 )
                 for row in rows

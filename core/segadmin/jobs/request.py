@@ -52,6 +52,8 @@ class Retrain(_Text):
     split: Literal["time", "user"] = "time"
     seed: int = 17
     margin: float = Field(0.0, ge=-1, le=1)  #: by how much the test AUROC must be above each baseline's
+    #: how often those put in a segment shall be right; who cannot be is put in none. Default: everybody is put in one
+    precision: float | None = Field(None, gt=0, lt=1)
     augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
     drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")

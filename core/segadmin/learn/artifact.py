@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync
+from segadmin.learn.abstention import answered
 from segadmin.learn.backbone import Classifier, Examples, Learnt, no_progress
 from segadmin.learn.calibration import predict
 from segadmin.learn.limits import Limits
@@ -54,6 +55,11 @@ class LoadedModel:
         return tuple(self.manifest["segments"])
 
     @property
+    def thresholds(self) -> list[float | None]:
+        """How sure the model must be of each segment to put somebody there; empty where everybody is put somewhere."""
+        return list(self.manifest.get("thresholds") or ())
+
+    @property
     def temperature(self) -> float:
         """What the logits are divided by."""
         return float(self.manifest["calibration"]["temperature"])
@@ -67,7 +73,8 @@ class LoadedModel:
             PluginContractError: the classifier returned something else than probabilities.
         """
         within = Limits.from_json(self.manifest.get("feature_limits", ())).clip(examples)
-        return predict(self.classifier, within, self.temperature if calibrated else 1.0, progress)
+        found = predict(self.classifier, within, self.temperature if calibrated else 1.0, progress)
+        return answered(found, examples, self.manifest.get("policy") or {}) if calibrated else found
 
 
 def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: dict[str, Any]) -> Saved:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segadmin.database import transaction
 from segadmin.events.report import STYLE, section, table
+from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.predictions import probabilities_of
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-#: History lengths, in events of the window: the upper ends.
-_HISTORIES = (0, 5, 20, 50, 100, 200, 500)
 #: Fewer rows than this, and a figure says nothing.
 _LEAST = 50
 _BINS = 10
@@ -45,7 +44,8 @@ def page(settings: Settings, model: str) -> str:
         f"<p>{escape(_summary(version))}</p>",
         section("Figures on test, beside the baselines", _figures(rows)),
         section("By segment (AUROC, 95 % over users)", _by_segment(version, said)),
-        section("By how much is known of the user", _by_history(said)),
+        section("By how much is known of the user", _by_history(version, said)),
+        section("Who is not put anywhere", _left_out(version, said)),
         section("Calibration", _calibration(found, targets)),
         section("What it was made from", _facts(version)),
         section("Limits", _limits(version, said)),
@@ -96,18 +96,40 @@ def _by_segment(version: ModelVersion, said: pl.DataFrame) -> str:
     return table(["segment", "rows", "AUROC"], told)
 
 
-def _by_history(said: pl.DataFrame) -> str:
+def _by_history(version: ModelVersion, said: pl.DataFrame) -> str:
     told = []
-    ends = [*_HISTORIES, None]
-    for low, high in zip([-1, *_HISTORIES], ends, strict=True):
+    ends = [*HISTORIES, None]
+    answers = version.manifest.get("policy", {}).get("answers") or ["model"] * len(ends)
+    for low, high, answer in zip([-1, *HISTORIES], ends, answers, strict=True):
         here = said.filter(said["events"] > low, True if high is None else said["events"] <= high)
         if here.is_empty():
             continue
         name = f"over {low}" if high is None else str(high) if high == low + 1 else f"{low + 1} to {high}"
         found, targets = probabilities_of(here["probabilities"]), here["target"].to_numpy()
         right = float((found.argmax(axis=1) == targets).mean())
-        told.append((f"{name} events", f"{here.height:,}", f"{right:.1%}", _interval(here, found)))
-    return table(["history", "rows", "accuracy", "AUROC"], told)
+        told.append((f"{name} events", f"{here.height:,}", answer, f"{right:.1%}", _interval(here, found)))
+    return table(["history", "rows", "answer from", "accuracy", "AUROC"], told)
+
+
+def _left_out(version: ModelVersion, said: pl.DataFrame) -> str:
+    """Return how sure the model must be of each segment, and how many test users that leaves."""
+    thresholds = version.manifest.get("thresholds") or []
+    if not thresholds:
+        return "<p>Everybody is put in the likeliest segment; with --precision, who is not sure enough is left out.</p>"
+    found, targets = probabilities_of(said["probabilities"]), said["target"].to_numpy()
+    there, likeliest = placed(found, said["events"].to_numpy(), thresholds), found.argmax(axis=1)
+    told = []
+    for n, segment in enumerate(version.segments):
+        mine = there & (likeliest == n)
+        right = f"{(targets[mine] == n).mean():.1%}" if mine.any() else "–"
+        share = f"{mine.sum() / max((likeliest == n).sum(), 1):.1%}"
+        least = thresholds[n]
+        told.append((segment, "never" if least is None else f"{least:.3f}", f"{mine.sum():,}", share, right))
+    wanted = version.manifest["precision"]
+    words = (
+        f"<p>Asked: right in {wanted:.0%} of the cases. {there.mean():.1%} of the test rows are put in a segment.</p>"
+    )
+    return words + table(["segment", "from", "test rows", "of those likeliest there", "right"], told)
 
 
 def _calibration(found: NDArray[np.float32], targets: NDArray[np.int64]) -> str:

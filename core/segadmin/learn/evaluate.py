@@ -9,6 +9,7 @@ from sqlmodel import Session, col, delete
 
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
+from segadmin.learn.abstention import answered, selective
 from segadmin.learn.artifact import LoadedModel, Saved, load_saved
 from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
@@ -59,8 +60,10 @@ def evaluate_model(
     name, segments = model_name(prepared.backbone, prepared.backbone_options), prepared.segments
     validation = model.predict(dataset.validation)
     raw = model.predict(dataset.test, attempt.progress, calibrated=False)
-    probabilities = scaled(raw, model.temperature)
+    probabilities = answered(scaled(raw, model.temperature), dataset.test, model.manifest.get("policy") or {})
     rows = evaluations(name, probabilities, dataset.test, segments)
+    if model.thresholds:
+        rows[0]["metrics"] |= selective(probabilities, dataset.test, model.thresholds)
     rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
     return [*rows, evaluation(name, VALIDATION, validation, dataset.validation.targets, segments)], probabilities
 

@@ -15,6 +15,7 @@ import polars as pl
 from segadmin.events.lake import Commit, Lake
 from segadmin.files import inside
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.learn.abstention import answered, learn_policy, learn_thresholds
 from segadmin.learn.artifact import Saved, read_manifest, save_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.dataset import Dataset, augmented, read_also, read_dataset
@@ -60,6 +61,7 @@ def finetune(attempt: Attempt) -> Outcome:
         trackings.finish(fitted.figures)
     _tell_who_was_learnt_from(attempt, dataset, also)
     manifest = describe(attempt, prepared, dataset, fitted) | {
+        **_abstention(prepared, dataset, fitted),
         "feature_limits": limits.each,
         "features_clipped": beyond,  # values, in training
     }
@@ -69,6 +71,17 @@ def finetune(attempt: Attempt) -> Outcome:
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
     result = {"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report}
     return Outcome(result | ({"trackers": trackings.told} if trackings.told else {}))
+
+
+def _abstention(prepared: Prepared, dataset: Dataset, fitted: Fitted) -> Json:
+    """Return when the model is asked and when what is common is said, and how sure it must be; from validation."""
+    own = dataset.train.targets
+    policy = learn_policy(fitted.validation, dataset.validation, own)
+    if prepared.precision is None:
+        return {"policy": policy, "precision": None, "thresholds": []}
+    said = answered(fitted.validation, dataset.validation, policy)
+    thresholds = learn_thresholds(said, dataset.validation.targets, prepared.precision)
+    return {"policy": policy, "precision": prepared.precision, "thresholds": thresholds}
 
 
 def _started_from(attempt: Attempt, prepared: Prepared) -> Path | None:

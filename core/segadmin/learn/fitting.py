@@ -30,6 +30,7 @@ class Fitted:
 
     classifier: Classifier
     calibration: Json  #: ``temperature``, and the calibration error on validation before and after it
+    validation: NDArray[np.float64]  #: calibrated probabilities of the validation rows
     figures: Mapping[str, float]  #: on validation, calibrated: ``validation_log_loss``, ``validation_auroc``, …
 
 
@@ -71,7 +72,8 @@ def fit(
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)
     calibration = _calibrate(raw, dataset.validation)
-    return Fitted(classifier, calibration, _figures(scaled(raw, calibration["temperature"]), dataset.validation))
+    said = scaled(raw, calibration["temperature"])
+    return Fitted(classifier, calibration, said, _figures(said, dataset.validation))
 
 
 def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples, segments: tuple[str, ...]) -> list[Json]:

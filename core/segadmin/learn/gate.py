@@ -42,7 +42,7 @@ def gate(attempt: Attempt) -> Outcome:
     with transaction(attempt.settings) as session:
         before = pointed(session, champion(prepared.label_set))
         rival = None if before in {None, version_id} else session.get_one(ModelVersion, before)
-    verdict = beside_baselines(attempt, prepared)
+    verdict = _somebody_is_placed(attempt) or beside_baselines(attempt, prepared)
     if verdict.promoted:
         verdict = _judge(attempt, prepared, rival)
     promoted: list[ModelVersion] = []
@@ -63,6 +63,19 @@ def gate(attempt: Attempt) -> Outcome:
 
     result = {"promoted": verdict.promoted, "reason": verdict.reason, "model_version_id": version_id}
     return Outcome(result, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
+
+
+def _somebody_is_placed(attempt: Attempt) -> Verdict | None:
+    """Refuse a model that is sure enough of nobody."""
+    thresholds = attempt.input("finetune").get("manifest", {}).get("thresholds") or []
+    if not thresholds or any(one is not None for one in thresholds):
+        return None
+    precision = attempt.input("finetune")["manifest"]["precision"]
+    return Verdict(
+        promoted=False,
+        reason=f"of no segment are validation users right in {precision:.0%} of the cases, however sure the model is, "
+        "so nobody would be put in any. Ask less: --precision 0.6",
+    )
 
 
 def beside_baselines(attempt: Attempt, prepared: Prepared) -> Verdict:

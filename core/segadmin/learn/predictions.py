@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from segadmin.events.kinds import KINDS
 from segadmin.jobs.attempt import Attempt
+from segadmin.learn.abstention import events_of
 from segadmin.learn.backbone import Examples
 from segadmin.learn.bootstrap import Interval, difference
 
@@ -27,13 +27,11 @@ def write_predictions(
     Returns:
         What :meth:`Attempt.write` returns.
     """
-    counted = [test.feature_names.index(f"{kind}_events") for kind in KINDS if f"{kind}_events" in test.feature_names]
-    events = pl.sum_horizontal(pl.lit(0.0), *(pl.col("features").list.get(place) for place in counted))
     frame = test.frame.select(
         *_KEY,
         "target",
         "unseen",
-        events=events.fill_nan(0).cast(pl.Int64),
+        events=pl.Series(events_of(test)),
         probabilities=pl.Series(probabilities.astype("float32")).cast(pl.List(pl.Float32)),
     )
     return attempt.write(frame, f"predictions-{name.replace('/', '-')}")

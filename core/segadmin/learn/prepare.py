@@ -75,6 +75,7 @@ def prepare(attempt: Attempt) -> Outcome:
         trackers=trackers,
         seed=seed,
         margin=asked.margin,
+        precision=asked.precision,
         augment=asked.augment,
         drop_events=asked.drop_events,
         split=asked.split,

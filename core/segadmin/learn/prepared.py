@@ -44,6 +44,7 @@ class Prepared(BaseModel):
     trackers: dict[str, dict[str, Any]] = {}  #: who is told of the fit's figures, with their options
     seed: int = 17
     margin: float = 0.0  #: by how much the test AUROC must be above each baseline's
+    precision: float | None = None  #: how often those put in a segment shall be right; none: everybody is put in one
     augment: int = 0  #: copies of each training row that say the same otherwise
     drop_events: float = 0.0  #: share of the events that a copy leaves out
     split: Literal["time", "user"] = "time"

@@ -10,6 +10,7 @@ from segadmin.database import transaction
 from segadmin.events.schema import ASSIGNMENTS
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
+from segadmin.learn.abstention import events_of, placed
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.prepared import Prepared
@@ -44,11 +45,16 @@ def score(attempt: Attempt) -> Outcome:
     )
 
 
-def assigned(probabilities: pl.Series, segments: Sequence[str]) -> list[pl.Series]:
-    """Return the likeliest segment of every row of ``probabilities`` (List[Float32]), and its probability."""
+def assigned(probabilities: pl.Series, segments: Sequence[str], there: pl.Series | None = None) -> list[pl.Series]:
+    """Return the likeliest segment of every row of ``probabilities`` (List[Float32]), and its probability.
+
+    Who is not ``there`` (not enough is known of them) is in no segment.
+    """
     likeliest = probabilities.list.arg_max()
-    names = pl.Series(segments, dtype=pl.String)
-    return [names.gather(likeliest).alias("segment"), probabilities.list.max().alias("probability")]
+    names = pl.Series(segments, dtype=pl.String).gather(likeliest)
+    if there is not None:
+        names = names.set(~there, None)
+    return [names.alias("segment"), probabilities.list.max().alias("probability")]
 
 
 def _texts(attempt: Attempt) -> pl.DataFrame:
@@ -101,11 +107,12 @@ def _scored(
 ) -> pl.DataFrame:
     examples = Examples(users, model.segments, feature_names(prepared.recipe))
     found = model.predict(examples, progress)
+    there = pl.Series(placed(found, events_of(examples), model.thresholds))
     probabilities = pl.Series("probabilities", found.astype("float32").tolist(), dtype=pl.List(pl.Float32))
     return users.select(
         "bucket",
         "user_key",
-        *assigned(probabilities, model.segments),
+        *assigned(probabilities, model.segments, there),
         probabilities,
         pl.lit(version_id, pl.Int64).alias("model_version_id"),
         "phrase_hash",

@@ -113,7 +113,7 @@ def _moved(settings: Settings, users: pl.DataFrame, previous: int | None) -> int
         return 0
     before = assignments(settings, previous).select("user_key", pl.col("segment").alias("before"))
     both = before.join(users.lazy().select("user_key", "segment"), on="user_key")
-    moved: int = both.filter(pl.col("before") != pl.col("segment")).select(pl.len()).collect().item()
+    moved: int = both.filter(pl.col("before").ne_missing(pl.col("segment"))).select(pl.len()).collect().item()
     return moved
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.events.lake import Lake
+from segadmin.learn.abstention import NOT_ENOUGH
 from segadmin.text.recipe import Window
 
 #: A category is distinctive only where it is common enough to mean something.
@@ -18,12 +19,17 @@ _TOP = 3
 def summarise(lake: Lake, users: pl.DataFrame, segments: Sequence[str], window: Window) -> list[dict[str, Any]]:
     """Return one row of ``SegmentSummary`` for every segment, in the order of ``segments``.
 
+    Where users are in no segment, another row counts them: not enough is known of them.
+
     Args:
         lake: whose events and items are read.
         users: ``bucket``, ``user_key``, ``segment`` and ``probability`` of everybody.
         segments: all of them, also those that nobody is in.
         window: the events that the snapshot was made from.
     """
+    if users["segment"].null_count():
+        users = users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))
+        segments = [*segments, NOT_ENOUGH]
     sizes = users.group_by("segment").agg(pl.len().alias("users"), pl.col("probability").mean().alias("confidence"))
     known = {row["segment"]: row for row in sizes.iter_rows(named=True)}
     special = distinctive(lake, users, window)

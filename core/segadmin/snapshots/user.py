@@ -11,6 +11,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events.keys import bucket_of, meant_by
 from segadmin.events.lake import Lake
+from segadmin.learn.abstention import NOT_ENOUGH
 from segadmin.learn.labels import after, latest_event
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
@@ -68,7 +69,7 @@ def history(settings: Settings, key: int) -> list[Assigned]:
             current=one.id in current,
             as_of=one.as_of.isoformat(),
             model_version_id=row["model_version_id"],
-            segment=row["segment"],
+            segment=row["segment"] or NOT_ENOUGH,
             probabilities=dict(zip(segments[one.model_version_id], row["probabilities"], strict=True)),
         )
         for one in snapshots
