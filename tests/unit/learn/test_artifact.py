@@ -13,7 +13,6 @@ from segadmin.database import transaction
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.learn.artifact import Saved, artifact_digest, load_artifact, read_manifest, save_artifact
 from segadmin.learn.backbone import Classifier, Examples, no_progress
-from segadmin.learn.calibration import predict
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
 from segadmin.settings import Settings
@@ -65,7 +64,7 @@ def test_a_model_reads_users_as_before_after_its_folder_was_read_again(shop: Set
     scored = pl.concat([run.attempts("score")[0].read(one["scores"]) for one in run.inputs["score"]])
     texts = pl.concat([run.attempts("score")[0].read(one["scoring"]) for one in run.inputs["textualize"]])
     users = Examples(texts.sort("bucket", "user_key"), model.segments, tuple(model.manifest["features"]))
-    again = predict(model.classifier, users, model.temperature)
+    again = model.predict(users)
     assert np.allclose(np.array(scored["probabilities"].to_list()), again, atol=1e-6)
 
 
