@@ -168,3 +168,44 @@ def test_several_label_sets_at_once(shop: Settings) -> None:
     assert len(version.segments) == 3
     with pytest.raises(ConfigurationError, match="Leave it out"):
         check_request(shop, "retrain", {"labels": LABELS, "also": [LABELS]})
+
+
+def put_alone(settings: Settings, row: dict[str, Any]) -> None:
+    """Label one row as a segment of its own."""
+    lake = Lake.of(settings)
+    labels = lake.scan("labels", label_set=LABELS).collect()
+    only = (pl.col("user_key") == row["user_key"]) & (pl.col("as_of") == row["as_of"])
+    grown = labels.with_columns(segment=pl.when(only).then(pl.lit("whale")).otherwise("segment"))
+    lake.replace_partition("labels", grown, "label_set", LABELS)
+    with transaction(settings) as session:
+        known = session.get_one(LabelSet, LABELS)
+        known.segments = [*known.segments, "whale"]
+        session.add(known)
+
+
+def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
+    """The model learns the new segment as far as it can, going on too; lost again, the champion is not in the way."""
+    first = retrain(shop, backbone="tiny", backbone_options=TINY).all()
+    number = str(first.inputs["evaluate"][0]["model_version_id"])
+    split = first.attempts("prepare")[0].read(first.inputs["prepare"][0]["rows"])
+    one = split.filter(pl.col("part") == "train").row(0, named=True)
+    put_alone(shop, one)
+    asked = check_request(shop, "retrain", {"start_from": number, "replay": 1, "baselines": ["tabular"], "margin": -1})
+    job = Run(shop, "retrain", asked).all()
+    version = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
+    assert version.segments == ["low", "mid", "high", "whale"]
+    assert "knows other segments" in job.inputs["gate"][0]["reason"]
+
+    label(shop, LABELS, "future-spend", LABELER)
+    again = retrain(shop, margin=-1).all()
+    assert version_of(shop, again.inputs["evaluate"][0]["model_version_id"]).segments == ["low", "mid", "high"]
+    assert "knows other segments" in again.inputs["gate"][0]["reason"]
+
+
+def test_a_segment_that_no_training_row_is_in(shop: Settings) -> None:
+    split = retrain(shop).stage("prepare")[0]
+    [attempt] = retrain(shop).attempts("prepare")
+    tested = attempt.read(split["rows"]).filter(pl.col("part") == "test").row(0, named=True)
+    put_alone(shop, tested)
+    with pytest.raises(DataError, match="No training row is in the segment 'whale'"):
+        retrain(shop).stage("prepare")
