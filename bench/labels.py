@@ -26,7 +26,8 @@ BESIDE = {
     "spend3": ("affin24", "growth3", "lapse4", "redeem", "pl3"),
     "redeem": ("affin24", "spend3", "growth3", "lapse4", "pl3"),
 }
-TINY = {"epochs": 20, "batch_size": 16, "patience": 4}
+#: Few rows make few steps an epoch, so there must be many epochs, and patience.
+TINY = {"epochs": 60, "batch_size": 16, "patience": 30}
 BOTH = {"epochs": 3, "batch_size": 64}
 
 

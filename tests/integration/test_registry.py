@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_the_margin_is_what_is_asked_for(shop: Settings) -> None:
     assert "It must lead by 0.9" in asked.inputs["gate"][0]["reason"]
     gained = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=-0.02).until("score")
     assert gained.inputs["gate"][0]["promoted"] is True
+
+
+def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> None:
+    """Split by user, another seed holds out other users: most of them the champion knows by heart."""
+    deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
+    if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
+        registry.promote(shop, "2")
+    told = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
+    champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", told["reason"])
+    assert champion_has, told["reason"]
+    assert float(champion_has[1]) < 0.95  # on rows that it learnt from it is next to perfect
 
 
 def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+import polars as pl
 from sqlmodel import Session
 
 from segadmin.database import now, transaction
 from segadmin.errors import ConfigurationError, PluginError, StorageError
+from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.dataset import join, read_split
 from segadmin.learn.metrics import measure
 from segadmin.learn.predictions import compare as rows_compared
+from segadmin.learn.predictions import probabilities_of
 from segadmin.learn.prepare import check_recipe
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
@@ -25,6 +29,8 @@ from segadmin.records import ModelState, ModelVersion
 log = logging.getLogger(__name__)
 #: A test AUROC that is lower by no more than this is not worse: retraining must be able to follow the shop.
 TOLERANCE = 0.005
+#: Fewer test rows that the champion did not learn from show nothing.
+LEAST_FAIR = 50
 
 
 @dataclass(frozen=True)
@@ -123,12 +129,30 @@ def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> 
         return Verdict(promoted=True, reason=f"the champion cannot be used any more: {error}")
     attempt.progress(0.4, f"evaluating version {rival.id}")
     test = rows_to_test(attempt, prepared, model)
-    probabilities = model.predict(test)
+    fair = _not_learnt_by(attempt, rival, test)
+    if len(fair) < min(LEAST_FAIR, len(test)):
+        return Verdict(
+            promoted=False,
+            reason=f"the champion (version {rival.id}) learnt from all but {len(fair):,} of {len(test):,} test rows, "
+            f"so nothing is shown. Hold out the same users: --seed {rival.manifest['seed']}",
+        )
+    mine = attempt.read(attempt.input("evaluate")["predictions"])
+    mine = fair.frame.select("user_key", "as_of").join(mine, on=["user_key", "as_of"], maintain_order="left")
+    own, its = probabilities_of(mine["probabilities"]), model.predict(fair)
     return compare(
-        attempt.input("evaluate")["evaluations"][0]["auroc"],
-        measure(probabilities, test.targets, prepared.segments)["auroc"],
+        measure(own.astype(float), fair.targets, prepared.segments)["auroc"],
+        measure(its, fair.targets, prepared.segments)["auroc"],
         f"the champion (version {rival.id})",
     )
+
+
+def _not_learnt_by(attempt: Attempt, rival: ModelVersion, test: Examples) -> Examples:
+    """Return the test rows that ``rival`` did not learn from: with another seed, other users are held out."""
+    users = Lake.of(attempt.settings).scan("trainings").filter(pl.col("job_id") == rival.job_id)
+    learnt = users.select("user_key").unique().collect()["user_key"]
+    cutoffs = [datetime.fromisoformat(one) for one in rival.manifest["data"]["cutoffs"].get("train", ())]
+    known = pl.col("user_key").is_in(learnt.implode()) & pl.col("as_of").is_in(cutoffs)
+    return replace(test, frame=test.frame.filter(~known))
 
 
 def compare(challenger: float | None, rival: float | None, whose: str) -> Verdict:
