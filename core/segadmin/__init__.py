@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from segadmin.events.source import Sink, Source
     from segadmin.hookspecs import hookimpl
-    from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit
+    from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining
     from segadmin.learn.labeler import Labeler, Labelled
     from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
     from segadmin.learn.tuner import Tuner, TuningRun
@@ -34,10 +34,10 @@ _HOMES = {
     "Examples": "segadmin.learn.backbone",
     "Fit": "segadmin.learn.backbone",
     "Labelled": "segadmin.learn.labeler",
-    "Learnt": "segadmin.learn.backbone",
     "Labeler": "segadmin.learn.labeler",
-    "Pretraining": "segadmin.learn.backbone",
+    "Learnt": "segadmin.learn.backbone",
     "PluginContractError": "segadmin.errors",
+    "Pretraining": "segadmin.learn.backbone",
     "SegadminError": "segadmin.errors",
     "Settings": "segadmin.settings",
     "Sink": "segadmin.events.source",
