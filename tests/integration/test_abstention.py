@@ -23,7 +23,7 @@ __all__ = ["shop", "trained_home"]
 
 
 def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    job = retrain(shop, precision=0.7).all()
+    job = retrain(shop, precision=0.5).all()
     snapshot = job.inputs["publish"][0]["snapshot_id"]
     rows = assignments(shop, snapshot).collect()
     left_out = rows.filter(pl.col("segment").is_null())
@@ -36,7 +36,7 @@ def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
         ).one()
     assert any(one is not None for one in version.manifest["thresholds"])
     assert 0 < test.metrics["coverage"] < 1
-    assert test.metrics["precision_placed"] > test.metrics["accuracy"]
+    assert test.metrics["precision_placed"] > max(0.5, test.metrics["accuracy"])
 
     shown = json.loads(cli("snapshots", "show", str(snapshot), "--json").stdout)
     [counted] = [one for one in shown["segments"] if one["segment"] == NOT_ENOUGH]

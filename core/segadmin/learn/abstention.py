@@ -1,9 +1,9 @@
 """Who is not put in any segment: users of whom too little is known to be sure enough.
 
 What is asked is how often an answer is right (``--precision``). For each segment the validation users that the model
-puts there are lined up by how sure it is; from the lowest confidence on at which they are right so often, answers are
-given (selective classification, Geifman and El-Yaniv 2017). And the answer itself depends on how long a history is:
-where what is commonest was right more than the model was, what is commonest is said.
+puts there are lined up by how sure it is; from the lowest confidence on at which they are surely right so often,
+answers are given (selective classification, Geifman and El-Yaniv 2017). And the answer itself depends on how long a
+history is: where what is commonest was right more than the model was, what is commonest is said.
 """
 
 from __future__ import annotations
@@ -104,12 +104,23 @@ def learn_thresholds(
         here = said == segment
         order = np.argsort(-sure[here], kind="stable")
         confidence, right = sure[here][order], (targets[here] == segment)[order]
-        share = np.cumsum(right) / np.arange(1, len(right) + 1)
+        # The lower end of Wilson's 95 % interval: of many shares the highest is high by chance too.
+        rows = np.arange(1, len(right) + 1)
+        share = _lower_end(np.cumsum(right) / rows, rows)
         # Rows that are equally sure go together.
         last = np.append(confidence[1:] < confidence[:-1], True) if len(confidence) else np.empty(0, bool)
         good = np.flatnonzero((share >= precision) & last & (np.arange(len(right)) + 1 >= _LEAST_ABOVE))
         found.append(float(confidence[good[-1]]) if len(good) else None)
     return found
+
+
+def _lower_end(share: NDArray[np.float64], rows: NDArray[np.int64], z: float = 1.96) -> NDArray[np.float64]:
+    """Return the lower end of Wilson's interval of a share seen in so many rows (Wilson 1927)."""
+    import numpy as np
+
+    spread = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    low: NDArray[np.float64] = (share + z**2 / (2 * rows) - spread) / (1 + z**2 / rows)
+    return low
 
 
 def placed(
