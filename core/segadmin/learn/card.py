@@ -187,6 +187,6 @@ def _limits(version: ModelVersion, said: pl.DataFrame) -> str:
         told.append(f"Fewer than 100 training rows are in {', '.join(rare)}: little is known of them.")
     silent = said.filter(said["events"] == 0).height
     told.append(
-        f"{silent:,} test rows are of users without events in the window; they get what is commonest, and with --precision no segment."
+        f"{silent:,} test rows are of users without events; they get what is commonest, with --precision no segment."
     )
     return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in told) + "</ul>"
