@@ -36,6 +36,11 @@ Textualizer = Annotated[str, typer.Option("--textualizer", "-t", help="How event
 TextualizerOption = Annotated[
     list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
 ]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Also = Annotated[
     list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
 ]
@@ -69,10 +74,7 @@ def _days(told: str | float) -> float:
 @app.command()
 def retrain(
     context: typer.Context,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
-    ] = None,
+    backbone: Backbone = None,
     backbone_option: BackboneOption = None,
     start_from: Annotated[
         str | None,
@@ -108,7 +110,7 @@ def retrain(
     ] = None,
     augment: Annotated[int, typer.Option(help="Copies of each training row that say the same otherwise.")] = 0,
     drop_events: Annotated[float, typer.Option(help="Share of the events that such a copy leaves out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
+    seed: Seed = 17,
     wait: Wait = False,
     priority: Priority = 5,
     key: Key = None,
@@ -121,10 +123,7 @@ def retrain(
 @app.command()
 def tune(
     context: typer.Context,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
-    ] = None,
+    backbone: Backbone = None,
     backbone_option: BackboneOption = None,
     search: Annotated[
         list[str] | None,
@@ -143,7 +142,7 @@ def tune(
     split: Split = "time",
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
+    seed: Seed = 17,
     wait: Wait = False,
     priority: Priority = 5,
     key: Key = None,
@@ -173,7 +172,7 @@ def pretrain(
     mask: Annotated[float, typer.Option(help="Share of what is hidden and to be guessed, in encoders.")] = 0.15,
     whole_phrases: Annotated[bool, typer.Option("--whole-phrases", help="Hide whole phrases.")] = False,
     new_words: Annotated[int, typer.Option(help="So many of the shop's own words become part of the vocabulary.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 17,
+    seed: Seed = 17,
     wait: Wait = False,
     priority: Priority = 5,
     key: Key = None,

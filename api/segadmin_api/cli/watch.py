@@ -51,8 +51,8 @@ def _watch_lines(settings: Settings, seen: JobView, console: Console) -> JobView
                 said[stage] = state
                 time_taken = "" if state == StepState.RUNNING else _stage_time(steps)
                 console.print(f"job {seen.job.id}: {stage} {state} {time_taken}".rstrip(), highlight=False)
-                if state == StepState.SUCCEEDED:
-                    console.print(*_curves(steps), sep="\n", end="\n" if _curves(steps) else "", highlight=False)
+                for line in _curves(steps) if state == StepState.SUCCEEDED else ():
+                    console.print(line, highlight=False)
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from html import escape
 
@@ -40,9 +40,15 @@ def page(profile: Profile) -> str:
         section("In quarantine", bars(profile.quarantine) or "<p>Nothing.</p>"),
         section("Late: older than the newest event there was, by up to", bars(profile.late) or "<p>None.</p>"),
     ]
+    return document("data profile", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """Return a page that needs no other file: its title, and ``parts`` one after the other."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>segadmin: data profile</title><style>{STYLE}</style><h1>Data profile</h1>{''.join(parts)}</html>\n"
+        f"<title>segadmin: {escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{escape(title[:1].upper() + title[1:])}</h1>{''.join(parts)}</html>\n"
     )
 
 

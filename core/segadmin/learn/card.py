@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segadmin.database import transaction
-from segadmin.events.report import STYLE, section, table
+from segadmin.events.report import document, section, table
 from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
@@ -50,11 +50,7 @@ def page(settings: Settings, model: str) -> str:
         section("What it was made from", _facts(version)),
         section("Limits", _limits(version, said)),
     ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>segadmin: model {version.id}</title><style>{STYLE}</style><h1>Model {version.id}</h1>"
-        f"{''.join(parts)}</html>\n"
-    )
+    return document(f"model {version.id}", parts)
 
 
 def _summary(version: ModelVersion) -> str:

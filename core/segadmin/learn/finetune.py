@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def finetune(attempt: Attempt) -> Outcome:
             start=_started_from(attempt, prepared),
         )
         trackings.finish(fitted.figures)
-    _tell_who_was_learnt_from(attempt, dataset, also)
+    tell_who_was_learnt_from(attempt, (dataset.train, *also.values()))
     manifest = describe(attempt, prepared, dataset, fitted) | {
         **_abstention(prepared, dataset, fitted),
         "feature_limits": limits.each,
@@ -92,10 +92,11 @@ def _started_from(attempt: Attempt, prepared: Prepared) -> Path | None:
     return inside(attempt.settings.store_path, prepared.start.folder)
 
 
-def _tell_who_was_learnt_from(attempt: Attempt, dataset: Dataset, also: Mapping[str, Examples]) -> None:
+def tell_who_was_learnt_from(attempt: Attempt, learnt: Iterable[Examples]) -> None:
     """Write down whose events the model sees, before it does: an erasure must be able to name the model."""
-    frames = [one.frame.select("user_key") for one in (dataset.train, *also.values())]
-    rows = pl.concat(frames).unique().with_columns(job_id=pl.lit(attempt.job_id))
+    rows = (
+        pl.concat(one.frame.select("user_key") for one in learnt).unique().with_columns(job_id=pl.lit(attempt.job_id))
+    )
     commit = Commit(f"training-{attempt.job_id}-{attempt.step_id}", 1)
     Lake.of(attempt.settings).append("trainings", rows, commit)
 
@@ -120,14 +121,15 @@ def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fit
         "data": prepared.data,
         "text": [one["report"] for one in attempt.inputs["textualize"]],
         "report": fitted.classifier.report,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "job": attempt.job_id,
         "created": utcnow().isoformat(timespec="seconds"),
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that can change what a model does."""
+    found = {"python": platform.python_version()}
     for library in _LIBRARIES:
         try:
             found[library] = importlib.metadata.version(library)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,12 +11,13 @@ from sqlmodel import Session, select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.lake import Commit, Lake
+from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
 from segadmin.jobs.request import Pretrain
 from segadmin.learn.artifact import save_artifact
 from segadmin.learn.backbone import Backbone, Examples, Fit, Pretraining
+from segadmin.learn.finetune import tell_who_was_learnt_from, versions
 from segadmin.learn.labels import after, latest_event
 from segadmin.learn.prepare import check_backbones, new_recipe
 from segadmin.learn.prepared import Prepared
@@ -42,10 +41,11 @@ def prepare(attempt: Attempt) -> Outcome:
     asked = Pretrain.model_validate(attempt.options)
     check_backbones(settings, plugins, {asked.backbone: asked.backbone_options})
     lake = Lake.of(settings)
-    versions = lake.current_versions()
-    until = _until(settings, lake, asked)
+    versions_read = lake.current_versions()
+    start = _first_event(lake)
+    until = _until(settings, lake, asked, start)
     recipe = new_recipe(settings, plugins, asked)
-    windows = _windows(lake, recipe.window(until), asked)
+    windows = _windows(recipe.window(until), asked, start)
     users = lake.scan("users").select("user_key").sort("user_key").collect()
     moments = pl.DataFrame(
         {"observed_from": [one.observed_from for one in windows], "as_of": [one.as_of for one in windows]},
@@ -61,7 +61,7 @@ def prepare(attempt: Attempt) -> Outcome:
         backbone_options=asked.backbone_options,
         seed=asked.seed,
         rows=attempt.write(rows, "rows"),
-        lake=versions,
+        lake=versions_read,
         data={"until": until.isoformat(), "windows": [one.as_of.isoformat() for one in windows]},
     )
     return Outcome(prepared.model_dump(mode="json"))
@@ -80,7 +80,7 @@ def pretrain(attempt: Attempt) -> Outcome:
     run = Fit(settings, attempt.checkpoints, prepared.seed, attempt.progress)
     with calling(attempt, plugins.find("backbone", prepared.backbone), "pretrain"):
         found = backbone.pretrain(parts[0], parts[1], run, how)
-    _tell_who_was_read(attempt, parts[0])
+    tell_who_was_learnt_from(attempt, parts[:1])
     manifest = {
         "pretrained": {**prepared.data, **how.__dict__, "texts": len(parts[0]), "held_out": len(parts[1])},
         "backbone": prepared.backbone,
@@ -89,10 +89,7 @@ def pretrain(attempt: Attempt) -> Outcome:
         "recipe": prepared.recipe.model_dump(mode="json"),
         "seed": prepared.seed,
         "report": found.report,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-        },
+        "versions": versions(),
         "job": attempt.job_id,
         "created": utcnow().isoformat(timespec="seconds"),
     }
@@ -119,13 +116,13 @@ def pretrain(attempt: Attempt) -> Outcome:
     return Outcome({"report": found.report, "folder": saved.folder, "sha256": saved.sha256}, commit=commit)
 
 
-def _until(settings: Settings, lake: Lake, asked: Pretrain) -> datetime:
+def _until(settings: Settings, lake: Lake, asked: Pretrain, start: datetime) -> datetime:
     """Return when the texts end: at the latest where the labels' test rows begin, so that those stay unseen."""
     newest = after(latest_event(lake))
     if asked.until is not None:
         until = asked.until.astimezone(UTC) if asked.until.tzinfo else asked.until.replace(tzinfo=UTC)
-        if until <= lake_start(lake):
-            raise DataError(f"No event is older than --until {until:%Y-%m-%d}; the first is of {lake_start(lake):%F}.")
+        if until <= start:
+            raise DataError(f"No event is older than --until {until:%Y-%m-%d}; the first is of {start:%F}.")
         return min(until, newest)
     with transaction(settings) as session:
         sets = session.exec(select(LabelSet)).all()
@@ -133,19 +130,19 @@ def _until(settings: Settings, lake: Lake, asked: Pretrain) -> datetime:
     return min([newest, *tested])
 
 
-def lake_start(lake: Lake) -> datetime:
-    """Return when the first event was."""
+def _first_event(lake: Lake) -> datetime:
+    latest_event(lake)  # says so where there is none
     first: datetime = lake.scan("events").select(pl.col("at").min()).collect().item()
     return first
 
 
-def _windows(lake: Lake, last: Window, asked: Pretrain) -> tuple[Window, ...]:
+def _windows(last: Window, asked: Pretrain, start: datetime) -> tuple[Window, ...]:
     """Return the windows, the newest last, each half a window before the next, as far as there are events."""
-    start, half = lake_start(lake), timedelta(days=asked.window_days / 2)
-    all_ = [
+    half = timedelta(days=asked.window_days / 2)
+    ever = [
         Window(observed_from=last.observed_from - n * half, as_of=last.as_of - n * half) for n in range(asked.windows)
     ]
-    return tuple(sorted((one for one in all_ if one.as_of > start), key=lambda one: one.as_of))
+    return tuple(sorted((one for one in ever if one.as_of > start), key=lambda one: one.as_of))
 
 
 def _texts(attempt: Attempt, prepared: Prepared) -> Examples:
@@ -157,10 +154,3 @@ def _texts(attempt: Attempt, prepared: Prepared) -> Examples:
             "needed. Import more events, or read further: --until, --windows"
         )
     return Examples(frame, (), ())
-
-
-def _tell_who_was_read(attempt: Attempt, texts: Examples) -> None:
-    """Write down whose events the model has seen: an erasure must be able to name it."""
-    rows = texts.frame.select("user_key").unique().with_columns(job_id=pl.lit(attempt.job_id))
-    commit = Commit(f"training-{attempt.job_id}-{attempt.step_id}", 1)
-    Lake.of(attempt.settings).append("trainings", rows, commit)

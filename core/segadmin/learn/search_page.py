@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from segadmin.events.report import STYLE, bars, section, table
+from segadmin.events.report import bars, document, section, table
 
 Json = dict[str, Any]
 _WIDE, _HIGH = 600, 200
@@ -23,11 +23,7 @@ def page(job: int, found: Json) -> str:
         section("How the best became better", _history(found["trials"])),
         section("Trials", _trials(found["trials"])),
     ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>segadmin: search {job}</title><style>{STYLE}</style><h1>Search of job {job}</h1>"
-        f"{''.join(parts)}</html>\n"
-    )
+    return document(f"search of job {job}", parts)
 
 
 def _importance(shares: dict[str, float]) -> str:

@@ -90,6 +90,12 @@ def replayed(split: pl.DataFrame, learnt: Sequence[datetime], share: float, seed
     return split.with_columns(part=pl.when(old & ~again).then(pl.lit("learnt")).otherwise("part"))
 
 
+def fold_of(user_keys: np.ndarray[Any, Any], folds: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the fold of every row, from 0 on; all rows of a user are in one. Not the draw that holds users out."""
+    folds_of_rows: np.ndarray[Any, np.dtype[np.int64]] = np.floor(draw(user_keys, seed + 1) * folds).astype(np.int64)
+    return folds_of_rows
+
+
 def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a number in [0, 1) for every user key, the same wherever and whenever it is drawn (SplitMix64)."""
     offset = np.uint64(seed * 0x9E3779B97F4A7C15 % (1 << 64))

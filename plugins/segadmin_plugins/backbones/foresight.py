@@ -13,7 +13,7 @@ from pydantic import Field
 from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
 from segadmin.learn.resolve import resolve_backbone
-from segadmin.learn.split import draw
+from segadmin.learn.split import draw, fold_of
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import require
@@ -71,7 +71,8 @@ class Foresight(Backbone):
             fitted[key] = self._of_folds(readers[name], run.also[labels], part)
             told[key] = self._unseen(fitted[key], train, run.seed), _mean(fitted[key], validation)
         learnt, held_out = (
-            self._with(rows, {k: v[n] for k, v in told.items()}) for n, rows in enumerate((train, validation))
+            _built_on(rows, {k: v[n] for k, v in told.items()}, features=self.features)
+            for n, rows in enumerate((train, validation))
         )
         last = Linear().fit(learnt, held_out, part_of(run, "last", 0.95, 0.05))
         facts = {"features": self.features, "order": list(fitted)}
@@ -100,10 +101,11 @@ class Foresight(Backbone):
 
     def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
         """Return a model for each fold, which has not seen that fold's users."""
-        fold, drawn = self._fold(rows, run.seed), draw(rows.frame["user_key"].to_numpy(), run.seed + 3)
+        users = rows.frame["user_key"].to_numpy()
+        fold, stops = fold_of(users, self.folds, run.seed), draw(users, run.seed + 3) < _HELD_OUT
         found = []
         for n in range(self.folds):
-            outside, stops = fold != n, drawn < _HELD_OUT
+            outside = fold != n
             part = part_of(run, f"fold{n}", n / self.folds, 1 / self.folds)
             found.append(
                 reader.fit(rows_of(rows, outside & ~stops), rows_of(rows, outside & stops), replace(part, also={}))
@@ -114,19 +116,10 @@ class Foresight(Backbone):
         """Return what is said of every row by the model that has not seen its user."""
         import numpy as np
 
-        fold = self._fold(rows, seed)
+        fold = fold_of(rows.frame["user_key"].to_numpy(), self.folds, seed)
         said = [model.predict(rows) for model in models]
-        return np.stack(said)[fold, np.arange(len(rows))]
-
-    def _fold(self, rows: Examples, seed: int) -> NDArray[np.int64]:
-        import numpy as np
-
-        drawn = draw(rows.frame["user_key"].to_numpy(), seed + 1)
-        folds: NDArray[np.int64] = np.floor(drawn * self.folds).astype(np.int64)
-        return folds
-
-    def _with(self, rows: Examples, told: Mapping[str, NDArray[np.float32]]) -> Examples:
-        return _built_on(rows, told, features=self.features)
+        unseen: NDArray[np.float32] = np.stack(said)[fold, np.arange(len(rows))]
+        return unseen
 
 
 class ForesightClassifier(Classifier):

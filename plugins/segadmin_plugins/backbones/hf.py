@@ -33,10 +33,6 @@ class HuggingFace(Transformer):
         """Return the folder of the pretrained weights, downloading them where they are not on this machine."""
         return fetch(self.model, settings)
 
-    def weights(self, settings: Settings) -> Path:
-        """Return :meth:`folder`."""
-        return self.folder(settings)
-
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return the pretrained model with a new classification layer, and its tokenizer."""
         from segadmin_plugins.backbones.transformer.starting import start_from

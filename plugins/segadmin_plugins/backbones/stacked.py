@@ -13,7 +13,7 @@ from pydantic import Field
 from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining, no_progress
 from segadmin.learn.resolve import resolve_backbone
-from segadmin.learn.split import draw
+from segadmin.learn.split import fold_of
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import require
@@ -68,8 +68,9 @@ class Stacked(Backbone):
         reader = members.pop(TEXT)
         shares = self.folds + 1
         told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
+        places = fold_of(train.frame["user_key"].to_numpy(), self.folds, run.seed)
         for fold in range(self.folds):
-            inside = self._fold(train, run.seed) == fold
+            inside = places == fold
             model = reader.fit(
                 rows_of(train, ~inside), validation, part_of(run, f"fold{fold}", fold / shares, 1 / shares)
             )
@@ -116,14 +117,6 @@ class Stacked(Backbone):
         return {TEXT: plugins.make("backbone", name, options)} | {
             one: plugins.make("backbone", one, {}) for one in others
         }
-
-    def _fold(self, train: Examples, seed: int) -> NDArray[np.int64]:
-        """Return the fold of every row; all rows of a user are in one."""
-        import numpy as np
-
-        drawn = draw(train.frame["user_key"].to_numpy(), seed + 1)
-        folds: NDArray[np.int64] = np.floor(drawn * self.folds).astype(np.int64)
-        return folds
 
 
 class StackedClassifier(Classifier):

@@ -88,7 +88,7 @@ class Transformer(Backbone):
         with quiet():
             tasks = together(train, run.also)
             text, tokenizer = self.begin(tasks.examples, run)
-            origin = run.start or self.weights(run.settings)
+            origin = run.start or self.folder(run.settings)
             base = {"base": identity(getattr(self, "model", self.name), origin)} if origin else {}
             reading = Reading(tokenizer, self.room(text.config))
             text.config.pad_token_id = reading.pad_id
@@ -109,7 +109,7 @@ class Transformer(Backbone):
         model.tasks = ()
         return TransformerClassifier(model, reading, scaling, report | base | {"truncation": truncation})
 
-    def weights(self, settings: Settings) -> Path | None:
+    def folder(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
         return None
 

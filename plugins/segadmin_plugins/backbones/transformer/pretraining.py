@@ -57,7 +57,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     # The classification layer is never used, but there must be one.
     text, tokenizer = options.begin(replace(texts, segments=("0", "1")), run)
     words = new_words(tokenizer, texts, how.new_words) if how.new_words else []
-    model = _language_model(text, run.start or options.weights(run.settings))
+    model = _language_model(text, run.start or options.folder(run.settings))
     extend(tokenizer, (text, model), words)
     reading = Reading(tokenizer, options.room(text.config))
     run.progress(0.01, "reading the user texts")
