@@ -22,7 +22,13 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
 from segadmin_plugins.backbones.transformer.quiet import quiet
-from segadmin_plugins.backbones.transformer.training import Reporter, bf16_is_faster, checkpoints_of, last_checkpoint
+from segadmin_plugins.backbones.transformer.training import (
+    Reporter,
+    bf16_is_faster,
+    checkpoints_of,
+    last_checkpoint,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +95,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
         "held_out_loss": round(after, 4),
         "perplexity": round(math.exp(min(after, 30.0)), 2),
         "steps": trainer.state.global_step,
-        "resumed_at_step": int(Path(resume).name.rpartition("-")[2]) if resume else 0,
+        "resumed_at_step": step_of(resume),
         "epochs": options.epochs,
         "seconds": round(seconds, 1),
         "new_words": words[:50],

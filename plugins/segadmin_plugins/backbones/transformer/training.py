@@ -119,31 +119,37 @@ def train_model(
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if trainer.diverged_at is not None:
         _check_diverged(trainer, options)
-    seconds = time.monotonic() - started
+    report = _report(trainer, options, resume, time.monotonic() - started)
+    report |= {"trained_weights": trained, "weights": sum(one.numel() for one in model.parameters())}
+    trainer.accelerator.free_memory()
+    return report
+
+
+def step_of(checkpoint: str | None) -> int:
+    """Return the step that a checkpoint is of; 0 for none."""
+    return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
+
+
+def _report(trainer: _Trainer, options: Transformer, resume: str | None, seconds: float) -> dict[str, Any]:
+    """Return what training came to."""
     state = trainer.state
-    first_step = int(Path(resume).name.rpartition("-")[2]) if resume else 0
-    evaluations = [entry for entry in state.log_history if "eval_log_loss" in entry]
-    report = {
+    read = (state.global_step - step_of(resume)) * options.batch_size * options.accumulate
+    return {
         "epochs": round(state.epoch or 0.0, 2),
         "steps": state.global_step,
-        "resumed_at_step": first_step,
+        "resumed_at_step": step_of(resume),
         "best_step": state.best_global_step or state.global_step,
         "seconds": round(seconds, 1),
-        "users_per_second": round(
-            (state.global_step - first_step) * options.batch_size * options.accumulate / max(seconds, 1e-9), 1
-        ),
+        "users_per_second": round(read / max(seconds, 1e-9), 1),
         "batch_size": trainer.args.per_device_train_batch_size * size(),
         "processes": size(),
         "diverged_at_step": trainer.diverged_at,
-        "trained_weights": trained,
-        "weights": sum(one.numel() for one in model.parameters()),
         "validation": [
             {"step": e["step"], "log_loss": round(e["eval_log_loss"], 5), "auroc": round(e["eval_auroc"], 5)}
-            for e in evaluations
+            for e in state.log_history
+            if "eval_log_loss" in e
         ],
     }
-    trainer.accelerator.free_memory()
-    return report
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
@@ -295,7 +301,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
     The trainer writes its state last, so a checkpoint that has it has everything else.
     """
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True):
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda one: step_of(str(one)), reverse=True):
         try:
             json.loads((path / "trainer_state.json").read_text())
             return str(path)
