@@ -54,6 +54,7 @@ TemplateFile = Annotated[
     typer.Option("--templates", metavar="FILE", help="TOML file with other sentences; see `plugins show textualizer`."),
 ]
 WindowDays = Annotated[float, typer.Option(help="How many days back the text goes.")]
+MaxPhrases = Annotated[int, typer.Option(help="So many phrases of a user are kept, the most informative.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")]
 Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
 #: Parameters that say how to enqueue, and not what.
@@ -101,6 +102,7 @@ def retrain(
     ] = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    max_phrases: MaxPhrases = 96,
     margin: Annotated[
         float, typer.Option(help="To be promoted, the test AUROC must be so much above each baseline's.")
     ] = 0.0,
@@ -142,6 +144,7 @@ def tune(
     split: Split = "time",
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    max_phrases: MaxPhrases = 96,
     seed: Seed = 17,
     wait: Wait = False,
     priority: Priority = 5,
@@ -164,6 +167,7 @@ def pretrain(
     templates: TemplateFile = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    max_phrases: MaxPhrases = 96,
     windows: Annotated[int, typer.Option(help="Texts of each user, each half a window before the next.")] = 4,
     until: Annotated[
         datetime | None,
@@ -211,6 +215,7 @@ def textualize(
     templates: TemplateFile = None,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
+    max_phrases: MaxPhrases = 96,
     wait: Wait = False,
     priority: Priority = 5,
     key: Key = None,

@@ -32,6 +32,7 @@ class _Text(_Request):
     textualizer_options: dict[str, Any] = {}
     language: Language | None = None  #: default: ``SEGADMIN_LANGUAGE``
     window_days: float = Field(112.0, gt=0)
+    max_phrases: int = Field(96, ge=1, le=10_000)  #: a user's phrases beyond these are not kept
     #: what a file says instead of the textualizers' own templates, by language
     templates: dict[Language, dict[str, tuple[str, ...]]] = {}
 

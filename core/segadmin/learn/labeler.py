@@ -33,7 +33,7 @@ class Labeler(ABC):
 
         Args:
             events: all events, in the columns of :data:`segadmin.events.schema.EVENTS`, with the items' ``title``,
-                ``category`` and ``brand``.
+                ``category``, ``brand`` and ``item_extras`` (JSON).
 
         Raises:
             DataError: the events cannot carry these labels (too short a history, say).

@@ -52,7 +52,7 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
 
 def labelling_events(lake: Lake) -> pl.LazyFrame:
     """Return all events with what is known of their items, as labelers get them."""
-    return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS).collect())
+    return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS, item_extras="extras").collect())
 
 
 def _check_windows(labeler: str, rows: pl.DataFrame) -> None:

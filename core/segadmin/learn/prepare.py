@@ -12,6 +12,7 @@ import polars as pl
 
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.items import FACET, facet
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize, Tune
@@ -24,12 +25,14 @@ from segadmin.learn.tracking import check_trackers
 from segadmin.learn.versions import find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
-from segadmin.text.features import commonest, used_extras
+from segadmin.text.features import commonest, item_facets, used_extras
 from segadmin.text.recipe import Recipe
 
 Json = dict[str, Any]
-#: The commonest categories and brands, whose shares are features.
-_CATEGORIES, _BRANDS = 24, 8
+#: The commonest categories, brands and values of a facet, whose shares are features.
+_CATEGORIES, _BRANDS, _FACETS = 24, 8, 16
+#: Equal parts of the window whose spends are features: in sixteen weeks, two weeks each.
+_PARTS = 8
 #: Events that show which extras are used now and then.
 _EXTRAS_READ = 200_000
 
@@ -206,6 +209,8 @@ def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Pretrain |
         templates=asked.templates.get(language, {}),
         language=language,
         window_days=asked.window_days,
+        max_phrases=asked.max_phrases,
+        parts=_PARTS,
     )
 
 
@@ -226,7 +231,7 @@ def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
         )
 
 
-def _chosen_features(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+def _chosen_features(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> Json:
     """Return, for the recipe, what the users learnt from have most to do with in their windows."""
     learnt = rows.filter(pl.col("part") == "train").join(known.rows, on=["user_key", "as_of"])
     users = learnt.select("user_key").unique().lazy()
@@ -236,5 +241,9 @@ def _chosen_features(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> dict
     return {
         "categories": commonest(theirs, items, "category", _CATEGORIES),
         "brands": commonest(theirs, items, "brand", _BRANDS),
+        "facets": {
+            name: commonest(theirs, items.select("item", facet(name)), FACET + name, _FACETS)
+            for name in item_facets(items)
+        },
         "uses": used_extras(theirs.select("extras").head(_EXTRAS_READ).collect()),
     }

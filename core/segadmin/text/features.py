@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from segadmin.events.items import FACET, facet
 from segadmin.events.kinds import KINDS
 from segadmin.text.recipe import Recipe, Window
 
@@ -13,6 +14,8 @@ from segadmin.text.recipe import Recipe, Window
 _RECENT = (("quarter", 0.25), ("half", 0.5))
 #: Shares of events between which an extra counts as used now and then.
 _LEAST_USED, _MOST_USED = 0.0005, 0.9
+#: Numbers of values between which an extra of the items is a facet, and not one thing for all, or each its own.
+_FEWEST_VALUES, _MOST_VALUES = 2, 64
 _NUMBERS = (
     "recency_days",
     "tenure_days",
@@ -30,17 +33,19 @@ _NUMBERS = (
 
 
 def feature_names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the features, in order: the numbers, then shares and uses of what the recipe names."""
+    """Return the names of the features, in order: the numbers, then what the recipe names."""
     return (
         *_NUMBERS,
+        *(f"spend_part_{part}" for part in range(1, recipe.parts + 1)),
         *(f"share:{category}" for category in recipe.categories),
         *(f"brand:{brand}" for brand in recipe.brands),
+        *(f"{FACET}{extra}:{value}" for extra, values in recipe.facets.items() for value in values),
         *(f"uses:{extra}" for extra in recipe.uses),
     )
 
 
 def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> tuple[str, ...]:
-    """Return the ``n`` categories or brands that most users have events in; call it on training data only."""
+    """Return the ``n`` values of the items' column ``what`` that most users have events with; of training events."""
     counted = (
         events.join(items.select("item", what), on="item", how="inner")
         .filter(pl.col(what).is_not_null())
@@ -53,13 +58,21 @@ def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> t
     return tuple(counted[what].to_list())
 
 
+def item_facets(items: pl.LazyFrame) -> tuple[str, ...]:
+    """Return the extras of the items that have few values, such as a department: what a shop groups its items by."""
+    extras = items.select("extras").drop_nulls().collect()["extras"]
+    values = extras.to_frame().select(facet(name).n_unique() for name in _fields(extras))
+    return tuple(
+        name.removeprefix(FACET) for name in values.columns if _FEWEST_VALUES <= values[name].item() <= _MOST_VALUES
+    )
+
+
 def used_extras(events: pl.DataFrame) -> tuple[str, ...]:
     """Return the extras that are a number above 0 now and then, such as a coupon's value; of training events.
 
     One that nearly always is (a number of a basket) or nearly never is tells nothing by being counted.
     """
-    first = events["extras"].drop_nulls().head(1)
-    fields = first.str.json_decode(infer_schema_length=1).struct.fields if len(first) else []
+    fields = _fields(events["extras"].drop_nulls())
     shares = events.select((_number(name) > 0).mean().alias(name) for name in fields)
     return tuple(name for name in fields if _LEAST_USED < (shares[name].item() or 0) < _MOST_USED)
 
@@ -68,28 +81,31 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
     """Return ``user_key`` and ``features`` (List[Float32], in the order of :func:`feature_names`).
 
     Args:
-        events: inside ``window``, with the items' ``category`` and ``brand``.
+        events: inside ``window``, with the items' ``category``, ``brand`` and the recipe's facets.
         window: what the recency and the recent parts are counted back from.
-        recipe: says which categories' and brands' shares to take, and which extras' uses.
+        recipe: says which categories', brands' and facets' shares to take, and which extras' uses.
 
     A number that does not exist (a mean rating without ratings) is null. Times of day count as one visit each.
     """
     keyed = events.select(
         *("user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", "brand"),
+        *(FACET + extra for extra in recipe.facets),
         *((_number(extra) > 0).fill_null(False).alias(f"uses:{extra}") for extra in recipe.uses),
         item=pl.col("item").hash(),
     )
     of_items = keyed.group_by("user_key").agg(
         items=pl.col("item").n_unique(), **{f"uses:{extra}": pl.col(f"uses:{extra}").sum() for extra in recipe.uses}
     )
-    together = _by_visit(keyed, window)
-    for more in (of_items, _by_category(keyed, recipe), *([_by_brand(keyed, recipe)] if recipe.brands else ())):
+    together = _by_visit(keyed, window, recipe.parts)
+    shares = {"brand": recipe.brands, **{FACET + extra: values for extra, values in recipe.facets.items()}}
+    parts = (_by(keyed, column, values) for column, values in shares.items() if values)
+    for more in (of_items, _by_category(keyed, recipe), *parts):
         together = together.join(more, on="user_key", how="left")
     names = feature_names(recipe)
     return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
 
 
-def _by_visit(events: pl.LazyFrame, window: Window) -> pl.LazyFrame:
+def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
     """Return what visits and sums tell; the events of a visit are put together first, for there are many."""
     visits = events.group_by("user_key", "at").agg(
         pl.col("price").filter(pl.col("kind") == "purchase").sum().alias("spend"),
@@ -99,6 +115,7 @@ def _by_visit(events: pl.LazyFrame, window: Window) -> pl.LazyFrame:
     )
     length = window.as_of - window.observed_from
     recent = {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT}
+    part = ((pl.col("at") - window.observed_from) / length * parts).floor() + 1
     return visits.group_by("user_key").agg(
         recency_days=(window.as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
         tenure_days=(window.as_of - pl.col("at").min()).dt.total_seconds() / 86_400,
@@ -109,6 +126,7 @@ def _by_visit(events: pl.LazyFrame, window: Window) -> pl.LazyFrame:
         **{f"spend_last_{part}": pl.col("spend").filter(inside).sum() for part, inside in recent.items()},
         **{f"visits_last_{part}": inside.sum() for part, inside in recent.items()},
         **{f"{kind}_events": pl.col(f"{kind}_events").sum() for kind in KINDS},
+        **{f"spend_part_{n}": pl.col("spend").filter(part == n).sum() for n in range(1, parts + 1)},
         rating_mean=pl.when(pl.col("ratings").sum() > 0).then(pl.col("rating").sum() / pl.col("ratings").sum()),
         duration_seconds=pl.col("duration").sum(),
     )
@@ -120,9 +138,9 @@ def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
     return events.group_by("user_key", "category").len().group_by("user_key").agg(*shares, categories=pl.len())
 
 
-def _by_brand(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
-    """Return the shares of the recipe's brands."""
-    return events.group_by("user_key", "brand").len().group_by("user_key").agg(_shares("brand", "brand", recipe.brands))
+def _by(events: pl.LazyFrame, column: str, values: Sequence[str]) -> pl.LazyFrame:
+    """Return the shares of the brands, or of a facet's values."""
+    return events.group_by("user_key", column).len().group_by("user_key").agg(_shares(column, column, values))
 
 
 def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:
@@ -130,6 +148,11 @@ def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:
     known = pl.col("len").filter(pl.col(column).is_not_null()).sum()
     each = ((name, pl.col("len").filter(pl.col(column) == name).sum() / known) for name in names)
     return [pl.when(known > 0).then(share).alias(f"{kind}:{name}") for name, share in each]
+
+
+def _fields(extras: pl.Series) -> list[str]:
+    """Return what extras hold; all of a table are of the same mapping, so the first tells."""
+    return extras.head(1).str.json_decode(infer_schema_length=1).struct.fields if len(extras) else []
 
 
 def _number(extra: str) -> pl.Expr:

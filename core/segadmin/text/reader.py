@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from segadmin.errors import PluginContractError, PluginError, SegadminError
-from segadmin.events.items import OF_ITEMS, with_items
+from segadmin.events.items import OF_ITEMS, facet, with_items
 from segadmin.events.lake import Lake
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
@@ -53,7 +53,8 @@ def read_users(
     happened = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
     if variant.number:
         users = users.join(happened, on="user_key", how="semi")
-    events = with_items(happened.lazy(), lake.scan("items").select("item", *OF_ITEMS).collect())
+    items = lake.scan("items").select("item", *OF_ITEMS, *map(facet, recipe.facets)).collect()
+    events = with_items(happened.lazy(), items)
     with call:
         found = _phrases(textualizer, events, window, recipe, variant)
     strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), happened["user_key"].unique().to_numpy())

@@ -31,10 +31,12 @@ class Recipe(BaseModel):
     distribution: str = "segadmin"  #: the package that the textualizer came from, with its version
     language: Language = "en"
     window_days: float = 112.0
-    max_phrases: int = 96  #: a user's phrases beyond these are not stored
+    max_phrases: int = 96  #: a user's phrases beyond these are not kept
+    parts: int = 0  #: equal parts of the window whose spends are features; those of before there were any have none
     # From training data only:
     categories: tuple[str, ...] = ()  #: categories whose shares are features
     brands: tuple[str, ...] = ()  #: brands whose shares are features
+    facets: dict[str, tuple[str, ...]] = {}  #: extra of the items, such as a department → its values, likewise
     uses: tuple[str, ...] = ()  #: extras whose uses (events with a number above 0) are counted as features
 
     def window(self, as_of: datetime) -> Window:

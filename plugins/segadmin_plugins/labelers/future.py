@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.errors import DataError
+from segadmin.events.items import OF_ITEMS, facet
 from segadmin.events.schema import TIME
 from segadmin.learn.labeler import Labeler, Labelled
 
@@ -37,7 +38,8 @@ class Future(Labeler):
         """Return ``user_key`` and the numbers that decide, for users of ``seen`` or ``after``; null is nothing.
 
         Args:
-            seen: purchases of the observed weeks, with the items' title, category and brand.
+            seen: purchases of the observed weeks, with the items' title, category, brand and ``item_extras``,
+                and ``ago``: how long before the cut-off.
             after: purchases of the weeks after them.
         """
 
@@ -122,7 +124,9 @@ class Future(Labeler):
         """Return every user seen before ``cut`` with what was measured, null where nothing was."""
         observed_from = cut - timedelta(weeks=self.observe_weeks)
         until = cut + timedelta(weeks=self.outcome_weeks)
-        seen = bought.filter(pl.col("at").is_between(observed_from, cut, closed="left"))
+        seen = bought.filter(pl.col("at").is_between(observed_from, cut, closed="left")).with_columns(
+            ago=pl.lit(cut) - pl.col("at")
+        )
         after = bought.filter(pl.col("at").is_between(cut, until, closed="left"))
         users = seen.select("user_key").unique()
         return users.join(self.measure(seen, after), on="user_key", how="left").with_columns(
@@ -170,6 +174,11 @@ class YesOrNo(Future):
         happened = pl.col("value").fill_null(0) > 0
         answer = pl.when(happened).then(pl.lit("yes")).otherwise(pl.lit("no"))
         return measured.select(answer.alias("segment")).to_series()
+
+
+def of_items(name: str) -> pl.Expr:
+    """Return what the purchases' items are said to be: title, category, brand, or one of their extras."""
+    return pl.col(name) if name in OF_ITEMS else facet(name, "item_extras")
 
 
 def _moment(words: str) -> datetime:

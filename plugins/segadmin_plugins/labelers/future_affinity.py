@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import polars as pl
 
-from segadmin_plugins.labelers.future import Found, Future
+from segadmin.errors import DataError
+from segadmin_plugins.labelers.future import Found, Future, of_items
 
 
 @dataclass(frozen=True)
 class FutureAffinity(Future):
     """The category whose share after the cut-off stands out most: by how many standard deviations above the mean.
 
-    Only the categories that most training users buy are looked at. Who buys none of them has no label.
+    Only the categories that most training users buy are looked at. Who buys none of them has no label, nor who buys
+    fewer than ``least`` lines.
     """
 
     name: ClassVar[str] = "future-affinity"
-    by: Literal["category", "brand"] = "category"
+    by: str = "category"  #: or ``brand``, or an extra of the items, such as ``department``
     categories: int = 10
+    least: int = 1  #: purchases after the cut-off; a share of two or three says little
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
         """Return how often each user buys of what, as a list."""
-        counts = after.drop_nulls(self.by).group_by("user_key", pl.col(self.by).alias("what")).len("times")
-        return counts.group_by("user_key").agg(value=pl.struct("what", "times").sort_by("what"))
+        counts = after.group_by("user_key", what=of_items(self.by)).len("times").drop_nulls("what")
+        value, bought = pl.struct("what", "times").sort_by("what"), pl.col("times").sum()
+        return (
+            counts.group_by("user_key").agg(value.alias("value"), n=bought).filter(pl.col("n") >= self.least).drop("n")
+        )
 
     def learn(self, measured: pl.DataFrame) -> Found:
         """Return the categories with the mean and the deviation of their shares."""
         one = _shares(measured)
+        if one.is_empty():
+            raise DataError(f"No item that is bought has a {self.by}. Name what they have: -o by=category")
         users = one["row"].n_unique()
         common = one.group_by("what").len().sort("len", "what", descending=[True, False]).head(self.categories)
         inside = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 import polars as pl
@@ -12,14 +13,20 @@ from segadmin_plugins.labelers.future import Found, Future
 
 @dataclass(frozen=True)
 class FutureGrowth(Future):
-    """The spend a week after the cut-off beside that before it: down, flat (within ``flat``), or up."""
+    """The spend a week after the cut-off beside that before it: down, flat (within ``flat``), or up.
+
+    Who spent nothing in the weeks before has no label.
+    """
 
     name: ClassVar[str] = "future-growth"
     flat: float = 0.25  #: a change by up to this share is none
+    against_weeks: int = 0  #: so many weeks before the cut-off count; 0: all that are observed
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
         """Return the change as a share of what was spent before; null where that is nothing."""
-        before = seen.group_by("user_key").agg(before=pl.col("price").sum() / self.observe_weeks)
+        weeks = self.against_weeks or self.observe_weeks
+        last = seen.filter(pl.col("ago") <= timedelta(weeks=weeks))
+        before = last.group_by("user_key").agg(before=pl.col("price").sum() / weeks)
         later = after.group_by("user_key").agg(later=pl.col("price").sum() / self.outcome_weeks)
         both = before.join(later, on="user_key", how="left").filter(pl.col("before") > 0)
         return both.select("user_key", value=pl.col("later").fill_null(0.0) / pl.col("before") - 1)

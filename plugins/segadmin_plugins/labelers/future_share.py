@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import polars as pl
 
-from segadmin_plugins.labelers.future import Terciles
+from segadmin_plugins.labelers.future import Terciles, of_items
 
 
 @dataclass(frozen=True)
 class FutureShare(Terciles):
-    """Terciles of the share of purchases after the cut-off that are of ``value``; who buys nothing has no label."""
+    """Terciles of the share of purchases after the cut-off that are of ``value``; who buys too little has no label."""
 
     name: ClassVar[str] = "future-share"
-    of: Literal["brand", "category", "title"] = "brand"
+    of: str = "brand"  #: or ``category``, ``title``, or an extra of the items, such as ``department``
     value: str = "Private"
+    least: int = 1  #: purchases after the cut-off; a share of two or three says little
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
         """Return the share of each user who buys."""
-        return after.group_by("user_key").agg(value=(pl.col(self.of) == self.value).fill_null(value=False).mean())
+        share = (of_items(self.of) == self.value).fill_null(value=False).mean()
+        shares = after.group_by("user_key").agg(share.alias("value"), n=pl.len())
+        return shares.filter(pl.col("n") >= self.least).drop("n")

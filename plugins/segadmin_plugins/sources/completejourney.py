@@ -17,7 +17,7 @@ from segadmin.events.mapping import Mapping
 EVENTS = Mapping(
     columns={"user": "household_id", "item": "product_id", "at": "transaction_timestamp", "price": "sales_value"},
     constants={"kind": "purchase"},
-    extras=("basket_id", "coupon_disc"),
+    extras=("basket_id", "coupon_disc", "redeemed"),
 )
 ITEMS = Mapping(
     columns={"item": "product_id", "title": "product_type", "category": "product_category", "brand": "brand"},
@@ -43,14 +43,33 @@ def folder() -> Path:
 @contextmanager
 def requests(users: int | None = None) -> Iterator[list[Request]]:
     """Yield what to import: items and events, of all households or of the first ``users`` by their id."""
-    items = Request("items", str(folder() / "products.parquet"), ITEMS)
-    transactions = folder() / "transactions.parquet"
-    if users is None:
-        yield [items, Request("events", str(transactions), EVENTS)]
-        return
-    with TemporaryDirectory() as temporary:
-        some = Path(temporary) / f"completejourney-{users}-households.parquet"
+    bought = transactions()
+    if users is not None:
         ids = pl.col("household_id")
-        chosen = pl.scan_parquet(transactions).select(ids.unique().sort().head(users))
-        pl.scan_parquet(transactions).join(chosen, on="household_id", how="semi").sink_parquet(some)
-        yield [items, Request("events", str(some), EVENTS)]
+        bought = bought.join(bought.select(ids.unique().sort().head(users)), on="household_id", how="semi")
+    with TemporaryDirectory() as temporary:
+        written = Path(temporary) / f"completejourney-{users or 'all'}-households.parquet"
+        bought.sink_parquet(written)
+        yield [
+            Request("items", str(folder() / "products.parquet"), ITEMS),
+            Request("events", str(written), EVENTS),
+        ]
+
+
+def transactions() -> pl.LazyFrame:
+    """Return the lines of all baskets; ``redeemed`` is how many coupons of a campaign the household used that day.
+
+    The campaigns' table has dates only, so the day's first line has them. Days are the shop's, five hours behind UTC.
+    """
+    day = pl.col("transaction_timestamp").dt.offset_by("-5h").dt.date()
+    redeemed = pl.scan_parquet(folder() / "coupon_redemptions.parquet").group_by(
+        "household_id", day=pl.col("redemption_date").dt.date()
+    )
+    return (
+        pl.scan_parquet(folder() / "transactions.parquet")
+        .with_columns(day=day)
+        .with_columns(first=pl.int_range(pl.len()).over("household_id", "day") == 0)
+        .join(redeemed.len("redeemed"), on=["household_id", "day"], how="left", maintain_order="left")
+        .with_columns(pl.when("first").then(pl.col("redeemed").fill_null(0)).otherwise(0).alias("redeemed"))
+        .drop("day", "first")
+    )

@@ -11,7 +11,7 @@ import polars as pl
 from segadmin.events.kinds import KINDS
 from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import ago, category, thing, verbs
+from segadmin_plugins.textualizers.words import ago, group_name, verbs
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Journey(Textualizer):
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a path for each of the categories or items that a user went furthest with, then most lately."""
         zh = context.language == "zh"
-        what = category(context.language) if self.by == "category" else thing(context.language)
-        paths = events.group_by("user_key", what=what).agg(
+        paths = events.group_by("user_key", what=group_name(self.by, context.language)).agg(
             last=pl.col("at").max(), **{kind: (pl.col("kind") == kind).any() for kind in KINDS}
         )
         furthest = pl.max_horizontal(pl.col(kind).cast(pl.Int64) * (place + 1) for place, kind in enumerate(KINDS))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import polars as pl
 
 from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.figures import figures
-from segadmin_plugins.textualizers.words import category, level, newest_of_each, recency, thing, verb
+from segadmin_plugins.textualizers.words import group_name, level, newest_of_each, recency, thing, verb
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Mixed(Textualizer):
         "action": {"en": "{verb} {item} {recency}", "zh": "{recency}{verb}{item}"},
     }
     categories: int = 12  #: categories of a user
+    by: Literal["category", "item"] = "category"  #: ``item``: what items are called stands for their categories
     recent: int = 24  #: newest distinct actions of a user
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
@@ -44,7 +45,7 @@ class Mixed(Textualizer):
 
     def _categories(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return the categories that a user turns to most, with how much."""
-        grouped = events.group_by("user_key", category=category(context.language))
+        grouped = events.group_by("user_key", category=group_name(self.by, context.language))
         counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
         order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category")
         ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import polars as pl
 
 from segadmin.settings import Language
 from segadmin.text.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.words import about, category, recency, verb
+from segadmin_plugins.textualizers.words import about, group_name, recency, verb
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class Summary(Textualizer):
         }
     }
     limit: int = 24  #: aggregates of a user
+    by: Literal["category", "item"] = "category"
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's most frequent kinds and categories."""
-        grouped = events.group_by("user_key", "kind", category=category(context.language))
+        grouped = events.group_by("user_key", "kind", category=group_name(self.by, context.language))
         counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
         order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
         ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)

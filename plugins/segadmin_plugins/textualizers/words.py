@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import cast
+from typing import Literal, cast
 
 import polars as pl
 
@@ -60,6 +60,11 @@ def thing(language: Language) -> pl.Expr:
 def category(language: Language) -> pl.Expr:
     """Return the category of an item, or, where it has none, what the item itself is called."""
     return pl.coalesce(pl.col("category").str.to_lowercase(), thing(language))
+
+
+def group_name(by: Literal["category", "item"], language: Language) -> pl.Expr:
+    """Return what events are put together by: the items' categories, or what the items are called."""
+    return category(language) if by == "category" else thing(language)
 
 
 def level(number: pl.Expr) -> pl.Expr:

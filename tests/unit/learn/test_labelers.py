@@ -24,7 +24,7 @@ SCHEMA = {
     "item": pl.String,
     "at": TIME,
     **dict.fromkeys(("quantity", "price", "duration", "rating"), pl.Float64),
-    **dict.fromkeys(("text", "extras", "title", "category", "brand"), pl.String),
+    **dict.fromkeys(("text", "extras", "title", "category", "brand", "item_extras"), pl.String),
 }
 
 
@@ -63,6 +63,11 @@ def test_growth_is_the_spend_a_week_after_beside_that_before(settings: Settings)
     assert labelled.segments == ("down", "flat", "up")
     assert at(labelled, 2) == {1: "flat", 2: "up", 3: "down", 4: "down"}
     assert labelled.definition["flat"] == 0.25
+    longer_ago = events(*log, bought(5, 0.5), bought(5, 2.5))
+    beside_two = label(settings, "future-growth", longer_ago, flat=0.7)
+    beside_one = label(settings, "future-growth", longer_ago, flat=0.7, against_weeks=1)
+    assert at(beside_two, 2) == {1: "flat", 2: "up", 3: "down", 4: "down", 5: "up"}
+    assert at(beside_one, 2) == {1: "flat", 2: "up", 3: "flat", 4: "down"}, "5 spent nothing in that week"
 
 
 def test_who_buys_nothing_more_has_lapsed(settings: Settings) -> None:
@@ -86,6 +91,19 @@ def test_the_share_of_a_brand_is_cut_in_three(settings: Settings) -> None:
             log += weekly(user, item=f"i{n}", brand="Private" if n < share else "National", event_id=None)
     labelled = label(settings, "future-share", events(*log, bought(4, 1.5)))
     assert at(labelled, 2) == {1: "low", 2: "mid", 3: "high"}, "who buys nothing has no share"
+    once = weekly(5, brand="National")
+    assert 5 in at(label(settings, "future-share", events(*log, *once)), 2)
+    assert at(label(settings, "future-share", events(*log, *once), least=2), 2) == {1: "low", 2: "mid", 3: "high"}
+
+
+def test_what_else_is_known_of_items_can_be_labelled_by(settings: Settings) -> None:
+    log = []
+    for user, department in ((1, "food"), (2, "home"), (3, "food")):
+        log += weekly(user, item_extras=f'{{"department": "{department}"}}')
+    labelled = label(settings, "future-affinity", events(*log), by="department")
+    assert at(labelled, 2) == {1: "food", 2: "home", 3: "food"}
+    with pytest.raises(DataError, match="colour"):
+        label(settings, "future-affinity", events(*log), by="colour")
 
 
 def test_affinity_is_what_stands_out_and_not_what_everybody_buys(settings: Settings) -> None:

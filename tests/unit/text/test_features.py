@@ -5,7 +5,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from segadmin.text.features import commonest, feature_names, features, used_extras
+from segadmin.events.items import facet, with_items
+from segadmin.text.features import commonest, feature_names, features, item_facets, used_extras
 from segadmin.text.recipe import Recipe
 from tests.unit.text.rows import AS_OF, events
 
@@ -91,3 +92,36 @@ def test_extras_that_are_used_now_and_then() -> None:
     said = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
     assert used_extras(pl.DataFrame({"extras": [None, *said]})) == ("coupon",)
     assert used_extras(pl.DataFrame({"extras": [None]}, schema={"extras": pl.String})) == ()
+
+
+def test_what_else_items_have_few_values_of_is_a_facet() -> None:
+    items = pl.LazyFrame(
+        {
+            "item": ["1", "2", "3"],
+            "extras": [
+                '{"department": "food", "size": "S1", "shop": "x"}',
+                '{"department": "home", "size": "S2", "shop": "x"}',
+                None,
+            ],
+        }
+    )
+    assert item_facets(items) == ("department", "size")
+    assert item_facets(items.head(0)) == ()
+    recipe = RECIPE.model_copy(update={"facets": {"department": ("food", "home")}})
+    rows = [{"kind": "purchase", "item": item, "at": AS_OF - timedelta(days=1)} for item in ("1", "1", "2", "3")]
+    with_facets = with_items(events(*rows).lazy(), items.select("item", facet("department")).collect())
+    [values] = features(with_facets, recipe.window(AS_OF), recipe).collect()["features"]
+    shares = dict(zip(feature_names(recipe), values, strict=True))
+    assert shares["facet:department:food"] == pytest.approx(2 / 3), "of events whose department is known"
+    assert shares["facet:department:home"] == pytest.approx(1 / 3)
+
+
+def test_the_spend_is_told_by_equal_parts_of_the_window() -> None:
+    recipe = RECIPE.model_copy(update={"parts": 4})  # of 28 days: a week each
+    rows = [
+        {"kind": "purchase", "price": price, "at": AS_OF - timedelta(days=days)}
+        for price, days in ((1.0, 28), (2.0, 21), (4.0, 20.5), (8.0, 0.001))
+    ]
+    [values] = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
+    told = dict(zip(feature_names(recipe), values, strict=True))
+    assert [told[f"spend_part_{part}"] for part in (1, 2, 3, 4)] == [1, 6, 0, 8]
