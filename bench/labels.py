@@ -2,8 +2,8 @@
 
 Needs a home in which ``bench.quality`` ran; the rows and texts of one of its jobs are read. A labelled household brings
 all its training cut-offs; a fifth of the labelled ones choose when to stop, so no other label of the task is seen. What
-is learnt beside are other label sets, derived from all training households' own later behaviour (``--also``): never the
-task's own labeler. Every draw of households has a seed. Last line: JSON.
+may be learnt beside are label sets that events alone give, of all training households (see ``docs/quality.md``). Every
+draw of households has a seed. Last line: JSON.
 
     SEGADMIN_HOME=HOME python -m bench.labels [--job 1] [--tasks affin10,spend3,redeem] [--sizes 16,64,256,1024]
 """
@@ -16,19 +16,15 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-#: What may be learnt beside each task: nothing that its own labeler says.
-BESIDE = {
-    "affin10": ("affin24", "spend3", "growth3", "lapse4", "redeem", "pl3"),
-    "spend3": ("affin24", "growth3", "lapse4", "redeem", "pl3"),
-    "redeem": ("affin24", "spend3", "growth3", "lapse4", "pl3"),
-}
-#: Few rows make few steps an epoch, so there must be many epochs, and patience.
-TINY = {"epochs": 60, "batch_size": 16, "patience": 30}
-BOTH = {"epochs": 3, "batch_size": 64}
+#: What everybody will do in the next four weeks, as label sets that events alone give: the same for every task. The
+#: tasks themselves speak of eight weeks.
+FORESEEN = ("next_spend", "next_departments", "next_categories", "next_coupon", "next_private", "next_lapse")
+#: Of those, what is of the task's own kind, which the stricter way leaves out.
+SAME_KIND = {"affin10": "next_departments", "spend3": "next_spend", "redeem": "next_coupon"}
 
 
 class Rows:
@@ -62,82 +58,79 @@ class Rows:
         return parts
 
 
-def learn(
-    method: str, few: Any, held_out: Any, test: Any, *, seed: int, starts: dict[str, Path], also: Any, metric: str
-) -> float:
-    """Return the test ``metric`` of ``method``, learnt from ``few`` and stopped by ``held_out``."""
+@dataclass(frozen=True)
+class Before:
+    """What was learnt before any label of the task was seen."""
+
+    task: str
+    seed: int
+    also: dict[str, Any]  #: rows of the label sets that everybody has
+    foreseen: Any  #: the models of them
+    pretrained: Path | None  #: a version that has read all texts
+
+
+def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str) -> float:
+    """Return the test ``metric`` of ``method``, learnt from the first of ``parts`` and stopped by the second."""
+    from segadmin.errors import DataError
     from segadmin.learn.backbone import Fit
     from segadmin.learn.metrics import measure
     from segadmin.plugins import load_plugins
     from segadmin.settings import get_settings
 
-    name, options, start, beside = {
-        "tabular": ("tabular", {"min_users": 5}, None, {}),
-        "linear": ("linear", {}, None, {}),
-        "tfidf": ("tfidf", {"min_users": 2}, None, {}),
-        "tiny": ("tiny", TINY, None, {}),
-        "tiny, pretrained on texts": ("tiny", TINY, "texts", {}),
-        "tiny, text alone": ("tiny", TINY | {"features": False}, None, {}),
-        "the same, pretrained on texts": ("tiny", TINY | {"features": False}, "texts", {}),
-        "tiny, pretrained on behaviour": ("tiny", TINY, "behaviour", {}),
-        "the same, head only": ("tiny", TINY | {"tuner": "head"}, "behaviour", {}),
-        "foresight": ("foresight", {}, None, also),
-        "foresight alone": ("foresight", {"features": False}, None, also),
-        "tiny, others beside": ("tiny", BOTH, None, also),
-        "stacked on behaviour": (
-            "stacked",
-            {"text": "tiny", "text_options": ",".join(f"{k}={v}" for k, v in TINY.items()), "beside": "linear,tfidf"},
-            "behaviour",
-            {},
-        ),
-    }[method]
+    few, held_out, test = parts
+    name, options = METHODS[method]
     backbone = load_plugins(get_settings()).make("backbone", name, options)
     with tempfile.TemporaryDirectory() as folder:
-        run = Fit(get_settings(), Path(folder), seed, start=starts[start] if start else None, also=beside)
-        found = backbone.fit(few, held_out, run).predict(test)
+        run = Fit(
+            get_settings(), Path(folder), before.seed, start=before.pretrained if "read all texts" in method else None
+        )
+        if name == "foresight":
+            left_out = SAME_KIND.get(before.task) if "other kinds" in method else None
+            models = {key: one for key, one in before.foreseen.items() if key.rpartition(":")[0] != left_out}
+            run = replace(run, also={key: rows for key, rows in before.also.items() if key != left_out})
+            fitted = backbone.build_on(models, few, held_out, run)
+        else:
+            also = before.also if "beside" in method else {}
+            try:
+                fitted = backbone.fit(few, held_out, replace(run, also=also))
+            except DataError:  # all are in one segment, so there is nothing to tell apart
+                return 0.5 if metric == "auroc" else float("nan")
+        found = fitted.predict(test)
     return float(measure(found.astype(float), test.targets, test.segments)[metric])
 
 
-METHODS = (
-    "tabular",
-    "linear",
-    "tfidf",
-    "tiny",
-    "tiny, pretrained on texts",
-    "tiny, text alone",
-    "the same, pretrained on texts",
-    "tiny, pretrained on behaviour",
-    "the same, head only",
-    "stacked on behaviour",
-    "foresight",
-    "foresight alone",
-    "tiny, others beside",
-)
+#: Few rows make few steps an epoch, so there must be many epochs, and patience.
+TINY = {"epochs": 60, "batch_size": 16, "patience": 30}
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tabular": ("tabular", {"min_users": 5}),
+    "linear": ("linear", {}),
+    "tfidf": ("tfidf", {"min_users": 2}),
+    "tiny": ("tiny", TINY),
+    "tiny, read all texts": ("tiny", TINY),
+    "tiny, text alone": ("tiny", TINY | {"features": False}),
+    "tiny, text alone, read all texts": ("tiny", TINY | {"features": False}),
+    "tiny, six beside": ("tiny", {"epochs": 3, "batch_size": 64}),
+    "foresight, other kinds": ("foresight", {}),
+    "foresight": ("foresight", {}),
+}
 
 
-def begin(rows: Rows, task: str, seed: int, folder: Path) -> dict[str, Path]:
-    """Return two versions to start from: one has read all texts, one has learnt what is beside the task."""
+def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) -> Before:
+    """Learn what needs no label of the task: what people will do, and, where asked for, how they read."""
     from segadmin.learn.backbone import Fit, Pretraining
     from segadmin.plugins import load_plugins
     from segadmin.settings import get_settings
 
-    plugins = load_plugins(get_settings())
-    every = {name: rows.of(name) for name in BESIDE.get(task, (task,))}
-    starts = {kind: folder / f"{task}-{seed}-{kind}" for kind in ("texts", "behaviour")}
-    first, *others = every
-    main = every[first]
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Fit(get_settings(), Path(scratch), seed)
+    plugins, run = load_plugins(get_settings()), Fit(get_settings(), folder, seed)
+    also = {name: rows.of(name)["train"] for name in FORESEEN if task in SAME_KIND}
+    foreseen, pretrained = {}, None
+    if any("foresight" in method for method in methods):
+        foreseen = plugins.make("backbone", "foresight", {}).foresee(replace(run, also=also))
+    if any("read all texts" in method for method in methods):
+        pretrained, parts = folder / "pretrained", rows.of(task)
         backbone = plugins.make("backbone", "tiny", {"epochs": 6, "batch_size": 32})
-        backbone.pretrain(main["train"], main["validation"], run, Pretraining()).save(starts["texts"])
-    if not others:
-        return starts
-    with tempfile.TemporaryDirectory() as scratch:
-        also = {name: every[name]["train"] for name in others}
-        run = Fit(get_settings(), Path(scratch), seed, also=also, start=starts["texts"])
-        backbone = plugins.make("backbone", "tiny", {"epochs": 6, "features": False, "batch_size": 32})
-        backbone.fit(main["train"], main["validation"], run).save(starts["behaviour"])
-    return starts
+        backbone.pretrain(parts["train"], parts["validation"], run, Pretraining()).save(pretrained)
+    return Before(task, seed, also, foreseen, pretrained)
 
 
 def drawn(parts: dict[str, Any], size: int, seed: int) -> tuple[Any, Any]:
@@ -159,30 +152,26 @@ def main() -> None:
     """Learn in every way from every number of households, and print the curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", type=int, default=1)
-    parser.add_argument("--tasks", default=",".join(BESIDE))
+    parser.add_argument("--tasks", default=",".join(SAME_KIND))
     parser.add_argument("--sizes", default="16,32,64,128,256,512,1024")
     parser.add_argument("--seeds", default="17,18,19")
     parser.add_argument("--methods", default=";".join(METHODS))
     parser.add_argument("--metric", default="auroc", choices=("auroc", "macro_f1"))
     wanted = parser.parse_args()
     rows, sizes, seeds = Rows(wanted.job), *(list(map(int, one.split(","))) for one in (wanted.sizes, wanted.seeds))
+    methods = wanted.methods.split(";")
     told: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds:
-            for task in wanted.tasks.split(","):
-                parts, before = rows.of(task), time.monotonic()
-                needed = any("pretrained" in one or "behaviour" in one for one in wanted.methods.split(";"))
-                starts = begin(rows, task, seed, Path(folder)) if needed else {}
-                print(f"{task}, seed {seed}: pretrained in {time.monotonic() - before:.0f} s", flush=True)
-                also = {name: rows.of(name)["train"] for name in BESIDE.get(task, ())}
+    for seed in seeds:
+        for task in wanted.tasks.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                parts, start = rows.of(task), time.monotonic()
+                before = begin(rows, task, seed, methods, Path(folder))
+                print(f"{task}, seed {seed}: {time.monotonic() - start:.0f} s before the first label", flush=True)
                 for size in sizes:
-                    few, held_out = drawn(parts, size, seed)
-                    for method in wanted.methods.split(";"):
-                        if method == "tiny, others beside" and (size != 64 or not also):
-                            continue  # it reads everything each time: minutes each
-                        options: Any = {"seed": seed, "starts": starts, "also": also, "metric": wanted.metric}
-                        told[task][method][size].append(learn(method, few, held_out, parts["test"], **options))
-                    line = (f"{name} {one[size][-1]:.3f}" for name, one in told[task].items() if size in one)
+                    three = (*drawn(parts, size, seed), parts["test"])
+                    for method in methods:
+                        told[task][method][size].append(learn(method, three, before, wanted.metric))
+                    line = (f"{name} {one[size][-1]:.3f}" for name, one in told[task].items())
                     print(f"  {size:>5} households:", " · ".join(line), flush=True)
     print(json.dumps({"bench": "labels", "seeds": seeds, "tasks": {t: summary(one) for t, one in told.items()}}))
 

@@ -17,6 +17,7 @@ from segadmin.learn.split import draw, fold_of
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import require
+from segadmin_plugins.backbones.leaning import lean
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Models by ``labels:reader``, one for each fold of the users.
+Foreseen = dict[str, list[Classifier]]
 #: Share of the users beside that choose when to stop.
 _HELD_OUT = 0.15
 
@@ -34,16 +37,19 @@ class Foresight(Backbone):
     """A regression on what models of other label sets (``--also``) foresee.
 
     Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
-    matter of few weights. What is said of a labelled user comes from models that had not learnt from that user.
+    matter of few weights: fewest where a segment there has the name of one here, whatever the case of its letters.
+    What is said of a labelled user comes from models that had not learnt from that user.
     """
 
     name: ClassVar[str] = "foresight"
     learns_beside: ClassVar[bool] = True
 
-    readers: str = "tabular,tfidf"  #: the backbones that foresee
+    readers: str = "tabular,linear"  #: the backbones that foresee
     reader_options: str = ""  #: options of all of them, such as ``epochs=1``
     folds: Annotated[int, Field(ge=2, le=20)] = 3
-    features: bool = True  #: read the features themselves too
+    features: bool = False  #: read the features themselves too
+    #: strengths of ridge on what is not of the same name; held-out users choose
+    ridges: tuple[float, ...] = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
     def check(self, settings: Settings) -> None:
         """Check what the readers need."""
@@ -55,28 +61,44 @@ class Foresight(Backbone):
         """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
 
         Raises:
+            ConfigurationError: see :meth:`foresee`.
+        """
+        return self.build_on(self.foresee(run), train, validation, run)
+
+    def foresee(self, run: Fit) -> Foreseen:
+        """Return fitted models of every label set beside.
+
+        Raises:
             ConfigurationError: there is no other label set.
         """
         if not run.also:
             raise ConfigurationError(
                 "foresight learns from other labels. Name some: --also LABELS, any number of times"
             )
-        fitted: dict[str, list[Classifier]] = {}
-        told: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
         readers = self._readers(run.settings)
         jobs = [(labels, name) for labels in run.also for name in readers]
-        for n, (labels, name) in enumerate(jobs):
-            part = part_of(run, f"{labels}-{name}", 0.95 * n / len(jobs), 0.95 / len(jobs))
-            key = f"{labels}:{name}"
-            fitted[key] = self._of_folds(readers[name], run.also[labels], part)
-            told[key] = self._unseen(fitted[key], train, run.seed), _mean(fitted[key], validation)
+        return {
+            f"{labels}:{name}": self._of_folds(
+                readers[name],
+                run.also[labels],
+                part_of(run, f"{labels}-{name}", 0.95 * n / len(jobs), 0.95 / len(jobs)),
+            )
+            for n, (labels, name) in enumerate(jobs)
+        }
+
+    def build_on(self, fitted: Foreseen, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
+        """Fit the regression on what the ``fitted`` models, of :meth:`foresee`, say of ``train``."""
+        run.progress(0.95, "holding what is foreseen against the labels")
+        told = {
+            key: (self._unseen(models, train, run.seed), _mean(models, validation)) for key, models in fitted.items()
+        }
         learnt, held_out = (
             _built_on(rows, {k: v[n] for k, v in told.items()}, features=self.features)
             for n, rows in enumerate((train, validation))
         )
-        last = Linear().fit(learnt, held_out, part_of(run, "last", 0.95, 0.05))
+        last = lean(learnt, held_out, _namesakes(train.segments, run.also), self.ridges, run.seed)
         facts = {"features": self.features, "order": list(fitted)}
-        report = {"foreseen": list(run.also), "readers": list(readers), "folds": self.folds, "last": last.report}
+        report = {"foreseen": list(run.also), "readers": self.readers, "folds": self.folds, "last": last.report}
         return ForesightClassifier(fitted, last, facts, report)
 
     def load(self, folder: Path) -> ForesightClassifier:
@@ -125,10 +147,8 @@ class Foresight(Backbone):
 class ForesightClassifier(Classifier):
     """The fitted readers, and the regression on what they say."""
 
-    def __init__(
-        self, fitted: Mapping[str, list[Classifier]], last: Classifier, facts: dict[str, Any], report: dict[str, Any]
-    ) -> None:
-        self._fitted, self._last, self._facts, self.report = dict(fitted), last, facts, report
+    def __init__(self, fitted: Foreseen, last: Classifier, facts: dict[str, Any], report: dict[str, Any]) -> None:
+        self._fitted, self._last, self._facts, self.report = fitted, last, facts, report
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
@@ -157,13 +177,28 @@ def _mean(models: list[Classifier], rows: Examples) -> NDArray[np.float32]:
     return found
 
 
+def _namesakes(segments: tuple[str, ...], also: Mapping[str, Examples]) -> list[list[str | None]]:
+    """Return, for each label set, the features that say how likely the namesakes of ``segments`` are."""
+    found = []
+    for key, rows in also.items():
+        there = [name.casefold() for name in rows.segments]
+        alike = [there.index(name.casefold()) if name.casefold() in there else None for name in segments]
+        if any(place is not None for place in alike):
+            found.append([None if place is None else f"{key}:{place}" for place in alike])
+    return found
+
+
 def _built_on(rows: Examples, told: Mapping[str, NDArray[np.float32]], *, features: bool) -> Examples:
     """Return ``rows`` with what is told of them as features, beside their own or instead of them."""
+    import numpy as np
     import polars as pl
 
     if not features:
         blank = pl.Series("features", [[]] * len(rows), dtype=pl.List(pl.Float32))
         rows = replace(rows, frame=rows.frame.with_columns(blank), feature_names=())
+    sets: dict[str, list[NDArray[np.float32]]] = {}
     for key, said in told.items():
-        rows = with_told(rows, said, [f"{key}:{n}" for n in range(said.shape[1])])
+        sets.setdefault(key.rpartition(":")[0], []).append(said)
+    for labels, each in sets.items():
+        rows = with_told(rows, np.mean(each, axis=0), [f"{labels}:{n}" for n in range(each[0].shape[1])])
     return rows

@@ -48,7 +48,7 @@ class Linear(Backbone):
             raise DataError("There is nothing to tell apart. Give labels of two segments, and a strength such as 0.1.")
         scaling = Scaling.fit(train.feature_names, features_of(train, train.feature_names))
         held_out = validation if len(validation) else train
-        x = _matrix(train, scaling)
+        x = matrix(train, scaling)
         found = []
         for n, strength in enumerate(self.strengths):
             model = LogisticRegression(C=strength, max_iter=1000).fit(x, train.targets)
@@ -82,7 +82,7 @@ class LinearClassifier(Classifier):
         """Return the probability of every segment."""
         from segadmin_plugins.backbones.numbers import softmax
 
-        found = softmax(_matrix(examples, self._scaling) @ self._weights.T + self._bias)
+        found = softmax(matrix(examples, self._scaling) @ self._weights.T + self._bias)
         progress(1.0, f"{len(examples)} users scored")
         return found
 
@@ -98,7 +98,7 @@ class LinearClassifier(Classifier):
         (folder / "linear.json").write_text(json.dumps(kept, ensure_ascii=False))
 
 
-def _matrix(examples: Examples, scaling: Scaling) -> NDArray[np.float32]:
+def matrix(examples: Examples, scaling: Scaling) -> NDArray[np.float32]:
     """Return the features, and whether anything is known of the user."""
     import numpy as np
 

@@ -133,3 +133,10 @@ def test_parts_come_one_behind_the_other(settings: Settings) -> None:
 def test_parts_that_cannot_be_used(settings: Settings, parts: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         load_plugins(settings).make("textualizer", "compose", {"parts": parts})
+
+
+def test_events_are_put_together_by_category_or_by_item(settings: Settings) -> None:
+    log = [{"ago": days(n), "kind": "purchase", "title": title, "category": "dairy"} for n, title in enumerate("aab")]
+    assert read(settings, "mixed", events(*log), recent=0)[-1:] == ["dairy x4"]
+    assert read(settings, "mixed", events(*log), recent=0, by="item")[-2:] == ["a x3", "b x2"]
+    assert read(settings, "summary", events(*log), by="item")[0].startswith("bought a 2 times")
