@@ -30,7 +30,7 @@ class Future(Labeler):
     observe_weeks: int = 16
     outcome_weeks: int = 8
     train_cuts: str = "16,24,32"  #: ends of the observed weeks, counted from the first week
-    test_cuts: str = "40,44"
+    test_cuts: str = "40,44"  #: none where users are kept apart: ``--split user``
     first_week: str = ""  #: ISO time at which week 1 begins
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Future(Labeler):
             raise DataError(
                 f"observe_weeks={self.observe_weeks} and outcome_weeks={self.outcome_weeks} must be 1 or more."
             )
-        train, test = _weeks(self.train_cuts), _weeks(self.test_cuts)
+        train, test = _weeks(self.train_cuts), _weeks(self.test_cuts) if self.test_cuts.strip() else []
         both = sorted(set(train) & set(test))
         if both:
             raise DataError(

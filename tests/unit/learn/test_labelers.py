@@ -96,6 +96,12 @@ def test_the_share_of_a_brand_is_cut_in_three(settings: Settings) -> None:
     assert at(label(settings, "future-share", events(*log, *once), least=2), 2) == {1: "low", 2: "mid", 3: "high"}
 
 
+def test_without_test_cutoffs_every_row_may_be_learnt_from(settings: Settings) -> None:
+    labelled = label(settings, "future-lapse", events(*weekly(1), bought(2, 0.5)), test_cuts="")
+    assert labelled.definition["test_cuts"] == []
+    assert at(labelled, 2) == {1: "no", 2: "yes"}
+
+
 def test_what_else_is_known_of_items_can_be_labelled_by(settings: Settings) -> None:
     log = []
     for user, department in ((1, "food"), (2, "home"), (3, "food")):

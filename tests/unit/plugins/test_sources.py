@@ -122,3 +122,13 @@ def test_json_lines_may_differ(tmp_path: Path) -> None:
     (tmp_path / "e.jsonl").write_text('{"user": 1}\n\n{"item": ["苹果"], "user": null}\n', encoding="utf-8")
     [chunk] = read(JsonLines(), tmp_path / "e.jsonl")
     assert chunk.to_dicts() == [{"user": "1", "item": None}, {"user": None, "item": '["苹果"]'}]
+
+
+def test_the_grocery_year_says_where_coupons_were_redeemed() -> None:
+    from segadmin_plugins.sources.completejourney import folder, transactions
+
+    lines = transactions().collect()
+    plain = pl.read_parquet(folder() / "transactions.parquet")
+    assert lines.drop("redeemed").equals(plain)
+    assert lines["redeemed"].sum() == 2099, "of 2,102: three are of a day without a basket"
+    assert lines.filter(pl.col("redeemed") > 0).height == 1105
