@@ -128,7 +128,7 @@ def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) ->
         foreseen = plugins.make("backbone", "foresight", {}).foresee(replace(run, also=also))
     if any("read all texts" in method for method in methods):
         pretrained, parts = folder / "pretrained", rows.of(task)
-        backbone = plugins.make("backbone", "tiny", {"epochs": 6, "batch_size": 32})
+        backbone = plugins.make("backbone", "tiny", {"epochs": 12, "batch_size": 32})
         backbone.pretrain(parts["train"], parts["validation"], run, Pretraining()).save(pretrained)
     return Before(task, seed, also, foreseen, pretrained)
 
