@@ -12,6 +12,7 @@ from segadmin.audit import entries
 from segadmin.database import transaction
 from segadmin.errors import DataError, JobError
 from segadmin.learn import registry
+from segadmin.learn.gate import promote as make_champion
 from segadmin.pointers import champion, current_snapshot, pointed
 from segadmin.records import Lock, ModelState, ModelVersion
 from segadmin.settings import Settings
@@ -88,13 +89,30 @@ def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
 
 
 def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) -> None:
-    retrain(shop, backbone_options={"rounds": "1", "min_users": "200"}).until("score")
+    retrain(shop, backbone_options={"rounds": "1", "min_users": "5000"}).until("score")
     told = json.loads(cli("models", "compare", "1", "2", "--json").stdout)
     assert told["rows"] > 100
     assert told["one"] - told["other"] == pytest.approx(told["lead"]["value"])
     assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
     assert "1 is better" in cli("models", "compare", "1", "2").stdout
     assert "Neither is shown" in cli("models", "compare", "1").stdout
+
+
+def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    with transaction(shop) as session:
+        other = ModelVersion.model_validate(session.get_one(ModelVersion, 1).model_dump() | {"id": None})
+        other.label_set = "other"
+        session.add(other)
+        session.flush()
+        make_champion(session, other, expected=None)
+        number = other.id
+    asked = cli("models", "show", "champion", check=False)
+    assert asked.returncode == 1
+    assert "Which champion? Add --labels; there are: " in asked.stderr
+    assert f"model version {number} · other" in cli("models", "show", "champion", "--labels", "other").stdout
+    cli("models", "card", "champion", "--labels", LABELS, "--out", str(tmp_path / "card.html"))
+    assert "Neither is shown" in cli("models", "compare", "1").stdout, "the champion of the same labels is meant"
+    assert "Neither is shown" in cli("models", "compare", "champion", "--labels", LABELS).stdout
 
 
 def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segadmin.learn.registry import Changed
 
 app = group("Model versions and how good they are.")
+Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
 _TEST = "test"
 
 
@@ -58,12 +59,13 @@ def list_(
 @app.command()
 def show(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    labels: Labels = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a model version: its figures beside the baselines', what it was made from, and where it is."""
     settings = get_settings()
     with transaction(settings) as session:
-        found = find_version(session, version)
+        found = find_version(session, version, labels)
         rows = evaluations_of(session, found)
     if as_json:
         show_json(_facts(found, rows) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
@@ -88,12 +90,13 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]
 def compare(
     one: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
     other: Annotated[str, typer.Argument(metavar="OTHER", help="The version to compare with, likewise.")] = "champion",
+    labels: Labels = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
     from segadmin.learn.registry import compare_versions
 
-    pair = compare_versions(get_settings(), one, other)
+    pair = compare_versions(get_settings(), one, other, labels)
     if as_json:
         show_json(asdict(pair))
         return
@@ -119,7 +122,7 @@ def promote(
 
 @app.command()
 def rollback(
-    labels: Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")] = None,
+    labels: Labels = None,
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -145,11 +148,12 @@ def _tell(changed: Changed, *, as_json: bool) -> None:
 def card(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("model-card.html"),
+    labels: Labels = None,
 ) -> None:
     """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
     from segadmin.learn.card import page
 
-    out.write_text(page(get_settings(), version), encoding="utf-8")
+    out.write_text(page(get_settings(), version, labels), encoding="utf-8")
     typer.echo(f"Wrote {out}. Open it in a browser.")
 
 

@@ -28,15 +28,15 @@ _LEAST = 50
 _BINS = 10
 
 
-def page(settings: Settings, model: str) -> str:
-    """Return the card of a version.
+def page(settings: Settings, model: str, label_set: str | None = None) -> str:
+    """Return the card of a version, or of the champion of ``label_set``.
 
     Raises:
         ConfigurationError: there is no such version.
         StorageError: what it said of its test rows is not kept any more.
     """
     with transaction(settings) as session:
-        version = find_version(session, model)
+        version = find_version(session, model, label_set)
         rows = evaluations_of(session, version)
     said = predictions_of(settings, version)
     found, targets = probabilities_of(said["probabilities"]), said["target"].to_numpy()

@@ -66,8 +66,10 @@ def rollback(settings: Settings, label_set: str | None = None, reason: str = "")
         return _change(session, before, "models.rollback", reason)
 
 
-def compare_versions(settings: Settings, one: str, other: str) -> Pair:
+def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Pair:
     """Return how two versions did on the test rows that they have in common.
+
+    A ``champion`` among them is that of ``label_set``, else that of the labels of the other.
 
     Raises:
         ConfigurationError: there is no such version.
@@ -75,7 +77,9 @@ def compare_versions(settings: Settings, one: str, other: str) -> Pair:
         StorageError: what they said of their test rows is gone.
     """
     with transaction(settings) as session:
-        versions = [find_version(session, name) for name in (one, other)]
+        if label_set is None and (numbered := [name for name in (one, other) if name != "champion"]):
+            label_set = find_version(session, numbered[0]).label_set
+        versions = [find_version(session, name, label_set) for name in (one, other)]
     pair = compare(*(predictions_of(settings, version) for version in versions))
     if pair is None:
         raise DataError(
