@@ -31,8 +31,9 @@ from segadmin.text.recipe import Recipe
 Json = dict[str, Any]
 #: The commonest categories, brands and values of a facet, whose shares are features.
 _CATEGORIES, _BRANDS, _FACETS = 24, 8, 16
-#: Equal parts of the window whose spends are features: in sixteen weeks, two weeks each.
-_PARTS = 8
+#: Equal parts of the window whose spends are features: none shorter than so many days, in which many users do not come
+#: by at all; at most, and at least, so many: fewer say no more than the last half and quarter, which are features too.
+_DAYS_OF_PART, _FEWEST_PARTS, _MOST_PARTS = 14.0, 4, 8
 #: Events that show which extras are used now and then.
 _EXTRAS_READ = 200_000
 
@@ -60,7 +61,8 @@ def prepare(attempt: Attempt) -> Outcome:
         rows = _go_on(parent, rows, asked, seed)
     attempt.progress(0.6, "choosing the features")
     chosen = _chosen_features(Lake.of(settings), known, rows)
-    recipe = recipe.model_copy(update={"window_days": known.window_days, **chosen})
+    days = known.window_days
+    recipe = recipe.model_copy(update={"window_days": days, "parts": _parts(days), **chosen})
     beside = {name: _beside(settings, name, recipe, rows, by=asked.split, seed=seed) for name in asked.also}
     windows = known.windows
     for other in beside.values():
@@ -210,8 +212,13 @@ def new_recipe(settings: Settings, plugins: Plugins, asked: Retrain | Pretrain |
         language=language,
         window_days=asked.window_days,
         max_phrases=asked.max_phrases,
-        parts=_PARTS,
+        parts=_parts(asked.window_days),
     )
+
+
+def _parts(window_days: float) -> int:
+    parts = min(_MOST_PARTS, int(window_days / _DAYS_OF_PART))
+    return parts if parts >= _FEWEST_PARTS else 0
 
 
 def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:

@@ -76,7 +76,7 @@ def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
         (LABELER, purchases(), "There are no purchases"),
         (LABELER, purchases(*year()).with_columns(price=pl.lit(None, pl.Float64)), "None of the 18 .* is 'mid'; th"),
         (FutureSpend(train_cuts="two"), purchases(*year()), "'two' is not a list of weeks"),
-        (FutureSpend(test_cuts=""), purchases(*year()), "'' is not a list of weeks"),
+        (FutureSpend(train_cuts=""), purchases(*year()), "'' is not a list of weeks"),
         (FutureSpend(train_cuts="2,3", test_cuts="3"), purchases(*year()), "Week 3 is in train_cuts and in test_cuts"),
         (FutureSpend(observe_weeks=0), purchases(*year()), "observe_weeks=0 and outcome_weeks=8 must be 1 or more"),
         (FutureSpend(first_week="soon"), purchases(*year()), "first_week='soon' is not a time. Write it as 2026-01-05"),
