@@ -84,11 +84,10 @@ def newcomers() -> None:
     followed = last.filter(pl.col("last") + FOLLOWED <= times["at"].max())  # the others' weeks are not over
     shifted = pl.col("at") - pl.col("last") + MOMENT - timedelta(seconds=1)
     some = lines.join(followed, on="household_id").filter(pl.col("at") <= pl.col("last") + FOLLOWED)
-    with TemporaryDirectory() as folder, completejourney.requests() as requests:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / "newcomers.parquet"
         some.with_columns(transaction_timestamp=shifted).drop("at", "last").write_parquet(path)
-        items = next(request for request in requests if request.table == "items")
-        for request in (items, Request("events", str(path), completejourney.EVENTS)):
+        for request in (completejourney.items(), Request("events", str(path), completejourney.EVENTS)):
             import_file(get_settings(), request)
     weeks = {"observe_weeks": 52, "outcome_weeks": FOLLOWED // timedelta(weeks=1), "train_cuts": "52", "test_cuts": ""}
     begin = {"first_week": (MOMENT - timedelta(weeks=52)).isoformat()}

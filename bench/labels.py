@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-#: What everybody will do in the next four weeks, as label sets that events alone give: the same for every task. The
-#: tasks themselves speak of eight weeks.
-FORESEEN = ("next_spend", "next_departments", "next_categories", "next_coupon", "next_private", "next_lapse")
-#: Of those, what is of the task's own kind, which the stricter way leaves out.
+from bench.homes import NEXT
+
+#: Of what everybody will do in the next four weeks (``NEXT``), what is of the task's own kind, which the stricter way
+#: leaves out. The tasks themselves speak of eight weeks.
 SAME_KIND = {"affin10": "next_departments", "spend3": "next_spend", "redeem": "next_coupon"}
 
 
@@ -122,7 +122,7 @@ def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) ->
     from segadmin.settings import get_settings
 
     plugins, run = load_plugins(get_settings()), Fit(get_settings(), folder, seed)
-    also = {name: rows.of(name)["train"] for name in FORESEEN if task in SAME_KIND}
+    also = {name: rows.of(name)["train"] for name in NEXT if task in SAME_KIND}
     foreseen, pretrained = {}, None
     if any("foresight" in method for method in methods):
         foreseen = plugins.make("backbone", "foresight", {}).foresee(replace(run, also=also))

@@ -77,8 +77,9 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
         StorageError: what they said of their test rows is gone.
     """
     with transaction(settings) as session:
-        if label_set is None and (numbered := [name for name in (one, other) if name != "champion"]):
-            label_set = find_version(session, numbered[0]).label_set
+        numbered = next((name for name in (one, other) if name != "champion"), None)
+        if label_set is None and numbered is not None:
+            label_set = find_version(session, numbered).label_set
         versions = [find_version(session, name, label_set) for name in (one, other)]
     pair = compare(*(predictions_of(settings, version) for version in versions))
     if pair is None:

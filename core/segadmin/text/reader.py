@@ -53,8 +53,7 @@ def read_users(
     happened = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
     if variant.number:
         users = users.join(happened, on="user_key", how="semi")
-    items = lake.scan("items").select("item", *OF_ITEMS, *map(facet, recipe.facets)).collect()
-    events = with_items(happened.lazy(), items)
+    events = with_items(happened.lazy(), _items(lake, recipe))
     with call:
         found = _phrases(textualizer, events, window, recipe, variant)
     strangers = np.setdiff1d(found["user_key"].unique().to_numpy(), happened["user_key"].unique().to_numpy())
@@ -103,6 +102,11 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     if not textualizer.raw_user_ids:
         return theirs
     return theirs.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
+
+
+def _items(lake: Lake, recipe: Recipe) -> pl.DataFrame:
+    """Return what is known of the items, the recipe's facets too."""
+    return lake.scan("items").select("item", *OF_ITEMS, *map(facet, recipe.facets)).collect()
 
 
 def _phrases(

@@ -116,7 +116,7 @@ class Foresight(Backbone):
         names = [one.strip() for one in self.readers.split(",") if one.strip()]
         if not names or self.name in names:
             raise ConfigurationError(
-                f"readers={self.readers!r} names no backbones that could. Write readers=tabular,tfidf"
+                f"readers={self.readers!r} names no backbones that could. Write readers=tabular,linear"
             )
         resolved = {name: resolve_backbone(plugins, name, options) for name in names}
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}

@@ -50,10 +50,12 @@ def requests(users: int | None = None) -> Iterator[list[Request]]:
     with TemporaryDirectory() as temporary:
         written = Path(temporary) / f"completejourney-{users or 'all'}-households.parquet"
         bought.sink_parquet(written)
-        yield [
-            Request("items", str(folder() / "products.parquet"), ITEMS),
-            Request("events", str(written), EVENTS),
-        ]
+        yield [items(), Request("events", str(written), EVENTS)]
+
+
+def items() -> Request:
+    """Return what to import of the products."""
+    return Request("items", str(folder() / "products.parquet"), ITEMS)
 
 
 def transactions() -> pl.LazyFrame:
