@@ -65,6 +65,19 @@ def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, options: di
     assert resumed.report["validation"] == whole.report["validation"]
 
 
+def test_a_fit_logs_its_loss_in_training_beside_what_validation_finds(tmp_path: Path) -> None:
+    logged: list[tuple[int, str, float]] = []
+
+    def log(step: int, figures: Any) -> None:
+        logged.extend((step, name, value) for name, value in figures.items())
+
+    replace(TINY, features=False).fit(TRAIN, VALIDATION, replace(_run(tmp_path), log=log))
+    training = [(step, value) for step, name, value in logged if name == "training_loss"]
+    assert [step for step, _ in training] == list(range(1, 33)), "of the 8 steps of an epoch, each"
+    assert training[-1][1] < training[0][1]
+    assert [step for step, name, _ in logged if name == "validation_log_loss"] == list(range(4, 33, 4))
+
+
 def test_other_options_do_not_go_on_from_old_checkpoints(tmp_path: Path) -> None:
     TINY.fit(TRAIN, VALIDATION, _run(tmp_path))
     other = Tiny(max_tokens=16, epochs=1, batch_size=16, width=64).fit(TRAIN, VALIDATION, _run(tmp_path))

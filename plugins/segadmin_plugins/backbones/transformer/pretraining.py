@@ -23,6 +23,7 @@ from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
 from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.training import (
+    POINTS_PER_EPOCH,
     Reporter,
     bf16_is_faster,
     checkpoints_of,
@@ -83,6 +84,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     )
     trainer.remove_callback(PrinterCallback)
     before = _loss(model, kept, hide, run.seed)
+    run.log(0, {"validation_log_loss": before})
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
     seconds = time.monotonic() - started
@@ -233,6 +235,7 @@ def _loss(model: Any, texts: _Shown, hide: _Hide, seed: int, batch: int = 64) ->
 
 
 def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> TrainingArguments:
+    steps_per_epoch = math.ceil(rows / options.batch_size)
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,
@@ -243,13 +246,14 @@ def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> Train
         weight_decay=options.weight_decay,
         train_sampling_strategy="group_by_length",
         save_strategy="steps",
-        save_steps=max(1, math.ceil(rows / options.batch_size / 2)),
+        save_steps=max(1, math.ceil(steps_per_epoch / 2)),
         save_total_limit=1,
         bf16=bf16_is_faster(),
         seed=run.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        logging_strategy="no",
+        logging_strategy="steps",
+        logging_steps=max(1, steps_per_epoch // POINTS_PER_EPOCH),
         report_to=[],
         disable_tqdm=True,
     )

@@ -36,6 +36,8 @@ FEATURES_SPEED = 5.0
 #: Features are few and users are not many: without this much decay their head learns the training users by heart.
 HEAD_DECAY = 1.0
 EVALUATIONS_PER_EPOCH = 2
+#: So often in an epoch the loss on training rows is logged, as the mean since the last time.
+POINTS_PER_EPOCH = 20
 CHECKPOINT_SECONDS = 120.0
 SAY_SECONDS = 1.0
 WARM_START_STEPS = 500
@@ -240,7 +242,8 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
         remove_unused_columns=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=torch.cuda.is_available(),
-        logging_strategy="no",
+        logging_strategy="steps",
+        logging_steps=max(1, steps_per_epoch // POINTS_PER_EPOCH),
         report_to=[],
         disable_tqdm=True,
     )
@@ -343,6 +346,11 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if time.monotonic() - self._said >= SAY_SECONDS:
             self._said = time.monotonic()
             self._run.progress(self._fraction(state), f"{self._where(state)}, validating")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Log what the loss was on the training rows; it is weighed as training weighs it, so no log-loss."""
+        if "loss" in (logs or {}):
+            self._run.log(state.global_step, {"training_loss": logs["loss"]})
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
         """Say and log what validation found."""
