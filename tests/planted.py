@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,10 @@ from segadmin.database import transaction
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json, Outcome
+from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.plans import PLANS, ranges_of
+from segadmin.jobs.ring import Bell
+from segadmin.jobs.run import run_step
 from segadmin.learn.labeling import label
 from segadmin.records import Job, LabelSet
 from segadmin.settings import Settings
@@ -163,6 +166,20 @@ def retrain(settings: Settings, **options: Any) -> Run:
     quick = {"backbone": "tabular", "backbone_options": {"rounds": "30", "min_users": "5"}, "baselines": ["tabular"]}
     quick["margin"] = -1  # it is no better than a baseline, and is to be promoted all the same
     return Run(settings, "retrain", {**quick, "labels": LABELS, **options})
+
+
+def through_the_engine(settings: Settings, kind: str, options: Json) -> int:
+    """Enqueue a job, run all its steps in this process as a worker would, and return its number."""
+    todo: list[int] = []
+
+    def ring(bells: Sequence[Bell]) -> None:
+        todo.extend(bell.step_id for bell in bells)
+
+    job = enqueue(settings, ring, kind, options).job
+    while todo:
+        run_step(settings, ring, todo.pop(), "me")
+    assert job.id is not None
+    return job.id
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import redis
 from sqlalchemy import create_engine, make_url, text
 
 from segadmin.settings import Settings
+from segadmin_worker.parts import LOOPBACK, free_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,6 +98,29 @@ def _celery(
             yield process
         finally:
             stop(process)
+
+
+@contextmanager
+def web_server(settings: Settings, **environment: str) -> Iterator[str]:
+    """Run ``segadmin web`` over the home of ``settings``; yields its URL."""
+    settings.root.mkdir(parents=True, exist_ok=True)
+    url = f"http://{LOOPBACK}:{(port := free_port(0))}"
+    command = [sys.executable, "-m", "segadmin_api.cli", "web", "--port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    with (settings.root / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        wait_until(lambda: _is_well(url), 40, "the web server answers")
+        yield url
+    finally:
+        stop(process)
+
+
+def _is_well(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200)
+    except OSError:
+        return False
 
 
 def stop(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:

@@ -36,6 +36,10 @@ class ConfigurationError(SegadminError):
     """A setting is missing or cannot be used."""
 
 
+class ModelNotFound(ConfigurationError):
+    """There is no such model version."""
+
+
 class DataError(SegadminError):
     """Data as a whole cannot be used; a single bad row goes to quarantine instead."""
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from segadmin.errors import StepFenced
 from segadmin.jobs import control
-from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
-from segadmin.jobs.ring import Bell
-from segadmin.jobs.run import run_step
 from segadmin.records import JobState
 from segadmin.settings import Settings, get_settings
 from tests.conftest import Cli
-from tests.planted import LABELS, retrain, shop, trained_home
+from tests.planted import LABELS, retrain, shop, through_the_engine, trained_home
 
 __all__ = ["shop", "trained_home"]
 pytestmark = [
@@ -58,14 +54,7 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert checked["trackers"] == ["tensorboard", "broken"]
     checked = check_request(settings, "retrain", {**quick, "trackers": ["tensorboard", "mlflow", "broken"]})
 
-    todo: list[int] = []
-
-    def ring(bells: Sequence[Bell]) -> None:
-        todo.extend(bell.step_id for bell in bells)
-
-    job = enqueue(settings, ring, "retrain", checked).job.id or 0
-    while todo:
-        run_step(settings, ring, todo.pop(), "me")
+    job = through_the_engine(settings, "retrain", checked)
     seen = control.view(settings, job)
     assert seen.job.state == JobState.SUCCEEDED, seen.job.error
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +14,8 @@ import pytest
 from segadmin.events.inbox import Inbox
 from segadmin.events.lake import Lake
 from segadmin.settings import Settings
-from segadmin_worker.parts import free_port
 from tests.conftest import Cli
-from tests.servers import ROOT, beat, redis_server, stop, wait_until, worker
+from tests.servers import beat, redis_server, wait_until, web_server, worker
 
 
 def post(url: str, body: bytes, key: str = "", kind: str = "application/json") -> tuple[int, dict[str, Any]]:
@@ -31,27 +27,11 @@ def post(url: str, body: bytes, key: str = "", kind: str = "application/json") -
         return error.code, json.load(error)
 
 
-def answers(url: str) -> bool:
-    try:
-        return bool(urllib.request.urlopen(f"{url}/healthz", timeout=2).status == 200)
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def web(settings: Settings) -> Iterator[str]:
     """A running ``segadmin web`` over an empty store; yields its URL."""
-    port = free_port(0)
-    settings.root.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "segadmin_api.cli", "web", "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SEGADMIN_INBOX_SECONDS": "1"}
-    with (settings.root / "web.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    try:
-        wait_until(lambda: answers(url := f"http://127.0.0.1:{port}") and url, 40, "the web server answers")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        stop(process)
+    with web_server(settings, SEGADMIN_INBOX_SECONDS="1") as url:
+        yield url
 
 
 def rows(settings: Settings, table: str) -> pl.DataFrame:

@@ -9,7 +9,8 @@ import typer
 
 from segadmin.audit import entries
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.wording import ago
 
 app = group("Who looked at users, exported or erased them.")
 

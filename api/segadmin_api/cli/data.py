@@ -11,7 +11,8 @@ from segadmin.database import transaction
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli import imports
-from segadmin_api.cli.output import JsonOption, ago, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.wording import ago
 
 if TYPE_CHECKING:
     from segadmin.events.profile import Profile

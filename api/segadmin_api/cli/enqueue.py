@@ -21,7 +21,8 @@ from segadmin.jobs.request import check_request
 from segadmin.settings import get_settings
 from segadmin.text.templates import read_templates
 from segadmin_api.cli.imports import MappingFile, SourceName
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, waits
+from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
+from segadmin_api.wording import waits
 from segadmin_worker.client import ring_over
 
 app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.")

@@ -12,7 +12,8 @@ from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin.text.coverage import coverage
 from segadmin_api.cli.curves import drawn
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table, took, waits
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.wording import ago, subject, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -41,7 +42,7 @@ def list_(
                 f"{view.progress:.0%}",
                 ago(view.job.created_at),
                 took(view.job.started_at, view.job.finished_at),
-                view.job.error or waits(view) or _what(view.job.options),
+                view.job.error or waits(view) or subject(view.job.options),
             )
             for view in views
         ],
@@ -89,9 +90,19 @@ def trials(
 
 
 @app.command()
-def show(job: Number, as_json: JsonOption = False) -> None:
+def show(
+    job: Number,
+    out: Annotated[Path | None, typer.Option(help="Write a page with its curves here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a job and its steps."""
     view = control.view(get_settings(), job)
+    if out is not None:
+        from segadmin_api.dashboard.jobs import page
+
+        out.write_text(page(view), encoding="utf-8")
+        typer.echo(f"Wrote {out}. Open it in a browser.")
+        return
     if as_json:
         show_json(_facts(view) | {"steps": [step.model_dump(mode="json") for step in view.steps]})
         return
@@ -182,13 +193,6 @@ def quarantine_(
 def _facts(line: control.JobLine) -> dict[str, Any]:
     waits_for = line.waits_for and line.waits_for.model_dump(mode="json")
     return line.job.model_dump(mode="json") | {"progress": round(line.progress, 4), "waits_for": waits_for}
-
-
-def _what(options: dict[str, Any]) -> str:
-    """Return the options that tell jobs apart, in a few words."""
-    model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
-    parts = [model, options.get("textualizer"), options.get("labels")]
-    return " · ".join(str(part) for part in parts if part)
 
 
 def _buckets(step: Step) -> str:

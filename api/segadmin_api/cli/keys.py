@@ -8,7 +8,8 @@ import typer
 
 from segadmin import api_keys
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.wording import ago
 
 app = group("Keys of the HTTP API.")
 

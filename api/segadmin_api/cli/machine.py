@@ -16,7 +16,8 @@ import typer
 from segadmin import database
 from segadmin.errors import BrokerUnavailable, SegadminError
 from segadmin.settings import Settings, get_settings
-from segadmin_api.cli.output import JsonOption, show_json, took
+from segadmin_api.cli.output import JsonOption, show_json
+from segadmin_api.wording import took
 from segadmin_worker import state
 from segadmin_worker.state import PartState, PartStatus, Status
 

@@ -11,10 +11,11 @@ import typer
 
 from segadmin.database import transaction
 from segadmin.learn.metrics import HEADLINES, LOWER_IS_BETTER
-from segadmin.learn.versions import evaluations_of, find_version, list_versions
+from segadmin.learn.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.records import Evaluation, ModelVersion
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.wording import ago
 
 if TYPE_CHECKING:
     from segadmin.learn.registry import Changed
@@ -30,27 +31,26 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List model versions, newest first, with their figures on the test rows."""
-    with transaction(get_settings()) as session:
-        versions = [(one, evaluations_of(session, one)) for one in list_versions(session, labels)]
+    versions = list_lines(get_settings(), labels)
     if as_json:
-        show_json([_facts(version, rows) for version, rows in versions])
+        show_json([_facts(line) for line in versions])
         return
     table(
         "",
         [">version", "labels", "state", "backbone", "text", ">AUROC", ">F1", ">best baseline", "trained"],
         [
             (
-                version.id,
-                version.label_set,
-                version.state,
-                _name(version),
-                version.textualizer,
-                _number(_own_test(version, rows).get("auroc")),
-                _number(_own_test(version, rows).get("macro_f1")),
-                _best_baseline(rows),
-                ago(version.created_at),
+                line.version.id,
+                line.version.label_set,
+                line.version.state,
+                line.name,
+                line.version.textualizer,
+                _number(line.test.get("auroc")),
+                _number(line.test.get("macro_f1")),
+                line.best_baseline,
+                ago(line.version.created_at),
             )
-            for version, rows in versions
+            for line in versions
         ],
         empty="No models yet. Train one: segadmin enqueue retrain --wait, or try: segadmin demo",
     )
@@ -67,10 +67,11 @@ def show(
     with transaction(settings) as session:
         found = find_version(session, version, labels)
         rows = evaluations_of(session, found)
+    line = VersionLine(found, rows)
     if as_json:
-        show_json(_facts(found, rows) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
+        show_json(_facts(line) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
         return
-    what = (found.label_set or "no labels", found.state, f"{_name(found)} on {found.textualizer}")
+    what = (found.label_set or "no labels", found.state, f"{line.name} on {found.textualizer}")
     typer.echo(f"model version {found.id} · {' · '.join(what)}")
     typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
     if rows:
@@ -260,28 +261,14 @@ def _capped(reports: Sequence[dict[str, int]]) -> str:
     return f"; {capped:,} of {users:,} texts had more, {dropped:,} phrases left out" if reports else ""
 
 
-def _facts(version: ModelVersion, rows: Sequence[Evaluation]) -> dict[str, Any]:
+def _facts(line: VersionLine) -> dict[str, Any]:
     kept = {"id", "label_set", "state", "backbone", "textualizer", "segments", "folder", "sha256", "job_id"}
-    facts = version.model_dump(mode="json", include=kept | {"created_at", "promoted_at"})
+    facts = line.version.model_dump(mode="json", include=kept | {"created_at", "promoted_at"})
     wanted = {"name", "split", "rows", "metrics", "confusion", "model_version_id"}
     return facts | {
-        "name": _name(version),
-        "evaluations": [row.model_dump(mode="json", include=wanted) for row in rows],
+        "name": line.name,
+        "evaluations": [row.model_dump(mode="json", include=wanted) for row in line.evaluations],
     }
-
-
-def _name(version: ModelVersion) -> str:
-    return str(version.manifest["backbone_options"].get("model") or version.backbone)
-
-
-def _own_test(version: ModelVersion, rows: Sequence[Evaluation]) -> dict[str, Any]:
-    return next((row.metrics for row in rows if row.model_version_id == version.id and row.split == _TEST), {})
-
-
-def _best_baseline(rows: Sequence[Evaluation]) -> str:
-    beside = [row for row in rows if row.model_version_id is None and row.split == _TEST]
-    best = _best("auroc", beside)
-    return next((f"{_number(best)} {row.name}" for row in beside if row.metrics["auroc"] == best is not None), "")
 
 
 def _best(name: str, rows: Sequence[Evaluation]) -> float | None:

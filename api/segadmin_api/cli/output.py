@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from segadmin.jobs.control import JobLine
 
 #: ``--json``, the same everywhere.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -50,36 +46,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for line in cells:
         drawn.add_row(*map(Text, line))  # a plain string's [brackets] would be taken for markup
     Console().print(drawn)
-
-
-def ago(moment: datetime | None) -> str:
-    """Return how long ago ``moment`` was, in a word or two."""
-    if moment is None:
-        return ""
-    seconds = int((datetime.now(moment.tzinfo) - moment).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{max(seconds, 0)} s ago"
-
-
-def took(start: datetime | None, end: datetime | None) -> str:
-    """Return a duration such as ``1:23:45`` or ``12.3 s``; empty while it has not started."""
-    if start is None:
-        return ""
-    seconds = ((end or datetime.now(start.tzinfo)) - start).total_seconds()
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def waits(line: JobLine) -> str:
-    """Return what a job waits for where another one keeps it from going on, else nothing."""
-    if line.waits_for is None:
-        return ""
-    what, _, labels = line.waits_for.name.partition(":")
-    return f"waits for job {line.waits_for.job_id}, which is changing the {what} of {labels!r}"
 
 
 def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:

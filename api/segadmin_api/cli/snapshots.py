@@ -11,7 +11,8 @@ from segadmin.database import transaction
 from segadmin.records import ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
-from segadmin_api.cli.output import JsonOption, ago, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.wording import ago
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from html import escape
 from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from segadmin import database
-from segadmin.errors import BrokerUnavailable, ConfigurationError, DataError, SegadminError, StorageError
+from segadmin.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DataError,
+    JobNotFound,
+    ModelNotFound,
+    SegadminError,
+    StorageError,
+)
 from segadmin.events.keys import open_store
+from segadmin.pages import document
 from segadmin.settings import Settings
-from segadmin_api.http import events
+from segadmin_api.dashboard.frame import NAVIGATION
+from segadmin_api.http import events, pages
 
 #: Error → status; of a class that is not here, the nearest one above it.
 _STATUS = {
+    JobNotFound: HTTPStatus.NOT_FOUND,
+    ModelNotFound: HTTPStatus.NOT_FOUND,
     DataError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -39,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="segadmin", version=version("segadmin"), lifespan=lifespan, redoc_url=None)
     app.state.settings = settings
     app.include_router(events.router)
+    app.include_router(pages.router)
     app.add_exception_handler(SegadminError, _told)
     app.add_exception_handler(HTTPException, _told)
 
@@ -50,8 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _told(_: Request, error: Exception) -> JSONResponse:
-    """Return an error as ``application/problem+json``."""
+async def _told(request: Request, error: Exception) -> Response:
+    """Return an error as ``application/problem+json``, or as a page to who asked for one."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
@@ -60,5 +74,8 @@ async def _told(_: Request, error: Exception) -> JSONResponse:
         detail = str(error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "10"
+    if "text/html" in request.headers.get("accept", ""):
+        page = document(status.phrase, [f"<p>{escape(detail)}</p>"], above=NAVIGATION)
+        return HTMLResponse(page, status.value, headers)
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return JSONResponse(problem, status.value, headers, media_type="application/problem+json")

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from html import escape
 
 from segadmin.events.profile import Profile
+from segadmin.pages import bars, document, section
 
 _COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
-STYLE = """
-body{font:15px/1.5 system-ui,"PingFang SC","Noto Sans SC",sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;
-color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem
-.8rem .15rem 0;text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bar{background:#4f9d69;
-height:.8rem;border-radius:2px}.facts span{display:inline-block;margin-right:2rem}.facts b{font-size:1.4rem;
-display:block}
-.key{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem 0 .8rem;border-radius:2px}svg{width:100%;height:auto}
-"""
 
 
 def page(profile: Profile) -> str:
@@ -41,39 +34,6 @@ def page(profile: Profile) -> str:
         section("Late: older than the newest event there was, by up to", bars(profile.late) or "<p>None.</p>"),
     ]
     return document("data profile", parts)
-
-
-def document(title: str, parts: Iterable[str]) -> str:
-    """Return a page that needs no other file: its title, and ``parts`` one after the other."""
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>segadmin: {escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(title[:1].upper() + title[1:])}</h1>{''.join(parts)}</html>\n"
-    )
-
-
-def section(title: str, body: str) -> str:
-    """Return a part of a page under its heading."""
-    return f"<h2>{escape(title)}</h2>{body}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose columns but the first are numbers, and so on the right; all are words without a head."""
-    kind = [" class=n" if n and head else "" for n in range(len(head) or max(map(len, rows), default=0))]
-    titles = "".join(f"<th{of}>{escape(one)}</th>" for of, one in zip(kind, head, strict=False))
-    body = ("".join(f"<td{of}>{escape(cell)}</td>" for of, cell in zip(kind, row, strict=True)) for row in rows)
-    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
-
-
-def bars(counts: Mapping[str, float], form: str = ",") -> str:
-    """Return a bar for each of ``counts``, with its number."""
-    most = max(counts.values(), default=1)
-    rows = [
-        f'<tr><td>{escape(name)}</td><td class="n">{count:{form}}</td>'
-        f'<td style="width:60%"><div class="bar" style="width:{100 * count / most:.1f}%"></div></td></tr>'
-        for name, count in counts.items()
-    ]
-    return f'<table style="width:100%">{"".join(rows)}</table>' if rows else ""
 
 
 def _shares(shares: Mapping[str, float]) -> str:

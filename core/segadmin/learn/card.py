@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segadmin.database import transaction
-from segadmin.events.report import document, section, table
 from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.predictions import probabilities_of
 from segadmin.learn.registry import predictions_of
 from segadmin.learn.versions import evaluations_of, find_version
+from segadmin.pages import document, section, table
 from segadmin.records import Evaluation, ModelVersion
 from segadmin.settings import Settings
 
@@ -28,8 +28,8 @@ _LEAST = 50
 _BINS = 10
 
 
-def page(settings: Settings, model: str, label_set: str | None = None) -> str:
-    """Return the card of a version, or of the champion of ``label_set``.
+def page(settings: Settings, model: str, label_set: str | None = None, *, above: str = "") -> str:
+    """Return the card of a version, or of the champion of ``label_set``; ``above`` is HTML over its title.
 
     Raises:
         ConfigurationError: there is no such version.
@@ -50,7 +50,7 @@ def page(settings: Settings, model: str, label_set: str | None = None) -> str:
         section("What it was made from", _facts(version)),
         section("Limits", _limits(version, said)),
     ]
-    return document(f"model {version.id}", parts)
+    return document(f"model {version.id}", parts, above=above)
 
 
 def _summary(version: ModelVersion) -> str:
@@ -68,7 +68,7 @@ def _figures(rows: Sequence[Evaluation]) -> str:
         split = "" if row.split == "test" else f" ({row.split})"
         figures = ("–" if row.metrics.get(one) is None else f"{row.metrics[one]:.4f}" for one in names)
         told.append((f"{row.name}{split}", f"{row.rows:,}", *figures))
-    return table(["model", "rows", *names.values()], told)
+    return table(["model", ">rows", *(f">{name}" for name in names.values())], told)
 
 
 def _interval(said: pl.DataFrame, columns: NDArray[np.float32]) -> str:
@@ -89,7 +89,7 @@ def _by_segment(version: ModelVersion, said: pl.DataFrame) -> str:
         one = said.with_columns(mine.alias("target"))
         scores = np.stack([1 - found[:, n], found[:, n]], axis=1)
         told.append((segment, f"{int(mine.sum()):,}", _interval(one, scores)))
-    return table(["segment", "rows", "AUROC"], told)
+    return table(["segment", ">rows", ">AUROC"], told)
 
 
 def _by_history(version: ModelVersion, said: pl.DataFrame) -> str:
@@ -104,7 +104,7 @@ def _by_history(version: ModelVersion, said: pl.DataFrame) -> str:
         found, targets = probabilities_of(here["probabilities"]), here["target"].to_numpy()
         right = float((found.argmax(axis=1) == targets).mean())
         told.append((f"{name} events", f"{here.height:,}", answer, f"{right:.1%}", _interval(here, found)))
-    return table(["history", "rows", "answer from", "accuracy", "AUROC"], told)
+    return table(["history", ">rows", "answer from", ">accuracy", ">AUROC"], told)
 
 
 def _left_out(version: ModelVersion, said: pl.DataFrame) -> str:
@@ -125,7 +125,7 @@ def _left_out(version: ModelVersion, said: pl.DataFrame) -> str:
     words = (
         f"<p>Asked: right in {wanted:.0%} of the cases. {there.mean():.1%} of the test rows are put in a segment.</p>"
     )
-    return words + table(["segment", "from", "test rows", "of those likeliest there", "right"], told)
+    return words + table(["segment", ">from", ">test rows", ">of those likeliest there", ">right"], told)
 
 
 def _calibration(found: NDArray[np.float32], targets: NDArray[np.int64]) -> str:

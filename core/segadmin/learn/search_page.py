@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from segadmin.events.report import bars, document, section, table
+from segadmin.pages import bars, document, section, table
 
 Json = dict[str, Any]
 _WIDE, _HIGH = 600, 200
@@ -13,17 +13,21 @@ _WIDE, _HIGH = 600, 200
 
 def page(job: int, found: Json) -> str:
     """Return the page of what :func:`segadmin.learn.tune.summary` found."""
+    return document(f"search of job {job}", sections(found))
+
+
+def sections(found: Json) -> list[str]:
+    """Return the parts of that page."""
     best = found["best"]
     told = "No trial came to its end yet."
     if best is not None:
         told = f"Trial {best['trial']} of {len(found['trials'])} was best: validation log-loss {best['value']:.4f}."
-    parts = [
+    return [
         f"<p>{escape(told)}</p>",
         section("What mattered (share of what makes trials differ, fANOVA)", _importance(found["importance"])),
         section("How the best became better", _history(found["trials"])),
         section("Trials", _trials(found["trials"])),
     ]
-    return document(f"search of job {job}", parts)
 
 
 def _importance(shares: dict[str, float]) -> str:
@@ -68,7 +72,7 @@ def _trials(trials: list[Json]) -> str:
         )
         for one in trials
     ]
-    return table(["trial", "state", "log-loss", *names], rows)
+    return table([">trial", "state", ">log-loss", *(f">{name}" for name in names)], rows)
 
 
 def shown(value: Any) -> str:

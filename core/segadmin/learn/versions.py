@@ -8,11 +8,41 @@ from typing import Any
 
 from sqlmodel import Session, col, or_, select
 
-from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
 from segadmin.pointers import champion
 from segadmin.records import Current, Evaluation, ModelVersion
+from segadmin.settings import Settings
 
 _CHAMPION = champion("")
+_TEST = "test"
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """A model version in a list."""
+
+    version: ModelVersion
+    evaluations: Sequence[Evaluation]  #: its own, and those of the baselines beside it
+
+    @property
+    def name(self) -> str:
+        """The pretrained model where one was named, else the backbone."""
+        return str(self.version.manifest["backbone_options"].get("model") or self.version.backbone)
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """Its figures on the test rows; none where it was not tested."""
+        own = (row for row in self.evaluations if row.model_version_id == self.version.id)
+        return next((row.metrics for row in own if row.split == _TEST), {})
+
+    @property
+    def best_baseline(self) -> str:
+        """The best AUROC of a baseline, and whose it is, such as ``0.8535 tabular``; empty where there is none."""
+        beside = [row for row in self.evaluations if row.model_version_id is None and row.split == _TEST]
+        known = [row for row in beside if row.metrics["auroc"] is not None]
+        best = max(known, key=lambda row: row.metrics["auroc"], default=None)
+        return f"{best.metrics['auroc']:.4f} {best.name}" if best else ""
 
 
 def champions(session: Session) -> dict[str, int]:
@@ -42,13 +72,14 @@ def find_version(
     With ``made_with``, the newest version of the champion's labels that was, unless the champion itself was.
 
     Raises:
-        ConfigurationError: there is no such version, or several champions; or the number is made otherwise.
+        ModelNotFound: there is no such version.
+        ConfigurationError: there are several champions; or the number is made otherwise.
         DataError: there is no champion yet, or no version made so.
     """
     if model != "champion":
         version = session.get(ModelVersion, int(model)) if model.isdigit() else None
         if version is None:
-            raise ConfigurationError(f"There is no model version {model!r}. See: segadmin models list")
+            raise ModelNotFound(f"There is no model version {model!r}. See: segadmin models list")
         if made_with is not None and version not in made_with:
             raise ConfigurationError(
                 f"Model version {model} is of {version.backbone!r}. Leave out --model or --backbone."
@@ -78,6 +109,12 @@ def list_versions(session: Session, label_set: str | None = None) -> Sequence[Mo
     if label_set is not None:
         chosen = chosen.where(ModelVersion.label_set == label_set)
     return session.exec(chosen).all()
+
+
+def list_lines(settings: Settings, label_set: str | None = None) -> list[VersionLine]:
+    """Return the model versions with their figures, newest first."""
+    with transaction(settings) as session:
+        return [VersionLine(one, evaluations_of(session, one)) for one in list_versions(session, label_set)]
 
 
 def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:

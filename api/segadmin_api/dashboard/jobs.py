@@ -1,0 +1,104 @@
+"""Jobs as pages: which there are, how far each is, and what its fit looks like while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from segadmin.jobs.control import JobLine, JobView
+from segadmin.pages import bar, document, lines, link, section, table
+from segadmin.records import JobState, Step
+from segadmin_api.dashboard.frame import NAVIGATION, again
+from segadmin_api.wording import ago, came_to, stages, subject, took, waits
+
+#: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
+_CHARTS = (
+    ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "loss in training"}, "min"),
+    ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
+)
+
+
+def list_page(jobs: Sequence[JobLine]) -> str:
+    """Return the page of ``jobs``, in their order."""
+    rows = [
+        (
+            link(f"/jobs/{line.job.id}", str(line.job.id)),
+            line.job.kind,
+            line.job.state,
+            f"{line.progress:.0%}",
+            ago(line.job.created_at),
+            took(line.job.started_at, line.job.finished_at),
+            line.job.error or waits(line) or subject(line.job.options),
+        )
+        for line in jobs
+    ]
+    body = table([">job", "kind", "state", ">done", "asked", ">took", "what"], rows)
+    empty = "<p>No jobs yet. Ask for one: <code>segadmin enqueue retrain</code></p>"
+    head = again() if any(not line.job.state.over for line in jobs) else ""
+    return document("jobs", [body if rows else empty], head=head, above=NAVIGATION)
+
+
+def page(seen: JobView, more: Sequence[str] = (), *, online: bool = False) -> str:
+    """Return the page of one job, with ``more`` parts before what was asked for.
+
+    With ``online`` it has links to other pages and comes again until the job is over.
+    """
+    job = seen.job
+    facts = {
+        "state": str(job.state),
+        "done": f"{seen.progress:.0%}",
+        "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
+        "took": took(job.started_at, job.finished_at) or "–",
+    }
+    shown = "".join(f"<span><b>{escape(value)}</b>{name}</span>" for name, value in facts.items())
+    parts = [
+        f"<p>{escape(subject(job.options))}</p>",
+        f'<p class="facts">{shown}</p>',
+        *_outcome(seen, online=online),
+        section("Stages", _stages(seen)),
+    ]
+    if charts := "".join(chart for step in seen.steps for chart in _charts(step)):
+        parts.append(section("Curves", f'<div class="charts">{charts}</div>'))
+    parts += more
+    options = [(name, str(value)) for name, value in job.options.items() if value not in (None, {}, [])]
+    parts.append(section("Asked for", table([], options) if options else "<p>Nothing in particular.</p>"))
+    head = again() if online and not job.state.over else ""
+    return document(f"job {job.id}: {job.kind}", parts, head=head, above=NAVIGATION if online else "")
+
+
+def _outcome(seen: JobView, *, online: bool) -> list[str]:
+    job = seen.job
+    if job.state == JobState.SUCCEEDED:
+        said = [f"<p>{escape(line)}</p>" for line in came_to(seen)]
+        made = [step.result["model_version_id"] for step in seen.steps if step.stage == "gate"]
+        cards = [f"<p>{link(f'/models/{one}', f'The card of version {one}')}</p>" for one in made if online]
+        return said + cards
+    if job.state.over:
+        mend = f"Look: segadmin jobs show {job.id} · run again: segadmin jobs retry {job.id}"
+        return [f'<p class="bad">{escape(job.error or str(job.state))}</p><p><code>{escape(mend)}</code></p>']
+    return [f"<p>It {escape(waits(seen))}.</p>"] if seen.waits_for else []
+
+
+def _stages(seen: JobView) -> str:
+    rows = [
+        (stage.name, str(stage.state), bar(stage.done), str(len(stage.steps)), stage.took, stage.note)
+        for stage in stages(seen)
+    ]
+    return table(["stage", "state", "done", ">steps", ">took", "note"], rows)
+
+
+def _charts(step: Step) -> list[str]:
+    """Return the charts of a step's curve, those of one model beside each other."""
+    models: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for number, figures in step.curve:
+        for name, value in figures.items():
+            model, _, figure = name.rpartition("/")
+            models.setdefault(model, {}).setdefault(figure, []).append((number, value))
+    drawn = []
+    for model, found in models.items():
+        for title, figures, best in _CHARTS:
+            there = {words: found[name] for name, words in figures.items() if name in found}
+            if there:
+                name = " · ".join(filter(None, (step.stage, model, title)))
+                drawn.append(lines(name, there, best if next(iter(there)).startswith("validation") else ""))
+    return drawn

@@ -1,0 +1,103 @@
+"""What people see in a browser: jobs with their curves, models with their cards, and who may look."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+
+import pytest
+
+from segadmin.jobs import control
+from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.request import check_request
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.planted import LABELS, shop, through_the_engine, trained_home
+from tests.servers import web_server
+
+__all__ = ["shop", "trained_home"]
+
+
+class _Page(HTMLParser):
+    """The words of a page, and where its links go."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words, self.links, self.refreshes = "", set[str](), False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        if tag == "a":
+            self.links.add(facts["href"] or "")
+        assert tag != "script", "a page needs none"
+        self.refreshes |= facts.get("http-equiv") == "refresh"
+
+    def handle_data(self, data: str) -> None:
+        self.words += f"{data} "
+
+
+def get(url: str, key: str = "", accept: str = "text/html") -> tuple[int, str]:
+    request = urllib.request.Request(url, headers={"Accept": accept})
+    if key:
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        if error.code == 401:
+            assert error.headers["WWW-Authenticate"].startswith("Basic"), "a browser asks for a password"
+        return error.code, error.read().decode()
+
+
+def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
+    options = {"backbone": "tabular", "backbone_options": {"rounds": "30", "min_users": "5"}, "labels": LABELS}
+    checked = check_request(shop, "retrain", {**options, "baselines": ["tabular"], "margin": -1})
+    job = through_the_engine(shop, "retrain", checked)
+    waiting = enqueue(shop, lambda _bells: None, "retrain", {**checked, "textualizer": "<b>odd</b>"}).job.id
+    key = cli("keys", "create", "me").stdout.split()[0]
+    with web_server(shop) as url:
+        assert get(f"{url}/jobs")[0] == 401
+        assert get(f"{url}/jobs", "seg_guess")[0] == 401
+        listed = _Page(get(f"{url}/", key)[1])
+        assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models"} <= listed.links
+        assert "<b>odd</b>" in listed.words
+        assert listed.refreshes, "a job is not over"
+
+        html = get(f"{url}/jobs/{job}", key)[1]
+        seen = _Page(html)
+        assert "is champion" in seen.words
+        assert not seen.refreshes
+        assert "finetune · loss" in seen.words
+        curves = {step.stage: step.curve for step in control.view(shop, job).steps if step.curve}
+        losses = [figures["validation_log_loss"] for _, figures in curves["finetune"]]
+        assert f"best {min(losses):.4f} at {1 + losses.index(min(losses))}, last {losses[-1]:.4f}" in seen.words
+        assert html.count("<title>validation log-loss ") == sum(map(len, curves.values())), "a dot for each point"
+        assert _Page(get(f"{url}/jobs/{waiting}", key)[1]).refreshes
+
+        [card] = [link for link in seen.links if link.startswith("/models/")]
+        assert card in _Page(get(f"{url}/models", key)[1]).links
+        assert "Calibration" in get(url + card, key)[1]
+        for missing, said in (("/jobs/999", "job 999"), ("/models/999", "segadmin models list")):
+            status, html = get(url + missing, key)
+            assert status == 404
+            assert said in _Page(html).words
+        status, problem = get(f"{url}/jobs/999", key, "application/json")
+        assert (status, json.loads(problem)["status"]) == (404, 404)
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_page_of_a_job_can_be_kept_as_a_file(shop: Settings, cli: Cli) -> None:
+    checked = check_request(shop, "retrain", {"backbone": "tabular", "labels": LABELS, "baselines": ["tabular"]})
+    job = enqueue(shop, lambda _bells: None, "retrain", checked).job.id
+    control.cancel(shop, lambda _bells: None, job or 0)
+    kept = shop.root / "job.html"
+    assert f"Wrote {kept}" in cli("jobs", "show", str(job), "--out", str(kept)).stdout
+    page = _Page(kept.read_text(encoding="utf-8"))
+    assert not page.links, "a file has no other pages"
+    assert not page.refreshes
+    assert f"segadmin jobs retry {job}" in page.words
