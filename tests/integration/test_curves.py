@@ -64,7 +64,8 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert curve[-1][1] < curve[0][1]
     assert {name for _, figures in steps["baselines"].curve for name in figures} == {"tabular/validation_log_loss"}
     told = steps["finetune"].result["trackers"]
-    assert told["broken"] == "failed: ConnectionError('nobody answers') in start"
+    assert told["broken"]["where"] == "failed: ConnectionError('nobody answers') in start"
+    assert "trackers" not in steps["evaluate"].result, "none failed that had not failed before"
 
     home = settings.root / "trackers"
     events = EventAccumulator(str(home / "tensorboard" / f"job-{job}")).Reload()
@@ -78,6 +79,11 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert run.data.params["backbone"] == "tabular"
     assert 0 < run.data.metrics["final/validation_log_loss"] < 1.1
     assert 0.5 < run.data.metrics["final/validation_auroc"] < 1
+    tested = {row["split"]: row for row in steps["evaluate"].result["evaluations"]}
+    assert run.data.metrics["test/auroc"] == tested["test"]["auroc"]
+    assert run.data.metrics["test_unseen_users/auroc"] == tested["test, unseen users"]["auroc"]
+    assert 0.5 < run.data.metrics["test/tabular/auroc"] < 1
+    assert events.Scalars("test/auroc")[-1].value == pytest.approx(tested["test"]["auroc"])
 
     first, last = (f"{value:.4f}".removeprefix("0") for value in (curve[0][1], curve[-1][1]))
     shown = cli("jobs", "show", str(job)).stdout
@@ -108,7 +114,7 @@ def test_a_further_attempt_tracks_anew_and_one_that_failed_says_so(
     with pytest.raises(StepFenced):
         run.call(first)
     told = run.call(second).result["trackers"]
-    assert not any(where.startswith("failed") for where in told.values())
+    assert not any(one["where"].startswith("failed") for one in told.values())
     client = MlflowClient(tracking_uri=f"sqlite:///{shop.root / 'trackers' / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("segadmin")
     assert experiment is not None

@@ -145,7 +145,7 @@ def test_down_leaves_a_recycled_pid_alone(cli: Cli, settings: Settings) -> None:
     settings.run_path.mkdir(parents=True)
     own = psutil.Process()
     part = PartStatus("beat", PartState.RUNNING, own.pid, own.create_time() - 3600, 0, "", "")
-    state.write(settings, state.Status(own.pid, own.create_time() - 3600, "", (part,)))
+    state.write(settings, state.Status(own.pid, own.create_time() - 3600, (part,)))
     assert "Nothing runs here" in cli("down").stdout
 
 
@@ -199,7 +199,7 @@ def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:
         facts = json.loads(cli("status", "--json").stdout)
         parts = {part["name"]: part for part in facts["parts"]}
         assert {name: part["state"] for name, part in parts.items()} == dict.fromkeys(
-            ["redis", "worker-cpu", "worker-gpu", "beat", "flower"], "running"
+            ["redis", "worker-cpu", "worker-gpu", "beat", "flower", "web"], "running"
         )
         assert facts["queues"] == {"cpu": 0, "control": 0, "gpu": 0}
         assert all(part["memory_bytes"] > 1_000_000 for part in parts.values())

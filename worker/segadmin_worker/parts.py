@@ -25,10 +25,12 @@ class Part:
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     nodename: str = ""  #: the Celery node name, for a worker
+    url: str = ""  #: where people look at it
+    health: str = ""  #: the path there that answers 200 once it serves
 
 
-def parts_of_this_machine(settings: Settings, *, cpu: int, flower_port: int | None) -> list[Part]:
-    """Return the parts that ``segadmin up`` starts, in the order they start; no Flower without a port.
+def parts_of_this_machine(settings: Settings, *, cpu: int, flower_port: int | None, web_port: int | None) -> list[Part]:
+    """Return the parts that ``segadmin up`` starts, in the order they start; no Flower and no web without a port.
 
     Raises:
         ConfigurationError: a part's package is not installed.
@@ -41,6 +43,8 @@ def parts_of_this_machine(settings: Settings, *, cpu: int, flower_port: int | No
     ]
     if flower_port is not None:
         parts.append(flower_part(settings, LOOPBACK, flower_port))
+    if web_port is not None:
+        parts.append(web_part(settings, LOOPBACK, web_port))
     return parts
 
 
@@ -94,7 +98,19 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
         "state_save_interval": "10000",
         "tasks_columns": "name,args,state,received,runtime,worker,exception",
     }
-    return Part("flower", _celery("flower", *(f"--{name}={value}" for name, value in options.items())), environment)
+    words = _celery("flower", *(f"--{name}={value}" for name, value in options.items()))
+    return Part("flower", words, environment, url=f"http://{address}:{port}", health="/healthcheck")
+
+
+def web_part(settings: Settings, address: str, port: int) -> Part:
+    """Return the HTTP API with its pages."""
+    words = (sys.executable, "-P", "-m", "segadmin_api.cli", "web", "--address", address, "--port", str(port))
+    return Part("web", words, _home(settings), url=f"http://{address}:{port}", health="/healthz")
+
+
+def web_is_installed() -> bool:
+    """Return whether what ``segadmin[web]`` brings is here."""
+    return _installed("fastapi") and _installed("uvicorn")
 
 
 def free_port(wanted: int) -> int:
@@ -107,7 +123,7 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise ConfigurationError("No port is free on 127.0.0.1. Start without Flower: segadmin up --no-flower")
+    raise ConfigurationError("No port is free on 127.0.0.1. Start without them: segadmin up --no-flower --no-web")
 
 
 def _celery(*words: str) -> tuple[str, ...]:

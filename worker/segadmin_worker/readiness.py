@@ -12,14 +12,14 @@ from segadmin_worker import inspection, redis_server
 from segadmin_worker.parts import Part
 
 
-def is_ready(settings: Settings, part: Part, flower_url: str, log: Path, log_start: int) -> bool:
+def is_ready(settings: Settings, part: Part, log: Path, log_start: int) -> bool:
     """Return whether ``part`` answers; its log, from ``log_start`` on, is what this start of it has said."""
     if part.name == "redis":
         return redis_server.answers(settings)
     if part.nodename:
         return _worker_answers(settings, part.nodename)
-    if part.name == "flower":
-        return _flower_answers(flower_url)
+    if part.url:
+        return _page_answers(part)
     return _said(log, log_start, b"beat: Starting")  # beat listens nowhere
 
 
@@ -30,10 +30,10 @@ def _worker_answers(settings: Settings, nodename: str) -> bool:
         return False
 
 
-def _flower_answers(url: str) -> bool:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
+def _page_answers(part: Part) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(part.url).netloc, timeout=2)
     try:
-        connection.request("GET", "/healthcheck")
+        connection.request("GET", part.health)
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -40,6 +40,7 @@ class PartStatus:
     restarts: int
     note: str
     log: str
+    url: str = ""
 
     @property
     def process(self) -> psutil.Process | None:
@@ -53,8 +54,12 @@ class Status:
 
     pid: int
     created: float
-    flower_url: str  #: empty without Flower
     parts: tuple[PartStatus, ...]
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where people look, by part: Flower and the web pages, where they are."""
+        return {part.name: part.url for part in self.parts if part.url}
 
     @property
     def process(self) -> psutil.Process | None:

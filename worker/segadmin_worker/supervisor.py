@@ -51,7 +51,9 @@ class Child:
     def status(self) -> PartStatus:
         """What others may know."""
         pid = self.process.pid if self.process else None
-        return PartStatus(self.part.name, self.state, pid, self.created, self.restarts, self.note, str(self.log))
+        return PartStatus(
+            self.part.name, self.state, pid, self.created, self.restarts, self.note, str(self.log), self.part.url
+        )
 
 
 @dataclass
@@ -64,7 +66,6 @@ class Supervisor:
 
     settings: Settings
     parts: Sequence[Part]
-    flower_url: str = ""
     observe: Callable[[Status], None] = lambda _status: None
     children: list[Child] = field(init=False)
     _stopping: bool = field(default=False, init=False)
@@ -130,7 +131,7 @@ class Supervisor:
         child.start_at = time.monotonic()
 
     def _probe(self, child: Child) -> None:
-        if is_ready(self.settings, child.part, self.flower_url, child.log, child.log_start):
+        if is_ready(self.settings, child.part, child.log, child.log_start):
             child.state = PartState.RUNNING
         child.probe_at = time.monotonic() + _PROBE_SECONDS
 
@@ -158,7 +159,7 @@ class Supervisor:
     def _publish(self) -> None:
         own = psutil.Process()
         parts = tuple(child.status for child in self.children)
-        status = Status(own.pid, own.create_time(), self.flower_url, parts)
+        status = Status(own.pid, own.create_time(), parts)
         if status != self._written:
             state.write(self.settings, status)
             self._written = status

@@ -17,7 +17,7 @@ from segadmin.errors import SegadminError
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo:app", "The main job on real data, start to finish, on this machine.", _MACHINE),
-    "up": ("machine:up", "Start everything on this machine: Redis, workers, beat, Flower.", _MACHINE),
+    "up": ("machine:up", "Start everything on this machine: Redis, workers, beat, Flower, web.", _MACHINE),
     "down": ("machine:down", "Stop what `up --detach` started.", _MACHINE),
     "status": ("machine:status", "Show what runs on this machine.", _MACHINE),
     "worker": ("parts:worker", "Run a worker, for a deployment.", _MACHINE),

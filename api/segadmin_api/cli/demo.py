@@ -37,12 +37,12 @@ def app(
 ) -> None:
     """Segment real shoppers: a year of 2,469 households, a fine-tuned language model, honest baselines beside it.
 
-    Starts Redis, workers, beat and Flower here, imports the Complete Journey data, derives labels, retrains,
+    Starts Redis, workers, beat, Flower and web pages here, imports the Complete Journey data, derives labels, retrains,
     evaluates, scores every household and publishes a snapshot. Everything stays, for you to look around.
     """
     settings, console, start = get_settings(), Console(), time.monotonic()
     _refuse_other_data(settings)
-    _say(console, 1, "Starting Redis, workers, beat and Flower")
+    _say(console, 1, "Starting Redis, workers, beat, Flower and web pages")
     _start(no_flower=no_flower)
     _say(console, 2, "Importing a year of real purchases")
     _import(QUICK_USERS if quick else None)
@@ -85,7 +85,7 @@ def _start(*, no_flower: bool) -> None:
     from segadmin_api.cli.machine import up
 
     try:
-        up(detach=True, no_flower=no_flower)
+        up(detach=True, no_flower=no_flower, no_web=False)
     except typer.Exit as ended:
         if ended.exit_code:
             raise
@@ -139,6 +139,7 @@ def _show(settings: Settings, console: Console, job: int) -> None:
 
 
 def _where_next(settings: Settings, console: Console, seconds: float) -> None:
+    from segadmin_api.cli.machine import pages
     from segadmin_worker import state
 
     console.rule("Where to look next")
@@ -155,7 +156,6 @@ def _where_next(settings: Settings, console: Console, seconds: float) -> None:
     width = max(map(len, lines))
     for line, what in lines.items():
         console.print(f"  {line:<{width}}  [dim]{what}[/dim]", highlight=False, soft_wrap=True)
-    if running is not None and running.flower_url:
-        login = f"user {settings.flower_user}, password in {settings.root / 'flower_password'}"
-        console.print(f"  Flower: {running.flower_url} ({login})", highlight=False, soft_wrap=True)
+    for line in pages(settings, running) if running is not None else ():
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     console.print(f"\nAll of it took {int(seconds) // 60} min {int(seconds) % 60} s.", highlight=False)

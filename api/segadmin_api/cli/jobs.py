@@ -119,8 +119,8 @@ def show(
     for step in view.steps:
         for line in drawn(step.curve):
             typer.echo(f"  {step.stage}, validation log-loss: {line}")
-        for name, where in step.result.get("trackers", {}).items() if step.stage == "finetune" else ():
-            typer.echo(f"  {name}: {where}")
+        for name, told in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
+            typer.echo(f"  {name}: {told['where']}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],

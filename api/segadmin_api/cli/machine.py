@@ -40,8 +40,9 @@ def up(
         int | None, typer.Option(min=1, help="Processes of the CPU worker; default: one a core, at most 4.")
     ] = None,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Start no Flower.")] = False,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Start no HTTP API and no pages.")] = False,
 ) -> None:
-    """Start everything on this machine: Redis, workers, beat, Flower; stop it with Ctrl-C, or `segadmin down`."""
+    """Start everything on this machine: Redis, workers, beat, Flower, web; stop it with Ctrl-C, or `segadmin down`."""
     settings = get_settings()
     # Not more than a stage has steps by default: the others would only hold memory.
     cpu = cpu or min(os.cpu_count() or 1, 4)
@@ -51,10 +52,11 @@ def up(
         raise typer.Exit(_wait_until_ready(settings, None))
     database.ensure_schema(settings)
     if detach:  # what is missing is said here, and not by a log
-        parts_of(settings, cpu, None if no_flower else settings.flower_port)
+        parts_of(settings, cpu, *_ports(settings, flower=not no_flower, web=not no_web))
         _check_broker(settings)
-        raise typer.Exit(_wait_until_ready(settings, _start_in_background(settings, cpu, no_flower)))
-    _run_here(settings, cpu, no_flower)
+        left_out = ["--no-flower"] * no_flower + ["--no-web"] * no_web
+        raise typer.Exit(_wait_until_ready(settings, _start_in_background(settings, cpu, left_out)))
+    _run_here(settings, cpu, flower=not no_flower, web=not no_web)
 
 
 def down() -> None:
@@ -95,11 +97,18 @@ def status(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def parts_of(settings: Settings, cpu: int, flower_port: int | None) -> list[Part]:
+def parts_of(settings: Settings, cpu: int, flower_port: int | None, web_port: int | None) -> list[Part]:
     """Return the parts of this machine; imported late, for the sake of `segadmin --help`."""
     from segadmin_worker.parts import parts_of_this_machine
 
-    return parts_of_this_machine(settings, cpu=cpu, flower_port=flower_port)
+    return parts_of_this_machine(settings, cpu=cpu, flower_port=flower_port, web_port=web_port)
+
+
+def _ports(settings: Settings, *, flower: bool, web: bool) -> tuple[int | None, int | None]:
+    """Return where Flower and the web part want to listen, nowhere for what is left out or not installed."""
+    from segadmin_worker.parts import web_is_installed
+
+    return settings.flower_port if flower else None, settings.web_port if web and web_is_installed() else None
 
 
 def _check_broker(settings: Settings) -> None:
@@ -110,20 +119,21 @@ def _check_broker(settings: Settings) -> None:
         ping(settings)
 
 
-def _run_here(settings: Settings, cpu: int, no_flower: bool) -> None:
+def _run_here(settings: Settings, cpu: int, *, flower: bool, web: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from segadmin_worker.parts import LOOPBACK, free_port
+    from segadmin_worker.parts import free_port
     from segadmin_worker.supervisor import Supervisor
 
     console = Console()
     state.stop_leftovers(settings)  # now, so that Flower finds its port free
-    port = None if no_flower else free_port(settings.flower_port)
-    if port not in (None, settings.flower_port):
-        console.print(f"Port {settings.flower_port} is taken; Flower listens on {port}.", highlight=False)
-    parts = parts_of(settings, cpu, port)
-    supervisor = Supervisor(settings, parts, f"http://{LOOPBACK}:{port}" if port else "")
+    wanted = _ports(settings, flower=flower, web=web)
+    ports = [port and free_port(port) for port in wanted]
+    for name, taken, port in zip(("Flower", "web"), wanted, ports, strict=True):
+        if port != taken:
+            console.print(f"Port {taken} is taken; {name} listens on {port}.", highlight=False)
+    supervisor = Supervisor(settings, parts_of(settings, cpu, *ports))
     if not console.is_terminal:
         supervisor.observe = _Lines()
         supervisor.run()
@@ -163,12 +173,12 @@ class _Lines:
                 typer.echo(f"{moment} {part.name} {part.state} {part.note}".rstrip())
 
 
-def _start_in_background(settings: Settings, cpu: int, no_flower: bool) -> subprocess.Popen[bytes]:
+def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> subprocess.Popen[bytes]:
     settings.run_path.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "segadmin_api.cli", "up", "--cpu", str(cpu)]
+    command = [sys.executable, "-P", "-m", "segadmin_api.cli", "up", "--cpu", str(cpu), *left_out]
     with _log(settings).open("wb") as log:
         return subprocess.Popen(
-            command + ["--no-flower"] * no_flower,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -232,12 +242,19 @@ def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> Re
     if queues is not None:
         waiting = " · ".join(f"{name} {length}" for name, length in queues.items())
         lines.append(Text(f"waiting in the queues: {waiting}"))
-    if seen.flower_url:
-        login = f"user {settings.flower_user}, password in {settings.root / 'flower_password'}"
-        if settings.flower_password is not None:
-            login = f"user {settings.flower_user}, password from SEGADMIN_FLOWER_PASSWORD"
-        lines.append(Text(f"Flower: {seen.flower_url} ({login})"))
-    return Group(drawn, *lines)
+    return Group(drawn, *lines, *map(Text, pages(settings, seen)))
+
+
+def pages(settings: Settings, seen: Status) -> list[str]:
+    """Return where there is something to look at in a browser, and what opens it."""
+    login = f"user {settings.flower_user}, password in {settings.root / 'flower_password'}"
+    if settings.flower_password is not None:
+        login = f"user {settings.flower_user}, password from SEGADMIN_FLOWER_PASSWORD"
+    opened = {
+        "flower": ("Flower", login),
+        "web": ("jobs, curves, models", "any user, a key as the password: segadmin keys create me"),
+    }
+    return [f"{opened[name][0]}: {url} ({opened[name][1]})" for name, url in seen.urls.items()]
 
 
 def _facts(settings: Settings, found: Status | None, *, running: bool) -> dict[str, Any]:
@@ -245,7 +262,8 @@ def _facts(settings: Settings, found: Status | None, *, running: bool) -> dict[s
         "running": running,
         "home": str(settings.root),
         "pid": found.pid if found is not None and running else None,
-        "flower_url": found.flower_url if found is not None and running else None,
+        "flower_url": found.urls.get("flower") if found is not None and running else None,
+        "web_url": found.urls.get("web") if found is not None and running else None,
         "parts": [_part_facts(part) for part in found.parts] if found is not None else [],
         "queues": _queues(settings) if running else None,
     }

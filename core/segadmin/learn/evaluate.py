@@ -13,10 +13,11 @@ from segadmin.learn.abstention import answered, selective
 from segadmin.learn.artifact import LoadedModel, Saved, load_saved
 from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
-from segadmin.learn.fitting import VALIDATION, evaluation, evaluations
-from segadmin.learn.metrics import expected_calibration_error
+from segadmin.learn.fitting import TEST, UNSEEN, VALIDATION, evaluation, evaluations
+from segadmin.learn.metrics import HEADLINES, expected_calibration_error
 from segadmin.learn.predictions import write_predictions
 from segadmin.learn.prepared import Prepared
+from segadmin.learn.tracking import add_to_runs
 from segadmin.plugins import load_plugins
 from segadmin.records import Evaluation, ModelVersion
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Json = dict[str, Any]
+_TRACKED = {TEST: "test", UNSEEN: "test_unseen_users"}
 
 
 def evaluate(attempt: Attempt) -> Outcome:
@@ -41,13 +43,15 @@ def evaluate(attempt: Attempt) -> Outcome:
     name = model_name(prepared.backbone, prepared.backbone_options)
     predictions = write_predictions(attempt, name, dataset.test, probabilities)
     beside = attempt.input("baselines")["evaluations"]
+    failed = add_to_runs(attempt, prepared, tuned.get("trackers", {}), _tested(found, beside))
 
     def commit(session: Session) -> Json:
         version = _version(attempt.job_id, prepared, tuned, predictions)
         return {"model_version_id": _record(session, version, found, beside)}
 
     headlines = [_headline(row) for row in found]
-    return Outcome({"evaluations": headlines, "predictions": predictions}, commit=commit)
+    result = {"evaluations": headlines, "predictions": predictions, **({"trackers": failed} if failed else {})}
+    return Outcome(result, commit=commit)
 
 
 def evaluate_model(
@@ -97,6 +101,17 @@ def _record(session: Session, version: ModelVersion, found: Sequence[Json], besi
     session.add_all([Evaluation(job_id=job_id, **row) for row in beside])
     session.flush()
     return version.id
+
+
+def _tested(found: Sequence[Json], beside: Sequence[Json]) -> dict[str, float]:
+    """Return the figures on test under the names for trackers: ``test/auroc``, of a baseline ``test/tabular/auroc``."""
+    named = [("", row) for row in found] + [(f"{row['name']}/", row) for row in beside]
+    return {
+        f"{_TRACKED[row['split']]}/{name}{metric}": value
+        for name, row in named
+        for metric in HEADLINES
+        if row["split"] in _TRACKED and (value := row["metrics"].get(metric)) is not None
+    }
 
 
 def _headline(row: Json) -> Json:

@@ -30,6 +30,7 @@ class Tracking(ABC):
     """A run that is being tracked. What it raises ends the tracking, and not the fit."""
 
     where: str  #: where to look at it: a URL, a folder or a command
+    key: str = ""  #: by which :meth:`Tracker.add` finds the run again; empty: it cannot be added to
 
     @abstractmethod
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -66,3 +67,9 @@ class Tracker(ABC):
     @abstractmethod
     def start(self, run: TrackedRun) -> Tracking:
         """Begin to track a run."""
+
+    def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:  # noqa: B027  (some cannot)
+        """Write down figures of a run that has ended, such as ``test/auroc``; by default nothing.
+
+        Called once the fitted model was tested, perhaps twice, and perhaps on another machine than :meth:`start`.
+        """

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.curve import finite
@@ -19,18 +19,33 @@ log = logging.getLogger(__name__)
 Options = dict[str, dict[str, Any]]
 
 
+class Told(TypedDict):
+    """What is kept of a tracker's run."""
+
+    where: str  #: to look, or that it failed
+    key: str  #: to find it again by; empty where it failed or cannot be added to
+
+
 @dataclass
 class Trackings:
     """What is being tracked; a tracker that fails is left out from then on, and the fit goes on."""
 
-    told: dict[str, str] = field(default_factory=dict)  #: for each tracker where to look, or that it failed
+    told: dict[str, Told] = field(default_factory=dict)
     _running: dict[str, Tracking] = field(default_factory=dict)
 
     def start(self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun) -> None:
         """Start one more."""
         with self._leaving_out(name, "start"):
-            self._running[name] = plugins.make("tracker", name, options).start(run)
-            self.told[name] = self._running[name].where
+            begun: Tracking = plugins.make("tracker", name, options).start(run)
+            self._running[name] = begun
+            self.told[name] = Told(where=begun.where, key=begun.key)
+
+    def add(
+        self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun, figures: Mapping[str, float]
+    ) -> None:
+        """Add figures to a run that has ended."""
+        with self._leaving_out(name, "add"):
+            plugins.make("tracker", name, options).add(run, self.told[name]["key"], figures)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Tell all of them the figures of a step."""
@@ -59,7 +74,7 @@ class Trackings:
             yield
         except (Exception, SystemExit) as error:
             self._running.pop(name, None)
-            self.told[name] = f"failed: {error!r} in {method}"
+            self.told[name] = Told(where=f"failed: {error!r} in {method}", key="")
             facts = {"action": "track", "tracker": name, "error": repr(error)}
             log.warning("a tracker failed; the fit goes on without it", extra=facts)
 
@@ -79,16 +94,31 @@ def check_trackers(settings: Settings, plugins: Plugins, wanted: Mapping[str, Ma
 def tracked(attempt: Attempt, prepared: Prepared) -> Iterator[Trackings]:
     """Track what is fitted in the body, which calls ``log`` and, at the end, ``finish``."""
     plugins, trackings = load_plugins(attempt.settings), Trackings()
-    name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
     try:
         for tracker, options in prepared.trackers.items():
             attempt.progress(0.0, f"starting {tracker}")
-            folder = attempt.settings.root / "trackers" / tracker
-            run = TrackedRun(attempt.job_id, attempt.number, name, _config(prepared), folder)
-            trackings.start(plugins, tracker, options, run)
+            trackings.start(plugins, tracker, options, _run(attempt, prepared, tracker))
         yield trackings
     finally:
         trackings.abandon()  # nothing is left to abandon where it finished
+
+
+def add_to_runs(
+    attempt: Attempt, prepared: Prepared, told: Mapping[str, Told], figures: Mapping[str, float]
+) -> dict[str, Told]:
+    """Add ``figures`` to the runs that an earlier stage ``told`` of, and return those that failed now."""
+    plugins, trackings = load_plugins(attempt.settings), Trackings({**told})
+    for name, one in told.items():
+        if one["key"]:
+            attempt.progress(0.99, f"telling {name}")
+            trackings.add(plugins, name, prepared.trackers[name], _run(attempt, prepared, name), finite(figures))
+    return {name: one for name, one in trackings.told.items() if one != told[name]}
+
+
+def _run(attempt: Attempt, prepared: Prepared, tracker: str) -> TrackedRun:
+    name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
+    folder = attempt.settings.root / "trackers" / tracker
+    return TrackedRun(attempt.job_id, attempt.number, name, _config(prepared), folder)
 
 
 def _config(prepared: Prepared) -> dict[str, Any]:

@@ -27,18 +27,9 @@ class MlFlow(Tracker):
 
     def start(self, run: TrackedRun) -> Tracking:
         """Begin a run in the experiment, which is made where there is none."""
-        run.folder.mkdir(parents=True, exist_ok=True)
-        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / 'mlflow.db'}"
-        for name, value in {**_ENVIRONMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-            os.environ.setdefault(name, value)
-        if "://" not in uri or uri.startswith(
-            "file:"
-        ):  # MLflow would rather have a database; who names a folder means it
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        client = MlflowClient(tracking_uri=uri)
+        client, uri = self._client(run)
         experiment = client.get_experiment_by_name(self.experiment)
         # Where this machine keeps them, a database does not know where files go; nothing is put there.
         place = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
@@ -48,28 +39,49 @@ class MlFlow(Tracker):
         client.log_batch(begun.info.run_id, params=params)
         return _Run(client, begun.info.run_id, uri, self.experiment)
 
+    def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
+        """Write more into the run; it stays ended."""
+        client, _ = self._client(run)
+        client.log_batch(key, _metrics(figures, 0))
+
+    def _client(self, run: TrackedRun) -> tuple[Any, str]:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / 'mlflow.db'}"
+        for name, value in {**_ENVIRONMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+            os.environ.setdefault(name, value)
+        if "://" not in uri or uri.startswith("file:"):
+            # MLflow would rather have a database; who names a folder means it.
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=uri), uri
+
 
 class _Run(Tracking):
     def __init__(self, client: Any, run_id: str, uri: str, experiment: str) -> None:
-        self._client, self._id = client, run_id
+        self._client, self.key = client, run_id
         self._last = 0
         self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {_shown(uri)}"
         if uri.startswith("http"):
             self.where = f"experiment {experiment!r}, run {run_id}, at {_shown(uri)}"
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
-
-        moment = round(time.time() * 1000)
-        self._client.log_batch(self._id, [Metric(name, value, moment, step) for name, value in figures.items()])
+        self._client.log_batch(self.key, _metrics(figures, step))
         self._last = step
 
     def finish(self, figures: Mapping[str, float]) -> None:
         self.log(self._last, {f"final/{name}": value for name, value in figures.items()})
-        self._client.set_terminated(self._id)
+        self._client.set_terminated(self.key)
 
     def abandon(self) -> None:
-        self._client.set_terminated(self._id, status="FAILED")
+        self._client.set_terminated(self.key, status="FAILED")
+
+
+def _metrics(figures: Mapping[str, float], step: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    moment = round(time.time() * 1000)
+    return [Metric(name, value, moment, step) for name, value in figures.items()]
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

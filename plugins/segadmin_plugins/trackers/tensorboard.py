@@ -22,10 +22,19 @@ class TensorBoard(Tracker):
         """Open the folder of the job; attempts share it."""
         return _Events(run)
 
+    def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
+        """Write more into the folder of the job."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(run.folder / key)) as writer:
+            for name, value in figures.items():
+                writer.add_scalar(name, value)
+
 
 class _Events(Tracking):
     def __init__(self, run: TrackedRun) -> None:
-        self._run, self._folder = run, run.folder / f"job-{run.job_id}"
+        self.key = f"job-{run.job_id}"
+        self._run, self._folder = run, run.folder / self.key
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer: Any = None
         self._last = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
@@ -23,17 +24,23 @@ class Wandb(Tracker):
 
     def start(self, run: TrackedRun) -> Tracking:
         """Begin a run; those of one job are one group."""
+        return _Run(self._init(run, name=run.name, group=f"job-{run.job_id}", config=dict(run.config)))
+
+    def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
+        """Go on with the run; without its service that is one more folder for ``wandb sync``."""
+        again = self._init(run, id=key, resume="allow")
+        again.summary.update(figures)
+        _end(again, 0)
+
+    def _init(self, run: TrackedRun, **more: Any) -> Any:
         import wandb
 
         run.folder.mkdir(parents=True, exist_ok=True)
         known: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-        begun = wandb.init(
+        return wandb.init(
             project=self.project or os.environ.get("WANDB_PROJECT") or "segadmin",
             entity=self.entity or None,
-            name=run.name,
-            group=f"job-{run.job_id}",
             dir=str(run.folder),
-            config=dict(run.config),
             mode=self.mode or known,
             reinit="create_new",
             # Only what is logged: not what else runs on this machine, nor its code.
@@ -49,14 +56,16 @@ class Wandb(Tracker):
                 x_disable_machine_info=True,
                 x_save_requirements=False,
             ),
+            **more,
         )
-        return _Run(begun)
 
 
 class _Run(Tracking):
     def __init__(self, run: Any) -> None:
-        self._run = run
-        self.where = f"wandb sync {run.settings.sync_dir}" if run.offline else str(run.url)
+        self._run, self.key = run, run.id
+        # What is added later gets a folder of its own, which also has the name of the run in its own.
+        kept = f"{Path(run.settings.sync_dir).parent}/offline-run-*-{run.id}*"
+        self.where = f"wandb sync {kept}" if run.offline else str(run.url)
         run.define_metric("*", step_metric="fit_step")  # a fit that goes on from a checkpoint may go back
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -64,13 +73,14 @@ class _Run(Tracking):
 
     def finish(self, figures: Mapping[str, float]) -> None:
         self._run.summary.update({f"final/{name}": value for name, value in figures.items()})
-        self._end(0)
+        _end(self._run, 0)
 
     def abandon(self) -> None:
-        self._end(1)
+        _end(self._run, 1)
 
-    def _end(self, code: int) -> None:
-        import wandb
 
-        self._run.finish(exit_code=code)
-        wandb.teardown()  # its own process, which would stay as long as the worker does
+def _end(run: Any, code: int) -> None:
+    import wandb
+
+    run.finish(exit_code=code)
+    wandb.teardown()  # its own process, which would stay as long as the worker does

@@ -41,6 +41,8 @@ def _track(tracker: Tracker, run: TrackedRun, steps: range = range(1, 4)) -> str
     for step in steps:
         tracking.log(step, {"validation_log_loss": 1 / step, "validation_auroc": 0.5})
     tracking.finish({"validation_log_loss": 0.25})
+    for _ in range(2):  # the stage that tests may be run again
+        tracker.add(run, tracking.key, {"test/auroc": 0.875})
     return tracking.where
 
 
@@ -63,6 +65,7 @@ def test_tensorboard_reads_its_events_and_a_resumed_fit_replaces_what_came_after
     losses = [(one.step, round(one.value, 4)) for one in events.Scalars("validation_log_loss")]
     assert losses == [(1, 9.0), (2, 0.5), (3, 0.3333), (4, 0.25)]
     assert [(one.step, one.value) for one in events.Scalars("final/validation_log_loss")] == [(4, 0.25)]
+    assert {one.value for one in events.Scalars("test/auroc")} == {0.875}
     assert "config/text_summary" in events.Tags()["tensors"]
 
 
@@ -72,8 +75,10 @@ def test_wandb_writes_a_folder_that_can_be_sent_later(settings: Settings, tmp_pa
     assert len(places) == 2
     for place in map(Path, places):
         assert place.parent == tmp_path / "wandb"
-        [written] = place.glob("run-*.wandb")
-        content = written.read_bytes()
+        first, *added = sorted(place.parent.glob(f"{place.name}/run-*.wandb"))
+        assert len(added) == 2
+        assert all(b"test/auroc" in one.read_bytes() for one in added)
+        content = first.read_bytes()
         for words in (b"shop", b"job-7", b"validation_log_loss", b"fit_step", b"final/validation_log_loss", b"epochs"):
             assert words in content
         assert str(Path.cwd()).encode() not in content
@@ -106,6 +111,7 @@ def test_mlflow_reads_its_runs(settings: Settings, tmp_path: Path, kind: str) ->
     losses = [(one.step, one.value) for one in client.get_metric_history(done.info.run_id, "validation_log_loss")]
     assert losses == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert done.data.metrics["final/validation_log_loss"] == 0.25
+    assert done.data.metrics["test/auroc"] == 0.875
     assert done.data.params["backbone_options.epochs"] == "2"
     assert json.loads(done.data.params["segments"]) == ["低", "high"]
     assert done.data.tags["segadmin.job"] == "7"

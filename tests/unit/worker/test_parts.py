@@ -12,19 +12,19 @@ from segadmin_worker import redis_server
 from segadmin_worker.parts import flower_part, free_port, parts_of_this_machine, worker_part
 
 
-def test_one_machine_runs_redis_first_and_flower_last(settings: Settings) -> None:
-    names = [part.name for part in parts_of_this_machine(settings, cpu=2, flower_port=5555)]
-    assert names == ["redis", "worker-cpu", "worker-gpu", "beat", "flower"]
+def test_one_machine_runs_redis_first_and_pages_last(settings: Settings) -> None:
+    names = [part.name for part in parts_of_this_machine(settings, cpu=2, flower_port=5555, web_port=8000)]
+    assert names == ["redis", "worker-cpu", "worker-gpu", "beat", "flower", "web"]
 
 
 def test_a_broker_of_your_own_needs_no_redis(settings: Settings) -> None:
     chosen = settings.model_copy(update={"broker_url": "redis://broker:6379/0"})
-    names = [part.name for part in parts_of_this_machine(chosen, cpu=2, flower_port=None)]
+    names = [part.name for part in parts_of_this_machine(chosen, cpu=2, flower_port=None, web_port=None)]
     assert names == ["worker-cpu", "worker-gpu", "beat"]
 
 
 def test_the_two_workers_together_serve_every_queue(settings: Settings) -> None:
-    parts = {part.name: part for part in parts_of_this_machine(settings, cpu=3, flower_port=None)}
+    parts = {part.name: part for part in parts_of_this_machine(settings, cpu=3, flower_port=None, web_port=None)}
     words = {name: " ".join(parts[name].command) for name in ("worker-cpu", "worker-gpu")}
     assert "-Q cpu,control -c 3" in words["worker-cpu"]
     assert "-Q gpu -c 1" in words["worker-gpu"]

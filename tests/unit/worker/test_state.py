@@ -23,7 +23,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 def _status(pid: int, created: float) -> Status:
     part = PartStatus("beat", PartState.RUNNING, pid, created, 0, "", "/beat.log")
-    return Status(2**22 + 1, 1.0, "", (part,))  # a supervisor that is gone: no pid is that large
+    return Status(2**22 + 1, 1.0, (part,))  # a supervisor that is gone: no pid is that large
 
 
 def test_what_is_written_is_read(settings: Settings) -> None:
