@@ -46,6 +46,9 @@ Also = Annotated[
     list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
 ]
 Split = Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")]
+HeldOut = Annotated[
+    float, typer.Option(help="Share of the users who choose when to stop; with --split user as many again test.")
+]
 BackboneOption = Annotated[
     list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
 ]
@@ -91,6 +94,7 @@ def retrain(
     labels: Labels = None,
     also: Also = None,
     split: Split = "time",
+    held_out: HeldOut = 0.15,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
     ] = None,
@@ -143,6 +147,7 @@ def tune(
     labels: Labels = None,
     also: Also = None,
     split: Split = "time",
+    held_out: HeldOut = 0.15,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
     max_phrases: MaxPhrases = 96,

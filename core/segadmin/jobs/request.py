@@ -13,6 +13,7 @@ from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.mapping import Mapping
 from segadmin.learn.backbone import Backbone
 from segadmin.learn.labels import find_label_set
+from segadmin.learn.prepared import HELD_OUT
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.search import choices
 from segadmin.learn.versions import MadeWith, find_version
@@ -51,6 +52,7 @@ class Retrain(_Text):
     labels: str | None = None  #: default: the only label set there is
     also: tuple[str, ...] = ()  #: label sets to learn at the same time
     split: Literal["time", "user"] = "time"
+    held_out: float = Field(HELD_OUT, gt=0, le=0.3)  #: share of the users who choose when to stop
     seed: int = 17
     margin: float = Field(0.0, ge=-1, le=1)  #: by how much the test AUROC must be above each baseline's
     #: how often those put in a segment shall be right; who cannot be is put in none. Default: everybody is put in one

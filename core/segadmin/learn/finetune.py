@@ -118,6 +118,7 @@ def describe(attempt: Attempt, prepared: Prepared, dataset: Dataset, fitted: Fit
         "started_from": prepared.start.version if prepared.start else None,
         "split": prepared.split,
         "seed": prepared.seed,
+        "held_out": prepared.held_out,
         "data": prepared.data,
         "text": [one["report"] for one in attempt.inputs["textualize"]],
         "report": fitted.classifier.report,

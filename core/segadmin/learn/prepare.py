@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize, Tune
 from segadmin.learn.artifact import Saved, read_manifest
 from segadmin.learn.labels import KnownLabels, after, read_labels
-from segadmin.learn.prepared import Beside, Prepared, Start
+from segadmin.learn.prepared import HELD_OUT, Beside, Prepared, Start
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.split import learnable, replayed, split_rows
 from segadmin.learn.tracking import check_trackers
@@ -54,8 +55,10 @@ def prepare(attempt: Attempt) -> Outcome:
     known = read_labels(settings, asked.labels, asked.window_days)
     definition = known.label_set.definition
     start, parent = _start(settings, asked)
-    seed = asked.seed if parent is None else int(parent.get("seed", asked.seed))  # the same users are held out
-    rows = split_rows(known.rows, known.label_set.segments, asked.split, seed, definition)
+    seed, held_out = asked.seed, asked.held_out
+    if parent is not None and "pretrained" not in parent:  # the same users are held out
+        seed, held_out = parent.get("seed", seed), parent.get("held_out", HELD_OUT)
+    rows = split_rows(known.rows, known.label_set.segments, asked.split, seed, definition, held_out=held_out)
     rows = rows.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
     if parent is not None:
         rows = _go_on(parent, rows, asked, seed)
@@ -63,7 +66,8 @@ def prepare(attempt: Attempt) -> Outcome:
     chosen = _chosen_features(Lake.of(settings), known, rows)
     days = known.window_days
     recipe = recipe.model_copy(update={"window_days": days, "parts": _parts(days), **chosen})
-    beside = {name: _beside(settings, name, recipe, rows, by=asked.split, seed=seed) for name in asked.also}
+    apart = partial(learnable, split=rows, by=asked.split, seed=seed, held_out=held_out)
+    beside = {name: _beside(settings, name, recipe, rows, apart) for name in asked.also}
     windows = known.windows
     for other in beside.values():
         later = other.rows.select("as_of").unique().join(rows, on="as_of", how="anti").sort("as_of")["as_of"]
@@ -79,6 +83,7 @@ def prepare(attempt: Attempt) -> Outcome:
         baselines=baselines,
         trackers=trackers,
         seed=seed,
+        held_out=held_out,
         margin=asked.margin,
         precision=asked.precision,
         augment=asked.augment,
@@ -106,11 +111,13 @@ class _Beside:
     rows: pl.DataFrame
 
 
-def _beside(settings: Settings, name: str, recipe: Recipe, split: pl.DataFrame, *, by: str, seed: int) -> _Beside:
+def _beside(
+    settings: Settings, name: str, recipe: Recipe, split: pl.DataFrame, apart: Callable[[pl.DataFrame], pl.DataFrame]
+) -> _Beside:
     """Return the rows of the label set ``name`` that may be learnt beside, read as far back as ``split``."""
     known = read_labels(settings, name, recipe.window_days)
     segments = tuple(known.label_set.segments)
-    rows = learnable(known.rows, split, by, seed)
+    rows = apart(known.rows)
     if rows.is_empty():
         raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
     target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)

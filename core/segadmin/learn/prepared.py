@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from segadmin.text.recipe import Recipe, Window
 
+#: Share of the users who choose when to stop; where users are kept apart, as many again test.
+HELD_OUT = 0.15
+
 
 class Beside(BaseModel):
     """Another label set that is learnt beside the one that counts."""
@@ -43,6 +46,7 @@ class Prepared(BaseModel):
     baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
     trackers: dict[str, dict[str, Any]] = {}  #: who is told of the fit's figures, with their options
     seed: int = 17
+    held_out: float = HELD_OUT  #: share of the users who choose when to stop
     margin: float = 0.0  #: by how much the test AUROC must be above each baseline's
     precision: float | None = None  #: how often those put in a segment shall be right; none: everybody is put in one
     augment: int = 0  #: copies of each training row that say the same otherwise

@@ -15,9 +15,8 @@ import numpy as np
 import polars as pl
 
 from segadmin.errors import DataError
+from segadmin.learn.prepared import HELD_OUT
 
-#: Shares of the users.
-_VALIDATION_SHARE, _TEST_SHARE = 0.15, 0.15
 #: Share of the cut-offs, the latest, that test where the labels do not say which do.
 _TEST_CUTOFFS = 0.4
 #: Fewer rows than this in a part, and its figures are noise.
@@ -25,7 +24,13 @@ LEAST = {"train": 20, "validation": 5, "test": 5}
 
 
 def split_rows(
-    labels: pl.DataFrame, segments: Sequence[str], by: str, seed: int, definition: Mapping[str, Any]
+    labels: pl.DataFrame,
+    segments: Sequence[str],
+    by: str,
+    seed: int,
+    definition: Mapping[str, Any],
+    *,
+    held_out: float = HELD_OUT,
 ) -> pl.DataFrame:
     """Put every labelled row in a part.
 
@@ -35,6 +40,7 @@ def split_rows(
         by: ``"time"`` or ``"user"``.
         seed: of the choice of users.
         definition: of the label set; its ``test_cuts`` (ISO 8601), if any, are the cut-offs that test.
+        held_out: share of the users who choose when to stop; by user, as many again test.
 
     Returns:
         ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, or ``purged``: known
@@ -51,7 +57,7 @@ def split_rows(
         pl.col("segment").cast(order).to_physical().cast(pl.Int64).alias("target"),
         pl.Series("draw", draw(labels["user_key"].to_numpy(), seed)),
     )
-    part = _by_time(rows, definition) if by == "time" else _by_user()
+    part = _by_time(rows, definition, held_out) if by == "time" else _by_user(held_out)
     rows = rows.with_columns(part.alias("part"))
     learnt_from = rows.filter(pl.col("part") == "train")["user_key"].unique()
     rows = rows.with_columns(unseen=~pl.col("user_key").is_in(learnt_from.implode()))
@@ -59,13 +65,13 @@ def split_rows(
     return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
 
 
-def learnable(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int) -> pl.DataFrame:
+def learnable(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int, held_out: float) -> pl.DataFrame:
     """Return the rows of another label set that may be learnt beside ``split``, which :func:`split_rows` returned.
 
     They were known before its first test row, and none is of a user that it holds out.
     """
-    held_out = _VALIDATION_SHARE + (_TEST_SHARE if by == "user" else 0.0)
-    kept = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= held_out))
+    kept_apart = 2 * held_out if by == "user" else held_out
+    kept = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= kept_apart))
     if by == "user":
         return kept
     first_test = split.filter(pl.col("part") == "test")["as_of"].min()
@@ -107,16 +113,15 @@ def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype
     return drawn
 
 
-def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any]) -> pl.Expr:
+def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float) -> pl.Expr:
     first_test = _first_test_cutoff(rows, definition)
     known = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
-    held_out = pl.col("draw") < _VALIDATION_SHARE
     return (
         pl.when(pl.col("as_of") >= first_test)
         .then(pl.lit("test"))
         .when(~known)
         .then(pl.lit("purged"))
-        .when(held_out)
+        .when(pl.col("draw") < held_out)
         .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )
@@ -133,11 +138,11 @@ def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> dat
     return min(marked) if marked else cutoffs[-max(1, int(len(cutoffs) * _TEST_CUTOFFS))]
 
 
-def _by_user() -> pl.Expr:
+def _by_user(held_out: float) -> pl.Expr:
     return (
-        pl.when(pl.col("draw") < _VALIDATION_SHARE)
+        pl.when(pl.col("draw") < held_out)
         .then(pl.lit("validation"))
-        .when(pl.col("draw") < _VALIDATION_SHARE + _TEST_SHARE)
+        .when(pl.col("draw") < 2 * held_out)
         .then(pl.lit("test"))
         .otherwise(pl.lit("train"))
     )
