@@ -65,6 +65,7 @@ def prepare(attempt: Attempt) -> Outcome:
     attempt.progress(0.6, "choosing the features")
     chosen = _chosen_features(Lake.of(settings), known, rows)
     days = known.window_days
+    chosen["recent_brands"] = chosen["brands"] if _parts(days) else ()  # half of a short window tells little
     recipe = recipe.model_copy(update={"window_days": days, "parts": _parts(days), **chosen})
     apart = partial(learnable, split=rows, by=asked.split, seed=seed, held_out=held_out)
     beside = {name: _beside(settings, name, recipe, rows, apart) for name in asked.also}

@@ -10,7 +10,7 @@ from segadmin.events.items import FACET, facet
 from segadmin.events.kinds import KINDS
 from segadmin.text.recipe import Recipe, Window
 
-#: Parts of the window, counted back from its end, whose spend and visits are features of their own.
+#: Parts of the window, counted back from its end, whose spend, visits and brands are features of their own.
 _RECENT = (("quarter", 0.25), ("half", 0.5))
 #: Shares of events between which an extra counts as used now and then.
 _LEAST_USED, _MOST_USED = 0.0005, 0.9
@@ -39,6 +39,7 @@ def feature_names(recipe: Recipe) -> tuple[str, ...]:
         *(f"spend_part_{part}" for part in range(1, recipe.parts + 1)),
         *(f"share:{category}" for category in recipe.categories),
         *(f"brand:{brand}" for brand in recipe.brands),
+        *(f"brand_last_{part}:{brand}" for part, _ in _RECENT for brand in recipe.recent_brands),
         *(f"{FACET}{extra}:{value}" for extra, values in recipe.facets.items() for value in values),
         *(f"uses:{extra}" for extra in recipe.uses),
     )
@@ -97,9 +98,14 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
         items=pl.col("item").n_unique(), **{f"uses:{extra}": pl.col(f"uses:{extra}").sum() for extra in recipe.uses}
     )
     together = _by_visit(keyed, window, recipe.parts)
+    lately = [
+        _by(keyed.filter(inside), "brand", recipe.recent_brands, f"brand_last_{part}")
+        for part, inside in _lately(window).items()
+        if recipe.recent_brands
+    ]
     shares = {"brand": recipe.brands, **{FACET + extra: values for extra, values in recipe.facets.items()}}
-    parts = (_by(keyed, column, values) for column, values in shares.items() if values)
-    for more in (of_items, _by_category(keyed, recipe), *parts):
+    parts = (_by(keyed, column, values, column) for column, values in shares.items() if values)
+    for more in (of_items, _by_category(keyed, recipe), *parts, *lately):
         together = together.join(more, on="user_key", how="left")
     names = feature_names(recipe)
     return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
@@ -114,7 +120,7 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
         **{f"{kind}_events": (pl.col("kind") == kind).sum() for kind in KINDS},
     )
     length = window.as_of - window.observed_from
-    recent = {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT}
+    recent = _lately(window)
     part = ((pl.col("at") - window.observed_from) / length * parts).floor() + 1
     return visits.group_by("user_key").agg(
         recency_days=(window.as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
@@ -132,15 +138,21 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
     )
 
 
+def _lately(window: Window) -> dict[str, pl.Expr]:
+    """Return whether an event is in the last quarter, and half, of the window."""
+    length = window.as_of - window.observed_from
+    return {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT}
+
+
 def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
     """Return how many categories there are, none being one too, and the shares of the recipe's."""
     shares = _shares("category", "share", recipe.categories)
     return events.group_by("user_key", "category").len().group_by("user_key").agg(*shares, categories=pl.len())
 
 
-def _by(events: pl.LazyFrame, column: str, values: Sequence[str]) -> pl.LazyFrame:
-    """Return the shares of the brands, or of a facet's values."""
-    return events.group_by("user_key", column).len().group_by("user_key").agg(_shares(column, column, values))
+def _by(events: pl.LazyFrame, column: str, values: Sequence[str], kind: str) -> pl.LazyFrame:
+    """Return the shares of the brands, or of a facet's values, as features of this ``kind``."""
+    return events.group_by("user_key", column).len().group_by("user_key").agg(_shares(column, kind, values))
 
 
 def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:

@@ -36,6 +36,7 @@ class Recipe(BaseModel):
     # From training data only:
     categories: tuple[str, ...] = ()  #: categories whose shares are features
     brands: tuple[str, ...] = ()  #: brands whose shares are features
+    recent_brands: tuple[str, ...] = ()  #: brands whose shares lately are features too
     facets: dict[str, tuple[str, ...]] = {}  #: extra of the items, such as a department → its values, likewise
     uses: tuple[str, ...] = ()  #: extras whose uses (events with a number above 0) are counted as features
 

@@ -88,6 +88,20 @@ def test_brands_and_uses_by_hand() -> None:
     assert named["uses:coupon"] == 1
 
 
+def test_brands_lately_by_hand() -> None:
+    recipe = RECIPE.model_copy(update={"categories": (), "recent_brands": ("own",)})  # of 28 days
+    rows = [
+        {"item": str(days), "brand": brand, "at": AS_OF - timedelta(days=days)}
+        for days, brand in ((1, "own"), (10, "third"), (13, None), (20, "third"))
+    ]
+    [values] = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
+    told = dict(zip(feature_names(recipe), values, strict=True))
+    assert told["brand_last_quarter:own"] == 1
+    assert told["brand_last_half:own"] == 1 / 2, "of events whose brand is known"
+    [values] = features(events(*rows[3:]).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
+    assert dict(zip(feature_names(recipe), values, strict=True))["brand_last_half:own"] is None
+
+
 def test_extras_that_are_used_now_and_then() -> None:
     said = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
     assert used_extras(pl.DataFrame({"extras": [None, *said]})) == ("coupon",)
