@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from segadmin.events.extras import extra
+
 OF_ITEMS = ("title", "category", "brand")
 #: What goes before the name of a facet: something that a shop says of its items beside those, in their extras.
 FACET = "facet:"
@@ -21,6 +23,6 @@ def with_items(events: pl.LazyFrame, items: pl.DataFrame) -> pl.LazyFrame:
     return found.with_columns(pl.lit(one).gather("place").alias(one.name) for one in items.drop("item")).drop("place")
 
 
-def facet(extra: str, extras: str = "extras") -> pl.Expr:
-    """Return what the items' JSON in the column ``extras`` says of ``extra``, such as a department; null is nothing."""
-    return pl.col(extras).str.json_path_match(f"$['{extra}']").alias(FACET + extra)
+def facet(name: str, extras: str = "extras") -> pl.Expr:
+    """Return what the items' JSON in the column ``extras`` says of ``name``, such as a department; null is nothing."""
+    return extra(name, extras).alias(FACET + name)

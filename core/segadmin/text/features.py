@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from segadmin.events.extras import amount, names_of
 from segadmin.events.items import FACET, facet
 from segadmin.events.kinds import KINDS
 from segadmin.text.recipe import Recipe, Window
@@ -62,7 +63,7 @@ def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> t
 def item_facets(items: pl.LazyFrame) -> tuple[str, ...]:
     """Return the extras of the items that have few values, such as a department: what a shop groups its items by."""
     extras = items.select("extras").drop_nulls().collect()["extras"]
-    values = extras.to_frame().select(facet(name).n_unique() for name in _fields(extras))
+    values = extras.to_frame().select(facet(name).n_unique() for name in names_of(extras))
     return tuple(
         name.removeprefix(FACET) for name in values.columns if _FEWEST_VALUES <= values[name].item() <= _MOST_VALUES
     )
@@ -73,8 +74,8 @@ def used_extras(events: pl.DataFrame) -> tuple[str, ...]:
 
     One that nearly always is (a number of a basket) or nearly never is tells nothing by being counted.
     """
-    fields = _fields(events["extras"].drop_nulls())
-    shares = events.select((_number(name) > 0).mean().alias(name) for name in fields)
+    fields = names_of(events["extras"].drop_nulls())
+    shares = events.select((amount(name) > 0).mean().alias(name) for name in fields)
     return tuple(name for name in fields if _LEAST_USED < (shares[name].item() or 0) < _MOST_USED)
 
 
@@ -91,7 +92,7 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
     keyed = events.select(
         *("user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", "brand"),
         *(FACET + extra for extra in recipe.facets),
-        *((_number(extra) > 0).fill_null(False).alias(f"uses:{extra}") for extra in recipe.uses),
+        *((amount(extra) > 0).fill_null(False).alias(f"uses:{extra}") for extra in recipe.uses),
         item=pl.col("item").hash(),
     )
     of_items = keyed.group_by("user_key").agg(
@@ -160,13 +161,3 @@ def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:
     known = pl.col("len").filter(pl.col(column).is_not_null()).sum()
     each = ((name, pl.col("len").filter(pl.col(column) == name).sum() / known) for name in names)
     return [pl.when(known > 0).then(share).alias(f"{kind}:{name}") for name, share in each]
-
-
-def _fields(extras: pl.Series) -> list[str]:
-    """Return what extras hold; all of a table are of the same mapping, so the first tells."""
-    return extras.head(1).str.json_decode(infer_schema_length=1).struct.fields if len(extras) else []
-
-
-def _number(extra: str) -> pl.Expr:
-    """Return an extra as a number; null where it is none."""
-    return pl.col("extras").str.json_path_match(f"$['{extra}']").cast(pl.Float64, strict=False)

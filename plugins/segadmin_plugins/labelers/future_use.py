@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.events.extras import amount
 from segadmin_plugins.labelers.future import YesOrNo
 
 
@@ -19,5 +20,4 @@ class FutureUse(YesOrNo):
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
         """Return how much of it each user uses."""
-        number = pl.col("extras").str.json_path_match(f"$.{self.field}").cast(pl.Float64, strict=False)
-        return after.group_by("user_key").agg(value=number.clip(lower_bound=0).sum())
+        return after.group_by("user_key").agg(value=amount(self.field).clip(lower_bound=0).sum())
