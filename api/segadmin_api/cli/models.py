@@ -37,16 +37,14 @@ def list_(
         return
     table(
         "",
-        [">version", "labels", "state", "backbone", "text", ">AUROC", ">F1", ">best baseline", "trained"],
+        [">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained"],
         [
             (
                 line.version.id,
                 line.version.label_set,
                 line.version.state,
-                line.name,
-                line.version.textualizer,
+                f"{line.name} · {line.version.textualizer}",
                 _number(line.test.get("auroc")),
-                _number(line.test.get("macro_f1")),
                 line.best_baseline,
                 ago(line.version.created_at),
             )
