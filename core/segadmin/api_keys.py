@@ -11,14 +11,14 @@ from sqlmodel import col, select
 from segadmin.audit import record
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, did_you_mean
-from segadmin.records import ApiKey, utcnow
+from segadmin.records import ApiKey, Opens, utcnow
 from segadmin.settings import Settings
 
 _PREFIX = "seg_"
 
 
-def create(settings: Settings, name: str) -> str:
-    """Make a key called ``name`` and return it: this is the only time that it can be seen.
+def create(settings: Settings, name: str, what: Opens = Opens.EVENTS) -> str:
+    """Make a key called ``name`` that opens ``what``, and return it: this is the only time that it can be seen.
 
     Raises:
         ConfigurationError: there is a key of that name.
@@ -26,10 +26,10 @@ def create(settings: Settings, name: str) -> str:
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
         with transaction(settings) as session:
-            session.add(ApiKey(name=name, sha256=_digest(key)))
+            session.add(ApiKey(name=name, sha256=_digest(key), opens=what))
     except IntegrityError:
         raise ConfigurationError(f"There is a key {name!r} already. Take another name, or revoke it first.") from None
-    record(settings, "keys.create", f"key {name}")
+    record(settings, "keys.create", f"key {name}", opens=what)
     return key
 
 
@@ -54,13 +54,13 @@ def revoke(settings: Settings, name: str) -> None:
     record(settings, "keys.revoke", f"key {name}")
 
 
-def opens(settings: Settings, key: str) -> str | None:
-    """Return the name of ``key``, noting that it was used; ``None`` where there is no such key."""
+def opens(settings: Settings, key: str, what: Opens) -> str | None:
+    """Return the name of ``key``, noting that it was used; ``None`` where no such key opens ``what``."""
     if not key.startswith(_PREFIX):
         return None
     with transaction(settings) as session:
         found = session.exec(select(ApiKey).where(ApiKey.sha256 == _digest(key))).first()
-        if found is None:
+        if found is None or found.opens != what:
             return None
         today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)
         if found.last_used is None or found.last_used < today:  # to the day: a request writes nothing else

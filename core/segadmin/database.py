@@ -19,7 +19,7 @@ from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.settings import Settings
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
-HEAD = "0005"
+HEAD = "0006"
 _WAL_TRIES = 50
 
 

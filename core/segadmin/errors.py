@@ -4,6 +4,7 @@
 
     SegadminError
     ├── ConfigurationError
+    │   └── ModelNotFound
     ├── DataError
     ├── PluginError
     │   ├── PluginNotFound

@@ -12,8 +12,9 @@ color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-
 height:.8rem;border-radius:2px}.facts span{display:inline-block;margin-right:2rem}.facts b{font-size:1.4rem;
 display:block}
 .key{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem 0 .8rem;border-radius:2px}svg{width:100%;height:auto}
-nav a{margin-right:1.2rem}a{color:#2a6f97}.charts{display:flex;flex-wrap:wrap;gap:1rem 2rem}figure{margin:0;width:26rem;
-max-width:100%}figcaption{font-weight:600}small{display:block;font-weight:400;color:#666}.bad{color:#b03030}.whole{width:8rem;background:#e4e8ec;border-radius:2px}
+nav a{margin-right:1.2rem}a{color:#2a6f97}
+.charts{display:flex;flex-wrap:wrap;gap:1rem 2rem}figure{margin:0;width:26rem;max-width:100%}figcaption{font-weight:600}
+small{display:block;font-weight:400;color:#666}.bad{color:#b03030}.whole{width:8rem;background:#e4e8ec;border-radius:2px}
 """
 
 

@@ -128,11 +128,19 @@ class Import(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
 
+class Opens(StrEnum):
+    """What a key is for: who sends events need not see anything."""
+
+    EVENTS = "events"  #: sending them
+    PAGES = "pages"  #: looking at jobs and models
+
+
 class ApiKey(SQLModel, table=True):
     """Who may use the HTTP API."""
 
     name: str = Field(primary_key=True)
     sha256: str = Field(unique=True)  #: of the key, which is not kept
+    opens: Opens = Field(default=Opens.EVENTS, sa_column=_state(Opens))
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     last_used: datetime | None = Field(default=None, sa_column=_time())  #: the day
 

@@ -64,7 +64,7 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert curve[-1][1] < curve[0][1]
     assert {name for _, figures in steps["baselines"].curve for name in figures} == {"tabular/validation_log_loss"}
     told = steps["finetune"].result["trackers"]
-    assert told["broken"]["where"] == "failed: ConnectionError('nobody answers') in start"
+    assert told["broken"] == "failed: ConnectionError('nobody answers') in start"
     assert "trackers" not in steps["evaluate"].result, "none failed that had not failed before"
 
     home = settings.root / "trackers"
@@ -114,7 +114,7 @@ def test_a_further_attempt_tracks_anew_and_one_that_failed_says_so(
     with pytest.raises(StepFenced):
         run.call(first)
     told = run.call(second).result["trackers"]
-    assert not any(one["where"].startswith("failed") for one in told.values())
+    assert not any(where.startswith("failed") for where in told.values())
     client = MlflowClient(tracking_uri=f"sqlite:///{shop.root / 'trackers' / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("segadmin")
     assert experiment is not None

@@ -98,8 +98,11 @@ def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
             job.call(attempt)
     finally:
         training.SAY_SECONDS = before
-    again = job.stage("pretrain")[0]
+    [attempt] = job.attempts("pretrain")
+    again = job.finish(job.call(attempt))
     assert again["report"]["resumed_at_step"] > 0
+    assert [step for step, found in attempt.points if "validation_log_loss" in found] == [0, again["report"]["steps"]]
+    assert sum("training_loss" in found for _, found in attempt.points) > 2
     whole = pretrain(shop, backbone_options=TINY | {"epochs": 2}).inputs["pretrain"][0]
     # What is hidden after the cut is drawn anew, so the end is near and not the same.
     assert again["report"]["held_out_loss"] == pytest.approx(whole["report"]["held_out_loss"], abs=0.03)

@@ -8,12 +8,14 @@ import urllib.error
 import urllib.request
 from html.parser import HTMLParser
 
-import pytest
+from sqlalchemy import inspect
 
+from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
+from segadmin_api.dashboard.jobs import page
 from tests.conftest import Cli
 from tests.planted import LABELS, shop, through_the_engine, trained_home
 from tests.servers import web_server
@@ -46,23 +48,27 @@ def get(url: str, key: str = "", accept: str = "text/html") -> tuple[int, str]:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode())
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-            return answer.status, answer.read().decode()
+            status, headers, html = answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
-        if error.code == 401:
-            assert error.headers["WWW-Authenticate"].startswith("Basic"), "a browser asks for a password"
-        return error.code, error.read().decode()
+        status, headers, html = error.code, error.headers, error.read().decode()
+    if status == 401:
+        assert headers["WWW-Authenticate"].startswith("Basic"), "a browser asks for a password"
+    if headers["Content-Type"].startswith("text/html"):
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+    return status, html
 
 
 def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
     options = {"backbone": "tabular", "backbone_options": {"rounds": "30", "min_users": "5"}, "labels": LABELS}
     checked = check_request(shop, "retrain", {**options, "baselines": ["tabular"], "margin": -1})
     job = through_the_engine(shop, "retrain", checked)
-    waiting = enqueue(shop, lambda _bells: None, "retrain", {**checked, "textualizer": "<b>odd</b>"}).job.id
-    key = cli("keys", "create", "me").stdout.split()[0]
+    odd = {"textualizer": "<b>odd</b>", "tracker_options": {"mlflow.uri": "http://bob:s3cret@mlflow"}}
+    waiting = enqueue(shop, lambda _bells: None, "retrain", {**checked, **odd}).job.id
+    key = cli("keys", "create", "me", "--pages").stdout.split()[0]
     with web_server(shop) as url:
-        assert get(f"{url}/jobs")[0] == 401
-        assert get(f"{url}/jobs", "seg_guess")[0] == 401
+        shops = cli("keys", "create", "shop").stdout.split()[0]  # it sends events, and is in other hands
+        for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1"):
+            assert [get(url + path, one)[0] for one in ("", "seg_guess", shops)] == [401] * 3
         listed = _Page(get(f"{url}/", key)[1])
         assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models"} <= listed.links
         assert "<b>odd</b>" in listed.words
@@ -77,12 +83,20 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         losses = [figures["validation_log_loss"] for _, figures in curves["finetune"]]
         assert f"best {min(losses):.4f} at {1 + losses.index(min(losses))}, last {losses[-1]:.4f}" in seen.words
         assert html.count("<title>validation log-loss ") == sum(map(len, curves.values())), "a dot for each point"
-        assert _Page(get(f"{url}/jobs/{waiting}", key)[1]).refreshes
-
         [card] = [link for link in seen.links if link.startswith("/models/")]
+        seen = _Page(get(f"{url}/jobs/{waiting}", key)[1])
+        assert seen.refreshes
+        assert "http://mlflow" in seen.words
+        assert "s3cret" not in seen.words
+
         assert card in _Page(get(f"{url}/models", key)[1]).links
         assert "Calibration" in get(url + card, key)[1]
-        for missing, said in (("/jobs/999", "job 999"), ("/models/999", "segadmin models list")):
+        for missing, said in (
+            ("/jobs/999", "job 999"),
+            ("/models/999", "segadmin models list"),
+            ("/jobs/first", "valid integer"),
+            (f"/models/{10**20}", "less than or equal"),
+        ):
             status, html = get(url + missing, key)
             assert status == 404
             assert said in _Page(html).words
@@ -90,14 +104,22 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert (status, json.loads(problem)["status"]) == (404, 404)
 
 
-@pytest.mark.usefixtures("shop")
+def test_looking_at_a_search_that_has_not_begun_makes_nothing(shop: Settings) -> None:
+    job = enqueue(shop, lambda _bells: None, "tune", check_request(shop, "tune", {"backbone": "tabular"})).job.id
+    assert "No trial came to its end yet" in page(shop, control.view(shop, job or 0))
+    with transaction(shop) as session:
+        assert not inspect(session.connection()).has_table("studies")
+
+
 def test_the_page_of_a_job_can_be_kept_as_a_file(shop: Settings, cli: Cli) -> None:
     checked = check_request(shop, "retrain", {"backbone": "tabular", "labels": LABELS, "baselines": ["tabular"]})
     job = enqueue(shop, lambda _bells: None, "retrain", checked).job.id
     control.cancel(shop, lambda _bells: None, job or 0)
     kept = shop.root / "job.html"
     assert f"Wrote {kept}" in cli("jobs", "show", str(job), "--out", str(kept)).stdout
-    page = _Page(kept.read_text(encoding="utf-8"))
-    assert not page.links, "a file has no other pages"
-    assert not page.refreshes
-    assert f"segadmin jobs retry {job}" in page.words
+    seen = _Page(kept.read_text(encoding="utf-8"))
+    assert not seen.links, "a file has no other pages"
+    assert not seen.refreshes
+    assert f"segadmin jobs retry {job}" in seen.words
+    nowhere = cli("jobs", "show", str(job), "--out", str(shop.root / "nowhere" / "job.html"), check=False)
+    assert "Name a folder that is there" in nowhere.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -18,8 +19,10 @@ from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, web_server, worker
 
 
-def post(url: str, body: bytes, key: str = "", kind: str = "application/json") -> tuple[int, dict[str, Any]]:
-    headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {key}"} if key else {})
+def post(
+    url: str, body: bytes, key: str = "", kind: str = "application/json", **more: str
+) -> tuple[int, dict[str, Any]]:
+    headers = {"Content-Type": kind, **({"Authorization": f"Bearer {key}"} if key else {}), **more}
     try:
         with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/events", body, headers), timeout=20) as answer:
             return answer.status, json.load(answer)
@@ -75,6 +78,10 @@ def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings,
     assert (status, told["title"]) == (401, "Unauthorized")
     assert "segadmin keys create NAME" in told["detail"]
     key = json.loads(cli("keys", "create", "shop", "--json").stdout)["key"]
+    basic = {"Authorization": "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode()}
+    assert post(web, body, **basic)[0] == 401, "a browser sends a password along with what other sites make it send"
+    reader = cli("keys", "create", "me", "--pages").stdout.strip()
+    assert post(web, body, reader)[0] == 401
     for broken, said in (
         (b"{", "not JSON"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
@@ -89,7 +96,7 @@ def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings,
     status, told = post(web, '{"user": "u\\ud83d", "text": "\\u0000\\r\\n🙂"}'.encode(), key)
     assert (status, told["usable"], told["problems"][0]["reason"]) == (202, 0, "missing_item")
     listed = json.loads(cli("keys", "list", "--json").stdout)
-    assert [one["name"] for one in listed] == ["shop"]
+    assert [(one["name"], one["opens"]) for one in listed] == [("shop", "events"), ("me", "pages")]
     assert "sha256" not in listed[0]
     cli("keys", "revoke", "shop")
     assert post(web, body, key)[0] == 401

@@ -82,7 +82,7 @@ def read(settings: Settings) -> Status | None:
     try:
         found = json.loads(path(settings).read_text())
         parts = tuple(PartStatus(**{**part, "state": PartState(part["state"])}) for part in found.pop("parts"))
-        return Status(**found, parts=parts)
+        return Status(found["pid"], found["created"], parts)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -18,6 +18,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
+from segadmin.learn.prepared import HELD_OUT
 from segadmin.settings import get_settings
 from segadmin.text.templates import read_templates
 from segadmin_api.cli.imports import MappingFile, SourceName
@@ -47,7 +48,11 @@ Also = Annotated[
 ]
 Split = Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")]
 HeldOut = Annotated[
-    float, typer.Option(help="Share of the users who choose when to stop; with --split user as many again test.")
+    float,
+    typer.Option(
+        help="Share of the users who choose when to stop; with --split user as many again test. With --from a trained "
+        "version, that version's."
+    ),
 ]
 BackboneOption = Annotated[
     list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
@@ -94,7 +99,7 @@ def retrain(
     labels: Labels = None,
     also: Also = None,
     split: Split = "time",
-    held_out: HeldOut = 0.15,
+    held_out: HeldOut = HELD_OUT,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
     ] = None,
@@ -147,7 +152,7 @@ def tune(
     labels: Labels = None,
     also: Also = None,
     split: Split = "time",
-    held_out: HeldOut = 0.15,
+    held_out: HeldOut = HELD_OUT,
     language: LanguageOption = None,
     window_days: WindowDays = 112.0,
     max_phrases: MaxPhrases = 96,

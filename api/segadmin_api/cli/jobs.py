@@ -11,8 +11,9 @@ from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin.text.coverage import coverage
+from segadmin.urls import without_login
 from segadmin_api.cli.curves import drawn
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
 from segadmin_api.wording import ago, subject, took, waits
 from segadmin_worker.client import ring_over
 
@@ -85,8 +86,7 @@ def trials(
     for name, share in found["importance"].items():
         typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / most)}")
     if out is not None:
-        out.write_text(page(job, found), encoding="utf-8")
-        typer.echo(f"Wrote {out}. Open it in a browser.")
+        write_page(out, page(job, found))
 
 
 @app.command()
@@ -100,8 +100,7 @@ def show(
     if out is not None:
         from segadmin_api.dashboard.jobs import page
 
-        out.write_text(page(view), encoding="utf-8")
-        typer.echo(f"Wrote {out}. Open it in a browser.")
+        write_page(out, page(get_settings(), view))
         return
     if as_json:
         show_json(_facts(view) | {"steps": [step.model_dump(mode="json") for step in view.steps]})
@@ -109,7 +108,7 @@ def show(
     typer.echo(f"job {view.job.id} · {view.job.kind} · {view.job.state} · {view.progress:.0%}")
     for name, value in view.job.options.items():
         if value not in (None, {}, []):
-            typer.echo(f"  {name}: {value}")
+            typer.echo(f"  {name}: {without_login(str(value))}")
     if view.job.error:
         typer.echo(f"  error: {view.job.error}")
     if view.waits_for:
@@ -119,8 +118,8 @@ def show(
     for step in view.steps:
         for line in drawn(step.curve):
             typer.echo(f"  {step.stage}, validation log-loss: {line}")
-        for name, told in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
-            typer.echo(f"  {name}: {told['where']}")
+        for name, where in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
+            typer.echo(f"  {name}: {where}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],

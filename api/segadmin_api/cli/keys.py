@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from segadmin import api_keys
+from segadmin.records import Opens
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.wording import ago
@@ -17,14 +18,22 @@ Name = Annotated[str, typer.Argument(help="What the key is called: who uses it."
 
 
 @app.command()
-def create(name: Name, as_json: JsonOption = False) -> None:
+def create(
+    name: Name,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="For a browser: it shows jobs and models, and sends no events.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Make a key and print it; it cannot be shown again."""
-    key = api_keys.create(get_settings(), name)
+    what = Opens.PAGES if pages else Opens.EVENTS
+    key = api_keys.create(get_settings(), name, what)
     if as_json:
-        show_json({"name": name, "key": key})
+        show_json({"name": name, "opens": what, "key": key})
         return
     typer.echo(key)
-    typer.echo("Keep it: it cannot be shown again. Use it as: Authorization: Bearer KEY", err=True)
+    use = "the password that the browser asks for, with any user" if pages else "Authorization: Bearer KEY"
+    typer.echo(f"Keep it: it cannot be shown again. Use it as: {use}", err=True)
 
 
 @app.command("list")
@@ -34,8 +43,13 @@ def list_(as_json: JsonOption = False) -> None:
     if as_json:
         show_json([one.model_dump(mode="json", exclude={"sha256"}) for one in found])
         return
-    rows = [(one.name, ago(one.created_at), f"{one.last_used:%Y-%m-%d}" if one.last_used else "never") for one in found]
-    table("", ["name", "made", "last used"], rows, empty="There are no keys. Make one: segadmin keys create NAME")
+    rows = [
+        (one.name, one.opens, ago(one.created_at), f"{one.last_used:%Y-%m-%d}" if one.last_used else "never")
+        for one in found
+    ]
+    table(
+        "", ["name", "opens", "made", "last used"], rows, empty="There are no keys. Make one: segadmin keys create NAME"
+    )
 
 
 @app.command()

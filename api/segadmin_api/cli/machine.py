@@ -226,6 +226,8 @@ def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> Re
     from rich.table import Table
     from rich.text import Text
 
+    from segadmin_worker.parts import web_is_installed
+
     colours = {PartState.RUNNING: "green", PartState.FAILED: "bold red", PartState.LOST: "red"}
     drawn = Table(header_style="bold")
     for column in ("part", "state", "pid", "up", "restarts", "memory", "note"):
@@ -242,6 +244,8 @@ def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> Re
     if queues is not None:
         waiting = " · ".join(f"{name} {length}" for name, length in queues.items())
         lines.append(Text(f"waiting in the queues: {waiting}"))
+    if not web_is_installed():
+        lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
     return Group(drawn, *lines, *map(Text, pages(settings, seen)))
 
 
@@ -252,7 +256,7 @@ def pages(settings: Settings, seen: Status) -> list[str]:
         login = f"user {settings.flower_user}, password from SEGADMIN_FLOWER_PASSWORD"
     opened = {
         "flower": ("Flower", login),
-        "web": ("jobs, curves, models", "any user, a key as the password: segadmin keys create me"),
+        "web": ("jobs, curves, models", "any user, a key as the password: segadmin keys create me --pages"),
     }
     return [f"{opened[name][0]}: {url} ({opened[name][1]})" for name, url in seen.urls.items()]
 

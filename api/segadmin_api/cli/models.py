@@ -14,7 +14,7 @@ from segadmin.learn.metrics import HEADLINES, LOWER_IS_BETTER
 from segadmin.learn.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.records import Evaluation, ModelVersion
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
 from segadmin_api.wording import ago
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ def card(
     """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
     from segadmin.learn.card import page
 
-    out.write_text(page(get_settings(), version, labels), encoding="utf-8")
-    typer.echo(f"Wrote {out}. Open it in a browser.")
+    write_page(out, page(get_settings(), version, labels))
 
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:

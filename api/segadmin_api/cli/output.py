@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from segadmin.errors import ConfigurationError
 
 #: ``--json``, the same everywhere.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -46,6 +49,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     for line in cells:
         drawn.add_row(*map(Text, line))  # a plain string's [brackets] would be taken for markup
     Console().print(drawn)
+
+
+def write_page(out: Path, html: str) -> None:
+    """Write a page.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    try:
+        out.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{out} cannot be written: {error.strerror}. Name a folder that is there.") from None
+    typer.echo(f"Wrote {out}. Open it in a browser.")
 
 
 def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:

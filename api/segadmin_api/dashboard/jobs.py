@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib.util import find_spec
 
 from segadmin.jobs.control import JobLine, JobView
+from segadmin.learn.search_page import sections
+from segadmin.learn.tune import looked_up
 from segadmin.pages import bar, document, lines, link, section, table
 from segadmin.records import JobState, Step
+from segadmin.settings import Settings
+from segadmin.urls import without_login
 from segadmin_api.dashboard.frame import NAVIGATION, again
 from segadmin_api.wording import ago, came_to, stages, subject, took, waits
 
@@ -38,11 +43,8 @@ def list_page(jobs: Sequence[JobLine]) -> str:
     return document("jobs", [body if rows else empty], head=head, above=NAVIGATION)
 
 
-def page(seen: JobView, more: Sequence[str] = (), *, online: bool = False) -> str:
-    """Return the page of one job, with ``more`` parts before what was asked for.
-
-    With ``online`` it has links to other pages and comes again until the job is over.
-    """
+def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
+    """Return the page of one job; ``online`` it has links to others and comes again until the job is over."""
     job = seen.job
     facts = {
         "state": str(job.state),
@@ -59,8 +61,9 @@ def page(seen: JobView, more: Sequence[str] = (), *, online: bool = False) -> st
     ]
     if charts := "".join(chart for step in seen.steps for chart in _charts(step)):
         parts.append(section("Curves", f'<div class="charts">{charts}</div>'))
-    parts += more
-    options = [(name, str(value)) for name, value in job.options.items() if value not in (None, {}, [])]
+    if job.kind == "tune" and find_spec("optuna"):
+        parts += sections(looked_up(settings, seen.job.id or 0, importance=job.state.over))
+    options = [(name, without_login(str(value))) for name, value in job.options.items() if value not in (None, {}, [])]
     parts.append(section("Asked for", table([], options) if options else "<p>Nothing in particular.</p>"))
     head = again() if online and not job.state.over else ""
     return document(f"job {job.id}: {job.kind}", parts, head=head, above=NAVIGATION if online else "")

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from segadmin import database
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages.router)
     app.add_exception_handler(SegadminError, _told)
     app.add_exception_handler(HTTPException, _told)
+    app.add_exception_handler(RequestValidationError, _told)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
@@ -69,6 +71,9 @@ async def _told(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
+    elif isinstance(error, RequestValidationError):
+        status = HTTPStatus.NOT_FOUND  # a part of the path that names nothing, and there is nothing else to be wrong
+        detail = "; ".join(f"{one['loc'][-1]} {one['input']!r}: {one['msg']}" for one in error.errors())
     else:
         status = next(_STATUS[one] for one in type(error).__mro__ if one in _STATUS)
         detail = str(error)
@@ -76,6 +81,6 @@ async def _told(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "10"
     if "text/html" in request.headers.get("accept", ""):
         page = document(status.phrase, [f"<p>{escape(detail)}</p>"], above=NAVIGATION)
-        return HTMLResponse(page, status.value, headers)
+        return pages.answer(page, status.value, headers)
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return JSONResponse(problem, status.value, headers, media_type="application/problem+json")

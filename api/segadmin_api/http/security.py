@@ -8,6 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from segadmin import api_keys
+from segadmin.records import Opens
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
 _basic = HTTPBasic(auto_error=False)
@@ -15,9 +16,9 @@ _basic = HTTPBasic(auto_error=False)
 
 def known_key(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
     """Return the name of the request's key, or answer 401."""
-    name = api_keys.opens(request.app.state.settings, given.credentials) if given else None
+    name = api_keys.opens(request.app.state.settings, given.credentials, Opens.EVENTS) if given else None
     if name is None:
-        said = "This key opens nothing." if given else "A key is needed: Authorization: Bearer seg_…"
+        said = "This key sends no events." if given else "A key is needed: Authorization: Bearer seg_…"
         raise HTTPException(401, f"{said} Make one: segadmin keys create NAME", {"WWW-Authenticate": "Bearer"})
     return name
 
@@ -32,8 +33,8 @@ def known_reader(
     Only for what changes nothing: browsers send passwords along with what other sites make them send.
     """
     given = bearer.credentials if bearer else basic.password if basic else ""
-    name = api_keys.opens(request.app.state.settings, given)
+    name = api_keys.opens(request.app.state.settings, given, Opens.PAGES)
     if name is None:
-        detail = "A key is needed as the password, under any user name. Make one: segadmin keys create NAME"
+        detail = "A key is needed as the password, under any user name. Make one: segadmin keys create NAME --pages"
         raise HTTPException(401, detail, {"WWW-Authenticate": 'Basic realm="segadmin: any user, an API key"'})
     return name

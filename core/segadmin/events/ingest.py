@@ -34,12 +34,12 @@ from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
+from segadmin.urls import without_login
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
 INTERRUPTED = "It was interrupted."
 _SHA256 = re.compile("[0-9a-f]{64}")
-_PASSWORD = re.compile(r"(://)[^/@]*@")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Request:
     @property
     def name(self) -> str:
         """What people know it by; without the password that a URL may have."""
-        return _PASSWORD.sub(r"\1", self.where) if "://" in self.where else Path(self.where).name
+        return without_login(self.where) if "://" in self.where else Path(self.where).name
 
     @property
     def reading(self) -> str:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segadmin.database import transaction
+from segadmin.errors import DataError
 from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.predictions import probabilities_of
+from segadmin.learn.prepared import HELD_OUT
 from segadmin.learn.registry import predictions_of
 from segadmin.learn.versions import evaluations_of, find_version
 from segadmin.pages import document, section, table
@@ -32,11 +34,17 @@ def page(settings: Settings, model: str, label_set: str | None = None, *, above:
     """Return the card of a version, or of the champion of ``label_set``; ``above`` is HTML over its title.
 
     Raises:
-        ConfigurationError: there is no such version.
+        ModelNotFound: there is no such version.
+        DataError: it is of pretraining, or there is no champion.
         StorageError: what it said of its test rows is not kept any more.
     """
     with transaction(settings) as session:
         version = find_version(session, model, label_set)
+        if "pretrained" in version.manifest:
+            raise DataError(
+                f"Version {version.id} has read texts and was never tested, so there is no card. Teach it: "
+                f"segadmin enqueue retrain --from {version.id}"
+            )
         rows = evaluations_of(session, version)
     said = predictions_of(settings, version)
     found, targets = probabilities_of(said["probabilities"]), said["target"].to_numpy()
@@ -159,7 +167,7 @@ def _facts(version: ModelVersion) -> str:
     facts = {
         "labels": f"{version.label_set}, by {data['labeler']}",
         "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
-        "split": f"by {manifest['split']}, seed {manifest['seed']}: "
+        "split": f"by {manifest['split']}, {manifest.get('held_out', HELD_OUT):.0%} held out, seed {manifest['seed']}: "
         + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
         "training rows": f"sha256 {data['training_keys_sha256']}",
         "text": f"{recipe['textualizer']} version {recipe['textualizer_version']}, {recipe['language']}, "

@@ -43,7 +43,7 @@ def evaluate(attempt: Attempt) -> Outcome:
     name = model_name(prepared.backbone, prepared.backbone_options)
     predictions = write_predictions(attempt, name, dataset.test, probabilities)
     beside = attempt.input("baselines")["evaluations"]
-    failed = add_to_runs(attempt, prepared, tuned.get("trackers", {}), _tested(found, beside))
+    failed = add_to_runs(attempt, prepared, tuned.get("tracker_keys", {}), _tested(found, beside))
 
     def commit(session: Session) -> Json:
         version = _version(attempt.job_id, prepared, tuned, predictions)

@@ -70,7 +70,8 @@ def finetune(attempt: Attempt) -> Outcome:
     saved = save_artifact(attempt.settings, draft, fitted.classifier, manifest)
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
     result = {"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report}
-    return Outcome(result | ({"trackers": trackings.told} if trackings.told else {}))
+    tracked_by = {"trackers": trackings.told, "tracker_keys": trackings.keys} if trackings.told else {}
+    return Outcome(result | tracked_by)
 
 
 def _abstention(prepared: Prepared, dataset: Dataset, fitted: Fitted) -> Json:

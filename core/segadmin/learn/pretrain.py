@@ -77,7 +77,7 @@ def pretrain(attempt: Attempt) -> Outcome:
     parts = [Examples(texts.frame.filter(pl.Series(one)), (), ()) for one in (~held_out, held_out)]
     backbone: Backbone = plugins.make("backbone", prepared.backbone, prepared.backbone_options)
     how = Pretraining(mask=asked.mask, whole_phrases=asked.whole_phrases, new_words=asked.new_words)
-    run = Fit(settings, attempt.checkpoints, prepared.seed, attempt.progress)
+    run = Fit(settings, attempt.checkpoints, prepared.seed, attempt.progress, attempt.log)
     with calling(attempt, plugins.find("backbone", prepared.backbone), "pretrain"):
         found = backbone.pretrain(parts[0], parts[1], run, how)
     tell_who_was_learnt_from(attempt, parts[:1])

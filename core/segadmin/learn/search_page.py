@@ -31,7 +31,7 @@ def sections(found: Json) -> list[str]:
 
 
 def _importance(shares: dict[str, float]) -> str:
-    return bars(shares, ".1%") or "<p>Too few trials, or all alike.</p>"
+    return bars(shares, ".1%") or "<p>Told when the search is over, if there were trials enough that differ.</p>"
 
 
 def _history(trials: list[Json]) -> str:

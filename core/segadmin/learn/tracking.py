@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.curve import finite
@@ -19,18 +19,12 @@ log = logging.getLogger(__name__)
 Options = dict[str, dict[str, Any]]
 
 
-class Told(TypedDict):
-    """What is kept of a tracker's run."""
-
-    where: str  #: to look, or that it failed
-    key: str  #: to find it again by; empty where it failed or cannot be added to
-
-
 @dataclass
 class Trackings:
     """What is being tracked; a tracker that fails is left out from then on, and the fit goes on."""
 
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)  #: for each tracker where to look, or that it failed
+    keys: dict[str, str] = field(default_factory=dict)  #: by which a run is found again, of those that can be added to
     _running: dict[str, Tracking] = field(default_factory=dict)
 
     def start(self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun) -> None:
@@ -38,14 +32,16 @@ class Trackings:
         with self._leaving_out(name, "start"):
             begun: Tracking = plugins.make("tracker", name, options).start(run)
             self._running[name] = begun
-            self.told[name] = Told(where=begun.where, key=begun.key)
+            self.told[name] = begun.where
+            if begun.key:
+                self.keys[name] = begun.key
 
     def add(
         self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun, figures: Mapping[str, float]
     ) -> None:
         """Add figures to a run that has ended."""
         with self._leaving_out(name, "add"):
-            plugins.make("tracker", name, options).add(run, self.told[name]["key"], figures)
+            plugins.make("tracker", name, options).add(run, self.keys[name], figures)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Tell all of them the figures of a step."""
@@ -74,9 +70,10 @@ class Trackings:
             yield
         except (Exception, SystemExit) as error:
             self._running.pop(name, None)
-            self.told[name] = Told(where=f"failed: {error!r} in {method}", key="")
+            self.keys.pop(name, None)
+            self.told[name] = f"failed: {error!r} in {method}"
             facts = {"action": "track", "tracker": name, "error": repr(error)}
-            log.warning("a tracker failed; the fit goes on without it", extra=facts)
+            log.warning("a tracker failed; the job goes on without it", extra=facts)
 
 
 def check_trackers(settings: Settings, plugins: Plugins, wanted: Mapping[str, Mapping[str, Any]]) -> None:
@@ -104,15 +101,14 @@ def tracked(attempt: Attempt, prepared: Prepared) -> Iterator[Trackings]:
 
 
 def add_to_runs(
-    attempt: Attempt, prepared: Prepared, told: Mapping[str, Told], figures: Mapping[str, float]
-) -> dict[str, Told]:
-    """Add ``figures`` to the runs that an earlier stage ``told`` of, and return those that failed now."""
-    plugins, trackings = load_plugins(attempt.settings), Trackings({**told})
-    for name, one in told.items():
-        if one["key"]:
-            attempt.progress(0.99, f"telling {name}")
-            trackings.add(plugins, name, prepared.trackers[name], _run(attempt, prepared, name), finite(figures))
-    return {name: one for name, one in trackings.told.items() if one != told[name]}
+    attempt: Attempt, prepared: Prepared, keys: Mapping[str, str], figures: Mapping[str, float]
+) -> dict[str, str]:
+    """Add ``figures`` to the runs that an earlier stage began, by their ``keys``, and return which failed, and why."""
+    plugins, trackings = load_plugins(attempt.settings), Trackings(keys={**keys})
+    for name in keys:
+        attempt.progress(0.99, f"telling {name}")
+        trackings.add(plugins, name, prepared.trackers[name], _run(attempt, prepared, name), finite(figures))
+    return trackings.told
 
 
 def _run(attempt: Attempt, prepared: Prepared, tracker: str) -> TrackedRun:
@@ -133,6 +129,7 @@ def _config(prepared: Prepared) -> dict[str, Any]:
         "labels": prepared.label_set,
         "segments": list(prepared.segments),
         "split": prepared.split,
+        "held_out": prepared.held_out,
         "augment": prepared.augment,
         "seed": prepared.seed,
         "rows": prepared.data.get("parts", {}),

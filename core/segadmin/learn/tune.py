@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import inspect
+
 from segadmin.database import engine, transaction, wait_for_turn
 from segadmin.errors import ConfigurationError, DataError, SegadminError
 from segadmin.jobs.attempt import Attempt, Outcome
@@ -103,7 +105,7 @@ def choose(attempt: Attempt) -> Outcome:
     return Outcome({**told, "backbone": prepared.backbone, "backbone_options": options})
 
 
-def summary(study: optuna.Study) -> Json:
+def summary(study: optuna.Study, *, importance: bool = True) -> Json:
     """Return the trials, the best of them, and how much each option mattered, JSON only."""
     from optuna.trial import TrialState
 
@@ -120,11 +122,13 @@ def summary(study: optuna.Study) -> Json:
     ]
     whole = [one for one in trials if one["state"] == "complete"]
     best = min(whole, key=lambda one: one["value"]) if whole else None
-    return {"best": best, "trials": trials, "importance": _importance(study) if len(whole) > 1 else {}}
+    return {"best": best, "trials": trials, "importance": _importance(study) if importance and len(whole) > 1 else {}}
 
 
-def looked_up(settings: Settings, job_id: int) -> Json:
+def looked_up(settings: Settings, job_id: int, *, importance: bool = True) -> Json:
     """Return the :func:`summary` of a job's search, whether it is over or not.
+
+    Who looks makes no study, and no tables for one: the job does, once.
 
     Raises:
         JobNotFound: there is no such job.
@@ -135,11 +139,36 @@ def looked_up(settings: Settings, job_id: int) -> Json:
         raise ConfigurationError(f"Job {job_id} is a {job.kind}, not a search. Start one: segadmin enqueue tune")
     if find_spec("optuna") is None:
         raise ConfigurationError("Trials are read with optuna. Run: pip install 'segadmin[worker]'")
-    return summary(study_of(settings, job_id))
+    import optuna
+
+    nothing: Json = {"best": None, "trials": [], "importance": {}}
+    if not inspect(engine(settings)).has_table("studies"):
+        return nothing
+    try:
+        found = optuna.load_study(study_name=_name(job_id), storage=_storage(settings))
+    except KeyError:
+        return nothing
+    return summary(found, importance=importance)
 
 
 def study_of(settings: Settings, job_id: int) -> optuna.Study:
     """Return the study of a job, made the first time."""
+    import optuna
+
+    return optuna.create_study(
+        storage=_storage(settings),
+        study_name=_name(job_id),
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP, constant_liar=True),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
+    )
+
+
+def _name(job_id: int) -> str:
+    return f"segadmin-job-{job_id}"
+
+
+def _storage(settings: Settings) -> optuna.storages.RDBStorage:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -154,13 +183,7 @@ def study_of(settings: Settings, job_id: int) -> optuna.Study:
     )
     if sqlite:
         wait_for_turn(storage.engine)
-    return optuna.create_study(
-        storage=storage,
-        study_name=f"segadmin-job-{job_id}",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
-    )
+    return storage
 
 
 def _fit(

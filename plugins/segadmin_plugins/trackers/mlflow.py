@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+from segadmin.urls import without_login
 
 #: MLflow's own: asking a server that does not answer seven times would keep the fit waiting for minutes.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
@@ -27,9 +28,9 @@ class MlFlow(Tracker):
 
     def start(self, run: TrackedRun) -> Tracking:
         """Begin a run in the experiment, which is made where there is none."""
-        from mlflow.entities import Param
-
         client, uri = self._client(run)
+        from mlflow.entities import Param  # only now: it looks at its environment when it is imported
+
         experiment = client.get_experiment_by_name(self.experiment)
         # Where this machine keeps them, a database does not know where files go; nothing is put there.
         place = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
@@ -61,9 +62,9 @@ class _Run(Tracking):
     def __init__(self, client: Any, run_id: str, uri: str, experiment: str) -> None:
         self._client, self.key = client, run_id
         self._last = 0
-        self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {_shown(uri)}"
+        self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {without_login(uri)}"
         if uri.startswith("http"):
-            self.where = f"experiment {experiment!r}, run {run_id}, at {_shown(uri)}"
+            self.where = f"experiment {experiment!r}, run {run_id}, at {without_login(uri)}"
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._client.log_batch(self.key, _metrics(figures, step))
@@ -91,9 +92,3 @@ def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
             yield from _flat(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shown(uri: str) -> str:
-    """Return ``uri`` without the password that may stand in it."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
