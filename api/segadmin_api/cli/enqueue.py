@@ -104,7 +104,8 @@ def retrain(
         list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
     ] = None,
     tracker: Annotated[
-        list[str] | None, typer.Option(help="Who is told of the fit's figures: tensorboard, wandb, mlflow; repeatable.")
+        list[str] | None,
+        typer.Option(help="Who is told of the fit's figures: tensorboard, wandb, mlflow, none; repeatable."),
     ] = None,
     tracker_option: Annotated[
         list[str] | None,

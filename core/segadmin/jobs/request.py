@@ -60,7 +60,7 @@ class Retrain(_Text):
     augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
     drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
     baselines: tuple[str, ...] = ("tabular", "tfidf")
-    trackers: tuple[str, ...] | None = None  #: default: ``SEGADMIN_TRACKERS``
+    trackers: tuple[str, ...] | None = None  #: default: ``SEGADMIN_TRACKERS``; ``none`` for none
     tracker_options: dict[str, Any] = {}  #: such as ``{"mlflow.uri": "http://mlflow:5000"}``
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:
@@ -168,8 +168,9 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     if isinstance(request, Score) and request.backbone is not None:
         name, known = resolve_backbone(load_plugins(settings), request.backbone, request.backbone_options)
         request = request.model_copy(update={"backbone": name, "backbone_options": known})
-    if isinstance(request, Retrain) and request.trackers is None:
-        request = request.model_copy(update={"trackers": settings.trackers})
+    if isinstance(request, Retrain):
+        asked = settings.trackers if request.trackers is None else request.trackers
+        request = request.model_copy(update={"trackers": () if asked == ("none",) else asked})
     checked = request.model_dump(mode="json")
     with transaction(settings) as session:
         known_store(session)
