@@ -1,4 +1,4 @@
-"""How jobs and times are put into words, in a terminal as on a page."""
+"""How jobs, model versions and times are put into words, in a terminal as on a page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from segadmin.jobs.control import JobLine, JobView
+from segadmin.learn.versions import VersionLine
 from segadmin.records import Step, StepState
 from segadmin.text.coverage import coverage
 
@@ -47,6 +48,39 @@ def subject(options: dict[str, Any]) -> str:
     model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
     parts = [model, options.get("textualizer"), options.get("labels")]
     return " · ".join(str(part) for part in parts if part)
+
+
+#: The columns of a list of jobs, and of one of model versions; ``>`` is for those on the right.
+JOBS = (">job", "kind", "state", ">done", "asked", ">took", "what")
+VERSIONS = (">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained")
+
+
+def job_row(line: JobLine) -> tuple[str, ...]:
+    """Return a job under the columns of :data:`JOBS`."""
+    job = line.job
+    return (
+        str(job.id),
+        job.kind,
+        job.state,
+        f"{line.progress:.0%}",
+        ago(job.created_at),
+        took(job.started_at, job.finished_at),
+        job.error or waits(line) or subject(job.options),
+    )
+
+
+def version_row(line: VersionLine) -> tuple[str, ...]:
+    """Return a model version under the columns of :data:`VERSIONS`."""
+    version, auroc = line.version, line.test.get("auroc")
+    return (
+        str(version.id),
+        version.label_set or "–",
+        version.state,
+        f"{line.name} · {version.textualizer}",
+        "–" if auroc is None else f"{auroc:.4f}",
+        line.best_baseline or "–",
+        ago(version.created_at),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from segadmin.text.coverage import coverage
 from segadmin.urls import without_login
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import ago, subject, took, waits
+from segadmin_api.wording import JOBS, ago, job_row, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -34,19 +34,8 @@ def list_(
         return
     table(
         "",
-        ["job", "kind", "state", ">done", "asked", "took", "what"],
-        [
-            (
-                view.job.id,
-                view.job.kind,
-                view.job.state,
-                f"{view.progress:.0%}",
-                ago(view.job.created_at),
-                took(view.job.started_at, view.job.finished_at),
-                view.job.error or waits(view) or subject(view.job.options),
-            )
-            for view in views
-        ],
+        JOBS,
+        map(job_row, views),
         empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
     )
 

@@ -15,7 +15,7 @@ from segadmin.learn.versions import VersionLine, evaluations_of, find_version, l
 from segadmin.records import Evaluation, ModelVersion
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import ago
+from segadmin_api.wording import VERSIONS, version_row
 
 if TYPE_CHECKING:
     from segadmin.learn.registry import Changed
@@ -37,19 +37,8 @@ def list_(
         return
     table(
         "",
-        [">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained"],
-        [
-            (
-                line.version.id,
-                line.version.label_set,
-                line.version.state,
-                f"{line.name} · {line.version.textualizer}",
-                _number(line.test.get("auroc")),
-                line.best_baseline,
-                ago(line.version.created_at),
-            )
-            for line in versions
-        ],
+        VERSIONS,
+        map(version_row, versions),
         empty="No models yet. Train one: segadmin enqueue retrain --wait, or try: segadmin demo",
     )
 

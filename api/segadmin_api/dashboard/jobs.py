@@ -14,7 +14,7 @@ from segadmin.records import JobState, Step
 from segadmin.settings import Settings
 from segadmin.urls import without_login
 from segadmin_api.dashboard.frame import NAVIGATION, again
-from segadmin_api.wording import ago, came_to, stages, subject, took, waits
+from segadmin_api.wording import JOBS, came_to, job_row, stages, subject, took, waits
 
 #: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
 _CHARTS = (
@@ -25,22 +25,10 @@ _CHARTS = (
 
 def list_page(jobs: Sequence[JobLine]) -> str:
     """Return the page of ``jobs``, in their order."""
-    rows = [
-        (
-            link(f"/jobs/{line.job.id}", str(line.job.id)),
-            line.job.kind,
-            line.job.state,
-            f"{line.progress:.0%}",
-            ago(line.job.created_at),
-            took(line.job.started_at, line.job.finished_at),
-            line.job.error or waits(line) or subject(line.job.options),
-        )
-        for line in jobs
-    ]
-    body = table([">job", "kind", "state", ">done", "asked", ">took", "what"], rows)
+    rows = [(link(f"/jobs/{number}", number), *rest) for number, *rest in map(job_row, jobs)]
     empty = "<p>No jobs yet. Ask for one: <code>segadmin enqueue retrain</code></p>"
     head = again() if any(not line.job.state.over for line in jobs) else ""
-    return document("jobs", [body if rows else empty], head=head, above=NAVIGATION)
+    return document("jobs", [table(JOBS, rows) if rows else empty], head=head, above=NAVIGATION)
 
 
 def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
