@@ -61,7 +61,7 @@ def _outcome(seen: JobView, *, online: bool) -> list[str]:
     job = seen.job
     if job.state == JobState.SUCCEEDED:
         said = [f"<p>{escape(line)}</p>" for line in came_to(seen)]
-        made = [step.result["model_version_id"] for step in seen.steps if step.stage == "gate"]
+        made = [step.result["model_version_id"] for step in seen.steps if "promoted" in step.result]
         cards = [f"<p>{link(f'/models/{one}', f'The card of version {one}')}</p>" for one in made if online]
         return said + cards
     if job.state.over:
