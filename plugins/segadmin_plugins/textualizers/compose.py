@@ -19,8 +19,8 @@ from segadmin.text.textualizer import TextContext, Textualizer
 class Compose(Textualizer):
     """The phrases of each part, those of the first part first: ``parts="rfm + summary(20) + sessions(limit=8)"``.
 
-    A part is any textualizer, of a plugin too, with its options in brackets; a single number is its ``limit``. Write
-    ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is noticed.
+    A part is any textualizer, of a plugin too, with its options in brackets, such as ``mixed(by=item)``; a single number
+    is its ``limit``. Write ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is noticed.
     """
 
     name: ClassVar[str] = "compose"
@@ -74,7 +74,7 @@ def _read(parts: str, known: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _options(parts: str, call: ast.Call) -> dict[str, Any]:
     told = [("limit", value) for value in call.args] + [(one.arg or "**", one.value) for one in call.keywords]
     try:
-        options = {name: ast.literal_eval(value) for name, value in told}
+        options = {name: _value(value) for name, value in told}
     except ValueError:
         raise _unreadable(parts, ast.unparse(call)) from None
     if len(call.args) > 1 or "**" in options or len(options) < len(told):
@@ -82,8 +82,13 @@ def _options(parts: str, call: ast.Call) -> dict[str, Any]:
     return options
 
 
+def _value(node: ast.expr) -> Any:
+    """Return a literal, or a bare word as it is: quotes within quotes are a burden on a command line."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
 def _unreadable(parts: str, where: str) -> ConfigurationError:
     at = "" if where == parts else f" at {where!r}"
     return ConfigurationError(
-        f"parts={parts!r} cannot be read{at}. It is names joined by +, such as: rfm + summary(20) + sessions(limit=8)"
+        f"parts={parts!r} cannot be read{at}. It is names joined by +, such as: rfm + summary(20) + mixed(by=item)"
     )

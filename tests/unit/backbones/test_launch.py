@@ -43,18 +43,22 @@ def _left(folder: Path) -> list[str]:
 
 def test_two_processes_share_every_batch(tmp_path: Path) -> None:
     said: list[tuple[float, str]] = []
-    logged: list[int] = []
+    logged: list[tuple[int, str]] = []
     other = Examples(
         TRAIN.frame.with_columns(target=(pl.col("target") > 0).cast(pl.Int64)), ("no", "yes"), TRAIN.feature_names
     )
     run = replace(
         _run(tmp_path, lambda fraction, note: said.append((fraction, note))),
         also={"other": other},
-        log=lambda step, _figures: logged.append(step),
+        log=lambda step, figures: logged.extend((step, name) for name in figures),
     )
     fitted = TINY.fit(TRAIN, VALIDATION, run)
     assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["steps"]) == (2, 16, 32)
-    assert logged == [one["step"] for one in fitted.report["validation"]] == list(range(4, 33, 4))
+    validated = [step for step, name in logged if name == "validation_log_loss"]
+    assert validated == [one["step"] for one in fitted.report["validation"]] == list(range(4, 33, 4))
+    assert [step for step, name in logged if name == "training_loss"] == list(range(1, 33)), (
+        "once, by the first process"
+    )
     found = fitted.predict(TEST)
     assert (found.argmax(axis=1) == TEST.targets).mean() > 0.9
     fitted.save(tmp_path / "saved")

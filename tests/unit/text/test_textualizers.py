@@ -113,8 +113,10 @@ def test_parts_come_one_behind_the_other(settings: Settings) -> None:
     ]
     composed = read(settings, "compose", log, parts="rfm + summary(2) + sessions(gap_minutes=5)")
     assert composed == [phrase for part in parts for phrase in part]
-    made = load_plugins(settings).make("textualizer", "compose", {"parts": "rfm+timeline(raw_user_ids=True)"})
-    assert (made.version, made.raw_user_ids) == ("rfm:1+timeline:2", True)
+    made = load_plugins(settings).make(
+        "textualizer", "compose", {"parts": "rfm+timeline(raw_user_ids=True)+mixed(by=item)"}
+    )
+    assert (made.version, made.raw_user_ids) == ("rfm:1+timeline:2+mixed:1", True)
 
 
 @pytest.mark.parametrize(
