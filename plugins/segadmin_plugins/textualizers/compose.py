@@ -19,8 +19,9 @@ from segadmin.text.textualizer import TextContext, Textualizer
 class Compose(Textualizer):
     """The phrases of each part, those of the first part first: ``parts="rfm + summary(20) + sessions(limit=8)"``.
 
-    A part is any textualizer, of a plugin too, with its options in brackets, such as ``mixed(by=item)``; a single number
-    is its ``limit``. Write ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is noticed.
+    A part is any textualizer, of a plugin too, with its options in brackets, such as ``mixed(by=item)``; a single
+    number is its ``limit``. Write ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is
+    noticed.
     """
 
     name: ClassVar[str] = "compose"
