@@ -11,6 +11,7 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.learn.versions import VersionLine
 from segadmin.records import Step, StepState
 from segadmin.text.coverage import coverage
+from segadmin.urls import without_login
 
 
 def ago(moment: datetime | None) -> str:
@@ -48,6 +49,17 @@ def subject(options: dict[str, Any]) -> str:
     model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
     parts = [model, options.get("textualizer"), options.get("labels")]
     return " · ".join(str(part) for part in parts if part)
+
+
+def told(options: dict[str, Any]) -> dict[str, str]:
+    """Return what was asked of a job, without what was left open, and without a login in a URL."""
+
+    def words(value: Any) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{name}={words(one)}" for name, one in value.items())
+        return ", ".join(map(words, value)) if isinstance(value, list) else str(value)
+
+    return {name: without_login(words(value)) for name, value in options.items() if value not in (None, {}, [])}
 
 
 #: The columns of a list of jobs, and of one of model versions; ``>`` is for those on the right.
@@ -103,7 +115,9 @@ class StageLine:
 
     @property
     def done(self) -> float:
-        """How much is done, 0 to 1."""
+        """How much is done, 0 to 1; of a stage that was skipped, nothing."""
+        if self.state == StepState.SKIPPED:
+            return 0.0
         return sum(1.0 if step.state.done else step.progress for step in self.steps) / len(self.steps)
 
     @property

@@ -54,18 +54,18 @@ def revoke(settings: Settings, name: str) -> None:
     record(settings, "keys.revoke", f"key {name}")
 
 
-def opens(settings: Settings, key: str, what: Opens) -> str | None:
-    """Return the name of ``key``, noting that it was used; ``None`` where no such key opens ``what``."""
+def used(settings: Settings, key: str) -> ApiKey | None:
+    """Return the record of ``key``, noting that it was used; ``None`` where there is no such key."""
     if not key.startswith(_PREFIX):
         return None
     with transaction(settings) as session:
         found = session.exec(select(ApiKey).where(ApiKey.sha256 == _digest(key))).first()
-        if found is None or found.opens != what:
+        if found is None:
             return None
         today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)
         if found.last_used is None or found.last_used < today:  # to the day: a request writes nothing else
             found.last_used = today
-        return found.name
+        return found
 
 
 def _digest(key: str) -> str:

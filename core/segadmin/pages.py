@@ -7,10 +7,11 @@ from html import escape
 
 STYLE = """
 body{font:15px/1.5 system-ui,"PingFang SC","Noto Sans SC",sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;
-color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem
-.8rem .15rem 0;text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bar{background:#4f9d69;
-height:.8rem;border-radius:2px}.facts span{display:inline-block;margin-right:2rem}.facts b{font-size:1.4rem;
-display:block}
+color:#222}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse}
+td,th{padding:.15rem .8rem .15rem 0;text-align:left}
+td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.bar{background:#4f9d69;height:.8rem;border-radius:2px}.facts span{display:inline-block;margin-right:2rem}
+.facts b{font-size:1.4rem;display:block}
 .key{display:inline-block;width:.8rem;height:.8rem;margin:0 .3rem 0 .8rem;border-radius:2px}svg{width:100%;height:auto}
 nav a{margin-right:1.2rem}a{color:#2a6f97}
 .charts{display:flex;flex-wrap:wrap;gap:1rem 2rem}figure{margin:0;width:26rem;max-width:100%}figcaption{font-weight:600}
@@ -81,6 +82,7 @@ def _bar(share: float) -> str:
 
 _COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
 _WIDE, _HIGH = 360, 150
+_LEAST_SPAN = 0.01  #: of what a chart shows, as a share of it
 
 
 def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], best: str = "") -> str:
@@ -91,6 +93,8 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], best:
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    if high - low < _LEAST_SPAN * abs(high):  # what hardly moves shall not look as if it fell
+        low, high = (high + low - _LEAST_SPAN * abs(high)) / 2, (high + low + _LEAST_SPAN * abs(high)) / 2
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - left) / (right - left) if right > left else 0.5

@@ -34,6 +34,7 @@ def test_trackers_are_those_asked_for_or_those_of_the_setting(store: Settings, c
     told = json.loads(cli(*words, *asked, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]
     assert (told["trackers"], told["tracker_options"]) == (["wandb", "mlflow"], {"mlflow.experiment": "shop"})
     assert json.loads(cli(*words, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]["trackers"] == ["tensorboard"]
+    assert json.loads(cli(*words, SEGADMIN_LANGUAGE="zh").stdout)["options"]["language"] == "zh", "who asks decides"
     none = cli(*words, "--tracker", "none", SEGADMIN_TRACKERS="tensorboard")
     assert json.loads(none.stdout)["options"]["trackers"] == []
     assert json.loads(cli(*words).stdout)["options"]["trackers"] == []

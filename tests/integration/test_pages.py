@@ -69,6 +69,8 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         shops = cli("keys", "create", "shop").stdout.split()[0]  # it sends events, and is in other hands
         for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1"):
             assert [get(url + path, one)[0] for one in ("", "seg_guess", shops)] == [401] * 3
+        assert "no such key" in get(f"{url}/jobs", "seg_guess")[1]
+        assert "for events, and not for pages" in get(f"{url}/jobs", shops)[1]
         listed = _Page(get(f"{url}/", key)[1])
         assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models"} <= listed.links
         assert "<b>odd</b>" in listed.words
@@ -91,11 +93,12 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
 
         assert card in _Page(get(f"{url}/models", key)[1]).links
         assert "Calibration" in get(url + card, key)[1]
+        assert get(url + card, key) == get(f"{url}/models/champion", key)
         for missing, said in (
             ("/jobs/999", "job 999"),
             ("/models/999", "segadmin models list"),
-            ("/jobs/first", "valid integer"),
-            (f"/models/{10**20}", "less than or equal"),
+            ("/jobs/first", "nothing at /jobs/first"),
+            (f"/models/{10**20}", "nothing at /models"),
         ):
             status, html = get(url + missing, key)
             assert status == 404

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("parts:beat", "Run the scheduler, for a deployment.", _MACHINE),
     "flower": ("parts:flower", "Run Flower with a password, for a deployment.", _MACHINE),
     "web": ("parts:web", "Run the HTTP API, for a deployment.", _MACHINE),
-    "keys": ("keys:app", "Keys of the HTTP API.", _MACHINE),
+    "keys": ("keys:app", "Keys of the web pages and the HTTP API.", _MACHINE),
     "doctor": ("doctor:app", "Check this installation, and say what mends it.", _MACHINE),
     "db": ("db:app", "The SQL database: status, upgrade.", _MACHINE),
     "data": ("data:app", "Import, generate, preview and erase events, items and labels.", _DATA),

@@ -11,10 +11,9 @@ from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin.text.coverage import coverage
-from segadmin.urls import without_login
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import JOBS, ago, job_row, took, waits
+from segadmin_api.wording import JOBS, ago, came_to, job_row, told, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -94,15 +93,19 @@ def show(
     if as_json:
         show_json(_facts(view) | {"steps": [step.model_dump(mode="json") for step in view.steps]})
         return
-    typer.echo(f"job {view.job.id} · {view.job.kind} · {view.job.state} · {view.progress:.0%}")
-    for name, value in view.job.options.items():
-        if value not in (None, {}, []):
-            typer.echo(f"  {name}: {without_login(str(value))}")
+    heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress:.0%}"]
+    heading += [f"asked {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
+    typer.echo(" · ".join(filter(None, heading)))
+    for name, value in told(view.job.options).items():
+        typer.echo(f"  {name}: {value}")
     if view.job.error:
         typer.echo(f"  error: {view.job.error}")
+    if view.job.state == JobState.SUCCEEDED:
+        for line in came_to(view):
+            typer.echo(f"  {line}")
     if view.waits_for:
         typer.echo(f"  {waits(view)}")
-    if text := coverage(view.steps):
+    if view.job.kind != "textualize" and (text := coverage(view.steps)):
         typer.echo(f"  text: {text}")
     for step in view.steps:
         for line in drawn(step.curve):
@@ -121,7 +124,7 @@ def show(
                 f"{step.attempt}/{step.max_attempts}" if step.attempt else "",
                 took(step.started_at, step.finished_at),
                 step.worker,
-                step.error or step.note,
+                step.error or ("" if step.state.done else step.note),
             )
             for step in view.steps
         ],

@@ -1,4 +1,4 @@
-"""``segadmin keys``: who may use the HTTP API."""
+"""``segadmin keys``: who may look at the web pages and use the HTTP API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.wording import ago
 
-app = group("Keys of the HTTP API.")
+app = group("Keys of the web pages and the HTTP API.")
 
 Name = Annotated[str, typer.Argument(help="What the key is called: who uses it.")]
 

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import psutil
 import typer
@@ -211,6 +212,9 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
     if late:
         typer.echo("The other parts run. Stop them: segadmin down · check: segadmin doctor", err=True)
         return 1
+    for name, wanted in (("flower", settings.flower_port), ("web", settings.web_port)):
+        if (url := found.urls.get(name)) and urlsplit(url).port != wanted:
+            typer.echo(f"Port {wanted} was taken, so {name} is at {url}.")
     typer.echo("Ready. Try: segadmin enqueue retrain --wait · stop: segadmin down")
     return 0
 

@@ -171,18 +171,23 @@ def _beside(rows: Sequence[Evaluation]) -> str:
 def _show_segments(version: ModelVersion, row: Evaluation) -> None:
     """Show the test figures of each segment, and what it was taken for."""
     each = row.metrics["segments"]
+    numbered = [f"{n} {segment}" for n, segment in enumerate(version.segments, 1)]
     table(
         "segments, on test",
-        ["truly", ">precision", ">recall", ">AUROC", ">users", *(f">taken for {one}" for one in version.segments)],
+        ["truly", ">precision", ">recall", ">AUROC", ">users"],
         [
             (
-                segment,
-                *(_number(each[segment][name]) for name in ("precision", "recall", "auroc")),
+                name,
+                *(_number(each[segment][metric]) for metric in ("precision", "recall", "auroc")),
                 f"{each[segment]['support']:,}",
-                *(f"{count:,}" for count in row.confusion[n]),
             )
-            for n, segment in enumerate(version.segments)
+            for name, segment in zip(numbered, version.segments, strict=True)
         ],
+    )
+    table(
+        "what they were taken for",
+        ["truly", *(f">{n}" for n in range(1, len(numbered) + 1))],
+        [(name, *(f"{count:,}" for count in counts)) for name, counts in zip(numbered, row.confusion, strict=True)],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from segadmin.pages import link
 
 _SECONDS = 3
-NAVIGATION = f"<nav>{link('/jobs', 'Jobs')}{link('/models', 'Models')}{link('/docs', 'API')}</nav>"
+NAVIGATION = f"<nav>{link('/jobs', 'Jobs')}{link('/models', 'Models')}{link('/openapi.json', 'API')}</nav>"
 
 
 def again() -> str:

@@ -12,9 +12,8 @@ from segadmin.learn.tune import looked_up
 from segadmin.pages import bar, document, lines, link, section, table
 from segadmin.records import JobState, Step
 from segadmin.settings import Settings
-from segadmin.urls import without_login
 from segadmin_api.dashboard.frame import NAVIGATION, again
-from segadmin_api.wording import JOBS, came_to, job_row, stages, subject, took, waits
+from segadmin_api.wording import JOBS, came_to, job_row, stages, subject, told, took, waits
 
 #: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
 _CHARTS = (
@@ -38,7 +37,7 @@ def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
         "state": str(job.state),
         "done": f"{seen.progress:.0%}",
         "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
-        "took": took(job.started_at, job.finished_at) or "–",
+        "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
     }
     shown = "".join(f"<span><b>{escape(value)}</b>{name}</span>" for name, value in facts.items())
     parts = [
@@ -51,7 +50,7 @@ def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
         parts.append(section("Curves", f'<div class="charts">{charts}</div>'))
     if job.kind == "tune" and find_spec("optuna"):
         parts += sections(looked_up(settings, seen.job.id or 0, importance=job.state.over))
-    options = [(name, without_login(str(value))) for name, value in job.options.items() if value not in (None, {}, [])]
+    options = [(name, value) for name, value in told(job.options).items()]
     parts.append(section("Asked for", table([], options) if options else "<p>Nothing in particular.</p>"))
     head = again() if online and not job.state.over else ""
     return document(f"job {job.id}: {job.kind}", parts, head=head, above=NAVIGATION if online else "")
@@ -72,10 +71,11 @@ def _outcome(seen: JobView, *, online: bool) -> list[str]:
 
 def _stages(seen: JobView) -> str:
     rows = [
-        (stage.name, str(stage.state), bar(stage.done), str(len(stage.steps)), stage.took, stage.note)
+        (stage.name, stage.state, bar(stage.done), str(len(stage.steps)), stage.took, stage.note)
         for stage in stages(seen)
     ]
-    return table(["stage", "state", "done", ">steps", ">took", "note"], rows)
+    head = ["stage", "state", "done", ">steps", ">took", "note" if any(row[-1] for row in rows) else ""]
+    return table(head, rows)
 
 
 def _charts(step: Step) -> list[str]:

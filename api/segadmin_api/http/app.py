@@ -73,7 +73,7 @@ async def _told(request: Request, error: Exception) -> Response:
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
     elif isinstance(error, RequestValidationError):
         status = HTTPStatus.NOT_FOUND  # a part of the path that names nothing, and there is nothing else to be wrong
-        detail = "; ".join(f"{one['loc'][-1]} {one['input']!r}: {one['msg']}" for one in error.errors())
+        detail = f"There is nothing at {request.url.path}."
     else:
         status = next(_STATUS[one] for one in type(error).__mro__ if one in _STATUS)
         detail = str(error)

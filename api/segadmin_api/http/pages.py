@@ -48,9 +48,11 @@ def list_models(request: Request) -> HTMLResponse:
 
 
 @router.get("/models/{version}")
-def show_model(request: Request, version: Number) -> HTMLResponse:
-    """Show a version's card."""
-    return answer(card.page(request.app.state.settings, str(version), above=NAVIGATION))
+def show_model(
+    request: Request, version: Annotated[str, Path(pattern="^(champion|[0-9]{1,9})$")], labels: str | None = None
+) -> HTMLResponse:
+    """Show the card of a version, or of the champion (of ``labels``)."""
+    return answer(card.page(request.app.state.settings, version, labels, above=NAVIGATION))
 
 
 def answer(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:

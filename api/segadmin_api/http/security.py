@@ -15,12 +15,9 @@ _basic = HTTPBasic(auto_error=False)
 
 
 def known_key(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> str:
-    """Return the name of the request's key, or answer 401."""
-    name = api_keys.opens(request.app.state.settings, given.credentials, Opens.EVENTS) if given else None
-    if name is None:
-        said = "This key sends no events." if given else "A key is needed: Authorization: Bearer seg_…"
-        raise HTTPException(401, f"{said} Make one: segadmin keys create NAME", {"WWW-Authenticate": "Bearer"})
-    return name
+    """Return the name of the request's key, which sends events, or answer 401."""
+    how = "Authorization: Bearer seg_…"
+    return _opened(request, given.credentials if given else "", Opens.EVENTS, how, "Bearer")
 
 
 def known_reader(
@@ -33,8 +30,17 @@ def known_reader(
     Only for what changes nothing: browsers send passwords along with what other sites make them send.
     """
     given = bearer.credentials if bearer else basic.password if basic else ""
-    name = api_keys.opens(request.app.state.settings, given, Opens.PAGES)
-    if name is None:
-        detail = "A key is needed as the password, under any user name. Make one: segadmin keys create NAME --pages"
-        raise HTTPException(401, detail, {"WWW-Authenticate": 'Basic realm="segadmin: any user, an API key"'})
-    return name
+    challenge = 'Basic realm="segadmin: any user, a key as the password"'
+    return _opened(request, given, Opens.PAGES, "as the password, under any user name", challenge)
+
+
+def _opened(request: Request, given: str, what: Opens, how: str, challenge: str) -> str:
+    """Return the name of the key ``given``, if it opens ``what``; else say what is wrong with it."""
+    key = api_keys.used(request.app.state.settings, given) if given else None
+    if key is not None and key.opens == what:
+        return key.name
+    said = f"A key is needed: {how}." if not given else "There is no such key."
+    if key is not None:
+        said = f"This key is for {key.opens}, and not for {what}."
+    mend = "segadmin keys create NAME" + (" --pages" if what == Opens.PAGES else "")
+    raise HTTPException(401, f"{said} Make one: {mend}", {"WWW-Authenticate": challenge})

@@ -168,6 +168,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     if isinstance(request, Score) and request.backbone is not None:
         name, known = resolve_backbone(load_plugins(settings), request.backbone, request.backbone_options)
         request = request.model_copy(update={"backbone": name, "backbone_options": known})
+    if isinstance(request, _Text) and request.language is None:  # who asks decides, and not the worker's setting
+        request = request.model_copy(update={"language": settings.language})
     if isinstance(request, Retrain):
         asked = settings.trackers if request.trackers is None else request.trackers
         request = request.model_copy(update={"trackers": () if asked == ("none",) else asked})
