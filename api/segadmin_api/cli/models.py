@@ -185,7 +185,7 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
         ],
     )
     table(
-        "what they were taken for",
+        "taken for",
         ["truly", *(f">{n}" for n in range(1, len(numbered) + 1))],
         [(name, *(f"{count:,}" for count in counts)) for name, counts in zip(numbered, row.confusion, strict=True)],
     )
