@@ -117,7 +117,8 @@ def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> No
     model = UserModel(BertForSequenceClassification(BertConfig(**SHAPE)), None)
     for labels in (train.targets, np.stack([train.targets, np.zeros(200, np.int64)], axis=1)):
         rows.targets = labels
-        trainer = training._Trainer(model=model, train_dataset=rows)
+        somewhere = training.TrainingArguments(output_dir=str(tmp_path / "trainer"))
+        trainer = training._Trainer(model=model, args=somewhere, train_dataset=rows)
         trainer.balanced = True
         drawn = train.targets[[row for _ in range(30) for row in trainer._get_train_sampler()]]
         np.testing.assert_allclose(np.bincount(drawn) / len(drawn), [1 / 3] * 3, atol=0.03)
