@@ -83,7 +83,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
 
 def version_row(line: VersionLine) -> tuple[str, ...]:
     """Return a model version under the columns of :data:`VERSIONS`."""
-    version, auroc = line.version, line.test.get("auroc")
+    version, auroc = line.version, line.tested.metrics["auroc"] if line.tested else None
     return (
         str(version.id),
         version.label_set or "–",

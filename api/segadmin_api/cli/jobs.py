@@ -100,12 +100,12 @@ def show(
         typer.echo(f"  {name}: {value}")
     if view.job.error:
         typer.echo(f"  error: {view.job.error}")
-    if view.job.state == JobState.SUCCEEDED:
-        for line in came_to(view):
-            typer.echo(f"  {line}")
+    brought = came_to(view) if view.job.state == JobState.SUCCEEDED else []
+    for line in brought:
+        typer.echo(f"  {line}")
     if view.waits_for:
         typer.echo(f"  {waits(view)}")
-    if view.job.kind != "textualize" and (text := coverage(view.steps)):
+    if (text := coverage(view.steps)) and text not in brought:
         typer.echo(f"  text: {text}")
     for step in view.steps:
         for line in drawn(step.curve):

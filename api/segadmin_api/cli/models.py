@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 app = group("Model versions and how good they are.")
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
-_TEST = "test"
 
 
 @app.command("list")
@@ -65,10 +64,9 @@ def show(
         typer.echo(f"  {_beside(rows)}")
     for split in dict.fromkeys(row.split for row in rows):
         _show_split(split, [row for row in rows if row.split == split])
-    own = next((row for row in rows if row.model_version_id == found.id and row.split == _TEST), None)
-    if own is not None:
-        _show_segments(found, own)
-    _show_origin(found.manifest, own)
+    if line.tested is not None:
+        _show_segments(found, line.tested)
+    _show_origin(found.manifest, line.tested)
 
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]

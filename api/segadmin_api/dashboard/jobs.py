@@ -12,7 +12,7 @@ from segadmin.learn.tune import looked_up
 from segadmin.pages import bar, document, lines, link, section, table
 from segadmin.records import JobState, Step
 from segadmin.settings import Settings
-from segadmin_api.dashboard.frame import NAVIGATION, again
+from segadmin_api.dashboard.frame import AGAIN, NAVIGATION
 from segadmin_api.wording import JOBS, came_to, job_row, stages, subject, told, took, waits
 
 #: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
@@ -26,7 +26,7 @@ def list_page(jobs: Sequence[JobLine]) -> str:
     """Return the page of ``jobs``, in their order."""
     rows = [(link(f"/jobs/{number}", number), *rest) for number, *rest in map(job_row, jobs)]
     empty = "<p>No jobs yet. Ask for one: <code>segadmin enqueue retrain</code></p>"
-    head = again() if any(not line.job.state.over for line in jobs) else ""
+    head = AGAIN if any(not line.job.state.over for line in jobs) else ""
     return document("jobs", [table(JOBS, rows) if rows else empty], head=head, above=NAVIGATION)
 
 
@@ -52,7 +52,7 @@ def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
         parts += sections(looked_up(settings, seen.job.id or 0, importance=job.state.over))
     options = [(name, value) for name, value in told(job.options).items()]
     parts.append(section("Asked for", table([], options) if options else "<p>Nothing in particular.</p>"))
-    head = again() if online and not job.state.over else ""
+    head = AGAIN if online and not job.state.over else ""
     return document(f"job {job.id}: {job.kind}", parts, head=head, above=NAVIGATION if online else "")
 
 

@@ -15,6 +15,6 @@ def list_page(versions: Sequence[VersionLine]) -> str:
     rows = []
     for line in versions:
         number, *rest = version_row(line)
-        rows.append((link(f"/models/{number}", number) if line.test else number, *rest))
+        rows.append((link(f"/models/{number}", number) if line.tested else number, *rest))
     empty = "<p>No models yet. Train one: <code>segadmin enqueue retrain --wait</code></p>"
     return document("models", [table(VERSIONS, rows) if rows else empty], above=NAVIGATION)

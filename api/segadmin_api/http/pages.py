@@ -17,8 +17,6 @@ from segadmin_api.http.security import known_reader
 
 #: So many jobs are listed, the newest.
 _MOST = 50
-_LARGEST = 2**31 - 1
-Number = Annotated[int, Path(ge=1, le=_LARGEST)]
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_reader)])
 
 
@@ -35,7 +33,7 @@ def list_jobs(request: Request) -> HTMLResponse:
 
 
 @router.get("/jobs/{job}")
-def show_job(request: Request, job: Number) -> HTMLResponse:
+def show_job(request: Request, job: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> HTMLResponse:
     """Show a job with its curves."""
     settings = request.app.state.settings
     return answer(jobs.page(settings, control.view(settings, job), online=True))

@@ -14,7 +14,7 @@ from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
 from segadmin.learn.predictions import probabilities_of
-from segadmin.learn.prepared import HELD_OUT
+from segadmin.learn.prepared import held_out_of
 from segadmin.learn.registry import predictions_of
 from segadmin.learn.versions import evaluations_of, find_version
 from segadmin.pages import document, section, table
@@ -167,7 +167,7 @@ def _facts(version: ModelVersion) -> str:
     facts = {
         "labels": f"{version.label_set}, by {data['labeler']}",
         "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
-        "split": f"by {manifest['split']}, {manifest.get('held_out', HELD_OUT):.0%} held out, seed {manifest['seed']}: "
+        "split": f"by {manifest['split']}, {held_out_of(manifest):.0%} held out, seed {manifest['seed']}: "
         + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
         "training rows": f"sha256 {data['training_keys_sha256']}",
         "text": f"{recipe['textualizer']} version {recipe['textualizer_version']}, {recipe['language']}, "

@@ -21,7 +21,7 @@ from segadmin.learn.metrics import measure
 from segadmin.learn.predictions import compare as rows_compared
 from segadmin.learn.predictions import probabilities_of
 from segadmin.learn.prepare import check_recipe
-from segadmin.learn.prepared import HELD_OUT, Prepared
+from segadmin.learn.prepared import Prepared, held_out_of
 from segadmin.plugins import load_plugins
 from segadmin.pointers import champion, point, pointed
 from segadmin.records import ModelState, ModelVersion
@@ -135,7 +135,7 @@ def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> 
             promoted=False,
             reason=f"the champion (version {rival.id}) learnt from all but {len(fair):,} of {len(test):,} test rows, "
             f"so nothing is shown. Hold out the same users: --seed {rival.manifest['seed']} "
-            f"--held-out {rival.manifest.get('held_out', HELD_OUT)}",
+            f"--held-out {held_out_of(rival.manifest)}",
         )
     mine = attempt.read(attempt.input("evaluate")["predictions"])
     mine = fair.frame.select("user_key", "as_of").join(mine, on=["user_key", "as_of"], maintain_order="left")

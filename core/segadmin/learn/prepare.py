@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.request import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize, Tune
 from segadmin.learn.artifact import Saved, read_manifest
 from segadmin.learn.labels import KnownLabels, after, read_labels
-from segadmin.learn.prepared import HELD_OUT, Beside, Prepared, Start
+from segadmin.learn.prepared import Beside, Prepared, Start, held_out_of
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.learn.split import learnable, replayed, split_rows
 from segadmin.learn.tracking import check_trackers
@@ -27,7 +27,7 @@ from segadmin.learn.versions import find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
 from segadmin.text.features import commonest, item_facets, used_extras
-from segadmin.text.recipe import Recipe
+from segadmin.text.recipe import Recipe, Window
 
 Json = dict[str, Any]
 #: The commonest categories, brands and values of a facet, whose shares are features.
@@ -57,27 +57,20 @@ def prepare(attempt: Attempt) -> Outcome:
     start, parent = _start(settings, asked)
     seed, held_out = asked.seed, asked.held_out
     if parent is not None and "pretrained" not in parent:  # the same users are held out
-        seed, held_out = parent.get("seed", seed), parent.get("held_out", HELD_OUT)
+        seed, held_out = parent.get("seed", seed), held_out_of(parent)
     rows = split_rows(known.rows, known.label_set.segments, asked.split, seed, definition, held_out=held_out)
     rows = rows.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
     if parent is not None:
         rows = _go_on(parent, rows, asked, seed)
     attempt.progress(0.6, "choosing the features")
-    chosen = _chosen_features(Lake.of(settings), known, rows)
-    days = known.window_days
-    chosen["recent_brands"] = chosen["brands"] if _parts(days) else ()  # half of a short window tells little
-    recipe = recipe.model_copy(update={"window_days": days, "parts": _parts(days), **chosen})
+    recipe = recipe.model_copy(update=_chosen_features(Lake.of(settings), known, rows))
     apart = partial(learnable, split=rows, by=asked.split, seed=seed, held_out=held_out)
     beside = {name: _beside(settings, name, recipe, rows, apart) for name in asked.also}
-    windows = known.windows
-    for other in beside.values():
-        later = other.rows.select("as_of").unique().join(rows, on="as_of", how="anti").sort("as_of")["as_of"]
-        windows += tuple(window for window in map(recipe.window, later) if window not in windows)
     prepared = Prepared(
         recipe=recipe,
         label_set=known.label_set.name,
         segments=tuple(known.label_set.segments),
-        training=windows,
+        training=_windows(known, recipe, rows, beside.values()),
         scoring=recipe.window(after(known.latest)),
         backbone=backbone,
         backbone_options=options,
@@ -130,6 +123,15 @@ def _beside(
         .select("user_key", "as_of", pl.coalesce("own", observed).alias("observed_from"), target.alias("target"))
         .sort("as_of", "user_key"),
     )
+
+
+def _windows(known: KnownLabels, recipe: Recipe, split: pl.DataFrame, beside: Iterable[_Beside]) -> tuple[Window, ...]:
+    """Return where labelled users are read: the windows of the labels, and those that only others beside have."""
+    windows = known.windows
+    for other in beside:
+        later = other.rows.select("as_of").unique().join(split, on="as_of", how="anti").sort("as_of")["as_of"]
+        windows += tuple(window for window in map(recipe.window, later) if window not in windows)
+    return windows
 
 
 def _start(settings: Settings, asked: Retrain) -> tuple[Start | None, Json | None]:
@@ -247,15 +249,19 @@ def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
 
 
 def _chosen_features(lake: Lake, known: KnownLabels, rows: pl.DataFrame) -> Json:
-    """Return, for the recipe, what the users learnt from have most to do with in their windows."""
+    """Return, for the recipe, the windows' length and what the users learnt from have most to do with in them."""
     learnt = rows.filter(pl.col("part") == "train").join(known.rows, on=["user_key", "as_of"])
     users = learnt.select("user_key").unique().lazy()
     start, end = learnt["observed_from"].min(), learnt["as_of"].max()
     inside = lake.scan("events").filter(pl.col("at") >= start, pl.col("at") < end)
     theirs, items = inside.join(users, on="user_key", how="semi"), lake.scan("items")
+    parts, brands = _parts(known.window_days), commonest(theirs, items, "brand", _BRANDS)
     return {
+        "window_days": known.window_days,
+        "parts": parts,
         "categories": commonest(theirs, items, "category", _CATEGORIES),
-        "brands": commonest(theirs, items, "brand", _BRANDS),
+        "brands": brands,
+        "recent_brands": brands if parts else (),  # half of a short window tells little
         "facets": {
             name: commonest(theirs, items.select("item", facet(name)), FACET + name, _FACETS)
             for name in item_facets(items)

@@ -31,10 +31,10 @@ class VersionLine:
         return str(self.version.manifest["backbone_options"].get("model") or self.version.backbone)
 
     @property
-    def test(self) -> Mapping[str, Any]:
-        """Its figures on the test rows; none where it was not tested."""
+    def tested(self) -> Evaluation | None:
+        """How it did on the test rows, if it was tested."""
         own = (row for row in self.evaluations if row.model_version_id == self.version.id)
-        return next((row.metrics for row in own if row.split == _TEST), {})
+        return next((row for row in own if row.split == _TEST), None)
 
     @property
     def best_baseline(self) -> str:

@@ -99,14 +99,14 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
         items=pl.col("item").n_unique(), **{f"uses:{extra}": pl.col(f"uses:{extra}").sum() for extra in recipe.uses}
     )
     together = _by_visit(keyed, window, recipe.parts)
-    lately = [
-        _by(keyed.filter(inside), "brand", recipe.recent_brands, f"brand_last_{part}")
-        for part, inside in _lately(window).items()
-        if recipe.recent_brands
-    ]
-    shares = {"brand": recipe.brands, **{FACET + extra: values for extra, values in recipe.facets.items()}}
-    parts = (_by(keyed, column, values, column) for column, values in shares.items() if values)
-    for more in (of_items, _by_category(keyed, recipe), *parts, *lately):
+    lately = _lately(window).items()
+    groups = (
+        (keyed, "brand", recipe.brands, "brand"),
+        *((keyed.filter(inside), "brand", recipe.recent_brands, f"brand_last_{part}") for part, inside in lately),
+        *((keyed, FACET + extra, values, FACET + extra) for extra, values in recipe.facets.items()),
+    )
+    shares = (_by(some, column, values, kind) for some, column, values, kind in groups if values)
+    for more in (of_items, _by_category(keyed, recipe), *shares):
         together = together.join(more, on="user_key", how="left")
     names = feature_names(recipe)
     return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
