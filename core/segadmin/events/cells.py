@@ -7,6 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.events.source import LINE
+
 
 def readable(chunk: pl.DataFrame) -> pl.DataFrame:
     """Return ``chunk`` with lists and structs as JSON text, and bytes as UTF-8 or, where they are none, as hex."""
@@ -15,6 +17,7 @@ def readable(chunk: pl.DataFrame) -> pl.DataFrame:
 
 def raw_rows(rows: pl.DataFrame) -> pl.Series:
     """Return each row of a readable frame as a JSON object; NaN and infinity, which JSON lacks, as strings."""
+    rows = rows.drop(LINE, strict=False)
     strange = [one.name for one in rows if one.dtype.is_float() and not one.is_finite().all()]
     told = rows.with_columns(pl.col(strange).cast(pl.String))
     return told.select(pl.struct(pl.all()).struct.json_encode()).to_series()
@@ -50,3 +53,8 @@ def _bytes(cell: bytes) -> str:
         return cell.decode()
     except UnicodeDecodeError:
         return cell.hex()
+
+
+def lines_of(rows: pl.DataFrame, counted: pl.Series) -> pl.Series:
+    """Return the line of each row: what the source says, else ``counted``, its number in the file."""
+    return rows[LINE].alias("line") if LINE in rows.columns else counted.alias("line")

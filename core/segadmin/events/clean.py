@@ -18,7 +18,7 @@ from segadmin.events.cells import whole_numbers
 from segadmin.events.kinds import KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.personal import mask
-from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
+from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.events.tidy import tidy
 from segadmin.events.times import as_utc
 
@@ -54,14 +54,14 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
         chunk: the source's rows as they are; see :func:`segadmin.events.cells.readable`.
         table: events, items or labels.
         mapping: which column is which field, and in what units.
-        first_line: the line of the first row.
+        first_line: the number of the first row; the others follow it.
 
     Raises:
         ConfigurationError: the mapping names a field that does not exist.
         DataError: a needed field is in no column; or prices are in several currencies, and the mapping has no rates.
     """
     lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
-    chunk, lines, unreadable = _unreadable(chunk, lines)
+    chunk, lines, unreadable = _unreadable(chunk.drop(LINE, strict=False), lines)
     cells = _cells(chunk, table, mapping)
     typed, changes = _written(_typed(cells, table, mapping), mapping)
     if table == "events":

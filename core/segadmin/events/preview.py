@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from segadmin.errors import DataError
-from segadmin.events.cells import raw_rows, readable
+from segadmin.events.cells import lines_of, raw_rows, readable
 from segadmin.events.clean import Cleaned, clean
 from segadmin.events.ingest import Request, source_of
 from segadmin.settings import Settings
@@ -62,14 +62,15 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
         raise DataError(f"{request.where} has no rows.")
     raw = readable(first.head(rows))
     cleaned = clean(raw, request.table, request.mapping, source.first_line)
-    told = raw_rows(raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)])
+    bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]
+    bad = cleaned.bad.with_columns(lines_of(bad_rows, cleaned.bad["line"]), row=raw_rows(bad_rows))
     return Preview(
         rows=raw.height,
         usable=cleaned.good.height,
         fields=_fields(request, raw, cleaned),
         reasons=dict(Counter(cleaned.bad["reason"]).most_common()),
         changes=dict(cleaned.changes),
-        problems=[Problem(**one, row=row) for one, row in zip(cleaned.bad.to_dicts(), told, strict=True)],
+        problems=[Problem(**problem) for problem in bad.to_dicts()],
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
 UNREADABLE = "segadmin:problem"
 UNREADABLE_ROW = "segadmin:row"
+#: A column that a source may add: the line (Int64, from 1) on which each row begins.
+LINE = "segadmin:line"
 
 
 class Source(ABC):
@@ -55,7 +57,8 @@ class Source(ABC):
         """Yield frames of at most about ``rows`` rows each; when the next is asked for, the last one is kept.
 
         A row that cannot be read has the reason in the column :data:`UNREADABLE` and its text in
-        :data:`UNREADABLE_ROW`, and goes to quarantine.
+        :data:`UNREADABLE_ROW`, and goes to quarantine. A column :data:`LINE` gives the line of each row; without it
+        rows are counted from :attr:`first_line`.
 
         Raises:
             DataError: the place cannot be read at all; naming it.

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.errors import StorageError
-from segadmin.events.cells import raw_rows
+from segadmin.events.cells import lines_of, raw_rows
 from segadmin.events.clean import PROBLEM, Cleaned
 from segadmin.files import put, sync
 
@@ -87,14 +87,14 @@ class Spool:
         )
 
     def as_they_came(self, bad: pl.DataFrame) -> pl.DataFrame:
-        """Return ``bad`` with each row as the source had it, as JSON."""
+        """Return ``bad`` with each row as the source had it, as JSON, and its line in the source."""
         found = []
         for path, told in zip(self._files("raw.arrow"), self._told(), strict=True):
             first = told["first_line"]
             here = bad.filter(pl.col("line").is_between(first, first + told["rows"], closed="left"))
             if here.height:
                 raw = pl.read_ipc(path)[(here["line"] - first).cast(pl.UInt32)]
-                found.append(here.with_columns(row=raw_rows(raw)))
+                found.append(here.with_columns(lines_of(raw, here["line"]), row=raw_rows(raw)))
         return pl.concat(found) if found else bad.clear().with_columns(row=pl.lit(None, pl.String))
 
     def _files(self, what: str) -> list[Path]:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from segadmin.errors import DataError
-from segadmin.events.source import UNREADABLE, UNREADABLE_ROW, Source
+from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin_plugins.sources.csv import Csv
 from segadmin_plugins.sources.jsonl import JsonLines
 from segadmin_plugins.sources.parquet import Parquet
@@ -50,7 +50,7 @@ def test_chunks_are_the_same_at_every_run(tmp_path: Path, name: str) -> None:
 def test_forms_of_csv(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     [chunk] = read(Csv(), tmp_path / name)
-    assert chunk.to_dicts() == [{"user": "u1", "item": "a"}]
+    assert chunk.to_dicts() == [{"user": "u1", "item": "a", LINE: 2}]
 
 
 def test_a_break_in_quotes_stays_in_its_cell(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_break_in_quotes_stays_in_its_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "name", "content", "words"),
     [
-        (Csv(), "e.csv", (HEADER + ROW).decode().encode("utf-16"), "header is not utf-8.*encoding=gb18030"),
+        (Csv(), "e.csv", (HEADER + ROW).decode().encode("utf-16-be"), "looks like UTF-16.*encoding=utf-16-be"),
         (
             Csv(),
             "e.csv.gz",
@@ -85,7 +85,7 @@ def test_damage_is_named(tmp_path: Path, source: Source, name: str, content: byt
     [
         (Csv(), HEADER + ROW * 20_000 + "u1,苹果\n".encode("gb18030") + ROW, ["bad_encoding"], 20_001),
         (Csv(), HEADER + ROW + b"u2,a,b\n" + ROW, ["ragged_row"], 2),
-        (Csv(), HEADER + ROW + b'u2,"a\n' + ROW, [], 2),
+        (Csv(), HEADER + ROW + b'u2,"a\n' + ROW, ["unclosed_quote"], 2),
         (Csv(encoding="gb18030"), HEADER + "张伟,苹果\n".encode("gb18030") + b"\xff\xff,a\n", ["bad_encoding"], 1),
         (JsonLines(), b'{"user": "u1"}\n\n{"user": ' + b"1" * 5000 + b"}\n", ["not_json"], 1),
         (JsonLines(), b'{"user": "u1"}\n' + b"[" * 100_000, ["not_json"], 1),
@@ -107,7 +107,7 @@ def test_rows_that_cannot_be_read_say_why(
 def test_another_separator_is_seen_in_the_header(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_bytes((HEADER + ROW).replace(b",", b";"))
     [chunk] = read(Csv(), tmp_path / "e.csv")
-    assert chunk.to_dicts() == [{"user": "u1", "item": "a"}]
+    assert chunk.to_dicts() == [{"user": "u1", "item": "a", LINE: 2}]
 
 
 def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,272 @@
+"""Where the records of CSV begin and end, which of them can be read, and on which line each one is.
+
+Polars reads cells fast, but gives a whole file up for one bad line, and takes an unclosed quote for a cell that goes on
+to the next quote. So the structure is found first, with NumPy over a block of bytes; only records that have as many
+cells as the header, are UTF-8 and close their quotes are handed to Polars. A block with quotes that RFC 4180 does not
+know (``5" pipe``) is read line by line with Python's ``csv`` instead.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segadmin_plugins.sources.csv_shape import RowShape
+
+#: A quoted cell over more lines than this is a quote that somebody forgot to close.
+MOST_LINES_IN_A_CELL = 1_000
+RAGGED, ENCODING, UNCLOSED = "ragged_row", "bad_encoding", "unclosed_quote"
+_REASONS = ("", RAGGED, ENCODING)
+_LF, _CR, _QUOTE = 10, 13, 34
+#: How much of a block tells what its rows look like.
+_SAMPLED_BYTES = 1 << 16
+
+csv.field_size_limit(sys.maxsize)
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that cannot be read."""
+
+    line: int
+    reason: str
+    text: str  #: as it is in the file; bytes that are no UTF-8 as hexadecimal escapes
+
+
+@dataclass(frozen=True)
+class Records:
+    """The whole records of a block."""
+
+    good: bytes  #: CSV of the records that can be read, each with as many cells as the header
+    lines: NDArray[np.int64]  #: the line on which each good record begins
+    bad: list[BadRecord]
+    size: int  #: bytes of the block that they take; the rest is the beginning of another record
+    next_line: int  #: the line on which the rest begins
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How records are written."""
+
+    separator: str
+    columns: int
+
+    def split(self, block: bytes, line: int, *, final: bool) -> Records:
+        """Return the whole records at the beginning of ``block``.
+
+        Args:
+            block: UTF-8, or what should be; it begins where a record does.
+            line: the line on which it begins.
+            final: whether the file ends with it, so that its last record is whole.
+        """
+        if final and block and not block.endswith(b"\n"):
+            block += b"\n"
+        records = self._by_structure(block, line)
+        unclosed = records is not None and final and records.size < len(block)
+        if records is None or unclosed or len(block) - records.size > _longest(block):
+            return self._line_by_line(block, line, final=final)
+        return records
+
+    def cells(self, good: bytes) -> list[list[str]]:
+        """Return the cells of good records, read by Python's ``csv``."""
+        return list(csv.reader(io.StringIO(good.decode(), newline=""), delimiter=self.separator))
+
+    def _by_structure(self, block: bytes, line: int) -> Records | None:
+        """Return the records by where quotes, separators and line breaks are; None where quotes are in doubt."""
+        signs = np.frombuffer(block, np.uint8)
+        breaks = np.flatnonzero(signs == _LF)
+        quotes = np.flatnonzero(signs == _QUOTE)
+        if not self._are_balanced(signs, quotes):
+            return None
+        ends = breaks[_outside(quotes, breaks)]
+        size = int(ends[-1]) + 1 if len(ends) else 0
+        starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+        separators = np.flatnonzero(signs[:size] == ord(self.separator))
+        first_breaks = np.searchsorted(breaks, starts)
+        if self._swallows_rows(block, breaks, first_breaks, np.searchsorted(breaks, ends)):
+            return None
+        state = np.zeros(len(ends), np.uint8)
+        cells = np.diff(np.searchsorted(separators[_outside(quotes, separators)], ends), prepend=0) + 1
+        state[cells != self.columns] = _REASONS.index(RAGGED)
+        returns = np.flatnonzero(signs[:size] == _CR)
+        stray = returns[signs[returns + 1] != _LF]
+        state[np.searchsorted(ends, stray[_outside(quotes, stray)])] = _REASONS.index(RAGGED)
+        state[_not_utf8(block, size, ends)] = _REASONS.index(ENCODING)
+        lengths = ends - starts
+        blank = (lengths == 0) | ((lengths == 1) & (signs[starts] == _CR))
+        bad = [
+            BadRecord(line + int(first_breaks[i]), _REASONS[state[i]], _text(block[starts[i] : ends[i]]))
+            for i in np.flatnonzero((state > 0) & ~blank)
+        ]
+        keep = (state == 0) & ~blank
+        good = block[:size] if keep.all() else _joined(block, starts, ends, keep)
+        next_line = line + int(np.searchsorted(breaks, size))
+        return Records(good, line + first_breaks[keep], bad, size, next_line)
+
+    def _are_balanced(self, signs: NDArray[np.uint8], quotes: NDArray[np.int64]) -> bool:
+        """Whether every quote opens a cell at its beginning, closes it at its end, or stands for itself, doubled."""
+        opening, closing = quotes[0::2], quotes[1::2]
+        separator = ord(self.separator)
+        before = np.where(opening > 0, signs[opening - 1], _LF)
+        if not np.isin(before, (separator, _LF, _QUOTE)).all():
+            return False
+        after = signs[np.minimum(closing + 1, len(signs) - 1)]
+        return bool((np.isin(after, (separator, _LF, _CR, _QUOTE)) | (closing + 1 == len(signs))).all())
+
+    def _swallows_rows(
+        self, block: bytes, breaks: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
+    ) -> bool:
+        """Whether some record has another row in one of its cells: a quote was forgotten, and a later one closes it.
+
+        Args:
+            block: the block.
+            breaks: where its lines end.
+            first: the number of the line on which each record begins.
+            last: the number of the line on which it ends.
+        """
+        several = np.flatnonzero(last > first)
+        if not len(several):
+            return False
+        if (last - first).max() >= MOST_LINES_IN_A_CELL:
+            return True
+        separators = np.flatnonzero(np.frombuffer(block, np.uint8) == ord(self.separator))
+        wide = np.diff(np.searchsorted(separators, breaks), prepend=0) + 1 == self.columns
+        before = np.concatenate([[0], np.cumsum(wide)])
+        later = before[last[several] + 1] - before[first[several] + 1]
+        shape: RowShape | None = None
+        for i in several[wide[first[several]] & (later > 0)]:
+            shape = shape or self._shape(block)
+            begin = breaks[first[i]] + 1
+            texts = block[begin : breaks[last[i]]].decode("utf-8", "replace").split("\n")
+            if any(shape.fits(text, self.separator) for text in texts):
+                return True
+        return False
+
+    def _shape(self, block: bytes) -> RowShape:
+        """Return what the rows look like that take one line each."""
+        lines = block[:_SAMPLED_BYTES].decode("utf-8", "replace").split("\n")
+        closed = (line.rstrip("\r") for line in lines if line.count('"') % 2 == 0)
+        return RowShape.of(csv.reader(closed, delimiter=self.separator), self.columns)
+
+    def _line_by_line(self, block: bytes, line: int, *, final: bool) -> Records:
+        """Return the records as Python's ``csv`` reads them; a line whose quote is not closed by itself."""
+        rows = block.split(b"\n")
+        del rows[-1]  # empty, or a line that is not whole
+        good, bad, lines = io.StringIO(), list[BadRecord](), list[int]()
+        writer = csv.writer(good, delimiter=self.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        shape = self._shape(block)
+        place = 0
+        while place < len(rows):
+            record, taken, reason = self._record(rows, place, shape, final=final)
+            if taken == 0:
+                break
+            if reason:
+                bad.append(BadRecord(line + place, reason, _text(b"\n".join(rows[place : place + taken]))))
+            elif record:
+                writer.writerow(record)
+                lines.append(line + place)
+            place += taken
+        size = sum(len(row) + 1 for row in rows[:place])
+        return Records(good.getvalue().encode(), np.array(lines, np.int64), bad, size, line + place)
+
+    def _record(self, rows: Sequence[bytes], place: int, shape: RowShape, *, final: bool) -> tuple[list[str], int, str]:
+        """Return the record that begins at ``place``: its cells, how many lines it takes, and what is wrong.
+
+        No line is taken where the record may go on behind the block.
+        """
+        row = rows[place].decode("utf-8", "surrogateescape")
+        record, closed = self._cells_of(row)
+        taken = 1
+        if not closed:
+            most = rows[place : place + MOST_LINES_IN_A_CELL]
+            whole = self._several_lines(most)
+            if whole is None:
+                may_go_on = not final and place + len(most) == len(rows) and len(most) < MOST_LINES_IN_A_CELL
+                return [], 0 if may_go_on else 1, UNCLOSED
+            record, taken = whole
+            later = (text.decode("utf-8", "replace") for text in rows[place + 1 : place + taken])
+            if row.count(self.separator) + 1 == self.columns and any(
+                shape.fits(text, self.separator) for text in later
+            ):
+                return [], 1, UNCLOSED
+        if any("\udc80" <= sign <= "\udcff" for cell in record for sign in cell):
+            return [], taken, ENCODING
+        return record, taken, "" if len(record) in {0, self.columns} else RAGGED
+
+    def _cells_of(self, row: str) -> tuple[list[str], bool]:
+        """Return the cells of one line, and whether its quotes are closed on it."""
+        reader = csv.reader(iter([row, ""]), delimiter=self.separator)
+        try:
+            record = next(reader)
+        except csv.Error:  # a carriage return of its own: no record of any width
+            return [row] * (self.columns + 1), True
+        return record, reader.line_num == 1
+
+    def _several_lines(self, rows: Sequence[bytes]) -> tuple[list[str], int] | None:
+        """Return the cells of a record over several lines and how many, or None where it is not closed as it should.
+
+        Strictly: a quote that is closed inside another line's cell was meant to open that cell.
+        """
+        lines = (row.decode("utf-8", "surrogateescape") + "\n" for row in rows)
+        reader = csv.reader(lines, delimiter=self.separator, strict=True)
+        try:
+            record = next(reader)
+        except csv.Error:
+            return None
+        return record, reader.line_num
+
+
+def _outside(quotes: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which places lie outside quotes."""
+    if not len(quotes):
+        return np.ones(len(places), np.bool_)
+    outside: NDArray[np.bool_] = np.searchsorted(quotes, places) % 2 == 0
+    return outside
+
+
+def _longest(block: bytes) -> int:
+    """Return how many bytes a record may take before its quote counts as forgotten: so many lines of ``block``."""
+    lines = max(1, block.count(b"\n"))
+    return len(block) if lines <= MOST_LINES_IN_A_CELL else len(block) * MOST_LINES_IN_A_CELL // lines
+
+
+def _not_utf8(block: bytes, size: int, ends: NDArray[np.int64]) -> list[int]:
+    """Return which records are not UTF-8."""
+    if block.isascii():
+        return []
+    view, bad, offset = memoryview(block)[:size], [], 0
+    while offset < size:
+        try:
+            str(view[offset:], "utf-8")
+        except UnicodeDecodeError as error:
+            bad.append(int(np.searchsorted(ends, offset + error.start)))
+            offset = int(ends[bad[-1]]) + 1
+        else:
+            break
+    return bad
+
+
+def _joined(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
+    """Return the records to keep, run by run."""
+    edges = np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8))
+    firsts, lasts = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+    view = memoryview(block)
+    return b"".join(view[starts[first] : ends[last] + 1] for first, last in zip(firsts, lasts, strict=True))
+
+
+def _text(record: bytes) -> str:
+    """Return a record as people can read it; bytes that are no text as hexadecimal escapes."""
+    record = record.removesuffix(b"\r")
+    try:
+        text = record.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        text = record.decode("utf-8", "surrogateescape")
+    shown = re.sub("[\udc00-\udcff]", lambda sign: f"\\x{ord(sign[0]) - 0xDC00:02x}", text)
+    return shown.encode("utf-8", "backslashreplace").decode()
