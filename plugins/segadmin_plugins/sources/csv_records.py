@@ -68,15 +68,37 @@ class Layout:
         """
         if final and block and not block.endswith(b"\n"):
             block += b"\n"
+        regular = self._if_regular(block, line)
+        if regular is not None:
+            return regular
         records = self._by_structure(block, line)
-        unclosed = records is not None and final and records.size < len(block)
-        if records is None or unclosed or len(block) - records.size > _longest(block):
+        if records is None or (len(block) > records.size and (final or _is_forgotten(block[records.size :]))):
             return self._line_by_line(block, line, final=final)
         return records
 
     def cells(self, good: bytes) -> list[list[str]]:
         """Return the cells of good records, read by Python's ``csv``."""
         return list(csv.reader(io.StringIO(good.decode(), newline=""), delimiter=self.separator))
+
+    def _if_regular(self, block: bytes, line: int) -> Records | None:
+        """Return the records of a block without quotes, blank lines or anything wrong; None of another, at once."""
+        whole = block[: block.rfind(b"\n") + 1]
+        if not whole or b'"' in whole:
+            return None
+        signs = np.frombuffer(whole, np.uint8)
+        breaks = signs == _LF
+        height = np.count_nonzero(breaks)
+        marks = np.flatnonzero(breaks | (signs == ord(self.separator)))
+        ends = marks[self.columns - 1 :: self.columns]
+        if len(marks) != height * self.columns or not breaks[ends].all():
+            return None
+        if b"\r" in whole and np.count_nonzero(signs == _CR) != np.count_nonzero(signs[ends - 1] == _CR):
+            return None
+        if self.columns == 1 and (np.diff(ends, prepend=-1) <= 2).any():  # perhaps a blank line
+            return None
+        if not (whole.isascii() or _is_utf8(whole)):
+            return None
+        return Records(whole, np.arange(line, line + height), [], len(whole), line + height)
 
     def _by_structure(self, block: bytes, line: int) -> Records | None:
         """Return the records by where quotes, separators and line breaks are; None where quotes are in doubt."""
@@ -231,10 +253,17 @@ def _outside(quotes: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np
     return outside
 
 
-def _longest(block: bytes) -> int:
-    """Return how many bytes a record may take before its quote counts as forgotten: so many lines of ``block``."""
-    lines = max(1, block.count(b"\n"))
-    return len(block) if lines <= MOST_LINES_IN_A_CELL else len(block) * MOST_LINES_IN_A_CELL // lines
+def _is_forgotten(rest: bytes) -> bool:
+    """Whether the quote of a record that does not end was forgotten: the record has too many lines."""
+    return rest.count(b"\n") > MOST_LINES_IN_A_CELL
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _not_utf8(block: bytes, size: int, ends: NDArray[np.int64]) -> list[int]:
