@@ -14,7 +14,7 @@ MAPPING = Mapping(constants={"kind": "purchase"})
 
 
 def write(path: Path, times: int) -> int:
-    """Write ``times`` × 1.47 million events to a Parquet file, and return how many."""
+    """Write ``times`` × 1.47 million events to a Parquet, CSV or JSON lines file, and return how many."""
     year = pl.scan_parquet(completejourney.folder() / "transactions.parquet").select(
         user=pl.col("household_id").cast(pl.Int64),
         item="product_id",
@@ -22,5 +22,6 @@ def write(path: Path, times: int) -> int:
         quantity="quantity",
         price="sales_value",
     )
-    pl.concat([year.with_columns(pl.col("user") + 10_000 * n) for n in range(times)]).sink_parquet(path)
-    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    years = pl.concat([year.with_columns(pl.col("user") + 10_000 * n) for n in range(times)])
+    {".parquet": years.sink_parquet, ".csv": years.sink_csv, ".jsonl": years.sink_ndjson}[path.suffix](path)
+    return int(years.select(pl.len()).collect().item())
