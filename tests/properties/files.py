@@ -49,7 +49,9 @@ TIMES: dict[str, datetime | None] = {
 KINDS = {"view": "view", "购买": "purchase", "CART": "cart", "wishlist": None, "": None}
 
 _IDS = st.one_of(
-    st.sampled_from(["u1", "张伟", "00123", "13085", "13085.0", "-7.0", "1.10", "9007199254740993", " u1 ", "a,b;c\td", "x'y\"z"]),
+    st.sampled_from(
+        ["u1", "张伟", "00123", "13085", "13085.0", "-7.0", "1.10", "9007199254740993", " u1 ", "a,b;c\td", "x'y\"z"]
+    ),
     st.sampled_from(["", " ", *NULLS]),
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cn"]), min_size=1, max_size=8),
 )
@@ -125,7 +127,7 @@ def expect(cells: Iterator[tuple[int | None, dict[str, Any] | str]]) -> Expected
 
 def _event(row: dict[str, Any]) -> tuple[tuple[Any, ...], set[str]]:
     user, item = identity(row.get("user")), identity(row.get("item"))
-    kind = KINDS.get(text_of(row.get("kind")) or "", None)
+    kind = KINDS.get(text_of(row.get("kind")) or "")
     at = instant(row.get("at"))
     reasons = set()
     if user is None:

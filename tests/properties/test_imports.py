@@ -1,4 +1,4 @@
-"""What an import stores equals what an independent reader reads, value for value, or is in quarantine for a true reason.
+"""What an import stores is what an independent reader reads, value for value, or in quarantine for a true reason.
 
 ``make test`` tries some files of each format; ``make test-slow`` 2,000 in all.
 """
