@@ -126,10 +126,10 @@ def expect(cells: Iterator[tuple[int | None, dict[str, Any] | str]]) -> Expected
 
 
 def _event(row: dict[str, Any]) -> tuple[tuple[Any, ...], set[str]]:
-    user, item = identity(row.get("user")), identity(row.get("item"))
+    user, item = (identity(row.get(name)) for name in ("user", "item"))
     kind = KINDS.get(text_of(row.get("kind")) or "")
     at = instant(row.get("at"))
-    reasons = set()
+    reasons = {"mangled_id"} if any(_is_rounded(row.get(name)) for name in ("user", "item")) else set()
     if user is None:
         reasons.add("missing_user")
     if item is None:
@@ -165,6 +165,11 @@ def identity(cell: Any) -> str | None:
     if point and rest == "0" and whole.lstrip("-").isdigit() and whole.isascii() and len(whole.lstrip("-")) <= 15:
         return whole
     return text
+
+
+def _is_rounded(cell: Any) -> bool:
+    """Whether an id is a decimal that several whole numbers are rounded to."""
+    return isinstance(cell, float) and abs(cell) >= 2**53
 
 
 def number(cell: Any) -> float | str | None:
