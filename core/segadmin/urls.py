@@ -1,12 +1,167 @@
-"""URLs as people may see them."""
+"""URLs that may hold passwords: masked for people, checked before use, completed from the environment.
+
+A password reaches a terminal, a log or a SQL column only through a message, so every message goes through
+:func:`mask_secrets` where it leaves the program. What looks like a password is masked even where the URL is malformed:
+a message about a malformed URL is exactly where one would show.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Any
+from urllib.parse import quote
 
-_LOGIN = re.compile(r"""(://)[^/\s'"]*@""")
+from segadmin.errors import ConfigurationError
+
+MASK = "***"
+#: How a password is written that has characters with a meaning of their own.
+ESCAPES = "In a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and a space as %20"
+
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?!/)")
+_TOKEN = re.compile(_SCHEME.pattern + r"(?P<rest>\S+)")
+_URL = re.compile(_SCHEME.pattern + r"(?P<rest>.+)", re.DOTALL)
+#: The value ends at a space or ``&``; closing punctuation of a sentence is not part of it.
+_VALUE = r"""\$\{\w+\}|[^&\s]+?(?=['")\],.;:>}]*(?:[&\s]|$))"""
+#: A query parameter whose name tells that its value is secret.
+_PARAMETER = re.compile(
+    rf"([?&;][^=&\s]*?(?:secret|passw|pwd|token|key|sig|credential|odbc_connect)[^=&\s]*=)({_VALUE})", re.IGNORECASE
+)
+#: The forms in which drivers repeat their arguments: ``password=…`` and ``'password': '…'``.
+_ARGUMENT = re.compile(
+    rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
+)
+_REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+#: A token is often given as the user, without a password.
+_TOKEN_AS_USER = ("http", "https", "git+https")
+#: As in our own advice.
+_SAMPLE = "user:password@host"
+_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(?:\d+\W*$|$)|\[[^\]]*\]\W*$")
 
 
-def without_login(text: str) -> str:
-    """Return ``text`` without the user and the password of any URL in it."""
-    return _LOGIN.sub(r"\1", text)
+def mask_secrets(text: str) -> str:
+    """Return ``text`` with every password and token in a URL replaced by ``***``.
+
+    Masked are the password of a login, query parameters named as secrets (``?token=…``) and ``password=…``. References
+    to the environment (``$SHOP_PASSWORD``) stay.
+    """
+    masked = _TOKEN.sub(_mask_login, text)
+    masked = _PARAMETER.sub(_mask_value, masked)
+    return _ARGUMENT.sub(_mask_value, masked)
+
+
+def mask_url(url: str) -> str:
+    """Return ``url`` as :func:`mask_secrets` does; all of it is one URL, even if there is a space in its password."""
+    return mask_secrets(_URL.sub(_mask_login, url)) if "://" in url else mask_secrets(url)
+
+
+def mask_all(value: Any) -> Any:
+    """Return a JSON value with every text in it masked."""
+    if isinstance(value, dict):
+        return {name: mask_all(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_all(one) for one in value]
+    return mask_url(value) if isinstance(value, str) else value
+
+
+def url_problem(url: str) -> str | None:
+    """Return what keeps ``url`` from being read as it is meant, or ``None``; never with a part of it.
+
+    A reserved character that a password holds unescaped moves the rest of the password into the host, the port or the
+    path, where clients put it into their messages.
+    """
+    scheme, sign, rest = _REFERENCE.sub("0", url).partition("://")
+    if not sign or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
+        return "it is not a URL such as scheme://user:password@host/name"
+    if rest.startswith("/"):  # a path: no login, and all characters are allowed
+        return None
+    problems = [_part_problem(part) for part in re.split(r";(?:[A-Za-z][\w+.-]*://)", rest)]  # Celery's list of brokers
+    return next((problem for problem in problems if problem), None)
+
+
+def has_secret(url: str) -> bool:
+    """Return whether ``url`` holds a password or a token itself, and not only the name of a variable."""
+    if "://" not in url:
+        return False
+    rest = url.partition("://")[2]
+    login, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    password = login.partition(":")[2]
+    if at and password and not _is_reference(password):
+        return True
+    if url_problem(url) is not None:
+        return mask_url(url) != url
+    return _PARAMETER.sub(_mask_value, url) != url
+
+
+def fill_in(url: str) -> str:
+    """Return ``url`` with ``$NAME`` and ``${NAME}`` replaced by the environment's values, escaped where they must be.
+
+    Raises:
+        ConfigurationError: a variable is not set, or the URL cannot be read.
+    """
+    if problem := url_problem(url):
+        raise ConfigurationError(f"{mask_url(url)!r} cannot be read: {problem}.")
+    start = url.index("://") + 3
+    login = url.rfind("@", start, start + len(re.split(r"[/?#]", url[start:], maxsplit=1)[0]))
+    query = url.find("?")
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        found = os.environ.get(name)
+        if found is None:
+            if name != name.upper():  # a dollar sign of the password's own
+                return match[0]
+            raise ConfigurationError(f"The variable {name} is not set. Set it where this runs: export {name}=…")
+        reserved = r"[@/?#\s\[\]]" if match.start() < login else r"[&#\s]" if 0 < query < match.start() else r"(?!)"
+        return re.sub(reserved, lambda sign: quote(sign[0], safe=""), found)
+
+    return _REFERENCE.sub(value, url)
+
+
+def _part_problem(rest: str) -> str | None:
+    """Return what is wrong with a URL behind its scheme."""
+    if re.search(r"\s", rest):
+        return f"it has a space in it. {ESCAPES}"
+    if "#" in rest:
+        return f"it has a # in it. {ESCAPES}"
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    path, _, query = rest[len(authority) :].partition("?")
+    if authority.count("@") > 1:
+        return f"it has several @. {ESCAPES}"
+    strayed = "@" in path or any("@" in part.partition("=")[0] for part in query.split("&"))
+    if strayed and (":" in authority or "@" in authority):
+        return f"it has an @ behind its host. {ESCAPES}"
+    login, _, address = authority.rpartition("@")
+    if "[" in login or "]" in login:
+        return "it has a square bracket in its login. Write [ as %5B and ] as %5D"
+    port = re.fullmatch(r"(?:\[[^\]]*\]|[^:]*)(?::(.*))?", address)
+    if port is None or (port[1] and not (port[1].isdecimal() and int(port[1]) < 2**16)):
+        return f"its port is not a number from 0 to 65535. {ESCAPES}"
+    return None
+
+
+def _is_reference(word: str) -> bool:
+    found = _REFERENCE.fullmatch(word)
+    return found is not None and ((name := found[1] or found[2]) == name.upper() or name in os.environ)
+
+
+def _mask_login(match: re.Match[str]) -> str:
+    scheme, rest = match["scheme"], match["rest"]
+    login, at, host = rest.rpartition("@")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if rest.startswith(_SAMPLE) or not (":" in authority or "@" in authority):
+        return match[0]
+    if not at:  # the host may be missing, and what stands for the port be a password
+        return match[0] if _PORT.match(authority) else f"{scheme}://{authority.partition(':')[0]}:{MASK}"
+    user, colon, password = login.partition(":")
+    if colon and password:
+        shown = login if _is_reference(password) else f"{user}:{MASK}"
+    elif "@" in login or (scheme.lower() in _TOKEN_AS_USER and not _is_reference(login)):
+        shown = MASK
+    else:
+        shown = login
+    return f"{scheme}://{shown}@{host}"
+
+
+def _mask_value(match: re.Match[str]) -> str:
+    return match[0] if _is_reference(match[2]) else f"{match[1]}{MASK}"

@@ -1,18 +1,156 @@
+"""Passwords in URLs: masked wherever they show, refused where they would be kept, read from the environment."""
+
 from __future__ import annotations
 
-import pytest
+from urllib.parse import quote, urlsplit
 
-from segadmin.urls import without_login
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segadmin.errors import ConfigurationError
+from segadmin.urls import fill_in, has_secret, mask_all, mask_secrets, mask_url, url_problem
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("text", "shown"),
     [
-        ("https://me:hidden@mlflow.example/x", "https://mlflow.example/x"),
-        ("redis://:hid@den@broker:6379/0", "redis://broker:6379/0"),
-        ("{'uri': 'http://bob:s3cret@mlflow', 'to': 'a@b.example'}", "{'uri': 'http://mlflow', 'to': 'a@b.example'}"),
-        ("sqlite:////tmp/a@b.db", "sqlite:////tmp/a@b.db"),
+        ("https://me:hidden@mlflow.example/x", "https://me:***@mlflow.example/x"),
+        ("redis://:hid@den@broker:6379/0", "redis://:***@broker:6379/0"),
+        ("redis://:hid/den@broker:6379/0", "redis://:***@broker:6379/0"),
+        ("redis://:hid#den?@broker:6379/0", "redis://:***@broker:6379/0"),
+        ("redis://:hidden", "redis://:***"),
+        ("https://hidden@git.example/x", "https://***@git.example/x"),
+        ("s3://AKIA:hidden@bucket/table", "s3://AKIA:***@bucket/table"),
+        (
+            "{'uri': 'http://bob:s3cret@mlflow', 'to': 'a@b.example'}",
+            "{'uri': 'http://bob:***@mlflow', 'to': 'a@b.example'}",
+        ),
+        ("('postgresql://shop:s3'cret@db/x') is bad", "('postgresql://shop:***@db/x') is bad"),
+        (
+            "postgresql://db/x?sslmode=require&password=hid'den&token=t.1.",
+            "postgresql://db/x?sslmode=require&password=***&token=***.",
+        ),
+        (
+            "cannot read 'https://shop.example/e.csv?sig=a%2Fb' (403).",
+            "cannot read 'https://shop.example/e.csv?sig=***' (403).",
+        ),
+        ("host=db user=shop password=hidden dbname=x", "host=db user=shop password=*** dbname=x"),
+        ("connect(**{'user': 'shop', 'password': 'hidden'})", "connect(**{'user': 'shop', 'password': ***})"),
     ],
 )
-def test_nobody_sees_a_login(told: str, shown: str) -> None:
-    assert without_login(told) == shown
+def test_secrets_are_masked(text: str, shown: str) -> None:
+    assert mask_secrets(text) == shown
+    assert mask_secrets(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sqlite:////tmp/a@b.db",
+        "redis+socket:///run/a:b@c/redis.sock",
+        "postgresql://reader:$SHOP_PASSWORD@db/shop",
+        "postgresql://reader:${SHOP_PASSWORD}@db/shop?token=$TOKEN",
+        "postgresql://shop@db/x",
+        "http://127.0.0.1:8000: it is taken",
+        "http://[::1]:8000/jobs",
+        "https://example.com/@someone and me@example.com",
+        "Use postgresql://user:password@host/name.",
+        "The password of a key: segadmin keys create me --pages",
+        "s3://bucket/a@b/events",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert mask_secrets(text) == text
+
+
+def test_a_whole_url_may_have_a_space_in_its_password() -> None:
+    assert mask_url("postgresql://shop:my s3cret@db/x") == "postgresql://shop:***@db/x"
+    options = {"where": "redis://:a b@h/0", "source_options": {"query": "x"}, "also": ["http://u:p@h", 3, None]}
+    assert mask_all(options) == {
+        "where": "redis://:***@h/0",
+        "source_options": {"query": "x"},
+        "also": ["http://u:***@h", 3, None],
+    }
+
+
+#: No letter of it stands in the rest of the URL, so each one that shows is a leak.
+SECRETS = st.text(st.sampled_from("XYZQ79@:/?#&=%$[]'\"<>;,|"), min_size=6, max_size=20).filter(
+    lambda secret: sum(sign.isalnum() for sign in secret) > 4
+)
+
+
+@given(SECRETS, st.sampled_from(["postgresql", "redis", "mysql+pymysql", "s3", "https"]))
+def test_no_letter_of_a_password_shows_however_it_is_written(secret: str, scheme: str) -> None:
+    for password in (secret, quote(secret, safe="")):
+        for masked in (mask_url(f"{scheme}://shop:{password}@db/x"), mask_secrets(f"{scheme}://shop:{password}@db/x")):
+            assert not set("XYZQ79") & set(masked.removeprefix(scheme)), masked
+        assert has_secret(f"{scheme}://shop:{password}@db/x")
+
+
+@given(SECRETS)
+def test_a_url_that_is_accepted_is_read_as_it_is_meant(secret: str) -> None:
+    url = f"redis://shop:{secret}@broker:6379/0"
+    if url_problem(url) is None:
+        assert (urlsplit(url).hostname, urlsplit(url).port) == ("broker", 6379)
+    assert url_problem(f"redis://shop:{quote(secret, safe='')}@broker:6379/0") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("nonsense", "not a URL"),
+        ("redis://:pa@ss@h/0", "several @"),
+        ("redis://:pa#ss@h/0", "a # in it"),
+        ("redis://:pa/ss@h/0", "an @ behind its host"),
+        ("postgresql://u:12/34@h/db", "an @ behind its host"),
+        ("postgresql://u:12?34@h/db", "an @ behind its host"),
+        ("redis://:pa ss@h/0", "a space"),
+        ("redis://h:port/0", "port is not a number"),
+        ("redis://h:70000/0", "port is not a number"),
+    ],
+)
+def test_a_malformed_url_is_explained_without_a_part_of_it(url: str, word: str) -> None:
+    problem = url_problem(url)
+    assert problem is not None
+    assert word in problem
+    assert "%40" in problem or word == "not a URL"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////home/a@b/#1 x.db",
+        "redis://h",
+        "redis://:p@[::1]:6379/0",
+        "amqp://u:p@h//vhost",
+        "sentinel://a:26379;sentinel://b:26379",
+        "postgresql://h/db?user=me@server&sslmode=require",
+        "redis://:$PW@$HOST:$PORT/0",
+        "s3://bucket/a@b/table",
+    ],
+)
+def test_a_good_url_is_accepted(url: str) -> None:
+    assert url_problem(url) is None
+
+
+def test_only_a_reference_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ecret", raising=False)
+    assert has_secret("postgresql://shop:$ecret@db/x")
+    assert has_secret("postgresql://db/x?password=hidden")
+    assert has_secret("redis://:pa#ss@h/0")
+    assert not has_secret("postgresql://shop:$SHOP_PASSWORD@db/x?application=a@b")
+    assert not has_secret("postgresql://shop@db/x?token=${TOKEN}")
+    assert not has_secret("events.csv")
+    assert not has_secret("sqlite:////a:b@c.db")
+
+
+def test_references_are_filled_in_and_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "p@s/s?#w%41")
+    monkeypatch.setenv("TOKEN", "a&b#c")
+    assert fill_in("redis://:$SHOP_PASSWORD@h/0?token=${TOKEN}") == "redis://:p%40s%2Fs%3F%23w%41@h/0?token=a%26b%23c"
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    with pytest.raises(ConfigurationError, match="The variable NOT_THERE is not set"):
+        fill_in("redis://:$NOT_THERE@h/0")
+    with pytest.raises(ConfigurationError, match=r"'redis://:\*\*\*@h/0' cannot be read: it has several @"):
+        fill_in("redis://:pa@ss@h/0")
