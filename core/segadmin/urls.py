@@ -125,11 +125,7 @@ def _part_problem(rest: str) -> str | None:
     if "#" in rest:
         return f"it has a # in it. {ESCAPES}"
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-    path, _, query = rest[len(authority) :].partition("?")
-    if authority.count("@") > 1:
-        return f"it has several @. {ESCAPES}"
-    strayed = "@" in path or any("@" in part.partition("=")[0] for part in query.split("&"))
-    if strayed and (":" in authority or "@" in authority):
+    if "@" in rest[len(authority) :] and (":" in authority or "@" in authority):
         return f"it has an @ behind its host. {ESCAPES}"
     login, _, address = authority.rpartition("@")
     if "[" in login or "]" in login:
