@@ -125,6 +125,8 @@ def _part_problem(rest: str) -> str | None:
     if "#" in rest:
         return f"it has a # in it. {ESCAPES}"
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    if authority.count("@") > 1:
+        return f"it has several @. {ESCAPES}"
     if "@" in rest[len(authority) :] and (":" in authority or "@" in authority):
         return f"it has an @ behind its host. {ESCAPES}"
     login, _, address = authority.rpartition("@")
