@@ -11,7 +11,7 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.learn.versions import VersionLine
 from segadmin.records import Step, StepState
 from segadmin.text.coverage import coverage
-from segadmin.urls import without_login
+from segadmin.urls import mask_url
 
 
 def ago(moment: datetime | None) -> str:
@@ -59,7 +59,7 @@ def told(options: dict[str, Any]) -> dict[str, str]:
             return ", ".join(f"{name}={words(one)}" for name, one in value.items())
         return ", ".join(map(words, value)) if isinstance(value, list) else str(value)
 
-    return {name: without_login(words(value)) for name, value in options.items() if value not in (None, {}, [])}
+    return {name: mask_url(words(value)) for name, value in options.items() if value not in (None, {}, [])}
 
 
 #: The columns of a list of jobs, and of one of model versions; ``>`` is for those on the right.

@@ -17,6 +17,7 @@ from sqlmodel import Session
 
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.settings import Settings
+from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
 HEAD = "0006"
@@ -44,14 +45,15 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(str(parsed), Path(parsed.database or ""))
         return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, ValueError):  # their messages repeat parts of the URL
         raise ConfigurationError(
-            f"SEGADMIN_DATABASE_URL={url!r} is not a database URL. "
+            f"SEGADMIN_DATABASE_URL={mask_url(url)!r} is not a database URL. "
             "Use sqlite:////path/to/segadmin.db or postgresql://user:password@host/name."
         ) from None
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ConfigurationError(
-            f"The database driver {error.name!r} is not installed. Run: pip install 'segadmin[postgres]'"
+            f"SEGADMIN_DATABASE_URL={mask_url(url)!r} needs the driver {error.name or 'psycopg'}, which is not "
+            "installed. Run: pip install 'segadmin[postgres]'"
         ) from None
 
 
@@ -185,11 +187,11 @@ def upgrade(settings: Settings) -> None:
 
 def shown(settings: Settings) -> str:
     """Return the database URL without its password, for messages."""
-    return make_url(settings.sqlalchemy_url).render_as_string(hide_password=True)
+    return mask_url(settings.sqlalchemy_url)
 
 
 def _unreachable(settings: Settings, error: SQLAlchemyError) -> StorageError:
-    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    reason = mask_secrets((str(getattr(error, "orig", error)).strip() or repr(error)).splitlines()[0])
     return StorageError(
         f"The database {shown(settings)} cannot be used: {reason}. Check SEGADMIN_DATABASE_URL, or run: segadmin doctor"
     )

@@ -4,6 +4,7 @@
 
     SegadminError
     ├── ConfigurationError
+    │   ├── InvalidSettings
     │   └── ModelNotFound
     ├── DataError
     ├── PluginError
@@ -14,6 +15,7 @@
     ├── JobError
     │   ├── JobNotFound
     │   ├── InvalidTransition
+    │   ├── KeyReused
     │   ├── StepFenced
     │   └── LimitExceeded
     ├── StorageError
@@ -35,6 +37,14 @@ class SegadminError(Exception):
 
 class ConfigurationError(SegadminError):
     """A setting is missing or cannot be used."""
+
+
+class InvalidSettings(ConfigurationError):
+    """Settings cannot be used; ``problems`` has a line for each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
 
 
 class ModelNotFound(ConfigurationError):
@@ -75,6 +85,10 @@ class JobNotFound(JobError):
 
 class InvalidTransition(JobError):
     """The job is in a state that does not allow this."""
+
+
+class KeyReused(JobError):
+    """An idempotency key belongs to a job that was asked for something else."""
 
 
 class StepFenced(JobError):

@@ -12,19 +12,27 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from segadmin.errors import ConfigurationError
+from segadmin.errors import InvalidSettings
+from segadmin.urls import mask_url, url_problem
 
 Language = Literal["en", "zh"]
 #: A unix socket's path is limited to about 108 bytes by the kernel.
 _SOCKET_PATH_LIMIT = 100
+#: SQLAlchemy's names of the databases and drivers that the schema and the leases are made for.
+_DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+_DATABASE_URLS = "sqlite:////path/to/segadmin.db or postgresql://user:password@host/name"
+_DAY = 86_400.0
 
 
 class Settings(BaseSettings):
     """What an installation can choose; every field is a ``SEGADMIN_<NAME>`` variable."""
 
-    model_config = SettingsConfigDict(env_prefix="SEGADMIN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SEGADMIN_", frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
@@ -39,18 +47,18 @@ class Settings(BaseSettings):
     )
     store: Path | None = Field(None, description="Folder of the lake and of step outputs; default home/store")
     user_key_secret: SecretStr | None = Field(None, description="Key of the user-key HMAC; default: generated")
-    buckets: int = Field(16, description="Hash partitions of users; a power of two, fixed at the first import")
-    fan_out: int = Field(4, ge=1, description="Steps that a per-bucket stage is cut into")
+    buckets: int = Field(16, ge=1, le=65_536, description="Hash partitions of users; a power of two, fixed at the first import")
+    fan_out: int = Field(4, ge=1, le=65_536, description="Steps that a per-bucket stage is cut into")
     language: Language = Field("en", description="Language of the user text")
     weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
-    lease_seconds: float = Field(15.0, gt=0, description="A step whose worker is silent this long runs again")
-    heartbeat_seconds: float = Field(3.0, gt=0, description="How often a worker extends its lease")
-    reap_seconds: float = Field(2.0, gt=0, description="How often expired steps and due schedules are looked for")
-    ring_seconds: float = Field(10.0, ge=0, description="A step nobody took is rung for again; doubles up to 5 min")
-    max_attempts: int = Field(3, ge=1, description="Attempts a step has before its job fails")
-    step_seconds: float = Field(12 * 3600, gt=0, description="A step that runs longer fails its job")
-    step_memory_gib: float = Field(0, ge=0, description="A step whose process grows larger fails its job; 0: no limit")
-    backoff_seconds: float = Field(5.0, ge=0, description="Wait before the second attempt; doubles each time")
+    lease_seconds: float = Field(15.0, gt=0, le=_DAY, description="A step whose worker is silent this long runs again")
+    heartbeat_seconds: float = Field(3.0, gt=0, le=_DAY, description="How often a worker extends its lease")
+    reap_seconds: float = Field(2.0, gt=0, le=_DAY, description="How often expired steps and due schedules are looked for")
+    ring_seconds: float = Field(10.0, ge=0, le=_DAY, description="A step nobody took is rung for again; doubles up to 5 min")
+    max_attempts: int = Field(3, ge=1, le=1000, description="Attempts a step has before its job fails")
+    step_seconds: float = Field(12 * 3600, gt=0, le=366 * _DAY, description="A step that runs longer fails its job")
+    step_memory_gib: float = Field(0, ge=0, le=1e6, description="A step whose process grows larger fails its job; 0: no limit")
+    backoff_seconds: float = Field(5.0, ge=0, le=_DAY, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated plugin distributions not to load"
     )
@@ -63,10 +71,10 @@ class Settings(BaseSettings):
     trackers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated trackers of a retrain that names none"
     )
-    inbox_seconds: float = Field(10.0, ge=1, description="Events posted within so many seconds are imported together")
+    inbox_seconds: float = Field(10.0, ge=1, le=_DAY, description="Events posted within so many seconds are imported together")
     events_mapping: Path | None = Field(None, description="Mapping file of the events that are posted")
-    web_port: int = Field(8000, description="Port of the HTTP API")
-    flower_port: int = Field(5555, description="Port of Flower on the loopback interface")
+    web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
+    flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")
 
@@ -80,8 +88,41 @@ class Settings(BaseSettings):
     @field_validator("buckets")
     @classmethod
     def _power_of_two(cls, value: int) -> int:
-        if value < 1 or value & (value - 1):
+        if value & (value - 1):
             raise ValueError("must be a power of two, such as 16")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        """Refuse a URL that names no database of ours, before a driver gets it and repeats it in its message."""
+        scheme = value.partition("://")[0]
+        if not value or (scheme.startswith("sqlite") and value not in {"sqlite://", "sqlite:///", "sqlite:///:memory:"}):
+            return value
+        if scheme.startswith("sqlite"):
+            raise ValueError("a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db")
+        if scheme in {"postgres", *(f"postgres+{one.partition('+')[2]}" for one in _DATABASES if "+" in one)}:
+            raise ValueError("write postgresql:// for postgres://")
+        if scheme.partition("+")[0] == "postgresql" and scheme not in _DATABASES:
+            raise ValueError(f"the driver {scheme.partition('+')[2]!r} is not supported. Write postgresql://")
+        if problem := url_problem(value):
+            raise ValueError(f"{problem}. Use {_DATABASE_URLS}")
+        if scheme not in _DATABASES:
+            raise ValueError(f"only SQLite and PostgreSQL are supported. Use {_DATABASE_URLS}")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _readable_url(cls, value: str) -> str:
+        if value and (problem := url_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("user_key_secret")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("it is empty, so everybody could compute the user keys. Set a secret")
         return value
 
     @cached_property
@@ -157,11 +198,22 @@ def get_settings() -> Settings:
     """Return this process's settings, read from the environment once.
 
     Raises:
-        ConfigurationError: a ``SEGADMIN_`` variable has a value that cannot be used.
+        InvalidSettings: ``SEGADMIN_`` variables have values that cannot be used.
     """
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "SEGADMIN_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{name}={first['input']!r}: {first['msg']}. Change or unset {name}.") from None
+        raise InvalidSettings(_problem(found) for found in error.errors()) from None
+
+
+def shown(name: str, value: object) -> str:
+    """Return ``SEGADMIN_NAME='value'`` for messages: secrets are masked."""
+    if "SecretStr" in str(Settings.model_fields[name].annotation):
+        value = "***" if value else ""
+    return f"SEGADMIN_{name.upper()}={mask_url(str(value))!r}"
+
+
+def _problem(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    reason = str(error.get("ctx", {}).get("error", error["msg"])).rstrip(".")
+    return f"{shown(name, error['input'])}: {reason}. Change or unset SEGADMIN_{name.upper()}."

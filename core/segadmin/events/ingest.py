@@ -34,7 +34,7 @@ from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.urls import without_login
+from segadmin.urls import mask_secrets, mask_url
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
@@ -58,7 +58,7 @@ class Request:
     @property
     def name(self) -> str:
         """What people know it by; without the password that a URL may have."""
-        return without_login(self.where) if "://" in self.where else Path(self.where).name
+        return mask_url(self.where) if "://" in self.where else Path(self.where).name
 
     @property
     def reading(self) -> str:

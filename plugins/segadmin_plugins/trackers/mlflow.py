@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
-from segadmin.urls import without_login
+from segadmin.urls import mask_url
 
 #: MLflow's own: asking a server that does not answer seven times would keep the fit waiting for minutes.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
@@ -62,9 +62,9 @@ class _Run(Tracking):
     def __init__(self, client: Any, run_id: str, uri: str, experiment: str) -> None:
         self._client, self.key = client, run_id
         self._last = 0
-        self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {without_login(uri)}"
+        self.where = f"experiment {experiment!r}, run {run_id}, of: mlflow ui --backend-store-uri {mask_url(uri)}"
         if uri.startswith("http"):
-            self.where = f"experiment {experiment!r}, run {run_id}, at {without_login(uri)}"
+            self.where = f"experiment {experiment!r}, run {run_id}, at {mask_url(uri)}"
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._client.log_batch(self.key, _metrics(figures, step))

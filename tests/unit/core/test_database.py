@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from sqlmodel import SQLModel
 
 from segadmin import database
 from segadmin.database import transaction
-from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
+from segadmin.errors import SchemaOutOfDate, StorageError
 from segadmin.records import Job, JobState, Schedule
 from segadmin.settings import Settings, get_settings
 from tests.conftest import Cli
@@ -80,12 +81,30 @@ def test_an_older_schema_is_named_with_the_mending_command(settings: Settings, c
     assert cli("db", "status", check=False).returncode == 1
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mongodb://localhost/x"])
-def test_a_wrong_database_url_is_named(cli: Cli, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "it is not a URL such as scheme://user:password@host/name. Use sqlite:////path/to/segadmin.db or"),
+        ("mongodb://localhost/x", "only SQLite and PostgreSQL are supported. Use sqlite:////path/to/segadmin.db or"),
+        ("mysql://shop:hidden@h/x", "only SQLite and PostgreSQL are supported."),
+        ("postgres://shop:hidden@h/x", "write postgresql:// for postgres://."),
+        ("postgresql+asyncpg://shop:hidden@h/x", "the driver 'asyncpg' is not supported. Write postgresql://."),
+        ("postgresql://shop:hid@den@h/x", "it has several @. In a user name or password write @ as %40"),
+        ("postgresql://shop:hid#den@h/x", "it has a # in it."),
+        ("postgresql://shop:hid/den@h/x", "it has an @ behind its host."),
+        ("postgresql://shop:hidden@h:54x/x", "its port is not a number from 0 to 65535."),
+        ("postgresql://shop:hidden", "its port is not a number from 0 to 65535."),
+        ("sqlite://", "a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db"),
+    ],
+)
+def test_a_wrong_database_url_is_named(cli: Cli, url: str, said: str) -> None:
     done = cli("jobs", "list", check=False, SEGADMIN_DATABASE_URL=url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: SEGADMIN_DATABASE_URL={url!r} is not a database URL.")
-    assert "postgresql://user:password@host/name" in done.stderr
+    assert done.stderr.startswith("Error: SEGADMIN_DATABASE_URL='")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not any(part in done.stderr for part in ("hid", "den@"))
 
 
 def test_an_unreachable_database_is_named_without_its_password(cli: Cli) -> None:
@@ -98,6 +117,11 @@ def test_an_unreachable_database_is_named_without_its_password(cli: Cli) -> None
         database.revision(Settings(database_url=url))
 
 
-def test_a_database_url_that_names_no_driver_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="is not a database URL"):
-        database.engine(Settings(database_url="oracle9://x"))
+def test_a_missing_driver_is_named_with_what_installs_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError(\"No module named 'psycopg'\", name='psycopg')")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = cli("db", "status", check=False, SEGADMIN_DATABASE_URL="postgresql://shop:hidden@h/x", PYTHONPATH=path)
+    assert done.stderr == (
+        "Error: SEGADMIN_DATABASE_URL='postgresql://shop:***@h/x' needs the driver psycopg, which is not installed. "
+        "Run: pip install 'segadmin[postgres]'\n"
+    )
