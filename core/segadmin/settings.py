@@ -47,17 +47,25 @@ class Settings(BaseSettings):
     )
     store: Path | None = Field(None, description="Folder of the lake and of step outputs; default home/store")
     user_key_secret: SecretStr | None = Field(None, description="Key of the user-key HMAC; default: generated")
-    buckets: int = Field(16, ge=1, le=65_536, description="Hash partitions of users; a power of two, fixed at the first import")
+    buckets: int = Field(
+        16, ge=1, le=65_536, description="Hash partitions of users; a power of two, fixed at the first import"
+    )
     fan_out: int = Field(4, ge=1, le=65_536, description="Steps that a per-bucket stage is cut into")
     language: Language = Field("en", description="Language of the user text")
     weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
     lease_seconds: float = Field(15.0, gt=0, le=_DAY, description="A step whose worker is silent this long runs again")
     heartbeat_seconds: float = Field(3.0, gt=0, le=_DAY, description="How often a worker extends its lease")
-    reap_seconds: float = Field(2.0, gt=0, le=_DAY, description="How often expired steps and due schedules are looked for")
-    ring_seconds: float = Field(10.0, ge=0, le=_DAY, description="A step nobody took is rung for again; doubles up to 5 min")
+    reap_seconds: float = Field(
+        2.0, gt=0, le=_DAY, description="How often expired steps and due schedules are looked for"
+    )
+    ring_seconds: float = Field(
+        10.0, ge=0, le=_DAY, description="A step nobody took is rung for again; doubles up to 5 min"
+    )
     max_attempts: int = Field(3, ge=1, le=1000, description="Attempts a step has before its job fails")
     step_seconds: float = Field(12 * 3600, gt=0, le=366 * _DAY, description="A step that runs longer fails its job")
-    step_memory_gib: float = Field(0, ge=0, le=1e6, description="A step whose process grows larger fails its job; 0: no limit")
+    step_memory_gib: float = Field(
+        0, ge=0, le=1e6, description="A step whose process grows larger fails its job; 0: no limit"
+    )
     backoff_seconds: float = Field(5.0, ge=0, le=_DAY, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated plugin distributions not to load"
@@ -71,7 +79,9 @@ class Settings(BaseSettings):
     trackers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated trackers of a retrain that names none"
     )
-    inbox_seconds: float = Field(10.0, ge=1, le=_DAY, description="Events posted within so many seconds are imported together")
+    inbox_seconds: float = Field(
+        10.0, ge=1, le=_DAY, description="Events posted within so many seconds are imported together"
+    )
     events_mapping: Path | None = Field(None, description="Mapping file of the events that are posted")
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
@@ -97,7 +107,9 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         """Refuse a URL that names no database of ours, before a driver gets it and repeats it in its message."""
         scheme = value.partition("://")[0]
-        if not value or (scheme.startswith("sqlite") and value not in {"sqlite://", "sqlite:///", "sqlite:///:memory:"}):
+        if not value or (
+            scheme.startswith("sqlite") and value not in {"sqlite://", "sqlite:///", "sqlite:///:memory:"}
+        ):
             return value
         if scheme.startswith("sqlite"):
             raise ValueError("a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db")

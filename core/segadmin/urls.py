@@ -16,7 +16,10 @@ from segadmin.errors import ConfigurationError
 
 MASK = "***"
 #: How a password is written that has characters with a meaning of their own.
-ESCAPES = "In a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and a space as %20"
+ESCAPES = (
+    "In a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D and a space "
+    "as %20"
+)
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?!/)")
 _TOKEN = re.compile(_SCHEME.pattern + r"(?P<rest>\S+)")
@@ -31,6 +34,7 @@ _PARAMETER = re.compile(
 _ARGUMENT = re.compile(
     rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
 )
+_ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>\d{0,5}))?")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 #: A token is often given as the user, without a password.
 _TOKEN_AS_USER = ("http", "https", "git+https")
@@ -120,22 +124,18 @@ def fill_in(url: str) -> str:
 
 def _part_problem(rest: str) -> str | None:
     """Return what is wrong with a URL behind its scheme."""
-    if re.search(r"\s", rest):
-        return f"it has a space in it. {ESCAPES}"
-    if "#" in rest:
-        return f"it has a # in it. {ESCAPES}"
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-    if authority.count("@") > 1:
-        return f"it has several @. {ESCAPES}"
-    if "@" in rest[len(authority) :] and (":" in authority or "@" in authority):
-        return f"it has an @ behind its host. {ESCAPES}"
     login, _, address = authority.rpartition("@")
-    if "[" in login or "]" in login:
-        return "it has a square bracket in its login. Write [ as %5B and ] as %5D"
-    port = re.fullmatch(r"(?:\[[^\]]*\]|[^:]*)(?::(.*))?", address)
-    if port is None or (port[1] and not (port[1].isdecimal() and int(port[1]) < 2**16)):
-        return f"its port is not a number from 0 to 65535. {ESCAPES}"
-    return None
+    port = _ADDRESS.fullmatch(address)
+    problems = {
+        "it has a space in it": re.search(r"\s", rest),
+        "it has a # in it": "#" in rest,
+        "it has several @": "@" in login,
+        "it has an @ behind its host": "@" in rest[len(authority) :] and (":" in authority or "@" in authority),
+        "it has a square bracket in its login": "[" in login or "]" in login,
+        "its port is not a number from 0 to 65535": not port or int(port["port"] or 0) >= 2**16,
+    }
+    return next((f"{problem}. {ESCAPES}" for problem, is_so in problems.items() if is_so), None)
 
 
 def _is_reference(word: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,13 +73,18 @@ def test_listing_imports_nothing_heavy(settings: Settings) -> None:
 
 
 def test_a_broken_plugin_is_shown_with_its_mend_and_the_rest_goes_on(cli: Cli, broken: Path) -> None:
-    done = cli("plugins", "list", PYTHONPATH=str(broken))
+    path = os.pathsep.join([str(broken), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = cli("plugins", "list", PYTHONPATH=path)
     assert "timeline" in done.stdout
-    assert "The plugin segadmin-broken 1.0 cannot be loaded: ModuleNotFoundError" in done.stderr
+    assert (
+        "The plugin segadmin-broken 1.0 is not loaded: it cannot be imported: ModuleNotFoundError: No module"
+        in done.stderr
+    )
+    assert "(segadmin_broken.py, line 1). Upgrade it, or set" in done.stderr
     assert "SEGADMIN_PLUGINS_DISABLED=segadmin-broken" in done.stderr
-    facts = json.loads(cli("plugins", "list", "--json", PYTHONPATH=str(broken)).stdout)
+    facts = json.loads(cli("plugins", "list", "--json", PYTHONPATH=path).stdout)
     assert len(facts["broken"]) == 1
-    mended = cli("plugins", "list", PYTHONPATH=str(broken), SEGADMIN_PLUGINS_DISABLED="segadmin-broken")
+    mended = cli("plugins", "list", PYTHONPATH=path, SEGADMIN_PLUGINS_DISABLED="segadmin-broken")
     assert mended.stderr == ""
 
 
@@ -137,3 +143,56 @@ def test_a_name_that_cannot_be_a_packages_is_refused(cli: Cli, tmp_path: Path, n
     assert done.returncode == 1
     assert "Use a-z, 0-9 and -" in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_cannot_be_imported_is_shown_and_the_rest_goes_on(cli: Cli, tmp_path: Path) -> None:
+    broken, events = tmp_path / "broken.py", tmp_path / "events.csv"
+    broken.write_text("import nosuchmodule\n")
+    events.write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
+    line = (
+        f"The plugin file {broken} is not loaded: it cannot be imported: ModuleNotFoundError: No module named "
+        "'nosuchmodule' (broken.py, line 1). Correct it, or take it out of SEGADMIN_PLUGIN_FILES."
+    )
+    listed = cli("plugins", "list", SEGADMIN_PLUGIN_FILES=str(broken))
+    assert listed.stderr == f"{line}\n"
+    assert "timeline" in listed.stdout
+    previewed = cli("data", "preview", str(events), SEGADMIN_PLUGIN_FILES=str(broken))
+    assert "1 of the first 1 rows can be used" in previewed.stdout
+    assert previewed.stderr == ""
+    missing = cli("plugins", "show", "textualizer", "shouting", check=False, SEGADMIN_PLUGIN_FILES=str(broken))
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("Error: There is no textualizer 'shouting'.")
+    assert line in missing.stderr
+    assert cli("plugins", "check", str(broken), check=False).stderr == f"Error: {line}\n"
+    slip = cli("--plugin-file", "nowhere.py", "plugins", "list", check=False)
+    assert slip.returncode == 2
+    assert "'nowhere.py' does not exist" in slip.stderr
+
+
+LABELER = """
+import segadmin
+
+class Odd(segadmin.Labeler):
+    name = "odd"
+
+    def label(self, events):
+        BODY
+
+@segadmin.hookimpl
+def register_labelers():
+    return [Odd]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("return {}['x']", "KeyError: 'x'"), ("raise SystemExit(7)", "SystemExit: 7"), ("exit(0)", "SystemExit: 0")],
+)
+def test_what_a_plugin_raises_is_one_line_that_names_it(cli: Cli, tmp_path: Path, body: str, told: str) -> None:
+    (tmp_path / "odd.py").write_text(LABELER.replace("BODY", body))
+    (tmp_path / "events.csv").write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
+    cli("data", "import", "events", str(tmp_path / "events.csv"))
+    words = ("--plugin-file", str(tmp_path / "odd.py"), "data", "label", "mine", "--labeler", "odd")
+    done = cli(*words, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: The plugin odd.py failed in label: {told} (odd.py, line 8).\n"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
-from segadmin.errors import SegadminError
+from segadmin.errors import InvalidSettings, SegadminError
+from segadmin.log_masking import mask_logs
+from segadmin.urls import mask_secrets
 
 #: Subcommand → where its Typer app lives, its one-line help, and the panel of ``--help`` it stands in.
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
@@ -40,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+#: Of words that a command does not take; Typer exports only the classes below it.
+_UsageError: Any = typer.BadParameter.__base__
+
+
 class LazyGroup(TyperGroup):
     """Knows its subcommands by name and imports one when it is asked for."""
 
@@ -54,6 +61,14 @@ class LazyGroup(TyperGroup):
         self._listing = True
         super().format_help(ctx, formatter)
         self._listing = False
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand; words that it cannot use are shown without the passwords in them."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = mask_secrets(error.message)
+            raise
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names, in the order of :data:`COMMANDS`."""
@@ -99,7 +114,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     home: Annotated[Path | None, typer.Option(help="Folder of all local state [SEGADMIN_HOME].")] = None,
-    plugin_file: Annotated[list[Path] | None, typer.Option(help="A Python file that is a plugin.")] = None,
+    plugin_file: Annotated[
+        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A Python file that is a plugin.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     if home is not None:
@@ -109,11 +126,28 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; every segadmin error becomes one line on stderr and exit code 1."""
+    """Run the command line; every error of segadmin or of a plugin becomes a line on stderr and exit code 1."""
+    mask_logs()
     try:
         app(prog_name="segadmin")
+    except InvalidSettings as error:
+        _fail(*error.problems)
     except SegadminError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except (Exception, SystemExit) as error:
+        from segadmin.plugins import blame
+
+        if (blamed := blame(error)) is not None:
+            _fail(str(blamed))
+        if isinstance(error, SystemExit):
+            raise
+        typer.echo(mask_secrets(traceback.format_exc()), err=True)
+        sys.exit(1)
+
+
+def _fail(*problems: str) -> NoReturn:
+    for problem in problems:
+        typer.echo(f"Error: {mask_secrets(problem)}", err=True)
+    sys.exit(1)

@@ -161,7 +161,7 @@ def plugins(settings: Settings) -> Iterator[Finding]:
     from segadmin.plugins import KINDS, load_plugins
 
     found = load_plugins(settings)
-    for error in found.broken:
+    for error in found.broken.values():
         yield Finding(Level.FAIL, "plugins", str(error))
     if not found.broken:
         counts = ", ".join(f"{kind} {len(found.names(kind))}" for kind in KINDS)

@@ -39,11 +39,11 @@ def list_(
         for _, one in sorted(plugins.registered[of_kind].items())
     ]
     if as_json:
-        show_json({"plugins": found, "broken": [str(error) for error in plugins.broken]})
+        show_json({"plugins": found, "broken": [str(error) for error in plugins.broken.values()]})
         return
     table("", ["kind", "name", "from"], [list(one.values()) for one in found])
-    for error in plugins.broken:
-        typer.echo(f"Not loaded: {error}", err=True)
+    for error in plugins.broken.values():
+        typer.echo(str(error), err=True)
 
 
 @app.command()
@@ -101,6 +101,8 @@ def check(
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
     plugins = load_plugins(settings)
+    if (broken := plugins.broken.get(str(path.resolve()), plugins.broken.get(name))) is not None:
+        raise broken
     offers = [one for kind in _SUITES for one in plugins.registered[kind].values()]
     found = [one for one in offers if one.name == name or (path.suffix == ".py" and one.distribution == path.name)]
     if not found and path.suffix == ".py":

@@ -34,7 +34,7 @@ from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.urls import mask_secrets, mask_url
+from segadmin.urls import mask_url
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
@@ -173,13 +173,11 @@ def source_of(settings: Settings, request: Request) -> Source:
         DataError: nothing tells which source it is.
     """
     plugins = load_plugins(settings)
-    names = plugins.names("source")
-    name = request.source
-    if name is None:
-        name = next((one for one in names if plugins.find("source", one).load().takes(request.where)), None)
+    name = request.source or plugins.choose("source", lambda source: source.takes(request.where))
     if name is None:
         raise DataError(
-            f"It is not clear what kind of source {request.name} is. Add --source; there are: {', '.join(names)}."
+            f"It is not clear what kind of source {request.name} is. "
+            f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
         )
     made: Source = plugins.make("source", name, request.options)
     return made

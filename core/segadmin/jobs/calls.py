@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from segadmin.errors import PluginError, SegadminError
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.lease import extend
-from segadmin.plugins import Registered
+from segadmin.plugins import Registered, describe
 
 
 @contextmanager
@@ -26,6 +26,6 @@ def calling(attempt: Attempt, plugin: Registered, method: str) -> Iterator[None]
         raise
     except (Exception, SystemExit) as error:
         who = f"The {plugin.kind} {plugin.name!r} of {plugin.distribution}"
-        raise PluginError(f"{who} failed in {method}: {error!r}") from error
+        raise PluginError(f"{who} failed in {method}: {describe(error)}") from error
     finally:
         attempt.calling = outer

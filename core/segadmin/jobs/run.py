@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 from segadmin.errors import SegadminError, StepFenced
 from segadmin.jobs.advance import Advanced, unblock
@@ -86,10 +87,11 @@ def _give_up(attempt: Attempt, error: SegadminError) -> None:
 
 def _announce(settings: Settings, advanced: Advanced, outcome: Outcome | None) -> None:
     """Tell plugins what is now a fact; one that fails cannot undo it, so its error is logged."""
-    try:
-        if outcome is not None and outcome.after is not None:
-            outcome.after()
-        if advanced.ended is not None:
-            load_plugins(settings).announce("job_finished", job=advanced.ended)
-    except SegadminError:
-        log.exception("a plugin failed", extra={"action": "announce"})
+    calls: list[Callable[[], None]] = [outcome.after] if outcome is not None and outcome.after is not None else []
+    if (ended := advanced.ended) is not None:
+        calls.append(lambda: load_plugins(settings).announce("job_finished", job=ended))
+    for call in calls:
+        try:
+            call()
+        except SegadminError as error:
+            log.error(str(error), extra={"action": "announce"})  # noqa: TRY400  (logged with its traceback already)

@@ -66,13 +66,14 @@ def write(settings: Settings, frame: pl.LazyFrame, path: Path) -> int:
     plugins = load_plugins(settings)
     if not path.parent.is_dir():
         raise ConfigurationError(f"There is no folder {path.parent}. Make it first: mkdir -p {path.parent}")
-    suffixes: list[str] = []
-    for name in plugins.names("sink"):
-        sink: Sink = plugins.make("sink", name)
-        if path.name.lower().endswith(tuple(sink.suffixes)):
-            return sink.write(frame, path)
-        suffixes += sink.suffixes
-    raise ConfigurationError(f"No sink writes {path.name!r}. Name the file with one of: {', '.join(sorted(suffixes))}.")
+    name = plugins.choose("sink", lambda sink: path.name.lower().endswith(tuple(sink.suffixes)))
+    if name is None:
+        suffixes = sorted(suffix for _, sink in plugins.classes("sink") for suffix in sink.suffixes)
+        raise ConfigurationError(
+            f"No sink writes {path.name!r}. Name the file with one of: {', '.join(suffixes)}.{plugins.failures}"
+        )
+    writer: Sink = plugins.make("sink", name)
+    return writer.write(frame, path)
 
 
 def _named(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import segadmin
-from segadmin.errors import ConfigurationError, PluginError, PluginLoadError, PluginNotFound
+from segadmin.errors import ConfigurationError, PluginError, PluginNotFound
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
 
@@ -52,31 +52,102 @@ def test_a_file_is_a_plugin(settings: Settings, tmp_path: Path) -> None:
     assert isinstance(plugins.make("textualizer", "shouting"), segadmin.Textualizer)
 
 
-def test_a_failing_hook_is_named(settings: Settings, tmp_path: Path) -> None:
+def test_a_failing_hook_is_named_and_the_others_are_called(settings: Settings, tmp_path: Path) -> None:
     plugins = load_plugins(with_file(settings, tmp_path, FILE))
-    with pytest.raises(PluginError, match=r"A plugin failed in job_finished: RuntimeError\('no network'\)"):
-        plugins.announce("job_finished", job=None)
+    heard = []
+
+    class Listener:
+        @segadmin.hookimpl
+        def job_finished(self, job: object) -> None:
+            heard.append(job)
+
+    plugins.manager.register(Listener())
+    with pytest.raises(PluginError) as told:
+        plugins.announce("job_finished", job="the job")
+    assert str(told.value) == (
+        f"The plugin {tmp_path / 'mine.py'} failed in job_finished: RuntimeError: no network (mine.py, line 14)."
+    )
+    assert heard == ["the job"]
 
 
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("import nowhere_to_be_found", "fails when imported: ModuleNotFoundError"),
-        (
-            FILE.replace("def shouting", "def mixed").replace("[shouting]", "[mixed]"),
-            "registers the textualizer 'mixed'",
-        ),
-    ],
-)
-def test_a_broken_file_says_what_is_wrong(settings: Settings, tmp_path: Path, source: str, words: str) -> None:
-    with pytest.raises(PluginLoadError, match=words):
-        load_plugins(with_file(settings, tmp_path, source))
+#: A plugin file → what is told of it, between the file's name and the fix.
+BROKEN = {
+    "\nimport nowhere": "it cannot be imported: ModuleNotFoundError: No module named 'nowhere' (mine.py, line 2)",
+    "import segadmin\nx = (": "it cannot be imported: SyntaxError: '(' was never closed (mine.py, line 2)",
+    "import sys\nsys.exit(7)": "it cannot be imported: SystemExit: 7 (mine.py, line 2)",
+    "import json\n\njson.loads('{')": "it cannot be imported: JSONDecodeError: Expecting property name enclosed in "
+    "double quotes: line 1 column 2 (char 1) (mine.py, line 3)",
+    "raise ValueError('a\\nb')": "it cannot be imported: ValueError: a b (mine.py, line 1)",
+    FILE.replace("def shouting", "def mixed").replace("[shouting]", "[mixed]"): "register_textualizers gives the "
+    "textualizer 'mixed', which segadmin 0.1.0 has",
+    FILE.replace("return [shouting]", "return 5"): "register_textualizers returned 5 and not a list",
+    FILE.replace("return [shouting]", "return None"): None,
+    FILE.replace("[shouting]", "[5]"): "register_textualizers has 5 in its list, which is neither a textualizer class "
+    "with a name nor 'name = module:Class'",
+    FILE.replace("[shouting]", "['shouting']"): "register_textualizers has 'shouting' in its list, which is neither a "
+    "textualizer class with a name nor 'name = module:Class'",
+    FILE.replace("return [shouting]", "1 / 0"): "register_textualizers failed: ZeroDivisionError: division by zero "
+    "(mine.py, line 10)",
+    FILE.replace("return [shouting]", "raise SystemExit(7)"): "register_textualizers failed: SystemExit: 7 "
+    "(mine.py, line 10)",
+    FILE.replace("job_finished", "job_finnished"): "there is no hook 'job_finnished'. Did you mean 'job_finished'?",
+    FILE.replace("job_finished(job)", "job_finished(work)"): "Plugin",
+}
+
+
+@pytest.mark.parametrize(("source", "words"), list(BROKEN.items()))
+def test_a_broken_file_says_what_is_wrong_and_the_rest_goes_on(
+    settings: Settings, tmp_path: Path, source: str, words: str | None
+) -> None:
+    plugins = load_plugins(with_file(settings, tmp_path, source))
+    assert "mixed" in plugins.names("textualizer")
+    path = tmp_path / "mine.py"
+    if words is None:  # pluggy leaves the answer None out
+        assert plugins.broken == {}
+        return
+    message = str(plugins.broken[str(path)])
+    assert message.startswith(f"The plugin file {path} is not loaded: {words}")
+    assert message.endswith("Correct it, or take it out of SEGADMIN_PLUGIN_FILES.")
+    assert "\n" not in message
+    assert "shouting" not in plugins.names("textualizer"), "nothing of it is there"
+    with pytest.raises(PluginNotFound) as told:
+        plugins.find("textualizer", "shouting")
+    assert message in str(told.value), "a name that is missing may be of that plugin"
+
+
+def test_ctrl_c_in_a_plugin_interrupts(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins(with_file(settings, tmp_path, "raise KeyboardInterrupt"))
 
 
 def test_a_missing_file_is_named(settings: Settings) -> None:
-    missing = settings.model_copy(update={"plugin_files": (Path("nowhere.py"),)})
-    with pytest.raises(PluginLoadError, match=r"nowhere.py cannot be read"):
-        load_plugins(missing)
+    missing = load_plugins(settings.model_copy(update={"plugin_files": (Path("nowhere.py"),)}))
+    assert str(missing.broken["nowhere.py"]).startswith("The plugin file nowhere.py is not loaded: there is no such")
+
+
+def test_a_source_that_cannot_be_imported_or_asked_keeps_no_other_from_being_chosen(
+    settings: Settings, tmp_path: Path
+) -> None:
+    source = """
+import segadmin
+
+class Aaa(segadmin.Source):
+    name = "aaa"
+    def chunks(self, where, rows):
+        yield from ()
+    @classmethod
+    def takes(cls, where):
+        raise SystemExit(7)
+
+@segadmin.hookimpl
+def register_sources():
+    return [Aaa, "bbb = nowhere:Bbb"]
+"""
+    plugins = load_plugins(with_file(settings, tmp_path, source))
+    assert plugins.choose("source", lambda one: one.takes("events.csv")) == "csv"
+    assert plugins.choose("source", lambda one: one.takes("events.nothing")) is None
+    assert "The source 'aaa' of mine.py failed: SystemExit: 7 (mine.py, line 10)." in plugins.failures
+    assert "The source 'bbb' of mine.py cannot be imported: ModuleNotFoundError" in plugins.failures
 
 
 @dataclass(frozen=True)
