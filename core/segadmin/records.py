@@ -176,6 +176,8 @@ class Job(SQLModel, table=True):
     state: JobState = Field(default=JobState.QUEUED, sa_column=_state(JobState))
     priority: int = 5  #: 0 (last) to 9 (first)
     idempotency_key: str | None = Field(default=None, unique=True)
+    #: The options that were given, before what they leave open was looked up; only where there is a key.
+    asked: Json | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
     error: str | None = None
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     started_at: datetime | None = Field(default=None, sa_column=_time())

@@ -69,7 +69,81 @@ def test_the_same_key_makes_one_job(store: Settings, cli: Cli) -> None:
     words = ("enqueue", "textualize", "--key", "monday")
     cli(*words)
     assert "Job 1 has the key 'monday' already" in cli(*words).stdout
+    told = json.loads(cli(*words, "--json").stdout)
+    assert (told["job"], told["created"], told["kind"]) == (1, False, "textualize")
     assert len(jobs(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("retain", "--keep", "4000d"), "its keep_days is 400.0, not 4000.0"),
+        (("textualize",), "its kind is retain, not textualize"),
+        (("textualize", "--wait"), "its kind is retain, not textualize"),
+        (("retain", "--keep", "4000d", "--json"), "its keep_days is 400.0, not 4000.0"),
+    ],
+)
+def test_a_key_of_another_request_is_refused(store: Settings, cli: Cli, words: tuple[str, ...], said: str) -> None:
+    cli("enqueue", "retain", "--keep", "400d", "--key", "nightly")
+    done = cli("enqueue", *words, "--key", "nightly", check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"Error: Job 1 (retain) has the key 'nightly', and was asked for something else: {said}. Nothing was enqueued. "
+        "Take another key, or look: segadmin jobs show 1\n"
+    )
+    assert len(jobs(store)) == 1
+
+
+def test_a_request_is_the_same_though_what_it_leaves_open_has_changed(store: Settings, cli: Cli) -> None:
+    words = ("enqueue", "retrain", "--backbone", "tabular", "--key", "week 31")
+    cli(*words)
+    with transaction(store) as session:  # now it would be ambiguous which labels are meant
+        session.add(LabelSet(name="other", labeler="table", segments=["low", "high"], rows=10))
+    assert "Job 1 has the key 'week 31' already" in cli(*words, SEGADMIN_LANGUAGE="zh").stdout
+    done = cli(*words, "--language", "zh", check=False)
+    assert "its language is the default, not zh" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["", "schedule:nightly:2026-01-01", "inbox:1"])
+def test_a_key_that_would_come_again_by_accident_is_refused(store: Settings, cli: Cli, key: str) -> None:
+    done = cli("enqueue", "textualize", "--key", key, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The key ")
+    assert jobs(store) == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "postgresql://shop:hid{den@db.example/x",
+        "postgresql://shop:hid#den@db.example/x",
+        "redis://:hid@den@broker/0",
+        "postgresql://db.example/x?user=me&password=hid-den",
+        "s3://AKIA:hidden@bucket/table",
+    ],
+)
+def test_a_password_is_never_stored_with_a_job_or_a_schedule(store: Settings, cli: Cli, where: str) -> None:
+    for before in (("enqueue",), ("schedule", "add", "nightly", "--cron", "0 3 * * *")):
+        done = cli(*before, "ingest", where, "--source", "sql", "--source-option", "query=SELECT 1", check=False)
+        assert done.returncode == 1, done.stderr
+        assert "Write $SHOP_PASSWORD (in single quotes) for the password" in done.stderr
+        assert "hid" not in done.stderr
+        assert "den" not in done.stderr
+    assert jobs(store) == []
+    kept = ("postgresql://shop:$SHOP_PASSWORD@db.example/x", "--source", "sql", "--source-option", "query=SELECT 1")
+    cli("enqueue", "ingest", *kept)
+    assert jobs(store)[0].job.options["where"] == kept[0]
+    assert b"den@" not in b"".join(path.read_bytes() for path in store.root.glob("segadmin.db*"))
+
+
+def test_words_that_a_command_does_not_take_are_shown_without_their_password(cli: Cli) -> None:
+    url = "postgresql://shop:hidden@db.example/x"
+    for words in (("jobs", "list", url), ("enqueue", "compact", url), ("data", "preview", "x", "-o", url)):
+        done = cli(*words, check=False)
+        assert done.returncode == 2
+        assert "hidden" not in done.stdout + done.stderr
+        assert "shop:***@db.example" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 from segadmin.errors import ConfigurationError
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
-from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.request import check_request
+from segadmin.jobs.enqueue import ask
 from segadmin.learn.prepared import HELD_OUT
 from segadmin.settings import get_settings
 from segadmin.text.templates import read_templates
+from segadmin.urls import mask_all
 from segadmin_api.cli.imports import MappingFile, SourceName
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
 from segadmin_api.wording import waits
@@ -68,7 +68,13 @@ Wait = Annotated[bool, typer.Option("--wait", help="Watch the job to its end; it
 Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
 #: Parameters that say how to enqueue, and not what.
 _ABOUT_ENQUEUING = ("wait", "priority", "key", "as_json")
-Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key never makes a second job.")]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        help="Idempotency key: the same request with the same key makes no second job; another request is an error.",
+    ),
+]
 
 
 def _days(told: str | float) -> float:
@@ -318,12 +324,13 @@ def _enqueue(kind: str, parameters: abc.Mapping[str, Any]) -> None:
     options = _job_options(parameters)
     wait, priority, key, as_json = (parameters[name] for name in _ABOUT_ENQUEUING)
     settings = get_settings()
-    checked = check_request(settings, kind, options)
-    done = enqueue(settings, ring_over(settings), kind, checked, idempotency_key=key, priority=priority)
+    done = ask(settings, ring_over(settings), kind, options, idempotency_key=key, priority=priority)
     number = done.job.id
     assert number is not None
     if as_json:
-        show_json({"job": number, "kind": kind, "created": done.created, "rung": done.rung, "options": checked})
+        show_json(
+            {"job": number, "kind": kind, "created": done.created, "rung": done.rung, "options": done.job.options}
+        )
     elif not done.created:
         typer.echo(f"Job {number} has the key {key!r} already; nothing new was enqueued.")
     elif done.rung:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,13 +12,20 @@ from sqlmodel import Session, select
 
 from segadmin import failpoints
 from segadmin.database import transaction
-from segadmin.errors import BrokerUnavailable
+from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
 from segadmin.jobs.plans import PLANS, ranges_of
+from segadmin.jobs.request import check_request, chosen
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, Step
 from segadmin.settings import Settings
 from segadmin.store import known_store
+from segadmin.urls import mask_all
+
+#: Beginnings of the keys that schedules' slots and the imports of posted events have.
+RESERVED = ("schedule:", "inbox:")
+#: So many differences of two requests are shown, each value up to so many characters.
+_SHOWN, _LONGEST = 3, 40
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,37 @@ class Enqueued:
         return self.trouble is None
 
 
+def ask(
+    settings: Settings,
+    ring: Ring,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    idempotency_key: str | None = None,
+    priority: int = 5,
+) -> Enqueued:
+    """Check what somebody asks for and enqueue it; the same request with a known key returns the job from before.
+
+    Arguments as of :func:`enqueue`. The key is looked at first: what the request leaves open, such as the champion to
+    go on from, may be another by now, and the request is the same all the same.
+
+    Raises:
+        KeyReused: the key belongs to a job that was asked for something else.
+        ConfigurationError: see :func:`segadmin.jobs.request.check_request`; or the key cannot be used.
+        DataError: there are no events, or no such labels.
+        PluginNotFound: there is no such backbone, textualizer or tracker.
+    """
+    asked = chosen(kind, options)
+    if idempotency_key is not None:
+        _check_key(idempotency_key)
+        with transaction(settings) as session:
+            known = _job_of(session, idempotency_key)
+        if known is not None:
+            return _same(known, kind, asked)
+    checked = check_request(settings, kind, options)
+    return enqueue(settings, ring, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=asked)
+
+
 def enqueue(
     settings: Settings,
     ring: Ring,
@@ -43,6 +82,7 @@ def enqueue(
     idempotency_key: str | None = None,
     priority: int = 5,
     not_before: datetime | None = None,
+    asked: dict[str, Any] | None = None,
 ) -> Enqueued:
     """Save a job and its steps, then tell the workers.
 
@@ -51,22 +91,34 @@ def enqueue(
         ring: see :data:`segadmin.jobs.ring.Ring`; its failure is not an error here.
         kind: a key of :data:`segadmin.jobs.plans.PLANS`.
         options: of the job; JSON only.
-        idempotency_key: a second enqueue with the same key returns the first one's job.
+        idempotency_key: a second enqueue of the same with the same key returns the first one's job.
         priority: 0 (last) to 9 (first).
         not_before: the first step starts no earlier.
+        asked: by which requests with the same key are compared; default: ``options``.
 
     Raises:
+        KeyReused: the key belongs to a job that was asked for something else.
         DataError: the store is empty.
     """
+    asked = options if asked is None else asked
     try:
         with transaction(settings) as session:
             job, ready = save(
-                session, settings, kind, options, key=idempotency_key, priority=priority, not_before=not_before
+                session,
+                settings,
+                kind,
+                options,
+                key=idempotency_key,
+                priority=priority,
+                not_before=not_before,
+                asked=asked,
             )
     except IntegrityError:
         with transaction(settings) as session:
-            found = session.exec(select(Job).where(Job.idempotency_key == idempotency_key)).one()
-        return Enqueued(found, created=False)
+            known = _job_of(session, idempotency_key)
+        if known is None:
+            raise
+        return _same(known, kind, asked)
     failpoints.reach("enqueue")
     return Enqueued(job, created=True, trouble=ring_steps(settings, ring, ready))
 
@@ -80,6 +132,7 @@ def save(
     key: str | None = None,
     priority: int = 5,
     not_before: datetime | None = None,
+    asked: dict[str, Any] | None = None,
 ) -> tuple[Job, list[int]]:
     """Add a job and its steps to ``session``; return the job and the steps that are ready.
 
@@ -88,6 +141,7 @@ def save(
     """
     store = known_store(session)
     job = Job(kind=kind, options=options, idempotency_key=key, priority=priority)
+    job.asked = asked if key is not None else None
     session.add(job)
     session.flush()
     assert job.id is not None
@@ -109,3 +163,56 @@ def save(
     ready = advance(session, job.id).ready
     failpoints.reach("saved")
     return job, ready
+
+
+def _job_of(session: Session, key: str | None) -> Job | None:
+    return session.exec(select(Job).where(Job.idempotency_key == key)).first()
+
+
+def _check_key(key: str) -> None:
+    """Refuse a key that would come again by accident.
+
+    Raises:
+        ConfigurationError: it is empty, or of the form that schedules and posted events use.
+    """
+    if not key.strip():
+        raise ConfigurationError("The key is empty. Give --key a name for this request, or leave it out.")
+    if key.startswith(RESERVED):
+        raise ConfigurationError(f"The key {key!r} begins with {' or '.join(RESERVED)}, as our own do. Take another.")
+
+
+def _same(job: Job, kind: str, asked: dict[str, Any]) -> Enqueued:
+    """Return the job that has the key.
+
+    Raises:
+        KeyReused: it was asked for something else; naming what differs.
+    """
+    before = job.asked
+    if before is None:  # from before there was such a column: what was left open is not known, so only this is compared
+        before = {name: job.options.get(name) for name in asked}
+    differences = [f"its kind is {job.kind}, not {kind}"] if job.kind != kind else list(_differences(before, asked))
+    if differences:
+        more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise KeyReused(
+            f"Job {job.id} ({job.kind}) has the key {job.idempotency_key!r}, and was asked for something else: "
+            f"{', '.join(differences[:_SHOWN])}{more}. Nothing was enqueued. Take another key, or look: "
+            f"segadmin jobs show {job.id}"
+        )
+    return Enqueued(job, created=False)
+
+
+def _differences(before: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield what differs, an option each; of nested options only those within that differ."""
+    for name in sorted({*before, *asked}):
+        there, here = before.get(name), asked.get(name)
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _differences(there, here, f"{prefix}{name}.")
+        elif there != here:
+            yield f"its {prefix}{name} is {_value(there)}, not {_value(here)}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "the default"
+    text = str(mask_all(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlmodel import Session
 
 from segadmin.database import transaction
-from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.errors import BackboneUnavailable, ConfigurationError, did_you_mean
 from segadmin.events.mapping import Mapping
 from segadmin.learn.backbone import Backbone
 from segadmin.learn.labels import find_label_set
@@ -22,6 +22,7 @@ from segadmin.records import ModelState, ModelVersion
 from segadmin.settings import Language, Settings
 from segadmin.store import known_store
 from segadmin.text.templates import check_templates
+from segadmin.urls import has_secret, mask_all, mask_url
 
 
 class _Request(BaseModel):
@@ -210,7 +211,10 @@ def _check_model(settings: Settings, plugins: Plugins, request: Retrain | Pretra
     made = [plugins.make("tracker", *asked) for asked in trackers.items()]
     if settings.embedded_broker:  # the workers are on this machine: what they will miss is missed here
         for needed in (plugins.make("backbone", name, options), *made):
-            needed.check(settings)
+            try:
+                needed.check(settings)
+            except BackboneUnavailable as error:  # the name of a backbone whose plugin failed is taken for a model's
+                raise BackboneUnavailable(f"{error}{plugins.failures}") from None
     return checked
 
 
@@ -298,13 +302,42 @@ def check_kind(kind: str, options: dict[str, Any]) -> dict[str, Any]:
     return _request(kind, options).model_dump(mode="json")
 
 
+def chosen(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of ``options`` that are not the defaults: what somebody asked for, whatever is current now.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+    """
+    return _request(kind, options).model_dump(mode="json", exclude_defaults=True)
+
+
 def _request(kind: str, options: dict[str, Any]) -> _Request:
     if kind not in REQUESTS:
         raise ConfigurationError(f"There is no job kind {kind!r}.{did_you_mean(kind, REQUESTS)}")
+    _refuse_secrets(kind, options)
     try:
         return REQUESTS[kind].model_validate(options)
     except ValidationError as error:
         raise ConfigurationError(_explain(kind, error)) from None
+
+
+def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
+    """Keep passwords out of SQL, where the options of jobs and schedules are stored.
+
+    Raises:
+        ConfigurationError: a URL in ``value`` holds a password or a token itself.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_secrets(kind, inner, f"{option}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_secrets(kind, inner, option)
+    elif isinstance(value, str) and has_secret(value):
+        raise ConfigurationError(
+            f"A {kind} job cannot use {option}={mask_url(value)!r}: jobs are stored, and passwords are not. Write "
+            "$SHOP_PASSWORD (in single quotes) for the password, and set SHOP_PASSWORD in the workers' environment."
+        )
 
 
 def _explain(kind: str, error: ValidationError) -> str:
@@ -312,4 +345,4 @@ def _explain(kind: str, error: ValidationError) -> str:
     option = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"A {kind} job has no option {option!r}.{did_you_mean(option, REQUESTS[kind].model_fields)}"
-    return f"A {kind} job cannot use {option}={first['input']!r}: {first['msg']}."
+    return f"A {kind} job cannot use {option}={mask_all(first['input'])!r}: {first['msg']}."

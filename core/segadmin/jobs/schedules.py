@@ -18,6 +18,7 @@ from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, JobState, MissedSlots, Schedule
 from segadmin.settings import Settings
 from segadmin.timezones import zone
+from segadmin.urls import mask_all, mask_secrets
 
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
@@ -171,7 +172,13 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
             )
             if taken.rowcount == 0:
                 continue
-            job, steps = _save(session, settings, schedule, options, error)
+            key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
+            if session.exec(select(Job.id).where(Job.idempotency_key == key)).first() is not None:
+                continue  # the clock went back, or a schedule of this name had this slot: it was served
+            if error is None:
+                job, steps = save(session, settings, schedule.kind, options, key=key)
+            else:
+                job, steps = _failed(session, schedule, key, error), []
             _note_job(session, schedule.name, job)
             if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
                 session.add(_missed(schedule, moment, job))
@@ -205,19 +212,14 @@ def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], st
     try:
         return check_request(settings, schedule.kind, schedule.options), None
     except SegadminError as error:
-        return schedule.options, str(error)
+        return schedule.options, mask_secrets(str(error))
 
 
-def _save(
-    session: Session, settings: Settings, schedule: Schedule, options: dict[str, Any], error: str | None
-) -> tuple[Job, list[int]]:
-    """Save the job of a slot; where it cannot be done, a failed one that says why."""
-    key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
-    if error is None:
-        return save(session, settings, schedule.kind, options, key=key)
+def _failed(session: Session, schedule: Schedule, key: str, error: str) -> Job:
+    """Save the job of a slot that cannot be done; it says why."""
     job = Job(
         kind=schedule.kind,
-        options=options,
+        options=mask_all(schedule.options),  # a schedule of an older version may hold a password
         idempotency_key=key,
         state=JobState.FAILED,
         error=error,
@@ -225,4 +227,4 @@ def _save(
     )
     session.add(job)
     session.flush()
-    return job, []
+    return job

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import Session
 
 from segadmin.database import transaction
-from segadmin.errors import BrokerUnavailable, DataError, InvalidTransition, JobNotFound, StepFenced
+from segadmin.errors import BrokerUnavailable, DataError, InvalidTransition, JobNotFound, KeyReused, StepFenced
 from segadmin.jobs import control
 from segadmin.jobs.advance import end_job
 from segadmin.jobs.attempt import Json, Outcome
@@ -253,6 +253,37 @@ def test_an_idempotency_key_makes_one_job(engine_settings: Settings, bells: Bell
         done = list(pool.map(once, range(6)))
     assert len({one.job.id for one in done}) == 1
     assert [one.created for one in done].count(True) == 1
+
+
+def test_a_key_of_another_request_is_an_error_that_names_the_job_and_what_differs(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    def nightly(kind: str = "probe", **options: object) -> Enqueued:
+        return enqueue(engine_settings, bells, kind, options, idempotency_key="nightly")
+
+    job = nightly(depth=3, inner={"a": 1, "b": 2}, where="postgresql://u:hidden@h/x").job
+    for options in ({"depth": 4}, {"depth": 3, "inner": {"a": 1, "b": 3}}):
+        with pytest.raises(KeyReused) as told:
+            nightly(**options)
+        assert f"Job {job.id} (probe) has the key 'nightly'" in str(told.value)
+        assert f"segadmin jobs show {job.id}" in str(told.value)
+        assert "hidden" not in str(told.value)
+    assert "its inner.b is 2, not 3, its where is postgresql://u:***@h/x, not the default" in str(told.value)
+    with pytest.raises(KeyReused, match="its kind is probe, not textualize"):
+        nightly("textualize", depth=3, inner={"a": 1, "b": 2})
+    assert [line.job.id for line in control.list_jobs(engine_settings)] == [job.id]
+
+
+def test_a_job_from_before_requests_were_kept_is_compared_with_what_is_asked_only(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    done = enqueue(engine_settings, bells, "probe", {"depth": 3, "found": "x"}, idempotency_key="old")
+    with transaction(engine_settings) as session:
+        session.get_one(Job, done.job.id).asked = None
+    again = enqueue(engine_settings, bells, "probe", {"depth": 3}, idempotency_key="old")
+    assert (again.job.id, again.created) == (done.job.id, False)
+    with pytest.raises(KeyReused, match="its depth is 3, not 4"):
+        enqueue(engine_settings, bells, "probe", {"depth": 4}, idempotency_key="old")
 
 
 def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Settings, bells: Bells) -> None:

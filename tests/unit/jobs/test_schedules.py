@@ -101,6 +101,31 @@ def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, b
     assert schedules.view(engine_settings, "often").missed == []
 
 
+def test_a_slot_that_was_served_is_not_served_again_whatever_the_schedule_has_become(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
+    slot = due_since(engine_settings, "often", timedelta(hours=1))
+    assert len(schedules.tick(engine_settings, bells)) == 1
+    schedules.remove(engine_settings, "often")
+    schedules.add(engine_settings, "often", "*/5 * * * *", "textualize", {})
+    with transaction(engine_settings) as session:  # as after a clock that was set back
+        session.get_one(Schedule, "often").next_slot = slot
+    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.view(engine_settings, "often").schedule.next_slot > datetime.now(UTC)
+    assert schedules.tick(engine_settings, bells) == []
+
+
+def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings: Settings, bells: Bells) -> None:
+    schedules.add(engine_settings, "old", "*/5 * * * *", "ingest", {"where": "redis://:hidden@127.0.0.1:1/0"})
+    due_since(engine_settings, "old", timedelta(minutes=6))
+    [job] = schedules.tick(engine_settings, bells)
+    assert job.state == JobState.FAILED
+    assert job.options["where"] == "redis://:***@127.0.0.1:1/0"
+    assert "Write $SHOP_PASSWORD" in (job.error or "")
+    assert "hidden" not in (job.error or "")
+
+
 def test_run_is_out_of_turn(engine_settings: Settings, bells: Bells) -> None:
     before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
     job = schedules.run(engine_settings, bells, "nightly").job
