@@ -329,7 +329,13 @@ def _enqueue(kind: str, parameters: abc.Mapping[str, Any]) -> None:
     assert number is not None
     if as_json:
         show_json(
-            {"job": number, "kind": kind, "created": done.created, "rung": done.rung, "options": done.job.options}
+            {
+                "job": number,
+                "kind": kind,
+                "created": done.created,
+                "rung": done.rung,
+                "options": mask_all(done.job.options),
+            }
         )
     elif not done.created:
         typer.echo(f"Job {number} has the key {key!r} already; nothing new was enqueued.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from html import escape
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from segadmin.errors import (
     ConfigurationError,
     DataError,
     JobNotFound,
+    KeyReused,
     ModelNotFound,
     SegadminError,
     StorageError,
@@ -26,18 +28,26 @@ from segadmin.errors import (
 from segadmin.events.keys import open_store
 from segadmin.pages import document
 from segadmin.settings import Settings
+from segadmin.urls import mask_secrets
 from segadmin_api.dashboard.frame import NAVIGATION
 from segadmin_api.http import events, pages
 
+log = logging.getLogger(__name__)
 #: Error → status; of a class that is not here, the nearest one above it.
 _STATUS = {
     JobNotFound: HTTPStatus.NOT_FOUND,
     ModelNotFound: HTTPStatus.NOT_FOUND,
+    KeyReused: HTTPStatus.CONFLICT,
     DataError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    SegadminError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+#: What callers are told where the fault is the server's: its messages name folders and hosts, and go to the log.
+_NEUTRAL = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; its log says why. Try again later.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed at this; its log says why.",
 }
 
 
@@ -54,9 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.include_router(events.router)
     app.include_router(pages.router)
-    app.add_exception_handler(SegadminError, _told)
-    app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _told)
+    for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _problem)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
@@ -66,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
     """Return an error as ``application/problem+json``, or as a page to who asked for one."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
@@ -75,8 +84,10 @@ async def _told(request: Request, error: Exception) -> Response:
         status = HTTPStatus.NOT_FOUND  # a part of the path that names nothing, and there is nothing else to be wrong
         detail = f"There is nothing at {request.url.path}."
     else:
-        status = next(_STATUS[one] for one in type(error).__mro__ if one in _STATUS)
-        detail = str(error)
+        status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+        detail = _NEUTRAL.get(status) or mask_secrets(str(error))
+        if status in _NEUTRAL and isinstance(error, SegadminError):  # the log of others has their traceback
+            log.error("%s %s: %s", request.method, request.url.path, error, extra={"action": "answer"})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "10"
     if "text/html" in request.headers.get("accept", ""):

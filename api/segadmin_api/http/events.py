@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,11 +16,10 @@ from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
+from segadmin_api.http.bodies import read_body
 from segadmin_api.http.security import known_key
 from segadmin_worker.client import ring_over
 
-#: A larger body is refused: send several.
-MOST_BYTES = 10 * 2**20
 _PROBLEMS_TOLD = 100
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -66,20 +66,11 @@ async def post_events(request: Request, key: Annotated[str, Depends(known_key)])
 
     Fields are those of an import: `user`, `kind`, `item` and `at`, and what else there is. When this is answered the
     events are on disk. Send them again if you are not sure: with an `event_id`, or where they say the same, they count
-    once.
+    once. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
     """
-    body = await _body(request)
+    body = await read_body(request)
     lines = _lines(body, request.headers.get("content-type", ""))
     return await run_in_threadpool(_keep, request.app.state.settings, lines)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"The body is larger than {MOST_BYTES >> 20} MiB. Send several.")
-    return bytes(body)
 
 
 def _lines(body: bytes, content_type: str) -> list[str]:
@@ -108,8 +99,8 @@ def _keep(settings: Settings, lines: list[str]) -> Accepted:
     from segadmin.events.clean import clean, complete
     from segadmin_plugins.sources.jsonl import frame_of
 
-    batch = Inbox.of(settings).add(lines)
     mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
+    batch = Inbox.of(settings).add(lines)
     _import_soon(settings, mapping)
     found = clean(complete(readable(frame_of([line.encode() for line in lines])), "events", mapping), "events", mapping)
     told = found.bad.head(_PROBLEMS_TOLD).with_columns(index=found.bad["line"].head(_PROBLEMS_TOLD) - 1)
@@ -125,5 +116,7 @@ def _import_soon(settings: Settings, mapping: Mapping) -> None:
     slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
     due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
     options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
-    key = f"inbox:{due.isoformat()}"
+    # The mapping may change between two posts: what is asked for then is another request.
+    reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+    key = f"inbox:{due.isoformat()}:{reading}"
     enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)

@@ -1,0 +1,111 @@
+"""The body of a request: read up to a bound, and unpacked where it is compressed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from fastapi import HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+
+if TYPE_CHECKING:
+    from zstandard import ZstdDecompressionObj
+
+#: A larger body is refused, as it comes and unpacked alike.
+MOST_BYTES = 10 * 2**20
+#: Encodings on top of each other that are unpacked; nobody needs more, and each costs the bound once.
+_MOST_ENCODINGS = 3
+#: Packed bytes taken at a time. In all formats so few give at most a few MiB, so the bound is never far exceeded.
+_SLICE = 256
+#: What RFC 9659 lets a zstd frame ask for.
+_WINDOW_BYTES = 8 * 2**20
+
+
+class _Stream(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, /) -> bytes: ...
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body of ``request``, unpacked as its ``Content-Encoding`` says.
+
+    Raises:
+        HTTPException: 413 where it is too large, packed or unpacked; 415 for an encoding that is not read; 400 where
+            it is not what the encoding says, or ends early.
+    """
+    encodings = _encodings(request)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        _check_size(body)
+    packed = bytes(body)
+    for encoding in reversed(encodings):
+        packed = await run_in_threadpool(_unpack, packed, encoding)
+    return packed
+
+
+def _encodings(request: Request) -> list[str]:
+    """Return the encodings of the body, in the order in which they were applied."""
+    named = ",".join(request.headers.getlist("content-encoding")).split(",")
+    encodings = [name.strip().lower().removeprefix("x-") for name in named]
+    encodings = [name for name in encodings if name not in {"", "identity"}]
+    unknown = [name for name in encodings if name not in _STREAMS]
+    if unknown or len(encodings) > _MOST_ENCODINGS:
+        known = ", ".join(_STREAMS)
+        what = f"The Content-Encoding {unknown[0][:40]!r}" if unknown else "So many encodings on top of each other"
+        detail = f"{what} cannot be read. Send the body as it is, or in one of: {known}."
+        raise HTTPException(415, detail, {"Accept-Encoding": known})
+    return encodings
+
+
+def _unpack(packed: bytes, encoding: str) -> bytes:
+    """Return what is packed; several streams behind each other, as gzip and zstd allow, are one."""
+    unpacked, view = bytearray(), memoryview(packed)
+    stream = _STREAMS[encoding](packed)
+    try:
+        for start in range(0, len(packed), _SLICE):
+            rest: bytes | memoryview = view[start : start + _SLICE]
+            while rest:
+                stream = _STREAMS[encoding](packed) if stream.eof else stream
+                unpacked += stream.decompress(rest)
+                _check_size(unpacked)
+                rest = stream.unused_data
+    except (zlib.error, _zstd_error()) as error:
+        raise HTTPException(400, f"The body is not {encoding}: {error}.") from None
+    if not stream.eof:
+        raise HTTPException(400, f"The body is not whole: its {encoding} data end early.")
+    return bytes(unpacked)
+
+
+def _check_size(body: bytearray) -> None:
+    if len(body) > MOST_BYTES:
+        raise HTTPException(413, f"The body is larger than {MOST_BYTES >> 20} MiB. Send several.")
+
+
+def _inflate(packed: bytes) -> _Stream:
+    """Return a decompressor of ``deflate``: of zlib's format, or, as some clients send it, without its header."""
+    has_header = len(packed) > 1 and packed[0] & 0x0F == 8 and (packed[0] << 8 | packed[1]) % 31 == 0
+    return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+
+
+def _gunzip(_: bytes) -> _Stream:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _unzstd(_: bytes) -> ZstdDecompressionObj:
+    from zstandard import ZstdDecompressor
+
+    return ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompressobj()
+
+
+def _zstd_error() -> type[Exception]:
+    from zstandard import ZstdError
+
+    return ZstdError
+
+
+_STREAMS: dict[str, Callable[[bytes], _Stream]] = {"gzip": _gunzip, "deflate": _inflate, "zstd": _unzstd}
