@@ -330,8 +330,8 @@ def _registered(kind: str, hook: str, entry: object, origin: str) -> Registered:
         module, _, attribute = target.partition(":")
         if name and module and attribute:
             return Registered(kind, name, target, origin)
-    elif isinstance(entry, type) and isinstance(name := getattr(entry, "name", None), str) and name:
-        return Registered(kind, name, entry, origin)
+    elif isinstance(entry, type) and isinstance(own := getattr(entry, "name", None), str) and own:
+        return Registered(kind, own, entry, origin)
     raise _Refused(
         f"{hook} has {entry!r} in its list, which is neither a {kind} class with a name nor 'name = module:Class'"
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from celery import Celery
 
+from segadmin.log_masking import mask_logs
 from segadmin.settings import get_settings
 from segadmin_worker.config import celery_config, secure
 from segadmin_worker.transport import install
 
+mask_logs()
 install()
 app = Celery("segadmin")
 app.conf.update(celery_config(get_settings()))

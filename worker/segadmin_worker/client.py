@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from segadmin.errors import BrokerUnavailable
 from segadmin.jobs.ring import Bell, Ring
 from segadmin.settings import Settings
-from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls
+from segadmin.urls import mask_secrets, mask_url
+from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls, transport_problem
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -57,6 +58,8 @@ def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
     """
     from kombu.exceptions import OperationalError
 
+    if (problem := transport_problem(settings)) is not None:
+        raise BrokerUnavailable(problem)
     app = _app(settings)
     connection = app.connection_for_write()
     # The client's own errors too: a broker may die between two questions.
@@ -72,7 +75,7 @@ def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
 def _explain(settings: Settings, error: BaseException) -> str:
     from redis.exceptions import AuthenticationError, ResponseError
 
-    reason = str(error).rstrip(".")
+    reason = mask_secrets(str(error)).rstrip(".")
     if isinstance(error, AuthenticationError) or "authenticat" in reason.lower():
         said, mend = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
     elif isinstance(error.__cause__ or error, ResponseError):
@@ -113,6 +116,4 @@ def _knock(settings: Settings) -> None:
 
 def shown(settings: Settings) -> str:
     """Return the broker URL without its password, for messages."""
-    from kombu.utils.url import maybe_sanitize_url
-
-    return str(maybe_sanitize_url(settings.celery_broker_url))
+    return mask_url(settings.celery_broker_url)

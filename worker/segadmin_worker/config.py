@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segadmin.errors import ConfigurationError
-from segadmin.settings import Settings
+from segadmin.settings import Settings, shown
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -58,12 +58,44 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def transport_problem(settings: Settings) -> str | None:
+    """Return what keeps Celery from using the broker URL at all, or ``None``; nobody is connected to."""
+    from kombu import Connection
+
+    fix = "Use redis://:password@host:6379/0, or unset SEGADMIN_BROKER_URL for the Redis of segadmin up"
+    name = shown("broker_url", settings.broker_url)
+    try:
+        _ = Connection(settings.celery_broker_url).transport_cls
+    except KeyError:
+        return f"{name}: there is no such broker. {fix}."
+    except ImportError as error:
+        return f"{name}: its client {error.name!r} is not installed. Run: pip install {error.name}, or: {fix}."
+    except (TypeError, ValueError):  # a query, or a port; their messages repeat parts of the URL
+        return f"{name}: Celery cannot read it. {fix}."
+    return None
+
+
 def tls(settings: Settings) -> dict[str, Any]:
     """Return how a TLS broker is checked: always, and by name."""
     if not settings.celery_broker_url.startswith("rediss://"):
         return {}
     checked = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
     return checked | ({"ssl_ca_certs": str(settings.broker_ca)} if settings.broker_ca else {})
+
+
+def signing_problem(settings: Settings) -> str | None:
+    """Return what keeps messages from being signed as the settings ask, or ``None``."""
+    if settings.signing_key is None:
+        return None
+    from celery import Celery
+
+    app = Celery("segadmin-check", set_as_current=False)
+    app.conf.update(_signing(settings))
+    try:
+        secure(app, settings)
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 def secure(app: Celery, settings: Settings) -> Celery:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from segadmin import database
-from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError, did_you_mean
-from segadmin.settings import Settings
+from segadmin import database, preflight
+from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
+from segadmin.settings import Settings, shown
+from segadmin_api.cli.startup import same_port
 from segadmin_worker import state
 from segadmin_worker.state import PartState
 
 #: Less free space than this fails, or is worth a warning.
 _DISK_FAIL, _DISK_WARN = 200 * 2**20, 2 * 2**30
+#: Settings that the checks of the database, the store and the plugins look at.
+_CHECKED_APART = ("database_url", "store", "plugin_files")
 #: A schedule that is overdue this long has no beat looking after it.
 _OVERDUE = timedelta(minutes=1)
 
@@ -67,29 +70,37 @@ def packages(settings: Settings) -> Iterator[Finding]:
             yield Finding(level, f"extra {extra}", detail, f"pip install 'segadmin[{extra}]'")
 
 
-def variables(settings: Settings) -> Iterator[Finding]:
+def variables(_settings: Settings) -> Iterator[Finding]:
     """Whether every ``SEGADMIN_`` variable is a setting."""
-    known = {f"SEGADMIN_{name.upper()}" for name in type(settings).model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith("SEGADMIN_") and name.upper() not in known)
-    for name in unknown:
-        yield Finding(
-            Level.WARN, "settings", f"{name} is no setting.{did_you_mean(name, known)}", f"rename it, or unset {name}"
-        )
-    if not unknown:
-        chosen = sorted(settings.model_fields_set)
-        yield Finding(Level.OK, "settings", f"chosen: {', '.join(chosen)}" if chosen else "all defaults")
+    for name, meant in preflight.unknown_variables(os.environ).items():
+        yield Finding(Level.WARN, "settings", f"{name} is no setting.{meant}", f"rename it, or unset {name}")
+
+
+def values(settings: Settings) -> Iterator[Finding]:
+    """Whether the settings can be used, but for those that have a check of their own."""
+    chosen = sorted(settings.model_fields_set)
+    yield Finding(Level.OK, "settings", f"chosen: {', '.join(chosen)}" if chosen else "all defaults")
+    for name, check in preflight.CHECKS.items():
+        if name not in _CHECKED_APART:
+            lines = list(check(settings))
+            yield from (Finding(Level.FAIL, f"setting {name}", line) for line in lines)
+            if not lines and name in chosen:
+                value = shown(name, getattr(settings, name)).partition("=")[2]
+                yield Finding(Level.OK, f"setting {name}", value)
+    if (problem := same_port(settings)) is not None:
+        yield Finding(Level.FAIL, "setting web_port", problem)
 
 
 def sql(settings: Settings) -> Iterator[Finding]:
     """Whether the database answers and has this version's schema."""
     found = database.revision(settings)
-    shown = database.shown(settings)
+    url = database.shown(settings)
     if found == database.HEAD:
-        yield Finding(Level.OK, "database", f"{shown}, revision {found}")
+        yield Finding(Level.OK, "database", f"{url}, revision {found}")
     elif found is None and not settings.database_url:
-        yield Finding(Level.OK, "database", f"{shown}, made at first use")
+        yield Finding(Level.OK, "database", f"{url}, made at first use")
     else:
-        detail = f"{shown} is at revision {found or 'none'}, not {database.HEAD}"
+        detail = f"{url} is at revision {found or 'none'}, not {database.HEAD}"
         yield Finding(Level.FAIL, "database", detail, "segadmin db upgrade")
 
 
@@ -111,8 +122,7 @@ def store(settings: Settings) -> Iterator[Finding]:
 
 def broker(settings: Settings) -> Iterator[Finding]:
     """Whether the broker answers, and whether every queue has a worker."""
-    from segadmin_worker import inspection
-    from segadmin_worker.client import shown
+    from segadmin_worker import client, inspection
 
     try:
         inspection.ping(settings)
@@ -122,7 +132,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding(Level.FAIL, "broker", str(error))
         return
-    yield Finding(Level.OK, "broker", shown(settings))
+    yield Finding(Level.OK, "broker", client.shown(settings))
     found = inspection.workers(settings)
     for queue in inspection.QUEUES:
         names = [name for name, queues in found.items() if queue in queues]

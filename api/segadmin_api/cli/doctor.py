@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from segadmin.errors import SegadminError
+from segadmin.errors import InvalidSettings, SegadminError
 from segadmin.settings import Settings, get_settings
+from segadmin.urls import mask_secrets
 from segadmin_api.cli import checks
 from segadmin_api.cli.checks import Check, Finding, Level
 from segadmin_api.cli.output import JsonOption, show_json
@@ -26,9 +27,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check this installation, and say what mends it; exit code 1 if anything fails."""
-    settings = get_settings()
     findings = []
-    for finding in look(settings, backbone):
+    for finding in look(backbone):
         findings.append(finding)
         if not as_json:
             _print(finding)
@@ -38,11 +38,18 @@ def doctor(
         raise typer.Exit(1)
 
 
-def look(settings: Settings, backbone: str | None) -> Iterator[Finding]:
+def look(backbone: str | None) -> Iterator[Finding]:
     """Run every check, one after the other; one that raises does not end the others."""
+    try:
+        settings = get_settings()
+    except InvalidSettings as error:  # all other checks need them
+        yield from (Finding(Level.FAIL, "settings", problem) for problem in error.problems)
+        yield from checks.variables(Settings.model_construct())
+        return
     every: dict[str, Check] = {
         "packages": checks.packages,
-        "settings": checks.variables,
+        "variables": checks.variables,
+        "settings": checks.values,
         "database": checks.sql,
         "store": checks.store,
         "broker": checks.broker,
@@ -55,7 +62,7 @@ def look(settings: Settings, backbone: str | None) -> Iterator[Finding]:
         try:
             yield from check(settings)
         except SegadminError as error:
-            yield Finding(Level.FAIL, name, str(error))
+            yield Finding(Level.FAIL, name, mask_secrets(str(error)))
 
 
 def _print(finding: Finding) -> None:

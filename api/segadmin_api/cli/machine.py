@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import psutil
 import typer
 
-from segadmin import database
-from segadmin.errors import BrokerUnavailable, SegadminError
+from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, show_json
+from segadmin_api.cli.startup import same_port, validate
 from segadmin_api.wording import took
 from segadmin_worker import state
 from segadmin_worker.state import PartState, PartStatus, Status
@@ -51,7 +51,9 @@ def up(
     if detach and found is not None and found.process is not None:
         typer.echo(f"segadmin runs already (pid {found.pid}).")
         raise typer.Exit(_wait_until_ready(settings, None))
-    database.ensure_schema(settings)
+    validate(settings)
+    if not (no_flower or no_web) and (problem := same_port(settings)) is not None:
+        raise InvalidSettings([problem])
     if detach:  # what is missing is said here, and not by a log
         parts_of(settings, cpu, *_ports(settings, flower=not no_flower, web=not no_web))
         _check_broker(settings)

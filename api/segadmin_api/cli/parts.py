@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from segadmin import database
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.settings import get_settings
+from segadmin_api.cli.startup import Listener, validate
 
 if TYPE_CHECKING:
     from segadmin_worker.parts import Part
+
+#: What is checked only for parts that see users: a scheduler needs no user-key secret.
+_OF_USERS = ("user_key_secret",)
 
 
 def worker(
@@ -34,7 +38,7 @@ def worker(
     if not wanted:
         raise typer.BadParameter(f"name at least one of {', '.join(known)}", param_hint="--queues")
     settings = get_settings()
-    database.ensure_schema(settings)
+    validate(settings)
     processes = concurrency or (1 if "gpu" in wanted else os.cpu_count() or 1)
     _become(worker_part(settings, wanted, processes, name or f"{'-'.join(wanted)}@%h"))
 
@@ -44,24 +48,26 @@ def beat() -> None:
     from segadmin_worker.parts import beat_part
 
     settings = get_settings()
-    database.ensure_schema(settings)
+    validate(settings, leave_out=_OF_USERS)
     _become(beat_part(settings))
 
 
 def flower(
     address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port [SEGADMIN_FLOWER_PORT].")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_FLOWER_PORT].")] = None,
 ) -> None:
     """Run Flower with a password, for a deployment; put a proxy with TLS before it if others can reach it."""
     from segadmin_worker.parts import flower_part
 
     settings = get_settings()
-    _become(flower_part(settings, address, port or settings.flower_port))
+    listener = _listener(address, port, settings.flower_port, "SEGADMIN_FLOWER_PORT")
+    validate(settings, listener, leave_out=_OF_USERS)
+    _become(flower_part(settings, address, listener.port))
 
 
 def web(
     address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port [SEGADMIN_WEB_PORT].")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_WEB_PORT].")] = None,
 ) -> None:
     """Run the HTTP API, for a deployment; put a proxy with TLS before it if others can reach it."""
     try:
@@ -71,8 +77,14 @@ def web(
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is not installed. Run: pip install 'segadmin[web]'") from None
     settings = get_settings()
-    database.ensure_schema(settings)
-    uvicorn.run(create_app(settings), host=address, port=port or settings.web_port, log_level="info")
+    listener = _listener(address, port, settings.web_port, "SEGADMIN_WEB_PORT")
+    validate(settings, listener)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvicorn.run(create_app(settings), host=address, port=listener.port, log_level="info")
+
+
+def _listener(address: str, port: int | None, default: int, variable: str) -> Listener:
+    return Listener(address, default if port is None else port, variable if port is None else "--port")
 
 
 def _become(part: Part) -> NoReturn:

@@ -133,8 +133,10 @@ class Mapping(_Part):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             known = cls.model_fields if len(first["loc"]) == 1 else ()
+            reason = str(first.get("ctx", {}).get("error", first["msg"])).rstrip(".")
+            end = "" if reason.endswith("?") else "."
             raise ConfigurationError(
-                f"The mapping {path}: {where}: {first['msg']}.{did_you_mean(where, known)}"
+                f"The mapping {path}: {where}: {reason}{end}{did_you_mean(where, known)}"
             ) from None
 
     def fields(self, table: str, found: Sequence[str]) -> dict[str, pl.Expr]:
