@@ -58,7 +58,13 @@ def _engine(url: str) -> Engine:
 
 
 def _sqlite(url: str, path: Path) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The database {path} cannot be made: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
+            "another place."
+        ) from None
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -5,13 +5,14 @@ A setting that is first read by a request or a job fails there, again and again 
 
 from __future__ import annotations
 
+import difflib
 import ssl
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from segadmin import database, failpoints
-from segadmin.errors import SegadminError, StorageError, did_you_mean
+from segadmin.errors import SegadminError, StorageError
 from segadmin.settings import Settings, shown
 
 #: Yields what is wrong, a line each: the setting, its value, and the fix.
@@ -25,11 +26,16 @@ def problems(settings: Settings, *, leave_out: Collection[str] = ()) -> list[str
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the ``SEGADMIN_`` variables that are no settings, each with the name that was probably meant."""
-    known = {f"SEGADMIN_{name.upper()}" for name in Settings.model_fields} | {failpoints.VARIABLE}
-    unknown = sorted(name for name in environment if name.startswith("SEGADMIN_") and name.upper() not in known)
-    # Of names that are not near any other, a list of all would say nothing.
-    meant = {name: did_you_mean(name, known) for name in unknown}
-    return {name: words if "Did you mean" in words else "" for name, words in meant.items()}
+    prefix = "SEGADMIN_"
+    known = [prefix + name.upper() for name in Settings.model_fields]
+    unknown = sorted(name for name in environment if name.startswith(prefix))
+    suggestions = {}
+    for name in unknown:
+        if name.upper() not in {*known, failpoints.VARIABLE}:
+            # The prefix is left out: with it all names are near to each other.
+            near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], 1)
+            suggestions[name] = f" Did you mean {prefix}{near[0]}?" if near else ""
+    return suggestions
 
 
 def _check_home(settings: Settings) -> Iterator[str]:
@@ -153,7 +159,9 @@ def _check_events_mapping(settings: Settings) -> Iterator[str]:
         event = pl.DataFrame({"user": ["u1"], "kind": ["view"], "item": ["i1"], "at": ["2026-01-31T18:05:00Z"]})
         clean(complete(event, "events", mapping), "events", mapping)
     except SegadminError as error:
-        yield f"SEGADMIN_EVENTS_MAPPING: {error} Correct the file, or unset SEGADMIN_EVENTS_MAPPING."
+        reason = str(error).removeprefix(f"The mapping {settings.events_mapping}: ")
+        name = shown("events_mapping", settings.events_mapping)
+        yield f"{name}: {reason} Correct the file, or unset SEGADMIN_EVENTS_MAPPING."
 
 
 def _check_flower_login(settings: Settings) -> Iterator[str]:

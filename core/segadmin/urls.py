@@ -127,11 +127,12 @@ def _part_problem(rest: str) -> str | None:
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     login, _, address = authority.rpartition("@")
     port = _ADDRESS.fullmatch(address)
+    may_hold_password = ":" in authority or "@" in authority
     problems = {
-        "it has a space in it": re.search(r"\s", rest),
-        "it has a # in it": "#" in rest,
+        "it has a space in it": may_hold_password and re.search(r"\s", rest),
+        "it has a # in it": may_hold_password and "#" in rest,
         "it has several @": "@" in login,
-        "it has an @ behind its host": "@" in rest[len(authority) :] and (":" in authority or "@" in authority),
+        "it has an @ behind its host": may_hold_password and "@" in rest[len(authority) :],
         "it has a square bracket in its login": "[" in login or "]" in login,
         "its port is not a number from 0 to 65535": not port or int(port["port"] or 0) >= 2**16,
     }

@@ -40,8 +40,13 @@ def test_every_line_is_one_finding_with_what_mends_it(cli: Cli) -> None:
 
 
 def test_a_misspelt_variable_is_found(cli: Cli) -> None:
-    found = look(cli, code=0, SEGADMIN_BUCKET="32")
-    assert found["settings"]["detail"] == "SEGADMIN_BUCKET is no setting. Did you mean 'SEGADMIN_BUCKETS'?"
+    found = look(cli, code=0, SEGADMIN_EVENT_MAPPING="shop.toml")
+    assert found["variables"] == {
+        "level": "warn",
+        "what": "variables",
+        "detail": "SEGADMIN_EVENT_MAPPING is no setting. Did you mean SEGADMIN_EVENTS_MAPPING?",
+        "mend": "rename it, or unset SEGADMIN_EVENT_MAPPING",
+    }
 
 
 def test_a_misspelt_backbone_is_found(cli: Cli) -> None:

@@ -73,7 +73,7 @@ def packages(settings: Settings) -> Iterator[Finding]:
 def variables(_settings: Settings) -> Iterator[Finding]:
     """Whether every ``SEGADMIN_`` variable is a setting."""
     for name, meant in preflight.unknown_variables(os.environ).items():
-        yield Finding(Level.WARN, "settings", f"{name} is no setting.{meant}", f"rename it, or unset {name}")
+        yield Finding(Level.WARN, "variables", f"{name} is no setting.{meant}", f"rename it, or unset {name}")
 
 
 def values(settings: Settings) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.urls import mask_secrets, mask_url
+from segadmin.urls import mask_secrets, mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
@@ -172,6 +172,8 @@ def source_of(settings: Settings, request: Request) -> Source:
         ConfigurationError: an option is unknown.
         DataError: nothing tells which source it is.
     """
+    if "://" in request.where and (problem := url_problem(request.where)):  # a client would repeat parts of it
+        raise DataError(f"{request.name!r} cannot be read: {problem}.")
     plugins = load_plugins(settings)
     name = request.source or plugins.choose("source", lambda source: source.takes(request.where))
     if name is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from typing import Any, ClassVar
 import polars as pl
 import redis
 
-from segadmin.errors import DataError
+from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.source import Source
+from segadmin.urls import fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.jsonl import cells_of
 
 #: Entries asked for at a time.
@@ -43,9 +43,12 @@ class RedisStream(Source):
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield entries; first those that an import which died had been given."""
-        client = redis.Redis.from_url(
-            os.path.expandvars(where), decode_responses=True, encoding_errors="backslashreplace"
-        )
+        try:
+            client = redis.Redis.from_url(fill_in(where), decode_responses=True, encoding_errors="backslashreplace")
+        except ValueError:  # its message repeats parts of the URL
+            raise ConfigurationError(
+                f"{mask_url(where)!r} is not a URL such as redis://:$PASSWORD@host:6379/0."
+            ) from None
         try:
             self._join(client)
             # One import runs at a time, so what any consumer of the group left is this one's.
@@ -55,8 +58,11 @@ class RedisStream(Source):
             ):
                 yield self._frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
-        except redis.RedisError as error:
-            raise DataError(f"The stream {self.stream} cannot be read: {error}. Check the URL.") from None
+        except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an option that there is not
+            reason = mask_secrets(str(error).rstrip("."))
+            raise DataError(
+                f"The stream {self.stream} at {mask_url(where)} cannot be read: {reason}. Check the URL."
+            ) from None
         finally:
             client.close()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.source import Source
+from segadmin.urls import fill_in, mask_secrets, mask_url
+from segadmin_plugins.sources.drivers import engine_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,16 @@ class Sql(Source):
     """
 
     name: ClassVar[str] = "sql"
-    schemes: ClassVar[tuple[str, ...]] = ("postgresql", "mysql", "mariadb", "sqlite", "mssql", "oracle", "snowflake")
+    schemes: ClassVar[tuple[str, ...]] = (
+        "postgresql",
+        "postgres",
+        "mysql",
+        "mariadb",
+        "sqlite",
+        "mssql",
+        "oracle",
+        "snowflake",
+    )
     query: str = ""
 
     def identity(self, where: str) -> None:
@@ -36,15 +46,13 @@ class Sql(Source):
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows; numbers and times keep their types, all else is text."""
         try:
-            url = make_url(os.path.expandvars(where))
-            shown = url.render_as_string(hide_password=True)
-            engine = create_engine(url)
-        except ArgumentError:
+            url = make_url(fill_in(where))
+        except (ArgumentError, ValueError):
             raise ConfigurationError(
-                "The database URL cannot be read. It is: dialect://user:password@host/name"
+                f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
             ) from None
-        except (NoSuchModuleError, ImportError) as error:
-            raise ConfigurationError(f"There is no driver for {url.drivername}: {error}. Install one by pip.") from None
+        shown = mask_url(where)
+        engine = engine_of(url)
         try:
             with engine.connect().execution_options(stream_results=True, yield_per=rows) as connection:
                 result = connection.execute(text(self.query))
@@ -52,9 +60,9 @@ class Sql(Source):
                 for some in result.partitions():
                     cells = list(zip(*some, strict=True))
                     yield pl.DataFrame([_series(name, found) for name, found in zip(columns, cells, strict=True)])
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise DataError(f"{shown} refuses the query: {reason}") from None
+        except (SQLAlchemyError, TypeError) as error:  # a driver's TypeError: the URL has an option that it lacks
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            raise DataError(f"{shown} refuses the query: {mask_secrets(reason)}") from None
         finally:
             engine.dispose()
 

@@ -127,7 +127,8 @@ def test_a_malformed_url_is_explained_without_a_part_of_it(url: str, word: str) 
         "sentinel://a:26379;sentinel://b:26379",
         "postgresql://h/db?user=me@server&sslmode=require",
         "redis://:$PW@$HOST:$PORT/0",
-        "s3://bucket/a@b/table",
+        "s3://bucket/a@b/my table #1",
+        "inbox://",
     ],
 )
 def test_a_good_url_is_accepted(url: str) -> None:

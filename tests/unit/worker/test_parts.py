@@ -48,12 +48,6 @@ def test_flowers_password_is_never_on_the_command_line(settings: Settings) -> No
     assert (settings.root / "flower_password").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_comma_in_flowers_login_is_refused(settings: Settings) -> None:
-    chosen = settings.model_copy(update={"flower_user": "a,b"})
-    with pytest.raises(ConfigurationError, match="comma"):
-        flower_part(chosen, "127.0.0.1", 5555)
-
-
 def test_a_taken_port_is_left_alone() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
