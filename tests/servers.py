@@ -20,6 +20,8 @@ from segadmin.settings import Settings
 from segadmin_worker.parts import LOOPBACK, free_port
 
 ROOT = Path(__file__).parent.parent
+#: The tests' own modules, and what was already to be found.
+PATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def _celery(
     settings: Settings, app: str, words: list[str], prefix: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
     command = [*prefix, sys.executable, "-m", "celery", "-A", app, *words, "-l", "info"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REMAP_SIGTERM": "SIGQUIT"}
+    environment = {**os.environ, "PYTHONPATH": PATH, "REMAP_SIGTERM": "SIGQUIT"}
     with (settings.root / f"{words[0]}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)
         try:
@@ -106,7 +108,7 @@ def web_server(settings: Settings, **environment: str) -> Iterator[str]:
     settings.root.mkdir(parents=True, exist_ok=True)
     url = f"http://{LOOPBACK}:{(port := free_port(0))}"
     command = [sys.executable, "-m", "segadmin_api.cli", "web", "--port", str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    environment = {**os.environ, "PYTHONPATH": PATH, **environment}
     with (settings.root / "web.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:

