@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, Index, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, Index, String, TypeDecorator, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+from segadmin.urls import mask_secrets
 
 Json = dict[str, Any]
 
@@ -31,6 +33,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class MaskedText(TypeDecorator[str]):
+    """Text for people that may quote a URL: passwords are masked on both sides, also what an older version stored."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Store it masked."""
+        return None if value is None else mask_secrets(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return it masked."""
+        return None if value is None else mask_secrets(value)
 
 
 def utcnow() -> datetime:
@@ -91,6 +108,10 @@ def _time(*, nullable: bool = True) -> Any:
     return Column(UtcDateTime(), nullable=nullable)
 
 
+def _masked(*, nullable: bool = True) -> Any:
+    return Column(MaskedText(), nullable=nullable)
+
+
 def _json() -> Any:
     return Column(JSON, nullable=False)
 
@@ -114,7 +135,7 @@ class Import(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     table: str  #: events, items or labels
-    file: str  #: base name only
+    file: str = Field(sa_column=_masked(nullable=False))  #: base name, or URL
     sha256: str = Field(index=True)
     state: str = "running"  #: running, succeeded or failed
     rows_read: int = 0
@@ -123,7 +144,7 @@ class Import(SQLModel, table=True):
     reasons: Json = Field(default_factory=dict, sa_column=_json())  #: quarantine reason → rows
     changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
     late: Json = Field(default_factory=dict, sa_column=_json())  #: how much older than the newest there was → rows
-    error: str | None = None
+    error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
@@ -178,7 +199,7 @@ class Job(SQLModel, table=True):
     idempotency_key: str | None = Field(default=None, unique=True)
     #: The options that were given, before what they leave open was looked up; only where there is a key.
     asked: Json | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
-    error: str | None = None
+    error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())
@@ -214,7 +235,7 @@ class Step(SQLModel, table=True):
     calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it
     result: Json = Field(default_factory=dict, sa_column=_json())
     curve: list[list[Any]] = Field(default_factory=list, sa_column=_json())  #: of its fit: see jobs.curve
-    error: str | None = None
+    error: str | None = Field(default=None, sa_column=_masked())
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 

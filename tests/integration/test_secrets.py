@@ -18,7 +18,8 @@ from segadmin.database import transaction
 from segadmin.errors import SegadminError
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import open_store
-from segadmin.records import Import
+from segadmin.jobs import schedules
+from segadmin.records import Import, Job
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
 from tests.conftest import Cli
@@ -211,6 +212,19 @@ def test_a_worker_keeps_the_password_of_an_ingest_to_itself(
     log = (settings.root / "worker.log").read_text()
     for text in (done.stdout + done.stderr, shown, page.read_text(), log, stored.decode("latin-1")):
         _check(text)
+
+
+def test_what_an_older_version_stored_is_shown_masked(settings: Settings, cli: Cli) -> None:
+    empty_store(settings)
+    options = {"where": "redis://:zqxxqz@broker/0", "source_options": {"stream": "a"}}
+    schedules.add(settings, "old", "0 3 * * *", "ingest", options)
+    with transaction(settings) as session:
+        session.add(Job(kind="ingest", options=options, error="cannot read redis://:zqxxqz@broker/0"))
+    for words in (("jobs", "show", "1"), ("jobs", "list"), ("schedule", "show", "old"), ("schedule", "list")):
+        for form in ((), ("--json",)):
+            done = cli(*words, *form)
+            _check(done.stdout + done.stderr)
+    assert "redis://:***@broker/0" in done.stdout
 
 
 LOGS = """

@@ -11,6 +11,7 @@ from segadmin.jobs import control, quarantine
 from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
 from segadmin.text.coverage import coverage
+from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
 from segadmin_api.wording import JOBS, ago, came_to, job_row, told, took, waits
@@ -91,7 +92,7 @@ def show(
         write_page(out, page(get_settings(), view))
         return
     if as_json:
-        show_json(_facts(view) | {"steps": [step.model_dump(mode="json") for step in view.steps]})
+        show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
         return
     heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress:.0%}"]
     heading += [f"asked {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
@@ -183,7 +184,8 @@ def quarantine_(
 
 def _facts(line: control.JobLine) -> dict[str, Any]:
     waits_for = line.waits_for and line.waits_for.model_dump(mode="json")
-    return line.job.model_dump(mode="json") | {"progress": round(line.progress, 4), "waits_for": waits_for}
+    facts: dict[str, Any] = mask_all(line.job.model_dump(mode="json"))
+    return facts | {"progress": round(line.progress, 4), "waits_for": waits_for}
 
 
 def _buckets(step: Step) -> str:

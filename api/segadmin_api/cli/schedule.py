@@ -10,6 +10,7 @@ from segadmin.jobs import schedules
 from segadmin.jobs.request import REQUESTS, check_kind
 from segadmin.settings import get_settings
 from segadmin.timezones import zone
+from segadmin.urls import mask_all
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.wording import ago
@@ -46,7 +47,7 @@ def list_(as_json: JsonOption = False) -> None:
     """List the schedules, the next one due first."""
     found = schedules.list_schedules(get_settings())
     if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
+        show_json(mask_all([one.model_dump(mode="json") for one in found]))
         return
     table(
         "",
@@ -73,12 +74,12 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     schedule, clock = found.schedule, zone(found.schedule.timezone)
     if as_json:
         facts = {name: [one.model_dump(mode="json") for one in getattr(found, name)] for name in ("jobs", "missed")}
-        show_json(schedule.model_dump(mode="json") | {"upcoming": found.upcoming, **facts})
+        show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": found.upcoming, **facts}))
         return
     typer.echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
     for option, value in schedule.options.items():
         if value not in (None, {}, []):
-            typer.echo(f"  {option}: {value}")
+            typer.echo(f"  {option}: {mask_all(value)}")
     if schedule.paused:
         typer.echo(f"  paused; go on: segadmin schedule resume {name}")
     else:

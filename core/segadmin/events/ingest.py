@@ -34,7 +34,7 @@ from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.urls import mask_secrets, mask_url, url_problem
+from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
@@ -161,8 +161,8 @@ def _digest(identity: str | None) -> str:
 
 def _told(error: BaseException) -> str:
     if isinstance(error, SegadminError):
-        return mask_secrets(str(error))
-    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else mask_secrets(f"{type(error).__name__}: {error}")
+        return str(error)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 
 def source_of(settings: Settings, request: Request) -> Source:

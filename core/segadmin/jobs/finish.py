@@ -13,7 +13,6 @@ from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_i
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.lease import owned
 from segadmin.records import Step, StepState
-from segadmin.urls import mask_secrets
 
 
 def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
@@ -51,7 +50,7 @@ def fail(attempt: Attempt, error: BaseException) -> Advanced:
     Raises:
         StepFenced: the step is somebody else's; nothing was written.
     """
-    reason = mask_secrets(str(error) if isinstance(error, PERMANENT) else f"{type(error).__name__}: {error}")
+    reason = str(error) if isinstance(error, PERMANENT) else f"{type(error).__name__}: {error}"
     settings = attempt.settings
     with transaction(settings) as session:
         job = lock_job(session, attempt.job_id)

@@ -18,7 +18,7 @@ from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, JobState, MissedSlots, Schedule
 from segadmin.settings import Settings
 from segadmin.timezones import zone
-from segadmin.urls import mask_all, mask_secrets
+from segadmin.urls import mask_all
 
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
@@ -212,7 +212,7 @@ def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], st
     try:
         return check_request(settings, schedule.kind, schedule.options), None
     except SegadminError as error:
-        return schedule.options, mask_secrets(str(error))
+        return schedule.options, str(error)
 
 
 def _failed(session: Session, schedule: Schedule, key: str, error: str) -> Job:
