@@ -114,13 +114,14 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     home: Annotated[Path | None, typer.Option(help="Folder of all local state [SEGADMIN_HOME].")] = None,
-    plugin_file: Annotated[
-        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A Python file that is a plugin.")
-    ] = None,
+    plugin_file: Annotated[list[Path] | None, typer.Option(help="A Python file that is a plugin.")] = None,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     if home is not None:
         os.environ["SEGADMIN_HOME"] = str(home)
+    for path in plugin_file or ():
+        if not path.is_file():
+            raise typer.BadParameter(f"File '{path}' does not exist.", param_hint="--plugin-file")
     if plugin_file:
         os.environ["SEGADMIN_PLUGIN_FILES"] = ",".join(str(path.resolve()) for path in plugin_file)
 
