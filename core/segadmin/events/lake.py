@@ -115,10 +115,9 @@ class Lake:
         """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
         if self._has(table, commit):
             return False
-        schema = pl.DataFrame(schema=SCHEMAS[table]).to_arrow().schema
         by = PARTITIONS.get(table)
         try:
-            made = DeltaTable.create(str(self.path / table), schema, mode="ignore", partition_by=by)
+            made = DeltaTable.create(str(self.path / table), SCHEMAS[table], mode="ignore", partition_by=by)
             made.create_write_transaction(
                 list(files),
                 "append",
@@ -142,7 +141,7 @@ class Lake:
         try:
             write_deltalake(
                 str(self.path / table),
-                self._conform(table, frame).to_arrow(),
+                self._conform(table, frame),
                 mode="overwrite",
                 predicate=f"{column} = '{value.replace(chr(39), chr(39) * 2)}'",
             )
@@ -211,7 +210,7 @@ class Lake:
         try:
             write_deltalake(
                 str(self.path / table),
-                self._conform(table, frame).to_arrow(),
+                self._conform(table, frame),
                 mode=mode,
                 partition_by=PARTITIONS.get(table),
                 commit_properties=None if commit is None else _once(commit),
