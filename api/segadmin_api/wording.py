@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,20 @@ def took(start: datetime | None, end: datetime | None) -> str:
         return f"{seconds:.1f} s"
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a rounded duration such as ``45 s``, ``3 min`` or ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{math.ceil(seconds)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def time_left(line: JobLine) -> str:
+    """Return how long a job will still take, such as ``about 3 min left``; empty where that is not known."""
+    left = line.progress.seconds_left
+    return "" if left is None else f"about {duration(left)} left"
 
 
 def waits(line: JobLine) -> str:
@@ -74,7 +89,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
         str(job.id),
         job.kind,
         job.state,
-        f"{line.progress:.0%}",
+        f"{line.progress.done:.0%}",
         ago(job.created_at),
         took(job.started_at, job.finished_at),
         job.error or waits(line) or subject(job.options),

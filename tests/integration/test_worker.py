@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,6 +21,7 @@ from segadmin.jobs import control, schedules
 from segadmin.jobs.enqueue import enqueue
 from segadmin.records import JobState, StepState
 from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.watch import watch
 from segadmin_worker.client import ring_over
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, worker
@@ -64,6 +69,41 @@ def test_a_job_runs_and_the_cli_watches_it(home: Settings, cli: Cli) -> None:
     shown = json.loads(cli("jobs", "show", str(job), "--json").stdout)
     assert (shown["state"], shown["progress"]) == ("succeeded", 1.0)
     assert "tests" not in cli("jobs", "list").stderr
+
+
+def test_a_watch_through_a_pipe_shows_how_far_the_job_is(home: Settings) -> None:
+    """The job goes on until what is looked for was printed, so it does not matter how fast this machine is."""
+    with worker(home):
+        job = ask(home, pieces=10_000, sleep=0.05)
+        command = [sys.executable, "-m", "segadmin_api.cli", "jobs", "watch", str(job)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as watching:
+            assert watching.stdout is not None
+            begun = re.compile(rf"job {job}: textualize running · \d+% done · about .+ left\n")
+            assert any(map(begun.fullmatch, watching.stdout))
+            control.cancel(home, ring_over(home), job)
+    assert watching.returncode == 1
+
+
+def test_without_a_terminal_a_line_comes_when_nothing_changes(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segadmin_api.cli.watch._LINE_SECONDS", 0.3)
+    line = re.compile(r"job \d+: \d+% done · about .+ left · textualize \d+% \(piece \d+\)")
+    printed = ""
+
+    def line_was_printed() -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return any(map(line.fullmatch, printed.splitlines()))
+
+    with worker(home), ThreadPoolExecutor(1) as pool:
+        job = ask(home, pieces=10_000, sleep=0.05)
+        watching = pool.submit(watch, home, job)
+        try:
+            wait_until(line_was_printed, 60, "a line with percentage, time left and what is done")
+        finally:
+            control.cancel(home, ring_over(home), job)
+        assert watching.result(20) == 1
 
 
 def test_a_killed_pool_process_costs_one_attempt(home: Settings) -> None:

@@ -14,7 +14,7 @@ from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import JOBS, ago, came_to, job_row, told, took, waits
+from segadmin_api.wording import JOBS, ago, came_to, job_row, time_left, told, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -94,7 +94,7 @@ def show(
     if as_json:
         show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
         return
-    heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress:.0%}"]
+    heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress.done:.0%}", time_left(view)]
     heading += [f"asked {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
     typer.echo(" · ".join(filter(None, heading)))
     for name, value in told(view.job.options).items():
@@ -184,8 +184,13 @@ def quarantine_(
 
 def _facts(line: control.JobLine) -> dict[str, Any]:
     waits_for = line.waits_for and line.waits_for.model_dump(mode="json")
+    left = line.progress.seconds_left
     facts: dict[str, Any] = mask_all(line.job.model_dump(mode="json"))
-    return facts | {"progress": round(line.progress, 4), "waits_for": waits_for}
+    return facts | {
+        "progress": round(line.progress.done, 4),
+        "seconds_left": None if left is None else round(left),
+        "waits_for": waits_for,
+    }
 
 
 def _buckets(step: Step) -> str:

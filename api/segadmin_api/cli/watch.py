@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 from rich.console import Console, Group
@@ -15,9 +15,11 @@ from segadmin.jobs.control import JobView, view
 from segadmin.records import JobState, Step, StepState
 from segadmin.settings import Settings
 from segadmin_api.cli.curves import drawn
-from segadmin_api.wording import came_to, stages, took, waits
+from segadmin_api.wording import came_to, stages, time_left, took, waits
 
 _LOOK_SECONDS = 0.5
+#: Outside a terminal: at most so long between two lines.
+_LINE_SECONDS = 20.0
 #: Nothing started for this long: say what may be missing.
 _PATIENCE_SECONDS = 15.0
 
@@ -25,7 +27,8 @@ _PATIENCE_SECONDS = 15.0
 def watch(settings: Settings, job_id: int, *, quiet: bool = False) -> int:
     """Show a job until it is over and return its exit code: 0 when it succeeded.
 
-    On a terminal there is a bar a stage; elsewhere a line whenever a stage begins or ends.
+    On a terminal there is a bar for each stage; elsewhere a line when a stage begins or ends, and at least every
+    :data:`_LINE_SECONDS`.
     """
     console = Console(stderr=quiet)
     seen = view(settings, job_id)
@@ -42,19 +45,49 @@ def watch(settings: Settings, job_id: int, *, quiet: bool = False) -> int:
 
 
 def _watch_lines(settings: Settings, seen: JobView, console: Console) -> JobView:
-    said: dict[str, str] = {}
+    """Print lines until the job is over, and return it as it is then."""
+    shown: dict[str, StepState] = {}
+    due = time.monotonic() + _LINE_SECONDS
     while True:
-        for stage in stages(seen):
-            if said.get(stage.name) != stage.state and stage.state not in {StepState.WAITING, StepState.READY}:
-                said[stage.name] = stage.state
-                time_taken = "" if stage.state == StepState.RUNNING else stage.took
-                console.print(f"job {seen.job.id}: {stage.name} {stage.state} {time_taken}".rstrip(), highlight=False)
-                for line in _curves(stage.steps) if stage.state == StepState.SUCCEEDED else ():
-                    console.print(line, highlight=False)
+        lines = list(_changes(seen, shown))
+        if not lines and time.monotonic() >= due and not seen.job.state.over:
+            lines = [_progress_line(seen)]
+        for line in lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if lines:
+            due = time.monotonic() + _LINE_SECONDS
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
         seen = view(settings, seen.job.id or 0)
+
+
+def _changes(seen: JobView, shown: dict[str, StepState]) -> Iterator[str]:
+    """Yield a line for each stage whose state is not the one in ``shown``, which is updated."""
+    for stage in stages(seen):
+        if shown.get(stage.name) == stage.state or stage.state in {StepState.WAITING, StepState.READY}:
+            continue
+        shown[stage.name] = stage.state
+        words = f"job {seen.job.id}: {stage.name} {stage.state}"
+        if stage.state == StepState.RUNNING:
+            yield " · ".join(filter(None, (words, f"{seen.progress.done:.0%} done", time_left(seen))))
+        else:
+            yield f"{words} {stage.took}".rstrip()
+        if stage.state == StepState.SUCCEEDED:
+            yield from _curves(stage.steps)
+
+
+def _progress_line(seen: JobView) -> str:
+    """Return how far the job is, how long it will take and what it does, or what it waits for."""
+    doing = [
+        f"{stage.name} {stage.done:.0%}" + (f" ({stage.note})" if stage.note else "")
+        for stage in stages(seen)
+        if stage.state == StepState.RUNNING
+    ]
+    hints = [hint.plain for hint in _hint(seen)]
+    return " · ".join(
+        filter(None, (f"job {seen.job.id}: {seen.progress.done:.0%} done", time_left(seen), *doing, *hints))
+    )
 
 
 def _outcome(seen: JobView, console: Console) -> int:
@@ -85,7 +118,15 @@ def _draw(seen: JobView) -> Group:
             time=stage.took,
             note=stage.note,
         )
-    head = Text(f"job {seen.job.id} · {seen.job.kind} · {seen.job.state} · {took(seen.job.created_at, None)}")
+    facts = (
+        f"job {seen.job.id}",
+        seen.job.kind,
+        str(seen.job.state),
+        took(seen.job.created_at, None),
+        f"{seen.progress.done:.0%} done",
+        time_left(seen),
+    )
+    head = Text(" · ".join(filter(None, facts)))
     return Group(head, progress, *map(Text, _curves(seen.steps)), *_hint(seen))
 
 

@@ -13,7 +13,7 @@ from segadmin.pages import bar, document, lines, link, section, table
 from segadmin.records import JobState, Step
 from segadmin.settings import Settings
 from segadmin_api.dashboard.frame import AGAIN, NAVIGATION
-from segadmin_api.wording import JOBS, came_to, job_row, stages, subject, told, took, waits
+from segadmin_api.wording import JOBS, came_to, duration, job_row, stages, subject, told, took, waits
 
 #: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
 _CHARTS = (
@@ -33,9 +33,11 @@ def list_page(jobs: Sequence[JobLine]) -> str:
 def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
     """Return the page of one job; ``online`` it has links to others and comes again until the job is over."""
     job = seen.job
+    left = seen.progress.seconds_left
     facts = {
         "state": str(job.state),
-        "done": f"{seen.progress:.0%}",
+        "done": f"{seen.progress.done:.0%}",
+        **({} if left is None else {"left, about": duration(left)}),
         "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
     }

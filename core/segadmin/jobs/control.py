@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, case, col, func, select, update
+from sqlmodel import Session, col, select, update
 
 from segadmin.database import transaction
 from segadmin.errors import InvalidTransition, JobNotFound
 from segadmin.jobs.advance import advance, end_job, lock_job, unblock
 from segadmin.jobs.locks import in_the_way
+from segadmin.jobs.progress import Progress, progress_of
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.records import Job, JobState, Lock, Step, StepState
 from segadmin.settings import Settings
@@ -21,7 +22,7 @@ class JobLine:
     """A job in a list."""
 
     job: Job
-    progress: float  #: how much of it is done, 0 to 1, every step counting alike
+    progress: Progress
     waits_for: Lock | None  #: the lock of another job that keeps it from going on
 
 
@@ -120,6 +121,4 @@ def _job(session: Session, job_id: int) -> Job:
 
 
 def _line(session: Session, job: Job) -> JobLine:
-    share = case((col(Step.state).in_([StepState.SUCCEEDED, StepState.SKIPPED]), 1.0), else_=Step.progress)
-    done = session.exec(select(func.avg(share)).where(Step.job_id == job.id)).one()
-    return JobLine(job, 1.0 if done is None else float(done), in_the_way(session, job))
+    return JobLine(job, progress_of(session, job), in_the_way(session, job))

@@ -24,6 +24,9 @@ class Stage:
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
     parallel: str = ""  #: option of the job that says into how many equal steps it is cut; they share the work
     holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
+    cost: float = (
+        1.0  #: its time relative to the other stages', until jobs were measured: :mod:`segadmin.jobs.progress`
+    )
 
     def load(self) -> Callable[[Attempt], Outcome]:
         """Import the stage's function."""
@@ -31,8 +34,8 @@ class Stage:
         return cast("Callable[[Attempt], Outcome]", getattr(importlib.import_module(module), name))
 
 
-_TEXTUALIZE = Stage("textualize", "segadmin.text.stage:textualize", after=("prepare",), per_buckets=True)
-_SCORE = Stage("score", "segadmin.score.stage:score", "gpu", after=("textualize",), per_buckets=True)
+_TEXTUALIZE = Stage("textualize", "segadmin.text.stage:textualize", after=("prepare",), per_buckets=True, cost=4)
+_SCORE = Stage("score", "segadmin.score.stage:score", "gpu", after=("textualize",), per_buckets=True, cost=10)
 _PREPARE_SCORING = Stage("prepare", "segadmin.score.prepare:prepare", holds="snapshot")
 _PUBLISH = "segadmin.snapshots.publish:publish"
 
@@ -40,24 +43,24 @@ PLANS: dict[str, tuple[Stage, ...]] = {
     "pretrain": (
         Stage("prepare", "segadmin.learn.pretrain:prepare", "gpu"),
         _TEXTUALIZE,
-        Stage("pretrain", "segadmin.learn.pretrain:pretrain", "gpu", after=("textualize",)),
+        Stage("pretrain", "segadmin.learn.pretrain:pretrain", "gpu", after=("textualize",), cost=100),
     ),
     "retrain": (
         # Where the weights are looked for must be where they will be used: the gpu queue.
         Stage("prepare", "segadmin.learn.prepare:prepare", "gpu", holds="model"),
         _TEXTUALIZE,
-        Stage("baselines", "segadmin.learn.baselines:baselines", after=("textualize",)),
-        Stage("finetune", "segadmin.learn.finetune:finetune", "gpu", after=("textualize",)),
-        Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines")),
+        Stage("baselines", "segadmin.learn.baselines:baselines", after=("textualize",), cost=10),
+        Stage("finetune", "segadmin.learn.finetune:finetune", "gpu", after=("textualize",), cost=100),
+        Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines"), cost=4),
         # Only now: while a model is trained, the nightly refresh goes on with the one before.
         Stage("gate", "segadmin.learn.gate:gate", "gpu", after=("evaluate",), holds="snapshot"),
-        Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True),
+        Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True, cost=10),
         Stage("publish", _PUBLISH, after=("score",)),
     ),
     "tune": (
         Stage("prepare", "segadmin.learn.prepare:prepare", "gpu"),
         _TEXTUALIZE,
-        Stage("trial", "segadmin.learn.tune:trial", "gpu", after=("textualize",), parallel="parallel"),
+        Stage("trial", "segadmin.learn.tune:trial", "gpu", after=("textualize",), parallel="parallel", cost=100),
         Stage("choose", "segadmin.learn.tune:choose", after=("trial",)),
     ),
     "score": (_PREPARE_SCORING, _TEXTUALIZE, _SCORE, Stage("publish", _PUBLISH, after=("score",))),
