@@ -12,6 +12,7 @@ import pytest
 
 from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin_api.cli.demo_scale import SCALES, choose, measure
 from segadmin_worker.parts import free_port
 from tests.conftest import Cli
 from tests.servers import wait_until
@@ -79,3 +80,9 @@ def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, 
     assert len(user["history"]) == 3
     assert user["history"][0]["segment"] in {"low", "mid", "high"}
     assert user["text"]["spend3"][0].startswith("newspend")
+
+
+def test_the_speed_of_this_machine_can_be_measured() -> None:
+    speed = measure()
+    assert speed > 0
+    assert choose(speed) in SCALES

@@ -15,23 +15,26 @@ from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
+from segadmin.plugins import load_plugins
 from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.demo_scale import WHOLE, Scale, choose, explain, measure
 from segadmin_worker.client import ring_over
 
 #: What a household spends in the eight weeks after the text ends, in terciles.
 LABELS = "spend3"
+#: What is fitted where nobody says otherwise.
+DEFAULT = "stacked"
 #: ``--quick``: so many households, shorter texts, one epoch, one baseline.
 QUICK_USERS = 300
 QUICK: dict[str, Any] = {"baselines": ["tabular"], "margin": -0.1}
 QUICK_OPTIONS = {"text_options": "max_tokens=32,epochs=1"}
-#: On this task trees on the features alone are as good as both together: as good is good enough to look at.
-MARGIN = -0.005
 
 
 def app(
     quick: Annotated[bool, typer.Option("--quick", help=f"Only {QUICK_USERS} households: under two minutes.")] = False,
-    backbone: Annotated[str, typer.Option("--backbone", "-b", help="Which model to fine-tune.")] = "stacked",
+    full: Annotated[bool, typer.Option("--full", help="All of it, however slow this machine is.")] = False,
+    backbone: Annotated[str, typer.Option("--backbone", "-b", help="Which model to fine-tune.")] = DEFAULT,
     textualizer: Annotated[str, typer.Option("--textualizer", "-t", help="How events become text.")] = "mixed",
     no_flower: Annotated[bool, typer.Option("--no-flower", help="Start no Flower.")] = False,
 ) -> None:
@@ -39,25 +42,24 @@ def app(
 
     Starts Redis, workers, beat, Flower and web pages here, imports the Complete Journey data, derives labels, retrains,
     evaluates, scores every household and publishes a snapshot. Everything stays, for you to look around.
+
+    How fast this machine trains is measured first; where all of it would take long, the model learns from less.
     """
     settings, console, start = get_settings(), Console(), time.monotonic()
     _refuse_other_data(settings)
+    load_plugins(settings).make("backbone", backbone, {}).check(settings)
+    scale = _scaled(console) if backbone == DEFAULT and not (quick or full) else WHOLE
     _say(console, 1, "Starting Redis, workers, beat, Flower and web pages")
     _start(no_flower=no_flower)
     _say(console, 2, "Importing a year of real purchases")
-    _import(QUICK_USERS if quick else None)
+    _import(QUICK_USERS if quick else scale.households)
     _say(console, 3, "Labelling households by what they spend in the eight weeks after the text ends")
     _label(settings, console)
     _say(console, 4, f"Fitting {backbone}, with baselines beside it, then scoring every household")
-    options: dict[str, Any] = {
-        "backbone": backbone,
-        "textualizer": textualizer,
-        "labels": LABELS,
-        "margin": MARGIN,
-    }
+    options: dict[str, Any] = {"backbone": backbone, "textualizer": textualizer, "labels": LABELS, **scale.options}
     if quick:
         options |= QUICK
-        if backbone == "stacked":
+        if backbone == DEFAULT:
             options["backbone_options"] = QUICK_OPTIONS
     job = _retrain(settings, options)
     _show(settings, console, job)
@@ -66,6 +68,15 @@ def app(
 
 def _say(console: Console, number: int, what: str) -> None:
     console.print(f"\n[bold]{number}/4 {what}[/bold]", highlight=False)
+
+
+def _scaled(console: Console) -> Scale:
+    """Measure this machine, and say what was chosen."""
+    with console.status("Measuring how fast this machine trains …"):
+        speed = measure()
+    scale = choose(speed)
+    console.print(explain(scale, speed), highlight=False, soft_wrap=True)
+    return scale
 
 
 def _refuse_other_data(settings: Settings) -> None:

@@ -1,0 +1,63 @@
+"""How fast this machine fine-tunes MiniLM, measured in about a second of real training steps.
+
+``python -m segadmin_plugins.backbones.transformer.speed`` prints it: a process of its own gives its memory back.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+from segadmin.settings import get_settings
+from segadmin_plugins.backbones.installed import threads
+from segadmin_plugins.backbones.minilm import MiniLm
+
+_SEGMENTS = ("low", "mid", "high")
+_BATCH = 8
+_SECONDS = 1.0
+
+
+def users_per_second(options: MiniLm) -> float:
+    """Return how many users a second are trained on with ``options``, with texts of ``max_tokens`` tokens.
+
+    The median of many small steps: what else the machine does for a moment does not count.
+    """
+    n_threads = threads()
+    import torch
+
+    from segadmin_plugins.backbones.transformer.head import freeze_below
+    from segadmin_plugins.backbones.transformer.quiet import quiet
+    from segadmin_plugins.backbones.transformer.starting import start_from
+    from segadmin_plugins.backbones.transformer.training import bf16_is_faster
+
+    torch.set_num_threads(n_threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with quiet():
+        text, _ = start_from(options.folder(get_settings()), _SEGMENTS)
+    text = text.to(device).train()
+    freeze_below(text, options.frozen_layers)
+    optimizer = torch.optim.AdamW([one for one in text.parameters() if one.requires_grad], fused=True)
+    shape = (_BATCH, options.max_tokens)
+    ids = torch.randint(text.config.vocab_size, shape, device=device)
+    labels = torch.randint(len(_SEGMENTS), shape[:1], device=device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16_is_faster()):
+            loss = text(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()  # waits for a GPU
+
+    step()  # the first one allocates memory and chooses kernels
+    took: list[float] = []
+    while sum(took) < _SECONDS:
+        start = time.perf_counter()
+        step()
+        took.append(time.perf_counter() - start)
+    return _BATCH / statistics.median(took)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{users_per_second(MiniLm()):.3f}\n")
