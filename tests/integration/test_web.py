@@ -71,6 +71,18 @@ def test_posted_events_are_in_the_lake_each_once(web: str, settings: Settings, c
     assert reasons == {"duplicate_event": 41, "not_json": 1, "missing_item": 1}
 
 
+def test_posted_numbers_keep_their_digits(web: str, settings: Settings, cli: Cli) -> None:
+    key = cli("keys", "create", "shop").stdout.strip()
+    exact = (
+        '{"user": 12345678901234567890, "kind": "view", "item": "a", "at": 1767225600, "price": 12.50, "x": [1e400]}'
+    )
+    assert post(web, f"[{exact}]".encode(), key)[1]["usable"] == 1
+    [batch] = Inbox.of(settings).batches()
+    assert batch.read_text() == f"{exact}\n"
+    status, told = post(web, json.dumps(event(1) | {"segadmin:problem": "bot"}).encode(), key)
+    assert (status, told["problems"][0]["reason"]) == (202, "reserved_name")
+
+
 def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings, cli: Cli) -> None:
     body = json.dumps(event(1)).encode()
     assert post(web, body)[0] == 401

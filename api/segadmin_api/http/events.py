@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
+from segadmin.events.exact_json import decode, encode
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import enqueue
@@ -83,10 +83,10 @@ def _lines(body: bytes, content_type: str) -> list[str]:
         lines = [line for line in text.split("\n") if line.strip()]
     else:
         try:
-            told: Any = json.loads(text)
+            value = decode(text)
         except (ValueError, RecursionError) as error:
             raise HTTPException(400, f"The body is not JSON: {error}. One event a line is x-ndjson.") from None
-        lines = [json.dumps(one, ensure_ascii=False) for one in (told if isinstance(told, list) else [told])]
+        lines = [encode(event) for event in (value if isinstance(value, list) else [value])]
     if not lines:
         raise HTTPException(400, "There are no events in the body.")
     # Half of a surrogate pair is no UTF-8, and a line must stay one.

@@ -29,7 +29,7 @@ from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
-from segadmin.events.source import Source
+from segadmin.events.source import Source, refuse_folder
 from segadmin.events.spool import Spool
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
@@ -177,6 +177,7 @@ def source_of(settings: Settings, request: Request) -> Source:
     plugins = load_plugins(settings)
     name = request.source or plugins.choose("source", lambda source: source.takes(request.where))
     if name is None:
+        refuse_folder(request.where)
         raise DataError(
             f"It is not clear what kind of source {request.name} is. "
             f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +20,35 @@ UNREADABLE = "segadmin:problem"
 UNREADABLE_ROW = "segadmin:row"
 #: A column that a source may add: the line (Int64, from 1) on which each row begins.
 LINE = "segadmin:line"
+#: A column that a source may add: the cells, as JSON, that have no column of their own.
+OTHER = "segadmin:other"
+#: Names that only a source may give a column: what a client or a file calls so is refused.
+RESERVED = frozenset({UNREADABLE, UNREADABLE_ROW, LINE, OTHER})
+
+
+def check_names(where: str, names: Iterable[str]) -> None:
+    """Check the names that a file or a query gives its columns.
+
+    Raises:
+        DataError: one is reserved: it would be taken for what the source says about its rows.
+    """
+    for name in sorted(RESERVED.intersection(names)):
+        raise DataError(f"{where} has a column {name!r}, a name that is reserved for segadmin. Rename the column.")
+
+
+def refuse_folder(where: str) -> None:
+    """Check that ``where`` is no folder.
+
+    Raises:
+        DataError: it is one; naming its files.
+    """
+    if not Path(where).is_dir():
+        return
+    suffixes: Counter[str] = Counter()
+    with suppress(OSError):
+        suffixes.update(path.suffix for path in Path(where).iterdir() if path.is_file())
+    usual = max(suffixes, key=lambda suffix: suffixes[suffix], default="")
+    raise DataError(f"{where} is a folder. Name its files: {where.rstrip('/')}/*{usual}")
 
 
 class Source(ABC):
@@ -44,6 +75,7 @@ class Source(ABC):
         Raises:
             DataError: there is nothing at ``where``, or it cannot be read.
         """
+        refuse_folder(where)
         path = Path(where)
         if not path.is_file():
             raise DataError(f"There is no file {where}. Check the path.")
@@ -70,6 +102,7 @@ class Sink(ABC):
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
+    formulas: ClassVar[bool] = False  #: whether programs that open such files take cells that begin with = for formulas
 
     @abstractmethod
     def write(self, frame: pl.LazyFrame, path: Path) -> int:

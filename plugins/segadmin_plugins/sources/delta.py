@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from segadmin.errors import DataError
-from segadmin.events.source import Source
+from segadmin.events.source import Source, check_names
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Delta(Source):
         """Yield the rows of that version with their own types."""
         table = self._table(where)
         try:
-            yield from pl.scan_delta(table).collect_batches(chunk_size=rows, maintain_order=True)
+            scan = pl.scan_delta(table)
+            check_names(where, scan.collect_schema().names())
+            yield from scan.collect_batches(chunk_size=rows, maintain_order=True)
         except (pl.exceptions.PolarsError, DeltaError, OSError) as error:
             raise DataError(f"The Delta table {where} cannot be read: {str(error).splitlines()[0]}.") from None
 

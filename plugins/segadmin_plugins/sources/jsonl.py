@@ -1,78 +1,158 @@
-"""Reading JSON lines."""
+"""Reading JSON: a record a line, records one after the other, or lists of records."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import codecs
+import io
+import re
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TextIO
 
 import polars as pl
 
-from segadmin.errors import DataError
-from segadmin.events.source import UNREADABLE, UNREADABLE_ROW, Source
+from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.compression import DAMAGE, open_plain
+from segadmin.events.exact_json import cells_of, encode, writable
+from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW, Source
+from segadmin_plugins.sources.json_records import (
+    Form,
+    Record,
+    form_of,
+    record_of,
+    records_of_document,
+    records_of_lines,
+)
+from segadmin_plugins.sources.json_text import JsonText
+
+#: More keys than these become no columns: a frame of 20,000 columns does not fit in memory.
+MOST_COLUMNS = 1_000
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+#: What a byte that is no character became.
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
+@dataclass(frozen=True)
 class JsonLines(Source):
-    """One JSON object a line, in UTF-8; lines may have different keys. Lines that are none go to quarantine."""
+    """JSON objects: one a line, one after the other, in lists, or in a list in an object; gzip or Zstandard as well.
+
+    Objects may have different keys; those that cannot be read go to quarantine. Numbers keep the digits that they are
+    written with, and of a key that an object has twice the last value counts.
+    """
 
     name: ClassVar[str] = "jsonl"
-    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+    suffixes: ClassVar[tuple[str, ...]] = tuple(
+        f"{kind}{packed}" for kind in (".jsonl", ".ndjson", ".json") for packed in ("", ".gz", ".zst")
+    )
+    records: str = ""  #: the key of the list of records, such as data or data.events, where they are in an object
+    encoding: str = "utf-8"  #: such as gb18030; UTF-16 is known by its byte-order mark
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows, every cell as a string; a missing key is null."""
         path = Path(where)
         try:
-            columns = _columns(path)
-            with path.open("rb") as file:
-                lines = (line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n"))
-                while batch := list(islice(lines, rows)):
-                    yield frame_of(batch, columns)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+            with self._open(path) as file:
+                form = Form(lines=False, path=tuple(self.records.split("."))) if self.records else form_of(file)
+            columns = _columns(self._records(path, form))
+            with closing(self._records(path, form)) as records:
+                while batch := list(islice(records, rows)):
+                    lines = pl.Series(LINE, [record.line for record in batch], pl.Int64)
+                    yield _frame(batch, columns).with_columns(lines)
+        except EOFError:
+            raise DataError(f"{where} was cut short: its compressed data have no end. Fetch it again.") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where} is not {error.encoding} throughout. Convert it to UTF-8.") from None
+        except DAMAGE as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{where} cannot be read: {reason}.") from None
+
+    def _records(self, path: Path, form: Form) -> Generator[Record]:
+        with self._open(path) as file:
+            if form.lines:
+                yield from records_of_lines(file)
+            else:
+                yield from records_of_document(JsonText(file, str(path)), form.path)
+
+    def _open(self, path: Path) -> TextIO:
+        """Open the text; a byte that is no character of the encoding becomes half of a surrogate pair."""
+        try:
+            encoding = codecs.lookup(self.encoding).name
+        except LookupError:
+            raise ConfigurationError(f"There is no encoding {self.encoding!r}. Try gb18030 or utf-8.") from None
+        with open_plain(path) as file:
+            begin = file.read(4)
+        encoding = next((name for mark, name in _MARKS.items() if begin.startswith(mark)), encoding)
+        errors = "surrogatepass" if encoding == "utf-16" else "surrogateescape"
+        return io.TextIOWrapper(open_plain(path), encoding=encoding, errors=errors, newline="\n")
 
 
-def frame_of(lines: Sequence[bytes], columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Return a row for each line, with these columns, or else with every key that occurs."""
-    rows = [_cells(line) for line in lines]
-    names = columns if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+def frame_of(lines: Iterable[bytes]) -> pl.DataFrame:
+    """Return a row for each line of JSON, with every key that occurs."""
+    records = [record_of(line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff")) for line in lines]
+    return _frame(records, _columns(records))
 
 
-def _columns(path: Path) -> list[str]:
-    """Return every key that occurs, in order of appearance: all chunks must have the same columns."""
-    keys: dict[str, None] = {}
-    with path.open("rb") as file:
-        for line in file:
-            if line.strip():
-                keys |= dict.fromkeys(_cells(line))
-    return list(keys)
+def row_of(values: Mapping[str, object]) -> dict[str, str | None]:
+    """Return an object's values as cells; of one with a reserved name, which is no client's to give, why not."""
+    if RESERVED.isdisjoint(values):
+        return cells_of(values)
+    return {UNREADABLE: "reserved_name", UNREADABLE_ROW: writable(encode(values))}
 
 
-def _cells(line: bytes) -> dict[str, str | None]:
+def _problem(record: Record) -> str | None:
+    if not record.text.isascii() and _UNDECODED.search(record.text):
+        return "bad_encoding"
+    if not isinstance(record.value, dict):
+        return record.reason or "not_json"
+    return None if RESERVED.isdisjoint(record.value) else "reserved_name"
+
+
+def _cells(record: Record) -> dict[str, str | None]:
+    problem = _problem(record)
+    if problem is None:
+        assert isinstance(record.value, dict)
+        return cells_of(record.value)
+    return {UNREADABLE: problem, UNREADABLE_ROW: _shown(record.text)}
+
+
+def _shown(text: str) -> str:
+    """Return a text whose bytes may have been no characters, with those bytes as escapes."""
     try:
-        found = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return {UNREADABLE: "bad_encoding", UNREADABLE_ROW: line.strip().decode("utf-8", "backslashreplace")}
-    except (ValueError, RecursionError):  # also a number of thousands of digits, or thousands of brackets
-        return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
-    if not isinstance(found, dict):
-        return {UNREADABLE: "not_json", UNREADABLE_ROW: _whole(line.decode("utf-8-sig").strip())}
-    return cells_of(found)
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # halves of surrogate pairs of UTF-16
+        return writable(text)
 
 
-def cells_of(told: Mapping[str, object]) -> dict[str, str | None]:
-    """Return a JSON object's values as text: lists and objects as JSON, and null as none."""
-    return {_whole(key): _cell(value) for key, value in told.items()}
+def _columns(records: Iterable[Record]) -> list[str]:
+    """Return the keys that occur most, in order of appearance: all chunks must have the same columns."""
+    counts: Counter[str] = Counter()
+    problems = False
+    for record in records:
+        if isinstance(record.value, dict) and _problem(record) is None:
+            counts.update(list(record.value))
+        else:
+            problems = True
+        if len(counts) > 100 * MOST_COLUMNS:
+            counts = Counter(dict(counts.most_common(50 * MOST_COLUMNS)))
+    kept = frozenset(name for name, _ in counts.most_common(MOST_COLUMNS))
+    names = [writable(name) for name in counts if name in kept]
+    return names + [OTHER] * (len(counts) > MOST_COLUMNS) + [UNREADABLE, UNREADABLE_ROW] * problems
 
 
-def _cell(value: object) -> str | None:
-    if value is None:
-        return None
-    return _whole(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+def _frame(records: Iterable[Record], columns: Sequence[str]) -> pl.DataFrame:
+    rows = map(_cells, records)
+    if OTHER in columns:
+        rows = map(partial(_gather, frozenset(columns)), rows)
+    return pl.DataFrame(list(rows), schema=dict.fromkeys(columns, pl.String))
 
 
-def _whole(text: str) -> str:
-    """Write half of a surrogate pair, which a shop's cut of a text at an emoji leaves, as its escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _gather(columns: frozenset[str], row: dict[str, str | None]) -> dict[str, str | None]:
+    """Return a row whose other keys are one cell."""
+    other = {name: cell for name, cell in row.items() if name not in columns and cell is not None}
+    kept = {name: cell for name, cell in row.items() if name in columns}
+    return {**kept, OTHER: encode(other) if other else None}

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from segadmin.errors import DataError
-from segadmin.events.source import Source
+from segadmin.events.source import Source, check_names
 
 
 class Parquet(Source):
@@ -21,6 +21,8 @@ class Parquet(Source):
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows with the file's own types."""
         try:
-            yield from pl.scan_parquet(Path(where)).collect_batches(chunk_size=rows, maintain_order=True)
+            scan = pl.scan_parquet(Path(where))
+            check_names(where, scan.collect_schema().names())
+            yield from scan.collect_batches(chunk_size=rows, maintain_order=True)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(f"{where} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None

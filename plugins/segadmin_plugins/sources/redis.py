@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,9 +13,10 @@ import polars as pl
 import redis
 
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.exact_json import decode
 from segadmin.events.source import Source
 from segadmin.urls import fill_in, mask_secrets, mask_url
-from segadmin_plugins.sources.jsonl import cells_of
+from segadmin_plugins.sources.jsonl import row_of
 
 #: Entries asked for at a time.
 _AT_ONCE = 10_000
@@ -102,12 +103,9 @@ class RedisStream(Source):
 
 
 def _event(fields: dict[str, str]) -> dict[str, str | None]:
-    if "json" not in fields:
-        return dict(fields)
-    try:
-        told = json.loads(fields["json"])
-    except ValueError:
-        return dict(fields)
-    if not isinstance(told, dict):
-        return dict(fields)
-    return cells_of(told)
+    if "json" in fields:
+        with suppress(ValueError, RecursionError):
+            values = decode(fields["json"])
+            if isinstance(values, dict):
+                return row_of(values)
+    return row_of(fields)

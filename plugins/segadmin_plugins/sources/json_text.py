@@ -1,0 +1,161 @@
+"""A JSON text that is read piece by piece: memory holds one value and one piece."""
+
+from __future__ import annotations
+
+import re
+from json import JSONDecodeError
+from typing import TextIO
+
+from segadmin.errors import DataError
+from segadmin.events.exact_json import decode_at
+
+#: Characters read at a time, at least.
+PIECE = 2**20
+#: No value that is held at a time is longer.
+LONGEST = 2**26
+#: What may stand between two records; the last is the separator of JSON text sequences.
+BETWEEN = "[ \t\r\n,\ufeff\x1e]*"
+_BETWEEN = re.compile(BETWEEN)
+_SCALAR = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[^\s,"{}\[\]]+|.', re.DOTALL)
+#: A string, whole or broken off by the end of its line, or a bracket.
+_TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*(?P<quote>"?)|(?P<open>[\[{])|(?P<close>[\]}])')
+_NEXT_LINE = re.compile(r"\n(?P<indent>[ \t]*,?[ \t]*)(?=\{)")
+_FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
+#: An error this near the end of what was read may only mean that there is more to read.
+_NEAR_THE_END = 16
+
+
+def may_go_on(error: JSONDecodeError) -> bool:
+    """Whether what cannot be read may only be cut, so that more of the text would make it whole."""
+    return error.msg.startswith("Unterminated") or error.pos > len(error.doc) - _NEAR_THE_END
+
+
+class JsonText:
+    """A text, and a place in it."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self.name = name
+        self._file = file
+        self._text = ""  #: what was read, from some place at or before ``_at``
+        self._at = 0
+        self._line = 1  #: of ``_counted``, a place at or before ``_at``
+        self._counted = 0
+        self._column = 0  #: of the first character of ``_text``
+
+    @property
+    def line(self) -> int:
+        """The line of the place, from 1."""
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def next(self) -> str:
+        """Go to the next character that belongs to a value, and return it; an empty string at the end."""
+        while True:
+            self._at = self._end_of(_BETWEEN)
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def pass_over(self) -> None:
+        """Go over one character, such as a bracket."""
+        self._at += 1
+
+    def value(self) -> tuple[object, str]:
+        """Go over the value that begins here and return it, and its text.
+
+        Raises:
+            ValueError: it is not JSON; the place stays.
+            RecursionError: it is nested too deeply; the place stays.
+            DataError: it is longer than :data:`LONGEST`.
+        """
+        while True:
+            try:
+                value, end = decode_at(self._text, self._at)
+            except JSONDecodeError as error:
+                if not (may_go_on(error) and self._more()):
+                    raise
+                continue
+            if end == len(self._text) and self._more():  # 12 may become 123
+                continue
+            text, self._at = self._text[self._at : end], end
+            return value, text
+
+    def scalar(self) -> str:
+        """Go over something that is no record, such as a number, a string or a stray bracket, and return its text."""
+        if len(self._text) - self._at < PIECE:
+            self._more()
+        return self._take(self._end_of(_SCALAR))
+
+    def broken(self) -> str:
+        """Go over a record that is no JSON, and return its text.
+
+        It ends where its brackets are closed, or before a line that begins with a record: with a brace that is
+        indented no more than this one.
+
+        Raises:
+            DataError: other records may be within it, and nothing tells where they begin.
+        """
+        column = self._column_of(self._at)
+        while True:
+            following = self._next_line(column)
+            closed = self._closing(following)
+            if closed is None and following is not None:
+                return self._take(following)
+            if closed is not None or not self._more():
+                break
+        text = self._text[self._at : closed]
+        key = _FIRST_KEY.match(text)
+        if key and re.search(r"\}" + BETWEEN + r"\{\s*" + re.escape(key[1]), text):
+            raise DataError(
+                f"{self.name} is not JSON in line {self.line}, and it is not clear where the record {text[:40]!r} … "
+                "ends. Correct it, or write one record a line: jq -c '.[]'"
+            )
+        return self._take(self._at + len(text))
+
+    def _end_of(self, pattern: re.Pattern[str]) -> int:
+        match = pattern.match(self._text, self._at)
+        return self._at if match is None else match.end()
+
+    def _take(self, end: int) -> str:
+        text, self._at = self._text[self._at : end], end
+        return text.strip(" \t\r\n,")
+
+    def _more(self) -> bool:
+        """Read on, and return whether there was something."""
+        kept = len(self._text) - self._at
+        if kept > LONGEST:
+            raise DataError(
+                f"{self.name} has one value of more than {LONGEST >> 20} MiB in line {self.line}. If it is an object "
+                "and the records are in a list in it, name the list's key: --option records=KEY"
+            )
+        piece = self._file.read(max(PIECE, kept))
+        self._column = self._column_of(self._at)
+        self._line, self._counted = self.line, 0
+        self._text, self._at = self._text[self._at :] + piece, 0
+        return bool(piece)
+
+    def _column_of(self, place: int) -> int:
+        begin = self._text.rfind("\n", 0, place)
+        return self._column + place if begin < 0 else place - begin - 1
+
+    def _closing(self, end: int | None) -> int | None:
+        """Return where the brackets of the value that begins here are closed; ``None``: not before ``end``."""
+        depth = 0
+        for token in _TOKEN.finditer(self._text, self._at, len(self._text) if end is None else end):
+            if token["open"]:
+                depth += 1
+            elif token["close"]:
+                depth -= 1
+                if depth == 0:
+                    return token.end()
+            elif not token["quote"]:
+                return None
+        return None
+
+    def _next_line(self, column: int) -> int | None:
+        for match in _NEXT_LINE.finditer(self._text, self._at):
+            if len(match["indent"]) <= column:
+                return match.end()
+        return None
