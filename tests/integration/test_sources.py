@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +22,7 @@ from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin_plugins.sources.sql import Sql
 from tests.servers import fresh_database, redis_server
 
 ROWS = [
@@ -70,6 +73,94 @@ def test_a_query_that_fails_tells_no_password(settings: Settings, postgres_url: 
     assert url not in str(raised.value)
     with pytest.raises(ConfigurationError, match="needs a query"):
         import_file(settings, Request("events", url))
+
+
+def read(url: str, query: str) -> pl.DataFrame:
+    return pl.concat(Sql(query=query).chunks(url, 1000))
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_a_query_reaches_the_database_as_it_stands(tmp_path: Path, postgres_url: str, where: str) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}" if where == "sqlite" else fresh_database(postgres_url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE o (note TEXT)"))
+        connection.execute(text("INSERT INTO o VALUES (:note)"), [{"note": "spring :sale 100%"}, {"note": "x"}])
+    engine.dispose()
+    found = read(url, "SELECT note, 7 % 4 AS rest, '%s %(a)s ?' AS signs FROM o WHERE note LIKE '% :sale%'")
+    assert found.rows() == [("spring :sale 100%", 3, "%s %(a)s ?")]
+
+
+def test_what_postgresql_holds_exactly_stays_exact(postgres_url: str) -> None:
+    query = """
+        SELECT 12.50::numeric AS price, 'NaN'::numeric AS n, 'NaN'::float AS f, 123456789012345678901234567890 AS id,
+               9223372036854775807 AS big, timestamptz '2026-01-31 10:00+02' AS at, true AS yes,
+               '\\xff00'::bytea AS raw, convert_to('很好', 'UTF8') AS utf8,
+               ARRAY[1, 2] AS list, '{"a": "很好"}'::jsonb AS object, NULL AS nothing
+    """
+    [row] = read(fresh_database(postgres_url), query).to_dicts()
+    assert row == {
+        "price": "12.50",
+        "n": None,
+        "f": None,
+        "id": "123456789012345678901234567890",
+        "big": 9223372036854775807,
+        "at": "2026-01-31 08:00:00+00:00",
+        "yes": "true",
+        "raw": "ff00",
+        "utf8": "很好",
+        "list": "[1, 2]",
+        "object": '{"a": "很好"}',
+        "nothing": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["shop.db", "a b.db", "what?.db", "x#1.db", "100%.db", "店.db", "p%20q.db", "a&b=c.db"]
+)
+def test_sqlite_files_of_any_name(tmp_path: Path, name: str) -> None:
+    with closing(sqlite3.connect(tmp_path / name)) as made:
+        made.execute("CREATE TABLE o AS SELECT 1 AS user")
+        made.commit()
+    assert read(f"sqlite:///{tmp_path / name}", "SELECT * FROM o").rows() == [(1,)]
+    with pytest.raises(DataError, match="attempt to write a readonly database"):
+        read(f"sqlite:///{tmp_path / name}", "DELETE FROM o")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_sqlite_file_that_is_not_there_is_not_made(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no SQLite file .*nosuch\.db\. Check the path"):
+        import_file(
+            settings, Request("events", f"sqlite:///{tmp_path}/nosuch.db", options={"query": "SELECT 1 AS user"})
+        )
+    assert not (tmp_path / "nosuch.db").exists()
+
+
+def test_columns_of_a_query_have_names_of_their_own(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "shop.db").close()
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    with pytest.raises(DataError, match=r"several columns the name 'id'\. .*SELECT a\.id AS a_id"):
+        read(url, "SELECT 1 AS id, 2 AS item, 3 AS id")
+    with pytest.raises(DataError, match=r"a column 'segadmin:problem', a name that is reserved"):
+        read(url, 'SELECT 1 AS "segadmin:problem"')
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://reader:hunter2@127.0.0.1:1/shop",
+        "postgresql+psycopg://127.0.0.1:1/shop?user=reader&password=hunter2&foo=1",
+        "postgresql+psycopg://reader:hunter2@127.0.0.1:port/shop",
+        "postgresql+nosuch://reader:hunter2@127.0.0.1/shop",
+        "mysql://reader:hunter2@127.0.0.1/shop",
+        "nosuch://reader:hunter2@127.0.0.1/shop",
+        "reader:hunter2@127.0.0.1",
+    ],
+)
+def test_no_message_has_the_password(settings: Settings, url: str) -> None:
+    with pytest.raises((DataError, ConfigurationError)) as raised:
+        import_file(settings, Request("events", url, source="sql", options={"query": "SELECT 1 AS user"}))
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_delta_table_that_grows(settings: Settings, tmp_path: Path) -> None:
@@ -181,6 +272,22 @@ def test_an_interrupted_version_of_a_table_is_not_taken_for_the_next(
     done, _ = import_file(settings, Request("events", path))
     assert (done.rows_read, done.rows_kept) == (150, 150)
     assert set(events(settings)["item"]) == {f"i{n}" for n in range(100, 250)}
+
+
+def test_an_entry_gives_no_reason_of_its_own(settings: Settings) -> None:
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
+        client.xadd("segadmin:events", {**ROWS[0], "segadmin:problem": "bot"})
+        client.xadd("segadmin:events", {"json": json.dumps({**ROWS[1], "segadmin:line": 7})})
+        client.xadd(
+            "segadmin:events",
+            {"json": '{"user": 12345678901234567890, "kind": "view", "item": 1.50, "at": 1767225600}'},
+        )
+        request = Request("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05"})
+        done, _ = import_file(settings, request)
+        assert (done.rows_kept, done.reasons) == (1, {"reserved_name": 2})
+        assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["12345678901234567890"]
+        client.close()
 
 
 def test_an_entry_without_the_fields_holds_up_nothing(settings: Settings) -> None:

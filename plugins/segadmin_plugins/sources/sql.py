@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote, unquote
 
 import polars as pl
-from sqlalchemy import text
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.source import Source
-from segadmin.urls import fill_in, mask_secrets, mask_url
+from segadmin.events.source import Source, check_names
+from segadmin.urls import MASK, fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.drivers import engine_of
+
+_SQLITE = ("sqlite://", "sqlite+pysqlite://")
 
 
 @dataclass(frozen=True)
 class Sql(Source):
     """A query, as in ``--source sql postgresql://reader:$SHOP_PASSWORD@db/shop --query "SELECT …"``.
 
-    ``$NAME`` in the URL is that environment variable, so that no password stands in a command. The result is read
-    through a cursor on the server. It may differ at the next time, so it is always read; what is known is a duplicate.
+    ``$NAME`` in the URL is that environment variable, so that no password stands in a command. The query goes to the
+    database as it is: a colon or a percent sign means nothing here. The result is read through a cursor on the
+    server. It may differ at the next time, so it is always read; what is known is a duplicate.
     """
 
     name: ClassVar[str] = "sql"
@@ -42,43 +53,114 @@ class Sql(Source):
         """Return ``None``: nothing tells whether a query's result is the one from before."""
         if not self.query.strip():
             raise ConfigurationError("The source sql needs a query. Add: --query 'SELECT … FROM …'")
+        _open(where)[0].dispose()
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield the rows; numbers and times keep their types, all else is text."""
+        """Yield the rows; numbers keep their types where a column has one, all else is text."""
+        engine, shown = _open(where)
+        options = {"stream_results": True, "yield_per": rows, "no_parameters": True}
         try:
-            url = make_url(fill_in(where))
-        except (ArgumentError, ValueError):
-            raise ConfigurationError(
-                f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
-            ) from None
-        shown = mask_url(where)
-        engine = engine_of(url)
-        try:
-            with engine.connect().execution_options(stream_results=True, yield_per=rows) as connection:
-                result = connection.execute(text(self.query))
+            with engine.connect() as connection:
+                result = connection.execution_options(**options).exec_driver_sql(self.query)
                 columns = list(result.keys())
+                _check_columns(columns)
                 for some in result.partitions():
-                    cells = list(zip(*some, strict=True))
-                    yield pl.DataFrame([_series(name, found) for name, found in zip(columns, cells, strict=True)])
+                    cells = zip(*some, strict=True)
+                    yield pl.DataFrame([_series(name, column) for name, column in zip(columns, cells, strict=True)])
         except (SQLAlchemyError, TypeError) as error:  # a driver's TypeError: the URL has an option that it lacks
-            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise DataError(f"{shown} refuses the query: {mask_secrets(reason)}") from None
+            raise DataError(f"{shown} refuses the query: {_reason(error, engine.url)}") from None
         finally:
             engine.dispose()
 
 
+def _open(where: str) -> tuple[Engine, str]:
+    """Return an engine, which has not connected yet, and the database's name without any secret.
+
+    Raises:
+        ConfigurationError: the URL cannot be read, or there is no driver for it.
+        DataError: there is no such SQLite file.
+    """
+    if where.startswith(_SQLITE):
+        return _open_sqlite(os.path.expandvars(where))
+    try:
+        url = make_url(fill_in(where))
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
+        ) from None
+    try:
+        return engine_of(url), mask_url(where)
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{mask_url(where)} cannot be used: {_reason(error, url)}.") from None
+
+
+def _open_sqlite(given: str) -> tuple[Engine, str]:
+    """Open a SQLite file for reading only, since SQLite would make one that is not there."""
+    path = _sqlite_path(given.partition("://")[2])
+    if not path.is_file():
+        raise DataError(f"There is no SQLite file {path}. Check the path; sqlite:////data/shop.db is an absolute one.")
+    location = f"file:{quote(str(path.resolve()))}?mode=ro"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(location, uri=True)), f"sqlite:///{path}"
+
+
+def _sqlite_path(rest: str) -> Path:
+    """Return the file that a SQLite URL names: as it stands, or else without its options, or with its ``%20``."""
+    rest = rest.removeprefix("/").removeprefix("file:")
+    candidates = [rest, rest.partition("?")[0], unquote(rest), unquote(rest.partition("?")[0])]
+    return next((path for path in map(Path, candidates) if path.is_file()), Path(candidates[1]))
+
+
+def _reason(error: Exception, url: URL) -> str:
+    """Return the first line of what the driver says, without what is secret in the URL."""
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    for secret in filter(None, {url.password, quote(url.password or "", safe="")}):
+        reason = reason.replace(str(secret), MASK)
+    return mask_secrets(reason)
+
+
+def _check_columns(columns: list[str]) -> None:
+    """Check the names of the result's columns.
+
+    Raises:
+        DataError: two have one name, or one has a reserved name.
+    """
+    check_names("The query's result", columns)
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise DataError(
+            f"The query gives several columns the name {', '.join(map(repr, twice))}. Give each a name of its own: "
+            f"SELECT a.{twice[0]} AS a_{twice[0]} …"
+        )
+
+
 def _series(name: str, cells: tuple[object, ...]) -> pl.Series:
-    """Return a column: of its own type where all cells have one that ingest reads, else as text."""
+    """Return a column: of its own type where all cells have one that holds them exactly, else as text."""
     kinds = {type(cell) for cell in cells if cell is not None}
-    if len(kinds) == 1 and kinds <= {int, float}:
-        try:
-            return pl.Series(name, cells, dtype=pl.Int64 if kinds == {int} else pl.Float64)
-        except (OverflowError, pl.exceptions.PolarsError):
-            pass
-    return pl.Series(name, [None if cell is None else _text(cell) for cell in cells], dtype=pl.String)
+    if kinds == {int}:
+        with suppress(OverflowError, TypeError, pl.exceptions.PolarsError):  # beyond 64 bits
+            return pl.Series(name, cells, dtype=pl.Int64)
+    if kinds == {float}:
+        return pl.Series(name, cells, dtype=pl.Float64).fill_nan(None)
+    return pl.Series(name, [_text(cell) for cell in cells], dtype=pl.String)
 
 
-def _text(cell: object) -> str:
-    if isinstance(cell, bytes | memoryview):
-        return bytes(cell).decode("utf-8", "backslashreplace")
-    return str(cell).replace("\0", "")
+def _text(cell: object) -> str | None:
+    """Return a cell as text, digit for digit; what is not a number is missing."""
+    if cell is None or (isinstance(cell, float | Decimal) and math.isnan(cell)):
+        return None
+    match cell:
+        case bool():
+            return str(cell).lower()
+        case Decimal() if cell.is_finite():
+            return format(cell, "f")
+        case bytes() | memoryview():
+            return _decoded(bytes(cell))
+        case dict() | list() | tuple():
+            return json.dumps(cell, ensure_ascii=False, default=_text)
+    return str(cell)
+
+
+def _decoded(cell: bytes) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return cell.hex()
