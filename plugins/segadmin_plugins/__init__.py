@@ -94,5 +94,6 @@ def register_sinks() -> list[str]:
     """Return the built-in sinks."""
     return [
         "csv = segadmin_plugins.sinks.csv:Csv",
+        "jsonl = segadmin_plugins.sinks.jsonl:JsonLines",
         "parquet = segadmin_plugins.sinks.parquet:Parquet",
     ]

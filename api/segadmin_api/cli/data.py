@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,10 +12,12 @@ from segadmin.database import transaction
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli import imports
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
 from segadmin_api.wording import ago
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from segadmin.events.profile import Profile
 
 app = group("Import events, items and labels; look at what was rejected.")
@@ -245,26 +248,32 @@ def quarantine(
     number: Annotated[int | None, typer.Option("--import", help="Only rows of this import.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="Write all of them to this .csv or .parquet file instead.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write all of them, to be corrected, to this .csv, .jsonl or .parquet file.")
+    ] = None,
+    raw_cells: RawCells = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Delete these rows, when they are corrected and imported.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the rows that could not be used, as they came, and why; mend them and import them again."""
-    import polars as pl
+    """Show the rows that could not be used, as they came, and why.
 
+    To correct them: write them to a file (`--out`), correct the file, import it with the options of the first import,
+    and delete them here (`--drop`). An import leaves out the columns of the file that begin with `quarantine:`.
+    """
     from segadmin.audit import record
-    from segadmin.events.lake import Lake
+    from segadmin.events.quarantine import drop_rows, find_rows
 
-    record(get_settings(), "data.quarantine", "all imports" if number is None else f"import {number}")
-    rows = Lake.of(get_settings()).scan("quarantine")
-    if number is not None:
-        rows = rows.filter(pl.col("import_id") == number)
-    if reason is not None:
-        rows = rows.filter(pl.col("reason") == reason)
-    rows = rows.sort("import_id", "line")
+    settings = get_settings()
+    if drop:
+        _drop(number, reason, lambda: drop_rows(settings, number, reason), yes=yes, as_json=as_json)
+        return
+    record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
+    rows = find_rows(settings, number, reason)
     if out is not None:
-        from segadmin.snapshots.export import write
-
-        typer.echo(f"Wrote {write(get_settings(), rows, out):,} rows to {out}.")
+        _write_quarantine(rows.collect(), out, raw_cells=raw_cells)
         return
     found = rows.limit(limit).collect().to_dicts()
     if as_json:
@@ -276,6 +285,34 @@ def quarantine(
         [[one[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for one in found],
         empty="Nothing is in quarantine.",
     )
+
+
+def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None:
+    from segadmin.events.quarantine import as_file
+    from segadmin.snapshots.export import find_sink
+
+    sink = find_sink(get_settings(), out)
+    written = sink.write(as_file(rows, formulas=sink.formulas and not raw_cells).lazy(), out)
+    typer.echo(f"Wrote {written:,} rows to {out}.")
+    if written:
+        number, name = rows["import_id"][0], rows["table"][0]
+        typer.echo(
+            f"Correct them there, and import the file with the mapping of import {number} (--mapping, --map, --set, "
+            f"--timezone): segadmin data import {name} {out}"
+        )
+        typer.echo(f"Then: segadmin data quarantine --import {number} --drop")
+
+
+def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], *, yes: bool, as_json: bool) -> None:
+    which = [f"of import {number}"] if number is not None else []
+    which += [f"with the reason {reason}"] if reason is not None else []
+    if not yes:
+        typer.confirm(f"Delete the rows {' '.join(which) or 'of all imports'} from quarantine for good?", abort=True)
+    rows = drop_rows()
+    if as_json:
+        show_json({"rows": rows})
+    else:
+        typer.echo(f"Deleted {rows:,} rows from quarantine.")
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

@@ -13,6 +13,11 @@ from segadmin.errors import ConfigurationError
 
 #: ``--json``, the same everywhere.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+#: ``--raw-cells``, of what is exported.
+RawCells = Annotated[
+    bool,
+    typer.Option("--raw-cells", help="CSV: put no ' before text that spreadsheets would run as a formula (= + - @)."),
+]
 
 
 #: Cells up to this length are never broken.

@@ -11,7 +11,7 @@ from segadmin.database import transaction
 from segadmin.records import ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, group, show_json, table
 from segadmin_api.wording import ago
 
 app = group("Segments of all users, published and immutable.")
@@ -63,13 +63,14 @@ def show(number: Number = "current", label_set: LabelSetOption = None, as_json: 
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: FILE.csv or FILE.parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: FILE.csv, FILE.jsonl or FILE.parquet.")],
     number: Number = "current",
     segment: Annotated[str | None, typer.Option(help="Only users in this segment.")] = None,
     min_probability: Annotated[float, typer.Option(min=0, max=1, help="Only users who are in it so surely.")] = 0.0,
     with_user_ids: Annotated[
         bool, typer.Option("--with-user-ids", help="The shop's own ids; without it, pseudonyms.")
     ] = False,
+    raw_cells: RawCells = False,
     label_set: LabelSetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +83,7 @@ def export(
         snapshot = find_snapshot(session, number, label_set)
         segments = session.get_one(ModelVersion, snapshot.model_version_id).segments
     wanted = Audience(segment, min_probability, user_ids=with_user_ids)
-    rows = write(settings, audience(settings, snapshot, segments, wanted), out)
+    rows = write(settings, audience(settings, snapshot, segments, wanted), out, raw_cells=raw_cells)
     record(settings, "snapshots.export", f"snapshot {snapshot.id}", rows=rows, user_ids=with_user_ids)
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})

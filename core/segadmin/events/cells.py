@@ -7,11 +7,16 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.events.quarantine import without_notes
 from segadmin.events.source import LINE
 
 
 def readable(chunk: pl.DataFrame) -> pl.DataFrame:
-    """Return ``chunk`` with lists and structs as JSON text, and bytes as UTF-8 or, where they are none, as hex."""
+    """Return ``chunk`` with lists and structs as JSON text, and bytes as UTF-8 or, where they are none, as hex.
+
+    What an export from quarantine added is taken out.
+    """
+    chunk = without_notes(chunk)
     return chunk.with_columns(_as_text(column) for column in chunk if _is_opaque(column.dtype))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.events.formulas import escape_formulas
 from segadmin.events.keys import show_key
 from segadmin.events.lake import Lake
 from segadmin.events.source import Sink
@@ -56,12 +57,28 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
     )
 
 
-def write(settings: Settings, frame: pl.LazyFrame, path: Path) -> int:
+def write(settings: Settings, frame: pl.LazyFrame, path: Path, *, raw_cells: bool = False) -> int:
     """Write ``frame`` to ``path`` by the sink for its suffix, and return the number of rows.
+
+    Args:
+        settings: which plugins there are.
+        frame: what to write.
+        path: where to.
+        raw_cells: write text as it is even where a spreadsheet would take it for a formula.
 
     Raises:
         ConfigurationError: no sink writes such files, or the folder does not exist.
         StorageError: the file cannot be written.
+    """
+    sink = find_sink(settings, path)
+    return sink.write(escape_formulas(frame) if sink.formulas and not raw_cells else frame, path)
+
+
+def find_sink(settings: Settings, path: Path) -> Sink:
+    """Return the sink for the suffix of ``path``.
+
+    Raises:
+        ConfigurationError: no sink writes such files, or the folder does not exist.
     """
     plugins = load_plugins(settings)
     if not path.parent.is_dir():
@@ -72,8 +89,8 @@ def write(settings: Settings, frame: pl.LazyFrame, path: Path) -> int:
         raise ConfigurationError(
             f"No sink writes {path.name!r}. Name the file with one of: {', '.join(suffixes)}.{plugins.failures}"
         )
-    writer: Sink = plugins.make("sink", name)
-    return writer.write(frame, path)
+    sink: Sink = plugins.make("sink", name)
+    return sink
 
 
 def _named(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:

@@ -18,6 +18,7 @@ class Csv(Sink):
 
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    formulas: ClassVar[bool] = True
     byte_order_mark: bool = True
 
     def write(self, frame: pl.LazyFrame, path: Path) -> int:

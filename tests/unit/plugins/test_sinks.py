@@ -10,10 +10,16 @@ import pytest
 from segadmin.errors import StorageError
 from segadmin.events.source import Sink
 from segadmin_plugins.sinks.csv import Csv
+from segadmin_plugins.sinks.jsonl import JsonLines
 from segadmin_plugins.sinks.parquet import Parquet
 
 FRAME = pl.LazyFrame({"user": ["张伟", "李娜"], "probability": [0.5, 0.25]})
-SINKS = pytest.mark.parametrize(("sink", "name"), [(Csv(), "a.csv"), (Parquet(), "a.parquet")])
+KINDS = {
+    "a.csv": (Csv(), pl.read_csv),
+    "a.jsonl": (JsonLines(), pl.read_ndjson),
+    "a.parquet": (Parquet(), pl.read_parquet),
+}
+SINKS = pytest.mark.parametrize(("sink", "name"), [(sink, name) for name, (sink, _) in KINDS.items()])
 
 
 @SINKS
@@ -21,8 +27,7 @@ def test_what_is_written_reads_back(tmp_path: Path, sink: Sink, name: str) -> No
     path = tmp_path / name
     path.write_text("what was there before")
     assert sink.write(FRAME, path) == 2
-    read = pl.read_csv(path) if name == "a.csv" else pl.read_parquet(path)
-    assert read.equals(FRAME.collect())
+    assert KINDS[name][1](path).equals(FRAME.collect())
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 

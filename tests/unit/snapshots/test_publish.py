@@ -187,9 +187,22 @@ def test_an_export_with_user_ids_holds_everybody_by_the_shops_own_id(
     assert dict(read.select("user", "segment").iter_rows()) == dict(by_id.select("user", "segment").iter_rows())
 
 
+def test_text_that_a_spreadsheet_would_run_is_harmless_in_csv(settings: Settings, tmp_path: Path) -> None:
+    frame = pl.LazyFrame({"user": ["=HYPERLINK(1)", "-5", "u1"], "p_@x": [-0.5, 0.5, 1.0], "+p": [-1, 2, 3]})
+    for options, name, expected in (
+        ({}, "a.csv", ["user,p_@x,'+p", "'=HYPERLINK(1),-0.5,-1", "-5,0.5,2"]),
+        ({"raw_cells": True}, "a.csv", ["user,p_@x,+p", "=HYPERLINK(1),-0.5,-1", "-5,0.5,2"]),
+    ):
+        assert write(settings, frame, tmp_path / name, **options) == 3
+        assert (tmp_path / name).read_text(encoding="utf-8-sig").splitlines()[:3] == expected
+    for name, read in (("a.parquet", pl.read_parquet), ("a.jsonl", pl.read_ndjson)):
+        write(settings, frame, tmp_path / name)
+        assert read(tmp_path / name).equals(frame.collect())
+
+
 def test_an_export_to_nowhere_and_to_an_unknown_kind_of_file(shop: Settings, tmp_path: Path) -> None:
     rows = assignments(shop, 1)
-    with pytest.raises(ConfigurationError, match=r"'a.xls'. Name the file with one of: .csv, .parquet"):
+    with pytest.raises(ConfigurationError, match=r"'a.xls'. Name the file with one of: .csv, .jsonl, "):
         write(shop, rows, tmp_path / "a.xls")
     with pytest.raises(ConfigurationError, match=r"There is no folder .*nowhere"):
         write(shop, rows, tmp_path / "nowhere" / "a.csv")

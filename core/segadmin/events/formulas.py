@@ -1,0 +1,28 @@
+"""Cells that a spreadsheet takes for formulas: made harmless where they go out, and undone where they come back."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+#: What begins a formula, perhaps behind apostrophes; a plain number is none.
+_FORMULA = r"^'*[=+\-@\t\r\n]"
+_NUMBER = r"^[+-]?[0-9][0-9.,]*$"
+_ESCAPED = r"^'+[=+\-@\t\r\n]"
+
+
+def escape_formulas(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return ``frame`` with an apostrophe before every text and every column name that would be a formula."""
+    schema = frame.collect_schema()
+    texts = [pl.col(name) for name, kind in schema.items() if kind == pl.String]
+    risky = [(text, text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)) for text in texts]
+    cells = [pl.when(is_risky).then("'" + text).otherwise(text).name.keep() for text, is_risky in risky]
+    return frame.with_columns(cells).rename({name: f"'{name}" for name in schema.names() if re.match(_FORMULA, name)})
+
+
+def unescape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return ``frame`` as it was before :func:`escape_formulas`."""
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    cells = [pl.when(text.str.contains(_ESCAPED)).then(text.str.slice(1)).otherwise(text) for text in texts]
+    return frame.with_columns(cells).rename({name: name[1:] for name in frame.columns if re.match(_ESCAPED, name)})

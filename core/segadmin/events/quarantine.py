@@ -1,0 +1,106 @@
+"""The quarantine as a file that can be corrected and imported again, and what is taken out of it."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from segadmin.audit import record
+from segadmin.errors import DataError
+from segadmin.events.alone import alone
+from segadmin.events.exact_json import cells_of, decode
+from segadmin.events.formulas import escape_formulas, unescape_formulas
+from segadmin.events.lake import Lake
+from segadmin.events.source import OTHER, RESERVED, UNREADABLE_ROW
+from segadmin.settings import Settings
+
+#: Columns of an export that an import leaves out begin so.
+NOTE = "quarantine:"
+#: Says that formulas were escaped in this file.
+_ESCAPED = f"{NOTE}escaped"
+
+
+def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:
+    """Return the rows in quarantine, by import and line.
+
+    Args:
+        settings: where the store is.
+        number: only rows of this import.
+        reason: only rows with this reason.
+    """
+    rows = Lake.of(settings).scan("quarantine")
+    if number is not None:
+        rows = rows.filter(pl.col("import_id") == number)
+    if reason is not None:
+        rows = rows.filter(pl.col("reason") == reason)
+    return rows.sort("import_id", "line")
+
+
+def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
+    """Return rows in quarantine with the columns of the shop, and beside them why they are there.
+
+    Args:
+        rows: with the columns of :data:`segadmin.events.schema.QUARANTINE`.
+        formulas: whether what opens the file takes cells for formulas: those are escaped, until an import undoes it.
+
+    Raises:
+        DataError: they are of imports into different tables, or with different columns.
+    """
+    values = [_values(row) for row in rows["row"]]
+    columns = _columns(rows, values)
+    shop = pl.DataFrame([cells_of(row) for row in values], schema=dict.fromkeys(columns, pl.String))
+    notes = rows.select(
+        pl.col("import_id").alias(f"{NOTE}import"),
+        *(pl.col(name).alias(f"{NOTE}{name}") for name in ("line", "reason", "column", "value")),
+        pl.Series(f"{NOTE}text", [row.get(UNREADABLE_ROW) for row in values], pl.String),
+        pl.Series(f"{NOTE}other", [row.get(OTHER) for row in values], pl.String),
+    )
+    unused = [note.name for note in notes if note.null_count() == notes.height]
+    file = pl.concat([shop, notes.drop(unused)], how="horizontal")
+    if not formulas:
+        return file
+    return escape_formulas(file.lazy()).collect().with_columns(pl.lit("'").alias(_ESCAPED))
+
+
+def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
+    """Return a source's rows as they were before an export from quarantine."""
+    notes = [name for name in chunk.columns if name.startswith(NOTE)]
+    if not notes:
+        return chunk
+    return (unescape_formulas(chunk) if _ESCAPED in notes else chunk).drop(notes)
+
+
+def drop_rows(settings: Settings, number: int | None, reason: str | None) -> int:
+    """Delete rows from quarantine, and return how many; the arguments are those of :func:`find_rows`."""
+    with alone(settings):
+        lake = Lake.of(settings)
+        rows = find_rows(settings, number, reason).select(pl.len()).collect().item()
+        if rows:
+            wanted = [f"import_id = {number}"] if number is not None else []
+            wanted += [f"reason = '{reason.replace(chr(39), chr(39) * 2)}'"] if reason is not None else []
+            lake.delete("quarantine", " AND ".join(wanted) or "true")
+            lake.vacuum("quarantine", hours=0)
+        subject = "all imports" if number is None else f"import {number}"
+        record(settings, "data.quarantine.drop", subject, reason=reason, rows=rows)
+    return int(rows)
+
+
+def _values(row: str) -> dict[str, object]:
+    values = decode(row)
+    assert isinstance(values, dict)  # the spool wrote it
+    return values
+
+
+def _columns(rows: pl.DataFrame, values: list[dict[str, object]]) -> list[str]:
+    """Return the shop's columns, which rows of one import share."""
+    columns: dict[tuple[int, str], dict[str, None]] = {}
+    for key, row in zip(rows.select("import_id", "table").iter_rows(), values, strict=True):
+        columns.setdefault(key, {}).update(dict.fromkeys(row))
+    forms = {(table, frozenset(names)) for (_, table), names in columns.items()}
+    if len(forms) > 1:
+        numbers = sorted(number for number, _ in columns)
+        raise DataError(
+            f"The rows are of imports {', '.join(map(str, numbers))}, whose tables or columns differ: one file cannot "
+            f"hold them. Choose one: --import {numbers[-1]}"
+        )
+    names = next(iter(columns.values()), {})
+    return [name for name in names if name not in RESERVED]

@@ -1,0 +1,129 @@
+"""From quarantine to a file, corrected, and into the lake."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from segadmin.errors import DataError
+from segadmin.events.cells import raw_rows, readable
+from segadmin.events.formulas import escape_formulas, unescape_formulas
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.events.quarantine import as_file, drop_rows, find_rows
+from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
+from segadmin.settings import Settings
+from segadmin.snapshots.export import find_sink
+from segadmin_plugins.sources.csv import Csv
+from segadmin_plugins.sources.jsonl import JsonLines
+from segadmin_plugins.sources.parquet import Parquet
+
+HEADER = "user,kind,item,at,price,text\n"
+SOURCES: dict[str, type[Source]] = {"q.csv": Csv, "q.jsonl": JsonLines, "q.parquet": Parquet}
+
+
+def export(settings: Settings, path: Path, number: int | None = None) -> Path:
+    sink = find_sink(settings, path)
+    sink.write(as_file(find_rows(settings, number, None).collect(), formulas=sink.formulas).lazy(), path)
+    return path
+
+
+def events(settings: Settings) -> pl.DataFrame:
+    return Lake.of(settings).scan("events").sort("item").collect()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_corrected_rows_are_imported(settings: Settings, tmp_path: Path, name: str) -> None:
+    rows = ["u1,view,a,2026-01-01,,\n", "u1,purchase,b,2026-01-02,12;50,=1+1\n", "u2,stare,c,2026-01-03,-5,'@x\n"]
+    (tmp_path / "e.csv").write_text(HEADER + "".join(rows))
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    path = export(settings, tmp_path / name)
+    content = path.read_bytes()
+    if name == "q.parquet":
+        fixed = pl.read_parquet(path).with_columns(kind=pl.col("kind").replace("stare", "purchase"))
+        fixed.with_columns(price=pl.col("price").str.replace(";", ".")).write_parquet(path)
+    else:
+        path.write_bytes(content.replace(b"12;50", b"12.50").replace(b"stare", b"purchase"))
+    done, _ = import_file(settings, Request("events", str(path)))
+    assert (done.rows_read, done.rows_kept) == (2, 2)
+    assert events(settings).select("item", "price", "text").rows() == [
+        ("a", None, None), ("b", 12.5, "=1+1"), ("c", -5.0, "'@x")
+    ]  # fmt: skip
+    assert drop_rows(settings, 1, None) == 2
+    assert find_rows(settings, None, None).collect().is_empty()
+
+
+def test_rows_that_could_not_be_read_are_there_with_their_text(settings: Settings, tmp_path: Path) -> None:
+    content = HEADER.encode() + b"u1,view,a,2026-01-01,,\n=u2,view,b\nu3,view,\xff,2026-01-01,,\n"
+    (tmp_path / "e.csv").write_bytes(content)
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    path = export(settings, tmp_path / "q.csv")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["quarantine:line"], row["quarantine:reason"], row["quarantine:text"]) for row in rows] == [
+        ("3", "ragged_row", "'=u2,view,b"), ("4", "bad_encoding", "u3,view,\\xff,2026-01-01,,")
+    ]  # fmt: skip
+    path.write_text(HEADER.strip() + ',quarantine:text\nu2,view,b,2026-01-01,,,"\'=u2,view,b"\n')
+    assert import_file(settings, Request("events", str(path)))[0].rows_kept == 1
+
+
+def test_a_row_that_is_still_wrong_keeps_the_columns_of_the_shop(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(HEADER + "u1,stare,a,2026-01-01,,\n")
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    export(settings, tmp_path / "q.csv")
+    done, _ = import_file(settings, Request("events", str(tmp_path / "q.csv")))
+    assert done.reasons == {"unknown_kind": 1}
+    [row] = find_rows(settings, done.id, None).collect()["row"]
+    assert list(json.loads(row)) == HEADER.strip().split(",")
+
+
+def test_rows_of_imports_with_other_columns_need_a_choice(settings: Settings, tmp_path: Path) -> None:
+    for number, header in enumerate((HEADER, HEADER, "user,kind,item,at,price,note\n")):
+        (tmp_path / f"{number}.csv").write_text(f"{header}u{number},stare,a,2026-01-01,,\n")
+        import_file(settings, Request("events", str(tmp_path / f"{number}.csv")))
+    with pytest.raises(DataError, match=r"of imports 1, 2, 3, whose tables or columns differ.*--import 3$"):
+        export(settings, tmp_path / "q.csv")
+    export(settings, tmp_path / "q.csv", 3)
+    assert "note" in (tmp_path / "q.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert drop_rows(settings, 3, "no such ' reason") == 0
+    assert drop_rows(settings, 3, "unknown_kind") == 1
+    export(settings, tmp_path / "q.csv")
+    assert len((tmp_path / "q.csv").read_text(encoding="utf-8-sig").splitlines()) == 3
+
+
+def test_formulas_are_harmless_and_come_back_as_they_were() -> None:
+    cells = ["=1+1", "'=1+1", "''@x", "-5", "-1,234.5", "+44 20", "-", "\t=x", "\rx", "x=", "", None, "'x", "'-5"]
+    frame = pl.DataFrame({"-cells": cells, "number": [-1] * len(cells), "'=name": cells})
+    escaped = escape_formulas(frame.lazy()).collect()
+    assert escaped["'-cells"].to_list() == [
+        "'=1+1", "''=1+1", "'''@x", "-5", "-1,234.5", "'+44 20", "'-", "'\t=x", "'\rx", "x=", "", None, "'x", "''-5"
+    ]  # fmt: skip
+    assert escaped["number"].to_list() == [-1] * len(cells)
+    assert unescape_formulas(escaped).equals(frame)
+
+
+_CELLS = st.none() | st.text(max_size=8) | st.text(alphabet="'=+-@\t\r\n\"`,;5 ", max_size=6)
+_NAMES = st.lists(st.sampled_from(["user", "-a", "'=b", "@c", "项 目", 'd"']), min_size=1, unique=True)
+
+
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(sorted(SOURCES)))
+def test_any_row_comes_back_as_it_was(settings: Settings, tmp_path: Path, data: st.DataObject, name: str) -> None:
+    names = data.draw(_NAMES)
+    rows = data.draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, _CELLS)), min_size=1, max_size=4))
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+    facts = {"import_id": 1, "table": "events", "line": 2, "reason": "bad_time", "column": "at", "value": "=1"}
+    quarantined = frame.select(row=raw_rows(frame)).with_columns(**{key: pl.lit(fact) for key, fact in facts.items()})
+    sink = find_sink(settings, tmp_path / name)
+    sink.write(as_file(quarantined, formulas=sink.formulas).lazy(), tmp_path / name)
+    [chunk] = SOURCES[name]().chunks(str(tmp_path / name), 1000)
+    back = readable(chunk).drop(LINE, UNREADABLE, UNREADABLE_ROW, strict=False)
+    as_null = pl.when(pl.all() != "").then(pl.all())  # CSV has no empty text beside no text
+    assert back.select(as_null).equals(frame.select(as_null))
