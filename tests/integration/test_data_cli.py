@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +30,7 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
     assert (bad["line"], bad["column"], bad["value"]) == (4, "kind", "发呆")
     out = tmp_path / "bad.parquet"
     cli("data", "quarantine", "--reason", "unknown_kind", "--out", str(out))
-    assert pl.read_parquet(out)["row"].str.contains("李娜").all()
+    assert pl.read_parquet(out)["顾客"].to_list() == ["李娜"]
 
     facts = json.loads(cli("data", "list", "--json").stdout)
     assert {one["table"]: one["rows"] for one in facts["tables"]}["users"] == 1
@@ -65,3 +66,64 @@ def test_labels_and_items(cli: Cli, tmp_path: Path) -> None:
     assert "unknown_user: 1" in labels
     [one] = json.loads(cli("data", "list", "--json").stdout)["label_sets"]
     assert (one["name"], one["rows"], one["segments"]) == ("value", 1, ["高价值"])
+
+
+HEADER = "user,kind,item,at\n"
+
+
+def test_a_file_that_cannot_be_read_stops_no_other(cli: Cli, tmp_path: Path) -> None:
+    for name, header in (("one", HEADER), ("two words", "uid,kind,item,at\n"), ("three", HEADER)):
+        (tmp_path / f"{name}.csv").write_text(f"{header}{name},view,a,2026-01-01\n")
+    paths = [str(tmp_path / f"{name}.csv") for name in ("one", "two words", "three")]
+
+    done = cli("data", "import", "events", *paths, "--timezone", "Asia/Shanghai", "--extra", "item", check=False)
+    assert done.returncode == 1
+    assert "kept from one.csv" in done.stdout
+    assert "kept from three.csv" in done.stdout
+    assert f"Error: {paths[1]}: The file has no column for user" in done.stderr
+    command = f"segadmin data import events --extra item --timezone Asia/Shanghai {shlex.quote(paths[1])}"
+    assert f"2 of 3 are imported; failed: {paths[1]}. When that is corrected: {command}" in done.stderr
+
+    done = cli("data", "import", "events", *paths, "--json", check=False)
+    assert done.returncode == 1
+    results = json.loads(done.stdout)
+    assert [(one["file"], one["state"]) for one in results] == [
+        ("one.csv", "succeeded"), (paths[1], "failed"), ("three.csv", "succeeded")
+    ]  # fmt: skip
+    assert "no column for user" in results[1]["error"]
+
+    done = cli("data", "import", "events", *paths, "--source", "cvs", check=False)
+    assert f"0 of 3 are imported; failed: {paths[0]}; not tried: {paths[1]}, {paths[2]}." in done.stderr
+
+
+def test_folders_and_patterns(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "logs" / f"{name}.csv").write_text(f"{HEADER}{name},view,a,2026-01-01\n")
+    (tmp_path / "logs" / "readme.txt").write_text("?")
+    folder = str(tmp_path / "logs")
+    for words in ((folder,), (folder, "--source", "csv")):
+        done = cli("data", "import", "events", *words, check=False)
+        assert done.returncode == 1
+        assert f"{folder} is a folder. Name its files: {folder}/*.csv" in done.stderr
+    done = cli("data", "import", "events", f"{folder}/*.csv")  # a pattern that no shell has replaced
+    assert "from a.csv" in done.stdout
+    assert "from b.csv" in done.stdout
+    assert "There is no file" in cli("data", "import", "events", f"{folder}/*.tsv", check=False).stderr
+
+
+def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) -> None:
+    path, out = tmp_path / "e.csv", tmp_path / "q.csv"
+    path.write_text("who,kind,item,at,price\nu1,view,=a,2026-01-01,\nu1,purchase,=b,2026-01-02,12;50\n")
+    cli("data", "import", "events", str(path), "--map", "user=who")
+    said = cli("data", "quarantine", "--import", "1", "--out", str(out)).stdout
+    assert "Wrote 1 rows" in said
+    assert f"segadmin data import events {out}" in said
+    assert "segadmin data quarantine --import 1 --drop" in said
+    out.write_text(out.read_text(encoding="utf-8-sig").replace("12;50", "12.50"), encoding="utf-8")
+    assert "1 of 1 rows kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
+    assert cli("data", "quarantine", "--import", "1", "--drop", check=False).returncode == 1  # nobody says yes
+    assert "Deleted 1 rows" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
+    assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
+    actions = {one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)}
+    assert actions == {"data.quarantine", "data.quarantine.drop"}

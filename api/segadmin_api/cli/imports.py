@@ -9,7 +9,10 @@ import typer
 
 from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
+from segadmin.urls import without_login
+from segadmin_api.cli.command_line import command_line
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.several import expand, import_each, summarize
 
 if TYPE_CHECKING:
     from segadmin.events.ingest import Request
@@ -40,6 +43,7 @@ Again = Annotated[bool, typer.Option("--again", help="Import even if this very f
 
 @app.command("events")
 def import_events(
+    context: typer.Context,
     where: Where,
     mapping: MappingFile = None,
     map_: Map = None,
@@ -57,11 +61,12 @@ def import_events(
     Kinds are view, cart, purchase, rating and review (浏览, 加购, 购买, 评分 and 评论 as well).
     """
     read = _mapping(mapping, map_, set_, extra, timezone)
-    _import("events", where, read, source, _options(option, query), again=again, as_json=as_json)
+    _import(context, "events", where, read, source, _options(option, query), again=again, as_json=as_json)
 
 
 @app.command("items")
 def import_items(
+    context: typer.Context,
     where: Where,
     mapping: MappingFile = None,
     map_: Map = None,
@@ -75,11 +80,12 @@ def import_items(
 ) -> None:
     """Import items: item; title, category, brand and price where there are any. The newest import of an item wins."""
     read = _mapping(mapping, map_, set_, extra, None)
-    _import("items", where, read, source, _options(option, query), again=again, as_json=as_json)
+    _import(context, "items", where, read, source, _options(option, query), again=again, as_json=as_json)
 
 
 @app.command("labels")
 def import_labels(
+    context: typer.Context,
     where: Where,
     mapping: MappingFile = None,
     name: Annotated[str, typer.Option(help="What to call the label set.")] = "default",
@@ -99,7 +105,7 @@ def import_labels(
     chosen = tuple(part.strip() for part in segments.split(",") if part.strip())
     read = _mapping(mapping, map_, set_, None, timezone)
     more = {"again": again, "label_set": name, "segments": chosen}
-    _import("labels", where, read, source, _options(option, query), as_json=as_json, **more)
+    _import(context, "labels", where, read, source, _options(option, query), as_json=as_json, **more)
 
 
 @app.command("completejourney")
@@ -181,6 +187,7 @@ def _options(option: list[str] | None, query: str | None) -> dict[str, str]:
 
 
 def _import(
+    context: typer.Context,
     name: str,
     where: list[str],
     mapping: Mapping,
@@ -192,16 +199,20 @@ def _import(
 ) -> None:
     from segadmin.events.ingest import Request
 
-    if name == "labels" and len(where) > 1:
+    files = expand(where)
+    if name == "labels" and len(files) > 1:
         raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")
-    requests = [Request(name, one, mapping, source=source, options=options, **more) for one in where]
-    done = [_with_progress(get_settings(), request) for request in requests]
+    requests = [Request(name, one, mapping, source=source, options=options, **more) for one in files]
+    imported = import_each(
+        requests,
+        take=lambda request: _with_progress(get_settings(), request),
+        report=lambda record, fresh: None if as_json else _report(record, fresh=fresh),
+    )
     if as_json:
-        told = [record.model_dump(mode="json") | {"fresh": fresh} for record, fresh in done]
-        show_json(told[0] if len(told) == 1 else told)
-        return
-    for record, fresh in done:
-        _report(record, fresh=fresh)
+        show_json(imported.facts[0] if len(files) == 1 else imported.facts)
+    if imported.left:
+        summarize(imported, command_line(context, [without_login(one) for one in imported.left]))
+        raise typer.Exit(1)
 
 
 def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
