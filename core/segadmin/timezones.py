@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from segadmin.errors import ConfigurationError
+
+#: What systems have beside the names of IANA's database: another machine means another zone by them, or none.
+_NOT_IANA = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 
 
 def zone(name: str) -> ZoneInfo:
     """Return the time zone called ``name``.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: IANA's database has none of that name.
     """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigurationError(f"There is no time zone {name!r}. Use a name such as Asia/Shanghai.") from None
+    if not _NOT_IANA.fullmatch(name):
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: it is a part of a name, such as Europe
+            return ZoneInfo(name)
+    raise ConfigurationError(f"There is no time zone {name!r}. Use a name such as Asia/Shanghai.")

@@ -230,8 +230,8 @@ def test_cancel_and_retry(store: Settings, cli: Cli) -> None:
 
 def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> None:
     assert "No schedules yet." in cli("schedule", "list").stdout
-    added = cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "refresh", "--timezone", "Asia/Shanghai")
-    assert "nightly: refresh at '0 3 * * *' (Asia/Shanghai); next" in added.stdout
+    added = cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "textualize", "--timezone", "Asia/Shanghai")
+    assert "nightly: textualize at '0 3 * * *' (Asia/Shanghai); next" in added.stdout
     [one] = json.loads(cli("schedule", "list", "--json").stdout)
     assert one["next_slot"][11:16] == "19:00"
     assert "Removed nightly." in cli("schedule", "remove", "nightly").stdout
@@ -245,6 +245,9 @@ def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> No
         (("x", "--cron", "0 3 31 2 *", "refresh"), "is not a cron expression that ever comes"),
         (("x", "--cron", "0 3 * * *", "refrsh"), "There is no job kind 'refrsh'. Did you mean 'refresh'?"),
         (("x", "--cron", "0 3 * * *", "refresh", "--timezone", "Shanghai"), "There is no time zone 'Shanghai'."),
+        (("x", "--cron", "0 3 * * *", "compact", "--timezone", "localtime"), "There is no time zone 'localtime'."),
+        (("x", "--cron", "0 3 * * *", "compact", "--timezone", "Europe"), "There is no time zone 'Europe'."),
+        (("x", "--cron", "0 0 3 * * *", "compact"), "'0 0 3 * * *' has 6 fields instead of 5. Give minute, hour,"),
         (("x", "--cron", "0 3 * * *", "refresh", "-o", "modle=1"), "has no option 'modle'. Did you mean 'model'?"),
     ],
 )
@@ -254,7 +257,27 @@ def test_a_schedule_that_cannot_be_is_said(store: Settings, cli: Cli, words: tup
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("refresh",),
+        ("score", "--model", "7"),
+        ("retrain", "--labels", "nosuch"),
+        ("retrain", "--backbone", "no-such-backbone"),
+        ("textualize", "--textualizer", "mixd"),
+        ("textualize", "--textualizer", "summary", "--textualizer-option", "x=1"),
+        ("ingest", "orders.csv", "--source", "cvs"),
+    ],
+)
+def test_a_schedule_is_checked_as_its_job_is(store: Settings, cli: Cli, words: tuple[str, ...]) -> None:
+    enqueued = cli("enqueue", *words, check=False)
+    added = cli("schedule", "add", "nightly", "--cron", "0 3 * * *", *words, check=False)
+    assert (enqueued.returncode, added.returncode) == (1, 1)
+    assert added.stderr == enqueued.stderr
+    assert json.loads(cli("schedule", "list", "--json").stdout) == []
+
+
 def test_removing_an_unknown_schedule_names_the_known(store: Settings, cli: Cli) -> None:
-    cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "refresh")
+    cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "compact")
     done = cli("schedule", "remove", "nightl", check=False)
     assert done.stderr == "Error: There is no schedule 'nightl'. Did you mean 'nightly'?\n"

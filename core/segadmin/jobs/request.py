@@ -163,7 +163,7 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     Raises:
         ConfigurationError: an unknown kind or option, or a value that cannot be used.
         DataError: there are no events, or no such labels.
-        PluginNotFound: there is no such backbone, textualizer or tracker.
+        PluginNotFound: there is no such backbone, textualizer, tracker or source.
     """
     request = _request(kind, options)
     if isinstance(request, Score) and request.backbone is not None:
@@ -190,6 +190,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
             plugins.make("textualizer", request.textualizer, request.textualizer_options)
         for templates in request.templates.values():
             check_templates(plugins, templates)
+    if isinstance(request, Ingest) and request.source is not None:
+        load_plugins(settings).find("source", request.source)
     if isinstance(request, Retrain | Pretrain):
         checked |= _check_model(settings, plugins, request)
     return checked

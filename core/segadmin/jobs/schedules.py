@@ -24,6 +24,9 @@ from segadmin.urls import mask_all
 _GRACE = timedelta(seconds=10)
 #: Missed slots are counted up to here: a schedule of every minute misses half a million in a year.
 _COUNTED = 10_000
+#: A sixth field is of seconds here, and of years elsewhere.
+_FIELDS = 5
+_FORM = "Give minute, hour, day of month, month, day of week, such as '0 3 * * *' for 3 o'clock every night."
 
 
 def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
@@ -39,10 +42,20 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
     try:
         return next(CronSim(cron, here)).astimezone(UTC)
     except (CronSimError, StopIteration):
-        raise ConfigurationError(
-            f"{cron!r} is not a cron expression that ever comes. "
-            "Give minute, hour, day of month, month, day of week, such as '0 3 * * *' for 3 o'clock every night."
-        ) from None
+        raise ConfigurationError(f"{cron!r} is not a cron expression that ever comes. {_FORM}") from None
+
+
+def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, options: dict[str, Any]) -> None:
+    """Check a schedule, and its job as if it were enqueued now.
+
+    Raises:
+        ConfigurationError: see :func:`next_slot`; or the expression has seconds, or years.
+        SegadminError: see :func:`segadmin.jobs.request.check_request`.
+    """
+    if (fields := len(cron.split())) > _FIELDS:
+        raise ConfigurationError(f"{cron!r} has {fields} fields instead of {_FIELDS}. {_FORM}")
+    next_slot(cron, timezone, datetime.now(UTC))
+    check_request(settings, kind, options)
 
 
 def add(
