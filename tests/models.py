@@ -95,12 +95,71 @@ def _roberta() -> tuple[Any, Any]:
     return tokenizer, RobertaModel(RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=26, **_SHAPE))
 
 
+def _bart() -> tuple[Any, Any]:
+    """Return an encoder-decoder of which encoder and decoder share one embedding."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
+
+    backend = _bytes(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    backend.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    names = {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    shape = {"d_model": 32, "max_position_embeddings": 32}
+    for half in ("encoder", "decoder"):
+        shape |= {f"{half}_layers": 2, f"{half}_attention_heads": 2, f"{half}_ffn_dim": 64}
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    return tokenizer, BartForConditionalGeneration(BartConfig(vocab_size=len(tokenizer), **shape, **ids))
+
+
+def _t5(kind: str = "T5") -> tuple[Any, Any]:
+    import transformers
+    from tokenizers.processors import TemplateProcessing
+
+    backend = _bytes(["<pad>", "</s>", "<unk>"])
+    backend.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tokenizer) + 4,  # as the real ones: more rows than ids
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return tokenizer, getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+
+
+def _qwen2() -> tuple[Any, Any]:
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_bytes(["<|endoftext|>"]), eos_token="<|endoftext|>", pad_token="<|endoftext|>"
+    )
+    shape = {**_SHAPE, "num_key_value_heads": 1, "max_position_embeddings": 64, "tie_word_embeddings": True}
+    return tokenizer, Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **shape))
+
+
 _BUILDERS: dict[str, Any] = {
+    "bart": _bart,
     "bert": lambda: _bert(ENGLISH),
     "bert-chinese": lambda: _bert(CHINESE),
     "distilbert": _distilbert,
     "ernie": _ernie,
     "gpt2": _gpt2,
     "llama": _llama,
+    "mt5": lambda: _t5("MT5"),
+    "qwen2": _qwen2,
     "roberta": _roberta,
+    "t5": _t5,
 }

@@ -12,6 +12,7 @@
     │   ├── PluginLoadError
     │   └── PluginContractError
     ├── BackboneUnavailable
+    ├── OutOfMemory
     ├── JobError
     │   ├── JobNotFound
     │   ├── InvalidTransition
@@ -73,6 +74,13 @@ class PluginContractError(PluginError):
 
 class BackboneUnavailable(SegadminError):
     """A backbone's weights or libraries cannot be had on this machine."""
+
+
+class OutOfMemory(SegadminError):
+    """A GPU or this machine has too little free memory at the moment: the step is tried again later."""
+
+    #: Whoever holds the memory needs minutes, not seconds: so many times the usual wait goes by before each attempt.
+    backoff_factor = 12
 
 
 class JobError(SegadminError):

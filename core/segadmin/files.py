@@ -8,6 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from segadmin.errors import StorageError
 
+#: Endings of files that may run code when they are read: no artifact holds any.
+UNSAFE_SUFFIXES = frozenset(
+    {".bin", ".ckpt", ".dill", ".h5", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"}
+)
+
 
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to disk."""

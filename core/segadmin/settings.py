@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     step_memory_gib: float = Field(
         0, ge=0, le=1e6, description="A step whose process grows larger fails its job; 0: no limit"
     )
+    steps_per_process: int = Field(
+        0, ge=0, description="A worker's process ends after so many steps, with all of its memory; 0: never"
+    )
     backoff_seconds: float = Field(5.0, ge=0, le=_DAY, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), description="Comma-separated plugin distributions not to load"

@@ -74,6 +74,8 @@ def test_stacked_of_nothing_or_of_itself(settings: Settings) -> None:
 
 
 KINDS = ["bert", "bert-chinese", "distilbert", "ernie", "gpt2", "llama", "roberta"]
+#: Whose encoder and decoder share one embedding, or whose embedding is also the layer that says words.
+KINDS += ["bart", "mt5", "qwen2", "t5"]
 #: Those whose tokenizers know Chinese characters, not English words.
 CHINESE = {"bert-chinese", "ernie"}
 
@@ -116,14 +118,14 @@ TUNED = {"full": (1.0, 1.0), "head": (0, 0.2), "lora": (0.01, 0.9), "adalora": (
 TUNED |= {"houlsby": (0.01, 0.9), "prefix": (0.01, 0.9)}
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert", "llama"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert", "llama", "bart", "t5"])
 @pytest.mark.parametrize("tuner", sorted(TUNED))
 def test_tuners(tuner: str, kind: str, settings: Settings, tmp_path: Path) -> None:
     assert set(TUNED) == set(load_plugins(settings).names("tuner"))
     make_model(kind, tmp_path / kind)
     backbone = load_plugins(settings).make("backbone", "hf", SMALL | {"model": str(tmp_path / kind), "tuner": tuner})
-    if (tuner, kind) == ("prefix", "distilbert"):
-        with pytest.raises(ConfigurationError, match=r"'prefix' cannot put keys and values into a distilbert .* lora"):
+    if tuner == "prefix" and kind in {"distilbert", "bart", "t5"}:
+        with pytest.raises(ConfigurationError, match=rf"'prefix' cannot put keys and values into a {kind} .* lora"):
             check_backbone(backbone, settings, tmp_path / "work")
         return
     report = check_backbone(backbone, settings, tmp_path / "work")

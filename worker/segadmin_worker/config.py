@@ -40,7 +40,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_default_queue": "cpu",
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
-        "worker_max_tasks_per_child": None,
+        "worker_max_tasks_per_child": settings.steps_per_process or None,
         "worker_soft_shutdown_timeout": 5.0,
         "worker_enable_soft_shutdown_on_idle": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,

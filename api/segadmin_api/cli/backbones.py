@@ -11,11 +11,15 @@ import typer
 from segadmin.learn.resolve import resolve_backbone
 from segadmin.plugins import load_plugins
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
 app = group("Which models can read users, and the pretrained weights on this machine.")
 
 Model = Annotated[str, typer.Argument(help="A registered name, a Hugging Face id (bert-base-chinese), or a folder.")]
+BackboneOption = Annotated[
+    list[str] | None,
+    typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option to check it with, such as tuner=lora."),
+]
 From = Annotated[Path | None, typer.Option("--from", help="A folder to copy it from, into SEGADMIN_WEIGHTS.")]
 
 
@@ -55,17 +59,23 @@ def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None
 
 
 @app.command()
-def check(model: Model, as_json: JsonOption = False) -> None:
-    """Check that a backbone can be used here: its libraries, its weights, and that they are what was pulled."""
+def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOption = False) -> None:
+    """Check that a backbone can be used here: libraries, files, model and tokenizer, and a fit on a few texts."""
     from segadmin_plugins.backbones.transformer.shelf import verify
 
     settings = get_settings()
     plugins = load_plugins(settings)
-    name, options = resolve_backbone(plugins, model, {})
-    plugins.make("backbone", name, options).check(settings)
+    given = parse_options(backbone_option or [], "--backbone-option")
+    name, options = resolve_backbone(plugins, model, given)
+    backbone = plugins.make("backbone", name, options)
+    backbone.check(settings)
     folder, compared = verify(model, settings) if name == "hf" else (None, 0)
+    notes = backbone.try_run(settings)
     if as_json:
-        show_json({"backbone": name, "model": options.get("model"), "folder": str(folder or ""), "compared": compared})
+        facts = {"backbone": name, "model": options.get("model"), "folder": str(folder or "")}
+        show_json({**facts, "compared": compared, "notes": notes})
         return
     files = f", {compared} files as they were pulled" if compared else ""
     typer.echo(f"{model} can be used" + (f": {folder}{files}" if folder else ""))
+    for note in notes:
+        typer.echo(f"  {note}")

@@ -142,6 +142,26 @@ def card(
     write_page(out, page(get_settings(), version, labels))
 
 
+@app.command()
+def export(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; it must not exist yet.")],
+    labels: Labels = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a version with all of its weights into a folder of its own, also one that is stored as an adapter."""
+    from segadmin.learn.export_version import export_version
+
+    settings = get_settings()
+    with transaction(settings) as session:
+        found = find_version(session, version, labels)
+    size = export_version(settings, found, out)
+    if as_json:
+        show_json({"version": found.id, "folder": str(out.expanduser().absolute()), "bytes": size})
+        return
+    typer.echo(f"Version {found.id}: {size / 2**20:,.1f} MiB in {out}")
+
+
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
     marked = len(rows) > 1

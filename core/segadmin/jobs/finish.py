@@ -8,7 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, update
 
 from segadmin.database import now, transaction
-from segadmin.errors import PERMANENT, StepFenced
+from segadmin.errors import PERMANENT, OutOfMemory, StepFenced
 from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_is_open
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.lease import owned
@@ -58,7 +58,8 @@ def fail(attempt: Attempt, error: BaseException) -> Advanced:
         if isinstance(error, PERMANENT) or step.attempt >= step.max_attempts:
             _end(session, attempt, {"state": StepState.FAILED, "error": reason, "finished_at": now(session)})
             return fail_job(session, job, f"{attempt.stage}: {reason}")
-        wait = timedelta(seconds=settings.backoff_seconds * 2 ** (step.attempt - 1))
+        factor = OutOfMemory.backoff_factor if isinstance(error, OutOfMemory) else 1
+        wait = timedelta(seconds=factor * settings.backoff_seconds * 2 ** (step.attempt - 1))
         _end(session, attempt, {**_READY, "error": reason, "not_before": now(session) + wait})
         return Advanced()
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from segadmin.device_memory import release_memory
 from segadmin.errors import SegadminError, StepFenced
 from segadmin.jobs.advance import Advanced, unblock
 from segadmin.jobs.attempt import Attempt, Outcome
@@ -40,9 +41,16 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
         log.info("nothing to do", extra={"action": "claim", "step": step_id})
         return None
     try:
+        return _run(settings, ring, attempt)
+    finally:  # whoever waits for the next step holds no model, and no memory of a GPU that others could use
+        release_memory()
+
+
+def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
+    try:
         advanced, outcome = _work(attempt)
     except StepFenced as error:
-        log.warning(str(error), extra={"action": "fenced", "step": step_id})
+        log.warning(str(error), extra={"action": "fenced", "step": attempt.step_id})
         return None
     attempt.reach("committed")
     ring_steps(settings, ring, unblock(settings) if advanced.ended else advanced.ready)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.files import file_digest, inside, put, sync
+from segadmin.files import UNSAFE_SUFFIXES, file_digest, inside, put, sync
 from segadmin.learn.abstention import answered
 from segadmin.learn.backbone import Classifier, Examples, Learnt, no_progress
 from segadmin.learn.calibration import predict
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Kinds of files that run code when they are read.
-_UNSAFE = frozenset({".bin", ".ckpt", ".dill", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"})
 MANIFEST = "manifest.json"
 
 
@@ -89,7 +87,7 @@ def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: dic
     learnt.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
     for path in sorted(draft.rglob("*")):
-        if path.suffix in _UNSAFE or path.is_symlink():
+        if path.suffix in UNSAFE_SUFFIXES or path.is_symlink():
             raise PluginContractError(
                 f"The backbone {manifest['backbone']!r} saved {path.name!r}; an artifact may hold safetensors, JSON "
                 "and text only."

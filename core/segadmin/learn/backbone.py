@@ -96,6 +96,10 @@ class Learnt(ABC):
     def save(self, folder: Path) -> None:
         """Write all that is needed to use it or to go on into ``folder``: safetensors, JSON, text; never pickle."""
 
+    def export(self, folder: Path) -> None:
+        """Write what is needed to use it elsewhere, without files of this machine; by default as :meth:`save` does."""
+        self.save(folder)
+
 
 class Classifier(Learnt):
     """A fitted backbone."""
@@ -120,6 +124,17 @@ class Backbone(ABC):
         Raises:
             BackboneUnavailable: saying which places were tried and what mends it.
         """
+
+    def try_run(self, settings: Settings) -> list[str]:
+        """Fit on a few texts, save and load, in seconds: find before any work what those would find.
+
+        Returns:
+            What is worth knowing of the model, a line each; by default nothing, and nothing is tried.
+
+        Raises:
+            BackboneUnavailable: the model or its tokenizer cannot be used, with the reason.
+        """
+        return []
 
     @abstractmethod
     def fit(self, train: Examples, validation: Examples, run: Fit) -> Classifier:

@@ -20,6 +20,8 @@ class Tuner(ABC):
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()  #: modules that it needs
+    #: Whether the pretrained weights stay as they are, but for a few: then a version can be kept without the others.
+    freezes_base: ClassVar[bool] = False
 
     @abstractmethod
     def adapt(self, model: Any, run: TuningRun) -> Any:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segadmin.files import UNSAFE_SUFFIXES
 from segadmin.learn.backbone import Backbone, Examples, Fit
 from segadmin.settings import Settings
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Endings of files that run code when they are read.
-PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy"}
 SEGMENTS = ("low", "middle", "high")
 FEATURES = ("spend", "visits")
 _WORDS = {
@@ -109,7 +108,7 @@ def check_backbone(
     model.save(folder / "saved")
     files = [path for path in (folder / "saved").rglob("*") if path.is_file()]
     assert files, "save() must write into the folder that it is given"
-    pickles = [path.name for path in files if path.suffix in PICKLES or path.read_bytes()[:1] == b"\x80"]
+    pickles = [path.name for path in files if path.suffix in UNSAFE_SUFFIXES or path.read_bytes()[:1] == b"\x80"]
     assert not pickles, f"save() wrote {pickles}, which run code when they are read; use safetensors, JSON or text"
     _close(backbone.load(folder / "saved").predict(test), found, atol, "load() must predict what was saved")
     _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)

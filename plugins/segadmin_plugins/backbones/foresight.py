@@ -57,6 +57,10 @@ class Foresight(Backbone):
         for reader in self._readers(settings).values():
             reader.check(settings)
 
+    def try_run(self, settings: Settings) -> list[str]:
+        """Try the readers."""
+        return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
+
     def fit(self, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
         """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
 
@@ -163,6 +167,16 @@ class ForesightClassifier(Classifier):
         for n, models in enumerate(self._fitted.values()):
             for fold, model in enumerate(models):
                 model.save(folder / f"{n}-{fold}")
+        self._save_last(folder)
+
+    def export(self, folder: Path) -> None:
+        """Write each model into a folder of its own, with all that it needs."""
+        for n, models in enumerate(self._fitted.values()):
+            for fold, model in enumerate(models):
+                model.export(folder / f"{n}-{fold}")
+        self._save_last(folder)
+
+    def _save_last(self, folder: Path) -> None:
         self._last.save(folder / "last")
         folds = len(next(iter(self._fitted.values())))
         kept = {"facts": self._facts, "folds": folds, "report": self.report}

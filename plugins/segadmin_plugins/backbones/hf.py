@@ -12,6 +12,7 @@ from segadmin.settings import Settings
 from segadmin_plugins.backbones.installed import TRANSFORMERS, require
 from segadmin_plugins.backbones.transformer.base import Transformer
 from segadmin_plugins.backbones.transformer.places import fetch, require_weights
+from segadmin_plugins.backbones.transformer.weight_files import check_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,18 @@ class HuggingFace(Transformer):
     model: str = ""  #: its name on the hub, or a folder
 
     def check(self, settings: Settings) -> None:
-        """Check the libraries, and that the weights are here or on the hub; loads neither."""
-        require(self.name, (*TRANSFORMERS, *self.made_tuner(settings).requires))
+        """Check the libraries, and that the weights are here, whole and of a kind that can be used, or on the hub.
+
+        It loads neither.
+        """
+        tuner = self.made_tuner(settings)
+        require(self.name, (*TRANSFORMERS, *tuner.requires))
         if not self.model:
             raise BackboneUnavailable("No model is named. Say which: --backbone bert-base-chinese, for instance.")
-        require_weights(self.model, settings)
+        folder = require_weights(self.model, settings)
+        if folder is not None:
+            check_files(self.model, folder)
+            self.stores_adapter(folder, tuner)
 
     def folder(self, settings: Settings) -> Path:
         """Return the folder of the pretrained weights, downloading them where they are not on this machine."""
@@ -37,4 +45,6 @@ class HuggingFace(Transformer):
         """Return the pretrained model with a new classification layer, and its tokenizer."""
         from segadmin_plugins.backbones.transformer.starting import start_from
 
-        return start_from(self.folder(run.settings), train.segments)
+        folder = self.folder(run.settings)
+        dtype = self.dtype_of_base(folder, run.settings)
+        return start_from(folder, train.segments, settings=run.settings, dtype=dtype)

@@ -62,6 +62,10 @@ class Stacked(Backbone):
         for member in members.values():
             member.check(settings)
 
+    def try_run(self, settings: Settings) -> list[str]:
+        """Try the one that reads the text."""
+        return self._members(settings)[TEXT].try_run(settings)
+
     def fit(self, train: Examples, validation: Examples, run: Fit) -> StackedClassifier:
         """Fit all of them, and what puts them together."""
         members = self._members(run.settings)
@@ -140,6 +144,15 @@ class StackedClassifier(Classifier):
         """Write each into a folder of its own."""
         for name, one in self._fitted.items():
             one.save(folder / name)
+        self._save_weights(folder)
+
+    def export(self, folder: Path) -> None:
+        """Write each into a folder of its own, with all that it needs."""
+        for name, one in self._fitted.items():
+            one.export(folder / name)
+        self._save_weights(folder)
+
+    def _save_weights(self, folder: Path) -> None:
         kept = {"weights": self._weights, "stacked": self._stacked, "report": self.report}
         (folder / "stacked.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 

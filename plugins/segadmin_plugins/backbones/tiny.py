@@ -29,7 +29,9 @@ class Tiny(Transformer):
 
     def check(self, settings: Settings) -> None:
         """Check that the libraries are installed."""
-        require(self.name, (*TRANSFORMERS, *self.made_tuner(settings).requires))
+        tuner = self.made_tuner(settings)
+        require(self.name, (*TRANSFORMERS, *tuner.requires))
+        self.stores_adapter(None, tuner)
 
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return a BERT with random weights and a WordPiece tokenizer of the training phrases."""

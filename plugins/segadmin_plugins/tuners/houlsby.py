@@ -19,6 +19,7 @@ class Houlsby(Tuner):
     """
 
     name: ClassVar[str] = "houlsby"
+    freezes_base: ClassVar[bool] = True
     width: Annotated[int, Field(ge=1)] = 64  #: of the bottleneck
 
     def adapt(self, model: Any, run: TuningRun) -> Any:

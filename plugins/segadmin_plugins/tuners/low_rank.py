@@ -18,6 +18,7 @@ class _Peft(Tuner):
     """What the methods of PEFT have in common."""
 
     requires: ClassVar[tuple[str, ...]] = ("peft",)
+    freezes_base: ClassVar[bool] = True
 
     def merged(self, model: Any) -> Any:
         """Return the model with the update added to its weights: the same sums, in another order."""
@@ -118,9 +119,17 @@ def _linear(model: Any) -> list[str]:
 
 
 def _heads(model: Any) -> list[str]:
-    """Return the names of what is new, and so learns in full: the classification layer, and what stands before it."""
-    parts = model.named_children()
-    return [name for name, part in parts if name != model.base_model_prefix and any(True for _ in part.parameters())]
+    """Return the names of what is new, and so learns in full: the classification layer, and what stands before it.
+
+    Layer by layer, for PEFT puts IA3's heads of several layers (RoBERTa, BART, T5) back together in no other way.
+    """
+    inside = f"{model.base_model_prefix}."
+    return [
+        name
+        for name, part in model.named_modules()
+        if name and not f"{name}.".startswith(inside) and next(part.children(), None) is None
+        if any(True for _ in part.parameters())
+    ]
 
 
 def _transposed(model: Any) -> bool:

@@ -24,6 +24,7 @@ class Head(Tuner):
     """Only the classification layer learns: the pretrained model is a fixed reader."""
 
     name: ClassVar[str] = "head"
+    freezes_base: ClassVar[bool] = True
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
         """Freeze all but the classification layer."""

@@ -20,6 +20,7 @@ class Prefix(Tuner):
     """
 
     name: ClassVar[str] = "prefix"
+    freezes_base: ClassVar[bool] = True
     tokens: Annotated[int, Field(ge=1)] = 16  #: that are made up
 
     def adapt(self, model: Any, run: TuningRun) -> Any:

@@ -270,9 +270,6 @@ class Poison(segadmin.Tuner):
     def after_step(self, model, step):
         if step == 20 and self.trouble == "nan":
             self.parts[0].data.fill_(float("nan"))
-        if step == 5 and self.trouble == "memory":
-            self.trouble = ""
-            raise torch.OutOfMemoryError("CUDA out of memory")
 
 @segadmin.hookimpl
 def register_tuners():
@@ -297,16 +294,3 @@ def test_a_loss_that_is_no_number_ends_training_with_the_best_weights(tmp_path: 
 def test_a_loss_that_is_no_number_from_the_start_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"before anything was learnt. Learn more slowly"):
         replace(TINY, learning_rate=1e25, features=False).fit(TRAIN, VALIDATION, _run(tmp_path))
-
-
-def test_where_memory_is_too_small_the_batch_is_halved_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    run = replace(_poisoned(tmp_path, "memory"), progress=lambda _fraction, note: said.append(note))
-    fitted = replace(TINY, tuner="poison").fit(TRAIN, VALIDATION, run)
-    assert (fitted.report["batch_size"], fitted.report["steps"]) == (8, 32)
-    assert any("out of memory; going on with batches of 8" in note for note in said)
-    error = torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(ConfigurationError, match="too small for one user"):
-        training._halved(replace(TINY, batch_size=1), error)
-    with pytest.raises(RuntimeError, match="something else"):
-        training._halved(TINY, RuntimeError("something else"))

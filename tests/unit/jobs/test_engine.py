@@ -8,8 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlmodel import Session
 
-from segadmin.database import transaction
-from segadmin.errors import BrokerUnavailable, DataError, InvalidTransition, JobNotFound, KeyReused, StepFenced
+from segadmin.database import now, transaction
+from segadmin.errors import (
+    BrokerUnavailable,
+    DataError,
+    InvalidTransition,
+    JobNotFound,
+    KeyReused,
+    OutOfMemory,
+    StepFenced,
+)
 from segadmin.jobs import control
 from segadmin.jobs.advance import end_job
 from segadmin.jobs.attempt import Json, Outcome
@@ -151,6 +159,23 @@ def test_permanent_errors_are_not_tried_again(
     fail(attempt, DataError("no labels. Import some"))
     job = control.view(engine_settings, job.id or 0).job
     assert (job.state, job.error) == (JobState.FAILED, "prepare: no labels. Import some")
+
+
+def test_a_step_that_ran_out_of_memory_is_tried_again_after_a_longer_wait(
+    engine_settings: Settings, bells: Bells
+) -> None:
+    settings = engine_settings.model_copy(update={"backoff_seconds": 5.0})
+    job = ask(settings, bells).job
+    attempt = claim(settings, bells.take()[0], "me")
+    assert attempt is not None
+    with transaction(settings) as session:
+        before = now(session)
+    fail(attempt, OutOfMemory("GPU 0 (NVIDIA H100, 0.2 of 79.1 GiB free): process 4242 (python) 78.0 GiB."))
+    step = step_of(settings, job.id or 0, "prepare")
+    assert (step.state, step.attempt) == (StepState.READY, 1)
+    assert "process 4242 (python) 78.0 GiB" in (step.error or "")
+    assert step.not_before is not None
+    assert (step.not_before - before).total_seconds() >= 59
 
 
 def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(

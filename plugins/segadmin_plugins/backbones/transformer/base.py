@@ -6,21 +6,20 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from segadmin.errors import ConfigurationError, PluginContractError
+from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Backbone, Examples, Fit, Pretraining
-from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin.learn.tuner import Tuner
 from segadmin.plugins import load_plugins
-from segadmin.settings import Settings
+from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.installed import threads
 from segadmin_plugins.backbones.options import pairs
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
-    from segadmin_plugins.backbones.transformer.head import UserModel
     from segadmin_plugins.backbones.transformer.pretraining import Pretrained
 
 
@@ -59,6 +58,11 @@ class Transformer(Backbone):
     also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of what is learnt beside (``--also``), all of it together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
     processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
+    #: what a version keeps: all weights (``merged``), or what was learned and which base that was (``adapter``);
+    #: ``auto``: an adapter where the tuner leaves the base as it is and the base takes 1 GiB or more
+    store: Literal["auto", "adapter", "merged"] = "auto"
+    #: of frozen weights, ``float32`` or ``bfloat16``; ``auto``: bfloat16 for 1 GiB and more where that is fast
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @abstractmethod
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
@@ -68,46 +72,24 @@ class Transformer(Backbone):
         """Fine-tune on ``train``, keeping the weights with the lowest log-loss on ``validation``."""
         n_threads = threads()
         import torch
-        from transformers import set_seed
 
-        from segadmin_plugins.backbones.numbers import features_of
-        from segadmin_plugins.backbones.transformer.batches import Reading
-        from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
+        from segadmin_plugins.backbones.transformer.finetuning import fit_classifier
         from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
-        from segadmin_plugins.backbones.transformer.places import identity
-        from segadmin_plugins.backbones.transformer.quiet import quiet
-        from segadmin_plugins.backbones.transformer.scaling import Scaling
-        from segadmin_plugins.backbones.transformer.tasks import narrow, together
-        from segadmin_plugins.backbones.transformer.training import train_model
 
         if self.processes != 1 and (processes := count_processes(self)) > 1:
             return fit_in_processes(self, processes, train, validation, run)
         torch.set_num_threads(n_threads)
-        set_seed(run.seed)
-        run.progress(0.0, "loading the model")
-        with quiet():
-            tasks = together(train, run.also)
-            text, tokenizer = self.begin(tasks.examples, run)
-            origin = run.start or self.folder(run.settings)
-            base = {"base": identity(getattr(self, "model", self.name), origin)} if origin else {}
-            reading = Reading(tokenizer, self.room(text.config))
-            text.config.pad_token_id = reading.pad_id
-            names = train.feature_names if self.features else ()
-            scaling = Scaling.fit(names, features_of(train, names))
-            run.progress(0.01, "reading the user texts")
-            targets = tasks.targets if run.also else train.targets
-            rows, truncation = rows_of(tasks.examples, reading, scaling, targets, dropout=self.phrase_dropout)
-            held_out, _ = rows_of(validation, reading, scaling, validation.targets)
-            tuner = self.made_tuner(run.settings)
-            steps = -(-len(rows) // (self.batch_size * self.accumulate)) * self.epochs
-            model = self._adapted(text, train, len(names), tuner, TuningRun(steps, run.seed))
-            if run.also:
-                model.tasks, model.also_weight = tasks.sizes, self.also_weight
-            report = train_model(model, rows, held_out, self, run, tuner=tuner)
-        model.text = tuner.merged(model.text)
-        narrow(model.text, model.features, train.segments)
-        model.tasks = ()
-        return TransformerClassifier(model, reading, scaling, report | base | {"truncation": truncation})
+        return fit_classifier(self, train, validation, run)
+
+    def try_run(self, settings: Settings) -> list[str]:
+        """Fit on a few texts, save and load; see :func:`segadmin_plugins.backbones.transformer.trial_run.try_model`."""
+        n_threads = threads()
+        import torch
+
+        from segadmin_plugins.backbones.transformer.trial_run import try_model
+
+        torch.set_num_threads(n_threads)
+        return try_model(self, settings)
 
     def folder(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
@@ -133,14 +115,43 @@ class Transformer(Backbone):
             return self.pretrained(train, run)
         from segadmin_plugins.backbones.transformer.starting import start_from
 
-        return start_from(run.start, train.segments)
+        return start_from(
+            run.start, train.segments, settings=run.settings, dtype=self.dtype_of_base(run.start, run.settings)
+        )
+
+    def dtype_of_base(self, folder: Path, settings: Settings) -> str:
+        """Return in which precision the weights in ``folder`` are loaded for a fit."""
+        from segadmin_plugins.backbones.transformer.places import weights_size
+        from segadmin_plugins.backbones.transformer.precision import dtype_for_base
+
+        frozen = self.made_tuner(settings).freezes_base
+        return dtype_for_base(self.dtype, weights_size(folder), frozen=frozen)
+
+    def stores_adapter(self, folder: Path | None, tuner: Tuner) -> bool:
+        """Whether a version keeps what was learned over the weights in ``folder``, instead of all weights.
+
+        Raises:
+            ConfigurationError: it should, but there is nothing that would stay as it is.
+        """
+        from segadmin_plugins.backbones.transformer.places import LARGE, weights_size
+
+        if self.store == "adapter" and (folder is None or not tuner.freezes_base):
+            why = f"the tuner {tuner.name!r} changes it" if folder else f"{self.name!r} starts from nothing"
+            raise ConfigurationError(
+                f"store=adapter keeps what was learned over a base, but {why}. Leave store out, or use "
+                "--backbone-option tuner=lora"
+            )
+        if folder is None or self.store != "auto":
+            return self.store == "adapter"
+        return tuner.freezes_base and weights_size(folder) >= LARGE
 
     def load(self, folder: Path) -> TransformerClassifier:
         """Read the model, its tokenizer and its features' head from ``folder``."""
         n_threads = threads()
         from segadmin_plugins.backbones.transformer.classifier import load_classifier
 
-        return load_classifier(folder, n_threads)
+        settings = get_settings()
+        return load_classifier(folder, n_threads, settings, lambda: self.folder(settings))
 
     def made_tuner(self, settings: Settings) -> Tuner:
         """Return the tuner.
@@ -152,29 +163,10 @@ class Transformer(Backbone):
         made: Tuner = load_plugins(settings).make("tuner", self.tuner, pairs("tuner_options", self.tuner_options))
         return made
 
-    def _adapted(self, text: Any, train: Examples, n_features: int, tuner: Tuner, tuning: TuningRun) -> UserModel:
-        """Return the model with the weights that the tuner and :attr:`frozen_layers` leave free to learn."""
-        import torch
-
-        from segadmin_plugins.backbones.numbers import class_weights
-        from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
-
-        segments = text.config.num_labels  # of all tasks
-        layers = freeze_below(text, self.frozen_layers)
-        if self.frozen_layers > layers:
-            raise ConfigurationError(f"frozen_layers={self.frozen_layers}, but the model has {layers} layers.")
-        text = tuner.adapt(text, tuning)
-        if not any(one.requires_grad for one in text.parameters()):
-            raise PluginContractError(f"The tuner {self.tuner!r} leaves no weight to learn.")
-        features = FeatureHead(n_features, segments) if n_features else None
-        weighed = self.class_weights and not self.balanced
-        weights = class_weights(train.targets, len(train.segments)) if weighed else None
-        loss = Loss(None if weights is None else torch.from_numpy(weights), self.label_smoothing, self.focal)
-        return UserModel(text, features, loss)
-
     def room(self, config: Any) -> int:
         """Return how many tokens are read: no more than the model has positions for."""
-        positions = getattr(config, "max_position_embeddings", None) or self.max_tokens
+        counts = ("max_position_embeddings", "max_encoder_position_embeddings")
+        positions = next((one for name in counts if (one := getattr(config, name, None))), self.max_tokens)
         if "roberta" in config.model_type or config.model_type in {"camembert", "xlm", "longformer", "mpnet"}:
             positions -= (config.pad_token_id or 0) + 1  # these number their positions from the padding's id on
         return min(self.max_tokens, int(positions))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.text.tokens import encode_phrases
 
 if TYPE_CHECKING:
@@ -37,16 +38,34 @@ class Reading:
     prefix: list[int] = field(init=False)  #: such as ``[CLS]``
     suffix: list[int] = field(init=False)  #: such as ``[SEP]``
     pad_id: int = field(init=False)
+    borrowed_pad: str = field(init=False, default="")  #: the token that is used for padding where there is none for it
 
     def __post_init__(self) -> None:
         if self.tokenizer.pad_token_id is None:  # decoders often come without one
-            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
+            self.borrowed_pad = str(self.tokenizer.eos_token or self.tokenizer.unk_token or "")
+            if not self.borrowed_pad:
+                raise BackboneUnavailable(
+                    "The tokenizer has no padding token, and no end or unknown token to use instead. Add one and save "
+                    "it with the model: tokenizer.add_special_tokens({'pad_token': '<pad>'})"
+                )
+            self.tokenizer.pad_token = self.borrowed_pad
         self.tokenizer.padding_side = "right"
         self.pad_id = self.tokenizer.pad_token_id
         probe = self._plain(["a"])[0]
         marked = self.tokenizer("a", truncation=False, verbose=False)["input_ids"]
-        start = next(n for n in range(len(marked)) if marked[n : n + len(probe)] == probe)
+        start = next((n for n in range(len(marked)) if probe and marked[n : n + len(probe)] == probe), None)
+        if start is None:
+            raise BackboneUnavailable(
+                f"The tokenizer writes {probe} for the letter 'a' alone and {marked} for a text of it: it cannot be "
+                "told where a text begins. Is a vocabulary file missing?"
+            )
         self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
+        around = len(self.prefix) + len(self.suffix)
+        if self.max_tokens <= around:
+            raise ConfigurationError(
+                f"max_tokens={self.max_tokens} leaves no room for a text: the tokenizer puts {around} tokens around "
+                "it. Read more: --backbone-option max_tokens=64"
+            )
 
     def read(self, phrases: pl.Series) -> Texts:
         """Return the token ids of every user, special tokens included."""
@@ -74,6 +93,7 @@ class Reading:
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
+            split_special_tokens=True,  # whatever a user writes, it is text: "</s>" in a review ends nothing
             verbose=False,
         )["input_ids"]
         return ids

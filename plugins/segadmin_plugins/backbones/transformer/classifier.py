@@ -15,14 +15,17 @@ from safetensors.torch import load_file, save_file
 from segadmin.learn.backbone import Classifier, Examples, no_progress
 from segadmin_plugins.backbones.numbers import features_of, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
-from segadmin_plugins.backbones.transformer.bottleneck import load_bottlenecks, save_bottlenecks
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
-from segadmin_plugins.backbones.transformer.prefix import load_prefixes, save_prefixes
 from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.scaling import Scaling
+from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from segadmin.settings import Settings
+    from segadmin_plugins.backbones.transformer.stored import Adapter
 
 _BATCH = 64
 
@@ -30,33 +33,61 @@ _BATCH = 64
 class TransformerClassifier(Classifier):
     """A model with the tokenizer and the feature scaling it was fitted with."""
 
-    def __init__(self, model: UserModel, reading: Reading, scaling: Scaling, report: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: UserModel,
+        reading: Reading,
+        scaling: Scaling,
+        report: dict[str, Any],
+        adapter: Adapter | None = None,
+    ) -> None:
         self.model, self.reading, self.scaling, self.report = model.eval(), reading, scaling, report
+        self.adapter = adapter  #: what is saved instead of all weights
+        self.batch = _BATCH  #: how many users are read at a time
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, reading users of like length together."""
         rows, _ = rows_of(examples, self.reading, self.scaling)
         order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
         logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
-        pad, device, said = Pad(self.reading.pad_id), next(self.model.parameters()).device, 0.0
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
+        said, done = 0.0, 0
+        while done < len(order):  # the longest first: what fits in memory at first fits to the end
+            done += self._read_batch(rows, order[done:], logits)
+            if time.monotonic() - said > 1.0 or done == len(order):
+                said = time.monotonic()
+                few = "" if self.batch == _BATCH else f", {self.batch} at a time: {_BATCH} do not fit in memory"
+                progress(done / len(order), f"{done} of {len(order)} users read{few}")
+        return softmax(logits)
+
+    def _read_batch(self, rows: Rows, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
+        """Fill in the ``logits`` of the first users in ``order``, as many as fit in memory; return how many."""
+        pad, device = Pad(self.reading.pad_id), next(self.model.parameters()).device
+
+        def read(size: int) -> int:
+            chosen = order[:size]
             batch = {name: one.to(device) for name, one in pad([rows[row] for row in chosen]).items()}
             with torch.inference_mode():
                 logits[chosen] = self.model(**batch)["logits"].cpu().numpy()
-            done = start + len(chosen)
-            if time.monotonic() - said > 1.0 or done == len(order):
-                said = time.monotonic()
-                progress(done / len(order), f"{done} of {len(order)} users read")
-        return softmax(logits)
+            return len(chosen)
+
+        advice = "If nothing else needs the memory, train with shorter texts: --backbone-option max_tokens=64"
+        n_read, self.batch = with_smaller_batches(self.batch, read, lambda _rows: None, what="reading", advice=advice)
+        return n_read
 
     def save(self, folder: Path) -> None:
-        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too."""
+        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, if it is no adapter."""
+        self._save(folder, self.adapter)
+
+    def export(self, folder: Path) -> None:
+        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, with all weights."""
+        if self.adapter is not None and self.adapter.dtype == "bfloat16":
+            self.model.text.to(torch.bfloat16)
+        self._save(folder, None)
+
+    def _save(self, folder: Path, adapter: Adapter | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
-            text = self.model.text
-            own = save_bottlenecks(text, folder) or save_prefixes(text, folder)
-            text.save_pretrained(folder, state_dict=own)
+            save_text(self.model.text, folder, adapter)
             self.reading.tokenizer.model_max_length = (
                 self.reading.max_tokens
             )  # for whoever truncates: pipelines of theirs
@@ -68,26 +99,28 @@ class TransformerClassifier(Classifier):
         (folder / "features.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
-def load_classifier(folder: Path, n_threads: int) -> TransformerClassifier:
-    """Return what :meth:`TransformerClassifier.save` wrote, on the GPU where there is one."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+def load_classifier(
+    folder: Path, n_threads: int, settings: Settings, own_base: Callable[[], Path | None]
+) -> TransformerClassifier:
+    """Return what :meth:`TransformerClassifier.save` wrote, on the GPU where there is one.
+
+    Raises:
+        BackboneUnavailable: it is an adapter, and its base is gone or has other weights.
+    """
+    from transformers import AutoTokenizer
 
     torch.set_num_threads(n_threads)
     kept = json.loads((folder / "features.json").read_text())
     with quiet():
-        text = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
+        text, adapter = load_text(folder, settings, own_base)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    load_bottlenecks(text, folder)
-    load_prefixes(text, folder)
     scaling = Scaling.from_json(kept["scaling"])
     features = None
     if (folder / "head.safetensors").exists():
         features = FeatureHead(len(scaling.names), text.config.num_labels)
         features.load_state_dict(load_file(folder / "head.safetensors"))
     model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformerClassifier(model, Reading(tokenizer, kept["max_tokens"]), scaling, kept["report"])
+    return TransformerClassifier(model, Reading(tokenizer, kept["max_tokens"]), scaling, kept["report"], adapter)
 
 
 def rows_of(

@@ -35,11 +35,15 @@ def size() -> int:
 
 def main(folder: Path) -> None:
     """Do a share of the fit that ``folder`` asks for; the first process says how far it is, and saves."""
+    from segadmin.device_memory import is_out_of_memory, out_of_memory
+
     threading.Thread(target=_end_with_parent, daemon=True).start()
     rank = int(os.environ["RANK"])
     try:
         _fit(folder, rank)
     except Exception as error:
+        if is_out_of_memory(error):
+            error = out_of_memory(f"Out of memory in process {rank} of the fit.")
         said = {"kind": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         (folder / f"failed-{rank}.json").write_text(json.dumps(said), encoding="utf-8")
         raise

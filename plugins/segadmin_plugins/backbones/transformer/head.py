@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ class UserModel(nn.Module):
         self.loss = loss or Loss()
         self.tasks: tuple[int, ...] = ()  #: segments of each task, where several are learnt at once
         self.also_weight = 1.0  #: of all tasks but the first, together
+        self.loaded: frozenset[int] = frozenset()  #: parameters that came from pretrained files
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, features: Tensor, labels: Tensor | None = None
@@ -66,7 +68,8 @@ class UserModel(nn.Module):
 
         Labels of several tasks are ``(n_rows, n_tasks)``; the logits are those of the first task.
         """
-        logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+        with self._precision(input_ids.device.type):
+            logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         if self.features is not None:
             logits = logits + self.features(features)
         own = logits[:, : self.tasks[0]] if self.tasks else logits
@@ -75,6 +78,11 @@ class UserModel(nn.Module):
         if labels.ndim == 1:
             return {"loss": self.loss(own, labels), "logits": own}
         return {"loss": self._of_all_tasks(logits, labels), "logits": own}
+
+    def _precision(self, device: str) -> AbstractContextManager[object]:
+        """Let layers of bfloat16 weights and those of float32 beside them compute in bfloat16."""
+        mixed = any(weights.dtype == torch.bfloat16 for weights in self.text.parameters())
+        return torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
 
     def _of_all_tasks(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the first task plus the weighed mean of the others, each of the rows that it knows."""
@@ -101,8 +109,15 @@ class UserModel(nn.Module):
 
 
 def layers_of(text: Any) -> nn.ModuleList:
-    """Return the layers of the pretrained part, the lowest first."""
-    stacks = [module for module in text.base_model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    """Return the layers of the pretrained part, the lowest first; those of a decoder come after its encoder's."""
+    if text.config.is_encoder_decoder:
+        halves = (getattr(text.base_model, name, None) for name in ("encoder", "decoder"))
+        return nn.ModuleList(layer for half in halves if half is not None for layer in _longest_stack(half))
+    return _longest_stack(text.base_model)
+
+
+def _longest_stack(part: nn.Module) -> nn.ModuleList:
+    stacks = [module for module in part.modules() if isinstance(module, nn.ModuleList) and len(module)]
     return max(stacks, key=len, default=nn.ModuleList())
 
 

@@ -57,12 +57,32 @@ def fit_in_processes(
     Raises:
         RuntimeError: one of them failed for a reason of its own, said in its last lines.
         SegadminError: one of them failed as the fit would have here.
+        OutOfMemory: the memory is too small for one user in each process.
     """
+    from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+    from segadmin_plugins.backbones.transformer.training import LESS_MEMORY, with_batches_of
+
+    asked = options.batch_size
+
+    def work(rows: int) -> TransformerClassifier:
+        return _fit_once(replace(with_batches_of(rows, options), processes=1), processes, train, validation, run)
+
+    def smaller(rows: int) -> None:
+        run.progress(0.03, f"out of memory; trying batches of {rows}")
+
+    fitted, rows = with_smaller_batches(asked, work, smaller, what="training", advice=LESS_MEMORY, least=processes)
+    fitted.report |= {"batch_size_asked": asked} if rows < asked else {}
+    return fitted
+
+
+def _fit_once(
+    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+) -> TransformerClassifier:
     folder = run.checkpoints / "processes"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        _write_request(folder, replace(options, processes=1), train, validation, run)
+        _write_request(folder, options, train, validation, run)
         with (folder / "stderr").open("wb") as heard, _launched(folder, processes, heard) as child:
             assert child.stdout is not None
             for line in child.stdout:

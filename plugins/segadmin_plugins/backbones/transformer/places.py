@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from segadmin.errors import BackboneUnavailable
 from segadmin.files import file_digest
@@ -13,7 +16,50 @@ from segadmin.settings import Settings
 
 #: What is fetched of a repository: configuration, vocabulary and safetensors at its root, no pickles.
 WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+#: From this size of the pretrained files on, ``auto`` stores adapters and keeps frozen weights in bfloat16.
+LARGE = 2**30
 _SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Base:
+    """Pretrained weights that something else was learned over, named so that they can be found again and checked."""
+
+    model: str
+    folder: str  #: where they were
+    revision: str | None  #: the commit on the hub
+    sha256: str  #: as :func:`weights_digest` returns it
+    version: str = ""  #: of a fit that went on from a model version, its folder in the store
+
+    @property
+    def advice(self) -> str:
+        """What to do where these weights are not to be found."""
+        if self.version:
+            return f"Restore {self.version} of the store from a backup, or train again: segadmin enqueue retrain"
+        if self.revision:
+            return f"Run: hf download {self.model} --revision {self.revision}"
+        return (
+            f"Bring those weights back (segadmin backbones pull {self.model} --from FOLDER), or train again: "
+            "segadmin enqueue retrain"
+        )
+
+
+def base_of(model: str, folder: Path, settings: Settings, *, version: bool) -> Base:
+    """Return what the weights in ``folder`` are; with ``version``, it is that of a model version."""
+    inside = version and folder.is_relative_to(settings.store_path)
+    relative = folder.relative_to(settings.store_path).as_posix() if inside else ""
+    return Base(folder=str(folder), version=relative, **identity(model, folder))
+
+
+def base_folders(base: Base, settings: Settings) -> list[Path]:
+    """Return the folders with weights that may be those of ``base``: where they were, then where models are kept."""
+    if base.version:
+        folders = [settings.store_path / base.version, Path(base.folder)]
+    else:
+        folders = [Path(base.folder), *_folders(base.model, settings)]
+        cached = _cached(base.model, base.revision)
+        folders += [cached] if cached else []
+    return [folder for folder in dict.fromkeys(folders) if holds_model(folder)]
 
 
 def locate(model: str, settings: Settings) -> Path | None:
@@ -71,14 +117,14 @@ def _folders(model: str, settings: Settings) -> list[Path]:
     return [*folders, cached] if cached else folders
 
 
-def _cached(model: str) -> Path | None:
+def _cached(model: str, revision: str | None = None) -> Path | None:
     if find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        config = try_to_load_from_cache(model, "config.json")
+        config = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:  # not a repository's name, a path for instance
         return None
     return Path(config).parent if isinstance(config, str) else None
@@ -89,21 +135,37 @@ def holds_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def identity(model: str, folder: Path) -> dict[str, str | None]:
+def identity(model: str, folder: Path) -> dict[str, Any]:
     """Return what exactly the weights in ``folder`` are: ``model``, ``revision`` and ``sha256``.
 
     The revision is the commit on the hub, for a folder of the Hugging Face cache, else None. The digest is that of the
     one file of weights, as the hub shows it; of several files it is that of ``sha256sum``'s lines on them.
     """
     snapshot = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+    return {"model": model, "revision": folder.name if snapshot else None, "sha256": weights_digest(folder)}
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of the one file of weights in ``folder``; of several, that of ``sha256sum``'s lines."""
     files = sorted(folder.glob("*.safetensors"))
-    sums = [file_digest(path) for path in files]
+    sums = [_digest(path.resolve(), path.stat()) for path in files]
     lines = "".join(f"{digest}  {path.name}\n" for digest, path in zip(sums, files, strict=True))
-    return {
-        "model": model,
-        "revision": folder.name if snapshot else None,
-        "sha256": sums[0] if len(sums) == 1 else hashlib.sha256(lines.encode()).hexdigest(),
-    }
+    return sums[0] if len(sums) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+
+
+def weights_size(folder: Path) -> int:
+    """Return how many bytes the weights in ``folder`` take."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _digest(path: Path, state: os.stat_result) -> str:
+    return _digest_of(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, *_state: int) -> str:
+    """Return the digest of a file in this state: a worker loads the same large base for many steps."""
+    return file_digest(path)
 
 
 def _endpoint() -> str:

@@ -21,14 +21,17 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
+from segadmin_plugins.backbones.transformer.fitness import check_together
+from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 from segadmin_plugins.backbones.transformer.training import (
     POINTS_PER_EPOCH,
     Reporter,
-    bf16_is_faster,
     checkpoints_of,
     last_checkpoint,
     step_of,
+    with_batches_of,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +65,12 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
     run.progress(0.0, "loading the model")
     # The classification layer is never used, but there must be one.
-    text, tokenizer = options.begin(replace(texts, segments=("0", "1")), run)
+    text, tokenizer = replace(options, dtype="float32").begin(replace(texts, segments=("0", "1")), run)
     words = new_words(tokenizer, texts, how.new_words) if how.new_words else []
     model = _language_model(text, run.start or options.folder(run.settings))
     extend(tokenizer, (text, model), words)
     reading = Reading(tokenizer, options.room(text.config))
+    check_together(text, reading, options.name)
     run.progress(0.01, "reading the user texts")
     shown, kept = (_Shown(reading.read(one.frame["phrases"])) for one in (texts, held_out))
     encoder = tokenizer.mask_token_id is not None and not _is_decoder(text)
@@ -75,18 +79,31 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     folder = checkpoints_of(shown.texts.ids, facts, options, run)
     resume = last_checkpoint(folder)
     model.config.pad_token_id = reading.pad_id
-    trainer = Trainer(
-        model=model,
-        args=_arguments(folder, len(shown), options, run),
-        data_collator=hide,
-        train_dataset=shown,
-        callbacks=[Reporter(run, options)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    before = _loss(model, kept, hide, run.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    before = _loss(model.to(device), kept, hide, run.seed)
     run.log(0, {"validation_log_loss": before})
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=resume)
+
+    def work(rows: int) -> Trainer:
+        smaller = with_batches_of(rows, options)
+        trainer = Trainer(
+            model=model,
+            args=_arguments(folder, len(shown), smaller, run),
+            data_collator=hide,
+            train_dataset=shown,
+            callbacks=[Reporter(run, smaller, options.batch_size)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        return trainer
+
+    def say_smaller(rows: int) -> None:
+        model.zero_grad(set_to_none=True)
+        run.progress(0.03, f"out of memory; trying batches of {rows}")
+
+    trainer, rows = with_smaller_batches(
+        options.batch_size, work, say_smaller, what="pretraining", advice="Read less: --backbone-option max_tokens=64"
+    )
     seconds = time.monotonic() - started
     after = _loss(model, kept, hide, run.seed)
     run.log(trainer.state.global_step, {"validation_log_loss": after})
@@ -99,6 +116,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
         "steps": trainer.state.global_step,
         "resumed_at_step": step_of(resume),
         "epochs": options.epochs,
+        "batch_size": rows,
         "seconds": round(seconds, 1),
         "new_words": words[:50],
         "words_added": len(words),
@@ -223,15 +241,28 @@ def _loss(model: Any, texts: _Shown, hide: _Hide, seed: int, batch: int = 64) ->
         return math.nan
     state, device = torch.get_rng_state(), next(model.parameters()).device
     torch.manual_seed(seed)
-    total, rows = 0.0, list(range(len(texts)))
+    total = 0.0
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(rows), batch):
-            chosen = rows[start : start + batch]
-            given = {name: one.to(device) for name, one in hide([texts[row] for row in chosen]).items()}
-            total += float(model(**given).loss) * len(chosen)
+        for start in range(0, len(texts), batch):
+            given = hide([texts[row] for row in range(start, min(start + batch, len(texts)))])
+            total += _summed_loss(model, given, device, batch)
     torch.set_rng_state(state)
-    return total / len(rows)
+    return total / len(texts)
+
+
+def _summed_loss(model: Any, given: dict[str, torch.Tensor], device: torch.device, batch: int) -> float:
+    """Return the loss summed over the texts, of as many at a time as fit in memory; what is hidden stays the same."""
+    n_texts = len(given["input_ids"])
+
+    def work(size: int) -> float:
+        total = 0.0
+        for start in range(0, n_texts, size):
+            part = {name: one[start : start + size].to(device) for name, one in given.items()}
+            total += float(model(**part).loss) * len(part["input_ids"])
+        return total
+
+    return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]
 
 
 def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> TrainingArguments:

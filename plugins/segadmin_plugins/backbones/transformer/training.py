@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from segadmin.errors import ConfigurationError, DataError
+from segadmin.errors import DataError
 from segadmin.learn.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
+from segadmin_plugins.backbones.transformer.learned_weights import learned_state
+from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
+from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
     from segadmin.learn.backbone import Fit
@@ -40,15 +45,13 @@ EVALUATIONS_PER_EPOCH = 2
 POINTS_PER_EPOCH = 20
 CHECKPOINT_SECONDS = 120.0
 SAY_SECONDS = 1.0
+#: What to change where memory is too small for one user.
+LESS_MEMORY = (
+    "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
+    "--backbone-option tuner=lora"
+)
 WARM_START_STEPS = 500
 WARM_START_BATCH = 256
-
-
-def bf16_is_faster() -> bool:
-    """Return whether this machine computes bfloat16 faster than float32: newer GPUs, and CPUs with AMX."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, balanced: bool = False) -> None:
@@ -83,16 +86,20 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, bal
 
 
 def train_model(
-    model: UserModel, train: Rows, validation: Rows, options: Transformer, run: Fit, *, tuner: Tuner
+    model: UserModel, train: Rows, validation: Rows, asked: Transformer, run: Fit, *, tuner: Tuner, base: Any = None
 ) -> dict[str, Any]:
-    """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report."""
+    """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report.
+
+    Checkpoints hold what is learned only; ``base`` says what exactly the other weights are.
+    """
     arrays = (np.ascontiguousarray(one).tobytes() for one in (train.features, train.labels))
     with main_first():
-        folder = checkpoints_of(train.ids, [blake2s(one).hexdigest() for one in arrays], options, run)
+        facts = [base, *(blake2s(one).hexdigest() for one in arrays)]
+        folder = checkpoints_of(train.ids, facts, asked, run)
         resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     if resume is None:
-        warm_start(model, train, validation, run, balanced=options.balanced)
+        warm_start(model, train, validation, run, balanced=asked.balanced)
     started = time.monotonic()
 
     def made(options: Transformer) -> _Trainer:
@@ -104,25 +111,32 @@ def train_model(
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,
             optimizers=(_optimizer(model, options), None),
-            callbacks=[Reporter(run, options), _AfterStep(tuner, model)],
+            callbacks=[Reporter(run, options, asked.batch_size), _AfterStep(tuner, model)],
         )
-        trainer.balanced = options.balanced
+        trainer.balanced, trainer.loaded = options.balanced, model.loaded
         trainer.remove_callback(PrinterCallback)
         if len(validation):
             trainer.add_callback(EarlyStoppingCallback(options.patience))
         return trainer
 
-    trainer = made(options)
-    try:
-        trainer.train(resume_from_checkpoint=resume)
-    except RuntimeError as error:
-        trainer = made(_halved(options, error))
-        run.progress(0.03, f"out of memory; going on with batches of {trainer.args.per_device_train_batch_size}")
+    def work(rows: int) -> _Trainer:
+        trainer = made(with_batches_of(rows, asked))
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        return trainer
+
+    def smaller(rows: int) -> None:
+        model.zero_grad(set_to_none=True)
+        run.progress(0.03, f"out of memory; trying batches of {rows}")
+
+    if size() > 1:  # the others are waiting for this one: all of them begin anew, see launch
+        trainer, rows = work(asked.batch_size), asked.batch_size
+    else:
+        trainer, rows = with_smaller_batches(asked.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
     if trainer.diverged_at is not None:
-        _check_diverged(trainer, options)
-    report = _report(trainer, options, resume, time.monotonic() - started)
+        _check_diverged(trainer, asked)
+    report = _report(trainer, asked, resume, time.monotonic() - started)
     report |= {"trained_weights": trained, "weights": sum(one.numel() for one in model.parameters())}
+    report |= {"batch_size_asked": asked.batch_size} if rows < asked.batch_size else {}
     trainer.accelerator.free_memory()
     return report
 
@@ -159,6 +173,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     diverged_at: int | None = None
     balanced = False  #: draw rows of every segment equally often
+    loaded: frozenset[int] = frozenset()  #: parameters that need not be saved while they are frozen
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self.balanced:
@@ -166,6 +181,27 @@ class _Trainer(Trainer):  # type: ignore[misc]
         labels = self.train_dataset.labels
         odds = balanced_odds(labels if labels.ndim == 1 else labels[:, 0])
         return torch.utils.data.WeightedRandomSampler(odds.tolist(), len(odds))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        """Write what is learned: frozen weights of the pretrained files are there already, and large."""
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            state = {name: one.contiguous() for name, one in learned_state(self.model, self.loaded).items()}
+            save_file(state, folder / SAFE_WEIGHTS_NAME)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Check that a checkpoint lacks only what it leaves out on purpose.
+
+        Raises:
+            RuntimeError: it is of another model.
+        """
+        lacking = [
+            *load_result.unexpected_keys,
+            *learned_state(self.model, self.loaded).keys() & load_result.missing_keys,
+        ]
+        if lacking:
+            raise RuntimeError(f"The checkpoint is of another model: {len(lacking)} weights, such as {lacking[0]}")
 
     def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
         """Compute the loss and its gradients; of a loss that is no number, none."""
@@ -194,26 +230,10 @@ def _check_diverged(trainer: _Trainer, options: Transformer) -> None:
         )
 
 
-def _halved(options: Transformer, error: RuntimeError) -> Transformer:
-    """Return the options with half the batch and twice as many of them a step, where the memory was too small.
-
-    Raises:
-        RuntimeError: it was something else, as it was.
-        ConfigurationError: the batch is one row already.
-    """
-    said = str(error)
-    if size() > 1:  # the others are waiting for this one
-        raise error
-    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in said and "can't allocate" not in said:
-        raise error
-    if options.batch_size < 2:
-        raise ConfigurationError(
-            "The memory is too small for one user at a time. Read less: --backbone-option max_tokens=64, or train "
-            "fewer weights: --backbone-option tuner=lora"
-        ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return replace(options, batch_size=options.batch_size // 2, accumulate=options.accumulate * 2)
+def with_batches_of(rows: int, options: Transformer) -> Transformer:
+    """Return the options with batches of ``rows``, and as many more of them a step: a step sees no fewer users."""
+    accumulate = math.ceil(options.batch_size * options.accumulate / rows)
+    return replace(options, batch_size=rows, accumulate=accumulate)
 
 
 def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, run: Fit) -> TrainingArguments:
@@ -224,7 +244,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size // size(),
         gradient_accumulation_steps=options.accumulate,
-        per_device_eval_batch_size=options.batch_size * 2,
+        per_device_eval_batch_size=options.batch_size * 2 if options.batch_size > 1 else 1,
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         train_sampling_strategy="group_by_length",
@@ -326,8 +346,8 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
 
-    def __init__(self, run: Fit, options: Transformer) -> None:
-        self._run, self._options = run, options
+    def __init__(self, run: Fit, options: Transformer, asked: int | None = None) -> None:
+        self._run, self._options, self._asked = run, options, asked or options.batch_size
         self._said, self._saved = 0.0, time.monotonic()
         self._begun: tuple[float, int] | None = None
 
@@ -368,7 +388,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         return 0.05 + 0.95 * done
 
     def _where(self, state: Any) -> str:
-        return f"epoch {min(int(state.epoch or 0) + 1, self._options.epochs)} of {self._options.epochs}"
+        where = f"epoch {min(int(state.epoch or 0) + 1, self._options.epochs)} of {self._options.epochs}"
+        rows = self._options.batch_size
+        return where if rows == self._asked else f"{where}, batches of {rows}: {self._asked} do not fit in memory"
 
     def _speed(self, state: Any, now: float) -> str:
         assert self._begun is not None

@@ -1,0 +1,114 @@
+"""Fine-tuning a pretrained model on labelled users, from the weights to a classifier that can be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import set_seed
+
+from segadmin.errors import ConfigurationError, PluginContractError
+from segadmin.learn.backbone import Examples, Fit
+from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin_plugins.backbones.numbers import class_weights, features_of
+from segadmin_plugins.backbones.options import pairs
+from segadmin_plugins.backbones.transformer.batches import Reading
+from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
+from segadmin_plugins.backbones.transformer.fitness import check_together
+from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
+from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
+from segadmin_plugins.backbones.transformer.places import Base, base_of
+from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.scaling import Scaling
+from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
+from segadmin_plugins.backbones.transformer.tasks import Tasks, narrow, together
+from segadmin_plugins.backbones.transformer.training import train_model
+
+if TYPE_CHECKING:
+    from segadmin_plugins.backbones.transformer.base import Transformer
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A model that is about to learn."""
+
+    model: UserModel
+    reading: Reading
+    tuner: Tuner
+    tuning: TuningRun
+    base: Base | None  #: what its pretrained weights are; ``None`` for a model that starts from nothing
+    origin: Path | None  #: where they are
+
+
+def fit_classifier(options: Transformer, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+    """Return a classifier of ``train``, with the weights that had the lowest log-loss on ``validation``."""
+    set_seed(run.seed)
+    run.progress(0.0, "loading the model")
+    with quiet():
+        tasks = together(train, run.also)
+        names = train.feature_names if options.features else ()
+        begun = _begin(options, tasks, train, len(names), run)
+        model = begun.model
+        scaling = Scaling.fit(names, features_of(train, names))
+        run.progress(0.01, "reading the user texts")
+        targets = tasks.targets if run.also else train.targets
+        rows, truncation = rows_of(tasks.examples, begun.reading, scaling, targets, dropout=options.phrase_dropout)
+        held_out, _ = rows_of(validation, begun.reading, scaling, validation.targets)
+        digest = begun.base.sha256 if begun.base else None
+        report = train_model(model, rows, held_out, options, run, tuner=begun.tuner, base=digest)
+    adapter = _adapter(options, begun)
+    model.text = begun.tuner.merged(model.text)
+    narrow(model.text, model.features, train.segments)
+    model.tasks, model.loaded = (), frozenset()
+    report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
+    if begun.base is not None:
+        report["base"] = {name: getattr(begun.base, name) for name in ("model", "revision", "sha256")}
+    return TransformerClassifier(model, begun.reading, scaling, report, adapter)
+
+
+def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
+    text, tokenizer = options.begin(tasks.examples, run)
+    origin = run.start or options.folder(run.settings)
+    name = getattr(options, "model", options.name)
+    reading = Reading(tokenizer, options.room(text.config))
+    check_together(text, reading, name)
+    text.config.pad_token_id = reading.pad_id
+    loaded, tuner = loaded_weights(text), options.made_tuner(run.settings)
+    steps = -(-len(tasks.examples) // (options.batch_size * options.accumulate)) * options.epochs
+    tuning = TuningRun(steps, run.seed)
+    model = _with_head(options, _adapted(options, text, tuner, tuning), train, n_features)
+    model.loaded = loaded
+    if run.also:
+        model.tasks, model.also_weight = tasks.sizes, options.also_weight
+    base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
+    return _Begun(model, reading, tuner, tuning, base, origin)
+
+
+def _adapted(options: Transformer, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:
+    """Return the model with the weights that the tuner and ``frozen_layers`` leave free to learn."""
+    layers = freeze_below(text, options.frozen_layers)
+    if options.frozen_layers > layers:
+        raise ConfigurationError(f"frozen_layers={options.frozen_layers}, but the model has {layers} layers.")
+    text = adapt(text, tuner, tuning)
+    if not any(one.requires_grad for one in text.parameters()):
+        raise PluginContractError(f"The tuner {options.tuner!r} leaves no weight to learn.")
+    return text
+
+
+def _with_head(options: Transformer, text: Any, train: Examples, n_features: int) -> UserModel:
+    """Return the model with a head for the features and the loss."""
+    features = FeatureHead(n_features, text.config.num_labels) if n_features else None  # of the segments of all tasks
+    weighed = options.class_weights and not options.balanced
+    weights = class_weights(train.targets, len(train.segments)) if weighed else None
+    loss = Loss(None if weights is None else torch.from_numpy(weights), options.label_smoothing, options.focal)
+    return UserModel(text, features, loss)
+
+
+def _adapter(options: Transformer, begun: _Begun) -> Adapter | None:
+    """Return what a version keeps instead of all weights, if it does."""
+    if begun.base is None or not options.stores_adapter(begun.origin, begun.tuner):
+        return None
+    made = options.tuner, pairs("tuner_options", options.tuner_options)
+    return learned_over(begun.model.text, begun.base, made, begun.tuning, begun.model.loaded)

@@ -1,0 +1,68 @@
+"""Working with as many rows at a time as fit in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from segadmin.device_memory import is_out_of_memory, out_of_memory, release_memory
+from segadmin.errors import OutOfMemory
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+def with_smaller_batches(
+    rows: int,
+    work: Callable[[int], Result],
+    smaller: Callable[[int], None],
+    *,
+    what: str,
+    advice: str = "",
+    least: int = 1,
+) -> tuple[Result, int]:
+    """Return what ``work(rows)`` returns, and with how many rows; where memory is too small, with half of them.
+
+    The rows are halved as often as needed, down to ``least``. The memory of a failed attempt is free before the next
+    begins, so ``work`` must make all that is large itself.
+
+    Args:
+        rows: how many rows to begin with.
+        work: called with a number of rows.
+        smaller: called before each further attempt, with its number of rows.
+        what: what is done, for messages: ``training``.
+        advice: what to change where the least is too much already.
+        least: the fewest rows; only multiples of it are tried.
+
+    Raises:
+        OutOfMemory: the memory is too small for the fewest rows.
+    """
+    size = rows
+    while True:
+        try:
+            result = work(size)
+        except (RuntimeError, MemoryError, OutOfMemory) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size <= least:
+                raise out_of_memory(f"Out of memory in {what} with {_users(size)} at a time.", advice) from error
+        else:
+            if size < rows:
+                log.warning(
+                    "out of memory in %s with %s at a time; %d fit",
+                    what,
+                    _users(rows),
+                    size,
+                    extra={"action": "memory"},
+                )
+            return result, size
+        # Outside of the except block: there the exception still holds the frames of the failed attempt, and with them
+        # all of its tensors.
+        release_memory()
+        size = max(size // 2 // least, 1) * least
+        smaller(size)
+
+
+def _users(rows: int) -> str:
+    return "one user" if rows == 1 else f"{rows} users"

@@ -1,0 +1,178 @@
+"""How the text model of a version is stored: whole, or as what was learned over an exact base.
+
+A whole model is a folder of Hugging Face. Of a large model with an adapter (LoRA and its kin) only what was learned is
+stored, with the name and the SHA-256 of the base: the base is found, checked and put together with it on loading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segadmin.errors import BackboneUnavailable, StorageError
+from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin.plugins import load_plugins
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.transformer.bottleneck import load_bottlenecks, save_bottlenecks
+from segadmin_plugins.backbones.transformer.learned_weights import (
+    learn_in_float32,
+    learned_state,
+    load_learned,
+    loaded_weights,
+)
+from segadmin_plugins.backbones.transformer.places import Base, base_folders, weights_digest
+from segadmin_plugins.backbones.transformer.precision import dtype_of
+from segadmin_plugins.backbones.transformer.prefix import load_prefixes, save_prefixes
+from segadmin_plugins.backbones.transformer.tasks import narrow
+
+BASE, LEARNED = "base.json", "learned.safetensors"
+_SHOWN = 16  #: digits of a digest in messages
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a tuner learned, and all that is needed to put it together with its base again."""
+
+    base: Base
+    tuner: str
+    tuner_options: Mapping[str, str]
+    run: TuningRun
+    segments: tuple[str, ...]  #: of the classification layer in training: those of all label sets
+    dtype: str  #: of the frozen weights
+    state: Mapping[str, Tensor]
+
+
+def adapt(text: Any, tuner: Tuner, run: TuningRun) -> Any:
+    """Return ``text`` with what the tuner adds; what learns is float32."""
+    adapted = tuner.adapt(text, run)
+    learn_in_float32(adapted)
+    return adapted
+
+
+def save_text(text: Any, folder: Path, adapter: Adapter | None) -> None:
+    """Write the whole model, or where there is an ``adapter`` its configuration and what was learned."""
+    if adapter is None:
+        own = save_bottlenecks(text, folder) or save_prefixes(text, folder)
+        text.save_pretrained(folder, state_dict=own)
+        return
+    text.config.save_pretrained(folder)
+    save_file({name: one.cpu().contiguous() for name, one in adapter.state.items()}, folder / LEARNED)
+    facts = {name: value for name, value in asdict(adapter).items() if name != "state"}
+    (folder / BASE).write_text(json.dumps(facts, ensure_ascii=False, indent=2))
+
+
+def load_text(folder: Path, settings: Settings, own_base: Callable[[], Path | None]) -> tuple[Any, Adapter | None]:
+    """Return the model that :func:`save_text` wrote, and what it was put together from if it was.
+
+    Args:
+        folder: what :func:`save_text` wrote to.
+        settings: where models may be.
+        own_base: where the backbone itself has its weights; asked where they are nowhere else.
+
+    Raises:
+        BackboneUnavailable: the base is gone, or has other weights than the version was trained on.
+        StorageError: what was learned does not fit the base.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not (folder / BASE).exists():
+        text = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            dtype=dtype_of(str(config.dtype)),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        load_bottlenecks(text, folder)
+        load_prefixes(text, folder)
+        return text, None
+    adapter = _read_adapter(folder)
+    return _put_together(adapter, config, settings, own_base), adapter
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the version in ``folder`` needs its base."""
+    return (folder / BASE).exists()
+
+
+def _read_adapter(folder: Path) -> Adapter:
+    facts = json.loads((folder / BASE).read_text())
+    base, run, segments = Base(**facts.pop("base")), TuningRun(**facts.pop("run")), tuple(facts.pop("segments"))
+    return Adapter(base=base, run=run, segments=segments, state=load_file(folder / LEARNED), **facts)
+
+
+def _put_together(adapter: Adapter, config: Any, settings: Settings, own_base: Callable[[], Path | None]) -> Any:
+    from segadmin_plugins.backbones.transformer.starting import start_from
+
+    folder = find_base(adapter.base, settings, own_base)
+    dtype = "bfloat16" if dtype_of(adapter.dtype) == torch.bfloat16 else "float32"
+    text, _ = start_from(folder, adapter.segments, settings=settings, dtype=dtype)
+    loaded = loaded_weights(text)
+    text.config.pad_token_id = config.pad_token_id
+    tuner: Tuner = load_plugins(settings).make("tuner", adapter.tuner, dict(adapter.tuner_options))
+    adapted = adapt(text, tuner, adapter.run)
+    try:
+        load_learned(adapted, dict(adapter.state), loaded)
+    except RuntimeError as error:
+        raise StorageError(
+            f"What the tuner {adapter.tuner!r} learned does not fit the base {adapter.base.model!r}: {error}. Was the "
+            "tuner or a library updated? Train again: segadmin enqueue retrain"
+        ) from error
+    text = tuner.merged(adapted)
+    segments = tuple(config.id2label[n] for n in range(config.num_labels))
+    narrow(text, None, segments)
+    text.config.id2label, text.config.label2id = config.id2label, config.label2id
+    return text
+
+
+def find_base(base: Base, settings: Settings, own_base: Callable[[], Path | None]) -> Path:
+    """Return the folder whose weights are exactly those of ``base``, a model version's or a pretrained model's.
+
+    Raises:
+        BackboneUnavailable: there is none.
+    """
+    others: dict[Path, str] = {}
+    trouble = ""
+    for folder in base_folders(base, settings):
+        others[folder] = weights_digest(folder)
+        if others[folder] == base.sha256:
+            return folder
+    if not base.version:
+        try:
+            own = own_base()
+        except BackboneUnavailable as error:
+            own, trouble = None, f" {error}"
+        if own is not None and own not in others:
+            others[own] = weights_digest(own)
+            if others[own] == base.sha256:
+                return own
+    wanted = f"{base.sha256[:_SHOWN]}…"
+    if not others:
+        raise BackboneUnavailable(
+            f"The base {base.model!r} (SHA-256 {wanted}) that this version was trained on is gone from {base.folder}. "
+            f"{base.advice}{trouble}"
+        )
+    differ = "; ".join(f"{folder} has SHA-256 {digest[:_SHOWN]}…" for folder, digest in others.items())
+    raise BackboneUnavailable(
+        f"The base {base.model!r} has other weights than this version was trained on: {differ}, not {wanted}. "
+        f"{base.advice}"
+    )
+
+
+def learned_over(
+    text: Any, base: Base, tuner: tuple[str, Mapping[str, str]], run: TuningRun, loaded: frozenset[int]
+) -> Adapter:
+    """Return what the tuner, given by name and options, has learned in ``text``, copied to the CPU."""
+    state = {name: one.to("cpu", copy=True) for name, one in learned_state(text, loaded).items()}
+    dtypes = {str(one.dtype).removeprefix("torch.") for one in text.parameters() if id(one) in loaded}
+    frozen = "bfloat16" if "bfloat16" in dtypes else "float32"
+    segments = tuple(text.config.id2label[n] for n in range(text.config.num_labels))
+    return Adapter(base, *tuner, run, segments, frozen, state)

@@ -1,0 +1,184 @@
+"""A GPU, or a machine, that has too little memory: here it is the model that says so, above a number of rows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segadmin.errors import OutOfMemory
+from segadmin.jobs.attempt import Attempt
+from segadmin.learn.backbone import Examples, Fit, Pretraining
+from segadmin.settings import Settings
+from segadmin.testing.backbones import planted
+from segadmin_plugins.backbones.tiny import Tiny
+from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+
+TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, tuner="large")
+TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
+
+#: A model whose forward needs too much memory above ``ROWS`` rows. What it had taken until then must be free again
+#: when it is called the next time.
+LARGE = """
+import weakref
+import segadmin, torch
+
+ROWS = %d
+taken, asked = [], []
+
+class Large(segadmin.Tuner):
+    name = "large"
+    def adapt(self, model, run):
+        def before(module, given, named):
+            asked.append(len(named["input_ids"]))
+            if any(one() is not None for one in taken):
+                raise AssertionError("the memory of the failed attempt is still held")
+            if asked[-1] > ROWS:
+                activations = torch.zeros(1000)
+                taken.append(weakref.ref(activations))
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        model.register_forward_pre_hook(before, with_kwargs=True)
+        return model
+
+@segadmin.hookimpl
+def register_tuners():
+    return [Large]
+"""
+
+
+def _run(folder: Path, rows: int, **options: Any) -> Fit:
+    (folder / "large.py").write_text(LARGE % rows)
+    (folder / "fit").mkdir()
+    settings = Settings(home=folder / "home", plugin_files=(folder / "large.py",))
+    return Fit(settings, folder / "fit", **options)
+
+
+def test_the_batch_is_halved_until_it_fits_and_a_step_sees_as_many_users(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes: list[str] = []
+    run = _run(tmp_path, 3, progress=lambda _fraction, note: notes.append(note))
+    with caplog.at_level(logging.WARNING):
+        fitted = TINY.fit(TRAIN, VALIDATION, run)
+    report = fitted.report
+    assert (report["batch_size"], report["batch_size_asked"], report["steps"]) == (2, 16, 32)
+    assert [note for note in notes if note.startswith("out of memory")] == [
+        f"out of memory; trying batches of {rows}" for rows in (8, 4, 2)
+    ]
+    assert any("epoch 4 of 4, batches of 2: 16 do not fit in memory" in note for note in notes)
+    chosen = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    assert chosen == ["out of memory in training with 16 users at a time; 2 fit"]
+    caplog.clear()
+    found = fitted.predict(TEST, lambda _fraction, note: notes.append(note))
+    assert notes[-1] == "40 of 40 users read, 2 at a time: 64 do not fit in memory"
+    assert (found.argmax(axis=1) == TEST.targets).mean() > 0.8
+    fitted.save(tmp_path / "saved")
+    np.testing.assert_allclose(TINY.load(tmp_path / "saved").predict(TEST), found, atol=1e-5)
+
+
+def test_a_smaller_batch_learns_what_a_larger_one_learns(tmp_path: Path) -> None:
+    found = []
+    for rows in (8, 64):
+        (tmp_path / str(rows)).mkdir()
+        options = replace(TINY, features=False, class_weights=False, max_tokens=24)
+        found.append(options.fit(TRAIN, VALIDATION, _run(tmp_path / str(rows), rows)).predict(TEST))
+    right = [(one.argmax(axis=1) == TEST.targets).mean() for one in found]
+    assert abs(right[0] - right[1]) < 0.15
+
+
+def test_one_user_at_a_time_is_too_much(tmp_path: Path) -> None:
+    with pytest.raises(
+        OutOfMemory,
+        match=r"training with one user at a time\. This machine has [\d.]+ of [\d.]+ GiB .* max_tokens=64.* tuner=lora",
+    ):
+        replace(TINY, batch_size=4).fit(TRAIN, VALIDATION, _run(tmp_path, 0))
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    def work(rows: int) -> int:
+        raise RuntimeError(f"shapes differ at {rows}")
+
+    with pytest.raises(RuntimeError, match="shapes differ at 8"):
+        with_smaller_batches(8, work, lambda _rows: None, what="training")
+
+
+@pytest.mark.parametrize(("rows", "least", "tried"), [(16, 1, [16, 8, 4, 2, 1]), (12, 4, [12, 4]), (5, 1, [5, 2, 1])])
+def test_which_batches_are_tried(rows: int, least: int, tried: list[int]) -> None:
+    seen: list[int] = []
+
+    def work(size: int) -> None:
+        seen.append(size)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory):
+        with_smaller_batches(rows, work, lambda _rows: None, what="training", least=least)
+    assert seen == tried
+
+
+def test_two_processes_begin_anew_with_smaller_batches(tmp_path: Path) -> None:
+    run = _run(tmp_path, 2)
+    fitted = replace(TINY, batch_size=8, epochs=1, processes=2).fit(TRAIN, VALIDATION, run)
+    assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["batch_size_asked"]) == (2, 4, 8)
+
+
+def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertForMaskedLM
+
+    forward, asked = BertForMaskedLM.forward, []
+
+    def too_large(self: Any, input_ids: Any, **named: Any) -> Any:
+        asked.append(len(input_ids))
+        if len(input_ids) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids, **named)
+
+    monkeypatch.setattr(BertForMaskedLM, "forward", too_large)
+    texts = Examples(TRAIN.frame, (), ())
+    run = Fit(Settings(home=tmp_path / "home"), tmp_path)
+    report = replace(TINY, tuner="full", epochs=1).pretrain(texts, texts, run, Pretraining()).report
+    assert (report["batch_size"], report["steps"]) == (4, 8)
+    assert np.isfinite(report["held_out_loss"])
+
+
+def test_a_plugin_that_runs_out_of_memory_is_tried_again(settings: Settings, tmp_path: Path) -> None:
+    from segadmin.jobs import calls
+    from segadmin.plugins import load_plugins
+    from tests.stores import empty_store
+
+    empty_store(settings)
+    attempt = Attempt(settings, 1, "retrain", {}, 1, "finetune", range(0), 1, 1)
+    plugin = load_plugins(settings).find("backbone", "tiny")
+    said = r"^load of the backbone 'tiny' .* ran out of memory\. This machine has"
+    with pytest.raises(OutOfMemory, match=said), calls.calling(attempt, plugin, "load"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 14.00 GiB")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_that_is_full_for_large_batches(tmp_path: Path) -> None:
+    """The batch that is asked for needs many times the memory; what was taken is given back afterwards."""
+    from segadmin.device_memory import describe_memory, release_memory
+
+    free, _ = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(2 * 2**30 / torch.cuda.mem_get_info()[1], 1.0))
+    try:
+        options = Tiny(max_tokens=512, epochs=1, batch_size=2048, width=512, layers=4)
+        long = planted(4096)
+        import polars as pl
+
+        frame = long.frame.with_columns(phrases=pl.col("phrases").list.eval(pl.element().repeat_by(60).explode()))
+        (tmp_path / "fit").mkdir()
+        fit = Fit(Settings(home=tmp_path / "home"), tmp_path / "fit")
+        fitted = options.fit(Examples(frame, long.segments, long.feature_names), VALIDATION, fit)
+        assert fitted.report["batch_size"] < fitted.report["batch_size_asked"] == 2048
+        assert torch.cuda.get_device_name() in describe_memory()
+        del fitted
+        release_memory()
+        assert torch.cuda.memory_reserved() < 64 * 2**20
+        assert torch.cuda.mem_get_info()[0] > free - 2**30
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
