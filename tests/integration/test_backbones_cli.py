@@ -20,7 +20,8 @@ def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: 
     assert (model["name"], model["usable"], model["size"]) == ("shop/bert", True, told["size"])
     checked = json.loads(cli("backbones", "check", "shop/bert", "--json", **weights).stdout)
     assert checked["compared"] >= 3
-    assert cli("backbones", "check", "tiny", **weights).stdout == "tiny can be used\n"
+    assert any("a fit on 4 texts" in note for note in checked["notes"])
+    assert cli("backbones", "check", "tiny", **weights).stdout.startswith("tiny can be used\n")
     (tmp_path / "weights" / "shop" / "bert" / "config.json").write_text("{}")
     broken = cli("backbones", "check", "shop/bert", check=False, **weights)
     assert broken.returncode == 1
@@ -37,3 +38,18 @@ def test_what_cannot_be_pulled_says_why(cli: Cli, tmp_path: Path) -> None:
         "backbones", "pull", "a", "--from", str(tmp_path), check=False, SEGADMIN_WEIGHTS=str(tmp_path / "w"), **weights
     )
     assert "has no config.json" in empty.stderr
+
+
+def test_a_model_that_shares_its_embedding_can_be_used_and_one_without_a_classifier_cannot(
+    cli: Cli, tmp_path: Path
+) -> None:
+    bart = make_model("bart", tmp_path / "bart")
+    said = cli("backbones", "check", str(bart), "--backbone-option", "tuner=lora").stdout
+    assert said.startswith(f"{bart} can be used: {bart}\n")
+    assert "a fit on 4 texts, saved as merged and loaded again" in said
+    config = json.loads((bart / "config.json").read_text())
+    (bart / "config.json").write_text(json.dumps(config | {"model_type": "pegasus"}))
+    refused = cli("backbones", "check", str(bart), check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "model type 'pegasus', of which transformers has no sequence classifier" in refused.stderr

@@ -61,6 +61,7 @@ def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None
 @app.command()
 def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOption = False) -> None:
     """Check that a backbone can be used here: libraries, files, model and tokenizer, and a fit on a few texts."""
+    from segadmin_plugins.backbones.transformer.places import locate
     from segadmin_plugins.backbones.transformer.shelf import verify
 
     settings = get_settings()
@@ -68,8 +69,13 @@ def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOpt
     given = parse_options(backbone_option or [], "--backbone-option")
     name, options = resolve_backbone(plugins, model, given)
     backbone = plugins.make("backbone", name, options)
+    folder, compared = None, 0
+    if name == "hf":
+        model = str(options.get("model", model))
+        if locate(model, settings) is None:
+            backbone.check(settings)  # says where it was looked for
+        folder, compared = verify(model, settings)
     backbone.check(settings)
-    folder, compared = verify(model, settings) if name == "hf" else (None, 0)
     notes = backbone.try_run(settings)
     if as_json:
         facts = {"backbone": name, "model": options.get("model"), "folder": str(folder or "")}

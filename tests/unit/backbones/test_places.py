@@ -104,7 +104,7 @@ def test_the_weights_of_minilm_come_with_the_demo(settings: Settings, monkeypatc
 
 
 def test_checking_loads_no_heavy_library(tmp_path: Path) -> None:
-    assert _in_a_new_process("imports", str(_model(tmp_path / "model"))) == "[]"
+    assert _in_a_new_process("imports", str(make_model("bart", tmp_path / "model"))) == "[]"
 
 
 class Mirror(BaseHTTPRequestHandler):

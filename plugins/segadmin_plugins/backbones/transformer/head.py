@@ -118,7 +118,8 @@ def layers_of(text: Any) -> nn.ModuleList:
 
 def _longest_stack(part: nn.Module) -> nn.ModuleList:
     stacks = [module for module in part.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    return max(stacks, key=len, default=nn.ModuleList())
+    inner = {id(module) for stack in stacks for module in stack.modules() if module is not stack}
+    return max((stack for stack in stacks if id(stack) not in inner), key=len, default=nn.ModuleList())
 
 
 def freeze_below(text: Any, layers: int) -> int:

@@ -38,10 +38,8 @@ class Base:
             return f"Restore {self.version} of the store from a backup, or train again: segadmin enqueue retrain"
         if self.revision:
             return f"Run: hf download {self.model} --revision {self.revision}"
-        return (
-            f"Bring those weights back (segadmin backbones pull {self.model} --from FOLDER), or train again: "
-            "segadmin enqueue retrain"
-        )
+        fix = "" if Path(self.model).is_absolute() else f" (segadmin backbones pull {self.model} --from FOLDER)"
+        return f"Bring those weights back{fix}, or train again: segadmin enqueue retrain"
 
 
 def base_of(model: str, folder: Path, settings: Settings, *, version: bool) -> Base:

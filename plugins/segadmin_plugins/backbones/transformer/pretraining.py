@@ -1,5 +1,7 @@
 """Reading without labels: masked language modelling for encoders, the next token for decoders.
 
+Encoder-decoders write down the whole of a text of which some is hidden (BART's denoising: Lewis et al. 2020).
+
 Going on with pretraining on the texts that a model will be used on helps it, most where labels are few (Gururangan et
 al.: Don't Stop Pretraining, ACL 2020).
 """
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from segadmin.errors import ConfigurationError
 from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
 from segadmin_plugins.backbones.transformer.fitness import check_together
@@ -66,6 +69,11 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     run.progress(0.0, "loading the model")
     # The classification layer is never used, but there must be one.
     text, tokenizer = replace(options, dtype="float32").begin(replace(texts, segments=("0", "1")), run)
+    if text.config.is_encoder_decoder and tokenizer.mask_token_id is None:
+        raise ConfigurationError(
+            f"A {text.config.model_type} model cannot be pretrained here: its tokenizer has no mask token to hide "
+            "words with. Leave pretraining out: segadmin enqueue retrain, or use another: --backbone bert-base-chinese"
+        )
     words = new_words(tokenizer, texts, how.new_words) if how.new_words else []
     model = _language_model(text, run.start or options.folder(run.settings))
     extend(tokenizer, (text, model), words)
@@ -74,7 +82,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     run.progress(0.01, "reading the user texts")
     shown, kept = (_Shown(reading.read(one.frame["phrases"])) for one in (texts, held_out))
     encoder = tokenizer.mask_token_id is not None and not _is_decoder(text)
-    hide = _Hide(reading, len(tokenizer), how, encoder=encoder)
+    hide = _Hide(reading, len(tokenizer), how, encoder=encoder, writes_all=text.config.is_encoder_decoder)
     facts = {"how": how.__dict__, "words": words}
     folder = checkpoints_of(shown.texts.ids, facts, options, run)
     resume = last_checkpoint(folder)
@@ -109,7 +117,7 @@ def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit
     run.log(trainer.state.global_step, {"validation_log_loss": after})
     text.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a pooler stays as it was
     report = {
-        "objective": "masked" if encoder else "next token",
+        "objective": ("denoising" if text.config.is_encoder_decoder else "masked") if encoder else "next token",
         "held_out_loss_before": round(before, 4),
         "held_out_loss": round(after, 4),
         "perplexity": round(math.exp(min(after, 30.0)), 2),
@@ -162,6 +170,8 @@ def extend(tokenizer: Any, models: Sequence[Any], words: Sequence[str]) -> None:
 
 
 def _is_decoder(text: Any) -> bool:
+    if text.config.is_encoder_decoder:
+        return False
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return text.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -169,9 +179,10 @@ def _is_decoder(text: Any) -> bool:
 
 def _language_model(text: Any, folder: Path | None) -> Any:
     """Return the model with a layer that says words instead of segments; its own where its weights have one."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-    auto = AutoModelForCausalLM if _is_decoder(text) else AutoModelForMaskedLM
+    auto: Any = AutoModelForCausalLM if _is_decoder(text) else AutoModelForMaskedLM
+    auto = AutoModelForSeq2SeqLM if text.config.is_encoder_decoder else auto
     if folder is None:
         model = auto.from_config(text.config)
     else:
@@ -198,8 +209,9 @@ class _Shown(torch.utils.data.Dataset[dict[str, Any]]):
 class _Hide:
     """Puts texts together, and hides some of what they say."""
 
-    def __init__(self, reading: Reading, vocabulary: int, how: Pretraining, *, encoder: bool) -> None:
-        self._reading, self._vocabulary, self._how, self._encoder = reading, vocabulary, how, encoder
+    def __init__(self, reading: Reading, vocabulary: int, how: Pretraining, *, encoder: bool, writes_all: bool) -> None:
+        self._reading, self._vocabulary, self._how = reading, vocabulary, how
+        self._encoder, self._writes_all = encoder, writes_all
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids``, ``attention_mask`` and ``labels``, ``(rows, tokens)``."""
@@ -212,7 +224,10 @@ class _Hide:
             hidden = self._hidden(length, *row["span"]) if self._encoder else np.ones(length, bool)
             labels[n, :length][hidden] = row["input_ids"][hidden]
         if self._encoder:
+            whole = ids.copy()
             self._cover(ids, labels != _IGNORED)
+            if self._writes_all:
+                labels = np.where(mask == 1, whole, _IGNORED)
         found = {"input_ids": ids, "attention_mask": mask, "labels": labels}
         return {name: torch.from_numpy(array) for name, array in found.items()}
 

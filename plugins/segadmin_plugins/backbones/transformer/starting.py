@@ -42,6 +42,7 @@ def start_from(
         "id2label": names,
         "label2id": {segment: n for n, segment in names.items()},
     }
+    auto: Any = AutoModelForSequenceClassification
     whole: dict[str, Any] = {"pretrained_model_name_or_path": folder}
     if is_adapter(folder):
         parent, _ = load_text(folder, settings or get_settings(), lambda: None)
@@ -51,11 +52,11 @@ def start_from(
         for name, value in options.items():
             setattr(config, name, value)
         whole = {"pretrained_model_name_or_path": None, "config": config, "state_dict": parent.state_dict()}
-        options = {}
+        auto, options = type(parent), {}
     else:
         files = [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]
         _refuse_parts_apart(files[0] if files else "")
-    model, report = AutoModelForSequenceClassification.from_pretrained(
+    model, report = auto.from_pretrained(
         **whole,
         **options,
         ignore_mismatched_sizes=True,

@@ -140,7 +140,6 @@ def find_base(base: Base, settings: Settings, own_base: Callable[[], Path | None
         BackboneUnavailable: there is none.
     """
     others: dict[Path, str] = {}
-    trouble = ""
     for folder in base_folders(base, settings):
         others[folder] = weights_digest(folder)
         if others[folder] == base.sha256:
@@ -148,8 +147,8 @@ def find_base(base: Base, settings: Settings, own_base: Callable[[], Path | None
     if not base.version:
         try:
             own = own_base()
-        except BackboneUnavailable as error:
-            own, trouble = None, f" {error}"
+        except BackboneUnavailable:
+            own = None
         if own is not None and own not in others:
             others[own] = weights_digest(own)
             if others[own] == base.sha256:
@@ -158,7 +157,7 @@ def find_base(base: Base, settings: Settings, own_base: Callable[[], Path | None
     if not others:
         raise BackboneUnavailable(
             f"The base {base.model!r} (SHA-256 {wanted}) that this version was trained on is gone from {base.folder}. "
-            f"{base.advice}{trouble}"
+            f"{base.advice}"
         )
     differ = "; ".join(f"{folder} has SHA-256 {digest[:_SHOWN]}…" for folder, digest in others.items())
     raise BackboneUnavailable(

@@ -244,7 +244,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size // size(),
         gradient_accumulation_steps=options.accumulate,
-        per_device_eval_batch_size=options.batch_size * 2 if options.batch_size > 1 else 1,
+        per_device_eval_batch_size=options.batch_size // size(),  # what fits in training fits here
         learning_rate=options.learning_rate,
         warmup_steps=options.warmup,
         train_sampling_strategy="group_by_length",
