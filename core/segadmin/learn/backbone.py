@@ -104,6 +104,8 @@ class Learnt(ABC):
 class Classifier(Learnt):
     """A fitted backbone."""
 
+    remark: str = ""  #: what is worth knowing of how it predicts here, such as that memory is short
+
     @abstractmethod
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""

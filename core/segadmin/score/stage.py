@@ -33,7 +33,9 @@ def score(attempt: Attempt) -> Outcome:
     users = _texts(attempt)
     carried = _carried(attempt, prepared, users, version_id)
     fresh = users.join(carried, on="user_key", how="anti")
-    rescored = list(_predicted(attempt, prepared, fresh, version_id)) if fresh.height else []
+    model = _load(attempt, version_id) if fresh.height else None
+    rescored = list(_predicted(attempt, prepared, fresh, version_id, model)) if model else []
+    remark = model.classifier.remark if model else ""
     scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
     return Outcome(
         {
@@ -41,6 +43,7 @@ def score(attempt: Attempt) -> Outcome:
             "scores": attempt.write(scores, "scores"),
             "rescored": fresh.height,
             "carried": carried.height,
+            **({"remark": remark} if remark else {}),
         }
     )
 
@@ -82,14 +85,19 @@ def _carried(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_
     )
 
 
-def _predicted(attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_id: int) -> Iterator[pl.DataFrame]:
+def _load(attempt: Attempt, version_id: int) -> LoadedModel:
     attempt.progress(0.0, "loading the model")
     plugins = load_plugins(attempt.settings)
     with transaction(attempt.settings) as session:
         version = session.get_one(ModelVersion, version_id)
-    backbone = plugins.find("backbone", version.backbone)
-    with calling(attempt, backbone, "load"):
-        model = load_artifact(attempt.settings, plugins, version)
+    with calling(attempt, plugins.find("backbone", version.backbone), "load"):
+        return load_artifact(attempt.settings, plugins, version)
+
+
+def _predicted(
+    attempt: Attempt, prepared: Prepared, users: pl.DataFrame, version_id: int, model: LoadedModel
+) -> Iterator[pl.DataFrame]:
+    backbone = load_plugins(attempt.settings).find("backbone", model.manifest["backbone"])
     for start in range(0, users.height, _BATCH):
         batch = users.slice(start, _BATCH)
 

@@ -55,8 +55,7 @@ class TransformerClassifier(Classifier):
             done += self._read_batch(rows, order[done:], logits)
             if time.monotonic() - said > 1.0 or done == len(order):
                 said = time.monotonic()
-                few = "" if self.batch == _BATCH else f", {self.batch} at a time: {_BATCH} do not fit in memory"
-                progress(done / len(order), f"{done} of {len(order)} users read{few}")
+                progress(done / len(order), f"{done} of {len(order)} users read{self.remark and f', {self.remark}'}")
         return softmax(logits)
 
     def _read_batch(self, rows: Rows, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
@@ -72,6 +71,8 @@ class TransformerClassifier(Classifier):
 
         advice = "If nothing else needs the memory, train with shorter texts: --backbone-option max_tokens=64"
         n_read, self.batch = with_smaller_batches(self.batch, read, lambda _rows: None, what="reading", advice=advice)
+        if self.batch < _BATCH:
+            self.remark = f"{self.batch} at a time: {_BATCH} do not fit in memory"
         return n_read
 
     def save(self, folder: Path) -> None:
@@ -79,7 +80,10 @@ class TransformerClassifier(Classifier):
         self._save(folder, self.adapter)
 
     def export(self, folder: Path) -> None:
-        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, with all weights."""
+        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, with all weights.
+
+        Afterwards the weights are as precise as those written: bfloat16 where the base was.
+        """
         if self.adapter is not None and self.adapter.dtype == "bfloat16":
             self.model.text.to(torch.bfloat16)
         self._save(folder, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,7 +38,7 @@ class _Begun:
     tuner: Tuner
     tuning: TuningRun
     base: Base | None  #: what its pretrained weights are; ``None`` for a model that starts from nothing
-    origin: Path | None  #: where they are
+    stores_adapter: bool
 
 
 def fit_classifier(options: Transformer, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
@@ -83,7 +82,7 @@ def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int,
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
-    return _Begun(model, reading, tuner, tuning, base, origin)
+    return _Begun(model, reading, tuner, tuning, base, options.stores_adapter(origin, tuner))
 
 
 def _adapted(options: Transformer, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:
@@ -108,7 +107,7 @@ def _with_head(options: Transformer, text: Any, train: Examples, n_features: int
 
 def _adapter(options: Transformer, begun: _Begun) -> Adapter | None:
     """Return what a version keeps instead of all weights, if it does."""
-    if begun.base is None or not options.stores_adapter(begun.origin, begun.tuner):
+    if begun.base is None or not begun.stores_adapter:
         return None
     made = options.tuner, pairs("tuner_options", options.tuner_options)
     return learned_over(begun.model.text, begun.base, made, begun.tuning, begun.model.loaded)

@@ -70,7 +70,9 @@ def _try(options: Transformer, settings: Settings, work: Path) -> list[str]:
     layers = ""
     if folder is not None and weights_size(folder) >= LARGE and hasattr(options, "model"):
         shallow = _shallow(folder, work / "shallow", settings)
-        short = replace(short, model=str(shallow), frozen_layers=min(short.frozen_layers, 1))  # type: ignore[call-arg]
+        kept = "adapter" if options.stores_adapter(folder, options.made_tuner(settings)) else "merged"
+        changed = {"model": str(shallow), "store": kept, "dtype": options.dtype_of_base(folder, settings)}
+        short = replace(short, frozen_layers=min(short.frozen_layers, 1), **changed)  # type: ignore[arg-type]
         layers = f", with the lowest {_LAYERS} of its layers"
     examples = _examples()
     checkpoints = work / "checkpoints"
