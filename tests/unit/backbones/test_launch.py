@@ -81,7 +81,7 @@ class Broken(segadmin.Tuner):
         return model
     def after_step(self, model, step):
         if step == 3 and os.environ["RANK"] == "1":
-            raise RuntimeError("out of memory, said the second")
+            raise RuntimeError("a fault, said the second")
 @segadmin.hookimpl
 def register_tuners():
     return [Broken]
@@ -89,7 +89,7 @@ def register_tuners():
 
 
 def test_when_one_process_fails_the_others_do_not_wait_for_it(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"It said last:(?s:.*)out of memory, said the second"):
+    with pytest.raises(RuntimeError, match=r"It said last:(?s:.*)a fault, said the second"):
         replace(TINY, tuner="broken").fit(TRAIN, VALIDATION, _run(tmp_path, plugin=BROKEN))
     assert not _left(tmp_path)
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 #: What the last layer of an attention and of a feed-forward block is called: in BERT and RoBERTa, DistilBERT, GPT-2,
 #: Llama, BART and T5.
-_ENDS = ("output.dense", "out_lin", "ffn.lin2", "attn.c_proj", "mlp.c_proj", "self_attn.o_proj", "mlp.down_proj")
-_ENDS += ("self_attn.out_proj", "encoder_attn.out_proj", "fc2", "SelfAttention.o", "EncDecAttention.o", ".wo")
+_ENDS = (
+    *("output.dense", "out_lin", "ffn.lin2", "attn.c_proj", "mlp.c_proj", "self_attn.o_proj", "mlp.down_proj"),
+    *("self_attn.out_proj", "encoder_attn.out_proj", "fc2", "SelfAttention.o", "EncDecAttention.o", ".wo"),
+)
 _FILE = "adapters.safetensors"
 
 
