@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +15,13 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.compression import DAMAGE, open_plain
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
-from segadmin_plugins.sources.csv_dialect import Dialect, dialect_of, encoding_of, utf8_blocks
-from segadmin_plugins.sources.csv_records import Layout, Records
+from segadmin_plugins.sources.csv_dialect import SEPARATORS, Dialect, dialect_of, encoding_of, utf8_blocks
+from segadmin_plugins.sources.csv_quoting import Quotes, escape_of
+from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records
+
+_MARK = codecs.BOM_UTF8
+#: A line like the header, where exports were put together.
+REPEATED_HEADER = "repeated_header"
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Csv(Source):
     """CSV with a header or, with ``header``, without one; compressed (gzip, Zstandard) as well. Tabs in ``.tsv``.
 
     Records that cannot be read go to quarantine, wherever they are: with another number of cells than the header, not
-    in the encoding, or with a quote that is not closed. All others are read.
+    in the encoding, or with a quote that is not closed. So does a header that comes again. All others are read.
     """
 
     name: ClassVar[str] = "csv"
@@ -32,6 +38,9 @@ class Csv(Source):
     separator: str = ""  #: default: what separates most lines into as many cells as the first
     encoding: str = ""  #: such as gb18030 or utf-16; default: by the byte order mark, else utf-8
     header: str = ""  #: the columns' names, separated by commas, where the file has no header
+    skip: int = 0  #: how many lines, such as a report's title, stand above the header
+    quote: str = ""  #: what quotes cells, or none; default: ", or ' where whole columns are in apostrophes
+    escape: str = ""  #: what stands before a quote inside a cell, or none; default: \ where lines are right only so
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows, every cell as a string, and their lines."""
@@ -51,38 +60,72 @@ class Csv(Source):
             if b"\n" not in start and b"\r" in start:  # an old Mac's line ends
                 blocks = (block.replace(b"\r", b"\n") for block in blocks)
                 start = start.replace(b"\r", b"\n")
-            dialect = dialect_of(start, str(path), encoding=encoding, separator=self.separator, header=self.header)
-            start = start[len(dialect.skipped.encode()) :]
-            yield from _parsed(chain([start], blocks), dialect)
+            quotes = Quotes.of(start, self.quote, self.separator or SEPARATORS)
+            if not quotes.is_usual:
+                start, blocks = next(quotes.swap([start])), quotes.swap(blocks)
+            dialect = dialect_of(
+                start, str(path), encoding=encoding, separator=self.separator, header=self.header, skip=self.skip
+            )
+            escape = escape_of(start, self.escape, dialect.separator, len(dialect.columns))
+            layout = Layout(dialect.separator, len(dialect.columns), escape)
+            start = start[dialect.skipped_bytes :]
+            for records in _records(chain([start], blocks), layout, dialect.first_line):
+                yield _frame(records, layout, dialect, quotes)
 
 
-def _parsed(blocks: Iterator[bytes], dialect: Dialect) -> Iterator[pl.DataFrame]:
-    """Yield a frame of the whole records of each block."""
-    layout = Layout(dialect.separator, len(dialect.columns))
-    rest, line = b"", dialect.first_line
+def _records(blocks: Iterator[bytes], layout: Layout, line: int) -> Iterator[Records]:
+    """Yield the whole records of each block."""
+    rest = b""
     for block in blocks:
-        text = rest + block
+        text = _without_marks(rest + block)
         records = layout.split(text, line, final=False)
         rest, line = text[records.size :], records.next_line
-        yield _frame(records, layout, dialect.columns)
+        yield records
     if rest:
-        yield _frame(layout.split(rest, line, final=True), layout, dialect.columns)
+        yield layout.split(rest, line, final=True)
 
 
-def _frame(records: Records, layout: Layout, columns: list[str]) -> pl.DataFrame:
+def _without_marks(text: bytes) -> bytes:
+    """Return a text without the byte order marks before its lines, which files that were put together have."""
+    if text.isascii() or _MARK not in text:
+        return text
+    return text.removeprefix(_MARK).replace(b"\n" + _MARK, b"\n")
+
+
+def _frame(records: Records, layout: Layout, dialect: Dialect, quotes: Quotes) -> pl.DataFrame:
     """Return the rows of a block in their order, those that cannot be read with the reason."""
-    rows = _cells(records, layout, columns).with_columns(pl.Series(LINE, records.lines, dtype=pl.Int64))
-    if not records.bad:
+    rows = _cells(records, layout, dialect.columns).with_columns(pl.Series(LINE, records.lines, dtype=pl.Int64))
+    if not quotes.is_usual:
+        rows = quotes.swap_back(rows)
+    rows, repeated = _without_headers(rows, dialect)
+    bad = [*records.bad, *repeated]
+    if not bad:
         return rows
-    bad = pl.DataFrame(
+    texts = [record.text if quotes.is_usual else quotes.swap_text(record.text) for record in bad]
+    unreadable = pl.DataFrame(
         {
-            LINE: [record.line for record in records.bad],
-            UNREADABLE: [record.reason for record in records.bad],
-            UNREADABLE_ROW: [record.text for record in records.bad],
+            LINE: [record.line for record in bad],
+            UNREADABLE: [record.reason for record in bad],
+            UNREADABLE_ROW: texts,
         },
         schema_overrides={LINE: pl.Int64},
     )
-    return pl.concat([rows, bad], how="diagonal").sort(LINE)
+    return pl.concat([rows, unreadable], how="diagonal").sort(LINE)
+
+
+def _without_headers(rows: pl.DataFrame, dialect: Dialect) -> tuple[pl.DataFrame, list[BadRecord]]:
+    """Return the rows that are not the header once more, and those that are."""
+    names = {column: name for column, name in zip(dialect.columns, dialect.names, strict=True) if name}
+    if len(names) < 2:  # hardly enough to tell
+        return rows, []
+    first, name = next(iter(names.items()))
+    places = (rows[first] == name).arg_true()
+    if places.is_empty():
+        return rows, []
+    again = [place for place in places if all(rows[column][place] == name for column, name in names.items())]
+    text = dialect.separator.join(dialect.names)
+    repeated = [BadRecord(rows[LINE][place], REPEATED_HEADER, text) for place in again]
+    return rows.filter(pl.repeat(value=True, n=rows.height, eager=True).scatter(again, values=False)), repeated
 
 
 def _cells(records: Records, layout: Layout, columns: list[str]) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from segadmin.errors import ConfigurationError, DataError
 
 #: What else files are separated by, for a first line that does not have what it should be.
-_SEPARATORS = ",;\t|"
+SEPARATORS = ",;\t|"
 #: ``-o header=first``: the first line is the header even where it looks like data.
 FIRST = "first"
 _SNIFFED_LINES = 100
@@ -46,13 +47,10 @@ class Dialect:
     """How one file is written."""
 
     separator: str
-    columns: list[str]
-    skipped: str  #: what stands before the first row: the header, and a line ``sep=;``
-
-    @property
-    def first_line(self) -> int:
-        """The line on which the first row begins."""
-        return 1 + self.skipped.count("\n")
+    columns: list[str]  #: all different
+    names: list[str]  #: as the header has them
+    skipped_bytes: int  #: what stands before the first row: titles, a line ``sep=;``, blank lines and the header
+    first_line: int  #: the line on which the first row begins
 
 
 def encoding_of(head: bytes, named: str, name: str) -> str:
@@ -103,7 +101,7 @@ def utf8_blocks(file: BinaryIO, encoding: str, size: int) -> Iterator[bytes]:
             return
 
 
-def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header: str) -> Dialect:
+def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header: str, skip: int) -> Dialect:
     """Return how a file is written, by how it begins.
 
     Args:
@@ -112,44 +110,96 @@ def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header
         encoding: what it was read in.
         separator: what the user says; empty for nothing.
         header: the columns' names, where the file has no header; :data:`FIRST` for its first line.
+        skip: how many lines stand above the header.
 
     Raises:
-        DataError: the file is empty; its header is not in the encoding, or looks like data.
+        DataError: the file is empty; its header is not in the encoding, or looks like data or like a title.
     """
-    lines = [line for line, _ in zip(_lines(start), range(_SNIFFED_LINES), strict=False)]
-    first_lines = _decoded(lines[:2], name, encoding)
-    skipped = ""
+    every = list(islice(_lines(start), skip + _SNIFFED_LINES))
+    place = min(skip, len(every))
+    first_lines = _decoded(every[place : place + 2], name, encoding)
     if first_lines and (told := _SEPARATOR_LINE.fullmatch(first_lines[0])):
-        skipped, separator = first_lines[0], separator or told[1]
-        lines = lines[1:]
-    while lines and not lines[0].strip(b"\r\n \0"):
-        skipped += "\n"
-        lines = lines[1:]
-    if not lines:
+        separator = separator or told[1]
+        place += 1
+    while place < len(every) and not every[place].strip(b"\r\n \0"):
+        place += 1
+    if place == len(every):
         raise DataError(f"{name} is empty.")
-    texts = [line.decode("utf-8", "replace") for line in lines]
+    texts = [line.decode("utf-8", "replace") for line in every[place:]]
+    titles = 0 if header else _titles(texts, separator or SEPARATORS)
+    if titles:
+        raise DataError(
+            f"The first line of {name} looks like a title, not like a header: {texts[0].strip()[:60]}. "
+            f"If the header is on line {place + titles + 1}: -o skip={place + titles}"
+        )
     separator = separator or _separator(texts, name)
+    names, height = ([], 0)
     if header and header != FIRST:
-        columns = [column.strip() for column in header.split(",")]
-        return Dialect(separator, _different(columns), skipped)
-    head = (
-        _decoded(lines, name, encoding)
-        if lines[0].isascii() or '"' in texts[0]
-        else _decoded(lines[:1], name, encoding)
-    )
+        names = header.split(",")
+    else:
+        names, height = _header(every[place:], name, encoding, separator)
+        if not header and _looks_like_data(names):
+            raise DataError(
+                f"The first line of {name} looks like data, not like a header: {separator.join(names)[:80]}. "
+                "If the file has no header, name its columns: -o header=user,item,kind,at. "
+                f"If it is the header: -o header={FIRST}"
+            )
+        names = _as_wide(names, _records(texts[height:], separator))
+    place += height
+    columns = _stripped(_different(names))
+    return Dialect(separator, columns, names, sum(map(len, every[:place])), first_line=place + 1)
+
+
+def _header(lines: Sequence[bytes], name: str, encoding: str, separator: str) -> tuple[list[str], int]:
+    """Return the names in the header that begins on the first line, and on how many lines it is."""
+    several = not lines[0].isascii() or b'"' in lines[0]
+    head = _decoded(lines if several else lines[:1], name, encoding)
     reader = csv.reader(iter(head), delimiter=separator)
     try:
-        columns = next(reader)
+        return next(reader), reader.line_num
     except csv.Error as error:
         raise DataError(f"{name}: its header cannot be read: {error}.") from None
-    skipped += "".join(head[: reader.line_num])
-    if not header and _looks_like_data(columns):
-        raise DataError(
-            f"The first line of {name} looks like data, not like a header: {separator.join(columns)[:80]}. "
-            "If the file has no header, name its columns: -o header=user,item,kind,at. "
-            f"If it is the header: -o header={FIRST}"
-        )
-    return Dialect(separator, _stripped(_different(columns)), skipped)
+
+
+def _titles(lines: Sequence[str], separators: str) -> int:
+    """Return how many lines above the header are hardly filled, where most lines have several cells."""
+    rows = {sign: _records(lines, sign) for sign in separators}
+    widths = {sign: Counter(len(cells) for cells in found if len(cells) > 1) for sign, found in rows.items()}
+    sign = max(separators, key=lambda one: max(widths[one].values(), default=0))
+    width, height = widths[sign].most_common(1)[0] if widths[sign] else (0, 0)
+    if 2 * height <= len(rows[sign]):
+        return 0
+    usual = Counter(_filled(cells) for cells in rows[sign] if len(cells) == width).most_common(1)[0][0]
+    for number, line in enumerate(lines):
+        cells = next(csv.reader([line], delimiter=sign), [])
+        if 2 * _filled(cells) > usual or (usual <= 2 and len(cells) == width):
+            return number
+    return 0
+
+
+def _filled(cells: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in cells)
+
+
+def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Return the records that a sample of lines begins with, without blank ones."""
+    records: list[list[str]] = []
+    with suppress(csv.Error):
+        records.extend(record for record in csv.reader(iter(lines), delimiter=separator) if record)
+    return records
+
+
+def _as_wide(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the header's names with as many blank ones behind them as most rows have blank cells, or without."""
+    if not rows:
+        return names
+    width, height = Counter(map(len, rows)).most_common(1)[0]
+    if 2 * height <= len(rows):
+        return names
+    beyond = [cell for row in rows if len(row) == width for cell in row[len(names) :]]
+    if any(cell.strip() for cell in [*beyond, *names[width:]]):
+        return names
+    return [*names[:width], *[""] * (width - len(names))]
 
 
 def _lines(start: bytes) -> Iterator[bytes]:
@@ -201,7 +251,7 @@ def _separator(lines: Sequence[str], name: str) -> str:
             return 0, 0, sign == usual
         return sum(width == widths[0] for width in widths), widths[0], sign == usual
 
-    return max(_SEPARATORS, key=agreement)
+    return max(SEPARATORS, key=agreement)
 
 
 def _looks_like_data(columns: Sequence[str]) -> bool:
@@ -212,12 +262,14 @@ def _looks_like_data(columns: Sequence[str]) -> bool:
 
 def _different(header: Sequence[str]) -> list[str]:
     """Return names that are all different, as Polars makes them."""
-    seen: dict[str, int] = {}
-    names = []
+    names: dict[str, None] = {}
+    given = set(header)
     for name in header:
-        names.append(name if name not in seen else f"{name}_duplicated_{seen[name] - 1}")
-        seen[name] = seen.get(name, 0) + 1
-    return names
+        other, number = name, 0
+        while other in names or (number and other in given):
+            other, number = f"{name}_duplicated_{number}", number + 1
+        names[other] = None
+    return list(names)
 
 
 def _stripped(names: list[str]) -> list[str]:

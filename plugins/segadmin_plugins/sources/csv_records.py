@@ -3,7 +3,7 @@
 Polars reads cells fast, but gives a whole file up for one bad line, and takes an unclosed quote for a cell that goes on
 to the next quote. So the structure is found first, with NumPy over a block of bytes; only records that have as many
 cells as the header, are UTF-8 and close their quotes are handed to Polars. A block with quotes that RFC 4180 does not
-know (``5" pipe``) is read line by line with Python's ``csv`` instead.
+know (``5" pipe``), or with another sign before quotes inside cells, is read line by line with Python's ``csv`` instead.
 """
 
 from __future__ import annotations
@@ -12,17 +12,25 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segadmin_plugins.sources.csv_quoting import strict_width
 from segadmin_plugins.sources.csv_shape import RowShape
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 #: A quoted cell over more lines than this is a quote that somebody forgot to close.
 MOST_LINES_IN_A_CELL = 1_000
 RAGGED, ENCODING, UNCLOSED = "ragged_row", "bad_encoding", "unclosed_quote"
+#: A backslash before a quote inside a cell, in a file that was not known to have such.
+ESCAPED = "escaped_quote"
 _REASONS = ("", RAGGED, ENCODING)
 _LF, _CR, _QUOTE = 10, 13, 34
 #: How much of a block tells what its rows look like.
@@ -57,6 +65,7 @@ class Layout:
 
     separator: str
     columns: int
+    escape: str = ""  #: the sign before a quote that belongs to its cell, where quotes are not doubled
 
     def split(self, block: bytes, line: int, *, final: bool) -> Records:
         """Return the whole records at the beginning of ``block``.
@@ -68,6 +77,8 @@ class Layout:
         """
         if final and block and not block.endswith(b"\n"):
             block += b"\n"
+        if self.escape and self.escape.encode() in block:
+            return self._line_by_line(block, line, final=final)
         regular = self._if_regular(block, line)
         if regular is not None:
             return regular
@@ -87,7 +98,7 @@ class Layout:
             return None
         signs = np.frombuffer(whole, np.uint8)
         breaks = signs == _LF
-        height = np.count_nonzero(breaks)
+        height = int(np.count_nonzero(breaks))
         marks = np.flatnonzero(breaks | (signs == ord(self.separator)))
         ends = marks[self.columns - 1 :: self.columns]
         if len(marks) != height * self.columns or not breaks[ends].all():
@@ -205,6 +216,8 @@ class Layout:
         """
         row = rows[place].decode("utf-8", "surrogateescape")
         record, closed = self._cells_of(row)
+        if not self.escape and '\\"' in row and closed and not strict_width(row, self.separator, ""):
+            return [], 1, ESCAPED
         taken = 1
         if not closed:
             most = rows[place : place + MOST_LINES_IN_A_CELL]
@@ -222,9 +235,15 @@ class Layout:
             return [], taken, ENCODING
         return record, taken, "" if len(record) in {0, self.columns} else RAGGED
 
+    def _reader(self, lines: Iterator[str], *, strict: bool = False) -> Reader:
+        if self.escape:
+            nothing = _nothing(self.separator, self.escape)
+            lines = (nothing.sub("", line) for line in lines)
+        return csv.reader(lines, delimiter=self.separator, escapechar=self.escape or None, strict=strict)
+
     def _cells_of(self, row: str) -> tuple[list[str], bool]:
         """Return the cells of one line, and whether its quotes are closed on it."""
-        reader = csv.reader(iter([row, ""]), delimiter=self.separator)
+        reader = self._reader(iter([row, ""]))
         try:
             record = next(reader)
         except csv.Error:  # a carriage return of its own: no record of any width
@@ -237,12 +256,19 @@ class Layout:
         Strictly: a quote that is closed inside another line's cell was meant to open that cell.
         """
         lines = (row.decode("utf-8", "surrogateescape") + "\n" for row in rows)
-        reader = csv.reader(lines, delimiter=self.separator, strict=True)
+        reader = self._reader(lines, strict=True)
         try:
             record = next(reader)
         except csv.Error:
             return None
         return record, reader.line_num
+
+
+@lru_cache
+def _nothing(separator: str, escape: str) -> re.Pattern[str]:
+    r"""Return what MySQL writes for NULL, such as ``\N``: as a cell of its own, for else it is an escaped N."""
+    around = re.escape(separator)
+    return re.compile(rf"(?<![^{around}]){re.escape(escape)}N(?=[{around}\r\n]|$)")
 
 
 def _outside(quotes: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
