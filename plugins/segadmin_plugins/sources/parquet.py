@@ -9,10 +9,14 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.source import Source, check_names
+from segadmin_plugins.sources.parquet_schema import fixed_length_columns
+
+#: How many digits each part of a UUID has.
+_PARTS = (8, 4, 4, 4, 12)
 
 
 class Parquet(Source):
-    """Parquet, of any column types; times without a zone are read in ``--timezone``."""
+    """Parquet, of any column types; times without a zone are read in ``--timezone``, and UUIDs as text."""
 
     name = "parquet"
     suffixes = (".parquet", ".pq")
@@ -22,7 +26,22 @@ class Parquet(Source):
         """Yield the rows with the file's own types."""
         try:
             scan = pl.scan_parquet(Path(where))
-            check_names(where, scan.collect_schema().names())
-            yield from scan.collect_batches(chunk_size=rows, maintain_order=True)
+            schema = scan.collect_schema()
+            check_names(where, schema.names())
+            texts = [
+                _as_text(pl.col(name), is_uuid=is_uuid).alias(name)
+                for name, is_uuid in fixed_length_columns(Path(where)).items()
+                if schema.get(name) == pl.Binary
+            ]
+            yield from scan.with_columns(texts).collect_batches(chunk_size=rows, maintain_order=True)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise DataError(f"{where} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
+
+
+def _as_text(column: pl.Expr, *, is_uuid: bool) -> pl.Expr:
+    """Return bytes in hexadecimal, a UUID with its hyphens: what looks like letters in some of them is chance."""
+    digits = column.bin.encode("hex")
+    if not is_uuid:
+        return digits
+    parts = [digits.str.slice(sum(_PARTS[:n]), length) for n, length in enumerate(_PARTS)]
+    return pl.concat_str(parts, separator="-")

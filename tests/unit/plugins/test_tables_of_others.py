@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import struct
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
@@ -14,11 +16,13 @@ import pytest
 from deltalake import write_deltalake
 
 from segadmin.errors import DataError
+from segadmin.events.cells import readable
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
 from segadmin.settings import Settings
 from segadmin_plugins.sources.delta import Delta
 from segadmin_plugins.sources.parquet import Parquet
+from segadmin_plugins.sources.parquet_schema import fixed_length_columns
 
 EVENTS = pl.DataFrame({"user": ["u1", "u2", "u3"], "kind": ["view"] * 3, "item": ["a"] * 3, "at": ["2024-03-01"] * 3})
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -76,7 +80,7 @@ def test_a_table_with_features_that_are_not_read_is_refused(tmp_path: Path) -> N
 def test_times_beyond_those_of_nanoseconds_are_no_others(settings: Settings, tmp_path: Path) -> None:
     """pola-rs/polars 29184, apache/datafusion 1360: Spark's INT96 wrapped round, so that the year 9999 was 1816."""
     years = (2024, 9999, 2590, 1001)
-    times = pa.array([datetime(year, 3, 1, 12) for year in years], pa.timestamp("us"))  # noqa: DTZ001
+    times = pa.array([datetime(year, 3, 1, 12) for year in years], pa.timestamp("us"))
     users = [f"u{year}" for year in years]
     table = pa.table({"user": users, "kind": ["view"] * 4, "item": ["a"] * 4, "at": times})
     path = tmp_path / "e.parquet"
@@ -93,6 +97,44 @@ def test_nanoseconds_are_cut_to_microseconds(settings: Settings, tmp_path: Path)
     pq.write_table(pa.table({"user": ["u1"], "kind": ["view"], "item": ["a"], "at": at}), tmp_path / "e.parquet")
     import_file(settings, Request("events", str(tmp_path / "e.parquet")))
     assert Lake.of(settings).scan("events").collect()["at"].dt.timestamp("us").to_list() == [1_709_294_400_123_456]
+
+
+def test_uuids_are_text(settings: Settings, tmp_path: Path) -> None:
+    """apache/spark 55684, apache/parquet-java 1641: UUIDs could not be read, or came as bytes.
+
+    The second one is made of letters, and was taken for the text that old writers leave unmarked.
+    """
+    uuids = ["00112233-4455-6677-8899-aabbccddeeff", "61626364-6566-6768-696a-6b6c6d6e6f70", None]
+    content = [None if one is None else UUID(one).bytes for one in uuids]
+    columns = {
+        "nested": pa.array([{"id": one} for one in content], pa.struct({"id": pa.binary(16)})),
+        "user": pa.array(content, pa.uuid()),
+        "item": pa.array([b"abcd", b"\x00\xff\x00\xff", None], pa.binary(4)),
+        "text": pa.array([b"good", "好".encode(), None], pa.binary()),
+        "price": pa.array([Decimal("1.50"), None, None], pa.decimal128(30, 2)),
+        "many": pa.array([[one] for one in content], pa.list_(pa.binary(16))),
+        **dict.fromkeys(map(str, range(20)), pa.array([None] * 3, pa.int64())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "e.parquet", store_schema=False)
+    [chunk] = Parquet().chunks(str(tmp_path / "e.parquet"), 1000)
+    assert chunk["user"].to_list() == uuids
+    assert chunk["item"].to_list() == ["61626364", "00ff00ff", None]
+    assert readable(chunk)["text"].to_list() == ["good", "好", None]
+    assert chunk["price"].to_list() == [Decimal("1.50"), None, None]
+    rows = pa.table({"user": columns["user"], "kind": ["view"] * 3, "item": ["a"] * 3, "at": ["2024-03-01"] * 3})
+    pq.write_table(rows, tmp_path / "e.parquet")
+    done, _ = import_file(settings, Request("events", str(tmp_path / "e.parquet")))
+    assert done.reasons == {"missing_user": 1}
+    assert sorted(Lake.of(settings).scan("users").collect()["user"]) == uuids[:2]
+
+
+@pytest.mark.parametrize("size", [0, 4, 12, 100, 200])
+def test_a_damaged_footer_tells_of_no_uuids(tmp_path: Path, size: int) -> None:
+    pq.write_table(pa.table({"user": pa.array([bytes(16)], pa.uuid())}), tmp_path / "e.parquet")
+    assert fixed_length_columns(tmp_path / "e.parquet") == {"user": True}
+    content = (tmp_path / "e.parquet").read_bytes()
+    (tmp_path / "e.parquet").write_bytes(content[:size] + content[-8:])
+    assert fixed_length_columns(tmp_path / "e.parquet") == {}
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
