@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from segadmin.events.cells import whole_numbers
+from segadmin.events.invisible import INVISIBLE
 from segadmin.events.schema import TIME
 
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
@@ -16,6 +17,10 @@ _USUAL = "%Y-%m-%d %H:%M:%S%.f"
 _DIRECT = ((_USUAL, "", None), ("%Y-%m-%dT%H:%M:%S%.f", "Z", "UTC"), ("%Y-%m-%dT%H:%M:%S%.f", "", None))
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 _NAIVE = (_USUAL, "%Y-%m-%d %H:%M", "%Y-%m-%d")
+#: What Java writes behind an offset, which says as much.
+_ZONE_NAME = r"([+-]\d{2}:?\d{2}|Z)\[[\w/+-]+\]$"
+#: Nanoseconds since 2001: with a digit less they could be what .NET counts, which is years away.
+_NANOSECONDS = r"^[1-9]\d{18}$"
 #: Forms without the signs of the others, and how they are written with them: (pattern, replacement).
 _PLAIN = (
     (r"^(\d{4})年(\d{1,2})月(\d{1,2})日", "$1-$2-$3"),
@@ -29,7 +34,8 @@ def read_time(column: pl.Expr, timezone: str) -> pl.Expr:
     """Return ``column`` (String) as UTC times, null where it is no time.
 
     Read are 2026-01-31, 2026/1/31, 20260131 and 2026年1月31日, with or without 08, 08:30 or 08:30:00.5, with or
-    without a zone (Z, UTC, +08:00); 20260131083000; and Unix seconds, milliseconds and microseconds.
+    without a zone (Z, UTC, +08:00); 20260131083000; and Unix seconds, milliseconds, microseconds and
+    nanoseconds.
 
     Args:
         column: the cells as they came.
@@ -71,7 +77,9 @@ def _fits(cell: str, form: str, ending: str) -> bool:
 
 
 def _any_form(column: pl.Expr, timezone: str) -> pl.Expr:
-    cell = column.str.strip_chars().str.replace_all("/", "-", literal=True).str.replace(r"(\d)T(\d)", "${1} ${2}")
+    cell = column.str.replace_all(INVISIBLE, "").str.strip_chars().str.replace(_ZONE_NAME, "$1")
+    cell = cell.str.replace_all("/", "-", literal=True).str.replace(r"(\d)T(\d)", "${1} ${2}")
+    cell = cell.str.replace(r"(:\d{2}),(\d)", "$1.$2")
     for pattern, replacement in _PLAIN:
         cell = cell.str.replace(pattern, replacement)
     cell = cell.str.replace(r"\s*(Z|UTC)$", "+0000").str.replace(r"([+-]\d{2}):(\d{2})$", "$1$2")
@@ -82,7 +90,9 @@ def _any_form(column: pl.Expr, timezone: str) -> pl.Expr:
     number = pl.when(cell.str.contains(r"^\d{9,16}(\.\d+)?$")).then(cell).cast(pl.Float64, strict=False)
     microseconds = pl.when(number >= 1e14).then(number).when(number >= 1e11).then(number * 1e3).otherwise(number * 1e6)
     epoch = microseconds.cast(pl.Int64, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return pl.coalesce(with_zone.cast(TIME), _local(naive, timezone), epoch.cast(TIME))
+    nanoseconds = pl.when(cell.str.contains(_NANOSECONDS)).then(cell).cast(pl.Int64, strict=False)
+    precise = (nanoseconds // 1000).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return pl.coalesce(with_zone.cast(TIME), _local(naive, timezone), epoch.cast(TIME), precise.cast(TIME))
 
 
 def _local(naive: pl.Expr, timezone: str) -> pl.Expr:
