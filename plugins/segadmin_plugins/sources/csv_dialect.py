@@ -13,6 +13,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.invisible import INVISIBLE
 
 #: What else files are separated by, for a first line that does not have what it should be.
 SEPARATORS = ",;\t|"
@@ -273,6 +274,6 @@ def _different(header: Sequence[str]) -> list[str]:
 
 
 def _stripped(names: list[str]) -> list[str]:
-    """Return each name without the spaces around it, where that leaves names different."""
-    stripped = [name.strip() for name in names]
+    """Return each name without the spaces around it and signs that nobody sees, where that leaves names different."""
+    stripped = [re.sub(INVISIBLE, "", name).strip() for name in names]
     return stripped if len(set(stripped)) == len(stripped) else names

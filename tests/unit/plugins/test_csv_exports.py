@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import lzma
+import re
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -171,3 +177,35 @@ def test_cells_beyond_the_header_that_say_something_are_ragged(tmp_path: Path) -
 def test_blank_lines_above_the_header_count(tmp_path: Path) -> None:
     frame = read("\r\n\r\nuser,item\r\nu1,a\r\nu2\r\n", tmp_path)
     assert frame[LINE].to_list() == [4, 5]
+
+
+def test_names_have_no_signs_that_nobody_sees(tmp_path: Path) -> None:
+    """opengovsg/postmangovsg 88: a column was not found, under a name that looked like its own."""
+    assert read("\u200buser,item\u00a0,\u200eat\nu1,a,2024-03-01\n", tmp_path).columns[:3] == ["user", "item", "at"]
+
+
+def test_signs_that_some_take_for_line_breaks_are_none(tmp_path: Path) -> None:
+    text = "a\u2028b\u0085c\x0cd\x0be\x1cf"
+    assert read(f'user,text\nu1,{text}\nu2,5" {text}\n', tmp_path)["text"].to_list() == [text, f'5" {text}']
+
+
+def _zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("e.csv", content)
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "words"),
+    [
+        (_zipped, "it is a zip archive, as Excel workbooks are too. Unpack it, or save the sheet as CSV."),
+        (bz2.compress, "it is compressed with bzip2. Unpack it by bunzip2."),
+        (lzma.compress, "it is compressed with xz. Unpack it by unxz."),
+        (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "it is an old Excel workbook. Save the sheet as CSV."),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, pack: Callable[[bytes], bytes], words: str) -> None:
+    """isaacbrodsky/duckdb-zipfs 50, datopian/data-cli 261: the advice was to name an encoding."""
+    with pytest.raises(DataError, match=re.escape(f"e.csv cannot be read as CSV: {words}")):
+        read(pack(b"user,item\nu1,a\n"), tmp_path)
