@@ -123,3 +123,14 @@ def test_a_user_is_not_forgotten_while_posted_events_wait(web: str, cli: Cli) ->
     done = cli("data", "forget", "u1", "--yes", check=False)
     assert done.returncode == 1
     assert "inbox://" in done.stderr or "jobs cancel" in done.stderr
+
+
+def test_json_is_read_whatever_its_type_says(web: str, cli: Cli) -> None:
+    """snowplow/snowplow-javascript-tracker 778, wikimedia/eventgate 6: ``sendBeacon`` sends JSON as plain text."""
+    key = cli("keys", "create", "shop").stdout.strip()
+    body = json.dumps(event(1)).encode()
+    for kind in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "application/octet-stream"):
+        status, answer = post(web, body, key, kind)
+        assert (status, answer["usable"]) == (202, 1)
+    status, answer = post(web, b"data=%7B%22user%22%3A1%7D", key, "application/x-www-form-urlencoded")
+    assert (status, "not JSON" in answer["detail"]) == (400, True)
