@@ -9,7 +9,7 @@ import typer
 
 from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
-from segadmin.urls import without_login
+from segadmin.urls import mask_url
 from segadmin_api.cli.command_line import command_line
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.cli.several import expand, import_each, summarize
@@ -211,7 +211,7 @@ def _import(
     if as_json:
         show_json(imported.facts[0] if len(files) == 1 else imported.facts)
     if imported.left:
-        summarize(imported, command_line(context, [without_login(one) for one in imported.left]))
+        summarize(imported, command_line(context, [mask_url(one) for one in imported.left]))
         raise typer.Exit(1)
 
 

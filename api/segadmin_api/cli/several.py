@@ -12,7 +12,7 @@ import typer
 
 from segadmin.errors import DataError, SegadminError
 from segadmin.records import Import
-from segadmin.urls import without_login
+from segadmin.urls import mask_url
 
 if TYPE_CHECKING:
     from segadmin.events.ingest import Request
@@ -86,4 +86,4 @@ def summarize(imported: Imported, command: str) -> None:
 
 
 def _shown(where: str) -> str:
-    return without_login(where)
+    return mask_url(where)
