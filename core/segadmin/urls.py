@@ -24,6 +24,7 @@ ESCAPES = (
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?!/)")
 _TOKEN = re.compile(_SCHEME.pattern + r"(?P<rest>\S+)")
 _URL = re.compile(_SCHEME.pattern + r"(?P<rest>.+)", re.DOTALL)
+_LOGIN = re.compile(r"^(?P<scheme>)(?P<rest>[^\s/:@]+:[^\s/]+@.*)$", re.DOTALL)
 #: The value ends at a space or ``&``; closing punctuation of a sentence is not part of it.
 _VALUE = r"""\$\{\w+\}|[^&\s]+?(?=['")\],.;:>}]*(?:[&\s]|$))"""
 #: A query parameter whose name tells that its value is secret.
@@ -55,8 +56,12 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Return ``url`` as :func:`mask_secrets` does; all of it is one URL, even if there is a space in its password."""
-    return mask_secrets(_URL.sub(_mask_login, url)) if "://" in url else mask_secrets(url)
+    """Return ``url`` as :func:`mask_secrets` does; all of it is one URL, even if there is a space in its password.
+
+    The scheme may be missing, as where a setting is mistyped.
+    """
+    whole = _URL if "://" in url else _LOGIN
+    return mask_secrets(whole.sub(_mask_login, url))
 
 
 def mask_all(value: Any) -> Any:
@@ -103,6 +108,8 @@ def fill_in(url: str) -> str:
     Raises:
         ConfigurationError: a variable is not set, or the URL cannot be read.
     """
+    if whole := _REFERENCE.fullmatch(url):
+        return fill_in(_variable(whole[1] or whole[2]))
     if problem := url_problem(url):
         raise ConfigurationError(f"{mask_url(url)!r} cannot be read: {problem}.")
     start = url.index("://") + 3
@@ -111,15 +118,20 @@ def fill_in(url: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        found = os.environ.get(name)
-        if found is None:
-            if name != name.upper():  # a dollar sign of the password's own
-                return match[0]
-            raise ConfigurationError(f"The variable {name} is not set. Set it where this runs: export {name}=…")
+        if name not in os.environ and name != name.upper():  # a dollar sign of the password's own
+            return match[0]
+        found = _variable(name)
         reserved = r"[@/?#\s\[\]]" if match.start() < login else r"[&#\s]" if 0 < query < match.start() else r"(?!)"
         return re.sub(reserved, lambda sign: quote(sign[0], safe=""), found)
 
     return _REFERENCE.sub(value, url)
+
+
+def _variable(name: str) -> str:
+    """Return what the environment has under a name."""
+    if name not in os.environ:
+        raise ConfigurationError(f"The variable {name} is not set. Set it where this runs: export {name}=…")
+    return os.environ[name]
 
 
 def _part_problem(rest: str) -> str | None:
@@ -159,7 +171,7 @@ def _mask_login(match: re.Match[str]) -> str:
         shown = MASK
     else:
         shown = login
-    return f"{scheme}://{shown}@{host}"
+    return f"{scheme}://{shown}@{host}" if scheme else f"{shown}@{host}"
 
 
 def _mask_value(match: re.Match[str]) -> str:

@@ -80,10 +80,11 @@ def _open(where: str) -> tuple[Engine, str]:
         ConfigurationError: the URL cannot be read, or there is no driver for it.
         DataError: there is no such SQLite file.
     """
-    if where.startswith(_SQLITE):
-        return _open_sqlite(os.path.expandvars(where))
+    given = os.path.expandvars(where) if where.startswith(_SQLITE) else fill_in(where)
+    if given.startswith(_SQLITE):
+        return _open_sqlite(given)
     try:
-        url = make_url(fill_in(where))
+        url = make_url(given)
     except (ArgumentError, ValueError):
         raise ConfigurationError(
             f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
