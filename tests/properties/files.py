@@ -139,11 +139,22 @@ def _event(row: dict[str, Any]) -> tuple[tuple[Any, ...], set[str]]:
     if at is None:
         reasons.add("bad_time")
     numbers = {}
+    if any(isinstance(row.get(name), float) and abs(row[name]) >= 2**53 for name in ("user", "item")):
+        reasons.add("mangled_id")
+    if any(_is_nested(found) for found in (user, item)):
+        reasons.add("nested_id")
     for name in ("quantity", "price"):
         numbers[name] = number(row.get(name))
         if numbers[name] == "bad":
             reasons.add("bad_number")
     return (user, kind, item, at, numbers["quantity"], numbers["price"], text_of(row.get("text"))), reasons
+
+
+def _is_nested(identity: str | None) -> bool:
+    try:
+        return isinstance(json.loads(identity or ""), list | dict)
+    except ValueError:
+        return False
 
 
 def text_of(cell: Any) -> str | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
-from segadmin.urls import mask_url
+from segadmin.urls import MASK, mask_url
 from segadmin_api.cli.command_line import command_line
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.cli.several import expand, import_each, summarize
 
 if TYPE_CHECKING:
+    import click
+
     from segadmin.events.ingest import Request
     from segadmin.events.mapping import Mapping
 
@@ -38,6 +41,21 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", h
 Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to keep as it is.")]
 SourceName = Annotated[str | None, typer.Option("--source", help="What to read with; default: by suffix or URL.")]
 Timezone = Annotated[str | None, typer.Option(help="Whose clock times without a zone mean; default: UTC.")]
+Decimal = Annotated[
+    str | None,
+    typer.Option(metavar="SIGN", help="Decimal sign of numbers, . or , ; default: the one that the column shows."),
+]
+Thousands = Annotated[
+    str | None, typer.Option(metavar="SIGN", help="Sign between thousands; default: any that the decimal sign leaves.")
+]
+Null = Annotated[
+    list[str] | None,
+    typer.Option("--null", metavar="WORD", help="What also stands for a missing value, beside NULL and the like."),
+]
+Times = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FORMAT", help="Format of times, such as '%d.%m.%Y %H:%M'; default: ISO 8601 and the like."),
+]
 Again = Annotated[bool, typer.Option("--again", help="Import even if this very file was imported before.")]
 
 
@@ -53,14 +71,21 @@ def import_events(
     option: SourceOption = None,
     query: Query = None,
     timezone: Timezone = None,
+    times: Times = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    null: Null = None,
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import events: user, kind, item, at; quantity, price, duration, rating, text, event_id where there are any.
 
     Kinds are view, cart, purchase, rating and review (浏览, 加购, 购买, 评分 and 评论 as well).
+
+    price is the price of the whole line. Where a column has the price of one piece: --map unit_price=COLUMN, and price
+    is unit_price times quantity. A value inside JSON has a path: --map item=properties.product_id
     """
-    read = _mapping(mapping, map_, set_, extra, timezone)
+    read = _mapping(context)
     _import(context, "events", where, read, source, _options(option, query), again=again, as_json=as_json)
 
 
@@ -75,11 +100,14 @@ def import_items(
     source: SourceName = None,
     option: SourceOption = None,
     query: Query = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    null: Null = None,
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import items: item; title, category, brand and price where there are any. The newest import of an item wins."""
-    read = _mapping(mapping, map_, set_, extra, None)
+    read = _mapping(context)
     _import(context, "items", where, read, source, _options(option, query), again=again, as_json=as_json)
 
 
@@ -98,12 +126,14 @@ def import_labels(
     option: SourceOption = None,
     query: Query = None,
     timezone: Timezone = None,
+    times: Times = None,
+    null: Null = None,
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import labels: user, segment; as_of (the text ends there), observed_from, outcome_until where they matter."""
     chosen = tuple(part.strip() for part in segments.split(",") if part.strip())
-    read = _mapping(mapping, map_, set_, None, timezone)
+    read = _mapping(context)
     more = {"again": again, "label_set": name, "segments": chosen}
     _import(context, "labels", where, read, source, _options(option, query), as_json=as_json, **more)
 
@@ -126,6 +156,7 @@ def import_completejourney(
 
 
 def preview(
+    context: typer.Context,
     where: Annotated[str, typer.Argument(metavar="WHERE", help="A file, or the URL of a database or a table.")],
     table_: Annotated[str, typer.Option("--table", help="events, items or labels.")] = "events",
     mapping: MappingFile = None,
@@ -136,6 +167,10 @@ def preview(
     option: SourceOption = None,
     query: Query = None,
     timezone: Timezone = None,
+    times: Times = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    null: Null = None,
     rows: Annotated[int, typer.Option(min=1, help="Look at so many rows from the start.")] = 10_000,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many of each.")] = 5,
     as_json: JsonOption = False,
@@ -144,7 +179,7 @@ def preview(
     from segadmin.events.ingest import Request
     from segadmin.events.preview import preview as look
 
-    read = _mapping(mapping, map_, set_, extra, timezone)
+    read = _mapping(context)
     request = Request(table_, where, read, source=source, options=_options(option, query))
     found = look(get_settings(), request, rows)
     if as_json:
@@ -158,28 +193,47 @@ def preview(
         bad = [one for one in found.problems if one.reason == reason][:limit]
         shown = [(one.line, one.column or "", one.value or "", one.row) for one in bad]
         table(f"{reason}: {count:,} rows", [">line", "column", "value", "row"], shown)
-    command = f"segadmin data import {table_} {where}" + (f" --mapping {mapping}" if mapping else "")
-    typer.echo(f"Nothing was written. To import: {command}")
+    if found.spend is not None:
+        typer.echo(
+            f"Prices of whole lines: {found.spend.total:,.2f} in {found.spend.rows:,} rows, "
+            f"such as {' · '.join(found.spend.examples)}"
+        )
+    for warning in found.warnings:
+        typer.echo(f"Note: {warning}")
+    typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
 
 
-def _mapping(
-    file: Path | None,
-    map_: list[str] | None,
-    set_: list[str] | None,
-    extra: list[str] | None,
-    timezone: str | None,
-) -> Mapping:
-    """Return the mapping file's, with what the options say on top."""
+def _import_command(context: typer.Context, table_: str, where: str) -> str:
+    """Return the command that imports what a preview showed: every option of the import that the preview was given."""
+    # A password is not printed; the sources read variables of the environment.
+    words = ["segadmin", "data", "import", table_, mask_url(where).replace(MASK, "$PASSWORD")]
+    command = cast("click.Group", typer.main.get_command(app)).commands[table_]
+    for option in command.params:
+        given = context.params.get(option.name or "")
+        if option.param_type_name != "option" or option.name == "as_json" or given in (None, [], False):
+            continue
+        for value in given if isinstance(given, list | tuple) else [given]:
+            words += [option.opts[0], str(value)]
+    return shlex.join(words)
+
+
+def _mapping(context: typer.Context) -> Mapping:
+    """Return the mapping file's, with what the command's options say on top."""
     from segadmin.events.mapping import Mapping
 
+    given = context.params
+    file = given["mapping"]
     read = Mapping() if file is None else Mapping.read(file)
-    told = {
-        "columns": read.columns | parse_options(map_ or [], "--map"),
-        "constants": read.constants | parse_options(set_ or [], "--set"),
-        "extras": (*read.extras, *(extra or ())),
-        "timezone": read.timezone if timezone is None else timezone,
+    values: dict[str, Any] = {
+        "columns": read.columns | parse_options(given["map_"] or [], "--map"),
+        "constants": read.constants | parse_options(given["set_"] or [], "--set"),
+        "extras": (*read.extras, *(given.get("extra") or ())),
+        "nulls": (*read.nulls, *(given["null"] or ())),
     }
-    return Mapping.model_validate(read.model_dump() | told)
+    for name in ("timezone", "times", "decimal", "thousands"):
+        if given.get(name) not in (None, []):
+            values[name] = given[name]
+    return Mapping.of(read.model_dump() | values)
 
 
 def _options(option: list[str] | None, query: str | None) -> dict[str, str]:
@@ -206,7 +260,7 @@ def _import(
     imported = import_each(
         requests,
         take=lambda request: _with_progress(get_settings(), request),
-        report=lambda record, fresh: None if as_json else _report(record, fresh=fresh),
+        report=lambda record, fresh: None if as_json else _report(record, mapping, fresh=fresh),
     )
     if as_json:
         show_json(imported.facts[0] if len(files) == 1 else imported.facts)
@@ -224,7 +278,7 @@ def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
         return import_file(settings, request, lambda rows: spinner.update(f"Importing {request.name}: {rows:,} rows"))
 
 
-def _report(record: Import, *, fresh: bool) -> None:
+def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> None:
     if not fresh:
         typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
         return
@@ -235,6 +289,11 @@ def _report(record: Import, *, fresh: bool) -> None:
             f"{record.rows_quarantined:,} rows are in quarantine ({_counted(record.reasons)}). "
             f"Look: segadmin data quarantine --import {record.id}"
         )
+    if mapping is not None:
+        from segadmin.events.hints import about_import
+
+        for hint in about_import(get_settings(), record, mapping):
+            typer.echo(f"Note: {hint}")
 
 
 def _tell_changes(changes: dict[str, int]) -> None:

@@ -98,12 +98,14 @@ def _keep(settings: Settings, lines: list[str]) -> Accepted:
     """Keep a batch, see that it will be imported, and say which of its events cannot be used."""
     from segadmin.events.cells import readable
     from segadmin.events.clean import clean, complete
+    from segadmin.events.number_columns import NumberColumns
     from segadmin_plugins.sources.jsonl import frame_of
 
     mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
     batch = Inbox.of(settings).add(lines)
     _import_soon(settings, mapping)
-    found = clean(complete(readable(frame_of([line.encode() for line in lines])), "events", mapping), "events", mapping)
+    chunk = complete(readable(frame_of([line.encode() for line in lines])), "events", mapping)
+    found = clean(chunk, "events", mapping, numbers=NumberColumns(mapping, typed=True, whole=False))
     told = found.bad.head(_PROBLEMS_TOLD).with_columns(index=found.bad["line"].head(_PROBLEMS_TOLD) - 1)
     problems = [
         Problem(index=one["index"], reason=one["reason"], field=one["column"], value=one["value"])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from segadmin.events.quarantine import without_notes
 from segadmin.events.source import LINE
+
+#: ``="00123"``, which keeps a spreadsheet from making a number of it.
+GUARDED = r'^="([^"]*)"$'
 
 
 def readable(chunk: pl.DataFrame) -> pl.DataFrame:
@@ -18,6 +23,31 @@ def readable(chunk: pl.DataFrame) -> pl.DataFrame:
     """
     chunk = without_notes(chunk)
     return chunk.with_columns(_as_text(column) for column in chunk if _is_opaque(column.dtype))
+
+
+def without_missing(cells: pl.Series, words: Sequence[str]) -> tuple[pl.Series, Counter[str]]:
+    """Return a column with null for every cell that has nothing, and how many cells each rule changed.
+
+    Nothing is blank text, one of ``words``, and what is not a number in a column of decimals. Text loses the spaces
+    around it, and the signs that guard it from a spreadsheet: ``="00123"`` is ``00123``.
+    """
+    changes: Counter[str] = Counter()
+    if cells.dtype.is_float():
+        return cells.fill_nan(None), changes
+    if isinstance(cells.dtype, pl.Categorical | pl.Enum):
+        cells = cells.cast(pl.String)
+    if cells.dtype != pl.String:
+        return cells, changes
+    cells = cells.str.strip_chars()
+    if cells.str.starts_with('="').any():
+        bare = cells.str.replace(GUARDED, "${1}")
+        changes["guarded_cell"] += int((bare != cells).sum())
+        cells = bare.str.strip_chars()
+    missing = cells.is_in(["", *words])
+    if missing.any():
+        changes["null_word"] += int((missing & (cells != "")).sum())
+        cells = cells.set(missing, None)
+    return cells, +changes
 
 
 def raw_rows(rows: pl.DataFrame) -> pl.Series:

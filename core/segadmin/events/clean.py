@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from segadmin.errors import DataError
-from segadmin.events.cells import whole_numbers
+from segadmin.events.cells import lines_of, whole_numbers, without_missing
+from segadmin.events.identifiers import clean_ids
 from segadmin.events.kinds import KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
+from segadmin.events.nested import base_of, keys_of, with_paths
+from segadmin.events.number_columns import NumberColumns
 from segadmin.events.personal import mask
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.events.tidy import tidy
@@ -27,13 +31,16 @@ EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 #: What tells a row that cannot be used.
 PROBLEM = {"line": pl.Int64, "reason": pl.String, "column": pl.String, "value": pl.String}
 
-_NUMBERS = {"events": ("quantity", "price", "duration", "rating"), "items": ("price",), "labels": ()}
+_NUMBERS = {"events": ("quantity", "price", "unit_price", "duration", "rating"), "items": ("price",), "labels": ()}
 _TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
 _NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "segment")}
+#: What tells things apart, and words that other tools may have made numbers of.
+_IDS = {"events": ("user", "item", "event_id"), "items": ("item",), "labels": ("user", "segment")}
+_CODES = ("kind",)
 #: What people wrote, as opposed to ids: mended where it is no plain text.
 _WRITTEN = ("text", "title", "category", "brand")
 #: Beyond these, a number is a slip: of a whole line; of seconds, a week.
-_LARGEST = {"quantity": 1e6, "price": 1e9, "duration": 604_800.0, "rating": 1e3}
+_LARGEST = {"quantity": 1e6, "price": 1e9, "unit_price": 1e9, "duration": 604_800.0, "rating": 1e3}
 
 _Check = tuple[pl.Expr, str, str]
 
@@ -45,9 +52,16 @@ class Cleaned:
     good: pl.DataFrame  #: the table's fields with their types, and ``line``
     bad: pl.DataFrame  #: columns of :data:`PROBLEM`: the first problem of each row
     changes: Counter[str]  #: rule → values that it mended
+    numbers: dict[str, Any] = field(default_factory=dict)  #: how the numbers were read, as JSON; see ``NumberColumns``
 
 
-def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1) -> Cleaned:
+def clean(
+    chunk: pl.DataFrame,
+    table: str,
+    mapping: Mapping,
+    first_line: int = 1,
+    numbers: NumberColumns | None = None,
+) -> Cleaned:
     """Return a chunk's rows as the table's fields, and those that cannot be used.
 
     Args:
@@ -55,19 +69,35 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
         table: events, items or labels.
         mapping: which column is which field, and in what units.
         first_line: the number of the first row; the others follow it.
+        numbers: what is known of the import's columns of numbers; default: ``chunk`` is all there is.
 
     Raises:
         ConfigurationError: the mapping names a field that does not exist.
-        DataError: a needed field is in no column; or prices are in several currencies, and the mapping has no rates.
+        DataError: a needed field is in no column; prices are in several currencies, and the mapping has no rates;
+            numbers can be read in two ways; or an id is mapped to whole objects.
     """
+    numbers, is_all = (NumberColumns(mapping), True) if numbers is None else (numbers, False)
     lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
+    rows = lines_of(chunk, lines)
     chunk, lines, unreadable = _unreadable(chunk.drop(LINE, strict=False), lines)
-    cells = _cells(chunk, table, mapping)
-    typed, changes = _written(_typed(cells, table, mapping), mapping)
+    chunk = with_paths(chunk, mapping.named_columns)
+    cells, changes = _cells(chunk, table, mapping)
+    shown = rows if len(rows) == len(lines) else rows[(lines - first_line).cast(pl.UInt32)]
+    typed, formatted = _amounts(_typed(cells, table, mapping), table, mapping, numbers, shown)
+    changes["number_format"] += formatted
+    if is_all:
+        numbers.refuse_open()
+    typed, problems, counts = _plain_ids(typed, cells, table)
+    changes.update(counts)
+    if numbers.whole:
+        _refuse_objects(cells, problems, mapping)
+    typed, counts = _written(typed, mapping)
+    changes.update(counts)
     if table == "events":
+        typed = _whole_line(_known_kinds(typed, mapping), cells)
         typed, returns = _returns(_one_currency(typed, mapping))
         changes["return"] += returns
-    checks = list(_checks(cells, table, mapping))
+    checks = [*problems, *_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.with_columns(_extras(chunk, mapping))
     both = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
@@ -82,12 +112,13 @@ def clean(chunk: pl.DataFrame, table: str, mapping: Mapping, first_line: int = 1
     else:
         bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
         both = both.filter(pl.col("problem").is_null())
-    return Cleaned(both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line"), +changes)
+    good, bad = both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line")
+    return Cleaned(good, bad, +changes, numbers.close_chunk())
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     """Return ``chunk`` with the needed columns that it lacks as nulls: in a queue a bad row holds up no other."""
-    lacking = sorted(set(mapping.columns_of(table)) - set(chunk.columns))
+    lacking = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
     return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
 
 
@@ -113,40 +144,91 @@ def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
     return chunk.select(pl.struct(*mapping.extras).struct.json_encode().alias("extras"))["extras"]
 
 
-def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
-    """Return the fields as the source has them; blank text as null."""
+def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
+    """Return the fields as the source has them, what is missing as null; and how many cells each rule changed."""
     # The row index gives the frame its height where every field is a constant.
     cells = chunk.select(pl.row_index("row"), **mapping.fields(table, chunk.columns)).drop("row")
-    blank = [pl.col(name).str.strip_chars() for name, kind in cells.schema.items() if kind == pl.String]
-    return cells.with_columns(pl.when(text != "").then(text) for text in blank)
+    changes: Counter[str] = Counter()
+    columns = []
+    for column in cells:
+        plain, counts = without_missing(column, mapping.nulls)
+        columns.append(plain)
+        changes.update(counts)
+    return pl.DataFrame(columns), changes
 
 
 def _typed(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
-    numbers, times = _NUMBERS[table], _TIMES[table]
-    factors = mapping.units.factors
+    """Return every field with its type, but for the numbers."""
     columns = []
     for name, kind in cells.schema.items():
-        column = pl.col(name)
-        if name in numbers:
-            value = _number(column) if kind == pl.String else column.cast(pl.Float64, strict=False)
-            factor = factors.get(name, 1.0)
-            columns.append(value if factor == 1.0 else value * factor)
-        elif name in times:
-            columns.append(as_utc(column, kind, mapping.timezone))
-        else:
-            columns.append(whole_numbers(column) if kind.is_float() else column.cast(pl.String))
-    typed = cells.select(columns)
-    if table != "events":
-        return typed
+        if name in _TIMES[table]:
+            columns.append(as_utc(pl.col(name), kind, mapping.timezone, mapping.times))
+        elif name not in _NUMBERS[table]:
+            columns.append(_as_text(pl.col(name), kind))
+    return cells.with_columns(columns)
+
+
+def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    if kind.is_float():
+        return whole_numbers(column)
+    text = column.cast(pl.String)
+    return text.str.replace(r"\.0+$", "") if kind.is_decimal() else text
+
+
+def _amounts(
+    typed: pl.DataFrame, table: str, mapping: Mapping, numbers: NumberColumns, lines: pl.Series
+) -> tuple[pl.DataFrame, int]:
+    """Return the fields with numbers in our units, and how many of them were written in a format."""
+    formatted = 0
+    for name in _NUMBERS[table]:
+        values, count = numbers.read(name, typed[name], lines)
+        formatted += count
+        factor = mapping.units.factors.get(name, 1.0)
+        typed = typed.with_columns((values if factor == 1.0 else values * factor).alias(name))
+    return typed, formatted
+
+
+def _plain_ids(typed: pl.DataFrame, cells: pl.DataFrame, table: str) -> tuple[pl.DataFrame, list[_Check], Counter[str]]:
+    """Return the fields with ids in the one form that they are stored in, and which rows have none that can be used."""
+    changes: Counter[str] = Counter()
+    checks: list[_Check] = []
+    for name in (*_IDS[table], *_CODES):
+        if name not in typed.columns:
+            continue
+        ids = clean_ids(typed[name], cells[name] if cells[name].dtype.is_float() else None)
+        typed = typed.with_columns(ids.cells)
+        changes.update(ids.changes)
+        if name in _IDS[table]:
+            checks += [(pl.lit(rows), reason, name) for reason, rows in ids.problems.items()]
+    return typed, checks, changes
+
+
+def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping) -> None:
+    """Raise ``DataError`` where an id is mapped to a column of nothing but objects: a slip in the mapping."""
+    for rows, reason, name in checks:
+        objects = cells.select(name).filter(rows).to_series() if reason == "nested_id" else None
+        if objects is None or len(objects) < cells[name].count():
+            continue
+        column = mapping.columns.get(name, name)
+        paths = [f"{column}.{path}" for path in keys_of(objects.head(100))]
+        raise DataError(
+            f"{name} is read from {column!r}, which holds JSON with several values, such as {objects[0][:80]}. "
+            f"Give the path to one of them, as in --map {name}={paths[0] if paths else f'{column}.KEY'}; "
+            f"there are: {', '.join(paths[:10])}"
+        )
+
+
+def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     words = {word.lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
     return typed.with_columns(pl.col("kind").str.to_lowercase().replace(words))
 
 
-def _number(column: pl.Expr) -> pl.Expr:
-    """Read 12.5, and where that fails 1,234.5 and ¥12.5."""
-    plain = column.cast(pl.Float64, strict=False)
-    told = column.str.extract(r"^[¥￥$€£]?\s*(-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?)\s*元?$")
-    return pl.coalesce(plain, told.str.replace_all(",", "").cast(pl.Float64, strict=False))
+def _whole_line(typed: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """Give the price of the whole line to the rows that say only the price of one piece."""
+    if typed["unit_price"].null_count() == typed.height:
+        return typed
+    line = pl.col("unit_price") * pl.col("quantity").fill_null(1.0)
+    return typed.with_columns(price=pl.when(pl.lit(cells["price"].is_null())).then(line).otherwise(pl.col("price")))
 
 
 def _written(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
@@ -218,12 +300,16 @@ def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Chec
         known = [mapping.currency.upper(), *(name.upper() for name in mapping.rates)]
         yield (given["currency"] & ~pl.col("currency").str.to_uppercase().is_in(known)), "unknown_currency", "currency"
     for name in _NUMBERS[table]:
-        if name not in given:
+        computed = name == "price" and "unit_price" in given
+        if name not in given and not computed:
             continue
+        here = given.get(name, pl.lit(value=False))
+        if name == "unit_price" and "price" in given:  # where both are there, this one is not read
+            here = here & ~given["price"]
         unusable = pl.col(name).is_null() | ~pl.col(name).is_finite()
         if name in {"quantity", "duration"}:  # of the others a refund and a discount can be below zero
             unusable = unusable | (pl.col(name) < 0)
-        yield given[name] & unusable, "bad_number", name
+        yield here & unusable, "bad_number", name
         largest = 5.0 if name == "rating" and mapping.units.rating is not None else _LARGEST[name]
         impossible = pl.col(name).abs() > largest
         if name == "rating":

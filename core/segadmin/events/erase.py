@@ -16,6 +16,7 @@ from segadmin.database import transaction
 from segadmin.errors import JobError, StorageError
 from segadmin.events.alone import alone
 from segadmin.events.compact import KEPT_HOURS
+from segadmin.events.identifiers import plain_id
 from segadmin.events.inbox import Inbox
 from segadmin.events.keys import meant_by, open_store, show_key
 from segadmin.events.lake import Lake
@@ -116,7 +117,7 @@ def _identify(settings: Settings, lake: Lake, user: str) -> tuple[int, str]:
     users = lake.scan("users").filter(pl.col("user_key").is_in(candidates)).select("user_key", "user").collect()
     known = dict(users.iter_rows())
     key = next((one for one in candidates if one in known), candidates[0])
-    return key, known.get(key, user)
+    return key, known.get(key, plain_id(user))
 
 
 def _from_quarantine(lake: Lake, raw: str) -> int:
@@ -136,4 +137,6 @@ def _names(row: str, raw: str) -> bool:
     except (ValueError, AttributeError):
         return raw in row
     # A row that could not be read is one cell with all of it.
-    return any(str(cell) == raw or (isinstance(cell, str) and raw in cell) for cell in cells if cell is not None)
+    return any(
+        plain_id(str(cell)) == raw or (isinstance(cell, str) and raw in cell) for cell in cells if cell is not None
+    )

@@ -27,6 +27,7 @@ from segadmin.events.ids import event_ids
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
+from segadmin.events.number_columns import NumberColumns
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
 from segadmin.events.source import Source, refuse_folder
@@ -77,6 +78,7 @@ class _Run:
     lake: Lake
     buckets: int
     consumes: bool
+    numbers: NumberColumns
 
     @property
     def app(self) -> str:
@@ -132,7 +134,8 @@ def import_file(
         record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
         if done:
             return record, False
-        run = _Run(settings, request, record, Lake.of(settings), buckets, consumes=source.consumes)
+        numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
+        run = _Run(settings, request, record, Lake.of(settings), buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
             record.rows_read = run.spool.rows
             record = _close(run, "succeeded")
@@ -224,6 +227,8 @@ def _table(request: Request) -> str:
 def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
     """Spool the file, but for the rows that an interrupted run of this import spooled."""
     kept = run.spool.rows
+    for facts in run.spool.numbers:
+        run.numbers.open_chunk(facts)
     run.record.rows_read = kept if source.consumes else 0
     rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
     for chunk in source.chunks(run.request.where, rows):
@@ -238,17 +243,33 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
         progress(run.record.rows_read)
     if run.record.rows_read == 0 and not source.consumes:
         raise DataError(f"{run.request.where} has no rows.")
+    _decide_numbers(run)
+
+
+def _decide_numbers(run: _Run) -> None:
+    """Read those chunks again whose numbers look otherwise, now that all of the file has been seen.
+
+    Raises:
+        DataError: it is open whether a comma is the decimal sign.
+    """
+    stale = [place for place, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
+    while stale:
+        for place in stale:
+            run.spool.read_again(place, lambda raw, first_line: _cleaned(run, raw, first_line))
+        stale = [place for place, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
+    run.numbers.refuse_open()
 
 
 def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
     mapping = run.request.mapping
-    cleaned = clean(raw, run.request.table, mapping, first_line)
+    cleaned = clean(raw, run.request.table, mapping, first_line, run.numbers)
     good = cleaned.good
     if "user" in good.columns:
         keys = keys_of(good["user"], run.settings.secret(), run.buckets)
         good = good.join(keys, on="user", how="left", maintain_order="left")
     if run.request.table == "events":
-        good = good.with_columns(event_ids(good), own_id=pl.col("event_id").is_not_null()).drop("status", "currency")
+        good = good.with_columns(event_ids(good), own_id=pl.col("event_id").is_not_null())
+        good = good.drop("status", "currency", "unit_price")
     return replace(cleaned, good=good)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError
+from segadmin.events.identifiers import plain_id
 from segadmin.records import Store
 from segadmin.settings import Settings
 
@@ -35,8 +36,11 @@ def parse_key(shown: str) -> int:
 
 
 def meant_by(secret: bytes, given: str) -> list[int]:
-    """Return the keys that ``given`` can mean: the shop's own id, then a key as :func:`show_key` showed it."""
-    keys = [user_key(secret, given)]
+    """Return the keys that ``given`` can mean: the shop's own id, then a key as :func:`show_key` showed it.
+
+    An id is looked up as it would be stored, and as it is, for one that was stored in another form.
+    """
+    keys = [user_key(secret, one) for one in dict.fromkeys((plain_id(given), given))]
     if len(given) == _HEX_DIGITS:
         with contextlib.suppress(ValueError):
             keys.append(parse_key(given))

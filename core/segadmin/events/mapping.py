@@ -6,12 +6,21 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.kinds import KINDS
+from segadmin.events.time_formats import check_format
 from segadmin.timezones import zone
 
 if TYPE_CHECKING:
@@ -20,12 +29,22 @@ if TYPE_CHECKING:
 #: The fields that a file can give, by table; those that must be there come first.
 REQUIRED = {"events": ("user", "kind", "item", "at"), "items": ("item",), "labels": ("user", "segment")}
 OPTIONAL = {
-    "events": ("quantity", "price", "duration", "rating", "text", "event_id", "status", "currency"),
+    "events": (
+        "quantity",
+        "price",
+        "unit_price",
+        "duration",
+        "rating",
+        "text",
+        "event_id",
+        "status",
+        "currency",
+    ),
     "items": ("title", "category", "brand", "price"),
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
 
-#: What shops' logs call the needed fields, written as :func:`_plain` writes names.
+#: What shops' logs call the needed fields, written as :func:`plain_name` writes names.
 ALSO_CALLED = {
     "user": (
         "userid",
@@ -62,6 +81,8 @@ ALSO_CALLED = {
 RETURN = "return"
 #: What Polars adds to a column's name that a CSV header has for the second time.
 SECOND = "_duplicated_0"
+#: What databases and tools write where there is nothing: MySQL, Hive and PostgreSQL, SQL, JSON, pandas, spreadsheets.
+NULLS = (r"\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "#N/A")
 
 
 def _known_kind(kind: str) -> str:
@@ -73,6 +94,15 @@ def _known_kind(kind: str) -> str:
 def _known_zone(name: str) -> str:
     zone(name)
     return name
+
+
+def _several(given: Any) -> Any:
+    """Take one word for a list of one."""
+    return (given,) if isinstance(given, str) else given
+
+
+_TimeFormats = Annotated[tuple[Annotated[str, AfterValidator(check_format)], ...], BeforeValidator(_several)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
 class _Part(BaseModel):
@@ -91,7 +121,7 @@ class Units(_Part):
         """What to multiply each field by."""
         rating = {} if self.rating is None else {"rating": 5 / self.rating}
         duration = {"milliseconds": 0.001, "seconds": 1.0, "minutes": 60.0}[self.duration]
-        return {"duration": duration, "price": float(self.price), **rating}
+        return {"duration": duration, "price": float(self.price), "unit_price": float(self.price), **rating}
 
 
 class Rules(_Part):
@@ -106,15 +136,25 @@ class Rules(_Part):
 class Mapping(_Part):
     """How to read a table's fields from what a source gives."""
 
-    columns: dict[str, str] = {}  #: field → column, where the names differ
+    columns: dict[str, str] = {}  #: field → column, where the names differ; or a path into its JSON: properties.sku
     constants: dict[str, str] = {}  #: field → the same value for every row
     extras: tuple[str, ...] = ()  #: columns kept as JSON in ``extras``
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: whose clock times without a zone mean
+    times: _TimeFormats = ()  #: formats of ``strptime``; default: the forms of ``times.read_time``
+    decimal: Literal[".", ","] | None = None  #: of every number; default: what each column shows
+    thousands: Literal[",", ".", " ", "'", ""] | None = None  #: default: any that the decimal sign leaves
+    nulls: _Words = NULLS  #: what stands for a missing value, in every column
     kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind
     currency: str | None = None  #: what prices are kept in
     rates: dict[str, Annotated[float, Field(gt=0)]] = {}  #: currency → what one of it is worth in :attr:`currency`
     units: Units = Units()
     rules: Rules = Rules()
+
+    @model_validator(mode="after")
+    def _tell_numbers_apart(self) -> Self:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Mapping:
@@ -124,20 +164,34 @@ class Mapping(_Part):
             ConfigurationError: there is no such file, or something in it is unknown; naming it.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+            return cls.of(tomllib.loads(path.read_text(encoding="utf-8-sig")), f"The mapping {path}: ")
         except OSError as error:
             raise ConfigurationError(f"The mapping {path} cannot be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The mapping {path} is not TOML in UTF-8: {error}.") from None
+
+    @classmethod
+    def of(cls, values: dict[str, Any], place: str = "") -> Mapping:
+        """Return the mapping with these values.
+
+        Args:
+            values: by field.
+            place: where they are from, for the message.
+
+        Raises:
+            ConfigurationError: something in it is unknown; naming it.
+        """
+        try:
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            known = cls.model_fields if len(first["loc"]) == 1 else ()
+            is_unknown = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
+            guess = did_you_mean(where, cls.model_fields) if is_unknown else ""
             reason = str(first.get("ctx", {}).get("error", first["msg"])).rstrip(".")
             end = "" if reason.endswith("?") else "."
-            raise ConfigurationError(
-                f"The mapping {path}: {where}: {reason}{end}{did_you_mean(where, known)}"
-            ) from None
+            shown = f"{where}: " if where else ""
+            raise ConfigurationError(f"{place}{shown}{reason}{end}{guess}") from None
 
     def fields(self, table: str, found: Sequence[str]) -> dict[str, pl.Expr]:
         """Return an expression for every field of ``table``: the cells as they are; null where there are none.
@@ -150,7 +204,7 @@ class Mapping(_Part):
         for name in (*self.columns, *self.constants):
             if name not in known:
                 raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, known)}")
-        for column in (*self.columns.values(), *self.extras):
+        for column in self.named_columns:
             if column not in found:
                 raise DataError(f"The file has no column {column!r}.{did_you_mean(column, found)}")
         missing = [name for name in REQUIRED[table] if not (self._given(name) or name in found)]
@@ -167,11 +221,16 @@ class Mapping(_Part):
     def columns_of(self, table: str) -> list[str]:
         """Return the columns that an import of ``table`` must find."""
         needed = [self.columns.get(name, name) for name in REQUIRED[table] if name not in self.constants]
-        return list(dict.fromkeys([*needed, *self.columns.values(), *self.extras]))
+        return list(dict.fromkeys([*needed, *self.named_columns]))
+
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """The columns, or paths into them, that the mapping names."""
+        return (*self.columns.values(), *self.extras)
 
     def _guesses(self, missing: Sequence[str], found: Sequence[str]) -> str:
         """Return the ``--map`` words that would mend it, as far as the columns' names tell."""
-        free = {_plain(column): column for column in found if column not in self.columns.values()}
+        free = {plain_name(column): column for column in found if column not in self.columns.values()}
         words = []
         for name in missing:
             known = (name, *ALSO_CALLED.get(name, ()))
@@ -202,5 +261,6 @@ class Mapping(_Part):
         return pl.col(column)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a column's name as it is compared: letters and digits only, in lower case."""
     return "".join(sign for sign in name.casefold() if sign.isalnum())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from math import isclose
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel
@@ -10,10 +13,22 @@ from pydantic import BaseModel
 from segadmin.errors import DataError
 from segadmin.events.cells import lines_of, raw_rows, readable
 from segadmin.events.clean import Cleaned, clean
+from segadmin.events.hints import (
+    about_currencies,
+    about_ids,
+    about_numbers,
+    about_reasons,
+    about_times,
+    about_unit_price,
+)
 from segadmin.events.ingest import Request, source_of
+from segadmin.events.mapping import Mapping
+from segadmin.events.nested import base_of, keys_of, with_paths
+from segadmin.events.number_columns import NumberColumns
 from segadmin.settings import Settings
 
 _EXAMPLES = 4
+_IDS = ("user", "item", "event_id")
 
 
 class Field(BaseModel):
@@ -35,6 +50,14 @@ class Problem(BaseModel):
     row: str
 
 
+class Spend(BaseModel):
+    """What the rows are worth: the sum of all prices, each of a whole line, as every model and rule will see it."""
+
+    total: float
+    rows: int  #: that have a price
+    examples: list[str]  #: how the first ones come about
+
+
 class Preview(BaseModel):
     """What an import would make of the first rows. Duplicates and bots are told only by the import."""
 
@@ -44,6 +67,8 @@ class Preview(BaseModel):
     reasons: dict[str, int]
     changes: dict[str, int]
     problems: list[Problem]
+    spend: Spend | None = None  #: of events with prices
+    warnings: list[str] = []  #: what looks wrong, or is read in a way that may not be meant
 
 
 def preview(settings: Settings, request: Request, rows: int) -> Preview:
@@ -61,7 +86,8 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
     if first is None or first.is_empty():
         raise DataError(f"{request.where} has no rows.")
     raw = readable(first.head(rows))
-    cleaned = clean(raw, request.table, request.mapping, source.first_line)
+    numbers = NumberColumns(request.mapping, typed=source.typed)
+    cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)
     bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]
     bad = cleaned.bad.with_columns(lines_of(bad_rows, cleaned.bad["line"]), row=raw_rows(bad_rows))
     return Preview(
@@ -71,11 +97,55 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
         reasons=dict(Counter(cleaned.bad["reason"]).most_common()),
         changes=dict(cleaned.changes),
         problems=[Problem(**problem) for problem in bad.to_dicts()],
+        spend=_spend(cleaned.good) if request.table == "events" else None,
+        warnings=list(_warnings(request, raw, cleaned, numbers)),
     )
+
+
+def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: NumberColumns) -> Iterator[str]:
+    mapping, good, bad = request.mapping, cleaned.good, cleaned.bad
+    yield from about_numbers(numbers)
+    if request.table == "events":
+        yield from about_unit_price(mapping, raw.columns)
+    yield from about_ids(good.select(name for name in _IDS if name in good.columns and name not in mapping.constants))
+    price = mapping.columns.get("price", mapping.columns.get("unit_price", "price"))
+    if price in raw.columns and "currency" not in {*mapping.constants, *mapping.columns, *raw.columns}:
+        yield from about_currencies(raw[price])
+    times = bad.filter(pl.col("reason") == "bad_time")["value"].drop_nulls()
+    if len(times) * 2 > raw.height:
+        yield about_times(times.to_list())
+    yield from about_reasons(dict(Counter(bad["reason"])))
+    yield from _about_paths(raw, mapping)
+
+
+def _about_paths(raw: pl.DataFrame, mapping: Mapping) -> Iterator[str]:
+    """Yield a warning for each path at which no row has a value."""
+    inside = with_paths(raw, mapping.named_columns)
+    for path in mapping.named_columns:
+        column = base_of(path, raw.columns)
+        if column not in {None, path} and inside[path].null_count() == raw.height:
+            keys = ", ".join(f"{column}.{key}" for key in keys_of(raw[column].head(100))[:20])
+            yield f"No row has a value at {path!r}. " + (f"There are: {keys}." if keys else f"{column} is no JSON.")
+
+
+def _spend(good: pl.DataFrame) -> Spend | None:
+    priced = good.drop_nulls("price")
+    if priced.is_empty():
+        return None
+    examples = [_worked_out(row) for row in priced.head(_EXAMPLES).iter_rows(named=True)]
+    return Spend(total=priced["price"].sum(), rows=priced.height, examples=examples)
+
+
+def _worked_out(row: dict[str, Any]) -> str:
+    """Return a price, and how it comes about where it is that of several pieces."""
+    piece, quantity = row["unit_price"], 1.0 if row["quantity"] is None else row["quantity"]
+    is_computed = piece is not None and isclose(abs(piece * quantity), abs(row["price"]))
+    return f"{quantity:,g} x {piece:,g} = {row['price']:,.2f}" if is_computed else f"{row['price']:,.2f}"
 
 
 def _fields(request: Request, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field]:
     mapping, good = request.mapping, cleaned.good
+    columns = with_paths(raw.head(1), mapping.named_columns).columns
     fields = []
     for name in good.columns:
         column = mapping.columns.get(name, name)
@@ -83,7 +153,9 @@ def _fields(request: Request, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field
             column = f"always {mapping.constants[name]!r}"
         elif name == "extras" and mapping.extras:
             column = ", ".join(mapping.extras)
-        elif column not in raw.columns:
+        elif name == "price" and column not in columns and good["price"].count():
+            column = "unit_price x quantity"
+        elif column not in columns:
             continue
         cells = good[name].drop_nulls()
         examples = cells.unique(maintain_order=True).head(_EXAMPLES).cast(pl.String).to_list()

@@ -59,6 +59,7 @@ class Source(ABC):
     schemes: ClassVar[tuple[str, ...]] = ()  #: URLs that this source is the default for, such as ``postgresql``
     first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
     columnar: ClassVar[bool] = False  #: whether rows are read without a Python object each, so that more fit in memory
+    typed: ClassVar[bool] = True  #: whether its numbers are the source's own, and never text in a country's format
     consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
 
     @classmethod

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Spool:
         """How many values each rule mended."""
         return sum((Counter[str](told["changes"]) for told in self._told()), Counter[str]())
 
+    @property
+    def numbers(self) -> list[dict[str, Any]]:
+        """How the numbers of each chunk were read; see :class:`segadmin.events.number_columns.NumberColumns`."""
+        return [told["numbers"] for told in self._told()]
+
     def add(self, raw: pl.DataFrame, cleaned: Cleaned, first_line: int) -> None:
         """Keep the next chunk, so that it is there even after a loss of power.
 
@@ -52,22 +58,32 @@ class Spool:
             StorageError: the disk is full or fails.
         """
         stem = self.folder / f"{self.chunks + 1:06}"
-        facts = {"rows": raw.height, "first_line": first_line, "changes": dict(cleaned.changes)}
-        good = cleaned.good
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
-            if "bucket" in good.columns:
-                good = good.sort("bucket", maintain_order=True)
-                users = good.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
-                _write(users, stem.with_suffix(".users.parquet"))
-                good = good.drop("user")
-            _write(good, stem.with_suffix(".good.parquet"))
-            _write(cleaned.bad, stem.with_suffix(".bad.parquet"))
             raw.write_ipc(stem.with_suffix(".raw.arrow"), compression="lz4")
             sync(stem.with_suffix(".raw.arrow"))
-            draft = stem.with_suffix(".draft")
-            draft.write_text(json.dumps(facts))
-            put(draft, stem.with_suffix(".json"))
+            _write_cleaned(stem, cleaned, {"rows": raw.height, "first_line": first_line})
+
+    def read_again(self, place: int, clean: Callable[[pl.DataFrame, int], Cleaned]) -> None:
+        """Replace what a chunk was read as. If that is interrupted, its facts still say that it is to be read again.
+
+        Args:
+            place: which chunk, from 0.
+            clean: reads its rows, given as they came, and their first line.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        facts = list(self._told())[place]
+        stem = self._files("raw.arrow")[place].with_suffix("").with_suffix("")
+        cleaned = clean(pl.read_ipc(stem.with_suffix(".raw.arrow")), facts["first_line"])
+        with self._writing():
+            _write_cleaned(stem, cleaned, {name: facts[name] for name in ("rows", "first_line")})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, pl.exceptions.ComputeError) as error:
             told = f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
             raise StorageError(told) from None
@@ -103,6 +119,20 @@ class Spool:
     def _told(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*.json")):
             yield json.loads(path.read_text())
+
+
+def _write_cleaned(stem: Path, cleaned: Cleaned, facts: dict[str, Any]) -> None:
+    good = cleaned.good
+    if "bucket" in good.columns:
+        good = good.sort("bucket", maintain_order=True)
+        users = good.select("bucket", "user_key", "user").unique("user_key", keep="first", maintain_order=True)
+        _write(users, stem.with_suffix(".users.parquet"))
+        good = good.drop("user")
+    _write(good, stem.with_suffix(".good.parquet"))
+    _write(cleaned.bad, stem.with_suffix(".bad.parquet"))
+    draft = stem.with_suffix(".draft")
+    draft.write_text(json.dumps({**facts, "changes": dict(cleaned.changes), "numbers": cleaned.numbers}))
+    put(draft, stem.with_suffix(".json"))
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

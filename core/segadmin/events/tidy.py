@@ -3,27 +3,65 @@
 from __future__ import annotations
 
 import html
+import re
 from collections import Counter
 from collections.abc import Callable
 
 import polars as pl
 
-_ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"
-_HIDDEN = r"(?is)<(?:script|style)\b.*?</(?:script|style)\s*>|<!--.*?-->"
-_TAG = r"</?[A-Za-z][^<>]*>"
+_ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+#: What is worth looking at; much of it is no markup, such as 3 <b.
+_LIKELY_HTML = rf"{_ENTITY}|<[A-Za-z/!?]"
+#: Shops store escaped HTML, and some escape it again.
+_UNESCAPED = 2
+#: For the regular expressions of Polars: those of Python take hours for a text of nothing but ``<!--``.
+_HIDDEN = r"(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->|<!doctype\b[^<>]*>|<\?xml\b[^<>]*\?>"
+#: The elements of HTML, old ones too, and those of SVG that stand in it; ``<hip but hip>`` is none of them.
+_ELEMENT = re.compile(
+    "a|abbr|acronym|address|applet|area|article|aside|audio|b|base|basefont|bdi|bdo|big|blink|blockquote|body|br|"
+    "button|canvas|caption|center|circle|cite|code|col|colgroup|data|datalist|dd|defs|del|details|dfn|dialog|dir|"
+    "div|dl|dt|em|embed|fieldset|figcaption|figure|font|footer|form|frame|frameset|g|h1|h2|h3|h4|h5|h6|head|"
+    "header|hgroup|hr|html|i|iframe|img|input|ins|kbd|label|legend|li|line|link|main|map|mark|marquee|math|menu|"
+    "meta|meter|nav|nobr|noframes|noscript|object|ol|optgroup|option|output|p|param|path|picture|polygon|"
+    "polyline|pre|progress|q|rect|rp|rt|ruby|s|samp|script|section|select|slot|small|source|span|strike|strong|"
+    "style|sub|summary|sup|svg|table|tbody|td|template|text|textarea|tfoot|th|thead|time|title|tr|track|tspan|tt|"
+    "u|ul|use|var|video|wbr",
+    re.IGNORECASE,
+)
+_VALUE = r"""[A-Za-z_:@][\w:.@-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>=`]+)"""
+_FLAG = (
+    "allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|download|hidden|ismap|itemscope|"
+    "loop|multiple|muted|nomodule|noshade|novalidate|nowrap|open|readonly|required|reversed|selected"
+)
+#: A tag: its slash and its name; words behind the name must be attributes, since a<b and c>d is none.
+_TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]*)(?:\s+(?:{_VALUE}|(?i:{_FLAG})(?=[\s/>])))*\s*/?>")
 #: Neither tab nor line break, nor U+200D, which joins emoji; but marks of direction, which can turn a line round.
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF\uFFFE\uFFFF]"
 _WIDE = {chr(sign + 0xFEE0): chr(sign) for sign in range(0x21, 0x7F) if chr(sign).isalnum()} | {"\u3000": " "}
 
 
-def _plain(cells: pl.Series) -> pl.Series:
-    bare = cells.str.replace_all(_HIDDEN, " ").str.replace_all(_TAG, " ")
-    return bare.map_elements(html.unescape, return_dtype=pl.String).str.replace_all(r"[ \t\u00A0]+", " ")
+def _without_html(cells: pl.Series) -> pl.Series:
+    """Return the text of each piece of HTML; unchanged where there is no markup in it."""
+    unescaped = pl.Series(cells.name, [_unescape(cell) for cell in cells.to_list()], dtype=pl.String)
+    shown = unescaped.str.replace_all(_HIDDEN, " ")
+    bare = pl.Series(cells.name, [_without_tags(cell) for cell in shown.to_list()], dtype=pl.String)
+    return cells.zip_with(bare == cells, bare.str.replace_all(r"[ \t\u00A0]+", " "))
+
+
+def _unescape(text: str) -> str:
+    for _ in range(_UNESCAPED):
+        text = re.sub(_ENTITY, lambda entity: html.unescape(entity[0]), text)
+    return text
+
+
+def _without_tags(text: str) -> str:
+    closed = {tag[2] for tag in _TAG.finditer(text) if tag[1]}  # elements of other languages
+    return _TAG.sub(lambda tag: " " if _ELEMENT.fullmatch(tag[2]) or tag[2] in closed else tag[0], text)
 
 
 #: A rule's name, what it is for, and how it mends that.
 _RULES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series]], ...] = (
-    ("html", f"{_ENTITY}|{_TAG}|<!--", _plain),
+    ("html", _LIKELY_HTML, _without_html),
     ("control_characters", _CONTROL, lambda cells: cells.str.replace_all(_CONTROL, "")),
     ("full_width", r"[０-９Ａ-Ｚａ-ｚ\u3000]", lambda cells: cells.str.replace_many(_WIDE)),
 )
@@ -37,8 +75,10 @@ def tidy(cells: pl.Series) -> tuple[pl.Series, Counter[str]]:
     for name, pattern, mend in _RULES:
         found = cells.str.contains(pattern).fill_null(value=False).arg_true()
         if len(found):
-            cells = cells.clone().scatter(found, mend(cells[found]).str.strip_chars())
-            changes[name] += len(found)
-    if changes:
+            before = cells[found]
+            after = mend(before).str.strip_chars()
+            cells = cells.clone().scatter(found, after)
+            changes[name] += int((before != after).sum())
+    if +changes:
         cells = cells.set(cells == "", None)
-    return cells, changes
+    return cells, +changes

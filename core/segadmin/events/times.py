@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import polars as pl
 
 from segadmin.events.cells import whole_numbers
 from segadmin.events.invisible import INVISIBLE
 from segadmin.events.schema import TIME
+from segadmin.events.time_formats import polars_format
 
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
 #: What PostgreSQL writes: an offset of hours only.
@@ -30,28 +34,48 @@ _PLAIN = (
 )
 
 
-def read_time(column: pl.Expr, timezone: str) -> pl.Expr:
+def read_time(column: pl.Expr, timezone: str, formats: Sequence[str] = ()) -> pl.Expr:
     """Return ``column`` (String) as UTC times, null where it is no time.
 
     Read are 2026-01-31, 2026/1/31, 20260131 and 2026年1月31日, with or without 08, 08:30 or 08:30:00.5, with or
     without a zone (Z, UTC, +08:00); 20260131083000; and Unix seconds, milliseconds, microseconds and
-    nanoseconds.
+    nanoseconds. Where there are ``formats``, these are read instead, the first that fits a cell.
 
     Args:
         column: the cells as they came.
         timezone: whose clock the cells without a zone mean.
+        formats: of ``strptime``.
     """
+    if formats:
+        return pl.coalesce(_in_format(column, form, timezone) for form in formats)
     return column.map_batches(lambda cells: _read(cells, timezone), return_dtype=TIME)
 
 
-def as_utc(column: pl.Expr, kind: pl.DataType, timezone: str) -> pl.Expr:
+def as_utc(column: pl.Expr, kind: pl.DataType, timezone: str, formats: Sequence[str] = ()) -> pl.Expr:
     """Return ``column`` as UTC times, whatever it is: times of a file that has such, or text as :func:`read_time`."""
     if isinstance(kind, pl.Datetime):
         microseconds = column.dt.cast_time_unit("us")
         return _local(microseconds, timezone) if kind.time_zone is None else microseconds.dt.convert_time_zone("UTC")
     if kind == pl.Date:
         return _local(column.cast(pl.Datetime("us")), timezone)
-    return read_time(whole_numbers(column) if kind.is_float() else column.cast(pl.String), timezone)
+    return read_time(whole_numbers(column) if kind.is_float() else column.cast(pl.String), timezone, formats)
+
+
+def _in_format(column: pl.Expr, form: str, timezone: str) -> pl.Expr:
+    translated = polars_format(form)
+    if translated is None:
+        kind = pl.Datetime("us", "UTC") if "%z" in form else pl.Datetime("us")
+        read = column.map_elements(lambda cell: _strptime(cell, form), return_dtype=kind)
+    else:
+        read = column.str.to_datetime(translated, time_unit="us", strict=False)
+    return read.cast(TIME) if "%z" in form else _local(read, timezone)
+
+
+def _strptime(cell: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(cell, form)  # the zone follows
+    except ValueError:
+        return None
 
 
 def _read(cells: pl.Series, timezone: str) -> pl.Series:

@@ -34,6 +34,7 @@ class Csv(Source):
 
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".csv.gz", ".csv.zst", ".tsv.gz", ".tsv.zst")
+    typed: ClassVar[bool] = False
     block_bytes: ClassVar[int] = 8 << 20  #: read and taken apart at a time
     separator: str = ""  #: default: what separates most lines into as many cells as the first
     encoding: str = ""  #: such as gb18030 or utf-16; default: by the byte order mark, else utf-8

@@ -61,7 +61,7 @@ GOOD = "u1,purchase,a,2026-01-02 03:04,2,9.5,,"
         ("u1,view,a,,,,,", "bad_time", "at", None),
         ("u1,view,a,2026-01-01,many,,,", "bad_number", "quantity", "many"),
         ("u1,view,a,2026-01-01,-1,,,", "bad_number", "quantity", "-1"),
-        ("u1,view,a,2026-01-01,,nan,,", "bad_number", "price", "nan"),
+        ("u1,view,a,2026-01-01,,free,,", "bad_number", "price", "free"),
         ("u1,view,a,2026-01-01,,inf,,", "bad_number", "price", "inf"),
         (GOOD, "duplicate_event", "event_id", ...),
     ],

@@ -1,0 +1,155 @@
+"""What a preview points out, and what it prints can be run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from segadmin.events.ingest import Request
+from segadmin.events.lake import Lake
+from segadmin.events.mapping import Mapping
+from segadmin.events.preview import Preview, preview
+from segadmin.settings import Settings
+from segadmin_api.cli import app
+
+EVENT = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}
+
+
+def look(settings: Settings, folder: Path, *rows: dict[str, Any], mapping: Mapping | None = None) -> Preview:
+    pl.DataFrame([EVENT | row for row in rows], infer_schema_length=None).write_csv(folder / "e.csv")
+    return preview(settings, Request("events", str(folder / "e.csv"), mapping or Mapping()), 1000)
+
+
+def warned(settings: Settings, folder: Path, *rows: dict[str, Any], mapping: Mapping | None = None) -> str:
+    return "\n".join(look(settings, folder, *rows, mapping=mapping).warnings)
+
+
+def test_the_spend_is_shown_as_it_is_worked_out(settings: Settings, tmp_path: Path) -> None:
+    found = look(settings, tmp_path, {"unit_price": "6.95", "quantity": "12"}, {"unit_price": "2", "quantity": ""})
+    assert found.spend is not None
+    assert (round(found.spend.total, 2), found.spend.rows) == (85.4, 2)
+    assert found.spend.examples == ["12 x 6.95 = 83.40", "1 x 2 = 2.00"]
+    assert {one.field: one.column for one in found.fields}["price"] == "unit_price x quantity"
+    assert look(settings, tmp_path, {"price": "3"}).spend.examples == ["3.00"]  # type: ignore[union-attr]
+    assert look(settings, tmp_path, {}).spend is None
+
+
+@pytest.mark.parametrize("column", ["UnitPrice", "unit price", "单价", "Price_per_unit", "props.unitPrice"])
+def test_a_price_that_looks_like_that_of_one_piece(settings: Settings, tmp_path: Path, column: str) -> None:
+    mapping = Mapping(columns={"price": column})
+    words = f"--map unit_price={shlex.quote(column)} instead of --map price="
+    assert words in warned(settings, tmp_path, {column: "3"}, mapping=mapping)
+    assert warned(settings, tmp_path, {column: "3"}, mapping=Mapping(columns={"unit_price": column})) == ""
+
+
+@pytest.mark.parametrize("word", ["None", "undefined", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
+def test_an_id_that_is_a_word_for_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
+    told = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
+    assert f"{word!r} is the user of 1 rows. If it stands for a missing value: --null {shlex.quote(word)}" in told
+
+
+def test_a_number_for_nobody_is_the_most_frequent_one(settings: Settings, tmp_path: Path) -> None:
+    assert "'0' is the user of 2 rows" in warned(settings, tmp_path, {"user": "0"}, {"user": "0"}, {"user": "7"})
+    assert warned(settings, tmp_path, {"user": "0"}, {"user": "7"}, {"user": "7"}) == ""
+    assert warned(settings, tmp_path, {"user": "u1"}, {"user": "u1"}, {"user": "u2"}) == ""
+
+
+def test_numbers_that_an_import_will_refuse_or_read_with_a_comma(settings: Settings, tmp_path: Path) -> None:
+    found = look(settings, tmp_path, {"price": "1,250"})
+    assert (found.usable, found.reasons) == (0, {"bad_number": 1})
+    assert "can be 1250 or 1.250" in found.warnings[0]
+    told = warned(settings, tmp_path, {"price": "12,50"}, {"price": "1,250"})
+    assert "price is read with a decimal comma, as in '12,50' (line 2)" in told
+
+
+def test_several_currencies_in_one_column(settings: Settings, tmp_path: Path) -> None:
+    assert "Prices are in $, €" in warned(settings, tmp_path, {"price": "$5"}, {"price": "7.50 €"})
+    assert warned(settings, tmp_path, {"price": "￥5"}, {"price": "7元"}) == ""
+
+
+def test_a_path_at_which_there_is_nothing(settings: Settings, tmp_path: Path) -> None:
+    mapping = Mapping(columns={"price": "p.prise"})
+    told = warned(settings, tmp_path, {"p": '{"price": 3}'}, mapping=mapping)
+    assert told == "No row has a value at 'p.prise'. There are: p.price."
+
+
+def run(*words: str) -> Result:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_command_that_a_preview_prints_can_be_run(settings: Settings, tmp_path: Path) -> None:
+    """Every option there is, with values that a shell would take apart."""
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    row = "u1;31.01.2026 08:30;1.250,00;x y;gone\nnobody;31.01.2026 08:30;2,50;z;gone\n"
+    (folder / "é 数.txt").write_text(f"the user;at $1;price;basket's;status\n{row}", encoding="utf-8")
+    (folder / "m.toml").write_text('[rules]\ncancelled = ["never"]\n')
+    options: Sequence[str] = (
+        *("--mapping", str(folder / "m.toml"), "--source", "csv", "-o", "separator=;", "--timezone", "Asia/Shanghai"),
+        *("--map", "user=the user", "--map", "at=at $1", "--set", "kind=purchase", "--set", "item=a b"),
+        *("--extra", "basket's", "--decimal", ",", "--thousands", ".", "--null", "nobody", "--null", "n b"),
+        *("--times", "%d.%m.%Y %H:%M", "--times", "%d.%m.%Y"),
+    )
+    told = run("data", "preview", str(folder / "é 数.txt"), *options, "--limit", "3").output
+    command = told.splitlines()[-1].partition("To import: ")[2]
+    assert "1 of the first 2 rows can be used" in told
+    program, *words = shlex.split(command)
+    assert program == "segadmin"
+    assert "1 of 2 rows kept" in run(*words).output
+    [event] = Lake.of(settings).scan("events").collect().to_dicts()
+    assert (event["item"], event["price"], json.loads(event["extras"])) == ("a b", 1250.0, {"basket's": "x y"})
+    assert event["at"].isoformat() == "2026-01-31T00:30:00+00:00"
+
+
+def test_the_printed_command_of_a_query_and_of_labels(settings: Settings, tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE o (who, bought, time)")
+        database.execute("INSERT INTO o VALUES ('u1', 'a', '2026-01-01')")
+    query = """SELECT who AS "user", bought AS item, time AS at FROM o WHERE who != '$x'"""
+    where = f"sqlite:///{tmp_path}/shop.db"
+    told = run("data", "preview", where, "--query", query, "--set", "kind=view").output
+    assert "1 of 1 rows kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+    (tmp_path / "l.csv").write_text("member,segment\nu1,a\n")
+    told = run("data", "preview", str(tmp_path / "l.csv"), "--table", "labels", "--map", "user=member").output
+    assert "1 of 1 rows kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+
+
+def test_an_import_says_which_format_its_times_have(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,12/31/2010 17:05\nu1,view,b,12/1/2010 8:26\n")
+    assert "Note: Times such as" in (told := run("data", "import", "events", str(tmp_path / "e.csv")).output)
+    assert "are read with --times '%m/%d/%Y %H:%M'" in told
+    again = run("data", "import", "events", str(tmp_path / "e.csv"), "--again", "--times", "%m/%d/%Y %H:%M").output
+    assert "2 of 2 rows kept" in again
+
+
+def test_an_import_warns_of_a_price_of_one_piece_and_the_help_says_what_price_is(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "e.csv").write_text("user,kind,item,at,UnitPrice\nu1,view,a,2026-01-01,5\n")
+    told = run("data", "import", "events", str(tmp_path / "e.csv"), "--map", "price=UnitPrice").output
+    assert "'UnitPrice' looks like the price of one piece" in told
+    help_text = " ".join(run("data", "import", "events", "--help").output.split())
+    assert "price is the price of the whole line" in help_text
+    assert "--map unit_price=COLUMN" in help_text
+
+
+def test_an_option_that_cannot_be_used_is_one_line(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2026-01-01\n")
+    for words, told in (
+        (("--times", "%d"), "gives no day"),
+        (("--decimal", ";"), "decimal: Input should be '.' or ','"),
+    ):
+        done = CliRunner().invoke(app, ("data", "preview", str(tmp_path / "e.csv"), *words))
+        assert told in str(done.exception)
+        assert type(done.exception).__name__ == "ConfigurationError"
