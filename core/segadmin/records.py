@@ -138,12 +138,15 @@ class Import(SQLModel, table=True):
     file: str = Field(sa_column=_masked(nullable=False))  #: base name, or URL
     sha256: str = Field(index=True)
     state: str = "running"  #: running, succeeded or failed
-    rows_read: int = 0
+    source_rows: int = 0  #: as the source has them
+    rows_read: int = 0  #: events, items or labels: more than ``source_rows`` where a row holds several
     rows_kept: int = 0
     rows_quarantined: int = 0
+    rows_ignored: int = 0  #: of kinds that the mapping leaves out: read = kept + quarantined + ignored
     reasons: Json = Field(default_factory=dict, sa_column=_json())  #: quarantine reason → rows
     changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
     late: Json = Field(default_factory=dict, sa_column=_json())  #: how much older than the newest there was → rows
+    warnings: list[str] = Field(default_factory=list, sa_column=_json())  #: what can be read, but is hardly meant
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())

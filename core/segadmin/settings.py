@@ -85,7 +85,9 @@ class Settings(BaseSettings):
     inbox_seconds: float = Field(
         10.0, ge=1, le=_DAY, description="Events posted within so many seconds are imported together"
     )
-    events_mapping: Path | None = Field(None, description="Mapping file of the events that are posted")
+    events_mapping: Path | None = Field(
+        None, description="Mapping of the events that are posted: a file, or the name of a shipped one"
+    )
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from sqlmodel import select
 
 from segadmin import database
+from segadmin.events.shipped import shipped_mappings
 from segadmin.records import Job, LabelSet, Store
 from segadmin.settings import Settings
 from tests.environments import build_wheel
@@ -33,6 +34,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     roots = {name.split("/")[0] for name in wheel.namelist() if ".dist-info" not in name}
     assert roots == {"segadmin", "segadmin_plugins", "segadmin_worker", "segadmin_api"}
+
+
+def test_the_wheel_holds_the_shipped_mappings(wheel: zipfile.ZipFile) -> None:
+    wanted = {f"segadmin/events/mappings/{mapping.name}.toml" for mapping in shipped_mappings()}
+    assert len(wanted) == 8
+    assert wanted <= set(wheel.namelist())
 
 
 def test_the_wheel_holds_types_migrations_and_the_licence(wheel: zipfile.ZipFile) -> None:

@@ -11,7 +11,7 @@ import typer
 from segadmin.database import transaction
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
-from segadmin_api.cli import imports
+from segadmin_api.cli import imports, mappings
 from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
 from segadmin_api.wording import ago
 
@@ -24,6 +24,7 @@ app = group("Import events, items and labels; look at what was rejected.")
 _BAR_WIDTH = 40
 app.add_typer(imports.app, name="import")
 app.command()(imports.preview)
+app.add_typer(mappings.app, name="mappings")
 
 
 @app.command()
@@ -227,7 +228,7 @@ def list_(as_json: JsonOption = False) -> None:
         table("label sets", ["name", "labeler", ">rows", "segments"], rows)
     table(
         "imports",
-        ["import", "table", "file", "state", ">kept", ">quarantined", "when"],
+        ["import", "table", "file", "state", ">kept", ">quarantined", ">ignored", "when"],
         [
             (
                 one.id,
@@ -236,6 +237,7 @@ def list_(as_json: JsonOption = False) -> None:
                 one.state,
                 f"{one.rows_kept:,}",
                 f"{one.rows_quarantined:,}",
+                f"{one.rows_ignored:,}",
                 ago(one.created_at),
             )
             for one in done

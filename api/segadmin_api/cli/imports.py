@@ -13,13 +13,16 @@ from segadmin.settings import Settings, get_settings
 from segadmin.urls import MASK, mask_url
 from segadmin_api.cli.command_line import command_line
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.proposals import NextCommands, save_mapping, show_proposal
 from segadmin_api.cli.several import expand, import_each, summarize
 
 if TYPE_CHECKING:
     import click
 
+    from segadmin.events.guess import Proposal
     from segadmin.events.ingest import Request
     from segadmin.events.mapping import Mapping
+    from segadmin.events.preview import Preview
 
 app = group("Import files (CSV, JSON lines, Parquet), Delta tables, SQL queries or Redis streams.")
 
@@ -28,7 +31,11 @@ Where = Annotated[
 ]
 MappingFile = Annotated[
     Path | None,
-    typer.Option("--mapping", metavar="FILE.toml", help="The mapping: columns, kinds, units, rules."),
+    typer.Option(
+        "--mapping",
+        metavar="FILE.toml",
+        help="The mapping (columns, kinds, units, rules): a file, or the name of one that is shipped.",
+    ),
 ]
 Query = Annotated[str | None, typer.Option(help="What to ask a SQL database for.")]
 SourceOption = Annotated[
@@ -57,6 +64,9 @@ Times = Annotated[
     typer.Option(metavar="FORMAT", help="Format of times, such as '%d.%m.%Y %H:%M'; default: ISO 8601 and the like."),
 ]
 Again = Annotated[bool, typer.Option("--again", help="Import even if this very file was imported before.")]
+
+#: The options that say what --guess is to find out.
+_OF_MAPPING = ("mapping", "map_", "set_", "extra", "timezone", "times", "decimal", "thousands", "null")
 
 
 @app.command("events")
@@ -173,22 +183,45 @@ def preview(
     null: Null = None,
     rows: Annotated[int, typer.Option(min=1, help="Look at so many rows from the start.")] = 10_000,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many of each.")] = 5,
+    guess: Annotated[bool, typer.Option("--guess", help="Propose a mapping of events; nothing else uses it.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="With --guess: write the proposed mapping there.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how rows would be read, and what is wrong with which, before anything is written."""
     from segadmin.events.ingest import Request
     from segadmin.events.preview import preview as look
 
+    if guess:
+        if given := [name for name in _OF_MAPPING if context.params[name]]:
+            raise typer.BadParameter(
+                f"It proposes the mapping. Leave out --{given[0].rstrip('_')}.", param_hint="--guess"
+            )
+        _propose(context, Request(table_, where, source=source, options=_options(option, query)))
+        return
+    if save is not None:
+        raise typer.BadParameter("Only --guess has a mapping to save.", param_hint="--save")
     read = _mapping(context)
     request = Request(table_, where, read, source=source, options=_options(option, query))
     found = look(get_settings(), request, rows)
     if as_json:
         show_json(found.model_dump(mode="json"))
         return
-    typer.echo(f"{request.name}: {found.usable:,} of the first {found.rows:,} rows can be used as {table_}.")
+    _show(request, found, limit)
+    typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
+
+
+def _show(request: Request, found: Preview, limit: int) -> None:
+    several = _several(found.source_rows, found.rows, request.table)
+    typer.echo(
+        f"{request.name}: {found.usable:,} of the first {found.rows:,} rows can be used as {request.table}.{several}"
+    )
     fields = [(one.field, one.column, one.filled, " · ".join(one.examples)) for one in found.fields]
     table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
     _tell_changes(found.changes)
+    if found.ignored:
+        typer.echo(f"Ignored, as the mapping says: {found.ignored:,} rows.")
     for reason, count in found.reasons.items():
         bad = [one for one in found.problems if one.reason == reason][:limit]
         shown = [(one.line, one.column or "", one.value or "", one.row) for one in bad]
@@ -200,7 +233,51 @@ def preview(
         )
     for warning in found.warnings:
         typer.echo(f"Note: {warning}")
-    typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
+
+
+def _propose(context: typer.Context, request: Request) -> None:
+    """Print the mapping that probably fits a file, save it if the command says where, and print what to type next."""
+    from segadmin.events.guess import propose
+
+    given = context.params
+    found = propose(get_settings(), request, given["rows"])
+    if given["save"] is not None:
+        save_mapping(found.mapping, given["save"])
+    is_file = given["save"] is not None or not found.as_shipped
+    given["mapping"] = given["save"] or ("mapping.toml" if is_file else found.layout)
+    commands = [_import_command(context, "events", request.where)]
+    source = _source_words(context)
+    if is_file and given["save"] is None:
+        save = ["--guess", "--save", "mapping.toml"]
+        commands.insert(
+            0,
+            shlex.join(["segadmin", "data", "preview", mask_url(request.where), *source, *save]),
+        )
+    show_proposal(
+        found,
+        request.name,
+        NextCommands(commands, _items_command(found, request, source)),
+        lambda preview: _show(request, preview, given["limit"]),
+        as_json=given["as_json"],
+    )
+
+
+def _items_command(found: Proposal, request: Request, source: list[str]) -> str | None:
+    if not found.items:
+        return None
+    header = [word for key, value in found.source_options.items() for word in ("-o", f"{key}={value}")]
+    maps = [word for field, column in found.items.items() if field != column for word in ("--map", f"{field}={column}")]
+    return shlex.join(
+        ["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source]
+    )
+
+
+def _source_words(context: typer.Context) -> list[str]:
+    """Return the command's options that say how the source is read."""
+    given = context.params
+    words = ["--source", given["source"]] if given["source"] else []
+    words += [word for pair in given["option"] or [] for word in ("-o", pair)]
+    return [*words, "--query", given["query"]] if given["query"] else words
 
 
 def _import_command(context: typer.Context, table_: str, where: str) -> str:
@@ -224,14 +301,16 @@ def _mapping(context: typer.Context) -> Mapping:
     given = context.params
     file = given["mapping"]
     read = Mapping() if file is None else Mapping.read(file)
+    maps = parse_options(given["map_"] or [], "--map")
     values: dict[str, Any] = {
-        "columns": read.columns | parse_options(given["map_"] or [], "--map"),
+        "columns": read.columns | maps,
+        "fallbacks": {name: columns for name, columns in read.fallbacks.items() if name not in maps},
         "constants": read.constants | parse_options(given["set_"] or [], "--set"),
         "extras": (*read.extras, *(given.get("extra") or ())),
         "nulls": (*read.nulls, *(given["null"] or ())),
     }
     for name in ("timezone", "times", "decimal", "thousands"):
-        if given.get(name) not in (None, []):
+        if given.get(name) not in (None, [], ()):
             values[name] = given[name]
     return Mapping.of(read.model_dump() | values)
 
@@ -282,18 +361,34 @@ def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> N
     if not fresh:
         typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
         return
-    typer.echo(f"{record.table}: {record.rows_kept:,} of {record.rows_read:,} rows kept from {record.file}.")
+    typer.echo(
+        f"{record.table}: {record.rows_kept:,} of {record.rows_read:,} rows kept from {record.file}."
+        f"{_several(record.source_rows, record.rows_read, record.table)}"
+    )
     _tell_changes(record.changes)
     if record.rows_quarantined:
         typer.echo(
             f"{record.rows_quarantined:,} rows are in quarantine ({_counted(record.reasons)}). "
             f"Look: segadmin data quarantine --import {record.id}"
         )
+    if record.rows_ignored:
+        typer.echo(f"{record.rows_ignored:,} rows were ignored, as the mapping says.")
+    _warn(record.warnings)
     if mapping is not None:
         from segadmin.events.hints import about_import
 
         for hint in about_import(get_settings(), record, mapping):
             typer.echo(f"Note: {hint}")
+
+
+def _several(source_rows: int, rows: int, table: str) -> str:
+    """Return what to say where a row of the source holds several of ours."""
+    return "" if rows == source_rows else f" (The source's {source_rows:,} rows hold {rows:,} {table}.)"
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"Note: {warning}")
 
 
 def _tell_changes(changes: dict[str, int]) -> None:

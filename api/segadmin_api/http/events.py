@@ -111,7 +111,7 @@ def _keep(settings: Settings, lines: list[str]) -> Accepted:
         Problem(index=one["index"], reason=one["reason"], field=one["column"], value=one["value"])
         for one in told.iter_rows(named=True)
     ]
-    return Accepted(batch=batch, events=len(lines), usable=found.good.height, problems=problems)
+    return Accepted(batch=batch, events=found.read, usable=found.good.height, problems=problems)
 
 
 def _import_soon(settings: Settings, mapping: Mapping) -> None:

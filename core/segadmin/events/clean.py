@@ -16,13 +16,15 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.cells import lines_of, whole_numbers, without_missing
+from segadmin.events.elements import ELEMENT, each_element, element_ids
 from segadmin.events.identifiers import clean_ids
-from segadmin.events.kinds import KIND_ALIASES, KINDS
+from segadmin.events.kinds import IGNORE, KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.nested import base_of, keys_of, with_paths
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.personal import mask
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
+from segadmin.events.statuses import not_bought, undecided
 from segadmin.events.tidy import tidy
 from segadmin.events.times import as_utc
 
@@ -53,6 +55,13 @@ class Cleaned:
     bad: pl.DataFrame  #: columns of :data:`PROBLEM`: the first problem of each row
     changes: Counter[str]  #: rule → values that it mended
     numbers: dict[str, Any] = field(default_factory=dict)  #: how the numbers were read, as JSON; see ``NumberColumns``
+    ignored: int = 0  #: events of kinds that the mapping leaves out
+    statuses: Counter[str] = field(default_factory=Counter)  #: of kept rows, what may mean that nothing was bought
+
+    @property
+    def read(self) -> int:
+        """How many events there were: more than rows where a row holds several."""
+        return self.good.height + self.bad.height + self.ignored
 
 
 def clean(
@@ -80,9 +89,14 @@ def clean(
     lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
     rows = lines_of(chunk, lines)
     chunk, lines, unreadable = _unreadable(chunk.drop(LINE, strict=False), lines)
+    if mapping.each is not None:
+        chunk, lines = _each_element(chunk, lines, mapping.each)
     chunk = with_paths(chunk, mapping.named_columns)
     cells, changes = _cells(chunk, table, mapping)
-    shown = rows if len(rows) == len(lines) else rows[(lines - first_line).cast(pl.UInt32)]
+    ignored = _ignored(cells, table, mapping)
+    if ignored.any():
+        chunk, cells, lines = chunk.filter(~ignored), cells.filter(~ignored), lines.filter(~ignored)
+    shown = rows[(lines - first_line).cast(pl.UInt32)] if len(rows) != len(lines) or mapping.each else rows
     typed, formatted = _amounts(_typed(cells, table, mapping), table, mapping, numbers, shown)
     changes["number_format"] += formatted
     if is_all:
@@ -94,7 +108,10 @@ def clean(
     typed, counts = _written(typed, mapping)
     changes.update(counts)
     if table == "events":
+        if mapping.each is not None:
+            typed = typed.with_columns(element_ids(typed["event_id"], chunk[ELEMENT]))
         typed = _whole_line(_known_kinds(typed, mapping), cells)
+        problems += _not_bought(typed, mapping)
         typed, returns = _returns(_one_currency(typed, mapping))
         changes["return"] += returns
     checks = [*problems, *_checks(cells, table, mapping)]
@@ -113,7 +130,8 @@ def clean(
         bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
         both = both.filter(pl.col("problem").is_null())
     good, bad = both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line")
-    return Cleaned(good, bad, +changes, numbers.close_chunk())
+    statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
+    return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
@@ -137,6 +155,35 @@ def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl
     return rest.drop(UNREADABLE, UNREADABLE_ROW, "line"), rest["line"], told
 
 
+def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series:
+    """Return which rows have a kind that the mapping leaves out."""
+    words = [word.lower() for word, kind in mapping.kinds.items() if kind == IGNORE]
+    if table != "events" or not words:
+        return pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
+    kinds = cells.select(_as_text(pl.col("kind"), cells.schema["kind"])).to_series()
+    return clean_ids(kinds).cells.str.to_lowercase().is_in(words).fill_null(value=False)
+
+
+def _each_element(chunk: pl.DataFrame, lines: pl.Series, path: str) -> tuple[pl.DataFrame, pl.Series]:
+    if base_of(path, chunk.columns) is None:
+        raise DataError(f"The file has no column {path!r}, each element of which would be an event.")
+    chunk = each_element(chunk.with_columns(lines), path)
+    return chunk.drop("line"), chunk["line"]
+
+
+def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[_Check]:
+    """Return which rows have a status that means that nothing was bought."""
+    if typed["status"].null_count() == typed.height:
+        return []
+    left_out = not_bought(pl.col("status"), pl.col("kind") == RETURN, mapping.rules.cancelled, mapping.statuses)
+    rows = typed.select(left_out.fill_null(value=False)).to_series()
+    return [(pl.lit(rows), "cancelled", "status")] if rows.any() else []
+
+
+def _undecided(good: pl.DataFrame, mapping: Mapping) -> dict[str, int]:
+    return undecided(good["status"], mapping.rules.cancelled, mapping.statuses)
+
+
 def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
     """Return the extra columns as JSON objects, null where none are wanted."""
     if not mapping.extras:
@@ -152,9 +199,19 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
     columns = []
     for column in cells:
         plain, counts = without_missing(column, mapping.nulls)
+        for other in mapping.fallbacks.get(column.name, ()):
+            if plain.null_count() and other in chunk.columns:
+                plain = _filled(plain, without_missing(chunk[other], mapping.nulls)[0])
         columns.append(plain)
         changes.update(counts)
     return pl.DataFrame(columns), changes
+
+
+def _filled(cells: pl.Series, others: pl.Series) -> pl.Series:
+    """Return ``cells`` with those of ``others`` where there are none; as text where the types differ."""
+    if cells.dtype != others.dtype:
+        cells, others = (some.to_frame().select(_as_text(pl.all(), some.dtype)).to_series() for some in (cells, others))
+    return cells.zip_with(cells.is_not_null(), others)
 
 
 def _typed(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
@@ -293,9 +350,6 @@ def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Chec
     if table == "labels":
         nothing = pl.col("observed_from") >= pl.col("as_of")  # no event can lie between them
         yield nothing.fill_null(value=False), "bad_time", "observed_from"
-    if table == "events" and "status" in given:
-        cancelled = [status.lower() for status in mapping.rules.cancelled]
-        yield pl.col("status").str.to_lowercase().is_in(cancelled).fill_null(value=False), "cancelled", "status"
     if table == "events" and "currency" in given and mapping.currency is not None:
         known = [mapping.currency.upper(), *(name.upper() for name in mapping.rates)]
         yield (given["currency"] & ~pl.col("currency").str.to_uppercase().is_in(known)), "unknown_currency", "currency"

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from segadmin.errors import DataError
+from segadmin.events.kinds import plain_word
 from segadmin.events.lake import Lake
-from segadmin.events.mapping import Mapping, plain_name
+from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.time_formats import fitting_formats
 from segadmin.records import Import
@@ -27,7 +28,7 @@ _NOBODY = re.compile(
 )
 #: Ids that may be somebody's, and are suspicious where nobody has more rows.
 _NUMBER_FOR_NOBODY = re.compile(r"0+|-1|9{5,}")
-#: Columns with the price of one piece, written as ``plain_name`` writes names.
+#: Columns with the price of one piece, written as ``plain_word`` writes names.
 _UNIT_PRICE = re.compile(
     "unitprice|priceperunit|priceunit|unitcost|pieceprice|priceeach|priceperitem|itemprice|"
     "(?:商品|销售|成交)?单价|einzelpreis|stückpreis|prixunitaire|preciounitario"
@@ -75,7 +76,7 @@ def about_reasons(reasons: dict[str, int]) -> list[str]:
 def about_unit_price(mapping: Mapping, columns: Sequence[str] = ()) -> Iterator[str]:
     """Yield a warning where ``price``, that of the whole line, is read from what looks like the price of a piece."""
     column = mapping.columns.get("price", "price" if "price" in columns else "")
-    if _UNIT_PRICE.fullmatch(plain_name(column.rpartition(".")[2])):
+    if _UNIT_PRICE.fullmatch(plain_word(column.rpartition(".")[2])):
         yield (
             f"price is the price of the whole line, and {column!r} looks like the price of one piece. "
             f"If it is: --map unit_price={shlex.quote(column)} instead of --map price={shlex.quote(column)}"

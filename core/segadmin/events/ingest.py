@@ -20,9 +20,11 @@ from sqlmodel import Session, select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
+from segadmin.events.advice import repeated_ids, segment_names, unknown_kinds, unknown_statuses
 from segadmin.events.alone import alone
 from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
+from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
 from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
@@ -79,6 +81,7 @@ class _Run:
     buckets: int
     consumes: bool
     numbers: NumberColumns
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def app(self) -> str:
@@ -137,7 +140,7 @@ def import_file(
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
         run = _Run(settings, request, record, Lake.of(settings), buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
-            record.rows_read = run.spool.rows
+            record.source_rows, record.rows_read = run.spool.rows, run.spool.events
             record = _close(run, "succeeded")
             run.clear()
             return record, True
@@ -178,14 +181,16 @@ def source_of(settings: Settings, request: Request) -> Source:
     if "://" in request.where and (problem := url_problem(request.where)):  # a client would repeat parts of it
         raise DataError(f"{request.name!r} cannot be read: {problem}.")
     plugins = load_plugins(settings)
-    name = request.source or plugins.choose("source", lambda source: source.takes(request.where))
+    choice = request.mapping.source
+    name = request.source or plugins.choose("source", lambda source: source.takes(request.where)) or choice.name
     if name is None:
         refuse_folder(request.where)
         raise DataError(
             f"It is not clear what kind of source {request.name} is. "
             f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
         )
-    made: Source = plugins.make("source", name, request.options)
+    options = choice.options if name == choice.name else {}
+    made: Source = plugins.make("source", name, options | request.options)
     return made
 
 
@@ -229,19 +234,24 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
     kept = run.spool.rows
     for facts in run.spool.numbers:
         run.numbers.open_chunk(facts)
-    run.record.rows_read = kept if source.consumes else 0
+    done, events = kept if source.consumes else 0, run.spool.events
+    run.record.source_rows, run.record.rows_read = done, events
+    fill_down = fill_of(run.request.mapping)
     rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
     for chunk in source.chunks(run.request.where, rows):
-        fresh = chunk[max(0, kept - run.record.rows_read) :]
+        fresh = fill_down(chunk)[max(0, kept - done) :]
         if fresh.height:
             raw = readable(fresh)
             if source.consumes:
                 raw = complete(raw, run.request.table, run.request.mapping)
-            first_line = source.first_line + run.record.rows_read + chunk.height - fresh.height
-            run.spool.add(raw, _cleaned(run, raw, first_line), first_line)
-        run.record.rows_read += chunk.height
-        progress(run.record.rows_read)
-    if run.record.rows_read == 0 and not source.consumes:
+            first_line = source.first_line + done + chunk.height - fresh.height
+            cleaned = _cleaned(run, raw, first_line)
+            run.spool.add(raw, cleaned, first_line)
+            events += cleaned.read
+        done += chunk.height
+        run.record.source_rows, run.record.rows_read = done, events
+        progress(done)
+    if done == 0 and not source.consumes:
         raise DataError(f"{run.request.where} has no rows.")
     _decide_numbers(run)
 
@@ -281,6 +291,8 @@ def _settle(run: _Run) -> None:
     if run.request.table == "events":
         settled = settle_events(lake, run.spool, app, run.request.mapping.rules)
         run.record.late = dict(settled.late)
+        column = run.request.mapping.columns.get("event_id", "event_id")
+        run.warnings += repeated_ids(settled.repeated_ids, settled.own_ids, column)
         _quarantine(run, pl.concat(settled.bad))
         if settled.users:
             lake.commit_files("users", settled.users, Commit(app, 1))
@@ -311,6 +323,7 @@ def _replace_labels(run: _Run) -> None:
     unknown = rows.filter(pl.col("known").is_null()).select(
         "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
     )
+    run.warnings += segment_names(rows["segment"].unique(maintain_order=True).to_list())
     rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
     segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())
     strange = sorted(set(rows["segment"].unique()) - set(segments))
@@ -335,11 +348,19 @@ def _replace_labels(run: _Run) -> None:
 def _close(run: _Run, state: str, error: str | None = None) -> Import:
     """End the import; what is in quarantine is counted in the lake, where an interrupted run may have put it."""
     record = run.record
-    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id).group_by("reason").len()
+    bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id)
     record.state, record.error, record.finished_at = state, error, utcnow()
-    record.reasons = dict(bad.collect().iter_rows())
-    record.rows_quarantined = sum(record.reasons.values())
-    record.rows_kept = record.rows_read - record.rows_quarantined if state == "succeeded" else 0
+    record.reasons = dict(bad.group_by("reason").len().collect().iter_rows())
+    record.rows_quarantined, record.rows_ignored = sum(record.reasons.values()), run.spool.ignored
+    kept = record.rows_read - record.rows_quarantined - record.rows_ignored
+    record.rows_kept = kept if state == "succeeded" else 0
+    record.warnings = [*run.warnings, *_word_warnings(run, bad)]
     record.changes = dict(run.spool.changes)
     with transaction(run.settings) as session:
         return session.merge(record)
+
+
+def _word_warnings(run: _Run, bad: pl.LazyFrame) -> list[str]:
+    """Return what to add to the mapping for words that it does not know."""
+    words = bad.filter(pl.col("reason") == "unknown_kind").group_by("value").len().collect()
+    return [*unknown_kinds(dict(words.iter_rows())), *unknown_statuses(run.spool.statuses)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 KINDS = ("view", "cart", "purchase", "rating", "review")
+#: Events that are left out on purpose: counted, and not put in quarantine.
+IGNORE = "ignore"
 #: Other words for the kinds, as shops' logs have them; ``return`` is stored as a purchase with a price below zero.
 KIND_ALIASES = {
     "pv": "view",
@@ -27,3 +29,34 @@ KIND_ALIASES = {
     "退货": "return",
     "退款": "return",
 }
+
+#: What else is probably meant, written as :func:`plain_word` does: proposed to a user, never assumed.
+_PROBABLY = {
+    "view": "viewed viewitem productview productviewed viewproduct itemview detail detailview pageview 查看 详情 访问",
+    "cart": "addcart add2cart "
+    "addtobasket addtobag cartadd productadded addtowishlist wishlist favorite favourite fav like "
+    "collect save 收藏 加购物车 心愿单 关注",
+    "purchase": "purchased bought buying sale sold transaction ordercompleted ordercomplete orderplaced orderpaid "
+    "checkoutcompleted payment paid pay 支付 付款 成交 已购买",
+    "return": "refunded orderrefunded productreturned returning 退款成功 退换",
+    "rating": "rate rated stars star 打分",
+    "review": "reviewed productreviewed feedback 评语 晒单",
+    IGNORE: "impression exposure show productlistviewed productlistfiltered viewitemlist selectitem removefromcart "
+    "productremoved cartremove cartviewed viewcart begincheckout checkoutstarted checkoutstepviewed "
+    "checkoutstepcompleted paymentinfoentered addpaymentinfo addshippinginfo search productssearched login signup "
+    "logout signedup signedin sessionstart firstvisit userengagement scroll page screen identify track group alias "
+    "share ordercancelled orderupdated 曝光 搜索 登录 注册 分享",
+}
+_PROPOSED = {word: kind for kind, words in _PROBABLY.items() for word in words.split()}
+
+
+def plain_word(word: str) -> str:
+    """Return a word or a column's name in lower case, with letters and digits only."""
+    return "".join(sign for sign in word.casefold() if sign.isalnum())
+
+
+def kind_of(word: str) -> str | None:
+    """Return the kind, ``return`` or ``ignore`` that a shop's word probably means; ``None`` where nothing tells."""
+    plain = plain_word(word)
+    known = {plain_word(alias): kind for alias, kind in KIND_ALIASES.items()} | {kind: kind for kind in KINDS}
+    return known.get(plain) or _PROPOSED.get(plain)

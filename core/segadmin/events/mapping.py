@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
-from segadmin.events.kinds import KINDS
+from segadmin.events.field_names import ALSO_CALLED
+from segadmin.events.kinds import IGNORE, KINDS, plain_word
+from segadmin.events.shipped import mapping_file
 from segadmin.events.time_formats import check_format
 from segadmin.timezones import zone
 
@@ -44,39 +46,6 @@ OPTIONAL = {
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
 
-#: What shops' logs call the needed fields, written as :func:`plain_name` writes names.
-ALSO_CALLED = {
-    "user": (
-        "userid",
-        "uid",
-        "customer",
-        "customerid",
-        "visitorid",
-        "memberid",
-        "householdid",
-        "用户",
-        "用户id",
-        "顾客",
-        "会员",
-        "会员id",
-        "会员编号",
-    ),
-    "kind": (
-        "eventtype",
-        "event",
-        "eventname",
-        "behavior",
-        "behaviortype",
-        "action",
-        "type",
-        "行为",
-        "动作",
-        "行为类型",
-    ),
-    "item": ("itemid", "product", "productid", "sku", "skuid", "goodsid", "asin", "商品", "商品id", "商品编号"),
-    "at": ("timestamp", "time", "datetime", "date", "eventtime", "createdat", "时间", "时间戳", "日期"),
-    "segment": ("label", "group", "cluster", "class", "分群", "人群", "标签"),
-}
 #: Goods given back: a purchase with a price below zero.
 RETURN = "return"
 #: What Polars adds to a column's name that a CSV header has for the second time.
@@ -86,8 +55,9 @@ NULLS = (r"\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "#N/A")
 
 
 def _known_kind(kind: str) -> str:
-    if kind not in (*KINDS, RETURN):
-        raise ValueError(f"there is no kind {kind!r}.{did_you_mean(kind, (*KINDS, RETURN))}")
+    known = (*KINDS, RETURN, IGNORE)
+    if kind not in known:
+        raise ValueError(f"there is no kind {kind!r}.{did_you_mean(kind, known)}")
     return kind
 
 
@@ -130,13 +100,31 @@ class Rules(_Part):
     bot_events_per_day: Annotated[int, Field(ge=0)] = 2_000  #: more of a user on one day is a bot; 0: no such rule
     clean_text: bool = True  #: take HTML and control characters out, bring full-width letters and digits to half width
     mask_personal: bool = True  #: put ``[phone]`` and the like for what tells who somebody is
-    cancelled: tuple[str, ...] = ("cancelled", "canceled", "取消", "已取消", "交易关闭")  #: statuses to leave out
+    cancelled: tuple[str, ...] | None = None  #: statuses to leave out; default: ``NOT_BOUGHT``
+
+
+class SourceChoice(_Part):
+    """What to read a file with, where neither its suffix nor the command decides."""
+
+    name: str | None = None
+    options: dict[str, str] = {}  #: only for the source of that name; the command's go before them
+
+
+class Fill(_Part):
+    """Cells to fill from the row above."""
+
+    by: str  #: the column that is the same for rows that belong together
+    columns: tuple[str, ...]
 
 
 class Mapping(_Part):
     """How to read a table's fields from what a source gives."""
 
+    source: SourceChoice = SourceChoice()
+    fill: Fill | None = None
+    each: str | None = None  #: path of a list; each of its elements is an event
     columns: dict[str, str] = {}  #: field → column, where the names differ; or a path into its JSON: properties.sku
+    fallbacks: dict[str, tuple[str, ...]] = {}  #: field → columns, or paths, for rows whose own is empty
     constants: dict[str, str] = {}  #: field → the same value for every row
     extras: tuple[str, ...] = ()  #: columns kept as JSON in ``extras``
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: whose clock times without a zone mean
@@ -144,7 +132,8 @@ class Mapping(_Part):
     decimal: Literal[".", ","] | None = None  #: of every number; default: what each column shows
     thousands: Literal[",", ".", " ", "'", ""] | None = None  #: default: any that the decimal sign leaves
     nulls: _Words = NULLS  #: what stands for a missing value, in every column
-    kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind
+    kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind; ``ignore``: left out
+    statuses: dict[str, Literal["bought", "not_bought"]] = {}  #: the shop's status → what it means, before all rules
     currency: str | None = None  #: what prices are kept in
     rates: dict[str, Annotated[float, Field(gt=0)]] = {}  #: currency → what one of it is worth in :attr:`currency`
     units: Units = Units()
@@ -156,13 +145,33 @@ class Mapping(_Part):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_columns(cls, given: Any) -> Any:
+        """Take ``user = ["userId", "anonymousId"]`` apart: the first is the column, the others are its fallbacks."""
+        columns = given.get("columns") if isinstance(given, dict) else None
+        if not isinstance(columns, dict):
+            return given
+        lists = {name: column for name, column in columns.items() if isinstance(column, list | tuple) and column}
+        if not lists:
+            return given
+        first = columns | {name: column[0] for name, column in lists.items()}
+        others = dict(given.get("fallbacks", {})) | {name: tuple(column[1:]) for name, column in lists.items()}
+        return given | {"columns": first, "fallbacks": others}
+
+    @classmethod
+    def of_text(cls, text: str) -> Mapping:
+        """Return the mapping in a text in TOML that is known to be right."""
+        return cls.of(tomllib.loads(text))
+
     @classmethod
     def read(cls, path: Path) -> Mapping:
-        """Return the mapping in a TOML file.
+        """Return the mapping in a TOML file, or the shipped one of that name where there is no such file.
 
         Raises:
             ConfigurationError: there is no such file, or something in it is unknown; naming it.
         """
+        path = mapping_file(path)
         try:
             return cls.of(tomllib.loads(path.read_text(encoding="utf-8-sig")), f"The mapping {path}: ")
         except OSError as error:
@@ -204,8 +213,9 @@ class Mapping(_Part):
         for name in (*self.columns, *self.constants):
             if name not in known:
                 raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, known)}")
-        for column in self.named_columns:
-            if column not in found:
+        wanted = {column: {column, *self.fallbacks.get(name, ())} for name, column in self.columns.items()}
+        for column, columns in (wanted | {extra: {extra} for extra in self.extras}).items():
+            if columns.isdisjoint(found):
                 raise DataError(f"The file has no column {column!r}.{did_you_mean(column, found)}")
         missing = [name for name in REQUIRED[table] if not (self._given(name) or name in found)]
         if missing:
@@ -221,16 +231,17 @@ class Mapping(_Part):
     def columns_of(self, table: str) -> list[str]:
         """Return the columns that an import of ``table`` must find."""
         needed = [self.columns.get(name, name) for name in REQUIRED[table] if name not in self.constants]
-        return list(dict.fromkeys([*needed, *self.named_columns]))
+        each = () if self.each is None else (self.each,)
+        return list(dict.fromkeys([*needed, *each, *self.named_columns]))
 
     @property
     def named_columns(self) -> tuple[str, ...]:
         """The columns, or paths into them, that the mapping names."""
-        return (*self.columns.values(), *self.extras)
+        return (*self.columns.values(), *self.extras, *(path for some in self.fallbacks.values() for path in some))
 
     def _guesses(self, missing: Sequence[str], found: Sequence[str]) -> str:
         """Return the ``--map`` words that would mend it, as far as the columns' names tell."""
-        free = {plain_name(column): column for column in found if column not in self.columns.values()}
+        free = {plain_word(column): column for column in found if column not in self.columns.values()}
         words = []
         for name in missing:
             known = (name, *ALSO_CALLED.get(name, ()))
@@ -259,8 +270,3 @@ class Mapping(_Part):
         if column not in found:
             return pl.lit(None, dtype=pl.String)
         return pl.col(column)
-
-
-def plain_name(name: str) -> str:
-    """Return a column's name as it is compared: letters and digits only, in lower case."""
-    return "".join(sign for sign in name.casefold() if sign.isalnum())

@@ -11,8 +11,11 @@ import polars as pl
 from pydantic import BaseModel
 
 from segadmin.errors import DataError
+from segadmin.events.advice import one_kind, repeated_ids, segment_names, unknown_kinds, unknown_statuses
 from segadmin.events.cells import lines_of, raw_rows, readable
 from segadmin.events.clean import Cleaned, clean
+from segadmin.events.elements import each_element
+from segadmin.events.fill_down import fill_of
 from segadmin.events.hints import (
     about_currencies,
     about_ids,
@@ -61,13 +64,15 @@ class Spend(BaseModel):
 class Preview(BaseModel):
     """What an import would make of the first rows. Duplicates and bots are told only by the import."""
 
-    rows: int
+    source_rows: int  #: as the source has them
+    rows: int  #: events, items or labels
     usable: int
     fields: list[Field]
     reasons: dict[str, int]
     changes: dict[str, int]
     problems: list[Problem]
     spend: Spend | None = None  #: of events with prices
+    ignored: int = 0  #: events of kinds that the mapping leaves out
     warnings: list[str] = []  #: what looks wrong, or is read in a way that may not be meant
 
 
@@ -85,19 +90,21 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
     first = next(source.chunks(request.where, rows), None)
     if first is None or first.is_empty():
         raise DataError(f"{request.where} has no rows.")
-    raw = readable(first.head(rows))
+    raw = readable(fill_of(request.mapping)(first.head(rows)))
     numbers = NumberColumns(request.mapping, typed=source.typed)
     cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)
     bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]
     bad = cleaned.bad.with_columns(lines_of(bad_rows, cleaned.bad["line"]), row=raw_rows(bad_rows))
     return Preview(
-        rows=raw.height,
+        source_rows=raw.height,
+        rows=cleaned.read,
         usable=cleaned.good.height,
         fields=_fields(request, raw, cleaned),
         reasons=dict(Counter(cleaned.bad["reason"]).most_common()),
         changes=dict(cleaned.changes),
         problems=[Problem(**problem) for problem in bad.to_dicts()],
         spend=_spend(cleaned.good) if request.table == "events" else None,
+        ignored=cleaned.ignored,
         warnings=list(_warnings(request, raw, cleaned, numbers)),
     )
 
@@ -107,6 +114,9 @@ def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: Nu
     yield from about_numbers(numbers)
     if request.table == "events":
         yield from about_unit_price(mapping, raw.columns)
+        yield from _about_words(mapping, cleaned)
+    if request.table == "labels":
+        yield from segment_names(good["segment"].unique(maintain_order=True).to_list())
     yield from about_ids(good.select(name for name in _IDS if name in good.columns and name not in mapping.constants))
     price = mapping.columns.get("price", mapping.columns.get("unit_price", "price"))
     if price in raw.columns and "currency" not in {*mapping.constants, *mapping.columns, *raw.columns}:
@@ -118,13 +128,27 @@ def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: Nu
     yield from _about_paths(raw, mapping)
 
 
+def _about_words(mapping: Mapping, cleaned: Cleaned) -> Iterator[str]:
+    """Yield what to add to the mapping for words that it does not know, and what makes an event_id no id."""
+    yield from unknown_kinds(Counter(cleaned.bad.filter(pl.col("reason") == "unknown_kind")["value"]))
+    yield from unknown_statuses(cleaned.statuses)
+    own = cleaned.good.filter(pl.col("event_id").is_not_null())
+    facts = pl.struct("item", "kind", "at")
+    different = own.filter(facts != facts.first().over("user", "event_id")).height
+    if "kind" not in mapping.constants:
+        yield from one_kind(cleaned.good["kind"].unique().to_list(), cleaned.good.height)
+    yield from repeated_ids(different, own.height, mapping.columns.get("event_id", "event_id"))
+
+
 def _about_paths(raw: pl.DataFrame, mapping: Mapping) -> Iterator[str]:
     """Yield a warning for each path at which no row has a value."""
-    inside = with_paths(raw, mapping.named_columns)
-    for path in mapping.named_columns:
-        column = base_of(path, raw.columns)
-        if column not in {None, path} and inside[path].null_count() == raw.height:
-            keys = ", ".join(f"{column}.{key}" for key in keys_of(raw[column].head(100))[:20])
+    rows = raw if mapping.each is None else each_element(raw, mapping.each)
+    inside = with_paths(rows, mapping.named_columns)
+    alone = {column: name for name, column in mapping.columns.items() if name not in mapping.fallbacks}
+    for path in (*alone, *mapping.extras):
+        column = base_of(path, rows.columns)
+        if column not in {None, path} and inside[path].null_count() == inside.height:
+            keys = ", ".join(f"{column}.{key}" for key in keys_of(rows[column].head(100))[:20])
             yield f"No row has a value at {path!r}. " + (f"There are: {keys}." if keys else f"{column} is no JSON.")
 
 
@@ -155,8 +179,9 @@ def _fields(request: Request, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field
             column = ", ".join(mapping.extras)
         elif name == "price" and column not in columns and good["price"].count():
             column = "unit_price x quantity"
-        elif column not in columns:
+        elif column not in columns and name not in mapping.fallbacks:
             continue
+        column = " or ".join([column, *mapping.fallbacks.get(name, ())])
         cells = good[name].drop_nulls()
         examples = cells.unique(maintain_order=True).head(_EXAMPLES).cast(pl.String).to_list()
         filled = len(cells) / good.height if good.height else 0.0

@@ -33,6 +33,8 @@ class Settled:
     users: list[AddAction] = field(default_factory=list)
     bad: list[pl.DataFrame] = field(default_factory=list)  #: columns of ``PROBLEM``
     late: Counter[str] = field(default_factory=Counter)  #: how much older than the newest event there was → events
+    own_ids: int = 0  #: events with an id of the shop's
+    repeated_ids: int = 0  #: of these, duplicates by their id that say something else
 
 
 def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
@@ -71,6 +73,8 @@ def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
 def _kept(events: pl.DataFrame, old: pl.Series, rules: Rules, settled: Settled) -> pl.DataFrame:
     """Return the events to keep, in the order that they came in; the others are bad."""
     again = _came_before(events["event_id"])
+    settled.own_ids += int(events["own_id"].sum())
+    settled.repeated_ids += _different(events, again)
     if len(old):
         again = again | events["event_id"].is_in(old.implode())
     events = _without(events, again, "duplicate_event", "event_id", settled)
@@ -96,6 +100,17 @@ def _came_before(ids: pl.Series) -> pl.Series:
         return again
     first = again.arg_true().filter(ids.filter(again).is_first_distinct())
     return again.scatter(first, values=False)
+
+
+def _different(events: pl.DataFrame, again: pl.Series) -> int:
+    """Return how many events with the id of an earlier one are about something else."""
+    again = again & events["own_id"]
+    if not again.any():
+        return 0
+    facts = ("item", "kind", "at")
+    first = events.filter(~again).select("event_id", **{f"first_{name}": name for name in facts})
+    repeated = events.filter(again).join(first, on="event_id", how="left")
+    return repeated.filter(pl.any_horizontal(pl.col(name) != pl.col(f"first_{name}") for name in facts)).height
 
 
 def _without(events: pl.DataFrame, bad: pl.Series, reason: str, column: str, settled: Settled) -> pl.DataFrame:

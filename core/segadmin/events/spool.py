@@ -51,6 +51,21 @@ class Spool:
         """How the numbers of each chunk were read; see :class:`segadmin.events.number_columns.NumberColumns`."""
         return [told["numbers"] for told in self._told()]
 
+    @property
+    def events(self) -> int:
+        """How many events the rows of the whole chunks held."""
+        return sum(told.get("events", told["rows"]) for told in self._told())
+
+    @property
+    def ignored(self) -> int:
+        """How many events the mapping leaves out."""
+        return sum(told.get("ignored", 0) for told in self._told())
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """How many kept events have a status that nothing decides."""
+        return sum((Counter[str](told.get("statuses", {})) for told in self._told()), Counter[str]())
+
     def add(self, raw: pl.DataFrame, cleaned: Cleaned, first_line: int) -> None:
         """Keep the next chunk, so that it is there even after a loss of power.
 
@@ -130,8 +145,15 @@ def _write_cleaned(stem: Path, cleaned: Cleaned, facts: dict[str, Any]) -> None:
         good = good.drop("user")
     _write(good, stem.with_suffix(".good.parquet"))
     _write(cleaned.bad, stem.with_suffix(".bad.parquet"))
+    facts = facts | {
+        "events": cleaned.read,
+        "changes": dict(cleaned.changes),
+        "numbers": cleaned.numbers,
+        "ignored": cleaned.ignored,
+        "statuses": dict(cleaned.statuses),
+    }
     draft = stem.with_suffix(".draft")
-    draft.write_text(json.dumps({**facts, "changes": dict(cleaned.changes), "numbers": cleaned.numbers}))
+    draft.write_text(json.dumps(facts))
     put(draft, stem.with_suffix(".json"))
 
 

@@ -1,0 +1,32 @@
+"""``segadmin data mappings``: the mapping files that come with segadmin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from segadmin.events.shipped import shipped_mapping, shipped_mappings
+from segadmin_api.cli.output import JsonOption, show_json, table
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", help="List the mappings of known layouts.")
+
+
+@app.callback(invoke_without_command=True)
+def list_(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the mapping files that come with segadmin, for layouts that many shops export."""
+    if context.invoked_subcommand is not None:
+        return
+    mappings = shipped_mappings()
+    if as_json:
+        show_json([{"name": mapping.name, "title": mapping.title, "path": str(mapping.path)} for mapping in mappings])
+        return
+    table("", ["name", "for"], [(mapping.name, mapping.title) for mapping in mappings])
+    typer.echo("Use one: segadmin data import events FILE --mapping NAME")
+    typer.echo("See which one fits a file: segadmin data preview FILE --guess")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="As the list has it.")]) -> None:
+    """Print a mapping file: a start for one of your own."""
+    typer.echo(shipped_mapping(name).text, nl=False)

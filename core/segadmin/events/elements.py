@@ -1,0 +1,53 @@
+"""Rows that hold several events: one for each element of a list, such as the products of an order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+
+from segadmin.events.nested import with_paths
+
+#: The column that gives each element's place in its list, from 0; null where there is no list.
+ELEMENT = "segadmin:element"
+
+
+def each_element(chunk: pl.DataFrame, path: str) -> pl.DataFrame:
+    """Return ``chunk`` with a row for every element of the lists at ``path``.
+
+    The column ``path`` then holds the element, as JSON, so that ``path`` and what follows it lead into the element.
+    A row without a list, or with an empty one, stays one row without an element.
+    """
+    lists = with_paths(chunk, [path])
+    if path not in lists.columns:
+        return chunk.with_columns(pl.lit(None, pl.String).alias(path), pl.lit(None, pl.Int64).alias(ELEMENT))
+    elements = [_elements(cell) for cell in lists[path].to_list()]
+    return chunk.with_columns(
+        pl.Series(path, elements, dtype=pl.List(pl.String)),
+        pl.Series(ELEMENT, [list(range(len(some))) if some else None for some in elements], dtype=pl.List(pl.Int64)),
+    ).explode(path, ELEMENT)
+
+
+def element_ids(ids: pl.Series, places: pl.Series) -> pl.Series:
+    """Return the ids of rows as ids of their elements: of the first element the row's own, then ``ID:1``, ``ID:2``."""
+    numbered = pl.concat_str(pl.col("id").cast(pl.String), pl.lit(":"), pl.col("place"))
+    frame = pl.DataFrame({"id": ids, "place": places})
+    return frame.select(pl.when(pl.col("place") > 0).then(numbered).otherwise("id").alias(ids.name)).to_series()
+
+
+def _elements(cell: Any) -> list[str | None] | None:
+    if not isinstance(cell, str) or not cell.strip():
+        return None
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        value = cell
+    return [_text(element) for element in (value if isinstance(value, list) else [value])] or None
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,248 @@
+"""Proposing a mapping for a file: that of a layout that is known, else one by the columns' names and cells.
+
+Nothing is imported by a guess: a person looks at the proposal first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel
+
+from segadmin.errors import DataError, SegadminError
+from segadmin.events.advice import toml_text
+from segadmin.events.column_facts import ColumnFacts
+from segadmin.events.guess_columns import Guess, guess_columns
+from segadmin.events.ingest import Request
+from segadmin.events.kinds import KIND_ALIASES, KINDS, kind_of
+from segadmin.events.layouts import Layout, recognise
+from segadmin.events.mapping import REQUIRED, Mapping
+from segadmin.events.preview import Preview, preview
+from segadmin.events.sample import Sample, sample_of
+from segadmin.events.time_formats import fitting_formats
+from segadmin.settings import Settings
+
+#: Share of rows that may be unusable for their kind or time in a file whose layout is certain.
+_FEW = 0.05
+_TIMES_LINE = re.compile(r"^times = .*\n", re.MULTILINE)
+
+
+class Reason(BaseModel):
+    """Why a column is taken for a field."""
+
+    field: str
+    column: str
+    why: str
+    sure: bool
+
+
+class Proposal(BaseModel):
+    """A mapping for a file, and how sure it is."""
+
+    layout: str | None  #: the shipped mapping whose layout the file has
+    title: str
+    sure: Literal["certain", "likely", "unsure"]
+    reasons: list[Reason]
+    mapping: str  #: in TOML
+    as_shipped: bool  #: ``mapping`` is the shipped file as it is
+    warnings: list[str]
+    preview: Preview | None  #: what an import with it would make of the first rows; ``None``: it cannot be used yet
+    items: dict[str, str]  #: fields of items that the same file has → columns
+
+    @property
+    def source_options(self) -> dict[str, str]:
+        """What the mapping says of how the file is read."""
+        return Mapping.of_text(self.mapping).source.options
+
+
+def propose(settings: Settings, request: Request, rows: int) -> Proposal:
+    """Return a mapping for the events in the file that ``request`` names, by its first ``rows`` rows.
+
+    Raises:
+        ConfigurationError: the source's options cannot be used.
+        DataError: the file cannot be read.
+    """
+    if request.table != "events":
+        raise DataError("Only mappings of events are guessed. Leave out --guess, or: --table events")
+    sample = sample_of(settings, request, rows)
+    layout = recognise(sample.rows, headerless=sample.headerless)
+    made = _of_layout(layout, sample) if layout else _of_columns(sample)
+    return _looked_at(settings, request, rows, made, sample)
+
+
+def _looked_at(settings: Settings, request: Request, rows: int, made: Proposal, sample: Sample) -> Proposal:
+    """Return the proposal with what an import by it would make of the first rows."""
+    warnings = [*made.warnings, *_unreadable(sample)]
+    mapping = Mapping.of_text(made.mapping)
+    try:
+        found = preview(settings, replace(request, mapping=mapping), rows)
+    except SegadminError as error:
+        return made.model_copy(update={"warnings": [*warnings, str(error)], "sure": "unsure"})
+    odd = found.reasons.get("unknown_kind", 0) + found.reasons.get("bad_time", 0)
+    fits = odd <= _FEW * max(1, found.rows)
+    sure = made.sure if fits else "unsure" if made.layout is None else "likely"
+    return made.model_copy(update={"preview": found, "warnings": [*warnings, *found.warnings], "sure": sure})
+
+
+def _unreadable(sample: Sample) -> list[str]:
+    if bad := sample.unreadable.get("bad_encoding"):
+        return [f"{bad:,} rows are not UTF-8. Name the encoding, such as -o encoding=windows-1252 or encoding=gb18030."]
+    return []
+
+
+def _of_layout(layout: Layout, sample: Sample) -> Proposal:
+    shipped = layout.mapping
+    text, warnings = _with_times(shipped.text, sample) if not sample.headerless else (shipped.text, [])
+    columns = {name: column for name, column in layout.items if sample.headerless or column in sample.rows.columns}
+    return Proposal(
+        layout=layout.name,
+        title=shipped.title,
+        sure="certain",
+        reasons=[],
+        mapping=text,
+        as_shipped=text == shipped.text,
+        warnings=warnings,
+        preview=None,
+        items=columns if len(columns) > 1 else {},
+    )
+
+
+def _with_times(text: str, sample: Sample) -> tuple[str, list[str]]:
+    """Return a shipped mapping with the format that this file's times have, where it is another one."""
+    mapping = Mapping.of_text(text)
+    column = mapping.columns["at"]
+    if column not in sample.rows.columns:
+        return text, []
+    facts = ColumnFacts(column, sample.rows[column])
+    formats = fitting_formats(facts.cells.to_list()) if facts.times < 0.8 else []
+    if facts.times >= 0.8 and mapping.times:
+        return _TIMES_LINE.sub("", text), []
+    if not formats or set(mapping.times) & set(formats):
+        return text, []
+    lines, warnings = _times_lines(formats)
+    return "\n".join([*lines, _TIMES_LINE.sub("", text)]), warnings
+
+
+def _of_columns(sample: Sample) -> Proposal:
+    guess = guess_columns(sample.rows)
+    draft = _Draft(guess, sample)
+    missing = [name for name in REQUIRED["events"] if name not in guess.choices and name not in draft.constants]
+    unsure = [choice for choice in guess.choices.values() if not choice.sure]
+    needed = [choice for choice in unsure if choice.field in REQUIRED["events"]]
+    warnings = [
+        *(f'No column looks like {name}. Put it into [columns]: {name} = "COLUMN"' for name in missing),
+        *(f"{choice.field} is only guessed: {choice.column} ({choice.why}). Check it." for choice in unsure),
+        *draft.warnings,
+    ]
+    return Proposal(
+        layout=None,
+        title="no layout that is known; proposed by the names and cells of the columns",
+        sure="unsure" if missing or needed else "likely",
+        reasons=[Reason(**vars(choice)) for choice in guess.choices.values()],
+        mapping=draft.text(missing),
+        as_shipped=False,
+        warnings=warnings,
+        preview=None,
+        items={},
+    )
+
+
+class _Draft:
+    """A mapping file on its way."""
+
+    def __init__(self, guess: Guess, sample: Sample) -> None:
+        self._guess, self._headerless = guess, sample.headerless
+        self._columns = sample.rows.columns
+        self.warnings: list[str] = []
+        self.constants = self._constants()
+        self._times = self._times_of("at")
+        self.warnings += self._about_zone()
+        if guess.price_is_open:
+            column = toml_text(guess.choices["price"].column)
+            self.warnings.append(
+                f"price is what the whole line costs. If {column} is of one item, write unit_price = {column} instead."
+            )
+
+    def text(self, missing: list[str]) -> str:
+        """Return it in TOML."""
+        guess = self._guess
+        lines = ["# Proposed by segadmin data preview --guess: check it before you import."]
+        if guess.order_number:
+            lines.append(f"extras = [{toml_text(self._name(guess.order_number))}]  # an order's number is no event_id")
+        if guess.each:
+            lines.append(f"each = {toml_text(guess.each)}")
+        lines += self._times
+        if self._headerless:
+            header = ",".join(self._name(column) for column in self._columns)
+            lines += ["", "[source]", 'name = "csv"', f"options = {{ header = {toml_text(header)} }}"]
+        lines += ["", "[columns]", *(f'# {name} = "COLUMN"' for name in missing)]
+        for choice in guess.choices.values():
+            if self._name(choice.column) != choice.field:
+                lines.append(f"{choice.field} = {toml_text(choice.column)}  # {choice.why}")
+        lines += self._table("constants", self.constants)
+        return "\n".join([*lines, *self._kinds()]) + "\n"
+
+    def _name(self, column: str) -> str:
+        """Return what a column is called: in a file without a header, as the field that it is."""
+        fields = {choice.column: choice.field for choice in self._guess.choices.values()}
+        return fields.get(column, column) if self._headerless else column
+
+    def _constants(self) -> dict[str, str]:
+        """Say that all rows are purchases, or ratings, where there is no kind, but what goes with one."""
+        choices = self._guess.choices
+        if "kind" in choices:
+            return {}
+        if self._guess.order_number or {"quantity", "price", "unit_price"} & choices.keys():
+            kind = "purchase"
+        elif "rating" in choices:
+            kind = "rating"
+        else:
+            return {}
+        self.warnings.append(f"No column looks like kind; every row is taken for a {kind}. Check it.")
+        return {"kind": kind}
+
+    def _times_of(self, name: str) -> list[str]:
+        choice = self._guess.choices.get(name)
+        formats = self._guess.facts[choice.column].formats if choice and choice.column in self._guess.facts else []
+        lines, warnings = _times_lines(formats) if formats else ([], [])
+        self.warnings += warnings
+        return lines
+
+    def _about_zone(self) -> list[str]:
+        """Return what to say where the times have no zone: they may be of another clock than UTC."""
+        choice = self._guess.choices.get("at")
+        facts = self._guess.facts.get(choice.column) if choice else None
+        if facts is None or facts.has_zones:
+            return []
+        zone = "Europe/Berlin" if all(name.isascii() for name in self._columns) else "Asia/Shanghai"
+        return [f'The times have no zone and are read as UTC. If they are of another clock, add: timezone = "{zone}"']
+
+    def _kinds(self) -> list[str]:
+        """Return the words that are kinds, and as comments those that nobody knows."""
+        choice = self._guess.choices.get("kind")
+        if choice is None or choice.column not in self._guess.facts:
+            return []
+        words = self._guess.facts[choice.column].words
+        known, lines = {*KINDS, *KIND_ALIASES}, []
+        for word, rows in words.items():
+            kind = kind_of(word)
+            if kind is None:
+                lines.append(f'# {toml_text(word)} = "ignore"  # or view, cart, purchase, return, …; rows: {rows:,}')
+            elif word.lower() not in known:
+                lines.append(f'{toml_text(word)} = "{kind}"')
+        return ["", "[kinds]", *lines] if lines else []
+
+    @staticmethod
+    def _table(name: str, values: dict[str, str]) -> list[str]:
+        return ["", f"[{name}]", *(f"{key} = {toml_text(value)}" for key, value in values.items())] if values else []
+
+
+def _times_lines(formats: list[str]) -> tuple[list[str], list[str]]:
+    """Return the lines of a mapping that say how times are written; as comments where that is open."""
+    if len(formats) == 1:
+        return [f"times = [{toml_text(formats[0])}]"], []
+    shown = [f"# times = [{toml_text(form)}]" for form in formats]
+    choices = " or ".join(form.removeprefix("# ") for form in shown)
+    return shown, [f"The times can be read in {len(formats)} ways, and these rows do not show which: write {choices}."]
