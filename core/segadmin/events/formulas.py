@@ -25,4 +25,6 @@ def unescape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """Return ``frame`` as it was before :func:`escape_formulas`."""
     texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
     cells = [pl.when(text.str.contains(_ESCAPED)).then(text.str.slice(1)).otherwise(text) for text in texts]
-    return frame.with_columns(cells).rename({name: name[1:] for name in frame.columns if re.match(_ESCAPED, name)})
+    names = [name[1:] if re.match(_ESCAPED, name) else name for name in frame.columns]
+    frame = frame.with_columns(cells)
+    return frame.rename(dict(zip(frame.columns, names, strict=True))) if len(set(names)) == len(names) else frame

@@ -10,13 +10,11 @@ from segadmin.events.alone import alone
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.formulas import escape_formulas, unescape_formulas
 from segadmin.events.lake import Lake
-from segadmin.events.source import OTHER, RESERVED, UNREADABLE_ROW
+from segadmin.events.source import ESCAPED, OTHER, RESERVED, UNREADABLE_ROW
 from segadmin.settings import Settings
 
 #: Columns of an export that an import leaves out begin so.
 NOTE = "quarantine:"
-#: Says that formulas were escaped in this file.
-_ESCAPED = f"{NOTE}escaped"
 
 
 def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:
@@ -58,7 +56,7 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
     file = pl.concat([shop, notes.drop(unused)], how="horizontal")
     if not formulas:
         return file
-    return escape_formulas(file.lazy()).collect().with_columns(pl.lit("'").alias(_ESCAPED))
+    return escape_formulas(file.lazy()).collect().with_columns(pl.lit("'").alias(ESCAPED))
 
 
 def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
@@ -66,7 +64,7 @@ def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
     notes = [name for name in chunk.columns if name.startswith(NOTE)]
     if not notes:
         return chunk
-    return (unescape_formulas(chunk) if _ESCAPED in notes else chunk).drop(notes)
+    return (unescape_formulas(chunk) if ESCAPED in notes else chunk).drop(notes)
 
 
 def drop_rows(settings: Settings, number: int | None, reason: str | None) -> int:

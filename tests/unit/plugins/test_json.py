@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.source import LINE, OTHER, UNREADABLE, UNREADABLE_ROW
+from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources import json_records, json_text, jsonl
 from segadmin_plugins.sources.jsonl import JsonLines, frame_of
 
@@ -139,11 +139,11 @@ def test_where_records_cannot_be_told_apart_none_is_swallowed(tmp_path: Path) ->
 
 
 def test_a_client_gives_no_reasons(tmp_path: Path) -> None:
-    lines = [f'{{"user": "u1", "{name}": "1"}}' for name in (UNREADABLE, UNREADABLE_ROW, LINE, OTHER)]
+    lines = [f'{{"user": "u1", "{name}": "1"}}' for name in sorted(RESERVED)]
     frame = read(tmp_path / "e.json", '{"user": "u1"}\n' + "\n".join(lines))
     assert [problem[1:] for problem in problems(frame)] == [("reserved_name", line) for line in lines]
     posted = frame_of([line.encode() for line in lines])
-    assert posted[UNREADABLE].to_list() == ["reserved_name"] * 4
+    assert posted[UNREADABLE].to_list() == ["reserved_name"] * 5
     assert set(posted.columns) == {UNREADABLE, UNREADABLE_ROW}
 
 
