@@ -91,6 +91,25 @@ def test_a_query_reaches_the_database_as_it_stands(tmp_path: Path, postgres_url:
     assert found.rows() == [("spring :sale 100%", 3, "%s %(a)s ?")]
 
 
+def test_times_that_python_lacks_cost_only_their_rows(settings: Settings, postgres_url: str) -> None:
+    """psycopg/psycopg 1251, PostHog/posthog 46097, singer-io/tap-postgres 94: one such time ended the whole import."""
+    times = "'2024-03-01 10:00+08', '2024-03-01', 'infinity', '-infinity', '48113-11-21', '0044-03-15 BC', NULL"
+    query = (
+        f"SELECT 'u' || n AS user, 'view' AS kind, 'a' AS item, at, at::date AS day "
+        f"FROM unnest(ARRAY[{times}]::timestamptz[]) WITH ORDINALITY AS t(at, n)"
+    )
+    url = f"{fresh_database(postgres_url)}&options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Kolkata"
+    done, _ = import_file(settings, Request("events", url, Mapping(), "sql", {"query": query}))
+    assert (done.rows_read, done.rows_kept, done.reasons) == (7, 2, {"bad_time": 5})
+    kept = events(settings)["at"].dt.strftime("%F %T").sort().to_list()
+    assert kept == ["2024-02-29 18:30:00", "2024-03-01 02:00:00"]
+    values = Lake.of(settings).scan("quarantine").collect().sort("line")["value"].to_list()
+    assert values[:2] == ["infinity", "-infinity"]
+    assert (values[2][:11], values[3][-2:], values[4]) == ("48113-11-21", "BC", None)
+    done, _ = import_file(settings, Request("events", url, Mapping(columns={"at": "day"}), "sql", {"query": query}))
+    assert done.reasons == {"bad_time": 5}
+
+
 def test_what_postgresql_holds_exactly_stays_exact(postgres_url: str) -> None:
     query = """
         SELECT 12.50::numeric AS price, 'NaN'::numeric AS n, 'NaN'::float AS f, 123456789012345678901234567890 AS id,
@@ -105,7 +124,7 @@ def test_what_postgresql_holds_exactly_stays_exact(postgres_url: str) -> None:
         "f": None,
         "id": "123456789012345678901234567890",
         "big": 9223372036854775807,
-        "at": "2026-01-31 08:00:00+00:00",
+        "at": "2026-01-31 08:00:00+00",
         "yes": "true",
         "raw": "ff00",
         "utf8": "很好",

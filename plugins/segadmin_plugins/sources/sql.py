@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
 import polars as pl
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -90,9 +90,22 @@ def _open(where: str) -> tuple[Engine, str]:
             f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
         ) from None
     try:
-        return engine_of(url), mask_url(where)
+        engine = engine_of(url)
+        if engine.driver == "psycopg":
+            event.listen(engine, "connect", _leave_times_as_text)
+        return engine, mask_url(where)
     except (SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{mask_url(where)} cannot be used: {_reason(error, url)}.") from None
+
+
+def _leave_times_as_text(connection: Any, _record: object) -> None:
+    """Let PostgreSQL's times come as it writes them, for Python has neither ``infinity`` nor the year 10000."""
+    from psycopg.types.string import TextLoader
+
+    for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
+        connection.adapters.register_loader(name, TextLoader)
+    connection.execute("SET DateStyle TO ISO")
+    connection.commit()
 
 
 def _open_sqlite(given: str) -> tuple[Engine, str]:
