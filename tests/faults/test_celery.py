@@ -200,8 +200,8 @@ def test_a_process_that_dies_every_time(shop: Shop, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("poison", "reason"),
     [
-        ("raises", "failed in predict: ValueError('I do not like this data')"),
-        ("exits", "failed in predict: SystemExit(3)"),
+        ("raises", "failed in predict: ValueError: I do not like this data"),
+        ("exits", "failed in predict: SystemExit: 3"),
         ("exits at once", "exitcode 3"),
         ("crashes", "signal 11 (SIGSEGV)"),
         ("hangs", "a step may run 4 s"),

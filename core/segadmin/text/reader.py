@@ -120,7 +120,7 @@ def _phrases(
         found: pl.DataFrame = returned.collect() if isinstance(returned, pl.LazyFrame) else returned
     except SegadminError:
         raise
-    except (Exception, pl.exceptions.PanicException) as error:  # a panic of Polars is no Exception
+    except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a panic of Polars is no Exception
         raise PluginError(f"{who} failed in phrases(): {type(error).__name__}: {error}") from error
     if not isinstance(found, pl.DataFrame):
         raise PluginContractError(f"{who} returned {type(found).__name__} from phrases(), not a polars LazyFrame.")
