@@ -105,11 +105,16 @@ def has_secret(url: str) -> bool:
 def fill_in(url: str) -> str:
     """Return ``url`` with ``$NAME`` and ``${NAME}`` replaced by the environment's values, escaped where they must be.
 
+    A variable may also hold all of the URL.
+
     Raises:
         ConfigurationError: a variable is not set, or the URL cannot be read.
     """
     if whole := _REFERENCE.fullmatch(url):
-        return fill_in(_variable(whole[1] or whole[2]))
+        held = _variable(whole[1] or whole[2])
+        if problem := url_problem(held):
+            raise ConfigurationError(f"What {url} holds cannot be read as a URL: {problem}.")
+        return held
     if problem := url_problem(url):
         raise ConfigurationError(f"{mask_url(url)!r} cannot be read: {problem}.")
     start = url.index("://") + 3
@@ -165,7 +170,7 @@ def _mask_login(match: re.Match[str]) -> str:
     if not at:  # the host may be missing, and what stands for the port be a password
         return match[0] if _PORT.match(authority) else f"{scheme}://{authority.partition(':')[0]}:{MASK}"
     user, colon, password = login.partition(":")
-    if colon and password:
+    if colon:
         shown = login if _is_reference(password) else f"{user}:{MASK}"
     elif "@" in login or (scheme.lower() in _TOKEN_AS_USER and not _is_reference(login)):
         shown = MASK

@@ -88,7 +88,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         [card] = [link for link in seen.links if link.startswith("/models/")]
         seen = _Page(get(f"{url}/jobs/{waiting}", key)[1])
         assert seen.refreshes
-        assert "http://mlflow" in seen.words
+        assert "http://bob:***@mlflow" in seen.words
         assert "s3cret" not in seen.words
 
         assert card in _Page(get(f"{url}/models", key)[1]).links

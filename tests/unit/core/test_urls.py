@@ -150,6 +150,11 @@ def test_references_are_filled_in_and_escaped(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SHOP_PASSWORD", "p@s/s?#w%41")
     monkeypatch.setenv("TOKEN", "a&b#c")
     assert fill_in("redis://:$SHOP_PASSWORD@h/0?token=${TOKEN}") == "redis://:p%40s%2Fs%3F%23w%41@h/0?token=a%26b%23c"
+    monkeypatch.setenv("SHOP_DB", "postgresql://me:hidden@db/x")
+    assert fill_in("$SHOP_DB") == "postgresql://me:hidden@db/x"
+    monkeypatch.setenv("SHOP_DB", "postgresql://me:hid@den@db/x")
+    with pytest.raises(ConfigurationError, match=r"^What \$SHOP_DB holds cannot be read as a URL: it has several @"):
+        fill_in("$SHOP_DB")
     monkeypatch.delenv("NOT_THERE", raising=False)
     with pytest.raises(ConfigurationError, match="The variable NOT_THERE is not set"):
         fill_in("redis://:$NOT_THERE@h/0")
