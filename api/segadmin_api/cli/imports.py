@@ -267,9 +267,7 @@ def _items_command(found: Proposal, request: Request, source: list[str]) -> str 
         return None
     header = [word for key, value in found.source_options.items() for word in ("-o", f"{key}={value}")]
     maps = [word for field, column in found.items.items() if field != column for word in ("--map", f"{field}={column}")]
-    return shlex.join(
-        ["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source]
-    )
+    return shlex.join(["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source])
 
 
 def _source_words(context: typer.Context) -> list[str]:
