@@ -51,7 +51,7 @@ PLANS: dict[str, tuple[Stage, ...]] = {
         _TEXTUALIZE,
         Stage("baselines", "segadmin.learn.baselines:baselines", after=("textualize",), cost=10),
         Stage("finetune", "segadmin.learn.finetune:finetune", "gpu", after=("textualize",), cost=100),
-        Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines"), cost=4),
+        Stage("evaluate", "segadmin.learn.evaluate:evaluate", "gpu", after=("finetune", "baselines"), cost=15),
         # Only now: while a model is trained, the nightly refresh goes on with the one before.
         Stage("gate", "segadmin.learn.gate:gate", "gpu", after=("evaluate",), holds="snapshot"),
         Stage("score", "segadmin.score.stage:score", "gpu", after=("gate",), per_buckets=True, cost=10),

@@ -88,7 +88,7 @@ def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, bell
     _run(engine_settings, job, 600, {"finetune": 0.5})
     assert 0.4 < _progress(engine_settings, job).done < 0.6
     _run(engine_settings, job, 1200, {"finetune": 1})
-    assert _progress(engine_settings, job).done > 0.8
+    assert 0.7 < _progress(engine_settings, job).done < 0.9
 
 
 def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, bells: Bells) -> None:
