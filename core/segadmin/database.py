@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -43,7 +43,7 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(str(parsed), Path(parsed.database or ""))
+            return _sqlite(parsed)
         return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
     except (ArgumentError, NoSuchModuleError, ValueError):  # their messages repeat parts of the URL
         raise ConfigurationError(
@@ -57,7 +57,8 @@ def _engine(url: str) -> Engine:
         ) from None
 
 
-def _sqlite(url: str, path: Path) -> Engine:
+def _sqlite(url: URL) -> Engine:
+    path = Path(url.database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -180,7 +181,7 @@ def upgrade(settings: Settings) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     try:
         with engine(settings).begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import re
 import sys
 import traceback
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +259,8 @@ def _entry_points(settings: Settings) -> Iterator[importlib.metadata.EntryPoint]
 
 
 def _module_of(path: Path) -> object:
-    spec = importlib.util.spec_from_file_location(f"segadmin_plugin_{path.stem}", path)
+    digest = blake2s(os.fsencode(path.resolve()), digest_size=4).hexdigest()  # two folders may have files of one name
+    spec = importlib.util.spec_from_file_location(f"segadmin_plugin_{digest}", path)
     if not path.is_file():
         raise _Refused("there is no such file")
     if spec is None or spec.loader is None:

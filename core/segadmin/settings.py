@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
 import threading
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segadmin.errors import InvalidSettings
+from segadmin.paths import redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
 
 Language = Literal["en", "zh"]
@@ -77,7 +81,7 @@ class Settings(BaseSettings):
         frozenset(), description="If set, the only plugin distributions to load"
     )
     plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (), description="Comma-separated Python files that are plugins"
+        (), description="Comma-separated Python files that are plugins; or a JSON list, for names with commas"
     )
     trackers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated trackers of a retrain that names none"
@@ -96,6 +100,9 @@ class Settings(BaseSettings):
     @field_validator("plugins_disabled", "plugins_allowed", "plugin_files", "trackers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+            with suppress(ValueError):
+                return json.loads(value)
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
@@ -112,6 +119,9 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         """Refuse a URL that names no database of ours, before a driver gets it and repeats it in its message."""
         scheme = value.partition("://")[0]
+        file, mark, options = value.partition("?")
+        if scheme.startswith("sqlite") and mark and not parse_qsl(options):
+            raise ValueError(f"a question mark in a file's name is written %3F: {file}%3F{options}")
         if not value or (
             scheme.startswith("sqlite") and value not in {"sqlite://", "sqlite:///", "sqlite:///:memory:"}
         ):
@@ -145,12 +155,12 @@ class Settings(BaseSettings):
     @cached_property
     def root(self) -> Path:
         """``home`` as an absolute path."""
-        return self.home.expanduser().resolve()
+        return _absolute(self.home)
 
     @property
     def store_path(self) -> Path:
         """The folder of the lake and of step outputs."""
-        return (self.store or self.root / "store").expanduser().resolve()
+        return _absolute(self.store or self.root / "store")
 
     @property
     def run_path(self) -> Path:
@@ -160,7 +170,7 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """The database URL, SQLite under home by default."""
-        return self.database_url or f"sqlite:///{self.root / 'segadmin.db'}"
+        return self.database_url or sqlite_url(self.root / "segadmin.db")
 
     @property
     def embedded_broker(self) -> bool:
@@ -179,7 +189,7 @@ class Settings(BaseSettings):
     @property
     def celery_broker_url(self) -> str:
         """The broker URL in Celery's form."""
-        return self.broker_url or f"redis+socket://{self.redis_socket}"
+        return self.broker_url or redis_socket_url(self.redis_socket)
 
     def secret(self) -> bytes:
         """Return the user-key secret, generating ``home/user_key_secret`` (mode 0600) the first time."""
@@ -208,6 +218,13 @@ class Settings(BaseSettings):
             finally:
                 draft.unlink()
         return path.read_text().strip()
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError:  # a folder called ~something, and no user of that name
+        return path.resolve()
 
 
 @lru_cache(maxsize=1)

@@ -45,7 +45,7 @@ def write_config(settings: Settings) -> Path:
         "maxmemory-policy noeviction",
     ]
     path = settings.run_path / "redis.conf"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -63,4 +63,4 @@ def answers(settings: Settings) -> bool:
 def _quoted(path: Path) -> str:
     """Quote a path as redis.conf wants it."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return '"' + "".join(f"\\x{ord(sign):02x}" if sign < " " else sign for sign in escaped) + '"'

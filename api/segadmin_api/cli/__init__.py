@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -123,7 +124,7 @@ def _root(
         if not path.is_file():
             raise typer.BadParameter(f"File '{path}' does not exist.", param_hint="--plugin-file")
     if plugin_file:
-        os.environ["SEGADMIN_PLUGIN_FILES"] = ",".join(str(path.resolve()) for path in plugin_file)
+        os.environ["SEGADMIN_PLUGIN_FILES"] = json.dumps([str(path.resolve()) for path in plugin_file])
 
 
 def main() -> None:

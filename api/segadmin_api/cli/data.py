@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -75,8 +76,9 @@ def generate(
     typer.echo(
         f"{told['rows']:,} rows of {users:,} users in {out}; {told['usable']:,} are usable, the rest is planted."
     )
-    typer.echo(f"Next: segadmin data import items {out}/items.parquet && segadmin data import events {out}/events/*")
-    typer.echo(f"      segadmin data import labels {out}/labels.parquet --name planted")
+    here = quote(str(out.absolute()))
+    typer.echo(f"Next: segadmin data import items {here}/items.parquet && segadmin data import events {here}/events/*")
+    typer.echo(f"      segadmin data import labels {here}/labels.parquet --name planted")
 
 
 @app.command()

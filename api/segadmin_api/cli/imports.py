@@ -348,11 +348,13 @@ def _import(
 
 def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
     from rich.console import Console
+    from rich.markup import escape
 
     from segadmin.events.ingest import import_file
 
-    with Console(stderr=True).status(f"Importing {request.name} …") as spinner:
-        return import_file(settings, request, lambda rows: spinner.update(f"Importing {request.name}: {rows:,} rows"))
+    name = escape(request.name)
+    with Console(stderr=True).status(f"Importing {name} …") as spinner:
+        return import_file(settings, request, lambda rows: spinner.update(f"Importing {name}: {rows:,} rows"))
 
 
 def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> None:

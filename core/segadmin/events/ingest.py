@@ -12,7 +12,6 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -34,6 +33,7 @@ from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
 from segadmin.events.source import Source, refuse_folder
 from segadmin.events.spool import Spool
+from segadmin.paths import local_path
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
@@ -61,7 +61,14 @@ class Request:
     @property
     def name(self) -> str:
         """What people know it by; without the password that a URL may have."""
-        return mask_url(self.where) if "://" in self.where else Path(self.where).name
+        path = local_path(self.where)
+        return mask_url(self.where) if path is None else path.absolute().name
+
+    @property
+    def place(self) -> str:
+        """:attr:`where` as sources take it: a path, also for a ``file://`` URL; or a URL."""
+        path = local_path(self.where)
+        return self.where if path is None else str(path)
 
     @property
     def reading(self) -> str:
@@ -131,7 +138,7 @@ def import_file(
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
     source = source_of(settings, request)
-    identity = source.identity(request.where)
+    identity = source.identity(request.place)
     with alone(settings):
         buckets = open_store(settings).buckets
         record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
@@ -178,13 +185,15 @@ def source_of(settings: Settings, request: Request) -> Source:
         ConfigurationError: an option is unknown.
         DataError: nothing tells which source it is.
     """
-    if "://" in request.where and (problem := url_problem(request.where)):  # a client would repeat parts of it
+    if local_path(request.where) is None and (
+        problem := url_problem(request.where)
+    ):  # a client would repeat parts of it
         raise DataError(f"{request.name!r} cannot be read: {problem}.")
     plugins = load_plugins(settings)
     choice = request.mapping.source
-    name = request.source or plugins.choose("source", lambda source: source.takes(request.where)) or choice.name
+    name = request.source or plugins.choose("source", lambda source: source.takes(request.place)) or choice.name
     if name is None:
-        refuse_folder(request.where)
+        refuse_folder(request.place)
         raise DataError(
             f"It is not clear what kind of source {request.name} is. "
             f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
@@ -238,7 +247,7 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
     run.record.source_rows, run.record.rows_read = done, events
     fill_down = fill_of(run.request.mapping)
     rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
-    for chunk in source.chunks(run.request.where, rows):
+    for chunk in source.chunks(run.request.place, rows):
         fresh = fill_down(chunk)[max(0, kept - done) :]
         if fresh.height:
             raw = readable(fresh)
@@ -252,7 +261,7 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
         run.record.source_rows, run.record.rows_read = done, events
         progress(done)
     if done == 0 and not source.consumes:
-        raise DataError(f"{run.request.where} has no rows.")
+        raise DataError(f"{run.request.place} has no rows.")
     _decide_numbers(run)
 
 

@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from segadmin.errors import StorageError
+from segadmin.events.delta_tables import Address, LocalTable, is_table, open_table, vacuum, writing
 from segadmin.events.schema import PARTITIONS, SCHEMAS, TIME
 from segadmin.files import inside, sync
 from segadmin.settings import Settings
@@ -49,11 +50,11 @@ class Lake:
     def current_versions(self) -> dict[str, int]:
         """Return the version of every table that jobs read from."""
         tables = [table for table in _READ_BY_JOBS if self.exists(table)]
-        return {table: DeltaTable(str(self.path / table)).version() for table in tables}
+        return {table: open_table(self.path / table).version() for table in tables}
 
     def exists(self, table: str) -> bool:
         """Whether anything was ever written to ``table``."""
-        return DeltaTable.is_deltatable(str(self.path / table))
+        return is_table(self.path / table)
 
     def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
         """Return ``table`` lazily, with its schema even where nothing was written yet.
@@ -67,7 +68,7 @@ class Lake:
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or not self.exists(table):
             return pl.LazyFrame(schema=schema)
-        frame = pl.scan_delta(str(self.path / table), version=pinned).select(
+        frame = pl.scan_delta(open_table(self.path / table, pinned)).select(
             pl.col(name).cast(kind) for name, kind in schema.items()
         )
         for column, value in partition.items():
@@ -117,14 +118,20 @@ class Lake:
             return False
         by = PARTITIONS.get(table)
         try:
-            made = DeltaTable.create(str(self.path / table), SCHEMAS[table], mode="ignore", partition_by=by)
-            made.create_write_transaction(
-                list(files),
-                "append",
-                made.schema(),
-                by,
-                commit_properties=_once(commit),
-            )
+            with writing(self.path / table) as address:
+                if not is_table(self.path / table):
+                    options = address.options
+                    DeltaTable.create(
+                        address.uri, SCHEMAS[table], mode="ignore", partition_by=by, storage_options=options
+                    )
+                made = LocalTable(address)
+                made.create_write_transaction(
+                    list(files),
+                    "append",
+                    made.schema(),
+                    by,
+                    commit_properties=_once(commit),
+                )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
@@ -139,12 +146,14 @@ class Lake:
             self._write(table, frame, None, mode="append")
             return
         try:
-            write_deltalake(
-                str(self.path / table),
-                self._conform(table, frame),
-                mode="overwrite",
-                predicate=f"{column} = '{value.replace(chr(39), chr(39) * 2)}'",
-            )
+            with writing(self.path / table) as address:
+                write_deltalake(
+                    address.uri,
+                    self._conform(table, frame),
+                    mode="overwrite",
+                    predicate=f"{column} = '{value.replace(chr(39), chr(39) * 2)}'",
+                    storage_options=address.options,
+                )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -153,22 +162,24 @@ class Lake:
         if not self.exists(table):
             return
         try:
-            DeltaTable(str(self.path / table)).delete(predicate)
+            with writing(self.path / table) as address:
+                LocalTable(address).delete(predicate)
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
     def files(self, table: str) -> int:
         """Return how many files the table consists of now."""
-        return len(DeltaTable(str(self.path / table)).file_uris()) if self.exists(table) else 0
+        return len(open_table(self.path / table).file_uris()) if self.exists(table) else 0
 
     def compact(self, table: str) -> None:
         """Join small files of each partition, in one atomic commit, and sum the log up in a checkpoint."""
         if not self.exists(table):
             return
         try:
-            made = DeltaTable(str(self.path / table))
-            made.optimize.compact(max_concurrent_tasks=1)
-            made.create_checkpoint()
+            with writing(self.path / table) as address:
+                made = LocalTable(address)
+                made.optimize.compact(max_concurrent_tasks=1)
+                made.create_checkpoint()
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -177,8 +188,7 @@ class Lake:
         if not self.exists(table):
             return
         try:
-            made = DeltaTable(str(self.path / table))
-            made.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+            vacuum(self.path / table, hours)
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -186,7 +196,7 @@ class Lake:
         """Return the highest commit version that ``app`` wrote to ``table``."""
         if not self.exists(table):
             return None
-        version: int | None = DeltaTable(str(self.path / table)).transaction_version(app)
+        version: int | None = open_table(self.path / table).transaction_version(app)
         return version
 
     @property
@@ -195,7 +205,7 @@ class Lake:
         version = None if self.versions is None else self.versions.get("events", -1)
         if version == -1 or not self.exists("events"):
             return None
-        files = pl.DataFrame(DeltaTable(str(self.path / "events"), version=version).get_add_actions(flatten=True))
+        files = pl.DataFrame(open_table(self.path / "events", version).get_add_actions(flatten=True))
         if "max.at" not in files.columns or files["max.at"].null_count():
             latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
             return latest
@@ -208,13 +218,15 @@ class Lake:
         if commit is not None and self._has(table, commit):
             return False
         try:
-            write_deltalake(
-                str(self.path / table),
-                self._conform(table, frame),
-                mode=mode,
-                partition_by=PARTITIONS.get(table),
-                commit_properties=None if commit is None else _once(commit),
-            )
+            with writing(self.path / table) as address:
+                write_deltalake(
+                    address.uri,
+                    self._conform(table, frame),
+                    mode=mode,
+                    partition_by=None if is_table(self.path / table) else _partitions(table, address),
+                    storage_options=address.options,
+                    commit_properties=None if commit is None else _once(commit),
+                )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
@@ -230,6 +242,12 @@ class Lake:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def _partitions(table: str, address: Address) -> list[str] | None:
+    """Return the columns to partition ``table`` by: texts only where their folders' names are what Delta writes."""
+    by = PARTITIONS.get(table, [])
+    return [column for column in by if not (address.is_link and SCHEMAS[table][column] == pl.String)] or None
 
 
 def _once(commit: Commit) -> CommitProperties:

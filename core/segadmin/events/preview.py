@@ -86,10 +86,10 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
     source = source_of(settings, request)
     if source.consumes:
         raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
-    source.identity(request.where)  # says what is wrong with the place
-    first = next(source.chunks(request.where, rows), None)
+    source.identity(request.place)  # says what is wrong with the place
+    first = next(source.chunks(request.place, rows), None)
     if first is None or first.is_empty():
-        raise DataError(f"{request.where} has no rows.")
+        raise DataError(f"{request.place} has no rows.")
     raw = readable(fill_of(request.mapping)(first.head(rows)))
     numbers = NumberColumns(request.mapping, typed=source.typed)
     cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from segadmin.errors import DataError
 from segadmin.files import file_digest
+from segadmin.paths import local_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,8 +68,9 @@ class Source(ABC):
     @classmethod
     def takes(cls, where: str) -> bool:
         """Whether this is the default source for ``where``: by its suffix, or a URL's scheme."""
-        scheme, is_url, _ = where.partition("://")
-        return scheme.partition("+")[0] in cls.schemes if is_url else where.lower().rstrip("/").endswith(cls.suffixes)
+        if local_path(where) is None:
+            return where.partition("://")[0].partition("+")[0] in cls.schemes
+        return where.lower().rstrip("/").endswith(cls.suffixes)
 
     def identity(self, where: str) -> str | None:
         """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.

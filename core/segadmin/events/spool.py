@@ -91,7 +91,7 @@ class Spool:
         """
         facts = list(self._told())[place]
         stem = self._files("raw.arrow")[place].with_suffix("").with_suffix("")
-        cleaned = clean(pl.read_ipc(stem.with_suffix(".raw.arrow")), facts["first_line"])
+        cleaned = clean(pl.scan_ipc(stem.with_suffix(".raw.arrow"), glob=False).collect(), facts["first_line"])
         with self._writing():
             _write_cleaned(stem, cleaned, {name: facts[name] for name in ("rows", "first_line")})
 
@@ -105,16 +105,16 @@ class Spool:
 
     def good(self) -> pl.LazyFrame:
         """Return the rows that can be used; those of one bucket in the order that they came in."""
-        return pl.scan_parquet(self._files("good.parquet"))
+        return pl.scan_parquet(self._files("good.parquet"), glob=False)
 
     def users(self) -> pl.LazyFrame:
         """Return bucket, user_key and user of every user of each chunk."""
-        return pl.scan_parquet(self._files("users.parquet"))
+        return pl.scan_parquet(self._files("users.parquet"), glob=False)
 
     def bad(self) -> pl.DataFrame:
         """Return what tells the rows that cannot be used: the columns of ``PROBLEM``."""
         return pl.concat(
-            [pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path) for path in self._files("bad.parquet"))]
+            [pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path, glob=False) for path in self._files("bad.parquet"))]
         )
 
     def as_they_came(self, bad: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +124,7 @@ class Spool:
             first = told["first_line"]
             here = bad.filter(pl.col("line").is_between(first, first + told["rows"], closed="left"))
             if here.height:
-                raw = pl.read_ipc(path)[(here["line"] - first).cast(pl.UInt32)]
+                raw = pl.scan_ipc(path, glob=False).collect()[(here["line"] - first).cast(pl.UInt32)]
                 found.append(here.with_columns(lines_of(raw, here["line"]), row=raw_rows(raw)))
         return pl.concat(found) if found else bad.clear().with_columns(row=pl.lit(None, pl.String))
 

@@ -143,4 +143,4 @@ class Attempt:
         if not path.exists() or file_digest(path) != written["sha256"]:
             state = "has other content than was written" if path.exists() else "is gone"
             raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)

@@ -135,4 +135,4 @@ def predictions_of(settings: Settings, version: ModelVersion) -> pl.DataFrame:
             f"What version {version.id} said of its test rows is not kept any more. "
             "Train anew: segadmin enqueue retrain"
         )
-    return pl.read_parquet(path)
+    return pl.read_parquet(path, glob=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import polars as pl
 
@@ -82,7 +83,7 @@ def find_sink(settings: Settings, path: Path) -> Sink:
     """
     plugins = load_plugins(settings)
     if not path.parent.is_dir():
-        raise ConfigurationError(f"There is no folder {path.parent}. Make it first: mkdir -p {path.parent}")
+        raise ConfigurationError(f"There is no folder {path.parent}. Make it first: mkdir -p {quote(str(path.parent))}")
     name = plugins.choose("sink", lambda sink: path.name.lower().endswith(tuple(sink.suffixes)))
     if name is None:
         suffixes = sorted(suffix for _, sink in plugins.classes("sink") for suffix in sink.suffixes)

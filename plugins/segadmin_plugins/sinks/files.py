@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ def write_whole(frame: pl.LazyFrame, path: Path, write: Callable[[pl.DataFrame, 
         StorageError: it cannot be written there.
     """
     found = frame.collect()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".segadmin-{os.getpid()}-{threading.get_ident()}")  # as long as names may be
     try:
         write(found, draft)
         with draft.open("rb") as file:

@@ -64,11 +64,11 @@ def transactions() -> pl.LazyFrame:
     The campaigns' table has dates only, so the day's first line has them. Days are the shop's, five hours behind UTC.
     """
     day = pl.col("transaction_timestamp").dt.offset_by("-5h").dt.date()
-    redeemed = pl.scan_parquet(folder() / "coupon_redemptions.parquet").group_by(
+    redeemed = pl.scan_parquet(folder() / "coupon_redemptions.parquet", glob=False).group_by(
         "household_id", day=pl.col("redemption_date").dt.date()
     )
     return (
-        pl.scan_parquet(folder() / "transactions.parquet")
+        pl.scan_parquet(folder() / "transactions.parquet", glob=False)
         .with_columns(day=day)
         .with_columns(first=pl.int_range(pl.len()).over("household_id", "day") == 0)
         .join(redeemed.len("redeemed"), on=["household_id", "day"], how="left", maintain_order="left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
@@ -12,7 +11,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from segadmin.errors import DataError
+from segadmin.events.delta_tables import open_table
 from segadmin.events.source import Source, check_names
+from segadmin.paths import local_path
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Delta(Source):
     @classmethod
     def takes(cls, where: str) -> bool:
         """Whether it is a URL of object storage, or a folder with a Delta log."""
-        return super().takes(where) or Path(where, "_delta_log").is_dir()
+        path = local_path(where)
+        return super().takes(where) if path is None else (path / "_delta_log").is_dir()
 
     def identity(self, where: str) -> str:
         """Return the table's own id and the version: a table that grew is another content."""
@@ -45,7 +47,8 @@ class Delta(Source):
             raise DataError(f"The Delta table {where} cannot be read: {str(error).splitlines()[0]}.") from None
 
     def _table(self, where: str) -> DeltaTable:
+        path = local_path(where)
         try:
-            return DeltaTable(where, version=self.version)
+            return DeltaTable(where, version=self.version) if path is None else open_table(path, self.version)
         except (DeltaError, OSError, ValueError) as error:
             raise DataError(f"There is no Delta table at {where}: {str(error).splitlines()[0]}.") from None

@@ -25,7 +25,7 @@ class Parquet(Source):
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows with the file's own types."""
         try:
-            scan = pl.scan_parquet(Path(where))
+            scan = pl.scan_parquet(Path(where), glob=False)
             schema = scan.collect_schema()
             check_names(where, schema.names())
             texts = [

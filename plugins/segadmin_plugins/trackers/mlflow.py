@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+from segadmin.paths import sqlite_url
 from segadmin.urls import mask_url
 
 #: MLflow's own: asking a server that does not answer seven times would keep the fit waiting for minutes.
@@ -47,7 +48,7 @@ class MlFlow(Tracker):
 
     def _client(self, run: TrackedRun) -> tuple[Any, str]:
         run.folder.mkdir(parents=True, exist_ok=True)
-        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.folder / 'mlflow.db'}"
+        uri = self.uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(run.folder / "mlflow.db")
         for name, value in {**_ENVIRONMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
             os.environ.setdefault(name, value)
         if "://" not in uri or uri.startswith("file:"):

@@ -71,7 +71,7 @@ def _write(plan: Plan, folder: Path, form: Format, progress: Callable[[int], Non
         rows += block.events.height + block.dirty.height
         users += block.truth.height
         progress(users)
-    truth = pl.scan_parquet(truths)
+    truth = pl.scan_parquet(truths, glob=False)
     truth.sink_parquet(folder / "truth.parquet")
     people = truth.filter(~pl.col("is_bot"))
     people.select("user", segment="segment_after_drift", as_of=pl.lit(plan.until)).sink_parquet(

@@ -61,7 +61,7 @@ def _fit(folder: Path, rank: int) -> None:
     PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "true")
     asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     examples = {
-        name: Examples(pl.read_parquet(folder / f"{name}.parquet"), tuple(segments), tuple(features))
+        name: Examples(pl.read_parquet(folder / f"{name}.parquet", glob=False), tuple(segments), tuple(features))
         for name, (segments, features) in asked["examples"].items()
     }
     settings = Settings(**asked["settings"])

@@ -1,0 +1,167 @@
+"""Delta tables in local folders of any name.
+
+Delta-rs and Polars take a table's path for a URL or a pattern, each in its own way:
+
+- Polars looks for a table's files under the percent-encoded URL, so a space in the path is enough for it to find none.
+- Polars expands ``* ? [ ]``, and takes ``key=value`` in any folder above the table for a partition.
+- Delta-rs decodes ``%20`` and turns backslashes, crashes on ``[ ] | ^``, and refuses control characters. It follows
+  links first, so no other name of the same folder helps.
+
+So Polars is told where the files are. Where the path itself is the trouble, both get a link with a plain name, and
+delta-rs goes through its OpenDAL backend, which alone keeps the root of a table out of URLs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2s
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from segadmin.errors import StorageError
+from segadmin.files import inside
+
+#: What delta-rs or Polars cannot have in a path.
+_MISREAD = re.compile(r"[\x00-\x1f\x7f*?\[\]=|^\\%]")
+#: The table's folder in its root, for OpenDAL.
+_NAME = "table"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A local table as delta-rs opens it, and its folder as Polars reads it."""
+
+    uri: str
+    folder: Path
+    options: dict[str, str] | None = None  #: storage options; set where the folder is reached over a link
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the folder's own path cannot be used."""
+        return self.options is not None
+
+
+class LocalTable(DeltaTable):
+    """A Delta table whose files Polars finds."""
+
+    def __init__(self, address: Address, version: int | None = None) -> None:
+        self._address = address
+        super().__init__(address.uri, version=version, storage_options=address.options)
+
+    @property
+    def table_uri(self) -> str:
+        """The folder, as a path."""
+        return str(self._address.folder)
+
+    def file_uris(self, *args: Any, **options: Any) -> list[str]:
+        """Return the paths of the table's files."""
+        return [self._path(uri) for uri in super().file_uris(*args, **options)]
+
+    def deletion_vectors(self) -> Any:
+        """Return which rows of which files are deleted; the files as :meth:`file_uris` has them."""
+        path = pl.col("filepath").map_elements(self._path, return_dtype=pl.String)
+        return pl.DataFrame(super().deletion_vectors()).with_columns(path)
+
+    def _path(self, uri: str) -> str:
+        root = super().table_uri.rstrip("/")
+        relative = uri.removeprefix("file://").removeprefix(root.removeprefix("file://"))
+        return f"{self.table_uri}/{relative.lstrip('/')}"
+
+
+def address_of(folder: Path) -> Address:
+    """Return how to open the table in ``folder``.
+
+    Raises:
+        StorageError: a link is needed, and there is no place for one.
+    """
+    real = folder.resolve()
+    if _MISREAD.search(str(real)) is None:
+        return Address(str(real), real)
+    root = _linked(real)
+    options = {"opendal.root": str(root)}
+    return Address(f"opendal+fs:///{_NAME}", root / _NAME, options)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Address]:
+    """Make ``folder`` if need be and yield where to write its table.
+
+    OpenDAL's commits do not exclude each other, as those of delta-rs itself do: there, one process writes at a time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    address = address_of(folder)
+    if address.options is None:
+        yield address
+        return
+    if any("%" in part.name for part in folder.iterdir()):  # OpenDAL would look for them decoded
+        raise StorageError(
+            f"{folder} was made elsewhere and cannot be written here: Delta Lake cannot have both percent-encoded "
+            "partitions and this path. Rename the folders in it that have one of: * ? [ ] = | ^ \\ %"
+        )
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # A file gets its name when it is whole; no reader and no crash sees half a commit.
+        drafts = {"opendal.atomic_write_dir": str(address.folder / "_drafts")}
+        yield replace(address, options=address.options | drafts)
+    finally:
+        os.close(lock)
+
+
+def open_table(folder: Path, version: int | None = None) -> LocalTable:
+    """Open the table in ``folder``, as it is or as it was at ``version``."""
+    return LocalTable(address_of(folder), version)
+
+
+def is_table(folder: Path) -> bool:
+    """Whether there is a Delta table in ``folder``."""
+    if not folder.is_dir():
+        return False
+    address = address_of(folder)
+    return DeltaTable.is_deltatable(address.uri, address.options)
+
+
+def vacuum(folder: Path, hours: int) -> None:
+    """Remove the files that no version of the last ``hours`` needs."""
+    with writing(folder) as address:
+        table = LocalTable(address)
+        unneeded = table.vacuum(
+            retention_hours=hours, dry_run=address.is_link, enforce_retention_duration=False, full=True
+        )
+        if address.is_link:  # OpenDAL would remove folders too, and give up at the first one that is not empty
+            for name in filter(None, unneeded):
+                if (path := inside(folder, name)).is_file():
+                    path.unlink(missing_ok=True)
+
+
+def _linked(folder: Path) -> Path:
+    """Return a folder of ours, with a plain path, in which :data:`_NAME` is a link to ``folder``."""
+    temporary = tempfile.gettempdir()
+    if _MISREAD.search(temporary) or not temporary.isascii() or " " in temporary:
+        temporary = "/tmp"  # noqa: S108  (who owns what is in it is looked at)
+    digest = blake2s(os.fsencode(folder), digest_size=12).hexdigest()
+    ours = Path(temporary) / f"segadmin-{os.getuid()}"
+    root = ours / digest
+    try:
+        for made in (ours, root):
+            made.mkdir(mode=0o700, exist_ok=True)
+            facts = made.lstat()
+            if not made.is_dir() or made.is_symlink() or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+                raise StorageError(f"{made} belongs to somebody else. Set TMPDIR to a folder of your own.")
+        link = root / _NAME
+        if not link.is_symlink():
+            link.symlink_to(folder)
+    except FileExistsError:  # another process made it just now
+        pass
+    except OSError as error:
+        raise StorageError(f"{ours} cannot be written: {error.strerror}. Set TMPDIR to a folder of your own.") from None
+    return root

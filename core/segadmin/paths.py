@@ -1,0 +1,41 @@
+"""Paths and URLs: telling them apart, and making URLs of paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from segadmin.errors import DataError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def local_path(where: str) -> Path | None:
+    """Return the file or folder that ``where`` names; ``None`` where it is the URL of something else.
+
+    A path is taken as it is, whatever signs are in it; in a ``file://`` URL, ``%20`` is a space. What looks like a URL
+    and exists as a file is the file.
+
+    Raises:
+        DataError: a ``file://`` URL names another machine.
+    """
+    if _SCHEME.match(where) is None or os.path.lexists(where):
+        return Path(where)
+    parts = urlsplit(where)
+    if parts.scheme.lower() != "file":
+        return None
+    if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
+        raise DataError(f"{where} is not the URL of a file on this machine. Give its path, or file:///its/path.")
+    return Path(unquote(parts.path))
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the SQLAlchemy URL of a SQLite file; only what SQLAlchemy would read otherwise is percent-encoded."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def redis_socket_url(path: Path) -> str:
+    """Return the broker URL of a Redis that listens on the unix socket ``path``."""
+    return "redis+socket://" + quote(str(path))
