@@ -20,7 +20,7 @@ from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
-HEAD = "0008"
+HEAD = "0009"
 _WAL_TRIES = 50
 
 

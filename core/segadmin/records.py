@@ -147,6 +147,7 @@ class Import(SQLModel, table=True):
     changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
     late: Json = Field(default_factory=dict, sa_column=_json())  #: how much older than the newest there was → rows
     warnings: list[str] = Field(default_factory=list, sa_column=_json())  #: what can be read, but is hardly meant
+    mapping: Json = Field(default_factory=dict, sa_column=_json())  #: how it was read; empty: it was not kept then
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())

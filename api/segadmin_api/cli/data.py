@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +20,9 @@ from segadmin_api.wording import ago
 if TYPE_CHECKING:
     import polars as pl
 
+    from segadmin.events.erase import Erased
     from segadmin.events.profile import Profile
+    from segadmin.events.user_list import ListedUser
 
 app = group("Import events, items and labels; look at what was rejected.")
 _BAR_WIDTH = 40
@@ -86,37 +89,48 @@ def forget(
     users: Annotated[
         list[str] | None, typer.Argument(metavar="USER...", help="Shop's ids, or pseudonyms of 16 hex digits.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with one user a line.")] = None,
+    file: Annotated[Path | None, typer.Option(help="CSV with a column of users, or one user a line.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase users: events, labels, assignments, quarantine, and what jobs left behind. It cannot be undone."""
-    from dataclasses import asdict
+    """Erase users: events, labels, assignments, quarantine, and what jobs left behind. It cannot be undone.
 
+    Users who are not known are named, and the exit code is 1; the others are erased all the same.
+    """
     from segadmin.events.erase import forget as erase
+    from segadmin.events.user_list import ListedUser, read_users
 
-    asked = [*(users or []), *(_lines(file) if file else [])]
+    listed = [*(ListedUser(user) for user in users or []), *(read_users(file) if file else [])]
+    asked: dict[str, ListedUser] = {}
+    for one in listed:
+        asked.setdefault(one.user, one)
     if not asked:
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
     if not yes:
         typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
-    done = erase(get_settings(), asked)
+    done = list(zip(asked.values(), erase(get_settings(), list(asked)), strict=True))
+    unknown = [erased for _, erased in done if not erased.is_known]
     if as_json:
-        show_json([asdict(one) for one in done])
+        show_json([asdict(erased) | asdict(who) | {"known": erased.is_known} for who, erased in done])
+    else:
+        for who, erased in done:
+            _show_erased(who, erased, file)
+        typer.echo(f"{len(done) - len(unknown):,} of {len(done):,} users erased; {len(unknown):,} not found.")
+    if unknown:
+        raise typer.Exit(1)
+
+
+def _show_erased(who: ListedUser, one: Erased, file: Path | None) -> None:
+    if not one.is_known:
+        place = "" if who.line is None else f"{file}, line {who.line}: "
+        guess = f" Did you mean {' or '.join(map(repr, one.similar))}?" if one.similar else ""
+        typer.echo(f"{place}user {who.user!r} ({one.user_key}) is not known; nothing was erased.{guess}", err=True)
         return
-    for one in done:
-        rows = ", ".join(f"{table}: {count:,}" for table, count in one.rows.items() if count)
-        typer.echo(f"user {one.user_key}: {f'erased ({rows})' if rows else 'nothing was known'}.")
-        if one.model_versions:
-            numbers = ", ".join(str(number) for number in one.model_versions)
-            typer.echo(f"  Learnt from by model {numbers}, which cannot unlearn. Train anew: segadmin enqueue retrain")
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint="--file") from None
+    rows = ", ".join(f"{table}: {count:,}" for table, count in one.rows.items() if count)
+    typer.echo(f"user {one.user_key}: erased ({rows}).")
+    if one.model_versions:
+        numbers = ", ".join(str(number) for number in one.model_versions)
+        typer.echo(f"  Learnt from by model {numbers}, which cannot unlearn. Train anew: segadmin enqueue retrain")
 
 
 @app.command()

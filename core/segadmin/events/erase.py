@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
@@ -18,9 +17,11 @@ from segadmin.events.alone import alone
 from segadmin.events.compact import KEPT_HOURS
 from segadmin.events.identifiers import plain_id
 from segadmin.events.inbox import Inbox
-from segadmin.events.keys import meant_by, open_store, show_key
+from segadmin.events.keys import meant_by, open_store, show_key, user_key
 from segadmin.events.lake import Lake
-from segadmin.records import Job, JobState, ModelVersion
+from segadmin.events.quarantine_users import rows_of_users
+from segadmin.events.similar_ids import similar_ids
+from segadmin.records import Import, Job, JobState, ModelVersion
 from segadmin.settings import Settings
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
@@ -34,17 +35,27 @@ class Erased:
     user_key: str  #: the pseudonym
     rows: dict[str, int]  #: table → rows
     model_versions: list[int]  #: those that learnt from the user, and still hold what they learnt
+    similar: list[str] = field(default_factory=list)  #: where nothing was known: users who are written almost so
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was known of the user."""
+        return any(self.rows.values())
 
 
 def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
     """Erase users from every table, and from what jobs left behind; their files are gone from the disk.
 
-    A second run finds what a first one that was killed left. What models learnt cannot be taken out of them: the
-    versions are named, so that they can be trained anew.
+    Of users who are not known nothing is touched, and the others are erased all the same. A second run finishes what a
+    first one that was killed began. What models learnt cannot be taken out of them: the versions are named, so that
+    they can be trained anew.
 
     Args:
         settings: where the store is.
         users: shop's ids, or pseudonyms of 16 hex digits.
+
+    Returns:
+        What was erased of each of ``users``, in their order.
 
     Raises:
         JobError: jobs are going on, which read what is to be erased.
@@ -54,26 +65,19 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         open_store(settings)
         with transaction(settings) as session:
             _refuse_while_working(session)
-        spool = settings.store_path / "spool"
-        if spool.is_dir() and any(spool.iterdir()):
-            raise StorageError(
-                f"An import was interrupted, and what it read is in {spool}. Repeat it, or remove that folder, and "
-                "then: segadmin data forget"
-            )
-        if Inbox.of(settings).batches():
-            raise StorageError(
-                "Posted events wait to be imported. Let them: segadmin enqueue ingest inbox:// --wait, and then: "
-                "segadmin data forget"
-            )
+        _refuse_while_importing(settings)
         lake = Lake.of(settings)
-        erased = [_forget(settings, lake, user) for user in users]
-        for one in erased:
+        keys, names = _identify(settings, lake, users)
+        bad = _in_quarantine(settings, lake, names)
+        found = _found(settings, lake, names, bad)
+        begun = settings.store_path / "erasure"  # what was deleted is on the disk until the end
+        if begun.exists() or any(one.is_known for one in found.values()):
+            begun.touch()
+            _erase(settings, lake, found, bad)
+        for one in found.values():
             record(settings, "data.forget", f"user {one.user_key}", rows=one.rows, model_versions=one.model_versions)
-        for table in (*_BY_USER, "quarantine"):
-            lake.vacuum(table, hours=0)
-        # Phrases and splits of ended jobs: made again where they are needed, and full of users.
-        shutil.rmtree(settings.store_path / "work", ignore_errors=True)
-    return erased
+        begun.unlink(missing_ok=True)
+    return [found[keys[user]] for user in users]
 
 
 def remove_older(settings: Settings, before: datetime) -> int:
@@ -97,46 +101,82 @@ def _refuse_while_working(session: Session) -> None:
         )
 
 
-def _forget(settings: Settings, lake: Lake, user: str) -> Erased:
-    key, raw = _identify(settings, lake, user)
-    mine = pl.col("user_key") == key
-    jobs = lake.scan("trainings").filter(mine).select(pl.col("job_id").unique()).collect()["job_id"].to_list()
+def _refuse_while_importing(settings: Settings) -> None:
+    spool = settings.store_path / "spool"
+    if spool.is_dir() and any(spool.iterdir()):
+        raise StorageError(
+            f"An import was interrupted, and what it read is in {spool}. Repeat it, or remove that folder, and "
+            "then: segadmin data forget"
+        )
+    if Inbox.of(settings).batches():
+        raise StorageError(
+            "Posted events wait to be imported. Let them: segadmin enqueue ingest inbox:// --wait, and then: "
+            "segadmin data forget"
+        )
+
+
+def _identify(settings: Settings, lake: Lake, users: Sequence[str]) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the key of each user, and by key the shop's id; of one whom the lake does not know, as it was given."""
+    candidates = {user: meant_by(settings.secret(), user) for user in users}
+    all_keys = {key for some in candidates.values() for key in some}
+    rows = lake.scan("users").filter(pl.col("user_key").is_in(all_keys)).select("user_key", "user").collect()
+    known = dict(rows.iter_rows())
+    # Whom nothing but rows in quarantine names is found by the pseudonym, where what was given may be one.
+    keys = {user: next((key for key in some if key in known), some[-1]) for user, some in candidates.items()}
+    return keys, {key: known.get(key, plain_id(user)) for user, key in keys.items()}
+
+
+def _in_quarantine(settings: Settings, lake: Lake, names: Mapping[int, str]) -> pl.DataFrame:
+    """Return ``import_id``, ``line`` and ``user_key`` of the users' rows in quarantine."""
+    secret = settings.secret()
+    keys = {user_key(secret, name): key for key, name in names.items()} | {key: key for key in names}
+
+    def find(cell: str) -> int | None:
+        return next((keys[key] for one in (plain_id(cell), cell) if (key := user_key(secret, one)) in keys), None)
+
     with transaction(settings) as session:
-        trained = session.exec(select(ModelVersion.id).where(col(ModelVersion.job_id).in_(jobs))).all()
-    rows = {"quarantine": _from_quarantine(lake, raw)}
+        mappings = {number or 0: kept for number, kept in session.exec(select(Import.id, Import.mapping)).all()}
+    return rows_of_users(lake.scan("quarantine"), mappings, names, find)
+
+
+def _found(settings: Settings, lake: Lake, names: Mapping[int, str], bad: pl.DataFrame) -> dict[int, Erased]:
+    """Return what there is of each user, by key."""
+    mine = pl.col("user_key").is_in(list(names))
+    rows = {key: dict.fromkeys(("quarantine", *_BY_USER), 0) for key in names}
+    for table, some in [("quarantine", bad.lazy()), *((table, lake.scan(table).filter(mine)) for table in _BY_USER)]:
+        for key, count in some.group_by("user_key").len().collect().iter_rows():
+            rows[key][table] = count
+    versions = _versions(settings, lake.scan("trainings").filter(mine).unique().collect())
+    similar = similar_ids(lake, [names[key] for key, counts in rows.items() if not any(counts.values())])
+    return {
+        key: Erased(show_key(key), counts, versions.get(key, []), similar.get(names[key], []))
+        for key, counts in rows.items()
+    }
+
+
+def _versions(settings: Settings, trainings: pl.DataFrame) -> dict[int, list[int]]:
+    """Return the model versions that learnt from each user, by key."""
+    with transaction(settings) as session:
+        asked = select(ModelVersion.job_id, ModelVersion.id).where(col(ModelVersion.job_id).in_(trainings["job_id"]))
+        made = pl.DataFrame(session.exec(asked).all(), {"job_id": pl.Int64, "version": pl.Int64}, orient="row")
+    each = trainings.join(made, on="job_id").group_by("user_key").agg(pl.col("version").sort())
+    return dict(each.select("user_key", "version").iter_rows())
+
+
+def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], bad: pl.DataFrame) -> None:
+    """Delete the users' rows, each table in one commit, and all files that still hold them."""
+    if bad.height:
+        rows = bad.group_by("import_id").agg("line").iter_rows()
+        lake.delete("quarantine", " OR ".join(f"import_id = {one} AND line IN ({_listed(some)})" for one, some in rows))
     for table in _BY_USER:
-        rows[table] = lake.scan(table).filter(mine).select(pl.len()).collect().item()
-        if rows[table]:
-            lake.delete(table, f"user_key = {key}")
-    return Erased(show_key(key), rows, sorted(number for number in trained if number is not None))
+        keys = [key for key, one in found.items() if one.rows[table]]
+        if keys:
+            lake.delete(table, f"user_key IN ({_listed(keys)})")
+    for table in (*_BY_USER, "quarantine"):
+        lake.vacuum(table, hours=0)
+    # Phrases and splits of ended jobs: made again where they are needed, and full of users.
+    shutil.rmtree(settings.store_path / "work", ignore_errors=True)
 
 
-def _identify(settings: Settings, lake: Lake, user: str) -> tuple[int, str]:
-    """Return the key and the shop's id of a user; of one whom the lake does not know, as if an id was given."""
-    candidates = meant_by(settings.secret(), user)
-    users = lake.scan("users").filter(pl.col("user_key").is_in(candidates)).select("user_key", "user").collect()
-    known = dict(users.iter_rows())
-    key = next((one for one in candidates if one in known), candidates[0])
-    return key, known.get(key, plain_id(user))
-
-
-def _from_quarantine(lake: Lake, raw: str) -> int:
-    """Delete the rows in which some cell is, or holds, the user's id."""
-    row = pl.col("row")
-    near = row.str.contains(raw, literal=True) | row.str.contains(json.dumps(raw)[1:-1], literal=True)
-    found = lake.scan("quarantine").filter(near).select("import_id", "line", "row").collect()
-    mine = [one for one in found.to_dicts() if _names(one["row"], raw)]
-    for one in mine:
-        lake.delete("quarantine", f"import_id = {one['import_id']} AND line = {one['line']}")
-    return len(mine)
-
-
-def _names(row: str, raw: str) -> bool:
-    try:
-        cells = json.loads(row).values()
-    except (ValueError, AttributeError):
-        return raw in row
-    # A row that could not be read is one cell with all of it.
-    return any(
-        plain_id(str(cell)) == raw or (isinstance(cell, str) and raw in cell) for cell in cells if cell is not None
-    )
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

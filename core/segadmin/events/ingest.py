@@ -29,6 +29,7 @@ from segadmin.events.keys import keys_of, open_store
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.number_columns import NumberColumns
+from segadmin.events.quarantine_users import kept_mapping
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
 from segadmin.events.source import Source, refuse_folder
@@ -219,6 +220,7 @@ def _record(settings: Settings, request: Request, digest: str, *, consumes: bool
         if before is None or before.state == "succeeded":
             before = Import(table=_table(request), file=request.name, sha256=digest)
         before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
+        before.mapping = kept_mapping(request.mapping, settings.secret())
         session.add(before)
         session.flush()
         return before, False

@@ -42,10 +42,10 @@ def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
         source = source_of(settings, replace(request, options={"header": "first", **request.options}))
     if source.consumes:
         raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
-    source.identity(request.where)  # says what is wrong with the place
-    first = next(source.chunks(request.where, rows), None)
+    source.identity(request.place)  # says what is wrong with the place
+    first = next(source.chunks(request.place, rows), None)
     if first is None or first.is_empty():
-        raise DataError(f"{request.where} has no rows.")
+        raise DataError(f"{request.place} has no rows.")
     found, unreadable = _readable_rows(readable(first.head(rows)))
     headerless = is_csv and _is_data(found.columns)
     return Sample(_with_first_row(found) if headerless else found, headerless, unreadable)
