@@ -19,8 +19,10 @@ def local_path(where: str) -> Path | None:
     and exists as a file is the file.
 
     Raises:
-        DataError: a ``file://`` URL names another machine.
+        DataError: a ``file://`` URL names another machine; or the name is not UTF-8, which Polars cannot open.
     """
+    if not is_utf8(where):
+        raise DataError(f"{os.fsencode(where)!r} is not UTF-8, as names of files must be. Rename it.")
     if _SCHEME.match(where) is None or os.path.lexists(where):
         return Path(where)
     parts = urlsplit(where)
@@ -29,6 +31,11 @@ def local_path(where: str) -> Path | None:
     if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
         raise DataError(f"{where} is not the URL of a file on this machine. Give its path, or file:///its/path.")
     return Path(unquote(parts.path))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name is text, and not bytes that the system gave as a name."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def sqlite_url(path: Path) -> str:

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segadmin.errors import InvalidSettings
-from segadmin.paths import redis_socket_url, sqlite_url
+from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
 
 Language = Literal["en", "zh"]
@@ -105,6 +105,13 @@ class Settings(BaseSettings):
                 return json.loads(value)
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("home", "store")
+    @classmethod
+    def _is_text(cls, value: Path | None) -> Path | None:
+        if value is not None and not is_utf8(str(value)):
+            raise ValueError(f"{bytes(value)!r} is not UTF-8, as names of folders must be. Choose another")
         return value
 
     @field_validator("buckets")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -125,7 +126,7 @@ def _tell(changed: Changed, *, as_json: bool) -> None:
     was = f", before it was {changed.before}" if changed.before else ""
     typer.echo(f"Version {changed.champion} is champion of {changed.label_set!r}{was}.")
     if changed.snapshot is None:
-        typer.echo(f"It has scored nobody yet. Next: segadmin enqueue score --labels {changed.label_set} --wait")
+        typer.echo(f"It has scored nobody yet. Next: segadmin enqueue score --labels {quote(changed.label_set)} --wait")
     else:
         typer.echo(f"Snapshot {changed.snapshot}, its newest, is current.")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 
 import polars as pl
 from sqlmodel import Session, col, select
@@ -26,6 +27,8 @@ from segadmin.settings import Settings
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "users")
+
+_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -164,18 +167,25 @@ def _versions(settings: Settings, trainings: pl.DataFrame) -> dict[int, list[int
 
 
 def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], bad: pl.DataFrame) -> None:
-    """Delete the users' rows, each table in one commit, and all files that still hold them."""
-    if bad.height:
-        rows = bad.group_by("import_id").agg("line").iter_rows()
-        lake.delete("quarantine", " OR ".join(f"import_id = {one} AND line IN ({_listed(some)})" for one, some in rows))
+    """Delete the users' rows, each table in one commit, or a few for many users; and all files that still hold them."""
+    for imports in _batched(bad["import_id"].unique().sort()):
+        theirs = lake.scan("quarantine").filter(pl.col("import_id").is_in(imports))
+        left = theirs.join(bad.lazy(), on=["import_id", "line"], how="anti").collect()
+        lake.replace_rows("quarantine", left, f"import_id IN ({_listed(imports)})")
     for table in _BY_USER:
-        keys = [key for key, one in found.items() if one.rows[table]]
-        if keys:
+        for keys in _batched(key for key, one in found.items() if one.rows[table]):
             lake.delete(table, f"user_key IN ({_listed(keys)})")
     for table in (*_BY_USER, "quarantine"):
         lake.vacuum(table, hours=0)
     # Phrases and splits of ended jobs: made again where they are needed, and full of users.
     shutil.rmtree(settings.store_path / "work", ignore_errors=True)
+
+
+def _batched(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Yield lists that a predicate may have: Delta's parser crashes the process at many thousands of values."""
+    rest = iter(numbers)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -145,13 +145,17 @@ class Lake:
         if not self.exists(table):
             self._write(table, frame, None, mode="append")
             return
+        self.replace_rows(table, frame, f"{column} = '{value.replace(chr(39), chr(39) * 2)}'")
+
+    def replace_rows(self, table: str, frame: pl.DataFrame, predicate: str) -> None:
+        """Replace the rows where ``predicate`` (SQL) holds, as it does for ``frame``'s, in one atomic commit."""
         try:
             with writing(self.path / table) as address:
                 write_deltalake(
                     address.uri,
                     self._conform(table, frame),
                     mode="overwrite",
-                    predicate=f"{column} = '{value.replace(chr(39), chr(39) * 2)}'",
+                    predicate=predicate,
                     storage_options=address.options,
                 )
         except (DeltaError, OSError) as error:

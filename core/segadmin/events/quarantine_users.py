@@ -17,7 +17,11 @@ import polars as pl
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import parse_key, show_key, user_key
 from segadmin.events.mapping import Mapping as Reading
+from segadmin.events.nested import base_of, with_paths
 from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
+
+#: The columns of rows and whose they are.
+OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
 
 
 def kept_mapping(mapping: Reading, secret: bytes) -> dict[str, Any]:
@@ -57,17 +61,22 @@ def rows_of_users(
         else:
             mapped, others = _by_column(rows, mapping["columns"].get("user", "user"), find)
             parts += [mapped, _by_any_cell(others, ids, find)]
-    schema = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
-    return pl.concat([pl.DataFrame(schema=schema), *parts]).unique(["import_id", "line"], maintain_order=True)
+    return pl.concat([pl.DataFrame(schema=OWNED), *parts]).unique(["import_id", "line"], maintain_order=True)
 
 
 def _by_column(rows: pl.LazyFrame, column: str, find: Callable[[str], int | None]) -> tuple[pl.DataFrame, pl.LazyFrame]:
     """Return the rows where that column names one of the users, and the rows that do not have it."""
     row = pl.col("row")
-    has_it = row.str.contains(json.dumps(column, ensure_ascii=False) + ":", literal=True)
     is_unread = row.str.contains(f'"{UNREADABLE}":"', literal=True)
-    cell = row.str.json_decode(pl.Struct({column: pl.String})).struct.field(column)
-    cells = rows.filter(has_it & ~is_unread).select("import_id", "line", cell=cell).drop_nulls("cell").collect()
+    first = rows.filter(~is_unread).head(1).collect()["row"]
+    base = base_of(column, list(json.loads(first.item()))) if len(first) else None
+    if base is None:
+        return pl.DataFrame(schema=OWNED), rows
+    has_it = row.str.contains(json.dumps(base, ensure_ascii=False) + ":", literal=True)
+    cell = row.str.json_decode(pl.Struct({base: pl.String})).struct.field(base)
+    read = rows.filter(has_it & ~is_unread).with_columns(cell=cell).collect()
+    named = with_paths(read.select(pl.col("cell").alias(base)), [column])[column]
+    cells = read.with_columns(cell=named).drop("row").drop_nulls("cell")
     users = pl.DataFrame({"cell": cells["cell"].unique()})
     keys = pl.Series([find(one) for one in users["cell"]], dtype=pl.Int64)
     mine = cells.join(users.with_columns(user_key=keys).drop_nulls(), on="cell").drop("cell")

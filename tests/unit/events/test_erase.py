@@ -141,14 +141,39 @@ def test_only_a_users_own_rows_leave_quarantine(settings: Settings) -> None:
     assert not any('"who":"12"' in row for row in rows)
 
 
+def test_a_user_inside_json_is_found_by_the_path_of_the_mapping(settings: Settings) -> None:
+    rows = [
+        {"kind": "stare", "at": "2024-01-01", "item": "12", "who": {"id": 7, "friend": "12"}},
+        {"kind": "stare", "at": "2024-01-01", "item": "a", "who": {"id": 12, "friend": "7"}},
+    ]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows)
+    put(settings, "e.jsonl", content, Mapping(columns={"user": "who.id"}))
+    assert forget(settings, ["12"])[0].rows["quarantine"] == 1
+    [left] = quarantined(settings)
+    assert json.loads(json.loads(left)["who"])["id"] == 7
+
+
 def test_many_rows_leave_quarantine_in_one_commit(settings: Settings) -> None:
-    put(settings, "e.csv", "user,kind,item,at\n" + "u1,stare,a,2024-01-01\n" * 3000 + "u2,stare,a,2024-01-01\n")
+    put(settings, "e.csv", "user,kind,item,at\n" + "u1,stare,a,2024-01-01\n" * 30_000 + "u2,stare,a,2024-01-01\n")
     before = pl.DataFrame(Lake.of(settings).scan("quarantine").collect()).height
     commits = len(list((settings.store_path / "lake" / "quarantine" / "_delta_log").glob("*.json")))
-    assert forget(settings, ["u1", "u3"])[0].rows["quarantine"] == 3000 == before - 1
+    assert forget(settings, ["u1", "u3"])[0].rows["quarantine"] == 30_000 == before - 1
     after = len(list((settings.store_path / "lake" / "quarantine" / "_delta_log").glob("*.json")))
     assert after - commits <= 3  # deleting; beginning and ending to remove old files
     assert len(quarantined(settings)) == 1
+
+
+def test_thousands_of_users_are_erased_at_once(settings: Settings) -> None:
+    ids = [f"u{number}" for number in range(3000)]
+    put(
+        settings,
+        "e.csv",
+        "user,kind,item,at\nother,view,a,2024-01-01\n" + "".join(f"{one},view,a,2024-01-01\n" for one in ids),
+    )
+    assert all(one.is_known for one in forget(settings, ids))
+    assert users(settings) == ["other"]
+    commits = list((settings.store_path / "lake" / "events" / "_delta_log").glob("*.json"))
+    assert len(commits) < 15
 
 
 def test_rows_of_imports_whose_mapping_was_not_kept(settings: Settings) -> None:

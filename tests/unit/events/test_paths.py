@@ -169,8 +169,15 @@ def test_a_database_url_of_any_path(tmp_path: Path, name: str) -> None:
 
 
 def test_a_question_mark_in_a_database_url_is_not_passed_over(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="a question mark in a file's name is written %3F: .*what%3F/own.db"):
+    with pytest.raises(ValidationError, match=r"a question mark in a file's name is written %3F: .*what%3F/own.db"):
         Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path}/what?/own.db")
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"e\\xff.csv' is not UTF-8.*Rename it"):
+        import_file(Settings(home=tmp_path / "home"), Request("events", str(tmp_path / "e\udcff.csv")))
+    with pytest.raises(ValidationError, match=r"is not UTF-8.*Choose another"):
+        Settings(home=tmp_path / "\udcff")
 
 
 def test_paths_and_urls_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
