@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segadmin.errors import DataError
-from segadmin.events.mapping import ALSO_CALLED
+from segadmin.events.field_names import ALSO_CALLED
 
 _SEPARATORS = ",;\t"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
