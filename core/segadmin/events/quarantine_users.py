@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.events.elements import each_element
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import parse_key, show_key, user_key
 from segadmin.events.mapping import Mapping as Reading
@@ -22,6 +23,7 @@ from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 
 #: The columns of rows and whose they are.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
+_PLACE = "segadmin:place"
 
 
 def kept_mapping(mapping: Reading, secret: bytes) -> dict[str, Any]:
@@ -59,28 +61,37 @@ def rows_of_users(
             key = parse_key(mapping["constants"]["user"])
             parts.append(rows.filter(key in names).select("import_id", "line", user_key=pl.lit(key)).collect())
         else:
-            mapped, others = _by_column(rows, mapping["columns"].get("user", "user"), find)
+            mapped, others = _by_columns(rows, mapping, find)
             parts += [mapped, _by_any_cell(others, ids, find)]
     return pl.concat([pl.DataFrame(schema=OWNED), *parts]).unique(["import_id", "line"], maintain_order=True)
 
 
-def _by_column(rows: pl.LazyFrame, column: str, find: Callable[[str], int | None]) -> tuple[pl.DataFrame, pl.LazyFrame]:
-    """Return the rows where that column names one of the users, and the rows that do not have it."""
+def _by_columns(
+    rows: pl.LazyFrame, mapping: Mapping[str, Any], find: Callable[[str], int | None]
+) -> tuple[pl.DataFrame, pl.LazyFrame]:
+    """Return the rows where a column of the mapping names one of the users, and the rows that have no such column."""
+    paths = [mapping["columns"].get("user", "user"), *mapping.get("fallbacks", {}).get("user", ())]
     row = pl.col("row")
     is_unread = row.str.contains(f'"{UNREADABLE}":"', literal=True)
     first = rows.filter(~is_unread).head(1).collect()["row"]
-    base = base_of(column, list(json.loads(first.item()))) if len(first) else None
-    if base is None:
+    columns = list(json.loads(first.item())) if len(first) else []
+    bases = list(dict.fromkeys(base for path in paths if (base := base_of(path, columns)) is not None))
+    if not bases:
         return pl.DataFrame(schema=OWNED), rows
-    has_it = row.str.contains(json.dumps(base, ensure_ascii=False) + ":", literal=True)
-    cell = row.str.json_decode(pl.Struct({base: pl.String})).struct.field(base)
-    read = rows.filter(has_it & ~is_unread).with_columns(cell=cell).collect()
-    named = with_paths(read.select(pl.col("cell").alias(base)), [column])[column]
-    cells = read.with_columns(cell=named).drop("row").drop_nulls("cell")
-    users = pl.DataFrame({"cell": cells["cell"].unique()})
-    keys = pl.Series([find(one) for one in users["cell"]], dtype=pl.Int64)
-    mine = cells.join(users.with_columns(user_key=keys).drop_nulls(), on="cell").drop("cell")
-    return mine, rows.filter(is_unread | ~has_it)
+    has_it = pl.any_horizontal(
+        row.str.contains(json.dumps(base, ensure_ascii=False) + ":", literal=True) for base in bases
+    )
+    read = rows.filter(has_it & ~is_unread).collect()
+    cells = read.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
+    cells = cells.with_columns(pl.int_range(pl.len()).alias(_PLACE))
+    if mapping.get("each"):
+        cells = each_element(cells, mapping["each"])
+    cells = with_paths(cells, paths)
+    named = pl.concat([cells.select(_PLACE, cell=path) for path in paths if path in cells.columns]).drop_nulls("cell")
+    keys = {cell: find(cell) for cell in named["cell"].unique()}
+    mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
+    owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
+    return owned, rows.filter(is_unread | ~has_it)
 
 
 def _by_any_cell(rows: pl.LazyFrame, ids: Sequence[str], find: Callable[[str], int | None]) -> pl.DataFrame:

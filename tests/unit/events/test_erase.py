@@ -153,6 +153,22 @@ def test_a_user_inside_json_is_found_by_the_path_of_the_mapping(settings: Settin
     assert json.loads(json.loads(left)["who"])["id"] == 7
 
 
+def test_a_user_may_be_in_any_of_the_columns_that_the_mapping_names(settings: Settings) -> None:
+    mapping = Mapping.model_validate({"columns": {"user": ["uid", "anonymous"]}})
+    put(settings, "e.csv", "uid,anonymous,kind,item,at\n,12,stare,a,2024-01-01\n7,8,stare,12,2024-01-01\n", mapping)
+    assert forget(settings, ["12"])[0].rows["quarantine"] == 1
+    assert len(quarantined(settings)) == 1
+
+
+def test_a_user_of_an_element_is_found(settings: Settings) -> None:
+    mapping = Mapping.model_validate({"columns": {"user": "all.who"}, "each": "all"})
+    rows = [{"kind": "stare", "at": "2024-01-01", "item": "12", "all": [{"who": user}, {"who": 9}]} for user in (12, 7)]
+    put(settings, "e.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows), mapping)
+    assert len(quarantined(settings)) == 4
+    assert forget(settings, ["12"])[0].is_known
+    assert all(json.loads(json.loads(row)["all"])[0]["who"] == 7 for row in quarantined(settings))
+
+
 def test_many_rows_leave_quarantine_in_one_commit(settings: Settings) -> None:
     put(settings, "e.csv", "user,kind,item,at\n" + "u1,stare,a,2024-01-01\n" * 30_000 + "u2,stare,a,2024-01-01\n")
     before = pl.DataFrame(Lake.of(settings).scan("quarantine").collect()).height
