@@ -56,7 +56,7 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
     file = pl.concat([shop, notes.drop(unused)], how="horizontal")
     if not formulas:
         return file
-    return escape_formulas(file.lazy()).collect().with_columns(pl.lit("'").alias(ESCAPED))
+    return escape_formulas(file.lazy()).collect().with_columns(pl.lit("yes").alias(ESCAPED))
 
 
 def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:

@@ -98,6 +98,15 @@ def test_rows_of_imports_with_other_columns_need_a_choice(settings: Settings, tm
     assert len((tmp_path / "q.csv").read_text(encoding="utf-8-sig").splitlines()) == 3
 
 
+def test_apostrophes_of_the_export_are_no_quotes(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(HEADER + "u1,view,=a',soon,,=b'\nu2,view,=c',soon,,=d'\n")
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    path = export(settings, tmp_path / "q.csv")
+    path.write_text(path.read_text(encoding="utf-8-sig").replace("soon", "2026-01-01"))
+    assert import_file(settings, Request("events", str(path)))[0].rows_kept == 2
+    assert events(settings).select("item", "text").rows() == [("=a'", "=b'"), ("=c'", "=d'")]
+
+
 def test_formulas_are_harmless_and_come_back_as_they_were() -> None:
     cells = ["=1+1", "'=1+1", "''@x", "-5", "-1,234.5", "+44 20", "-", "\t=x", "\rx", "x=", "", None, "'x", "'-5"]
     frame = pl.DataFrame({"-cells": cells, "number": [-1] * len(cells), "'=name": cells})
