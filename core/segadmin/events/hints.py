@@ -22,12 +22,15 @@ _LOOKED_AT = 1_000
 
 #: Ids that are words for nobody and nothing.
 _NOBODY = re.compile(
-    r"[(<\[]?(?:null|none|nan|nil|na|n/a|blank|empty|missing|not[ _-]set|undefined|unknown|anonymous|guest)[)>\]]?|"
+    r"[(<\[]?(?:null|none|nan|nil|na|n/a|blank|empty|missing|not[ _-]set|undefined|unknown|anonymous|guest|true|false|"
+    r"not[ _-]authenticated|distinct_?id)[)>\]]?|"
     r"[-.?_]+|匿名|匿名用户|未知|游客|无|空|暂无|00000000-0000-0000-0000-000000000000",
     re.IGNORECASE,
 )
 #: Ids that may be somebody's, and are suspicious where nobody has more rows.
 _NUMBER_FOR_NOBODY = re.compile(r"0+|-1|9{5,}")
+#: Days since 1899-12-30, from 1990 on, perhaps with the time of day.
+_SERIAL_DAY = re.compile(r"(?:3[3-9]|[45][0-9])[0-9]{3}(?:[.,][0-9]+)?")
 #: Columns with the price of one piece, written as ``plain_word`` writes names.
 _UNIT_PRICE = re.compile(
     "unitprice|priceperunit|priceunit|unitcost|pieceprice|priceeach|priceperitem|itemprice|"
@@ -54,6 +57,11 @@ def about_import(settings: Settings, record: Import, mapping: Mapping) -> list[s
 
 def about_times(cells: Sequence[str]) -> str:
     """Return which ``--times`` reads these cells, which are in none of the forms that are read without it."""
+    if cells and all(_SERIAL_DAY.fullmatch(cell.strip()) for cell in cells):
+        return (
+            f"Times such as {cells[0]!r} look like a spreadsheet's days since 1899. "
+            "Show the column as dates, such as 2026-01-31, before you save the sheet as CSV."
+        )
     formats = fitting_formats(cells)
     options = [f"--times {shlex.quote(form)}" for form in formats[:3]]
     example = cells[0] if cells else ""
@@ -64,7 +72,7 @@ def about_times(cells: Sequence[str]) -> str:
     return (
         f"No time is read from {example!r}. Say how times are written: --times '%d.%m.%Y %H:%M'. Without it these are "
         "read: 2026-01-31, 2026/1/31, 20260131, 2026年1月31日, each with or without 08:30 or 08:30:00.5 and a zone; "
-        "20260131083000; Unix seconds, milliseconds and microseconds."
+        "20260131083000; Unix seconds, milliseconds, microseconds and nanoseconds."
     )
 
 

@@ -6,6 +6,9 @@ in two ways.
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import polars as pl
 
 #: Control characters but for white space, marks of direction, and spaces and hyphens of no width; but not U+200C and
@@ -13,12 +16,18 @@ import polars as pl
 INVISIBLE = r"[\x00-\x08\x0E-\x1F\x7F-\x9F\u00AD\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF]"
 
 
-def without_invisible(cells: pl.Series) -> pl.Series:
-    """Return ``cells`` (String) without signs that nobody sees, and with accents as they are usually written (NFC).
+def visible(text: str) -> str:
+    """Return a text without signs that nobody sees, and with accents as they are usually written (NFC)."""
+    return unicodedata.normalize("NFC", re.sub(INVISIBLE, "", text))
 
-    Nearly all columns have neither, so they are looked at only where some cell has a NUL or is not ASCII.
+
+def visible_cells(cells: pl.Series) -> pl.Series:
+    """Return ``cells`` (String) as :func:`visible` has them; without spaces around them, and blank ones as null.
+
+    A column of nothing but ASCII, which is fast to find out, is returned as it is: of that only control characters are
+    not seen, and :func:`visible` is for the few cells that have some.
     """
-    has_nul = cells.str.contains("\0", literal=True).any()
-    if not has_nul and cells.str.len_bytes().sum() == cells.str.len_chars().sum():
+    if cells.str.len_bytes().sum() == cells.str.len_chars().sum():
         return cells
-    return cells.str.replace_all(INVISIBLE, "").str.normalize("NFC")
+    plain = cells.str.replace_all(INVISIBLE, "").str.normalize("NFC").str.strip_chars()
+    return plain.set(plain == "", None)

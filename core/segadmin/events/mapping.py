@@ -50,8 +50,12 @@ OPTIONAL = {
 RETURN = "return"
 #: What Polars adds to a column's name that a CSV header has for the second time.
 SECOND = "_duplicated_0"
-#: What databases and tools write where there is nothing: MySQL, Hive and PostgreSQL, SQL, JSON, pandas, spreadsheets.
-NULLS = (r"\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "#N/A")
+#: What databases and tools write where there is nothing: MySQL, Hive and PostgreSQL, SQL, JSON, pandas, JavaScript, and
+#: spreadsheets, also where a formula failed.
+NULLS = (
+    *(r"\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "undefined", "[object Object]"),
+    *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"),
+)
 
 
 def _known_kind(kind: str) -> str:

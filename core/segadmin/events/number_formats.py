@@ -21,9 +21,10 @@ _CODES = (
     "MYR|NGN|NOK|NZD|PEN|PHP|PKR|PLN|RMB|RON|RSD|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
 )
 _CURRENCY = rf"(?:[A-Za-z]{{0,3}}\p{{Sc}}|(?i:{_CODES}|kr\.?|rs\.?|fr\.?|руб\.?|р\.|zł|kč)|[元円圆])"
-#: Brackets and signs around the digits; a bracket or a minus before or behind them makes the number negative.
+#: Brackets and signs around the digits; a bracket or a minus before or behind them makes the number negative. A sign
+#: before all of it keeps a spreadsheet from reading a number.
 _MONEY = (
-    rf"^{_CURRENCY}?\s*(\()?\s*([+-])?\s*{_CURRENCY}?\s*([+-])?\s*"
+    rf"^['`]?\s*{_CURRENCY}?\s*(\()?\s*([+-])?\s*{_CURRENCY}?\s*([+-])?\s*"
     r"([0-9.,][0-9.,' ]*?(?:[eE][+-]?[0-9]+)?)"
     rf"\s*{_CURRENCY}?\s*(-)?\s*(\))?\s*{_CURRENCY}?$"
 )

@@ -101,7 +101,8 @@ def _fits(cell: str, form: str, ending: str) -> bool:
 
 
 def _any_form(column: pl.Expr, timezone: str) -> pl.Expr:
-    cell = column.str.replace_all(INVISIBLE, "").str.strip_chars().str.replace(_ZONE_NAME, "$1")
+    cell = column.str.replace_all(INVISIBLE, "").str.strip_chars().str.strip_chars_start("'`")
+    cell = cell.str.replace(_ZONE_NAME, "$1")
     cell = cell.str.replace_all("/", "-", literal=True).str.replace(r"(\d)T(\d)", "${1} ${2}")
     cell = cell.str.replace(r"(:\d{2}),(\d)", "$1.$2")
     for pattern, replacement in _PLAIN:

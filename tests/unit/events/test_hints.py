@@ -49,7 +49,7 @@ def test_a_price_that_looks_like_that_of_one_piece(settings: Settings, tmp_path:
     assert warned(settings, tmp_path, {column: "3"}, mapping=Mapping(columns={"unit_price": column})) == ""
 
 
-@pytest.mark.parametrize("word", ["None", "undefined", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
+@pytest.mark.parametrize("word", ["None", "unknown", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
 def test_an_id_that_is_a_word_for_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
     told = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
     assert f"{word!r} is the user of 1 rows. If it stands for a missing value: --null {shlex.quote(word)}" in told
