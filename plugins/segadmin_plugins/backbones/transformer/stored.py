@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def save_text(text: Any, folder: Path, adapter: Adapter | None) -> None:
         return
     text.config.save_pretrained(folder)
     save_file({name: one.cpu().contiguous() for name, one in adapter.state.items()}, folder / LEARNED)
-    facts = {name: value for name, value in asdict(adapter).items() if name != "state"}
+    facts = asdict(replace(adapter, state={}))
+    del facts["state"]
     (folder / BASE).write_text(json.dumps(facts, ensure_ascii=False, indent=2))
 
 
