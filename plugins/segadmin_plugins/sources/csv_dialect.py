@@ -142,7 +142,7 @@ def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header
         if not header and _looks_like_data(names):
             raise DataError(
                 f"The first line of {name} looks like data, not like a header: {separator.join(names)[:80]}. "
-                "If the file has no header, name its columns: -o header=user,item,kind,at. "
+                f"If the file has no header, name its {len(names)} columns, as in -o header=user,item,kind,at. "
                 f"If it is the header: -o header={FIRST}"
             )
         names = _as_wide(names, _records(texts[height:], separator))
