@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
+hypothesis_settings.register_profile("any machine", deadline=None)  # a slow one fails no test
+hypothesis_settings.load_profile("any machine")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # spinning threads of several fits at once starve each other: 0.2 s become 6
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:

@@ -36,7 +36,7 @@ def without_missing(cells: pl.Series, words: Sequence[str]) -> tuple[pl.Series, 
         return cells.fill_nan(None), changes
     if isinstance(cells.dtype, pl.Categorical | pl.Enum):
         cells = cells.cast(pl.String)
-    if cells.dtype != pl.String:
+    if cells.dtype != pl.String or cells.null_count() == len(cells):  # most fields are in no column
         return cells, changes
     cells = cells.str.strip_chars()
     if cells.str.starts_with('="').any():

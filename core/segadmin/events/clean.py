@@ -7,7 +7,7 @@ is counted under it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -101,7 +101,7 @@ def clean(
     changes["number_format"] += formatted
     if is_all:
         numbers.refuse_open()
-    typed, problems, counts = _plain_ids(typed, cells, table)
+    typed, problems, counts = _plain_ids(typed, cells, table, mapping.constants)
     changes.update(counts)
     if numbers.whole:
         _refuse_objects(cells, problems, mapping)
@@ -198,6 +198,9 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
     changes: Counter[str] = Counter()
     columns = []
     for column in cells:
+        if column.name in mapping.constants:
+            columns.append(_repeated(without_missing(column.head(1), mapping.nulls)[0], len(column)))
+            continue
         plain, counts = without_missing(column, mapping.nulls)
         for other in mapping.fallbacks.get(column.name, ()):
             if plain.null_count() and other in chunk.columns:
@@ -205,6 +208,11 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
         columns.append(plain)
         changes.update(counts)
     return pl.DataFrame(columns), changes
+
+
+def _repeated(cell: pl.Series, height: int) -> pl.Series:
+    """Return a column of which every cell is the only one of ``cell``: what is the same in every row is read once."""
+    return cell.new_from_index(0, height) if height else cell
 
 
 def _filled(cells: pl.Series, others: pl.Series) -> pl.Series:
@@ -245,12 +253,14 @@ def _amounts(
     return typed, formatted
 
 
-def _plain_ids(typed: pl.DataFrame, cells: pl.DataFrame, table: str) -> tuple[pl.DataFrame, list[_Check], Counter[str]]:
+def _plain_ids(
+    typed: pl.DataFrame, cells: pl.DataFrame, table: str, constants: Container[str]
+) -> tuple[pl.DataFrame, list[_Check], Counter[str]]:
     """Return the fields with ids in the one form that they are stored in, and which rows have none that can be used."""
     changes: Counter[str] = Counter()
     checks: list[_Check] = []
     for name in (*_IDS[table], *_CODES):
-        if name not in typed.columns:
+        if name not in typed.columns or cells[name].dtype.is_integer() or (name in _CODES and name in constants):
             continue
         ids = clean_ids(typed[name], cells[name] if cells[name].dtype.is_float() else None)
         typed = typed.with_columns(ids.cells)
@@ -277,7 +287,9 @@ def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping)
 
 def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     words = {word.lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
-    return typed.with_columns(pl.col("kind").str.to_lowercase().replace(words))
+    kinds = typed.select("kind") if "kind" not in mapping.constants else typed.select("kind").head(1)
+    known = kinds.select(pl.col("kind").str.to_lowercase().replace(words)).to_series()
+    return typed.with_columns(known if len(known) == typed.height else _repeated(known, typed.height))
 
 
 def _whole_line(typed: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:

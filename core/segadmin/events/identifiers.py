@@ -54,6 +54,8 @@ def clean_ids(cells: pl.Series, numbers: pl.Series | None = None) -> Ids:
         numbers: the column as it came, where it was one of decimals.
     """
     changes: Counter[str] = Counter()
+    if cells.null_count() == len(cells):
+        return Ids(cells, {}, changes)
     seen = visible_cells(cells)
     if seen is not cells:
         changes["invisible"] += int(seen.ne_missing(cells).sum())
