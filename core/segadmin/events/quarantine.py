@@ -10,11 +10,8 @@ from segadmin.events.alone import alone
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.formulas import escape_formulas, unescape_formulas
 from segadmin.events.lake import Lake
-from segadmin.events.source import ESCAPED, OTHER, RESERVED, UNREADABLE_ROW
+from segadmin.events.source import ESCAPED, NOTE, OTHER, RESERVED, UNREADABLE_ROW
 from segadmin.settings import Settings
-
-#: Columns of an export that an import leaves out begin so.
-NOTE = "quarantine:"
 
 
 def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:

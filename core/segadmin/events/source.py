@@ -23,8 +23,10 @@ UNREADABLE_ROW = "segadmin:row"
 LINE = "segadmin:line"
 #: A column that a source may add: the cells, as JSON, that have no column of their own.
 OTHER = "segadmin:other"
-#: A column of a CSV file from quarantine, which says that apostrophes before formulas are to be taken out.
-ESCAPED = "quarantine:escaped"
+#: Columns that a file from quarantine has beside those of the shop begin so; an import leaves them out.
+NOTE = "quarantine:"
+#: The one of a CSV file which says that apostrophes before formulas are to be taken out.
+ESCAPED = f"{NOTE}escaped"
 #: Names that only a source may give a column: what a client or a file calls so is refused.
 RESERVED = frozenset({UNREADABLE, UNREADABLE_ROW, LINE, OTHER, ESCAPED})
 

@@ -14,9 +14,9 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.compression import DAMAGE, open_plain
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
-from segadmin_plugins.sources.csv_dialect import SEPARATORS, Dialect, dialect_of, encoding_of, utf8_blocks
-from segadmin_plugins.sources.csv_quoting import Quotes, escape_of
+from segadmin.events.source import LINE, NOTE, UNREADABLE, UNREADABLE_ROW, Source
+from segadmin_plugins.sources.csv_dialect import FIRST, SEPARATORS, Dialect, dialect_of, encoding_of, utf8_blocks
+from segadmin_plugins.sources.csv_quoting import NONE, QUOTE, Quotes, escape_of
 from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records
 
 _MARK = codecs.BOM_UTF8
@@ -61,13 +61,16 @@ class Csv(Source):
             if b"\n" not in start and b"\r" in start:  # an old Mac's line ends
                 blocks = (block.replace(b"\r", b"\n") for block in blocks)
                 start = start.replace(b"\r", b"\n")
-            quotes = Quotes.of(start, self.quote, self.separator or SEPARATORS)
+            # How a file from quarantine is written is known: its apostrophes, for one, stand before formulas.
+            is_export = NOTE.encode() in start.partition(b"\n")[0]
+            quotes = Quotes.of(start, self.quote or is_export * QUOTE, self.separator or SEPARATORS)
+            header = self.header or is_export * FIRST
             if not quotes.is_usual:
                 start, blocks = next(quotes.swap([start])), quotes.swap(blocks)
             dialect = dialect_of(
-                start, str(path), encoding=encoding, separator=self.separator, header=self.header, skip=self.skip
+                start, str(path), encoding=encoding, separator=self.separator, header=header, skip=self.skip
             )
-            escape = escape_of(start, self.escape, dialect.separator, len(dialect.columns))
+            escape = escape_of(start, self.escape or is_export * NONE, dialect.separator, len(dialect.columns))
             layout = Layout(dialect.separator, len(dialect.columns), escape)
             start = start[dialect.skipped_bytes :]
             for records in _records(chain([start], blocks), layout, dialect.first_line):

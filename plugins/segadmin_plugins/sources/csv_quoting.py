@@ -15,7 +15,6 @@ from itertools import islice
 import polars as pl
 
 from segadmin.errors import ConfigurationError
-from segadmin.events.source import ESCAPED
 
 #: ``-o quote=none``: no sign quotes cells. ``-o escape=none``: no sign stands before a quote that belongs to a cell.
 NONE = "none"
@@ -46,8 +45,6 @@ class Quotes:
         if named:
             _check("quote", named)
             return cls(named)
-        if ESCAPED.encode() in start.partition(b"\n")[0]:  # its apostrophes stand before formulas
-            return cls()
         lines = [line.decode("utf-8", "replace") for line in start[: 1 << 16].split(b"\n")[1:_SAMPLED_LINES]]
         return cls("'" if _in_apostrophes(lines, separators) else QUOTE)
 

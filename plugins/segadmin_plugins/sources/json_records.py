@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from json import JSONDecodeError
 from typing import TextIO
 
@@ -21,7 +22,7 @@ _LOOKED_AT = 10
 class Record:
     """One record as it stands in the file."""
 
-    line: int  #: where it begins, from 1
+    line: int  #: where it begins, from 1; see :func:`numbered`
     text: str
     value: object = None
     reason: str | None = None  #: why it cannot be read, if it cannot
@@ -55,6 +56,14 @@ def records_of_document(text: JsonText, path: Sequence[str] = ()) -> Iterator[Re
             yield from _elements(text)
         else:
             yield _one(text, sign)
+
+
+def numbered(records: Iterator[Record]) -> Iterator[Record]:
+    """Yield records with their lines; or, where the first two are on one line, with their numbers, from 1."""
+    first = list(islice(records, 2))
+    counts = len(first) == 2 and first[0].line == first[1].line
+    for number, record in enumerate(chain(first, records), 1):
+        yield replace(record, line=number) if counts else record
 
 
 def _elements(text: JsonText) -> Iterator[Record]:

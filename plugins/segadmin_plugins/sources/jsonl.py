@@ -24,6 +24,7 @@ from segadmin_plugins.sources.json_records import (
     Form,
     Record,
     form_of,
+    numbered,
     record_of,
     records_of_document,
     records_of_lines,
@@ -76,7 +77,7 @@ class JsonLines(Source):
             if form.lines:
                 yield from records_of_lines(file)
             else:
-                yield from records_of_document(JsonText(file, str(path)), form.path)
+                yield from numbered(records_of_document(JsonText(file, str(path)), form.path))
 
     def _open(self, path: Path) -> TextIO:
         """Open the text; a byte that is no character of the encoding becomes half of a surrogate pair."""
