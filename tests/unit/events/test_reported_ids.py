@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from segadmin.errors import DataError
+from segadmin.events.erase import forget
 from segadmin.events.hints import about_ids, about_times
 from segadmin.events.identifiers import plain_id
 from segadmin.events.ingest import Request, import_file
@@ -55,6 +56,14 @@ def test_accents_are_written_in_one_way(settings: Settings, tmp_path: Path) -> N
     done = take(settings, tmp_path, [{"user": "J\u00fcrgen"}, {"user": "Ju\u0308rgen"}])
     assert (done.changes, users(settings)) == ({"invisible": 1}, ["J\u00fcrgen"])
     assert plain_id("Ju\u0308rgen") == "J\u00fcrgen"
+
+
+def test_who_is_written_in_two_ways_is_erased_whole(settings: Settings, tmp_path: Path) -> None:
+    rows = [{"user": "J\u00fcrgen"}, {"user": "Ju\u0308rgen\u200b", "at": "soon"}, {"user": "'7", "at": "soon"}]
+    take(settings, tmp_path, rows)
+    [jurgen, seven] = forget(settings, ["Ju\u0308rgen", "7"])
+    assert (jurgen.rows["events"], jurgen.rows["quarantine"], seven.rows["quarantine"]) == (1, 1, 1)
+    assert Lake.of(settings).scan("quarantine").collect().is_empty()
 
 
 def test_signs_that_join_letters_stay(settings: Settings, tmp_path: Path) -> None:
