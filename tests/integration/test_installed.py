@@ -139,7 +139,7 @@ def test_the_demo_brings_its_data_and_weights(installed: Installed) -> None:
     installed("up", "--detach")
     installed("data", "import", "completejourney", "--users", "60")
     installed("data", "label", "spend3")
-    _retrain(installed, "minilm", "--backbone-option", "epochs=1", "--backbone-option", "max_tokens=32")
+    _retrain(installed, "minilm", "--backbone-option", "epochs=1", "--backbone-option", "max_tokens=16")
     assert _segments(installed.export()) <= {"low", "mid", "high"}
     installed("down")
 
