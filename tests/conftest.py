@@ -15,6 +15,7 @@ hypothesis_settings.register_profile("any machine", deadline=None)  # a slow one
 hypothesis_settings.load_profile("any machine")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # spinning threads of several fits at once starve each other: 0.2 s become 6
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # tests run beside each other, on frames of some rows
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
     del os.environ[_name]
 

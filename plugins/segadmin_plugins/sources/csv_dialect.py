@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -143,7 +144,8 @@ def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header
             raise DataError(
                 f"The first line of {name} looks like data, not like a header: {separator.join(names)[:80]}. "
                 f"If the file has no header, name its {len(names)} columns, as in -o header=user,item,kind,at. "
-                f"If it is the header: -o header={FIRST}"
+                f"If it is the header: -o header={FIRST}. "
+                f"To have it recognised: segadmin data preview --guess {shlex.quote(name)}"
             )
         names = _as_wide(names, _records(texts[height:], separator))
     place += height
