@@ -176,7 +176,7 @@ def _columns(draw: st.DrawFn) -> tuple[str, str, list[Decimal], list[str]]:
     return decimal, thousands, amounts, cells
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=120, deadline=None)
 @given(_columns())
 def test_any_column_is_read_back_or_refused(column: tuple[str, str, list[Decimal], list[str]]) -> None:
     decimal, thousands, amounts, cells = column

@@ -64,7 +64,7 @@ def put(frame: pl.DataFrame, path: Path) -> None:
 
 
 @hypothesis_settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=16, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     folder=NAMES,

@@ -207,7 +207,7 @@ _BROKEN = st.sampled_from(
 )
 
 
-@hypothesis_settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=_ROWS,
     indent=st.sampled_from([None, 0, 2]),
