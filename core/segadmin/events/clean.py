@@ -36,6 +36,7 @@ PROBLEM = {"line": pl.Int64, "reason": pl.String, "column": pl.String, "value": 
 _NUMBERS = {"events": ("quantity", "price", "unit_price", "duration", "rating"), "items": ("price",), "labels": ()}
 _TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
 _NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "segment")}
+_MONEY = ("price", "unit_price")
 #: What tells things apart, and words that other tools may have made numbers of.
 _IDS = {"events": ("user", "item", "event_id"), "items": ("item",), "labels": ("user", "segment")}
 _CODES = ("kind",)
@@ -101,6 +102,7 @@ def clean(
     changes["number_format"] += formatted
     if is_all:
         numbers.refuse_open()
+        numbers.refuse_mixed()
     typed, problems, counts = _plain_ids(typed, cells, table, mapping.constants)
     changes.update(counts)
     if numbers.whole:
@@ -244,9 +246,10 @@ def _amounts(
     typed: pl.DataFrame, table: str, mapping: Mapping, numbers: NumberColumns, lines: pl.Series
 ) -> tuple[pl.DataFrame, int]:
     """Return the fields with numbers in our units, and how many of them were written in a format."""
+    no_currency = table == "events" and typed["currency"].null_count() == typed.height
     formatted = 0
     for name in _NUMBERS[table]:
-        values, count = numbers.read(name, typed[name], lines)
+        values, count = numbers.read(name, typed[name], lines, with_currency=name in _MONEY and no_currency)
         formatted += count
         factor = mapping.units.factors.get(name, 1.0)
         typed = typed.with_columns((values if factor == 1.0 else values * factor).alias(name))

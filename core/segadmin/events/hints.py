@@ -111,23 +111,13 @@ def about_ids(ids: pl.DataFrame) -> Iterator[str]:
 
 def about_numbers(numbers: NumberColumns) -> Iterator[str]:
     """Yield how the columns of numbers are read where that is not plain, and why an import would refuse them."""
-    try:
-        numbers.refuse_open()
-    except DataError as error:
-        yield str(error)
+    for refuse in (numbers.refuse_open, numbers.refuse_mixed):
+        try:
+            refuse()
+        except DataError as error:
+            yield str(error)
     for name, example in numbers.decimal_commas().items():
         yield (
             f"{name} is read with a decimal comma, as in {example.cell!r} (line {example.line}). "
             "If that is wrong: --decimal ."
-        )
-
-
-def about_currencies(cells: pl.Series) -> Iterator[str]:
-    """Yield a warning where prices carry several currencies: they are added up as if they were one."""
-    signs = cells.drop_nulls().cast(pl.String).str.normalize("NFKC").str.extract_all(r"\p{Sc}|[A-Z]{3}|[元円圆]")
-    found = signs.explode().drop_nulls().replace({"元": "¥", "円": "¥", "圆": "¥"}).unique(maintain_order=True)
-    if len(found) > 1:
-        yield (
-            f"Prices are in {', '.join(found.head(5))}, and are taken for one currency. Give each row's in a column "
-            "`currency`, and what each is worth under [rates] in the mapping file."
         )

@@ -279,6 +279,7 @@ def _decide_numbers(run: _Run) -> None:
             run.spool.read_again(place, lambda raw, first_line: _cleaned(run, raw, first_line))
         stale = [place for place, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
     run.numbers.refuse_open()
+    run.numbers.refuse_mixed()
 
 
 def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:

@@ -20,8 +20,10 @@ from segadmin.events.number_formats import (
     Example,
     Shown,
     choose,
+    currencies_in,
     examine,
     parse,
+    refuse_mixed,
     refuse_open,
 )
 
@@ -40,6 +42,14 @@ class Reading:
     complete: bool = False  #: whether plain numbers were examined as well
 
 
+@dataclass
+class _Chunk:
+    """What was learned from the chunk that is being read."""
+
+    readings: dict[str, Reading] = field(default_factory=dict)
+    currencies: dict[str, Example] = field(default_factory=dict)
+
+
 class NumberColumns:
     """What is known so far of an import's columns of numbers.
 
@@ -55,16 +65,25 @@ class NumberColumns:
         self._typed = typed and mapping.thousands != "."  # else a point separates thousands, whatever the source says
         self._given = None if decimal is None else Convention(decimal, mapping.thousands)
         self._evidence: dict[str, dict[Shown, Example]] = {}
-        self._chunk: dict[str, Reading] = {}
+        self._currencies: dict[str, Example] = {}
+        self._chunk = _Chunk()
 
-    def read(self, name: str, cells: pl.Series, lines: pl.Series) -> tuple[pl.Series, int]:
+    def read(
+        self, name: str, cells: pl.Series, lines: pl.Series, *, with_currency: bool = False
+    ) -> tuple[pl.Series, int]:
         """Return a field's next cells as Float64, null where one is no number; and how many were written in a format.
+
+        Args:
+            name: the field.
+            cells: as they came.
+            lines: where each is.
+            with_currency: nothing but the cells says in which currency they are.
 
         Raises:
             DataError: the column shows a decimal point and a decimal comma.
         """
         if cells.dtype != pl.String:
-            self._chunk[name] = Reading(Convention(), complete=True)
+            self._chunk.readings[name] = Reading(Convention(), complete=True)
             return cells.cast(pl.Float64, strict=False), 0
         plain = cells.cast(pl.Float64, strict=False)
         rest = (plain.is_null() & cells.is_not_null()).arg_true()
@@ -73,6 +92,8 @@ class NumberColumns:
             convention = Convention(".", self._thousands, sure=False)
         if rest.is_empty() and not self._has_commas(name) and (convention is None or convention.decimal == "."):
             return plain, 0  # nearly every column
+        if with_currency and self.whole:
+            self._note_currencies(currencies_in(cells[rest], lines[rest]))
         if convention is None:
             convention = self._decide(name, cells, lines, rest)
         values = parse(cells, convention, typed=self._typed)
@@ -86,8 +107,12 @@ class NumberColumns:
             found = examine(cells, lines, self._thousands, typed=self._typed)
         self._evidence[name] = {**found, **self._evidence.get(name, {})}
         convention = self.convention(name)
-        self._chunk[name] = Reading(convention, found, complete)
+        self._chunk.readings[name] = Reading(convention, found, complete)
         return convention
+
+    def _note_currencies(self, found: Mapping[str, Example]) -> None:
+        self._chunk.currencies = {**found, **self._chunk.currencies}
+        self._currencies = {**found, **self._currencies}
 
     def convention(self, name: str) -> Convention:
         """Return how a field is read, as far as is known by now."""
@@ -95,20 +120,21 @@ class NumberColumns:
 
     def close_chunk(self) -> dict[str, Any]:
         """Return what :meth:`open_chunk` and :meth:`is_stale` want to know of the chunk that was read, as JSON."""
-        facts = {name: asdict(reading) for name, reading in self._chunk.items()}
-        self._chunk = {}
+        facts = asdict(self._chunk)
+        self._chunk = _Chunk()
         return facts
 
     def open_chunk(self, facts: Mapping[str, Any]) -> None:
         """Take over what an interrupted import learned from a chunk."""
-        for name, reading in facts.items():
+        self._currencies |= {name: Example(**example) for name, example in facts["currencies"].items()}
+        for name, reading in facts["readings"].items():
             found = {shown: Example(**example) for shown, example in reading["evidence"].items()}
             self._evidence[name] = {**found, **self._evidence.get(name, {})}
 
     def is_stale(self, facts: Mapping[str, Any]) -> bool:
         """Return whether a chunk must be read again, after what later ones have shown."""
         for name in filter(self._has_commas, self._evidence):
-            now, then = self.convention(name), facts.get(name)
+            now, then = self.convention(name), facts["readings"].get(name)
             if then is None or not then["complete"]:
                 if now.decimal == "," or not now.sure:
                     return True
@@ -121,6 +147,10 @@ class NumberColumns:
         if self._given is None:
             for name, evidence in self._evidence.items():
                 refuse_open(evidence, name)
+
+    def refuse_mixed(self) -> None:
+        """Raise ``DataError`` where prices are in several currencies."""
+        refuse_mixed(self._currencies)
 
     def decimal_commas(self) -> dict[str, Example]:
         """Return the fields that are found to have a decimal comma, each with a cell that shows it."""

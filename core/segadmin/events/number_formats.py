@@ -21,6 +21,13 @@ _CODES = (
     "MYR|NGN|NOK|NZD|PEN|PHP|PKR|PLN|RMB|RON|RSD|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
 )
 _CURRENCY = rf"(?:[A-Za-z]{{0,3}}\p{{Sc}}|(?i:{_CODES}|kr\.?|rs\.?|fr\.?|руб\.?|р\.|zł|kč)|[元円圆])"
+#: What of a cell is the currency, and the other ways of writing one.
+_NAMED = rf"([A-Za-z]{{0,3}}\p{{Sc}}|(?i:{_CODES}|kr|rs|fr|руб|р\.|zł|kč)|[元円圆])"
+_ALSO = {
+    **{"USD": "$", "US$": "$", "EUR": "€", "GBP": "£", "INR": "₹", "RS": "₹", "RUB": "₽", "РУБ": "₽", "Р.": "₽"},
+    **{"CNY": "¥", "RMB": "¥", "JPY": "¥", "CN¥": "¥", "JP¥": "¥", "元": "¥", "円": "¥", "圆": "¥"},
+    **{"CHF": "FR", "PLN": "ZŁ", "CZK": "KČ", "SEK": "KR", "NOK": "KR", "DKK": "KR", "KRW": "₩", "TRY": "₺"},
+}
 #: Brackets and signs around the digits; a bracket or a minus before or behind them makes the number negative. A sign
 #: before all of it keeps a spreadsheet from reading a number.
 _MONEY = (
@@ -86,6 +93,14 @@ def examine(cells: pl.Series, lines: pl.Series, thousands: str | None, *, typed:
     return {shown: Example(cells[place], lines[place]) for shown, place in places.items() if place is not None}
 
 
+def currencies_in(cells: pl.Series, lines: pl.Series) -> dict[str, Example]:
+    """Return the currencies that stand beside the numbers in ``cells`` (String), each with its first example."""
+    numbers = _split(cells)["digits"].is_not_null()
+    named = cells.str.normalize("NFKC").str.extract(_NAMED).str.to_uppercase().replace(_ALSO)
+    found = pl.DataFrame({"name": named, "cell": cells, "line": lines}).filter(numbers & named.is_not_null())
+    return {name: Example(cell, line) for name, cell, line in found.unique("name", keep="first").iter_rows()}
+
+
 def choose(evidence: Evidence, thousands: str | None, field: str) -> Convention:
     """Return how to read a column whose cells show ``evidence``; not ``sure`` where that is open.
 
@@ -111,6 +126,17 @@ def refuse_open(evidence: Evidence, field: str) -> None:
         raise DataError(
             f"In {field}, {_shown(example)} can be {whole} or {half}, and no other cell shows which. "
             f"Add --decimal . for {whole}, or --decimal , for {half}."
+        )
+
+
+def refuse_mixed(currencies: Mapping[str, Example]) -> None:
+    """Raise ``DataError`` where prices are in several currencies: they would be added up as if they were one."""
+    if len(currencies) > 1:
+        examples = ", ".join(_shown(example) for example in sorted(currencies.values(), key=lambda one: one.line)[:5])
+        raise DataError(
+            f"Prices are in several currencies: {examples}. Give the currency of each row in a column, "
+            "--map currency=COLUMN, and what each is worth under [rates] in the mapping file. "
+            "If they are one: --set currency=NAME"
         )
 
 

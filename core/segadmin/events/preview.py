@@ -17,7 +17,6 @@ from segadmin.events.clean import Cleaned, clean
 from segadmin.events.elements import each_element
 from segadmin.events.fill_down import fill_of
 from segadmin.events.hints import (
-    about_currencies,
     about_ids,
     about_numbers,
     about_reasons,
@@ -118,9 +117,6 @@ def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: Nu
     if request.table == "labels":
         yield from segment_names(good["segment"].unique(maintain_order=True).to_list())
     yield from about_ids(good.select(name for name in _IDS if name in good.columns and name not in mapping.constants))
-    price = mapping.columns.get("price", mapping.columns.get("unit_price", "price"))
-    if price in raw.columns and "currency" not in {*mapping.constants, *mapping.columns, *raw.columns}:
-        yield from about_currencies(raw[price])
     times = bad.filter(pl.col("reason") == "bad_time")["value"].drop_nulls()
     if len(times) * 2 > raw.height:
         yield about_times(times.to_list())

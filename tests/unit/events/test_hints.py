@@ -70,8 +70,10 @@ def test_numbers_that_an_import_will_refuse_or_read_with_a_comma(settings: Setti
 
 
 def test_several_currencies_in_one_column(settings: Settings, tmp_path: Path) -> None:
-    assert "Prices are in $, €" in warned(settings, tmp_path, {"price": "$5"}, {"price": "7.50 €"})
-    assert warned(settings, tmp_path, {"price": "￥5"}, {"price": "7元"}) == ""
+    told = warned(settings, tmp_path, {"price": "$5"}, {"price": "7.50 €"})
+    assert "Prices are in several currencies: '$5' (line 2), '7.50 €' (line 3)." in told
+    assert warned(settings, tmp_path, {"price": "￥5"}, {"price": "7元"}, {"price": "RMB 3"}, {"price": "3"}) == ""
+    assert warned(settings, tmp_path, {"price": "$5", "currency": "EUR"}, {"price": "7.50 €", "currency": "EUR"}) == ""
 
 
 def test_a_path_at_which_there_is_nothing(settings: Settings, tmp_path: Path) -> None:

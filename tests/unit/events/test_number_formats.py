@@ -260,6 +260,28 @@ def test_an_interrupted_import_decides_the_same(
     )
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_prices_in_several_currencies_are_refused_whatever_the_chunks(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, interrupted: bool
+) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 4)
+    path = _file(tmp_path / "e.csv", ["$5", "USD 6.20", "7", "8", "9.50 €"])
+
+    def stop(read: int) -> None:
+        if interrupted and read >= 2:
+            raise KeyboardInterrupt
+
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            import_file(settings, Request("events", str(path)), stop)
+    words = r"several currencies: '\$5' \(line 2\), '9.50 €' \(line 6\).*--map currency=COLUMN.*--set currency=NAME"
+    with pytest.raises(DataError, match=words):
+        import_file(settings, Request("events", str(path)))
+    assert _stored(settings) == {}
+    mapping = Mapping(constants={"currency": "USD"})
+    assert import_file(settings, Request("events", str(path), mapping))[0].rows_kept == 5
+
+
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_numbers_that_are_numbers_stay_as_they_are(settings: Settings, tmp_path: Path, form: str) -> None:
     rows: list[dict[str, Any]] = [EVENT | {"item": f"i{n}", "price": price} for n, price in enumerate([1.125, 1250.5])]
