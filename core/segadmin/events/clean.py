@@ -17,7 +17,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.cells import lines_of, whole_numbers, without_missing
 from segadmin.events.elements import ELEMENT, each_element, element_ids
-from segadmin.events.identifiers import clean_ids
+from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.kinds import IGNORE, KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.nested import base_of, keys_of, with_paths
@@ -159,7 +159,7 @@ def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl
 
 def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series:
     """Return which rows have a kind that the mapping leaves out."""
-    words = [word.lower() for word, kind in mapping.kinds.items() if kind == IGNORE]
+    words = [plain_id(word).lower() for word, kind in mapping.kinds.items() if kind == IGNORE]
     if table != "events" or not words:
         return pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
     kinds = cells.select(_as_text(pl.col("kind"), cells.schema["kind"])).to_series()
@@ -289,7 +289,7 @@ def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping)
 
 
 def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    words = {word.lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
+    words = {plain_id(word).lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
     kinds = typed.select("kind") if "kind" not in mapping.constants else typed.select("kind").head(1)
     known = kinds.select(pl.col("kind").str.to_lowercase().replace(words)).to_series()
     return typed.with_columns(known if len(known) == typed.height else _repeated(known, typed.height))

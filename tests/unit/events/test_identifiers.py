@@ -163,8 +163,20 @@ def test_a_user_stored_in_another_form_is_still_found() -> None:
 
 
 def test_numbers_for_kinds_and_segments_lose_their_zero() -> None:
-    mapping = Mapping(kinds={"1": "view"})
-    assert clean(pl.DataFrame([EVENT | {"kind": "1.0"}]), "events", mapping).good["kind"].to_list() == ["view"]
+    rows = [EVENT | {"kind": kind} for kind in ("1.0", "2.0", "3.0", "\u200bBUY", "购买")]
+    cleaned = clean(pl.DataFrame(rows), "events", Mapping(kinds={"1": "view", "2.0": "cart", "3.0": "ignore"}))
+    assert cleaned.good["kind"].to_list() == ["view", "cart", "purchase", "purchase"]
+    assert cleaned.ignored == 1
+
+
+def test_an_import_may_say_every_id_once(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("x\n1\n2\n")
+    constants = {"user": "13085.0", "kind": "PV", "item": "NULL", "at": "2026-01-01"}
+    assert take(settings, tmp_path / "e.csv", mapping=Mapping(constants=constants)) == {"missing_item": 2}
+    constants["item"] = "7.0"
+    mapping = Mapping(constants=constants)
+    assert take(settings, tmp_path / "e.csv", mapping=mapping, again=True) == {"duplicate_event": 1}
+    assert users(settings) == ["13085"]
 
 
 def test_an_object_is_no_id() -> None:
