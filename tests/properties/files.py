@@ -296,7 +296,7 @@ def _column(kind: str, cells: list[str]) -> pa.Array:
                 fitted.append(None)
         return fitted
 
-    if kind == "string":
+    if kind == "string" or (kind == "dictionary" and not any(cells)):  # pyarrow writes no dictionary of nothing
         return pa.array([cell or None for cell in cells])
     if kind == "dictionary":
         return pa.array([cell or None for cell in cells]).dictionary_encode()
