@@ -278,7 +278,7 @@ def quarantine(
 ) -> None:
     """Show the rows that could not be used, as they came, and why.
 
-    To correct them: write them to a file (`--out`), correct the file, import it with the options of the first import,
+    To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). An import leaves out the columns of the file that begin with `quarantine:`.
     """
     from segadmin.audit import record

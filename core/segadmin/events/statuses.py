@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: Bought and given back: of a row that is a return itself, nothing to leave it out for.
 GIVEN_BACK = (
     *("refunded", "fully refunded", "refund", "returned"),
+    *("erstattet", "zurückgesendet", "remboursé", "remboursée", "reembolsado"),
     *("退款", "退款成功", "已退款", "全额退款", "退款完成", "退货", "已退货", "退货成功", "退货完成"),
 )
 #: Nothing was bought, not yet or not any more: such rows are left out.
@@ -27,6 +28,17 @@ NOT_BOUGHT = (
     *("关闭", "已关闭", "交易关闭", "订单关闭", "订单已关闭", "超时关闭", "已失效", "已过期", "已作废", "作废"),
     *("待付款", "等待付款", "等待买家付款", "未付款", "待支付", "等待支付", "未支付", "支付失败", "付款失败"),
     *("拒收", "已拒收"),
+    *(
+        "storniert",
+        "abgebrochen",
+        "fehlgeschlagen",
+        "abgelehnt",
+        "offen",
+        "unbezahlt",
+        "annulé",
+        "annulée",
+        "cancelado",
+    ),
     *GIVEN_BACK,
 )
 #: Something was bought, however far it has come.
@@ -34,6 +46,7 @@ BOUGHT = (
     *("paid", "completed", "complete", "success", "successful", "succeeded", "ok", "done", "finished", "captured"),
     *("settled", "confirmed", "approved", "accepted", "processing", "processed", "in progress", "fulfilled"),
     *("unfulfilled", "partial", "shipped", "sent", "in transit", "out for delivery", "delivered", "received"),
+    *("bezahlt", "abgeschlossen", "versendet", "versandt", "geliefert", "payé", "payée", "pagado"),
     *("已付款", "已支付", "支付成功", "付款成功", "买家已付款", "待发货", "等待发货", "等待卖家发货", "备货中"),
     *("已发货", "卖家已发货", "运输中", "配送中", "派送中", "待收货", "已送达", "已签收", "已收货", "确认收货"),
     *("已完成", "完成", "交易成功", "交易完成", "订单完成", "待评价", "已评价"),

@@ -168,8 +168,12 @@ def _titles(lines: Sequence[str], separators: str) -> int:
     """Return how many lines above the header are hardly filled, where most lines have several cells."""
     rows = {sign: _records(lines, sign) for sign in separators}
     widths = {sign: Counter(len(cells) for cells in found if len(cells) > 1) for sign, found in rows.items()}
-    sign = max(separators, key=lambda one: max(widths[one].values(), default=0))
-    width, height = widths[sign].most_common(1)[0] if widths[sign] else (0, 0)
+    tables = {
+        sign: max(((n * (width - 1), width, n) for width, n in widths[sign].items()), default=(0, 0, 0))
+        for sign in rows
+    }
+    sign = max(separators, key=lambda one: tables[one])  # the one that makes the largest table
+    _, width, height = tables[sign]
     if 2 * height <= len(rows[sign]):
         return 0
     usual = Counter(_filled(cells) for cells in rows[sign] if len(cells) == width).most_common(1)[0][0]
@@ -185,10 +189,14 @@ def _filled(cells: Sequence[str]) -> int:
 
 
 def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
-    """Return the records that a sample of lines begins with, without blank ones."""
-    records: list[list[str]] = []
-    with suppress(csv.Error):
-        records.extend(record for record in csv.reader(iter(lines), delimiter=separator) if record)
+    """Return the cells of each line of a sample, without blank lines.
+
+    Line by line, so that a quote that is not closed hides no other; text of several lines is too rare to matter here.
+    """
+    records = []
+    for line in lines:
+        with suppress(csv.Error):
+            records += [cells for cells in csv.reader([line], delimiter=separator) if cells]
     return records
 
 
@@ -246,10 +254,7 @@ def _separator(lines: Sequence[str], name: str) -> str:
     usual = "\t" if ".tsv" in name.lower() else ","
 
     def agreement(sign: str) -> tuple[int, int, bool]:
-        reader = csv.reader(iter(lines), delimiter=sign)
-        widths: list[int] = []
-        with suppress(csv.Error):
-            widths = [len(record) for record in islice(reader, _SNIFFED_LINES) if record]
+        widths = [len(cells) for cells in _records(lines[:_SNIFFED_LINES], sign)]
         if not widths or widths[0] == 1:
             return 0, 0, sign == usual
         return sum(width == widths[0] for width in widths), widths[0], sign == usual

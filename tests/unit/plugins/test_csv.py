@@ -222,3 +222,14 @@ def test_the_separator_is_what_gives_most_lines_as_many_cells(tmp_path: Path) ->
 
 def test_an_old_macs_line_ends_are_read(tmp_path: Path) -> None:
     assert read(b"user,item\ru1,a\ru2,b\r", tmp_path)["user"].to_list() == ["u1", "u2"]
+
+
+@pytest.mark.parametrize("line", [2, 8, 60])
+def test_an_unclosed_quote_near_the_top_hides_neither_separator_nor_header(tmp_path: Path, line: int) -> None:
+    lines = ["Bestellnr;Kunde;Datum;Artikel;Menge;Gesamt"]
+    lines += [f'{n};K-{n:02};31.01.2026 14:05;Kaffee "Crema";2;9,50' for n in range(100)]
+    lines[line - 1] = f'{line};K-99;31.01.2026 14:05;"Tee;1;4,50'
+    frame = read("\n".join(lines).encode(), tmp_path)
+    assert frame.columns[:3] == ["Bestellnr", "Kunde", "Datum"]
+    assert frame.filter(pl.col(UNREADABLE).is_not_null())[LINE].to_list() == [line]
+    assert frame["Gesamt"].drop_nulls().len() == 99
