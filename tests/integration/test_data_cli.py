@@ -127,3 +127,9 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
     assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
     actions = {one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)}
     assert actions == {"data.quarantine", "data.quarantine.drop"}
+
+
+def test_quarantine_of_an_import_that_never_was(cli: Cli) -> None:
+    done = cli("data", "quarantine", "--import", "99", check=False)
+    assert done.returncode == 1
+    assert "There is no import 99. Look: segadmin data list" in done.stderr

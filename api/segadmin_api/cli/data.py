@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segadmin.database import transaction
+from segadmin.errors import DataError
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli import imports, mappings
@@ -285,6 +286,7 @@ def quarantine(
     from segadmin.events.quarantine import drop_rows, find_rows
 
     settings = get_settings()
+    _check_import(settings, number)
     if drop:
         _drop(number, reason, lambda: drop_rows(settings, number, reason), yes=yes, as_json=as_json)
         return
@@ -301,8 +303,15 @@ def quarantine(
         "",
         [">import", ">line", "reason", "column", "value", "row"],
         [[one[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for one in found],
-        empty="Nothing is in quarantine.",
+        empty="Nothing is in quarantine." if reason is None else f"No row is in quarantine with the reason {reason!r}.",
     )
+
+
+def _check_import(settings: Settings, number: int | None) -> None:
+    """Raise ``DataError`` for an import that there never was."""
+    with transaction(settings) as session:
+        if number is not None and session.get(Import, number) is None:
+            raise DataError(f"There is no import {number}. Look: segadmin data list")
 
 
 def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None:
