@@ -28,7 +28,10 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import strategies as st
 
 FIELDS = ("user", "kind", "item", "at", "quantity", "price", "text")
-NULLS = ("\\N", "NULL", "null", "NaN", "nan", "<NA>", "#N/A")
+NULLS = (
+    *("\\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "undefined", "[object Object]"),
+    *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"),
+)
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 #: Written time → its instant, naive ones being those of ``Asia/Shanghai``; None where it is no time.
@@ -169,13 +172,13 @@ def text_of(cell: Any) -> str | None:
 
 
 def identity(cell: Any) -> str | None:
-    """Return an id as text: whole decimals without their zero."""
+    """Return an id as text: accents written in one way, whole decimals without their zero."""
     text = text_of(cell)
     if text is None:
         return None
+    text = unicodedata.normalize("NFC", text)
     if isinstance(cell, float | Decimal):
         return str(int(cell)) if cell == int(cell) else text
-    text = unicodedata.normalize("NFC", text)
     whole, point, rest = text.partition(".")
     if point and rest == "0" and whole.lstrip("-").isdigit() and whole.isascii() and len(whole.lstrip("-")) <= 15:
         return whole
