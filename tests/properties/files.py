@@ -178,7 +178,7 @@ def identity(cell: Any) -> str | None:
         return None
     text = unicodedata.normalize("NFC", text)
     if isinstance(cell, float | Decimal):
-        return str(int(cell)) if cell == int(cell) else text
+        return str(int(cell)) if math.isfinite(cell) and cell == int(cell) else text
     whole, point, rest = text.partition(".")
     if point and rest == "0" and whole.lstrip("-").isdigit() and whole.isascii() and len(whole.lstrip("-")) <= 15:
         return whole
