@@ -119,20 +119,9 @@ def clean(
     checks = [*problems, *_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.with_columns(_extras(chunk, mapping))
-    both = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
-    both = both.with_columns(
-        line=lines,
-        problem=pl.coalesce(
-            *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
-        ),
-    )
-    if both["problem"].null_count() == both.height:
-        bad = pl.DataFrame(schema=PROBLEM)
-    else:
-        bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
-        both = both.filter(pl.col("problem").is_null())
-    good, bad = both.select("line", *typed.columns), pl.concat([unreadable, bad]).sort("line")
+    good, bad = _sorted_out(typed, cells, lines, checks)
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
+    bad = pl.concat([unreadable, bad]).sort("line")
     return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)
 
 
@@ -384,6 +373,24 @@ def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Chec
         if name == "rating":
             impossible = impossible | (pl.col(name) < 0)
         yield impossible.fill_null(value=False), "impossible_value", name
+
+
+def _sorted_out(
+    typed: pl.DataFrame, cells: pl.DataFrame, lines: pl.Series, checks: list[_Check]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that pass all checks, and the first problem of each of the others."""
+    both = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
+    both = both.with_columns(
+        line=lines,
+        problem=pl.coalesce(
+            *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
+        ),
+    )
+    bad = pl.DataFrame(schema=PROBLEM)
+    if both["problem"].null_count() < both.height:
+        bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
+        both = both.filter(pl.col("problem").is_null())
+    return both.select("line", *typed.columns), bad
 
 
 def _problems(rows: pl.DataFrame, checks: list[_Check]) -> pl.DataFrame:

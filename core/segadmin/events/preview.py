@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 from pydantic import BaseModel
 
-from segadmin.errors import DataError
 from segadmin.events.advice import one_kind, repeated_ids, segment_names, unknown_kinds, unknown_statuses
 from segadmin.events.cells import lines_of, raw_rows, readable
 from segadmin.events.clean import Cleaned, clean
@@ -27,6 +26,7 @@ from segadmin.events.ingest import Request, source_of
 from segadmin.events.mapping import Mapping
 from segadmin.events.nested import base_of, keys_of, with_paths
 from segadmin.events.number_columns import NumberColumns
+from segadmin.events.sample import first_rows
 from segadmin.settings import Settings
 
 _EXAMPLES = 4
@@ -83,13 +83,7 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
         DataError: the source cannot be read, or a needed field is in no column.
     """
     source = source_of(settings, request)
-    if source.consumes:
-        raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
-    source.identity(request.place)  # says what is wrong with the place
-    first = next(source.chunks(request.place, rows), None)
-    if first is None or first.is_empty():
-        raise DataError(f"{request.place} has no rows.")
-    raw = readable(fill_of(request.mapping)(first.head(rows)))
+    raw = readable(fill_of(request.mapping)(first_rows(source, request, rows)))
     numbers = NumberColumns(request.mapping, typed=source.typed)
     cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)
     bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]

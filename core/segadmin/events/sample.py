@@ -10,7 +10,7 @@ import polars as pl
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.ingest import Request, source_of
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
+from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.settings import Settings
 
 #: What stands in cells, but hardly in names: numbers, and dates more hardly still.
@@ -40,15 +40,24 @@ def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
     is_csv = source.name == "csv" and "header" not in request.options
     if is_csv:  # a first row that is no header is to be looked at as well, not refused
         source = source_of(settings, replace(request, options={"header": "first", **request.options}))
+    found, unreadable = _readable_rows(readable(first_rows(source, request, rows)))
+    headerless = is_csv and _is_data(found.columns)
+    return Sample(_with_first_row(found) if headerless else found, headerless, unreadable)
+
+
+def first_rows(source: Source, request: Request, rows: int) -> pl.DataFrame:
+    """Return the first rows that ``source`` reads, as they are.
+
+    Raises:
+        DataError: it cannot be read, has no rows, or gives its rows once only.
+    """
     if source.consumes:
         raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
     source.identity(request.place)  # says what is wrong with the place
     first = next(source.chunks(request.place, rows), None)
     if first is None or first.is_empty():
         raise DataError(f"{request.place} has no rows.")
-    found, unreadable = _readable_rows(readable(first.head(rows)))
-    headerless = is_csv and _is_data(found.columns)
-    return Sample(_with_first_row(found) if headerless else found, headerless, unreadable)
+    return first.head(rows)
 
 
 def _readable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
