@@ -19,6 +19,7 @@ from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
 from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.scaling import Scaling
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+from segadmin_plugins.backbones.transformer.starting import start_from
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def load_classifier(
     torch.set_num_threads(n_threads)
     kept = json.loads((folder / "features.json").read_text())
     with quiet():
-        text, adapter = load_text(folder, settings, own_base)
+        text, adapter = load_text(folder, settings, own_base, start_from)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     scaling = Scaling.from_json(kept["scaling"])
     features = None

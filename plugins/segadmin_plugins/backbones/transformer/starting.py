@@ -45,7 +45,7 @@ def start_from(
     auto: Any = AutoModelForSequenceClassification
     whole: dict[str, Any] = {"pretrained_model_name_or_path": folder}
     if is_adapter(folder):
-        parent, _ = load_text(folder, settings or get_settings(), lambda: None)
+        parent, _ = load_text(folder, settings or get_settings(), lambda: None, start_from)
         apart = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
         _refuse_parts_apart(LEARNED if apart else "")
         config = parent.config

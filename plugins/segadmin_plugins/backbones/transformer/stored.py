@@ -69,13 +69,16 @@ def save_text(text: Any, folder: Path, adapter: Adapter | None) -> None:
     (folder / BASE).write_text(json.dumps(facts, ensure_ascii=False, indent=2))
 
 
-def load_text(folder: Path, settings: Settings, own_base: Callable[[], Path | None]) -> tuple[Any, Adapter | None]:
+def load_text(
+    folder: Path, settings: Settings, own_base: Callable[[], Path | None], start: Callable[..., tuple[Any, Any]]
+) -> tuple[Any, Adapter | None]:
     """Return the model that :func:`save_text` wrote, and what it was put together from if it was.
 
     Args:
         folder: what :func:`save_text` wrote to.
         settings: where models may be.
         own_base: where the backbone itself has its weights; asked where they are nowhere else.
+        start: ``starting.start_from``, which gives the base its classification layer; the base may be stored so too.
 
     Raises:
         BackboneUnavailable: the base is gone, or has other weights than the version was trained on.
@@ -96,7 +99,7 @@ def load_text(folder: Path, settings: Settings, own_base: Callable[[], Path | No
         load_prefixes(text, folder)
         return text, None
     adapter = _read_adapter(folder)
-    return _put_together(adapter, config, settings, own_base), adapter
+    return _put_together(adapter, config, settings, own_base, start), adapter
 
 
 def is_adapter(folder: Path) -> bool:
@@ -110,12 +113,16 @@ def _read_adapter(folder: Path) -> Adapter:
     return Adapter(base=base, run=run, segments=segments, state=load_file(folder / LEARNED), **facts)
 
 
-def _put_together(adapter: Adapter, config: Any, settings: Settings, own_base: Callable[[], Path | None]) -> Any:
-    from segadmin_plugins.backbones.transformer.starting import start_from
-
+def _put_together(
+    adapter: Adapter,
+    config: Any,
+    settings: Settings,
+    own_base: Callable[[], Path | None],
+    start: Callable[..., tuple[Any, Any]],
+) -> Any:
     folder = find_base(adapter.base, settings, own_base)
     dtype = "bfloat16" if dtype_of(adapter.dtype) == torch.bfloat16 else "float32"
-    text, _ = start_from(folder, adapter.segments, settings=settings, dtype=dtype)
+    text, _ = start(folder, adapter.segments, settings=settings, dtype=dtype)
     loaded = loaded_weights(text)
     text.config.pad_token_id = config.pad_token_id
     tuner: Tuner = load_plugins(settings).make("tuner", adapter.tuner, dict(adapter.tuner_options))
