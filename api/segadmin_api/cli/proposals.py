@@ -47,7 +47,8 @@ def show_proposal(
         show(found.preview.model_copy(update={"warnings": []}))
     for warning in found.warnings:
         typer.echo(f"Note: {warning}")
-    typer.echo("Nothing was imported. To import: " + " && ".join(commands.events))
+    when = "To import" if found.preview is not None else "When what is open in the mapping is filled in"
+    typer.echo(f"Nothing was imported. {when}: {' && '.join(commands.events)}")
     if commands.items:
         typer.echo(f"The same file describes the items: {commands.items}")
 
@@ -62,7 +63,9 @@ def save_mapping(text: str, path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigurationError(f"{path} is there already. Name another file: --save FILE.toml") from None
+        raise ConfigurationError(
+            f"{path} is there already. Remove it, or name another file: --save FILE.toml"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}. Name a folder that is there.") from None
     typer.echo(f"Wrote the mapping to {path}.", err=True)

@@ -103,6 +103,17 @@ def segment_names(segments: Sequence[str]) -> list[str]:
     return advice
 
 
+def several_segments(users: int) -> list[str]:
+    """Return what it means that users have labels of several segments at the same moment."""
+    if not users:
+        return []
+    have = "1 user has" if users == 1 else f"{users:,} users have"
+    return [
+        f"{have} labels of several segments at the same time, and all of them are kept. If only one is right, leave "
+        "the others out and import the labels again; if each was right at its time, give the times in a column as_of."
+    ]
+
+
 def toml_text(text: str) -> str:
     """Return ``text`` as TOML writes it."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -19,7 +19,13 @@ from sqlmodel import Session, select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
-from segadmin.events.advice import repeated_ids, segment_names, unknown_kinds, unknown_statuses
+from segadmin.events.advice import (
+    repeated_ids,
+    segment_names,
+    several_segments,
+    unknown_kinds,
+    unknown_statuses,
+)
 from segadmin.events.alone import alone
 from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
@@ -337,6 +343,8 @@ def _replace_labels(run: _Run) -> None:
     )
     run.warnings += segment_names(rows["segment"].unique(maintain_order=True).to_list())
     rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
+    by_moment = rows.group_by("user_key", "as_of").agg(pl.col("segment").n_unique())
+    run.warnings += several_segments(by_moment.filter(pl.col("segment") > 1)["user_key"].n_unique())
     segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())
     strange = sorted(set(rows["segment"].unique()) - set(segments))
     if strange:

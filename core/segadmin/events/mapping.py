@@ -225,7 +225,7 @@ class Mapping(_Part):
         if missing:
             raise DataError(
                 f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(found)}. "
-                f"{self._guesses(missing, found)}"
+                f"{self._guesses(missing, found)}{_other_table(table, found)}"
                 f"Say which is which: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
             )
         for name in known:
@@ -274,3 +274,14 @@ class Mapping(_Part):
         if column not in found:
             return pl.lit(None, dtype=pl.String)
         return pl.col(column)
+
+
+def _other_table(table: str, columns: Sequence[str]) -> str:
+    """Return that a file read as events looks like labels: it has a segment, and nothing that happened."""
+    names = {plain_word(column) for column in columns}
+
+    def is_there(field: str) -> bool:
+        return bool(names & {field, *ALSO_CALLED[field]})
+
+    looks_like_labels = table == "events" and is_there("segment") and not (is_there("kind") or is_there("item"))
+    return "If these are labels: data import labels, or data preview --table labels. " if looks_like_labels else ""

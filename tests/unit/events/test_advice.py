@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from segadmin.errors import DataError
 from segadmin.events.clean import clean
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
@@ -174,3 +175,22 @@ def test_what_the_commands_say(cli: Cli, tmp_path: Path) -> None:
         1,
         1,
     )
+
+
+def test_a_user_in_several_segments_at_once_is_named(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path / "e.csv", "u1,view,a,2026-01-01", "u2,view,a,2026-01-01", "u3,view,a,2026-01-01")
+    labels = tmp_path / "l.csv"
+    labels.write_text(
+        "user,segment,as_of\nu1,loyal,2026-01-02\nu1,new,2026-01-02\n"
+        "u2,loyal,2026-01-02\nu2,new,2026-01-03\nu3,new,2026-01-02\n"
+    )
+    done, _ = import_file(settings, Request("labels", str(labels), label_set="l"))
+    assert Lake.of(settings).scan("labels").collect().height == 5
+    [warning] = done.warnings
+    assert warning.startswith("1 user has labels of several segments at the same time, and all of them are kept.")
+
+
+def test_labels_that_are_read_as_events_are_told_so(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("customer,segment\nu1,loyal\n")
+    with pytest.raises(DataError, match="If these are labels: data import labels, or data preview --table labels"):
+        preview(settings, Request("events", str(tmp_path / "l.csv")), 10)
