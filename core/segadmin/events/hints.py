@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from segadmin.errors import DataError
+from segadmin.events.field_names import ALSO_CALLED
 from segadmin.events.kinds import plain_word
 from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
@@ -31,11 +32,6 @@ _NOBODY = re.compile(
 _NUMBER_FOR_NOBODY = re.compile(r"0+|-1|9{5,}")
 #: Days since 1899-12-30, from 1990 on, perhaps with the time of day.
 _SERIAL_DAY = re.compile(r"(?:3[3-9]|[45][0-9])[0-9]{3}(?:[.,][0-9]+)?")
-#: Columns with the price of one piece, written as ``plain_word`` writes names.
-_UNIT_PRICE = re.compile(
-    "unitprice|priceperunit|priceunit|unitcost|pieceprice|priceeach|priceperitem|itemprice|"
-    "(?:商品|销售|成交)?单价|einzelpreis|stückpreis|prixunitaire|preciounitario"
-)
 _ABOUT_REASONS = {
     "mangled_id": (
         "mangled_id: a spreadsheet or a decimal kept only the first digits of these ids, so several would become one. "
@@ -84,7 +80,7 @@ def about_reasons(reasons: dict[str, int]) -> list[str]:
 def about_unit_price(mapping: Mapping, columns: Sequence[str] = ()) -> Iterator[str]:
     """Yield a warning where ``price``, that of the whole line, is read from what looks like the price of a piece."""
     column = mapping.columns.get("price", "price" if "price" in columns else "")
-    if _UNIT_PRICE.fullmatch(plain_word(column.rpartition(".")[2])):
+    if plain_word(column.rpartition(".")[2]) in ALSO_CALLED["unit_price"]:
         yield (
             f"price is the price of the whole line, and {column!r} looks like the price of one piece. "
             f"If it is: --map unit_price={shlex.quote(column)} instead of --map price={shlex.quote(column)}"
