@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import polars as pl
 
+from segadmin.events.exact_json import cell_of, decode
 from segadmin.events.nested import with_paths
 
 #: The column that gives each element's place in its list, from 0; null where there is no list.
@@ -40,14 +40,7 @@ def _elements(cell: Any) -> list[str | None] | None:
     if not isinstance(cell, str) or not cell.strip():
         return None
     try:
-        value = json.loads(cell)
+        value = decode(cell)
     except (ValueError, RecursionError):
         value = cell
-    return [_text(element) for element in (value if isinstance(value, list) else [value])] or None
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return [cell_of(element) for element in (value if isinstance(value, list) else [value])] or None

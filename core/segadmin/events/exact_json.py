@@ -48,7 +48,7 @@ def encode(value: object) -> str:
 
 def cells_of(values: Mapping[str, object]) -> dict[str, str | None]:
     """Return a decoded object's values as text: lists and objects as JSON, null as ``None``."""
-    return {writable(key): _cell(value) for key, value in values.items()}
+    return {writable(key): cell_of(value) for key, value in values.items()}
 
 
 def writable(text: str) -> str:
@@ -56,7 +56,8 @@ def writable(text: str) -> str:
     return str(text) if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _cell(value: object) -> str | None:
+def cell_of(value: object) -> str | None:
+    """Return a decoded value as text, as :func:`cells_of` does."""
     if value is None:
         return None
     return writable(value if isinstance(value, str) else encode(value))

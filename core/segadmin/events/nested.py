@@ -6,12 +6,13 @@ comes first.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
+
+from segadmin.events.exact_json import cell_of, decode
 
 
 def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
@@ -24,7 +25,7 @@ def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
     for column, inside in paths.items():
         if chunk[column].dtype == pl.String:
             documents = [_document(cell) for cell in chunk[column].to_list()]
-            cells = {path: [_text(_at(one, parts)) for one in documents] for path, parts in inside}
+            cells = {path: [cell_of(_at(one, parts)) for one in documents] for path, parts in inside}
         else:
             cells = {path: [None] * chunk.height for path, _ in inside}
         chunk = chunk.with_columns(pl.Series(path, found, dtype=pl.String) for path, found in cells.items())
@@ -66,7 +67,7 @@ def _document(cell: str | None) -> Any:
     if cell is None or not cell.lstrip().startswith(("{", "[")):
         return None
     try:
-        return json.loads(cell)
+        return decode(cell)
     except (ValueError, RecursionError):
         return None
 
@@ -85,11 +86,3 @@ def _at(document: Any, parts: Sequence[str]) -> Any:
         if key in document:
             return _at(document[key], parts[length:])
     return None
-
-
-def _text(value: Any) -> str | None:
-    """Return a value as the source of JSON lines writes it."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()

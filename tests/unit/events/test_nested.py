@@ -12,6 +12,7 @@ import pytest
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.clean import clean, complete
+from segadmin.events.elements import each_element
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
@@ -87,3 +88,12 @@ def test_a_queue_may_lack_the_column_or_the_path() -> None:
 
 def test_the_paths_of_some_objects() -> None:
     assert keys_of(['{"a": {"b": 1, "c": null}, "d": []}', "[[5]]", None, "x"]) == ["a.b", "a.c", "d", "0.0"]
+
+
+@pytest.mark.parametrize("digits", ["1.10", "12.50", "0.1000000000000000055511151231257827", "12345678901234567890.5"])
+def test_a_number_at_a_path_keeps_its_digits(digits: str) -> None:
+    chunk = pl.DataFrame({"p": [f'{{"item": {digits}, "lines": [{{"sku": {digits}}}]}}']})
+    found = with_paths(chunk, ["p.item", "p.lines.0.sku"])
+    assert found.select("p.item", "p.lines.0.sku").row(0) == (digits, digits)
+    elements = with_paths(each_element(chunk, "p.lines"), ["p.lines.sku"])
+    assert elements["p.lines.sku"].to_list() == [digits]
