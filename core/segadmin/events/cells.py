@@ -76,14 +76,15 @@ def _as_text(column: pl.Series) -> pl.Series:
 
 
 def _told(cell: Any) -> str:
-    return _bytes(cell) if isinstance(cell, bytes) else json.dumps(cell, ensure_ascii=False, default=_inner)
+    return bytes_as_text(cell) if isinstance(cell, bytes) else json.dumps(cell, ensure_ascii=False, default=_inner)
 
 
 def _inner(cell: Any) -> str:
-    return _bytes(cell) if isinstance(cell, bytes) else str(cell)
+    return bytes_as_text(cell) if isinstance(cell, bytes) else str(cell)
 
 
-def _bytes(cell: bytes) -> str:
+def bytes_as_text(cell: bytes) -> str:
+    """Return bytes as UTF-8 or, where they are none, as hex."""
     try:
         return cell.decode()
     except UnicodeDecodeError:

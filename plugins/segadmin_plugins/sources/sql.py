@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.cells import bytes_as_text
 from segadmin.events.source import Source, check_names
 from segadmin.urls import MASK, fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.drivers import engine_of
@@ -167,14 +168,7 @@ def _text(cell: object) -> str | None:
         case Decimal() if cell.is_finite():
             return format(cell, "f")
         case bytes() | memoryview():
-            return _decoded(bytes(cell))
+            return bytes_as_text(bytes(cell))
         case dict() | list() | tuple():
             return json.dumps(cell, ensure_ascii=False, default=_text)
     return str(cell)
-
-
-def _decoded(cell: bytes) -> str:
-    try:
-        return cell.decode()
-    except UnicodeDecodeError:
-        return cell.hex()
