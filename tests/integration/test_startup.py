@@ -13,6 +13,7 @@ import zstandard
 from segadmin.events.inbox import Inbox
 from segadmin.jobs import control
 from segadmin.settings import Settings
+from segadmin_worker.parts import free_port
 from tests.conftest import Cli
 from tests.integration.test_web import event, post
 from tests.servers import web_server
@@ -35,6 +36,9 @@ def test_nothing_starts_with_settings_that_cannot_be_used(
         SEGADMIN_BROKER_URL="reddis://:hidden@127.0.0.1:1/0",
         SEGADMIN_EVENT_MAPPING="x",
         SEGADMIN_PLUGIN_FILES=str(plugin),
+        # Another test may hold the ports that are used where none is named.
+        SEGADMIN_WEB_PORT=str(free_port(0)),
+        SEGADMIN_FLOWER_PORT=str(free_port(0)),
     )
     assert done.returncode == 1
     assert done.stdout == ""
