@@ -9,13 +9,11 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
+from segadmin.events.header import looks_like_data
 from segadmin.events.ingest import Request, source_of
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.settings import Settings
 
-#: What stands in cells, but hardly in names: numbers, and dates more hardly still.
-_NUMBER = re.compile(r"[-+]?\d+([.,:/ T-]\d+)*Z?")
-_DATE = re.compile(r"(\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}).*|1\d{9}(\d{3})?")
 #: What Polars and the source of CSV add to a name that a header has twice.
 _SECOND = re.compile(r"_duplicated_\d+$")
 
@@ -41,7 +39,7 @@ def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
     if is_csv:  # a first row that is no header is to be looked at as well, not refused
         source = source_of(settings, replace(request, options={"header": "first", **request.options}))
     found, unreadable = _readable_rows(readable(first_rows(source, request, rows)))
-    headerless = is_csv and _is_data(found.columns)
+    headerless = is_csv and looks_like_data(_SECOND.sub("", name) for name in found.columns)
     return Sample(_with_first_row(found) if headerless else found, headerless, unreadable)
 
 
@@ -67,13 +65,6 @@ def _readable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     counts = rows.group_by(UNREADABLE).len().drop_nulls()
     good = rows.filter(pl.col(UNREADABLE).is_null()).drop(UNREADABLE, UNREADABLE_ROW)
     return good, dict(counts.iter_rows())
-
-
-def _is_data(columns: list[str]) -> bool:
-    names = [_SECOND.sub("", name).strip() for name in columns]
-    names = [name for name in names if name]
-    numbers = sum(bool(_NUMBER.fullmatch(name)) for name in names)
-    return len(names) > 1 and (2 * numbers >= len(names) or any(_DATE.fullmatch(name) for name in names))
 
 
 def _with_first_row(rows: pl.DataFrame) -> pl.DataFrame:

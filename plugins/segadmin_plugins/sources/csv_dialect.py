@@ -14,6 +14,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.events.header import looks_like_data
 from segadmin.events.invisible import INVISIBLE
 
 #: What else files are separated by, for a first line that does not have what it should be.
@@ -31,8 +32,6 @@ _BOMS = (
 #: What an encoding may be, from the most to the least likely, where a header is not UTF-8.
 _OTHER_ENCODINGS = ("gb18030", "big5", "shift_jis", "windows-1252")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
-#: What stands in cells, but hardly in names: numbers, dates, numbers of events.
-_DATA = re.compile(r"[-+]?\d+([.,:/-]\d+)*([ T]\d\d:\d\d(:\d\d)?)?Z?")
 
 
 def _undecodable(error: UnicodeError) -> tuple[str, int]:
@@ -140,7 +139,7 @@ def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header
         names = header.split(",")
     else:
         names, height = _header(every[place:], name, encoding, separator)
-        if not header and _looks_like_data(names):
+        if not header and looks_like_data(names):
             raise DataError(
                 f"The first line of {name} looks like data, not like a header: {separator.join(names)[:80]}. "
                 f"If the file has no header, name its {len(names)} columns, as in -o header=user,item,kind,at. "
@@ -260,12 +259,6 @@ def _separator(lines: Sequence[str], name: str) -> str:
         return sum(width == widths[0] for width in widths), widths[0], sign == usual
 
     return max(SEPARATORS, key=agreement)
-
-
-def _looks_like_data(columns: Sequence[str]) -> bool:
-    """Whether at least half of a header's names are numbers or times."""
-    names = [name.strip() for name in columns if name.strip()]
-    return len(names) > 1 and 2 * sum(bool(_DATA.fullmatch(name)) for name in names) >= len(names)
 
 
 def _different(header: Sequence[str]) -> list[str]:
