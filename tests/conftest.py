@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,12 +15,14 @@ hypothesis_settings.register_profile("any machine", deadline=None)  # a slow one
 hypothesis_settings.load_profile("any machine")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"  # spinning threads of several fits at once starve each other: 0.2 s become 6
-os.environ.setdefault("POLARS_MAX_THREADS", "1")  # tests run beside each other, on frames of some rows
+for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(_name, "1")  # tests run beside each other, on frames of some rows
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
     del os.environ[_name]
 
 from segadmin import database  # noqa: E402
 from segadmin.settings import Settings, get_settings  # noqa: E402
+from tests.commands import CommandServer, command_server, run_anew  # noqa: E402
 
 
 @pytest.fixture
@@ -58,18 +60,21 @@ def any_database(
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[CommandServer]:
+    """The process that ``segadmin`` commands are forked from."""
+    with tempfile.TemporaryDirectory() as folder, command_server(Path(folder)) as server:
+        yield server
+
+
 @pytest.fixture
-def cli(settings: Settings) -> Cli:
+def cli(settings: Settings, commands: CommandServer) -> Cli:
     """Run ``segadmin`` as a user would, in a process of its own."""
 
     def run(*words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(  # noqa: PLW1510
-            [sys.executable, "-m", "segadmin_api.cli", *words],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "160", **environment},
-            timeout=280,
-        )
+        environment = {**os.environ, "COLUMNS": "160", **environment}
+        anew = environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH")  # Python itself reads it, when it starts
+        done = (run_anew if anew else commands.run)(words, environment, timeout=280)
         if check and done.returncode:
             raise AssertionError(f"segadmin {' '.join(words)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
