@@ -24,7 +24,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 segadmin \
-    && install --directory --owner segadmin --group segadmin /var/lib/segadmin
+    && install --directory --mode 0700 --owner segadmin --group segadmin /var/lib/segadmin
 COPY --from=build /opt/segadmin /opt/segadmin
 ENV PATH=/opt/segadmin/bin:$PATH \
     PYTHONUNBUFFERED=1 \

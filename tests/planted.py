@@ -15,7 +15,7 @@ import pytest
 
 from segadmin import database
 from segadmin.database import transaction
-from segadmin.events.keys import keys_of, open_store
+from segadmin.events.keys import keys_of
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json, Outcome
 from segadmin.jobs.enqueue import enqueue
@@ -25,6 +25,7 @@ from segadmin.jobs.run import run_step
 from segadmin.learn.labeling import label
 from segadmin.records import Job, LabelSet
 from segadmin.settings import Settings
+from segadmin.store import open_store
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
 CATEGORIES = ("milk", "bread", "coffee", "games")

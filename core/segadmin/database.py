@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,12 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from sqlmodel import Session
 
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
+from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
-HEAD = "0009"
+HEAD = "0011"
 _WAL_TRIES = 50
 
 
@@ -37,13 +39,13 @@ _POSTGRES = {
 
 
 @lru_cache(maxsize=4)
-def _engine(url: str) -> Engine:
+def _engine(url: str, umask: int) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, umask)
         return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
     except (ArgumentError, NoSuchModuleError, ValueError):  # their messages repeat parts of the URL
         raise ConfigurationError(
@@ -57,10 +59,14 @@ def _engine(url: str) -> Engine:
         ) from None
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, umask: int) -> Engine:
     path = Path(url.database or "")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, umask)
+        if "file:" not in str(path):  # SQLite's own form of URL
+            with suppress(FileExistsError):  # it must not be opened beside SQLite: closing it would end SQLite's locks
+                # SQLite would let everybody read it; and it gives its write-ahead log the rights of this file.
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~umask))
     except OSError as error:
         raise StorageError(
             f"The database {path} cannot be made: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
@@ -110,7 +116,7 @@ def engine(settings: Settings) -> Engine:
     Raises:
         ConfigurationError: the URL cannot be understood or its driver is missing.
     """
-    return _engine(settings.sqlalchemy_url)
+    return _engine(settings.sqlalchemy_url, settings.umask_bits)
 
 
 def dispose_after_fork() -> None:

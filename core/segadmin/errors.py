@@ -20,7 +20,8 @@
     │   ├── StepFenced
     │   └── LimitExceeded
     ├── StorageError
-    │   └── SchemaOutOfDate
+    │   ├── SchemaOutOfDate
+    │   └── StoreMissing
     └── BrokerUnavailable
 
 Each message names the offending value and ends with what mends it.
@@ -113,6 +114,10 @@ class StorageError(SegadminError):
 
 class SchemaOutOfDate(StorageError):
     """The database was made by another version of segadmin."""
+
+
+class StoreMissing(StorageError):
+    """The store's folder does not hold what was imported; a disk may not be mounted, so a step is tried again."""
 
 
 class BrokerUnavailable(SegadminError):

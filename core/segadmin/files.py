@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from segadmin.errors import StorageError
@@ -12,6 +14,55 @@ from segadmin.errors import StorageError
 UNSAFE_SUFFIXES = frozenset(
     {".bin", ".ckpt", ".dill", ".h5", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"}
 )
+
+
+def make_folder(folder: Path, umask: int) -> None:
+    """Make ``folder`` and those above it that are missing, without the rights in ``umask``; what is there is left so.
+
+    The process's own umask may be wider, where segadmin is a library of somebody else's program.
+
+    Raises:
+        OSError: it cannot be made, or is no folder.
+    """
+    mode = 0o777 & ~umask
+    try:
+        folder.mkdir(mode, exist_ok=True)
+    except FileNotFoundError:
+        if folder.parent == folder:
+            raise
+        make_folder(folder.parent, umask)
+        folder.mkdir(mode, exist_ok=True)
+
+
+def put_once(path: Path, content: str, umask: int) -> None:
+    """Write a file, whole and on disk, without the rights in ``umask``; one that is there already is left as it is.
+
+    So of several processes that write it at once, the first one's is read by all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _write_new(draft, content, umask)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links, such as FAT
+            with suppress(FileExistsError):
+                _write_new(path, content, umask)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, content: str, umask: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~umask)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
 
 
 def sync(path: Path) -> None:

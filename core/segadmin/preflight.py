@@ -12,8 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from segadmin import database, failpoints
-from segadmin.errors import SegadminError, StorageError
+from segadmin.errors import SegadminError
+from segadmin.files import make_folder
+from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
+from segadmin.store import compare_folder, compare_keys
 
 #: Yields what is wrong, a line each: the setting, its value, and the fix.
 Check = Callable[[Settings], Iterator[str]]
@@ -38,19 +41,31 @@ def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return suggestions
 
 
+def exposed(settings: Settings) -> Iterator[str]:
+    """Yield a line for home, store and database where others may read or change something; the first of each."""
+    for one in exposures(settings, at_most=1):
+        yield f"{one}. Run: {one.fix}"
+
+
 def _check_home(settings: Settings) -> Iterator[str]:
     elsewhere = settings.broker_url and settings.database_url and settings.store and settings.user_key_secret
     if not elsewhere:
-        yield from _unwritable("home", settings.root)
+        yield from _unwritable(settings, "home", settings.root)
 
 
 def _check_store(settings: Settings) -> Iterator[str]:
-    yield from _unwritable("store", settings.store_path)
-
-
-def _unwritable(name: str, folder: Path) -> Iterator[str]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if _schema_is_current(settings):
+            compare_folder(settings)
+    except SegadminError as error:
+        yield str(error)
+        return  # a folder that is gone is not made anew
+    yield from _unwritable(settings, "store", settings.store_path)
+
+
+def _unwritable(settings: Settings, name: str, folder: Path) -> Iterator[str]:
+    try:
+        make_folder(folder, settings.umask_bits)
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
@@ -66,14 +81,18 @@ def _check_database(settings: Settings) -> Iterator[str]:
 
 def _check_user_keys(settings: Settings) -> Iterator[str]:
     """Compare the secret and the buckets with those that the store was made with."""
-    from segadmin.events.keys import check_store
-
     try:
-        if database.revision(settings) == database.HEAD:
-            check_store(settings)
+        if _schema_is_current(settings):
+            compare_keys(settings)
     except SegadminError as error:
-        if not isinstance(error, StorageError):  # the database's own check says it
-            yield str(error)
+        yield str(error)
+
+
+def _schema_is_current(settings: Settings) -> bool:
+    try:
+        return database.revision(settings) == database.HEAD
+    except SegadminError:  # the database's own check says it
+        return False
 
 
 def _check_weights(settings: Settings) -> Iterator[str]:

@@ -127,6 +127,7 @@ class Store(SQLModel, table=True):
     id: int = Field(default=1, primary_key=True)
     buckets: int
     key_fingerprint: str  #: first 16 hex digits of the HMAC of a constant under the user-key secret
+    store_id: str | None = None  #: what its folder is known by; of a store from before 0011, given when it is opened
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 

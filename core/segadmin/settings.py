@@ -6,18 +6,18 @@ import json
 import os
 import secrets
 import tempfile
-import threading
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2s
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from segadmin.errors import InvalidSettings
+from segadmin.errors import ConfigurationError, InvalidSettings
+from segadmin.files import make_folder, put_once
 from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
 
@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
+    umask: Literal["077", "027", "007"] = Field(
+        "077", description="Rights that nothing gets; 027 or 007 for a store that a group reads or writes"
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
     broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")
     broker_ca: Path | None = Field(None, description="CA certificates that a rediss:// broker is checked against")
@@ -109,6 +112,11 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("umask", mode="before")
+    @classmethod
+    def _three_digits(cls, value: object) -> object:
+        return value[1:] if value in ("0077", "0027", "0007") else value  # as shells print it
+
     @field_validator("home", "store")
     @classmethod
     def _is_text(cls, value: Path | None) -> Path | None:
@@ -167,6 +175,11 @@ class Settings(BaseSettings):
         return _absolute(self.home)
 
     @property
+    def umask_bits(self) -> int:
+        """The rights that no folder and no file gets, as a number."""
+        return int(self.umask, 8)
+
+    @property
     def store_path(self) -> Path:
         """The folder of the lake and of step outputs."""
         return _absolute(self.store or self.root / "store")
@@ -180,6 +193,15 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database URL, SQLite under home by default."""
         return self.database_url or sqlite_url(self.root / "segadmin.db")
+
+    @property
+    def database_files(self) -> tuple[Path, ...]:
+        """The files of a SQLite database, whether they are there or not; none of another database."""
+        scheme, _, file = self.sqlalchemy_url.partition(":///")
+        if not scheme.startswith("sqlite") or "file:" in file:
+            return ()
+        path = _absolute(Path(unquote(file.partition("?")[0])))
+        return tuple(path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
 
     @property
     def embedded_broker(self) -> bool:
@@ -201,32 +223,58 @@ class Settings(BaseSettings):
         return self.broker_url or redis_socket_url(self.redis_socket)
 
     def secret(self) -> bytes:
-        """Return the user-key secret, generating ``home/user_key_secret`` (mode 0600) the first time."""
+        """Return the user-key secret.
+
+        Raises:
+            ConfigurationError: there is none, or it cannot be read.
+        """
         if self.user_key_secret is not None:
             return self.user_key_secret.get_secret_value().encode()
-        return self._generated("user_key_secret").encode()
+        fix = "Restore it from a backup, or set SEGADMIN_USER_KEY_SECRET: with another secret every user is a new one."
+        return self._kept("user_key_secret", fix).encode()
+
+    def create_secret(self) -> bytes:
+        """Return the user-key secret, generating ``home/user_key_secret`` where there is none.
+
+        Only for a store that does not exist yet: with another secret the same users get other keys.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
+        if self.user_key_secret is None:
+            self._generate("user_key_secret")
+        return self.secret()
 
     def flower_login(self) -> str:
         """Return ``user:password`` for Flower, generating the password the first time."""
-        password = self.flower_password.get_secret_value() if self.flower_password else ""
-        return f"{self.flower_user}:{password or self._generated('flower_password')}"
+        if self.flower_password:
+            return f"{self.flower_user}:{self.flower_password.get_secret_value()}"
+        self._generate("flower_password")
+        fix = "Remove it, and the next start makes a new one; or set SEGADMIN_FLOWER_PASSWORD."
+        return f"{self.flower_user}:{self._kept('flower_password', fix)}"
 
-    def _generated(self, name: str) -> str:
-        """Return the secret kept in ``home/<name>``, making it once even if two processes race."""
+    def _generate(self, name: str) -> None:
+        """Make the secret in ``home/<name>``, once even if two processes race; who shares the home may read it."""
+        try:
+            make_folder(self.root, self.umask_bits)
+            if not (self.root / name).exists():
+                put_once(self.root / name, secrets.token_urlsafe(24), self.umask_bits | 0o022)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.root / name} cannot be written: {error.strerror}. Set SEGADMIN_HOME to a folder of your own."
+            ) from None
+
+    def _kept(self, name: str, fix: str) -> str:
         path = self.root / name
-        self.root.mkdir(parents=True, exist_ok=True)
-        while not (path.exists() and path.stat().st_size):
-            draft = self.root / f".{name}.{os.getpid()}.{threading.get_ident()}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(24))
-            try:
-                os.link(draft, path)  # fails if another process was first: then theirs is the secret
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        return path.read_text().strip()
+        try:
+            kept = path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}. {fix}") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{path} cannot be read: it is not text. {fix}") from None
+        if not kept:
+            raise ConfigurationError(f"{path} is empty. {fix}")
+        return kept
 
 
 def _absolute(path: Path) -> Path:

@@ -17,10 +17,10 @@ from segadmin import database
 from segadmin.database import transaction
 from segadmin.errors import SegadminError
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.keys import open_store
 from segadmin.jobs import schedules
 from segadmin.records import Import, Job
 from segadmin.settings import Settings
+from segadmin.store import open_store
 from segadmin.urls import mask_secrets
 from tests.conftest import Cli
 from tests.servers import redis_server, stop, wait_until, worker

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from segadmin.errors import ConfigurationError
+from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
 
@@ -85,7 +86,7 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
     login = settings.flower_login()
     # In the environment and not on the command line, which every user of the machine can read.
     environment = _home(settings) | {"FLOWER_BASIC_AUTH": login}
-    settings.run_path.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.run_path, settings.umask_bits)
     options = {
         "address": address,
         "port": str(port),

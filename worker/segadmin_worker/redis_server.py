@@ -7,6 +7,7 @@ from pathlib import Path
 import redis
 
 from segadmin.errors import ConfigurationError
+from segadmin.files import make_folder
 from segadmin.settings import Settings
 
 
@@ -30,11 +31,11 @@ def write_config(settings: Settings) -> Path:
     """Write ``home/run/redis.conf`` and return its path; the folders that it names are made."""
     data = settings.root / "redis"
     for folder in (data, settings.run_path):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, settings.umask_bits)
     lines = [
         "port 0",  # nothing on the network: who may open the socket's folder may use it
         f"unixsocket {_quoted(settings.redis_socket)}",
-        "unixsocketperm 600",
+        f"unixsocketperm {0o666 & ~settings.umask_bits:o}",
         f"dir {_quoted(data)}",
         f"pidfile {_quoted(settings.run_path / 'redis.pid')}",
         "daemonize no",

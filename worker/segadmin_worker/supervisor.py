@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from segadmin.errors import ConfigurationError
+from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin_worker import state
 from segadmin_worker.parts import Part
@@ -113,7 +114,7 @@ class Supervisor:
         return time.monotonic() >= child.start_at
 
     def _start(self, child: Child) -> None:
-        child.log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(child.log.parent, self.settings.umask_bits)
         if child.log.exists() and child.log.stat().st_size > _LOG_LIMIT:
             child.log.replace(child.log.with_suffix(".log.1"))
         with child.log.open("ab") as log:
@@ -183,7 +184,7 @@ class Supervisor:
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     """Hold the lock of this home; the kernel lets go of it however this process ends."""
-    settings.run_path.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.run_path, settings.umask_bits)
     with (settings.run_path / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from segadmin.errors import InvalidSettings, SegadminError
 from segadmin.log_masking import mask_logs
+from segadmin.permissions import use_umask
 from segadmin.urls import mask_secrets
 
 #: Subcommand → where its Typer app lives, its one-line help, and the panel of ``--help`` it stands in.
@@ -30,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "web": ("parts:web", "Run the HTTP API, for a deployment.", _MACHINE),
     "keys": ("keys:app", "Keys of the web pages and the HTTP API.", _MACHINE),
     "doctor": ("doctor:app", "Check this installation, and say what mends it.", _MACHINE),
-    "db": ("db:app", "The SQL database: status, upgrade.", _MACHINE),
+    "db": ("db:app", "The SQL database: status, upgrade, adopt.", _MACHINE),
     "data": ("data:app", "Import, generate, preview and erase events, items and labels.", _DATA),
     "audit": ("audit:app", "Who looked at users, exported or erased them.", _DATA),
     "backbones": ("backbones:app", "Which models can read users, and the weights on this machine.", _DATA),
@@ -125,6 +126,7 @@ def _root(
             raise typer.BadParameter(f"File '{path}' does not exist.", param_hint="--plugin-file")
     if plugin_file:
         os.environ["SEGADMIN_PLUGIN_FILES"] = json.dumps([str(path.resolve()) for path in plugin_file])
+    use_umask()
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from enum import StrEnum
 
 from segadmin import database, preflight
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
+from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin_api.cli.startup import same_port
 from segadmin_worker import state
@@ -105,19 +105,24 @@ def sql(settings: Settings) -> Iterator[Finding]:
 
 
 def store(settings: Settings) -> Iterator[Finding]:
-    """Whether the store can be written, and how much room there is."""
+    """Whether the store is the database's and can be written, and how much room there is."""
     folder = settings.store_path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        yield Finding(Level.FAIL, "store", f"{folder}: {error.strerror}", "set SEGADMIN_STORE to another folder")
+    if problems := list(preflight.CHECKS["store"](settings)):
+        yield from (Finding(Level.FAIL, "store", problem) for problem in problems)
         return
     free = shutil.disk_usage(folder).free
     level = Level.FAIL if free < _DISK_FAIL else Level.WARN if free < _DISK_WARN else Level.OK
     mend = "" if level == Level.OK else "free some space, or set SEGADMIN_STORE to another disk"
     yield Finding(level, "store", f"{folder}, {free / 2**30:.1f} GiB free", mend)
+
+
+def rights(settings: Settings) -> Iterator[Finding]:
+    """Whether other users of this machine can read or change anything."""
+    found = list(exposures(settings))
+    yield from (Finding(Level.WARN, "rights", str(one), one.fix) for one in found)
+    if not found:
+        whom = "its owner" if settings.umask == "077" else f"its owner and group (umask {settings.umask})"
+        yield Finding(Level.OK, "rights", f"{settings.root} is open to {whom} alone")
 
 
 def broker(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""``segadmin db``: the SQL database."""
+"""``segadmin db``: the SQL database, and which store it belongs to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segadmin import database
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, show_json
 
-app = group("The SQL database: status, upgrade.")
+app = group("The SQL database: status, upgrade, adopt.")
 
 
 @app.command()
@@ -32,3 +32,17 @@ def upgrade() -> None:
     settings = get_settings()
     database.upgrade(settings)
     typer.echo(f"{database.shown(settings)} is at revision {database.HEAD}.")
+
+
+@app.command()
+def adopt() -> None:
+    """Let the database know the store in SEGADMIN_STORE, after one of the two was restored or lost.
+
+    A new database keeps the store's events, items, labels and users; snapshots, quarantine and what jobs left are
+    removed, since only the lost database could explain them. Rather restore that database, where there is a backup.
+    """
+    from segadmin.events.adopt import adopt_store
+
+    settings = get_settings()
+    store = adopt_store(settings)
+    typer.echo(f"{database.shown(settings)} knows the store in {settings.store_path}: {store.buckets} buckets.")

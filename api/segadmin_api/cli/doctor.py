@@ -52,6 +52,7 @@ def look(backbone: str | None) -> Iterator[Finding]:
         "settings": checks.values,
         "database": checks.sql,
         "store": checks.store,
+        "rights": checks.rights,
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,

@@ -15,6 +15,7 @@ import psutil
 import typer
 
 from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError
+from segadmin.files import make_folder
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, show_json
 from segadmin_api.cli.startup import same_port, validate
@@ -177,7 +178,7 @@ class _Lines:
 
 
 def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> subprocess.Popen[bytes]:
-    settings.run_path.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.run_path, settings.umask_bits)
     command = [sys.executable, "-P", "-m", "segadmin_api.cli", "up", "--cpu", str(cpu), *left_out]
     with _log(settings).open("wb") as log:
         return subprocess.Popen(

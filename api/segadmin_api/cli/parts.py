@@ -16,8 +16,8 @@ from segadmin_api.cli.startup import Listener, validate
 if TYPE_CHECKING:
     from segadmin_worker.parts import Part
 
-#: What is checked only for parts that see users: a scheduler needs no user-key secret.
-_OF_USERS = ("user_key_secret",)
+#: What is checked only for parts that see users: a scheduler needs neither the store nor the user-key secret.
+_OF_USERS = ("store", "user_key_secret")
 
 
 def worker(

@@ -72,3 +72,4 @@ def _warnings(settings: Settings) -> Iterator[str]:
     for name, meant in preflight.unknown_variables(os.environ).items():
         yield f"{name} is no setting.{meant} Rename it, or unset {name}."
     yield from map(str, load_plugins(settings).broken.values())
+    yield from preflight.exposed(settings)

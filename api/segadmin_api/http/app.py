@@ -25,9 +25,9 @@ from segadmin.errors import (
     SegadminError,
     StorageError,
 )
-from segadmin.events.keys import open_store
 from segadmin.pages import document
 from segadmin.settings import Settings
+from segadmin.store import open_store
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard.frame import NAVIGATION
 from segadmin_api.http import events, pages

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from segadmin.errors import StorageError
+from segadmin.files import make_folder
 from segadmin.settings import Settings
+from segadmin.store import check_folder
 
 
 @contextmanager
@@ -19,10 +21,12 @@ def alone(settings: Settings) -> Iterator[None]:
 
     Raises:
         StorageError: the store cannot be written.
+        SegadminError: the folder is not the database's store; see :func:`segadmin.store.check_folder`.
     """
+    check_folder(settings)
     path = settings.store_path / "import.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, settings.umask_bits)
         lock = path.open("w")
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}. Check SEGADMIN_STORE.") from None

@@ -18,12 +18,13 @@ from segadmin.events.alone import alone
 from segadmin.events.compact import KEPT_HOURS
 from segadmin.events.identifiers import plain_id
 from segadmin.events.inbox import Inbox
-from segadmin.events.keys import meant_by, open_store, show_key, user_key
+from segadmin.events.keys import meant_by, show_key, user_key
 from segadmin.events.lake import Lake
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.similar_ids import similar_ids
 from segadmin.records import Import, Job, JobState, ModelVersion
 from segadmin.settings import Settings
+from segadmin.store import open_store
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "users")

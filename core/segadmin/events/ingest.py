@@ -31,7 +31,7 @@ from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
-from segadmin.events.keys import keys_of, open_store
+from segadmin.events.keys import keys_of
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.number_columns import NumberColumns
@@ -44,6 +44,7 @@ from segadmin.paths import local_path
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
+from segadmin.store import open_store
 from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.

@@ -9,14 +9,9 @@ from functools import lru_cache
 
 import polars as pl
 
-from segadmin.database import transaction
-from segadmin.errors import ConfigurationError
 from segadmin.events.identifiers import plain_id
-from segadmin.records import Store
-from segadmin.settings import Settings
 
 _HEX_DIGITS = 16
-_FINGERPRINTED = b"segadmin store"
 
 
 @lru_cache(maxsize=1 << 16)
@@ -60,54 +55,3 @@ def keys_of(users: pl.Series, secret: bytes, buckets: int) -> pl.DataFrame:
         {"user": distinct, "user_key": keys, "bucket": [bucket_of(key, buckets) for key in keys]},
         schema={"user": pl.String, "user_key": pl.Int64, "bucket": pl.Int32},
     )
-
-
-def open_store(settings: Settings) -> Store:
-    """Return the store's fixed facts, writing them at the first import.
-
-    Raises:
-        ConfigurationError: the settings' secret or number of buckets is not the store's.
-    """
-    fingerprint = _fingerprint(settings)
-    with transaction(settings) as session:
-        store = session.get(Store, 1)
-        if store is None:
-            store = Store(buckets=settings.buckets, key_fingerprint=fingerprint)
-            session.add(store)
-    _compare(settings, store, fingerprint)
-    return store
-
-
-def check_store(settings: Settings) -> None:
-    """Compare the settings with the store's fixed facts, if there are any; nothing is written, also no secret.
-
-    Raises:
-        ConfigurationError: the settings' secret or number of buckets is not the store's.
-    """
-    with transaction(settings) as session:
-        store = session.get(Store, 1)
-    if store is None:
-        return
-    if settings.user_key_secret is None and not (settings.root / "user_key_secret").exists():
-        raise ConfigurationError(
-            f"The store was made with the user-key secret {store.key_fingerprint}…, which is not here: the same users "
-            "would get other keys. Restore SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
-        )
-    _compare(settings, store, _fingerprint(settings))
-
-
-def _fingerprint(settings: Settings) -> str:
-    return hmac.digest(settings.secret(), _FINGERPRINTED, hashlib.sha256).hex()[:16]
-
-
-def _compare(settings: Settings, store: Store, fingerprint: str) -> None:
-    if store.key_fingerprint != fingerprint:
-        raise ConfigurationError(
-            f"The store was made with the user-key secret {store.key_fingerprint}…, the settings have {fingerprint}…: "
-            "the same users would get other keys. Restore SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
-        )
-    if store.buckets != settings.buckets and "buckets" in settings.model_fields_set:
-        raise ConfigurationError(
-            f"SEGADMIN_BUCKETS={settings.buckets}, but the store was made with {store.buckets}, which is fixed. "
-            "Unset SEGADMIN_BUCKETS."
-        )

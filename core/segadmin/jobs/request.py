@@ -20,7 +20,7 @@ from segadmin.learn.versions import MadeWith, find_version
 from segadmin.plugins import Plugins, load_plugins
 from segadmin.records import ModelState, ModelVersion
 from segadmin.settings import Language, Settings
-from segadmin.store import known_store
+from segadmin.store import check_folder, known_store
 from segadmin.text.templates import check_templates
 from segadmin.urls import has_secret, mask_all, mask_url
 
@@ -163,6 +163,7 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     Raises:
         ConfigurationError: an unknown kind or option, or a value that cannot be used.
         DataError: there are no events, or no such labels.
+        SegadminError: the folder is not the database's store; see :func:`segadmin.store.check_folder`.
         PluginNotFound: there is no such backbone, textualizer, tracker or source.
     """
     request = _request(kind, options)
@@ -175,6 +176,8 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
         asked = settings.trackers if request.trackers is None else request.trackers
         request = request.model_copy(update={"trackers": () if asked == ("none",) else asked})
     checked = request.model_dump(mode="json")
+    if settings.embedded_broker:  # the workers are on this machine, and so is the store
+        check_folder(settings)
     with transaction(settings) as session:
         known_store(session)
         if isinstance(request, Retrain):

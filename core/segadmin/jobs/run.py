@@ -16,6 +16,7 @@ from segadmin.jobs.plans import stage_of
 from segadmin.jobs.ring import Ring, ring_steps
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
+from segadmin.store import check_folder
 
 log = logging.getLogger(__name__)
 #: Exit code of a process whose step was over a limit; ``EX_SOFTWARE`` of sysexits.h.
@@ -67,6 +68,7 @@ def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
+            check_folder(attempt.settings)
             outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
         return finish(attempt, outcome), outcome
     except StepFenced:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from segadmin.errors import ConfigurationError, StorageError
-from segadmin.files import put, sync
+from segadmin.files import make_folder, put, sync
 from segadmin.learn.artifact import MANIFEST, Saved, load_artifact, read_manifest
 from segadmin.plugins import load_plugins
 from segadmin.records import ModelState, ModelVersion
@@ -36,7 +36,7 @@ def export_version(settings: Settings, version: ModelVersion, folder: Path) -> i
             shutil.copytree(settings.store_path / version.folder, draft)
         else:
             model = load_artifact(settings, load_plugins(settings), version)
-            draft.mkdir(parents=True)
+            make_folder(draft, settings.umask_bits)
             model.classifier.export(draft)
             shutil.copyfile(settings.store_path / version.folder / MANIFEST, draft / MANIFEST)
         files = [path for path in draft.rglob("*") if path.is_file()]

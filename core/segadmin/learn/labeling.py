@@ -10,12 +10,12 @@ import polars as pl
 from segadmin.database import transaction
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
-from segadmin.events.keys import open_store
 from segadmin.events.lake import Lake
 from segadmin.learn.labeler import Labeler
 from segadmin.plugins import load_plugins
 from segadmin.records import LabelSet
 from segadmin.settings import Settings
+from segadmin.store import open_store
 
 
 def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any]) -> LabelSet:

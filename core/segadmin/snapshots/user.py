@@ -17,7 +17,7 @@ from segadmin.plugins import load_plugins
 from segadmin.records import ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
-from segadmin.store import known_store
+from segadmin.store import NO_EVENTS, check_store, known_store
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe
 
@@ -40,7 +40,10 @@ def find_user(settings: Settings, given: str) -> int:
 
     Raises:
         DataError: there is no such user.
+        SegadminError: the secret or the folder is not the store's; see :func:`segadmin.store.check_store`.
     """
+    if check_store(settings) is None:
+        raise DataError(NO_EVENTS)
     candidates = meant_by(settings.secret(), given)
     users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
     known = users.select("user_key").collect()["user_key"].to_list()

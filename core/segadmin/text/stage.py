@@ -6,13 +6,13 @@ from collections import Counter
 
 import polars as pl
 
-from segadmin.events.keys import open_store
 from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
 from segadmin.learn.dataset import read_split, rows_to_read
 from segadmin.learn.prepared import Prepared
 from segadmin.plugins import load_plugins
+from segadmin.store import open_store
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Window
 from segadmin.text.textualizer import Textualizer

@@ -8,8 +8,8 @@ import pytest
 
 from segadmin import database, preflight
 from segadmin.errors import InvalidSettings
-from segadmin.events.keys import open_store
 from segadmin.settings import Settings, get_settings
+from segadmin.store import open_store
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_value_that_cannot_be_used_is_named(cli: Cli, name: str, value: str, w
 
 def test_secrets_are_generated_once_and_private(settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: settings.secret(), range(8)))
+        secrets = set(pool.map(lambda _: settings.create_secret(), range(8)))
     assert len(secrets) == 1
     mode = (settings.root / "user_key_secret").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600

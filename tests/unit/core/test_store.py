@@ -1,0 +1,277 @@
+"""The store and its database know each other, and neither is taken for another or made anew by accident."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from segadmin import database, preflight
+from segadmin.database import transaction
+from segadmin.errors import ConfigurationError, StorageError, StoreMissing
+from segadmin.events.adopt import adopt_store
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.jobs.request import check_request
+from segadmin.records import Import, Step, Store
+from segadmin.settings import Settings
+from segadmin.store import MARK, check_folder, check_store, open_store, read_mark
+from tests.conftest import Cli
+from tests.planted import through_the_engine
+
+ROWS = "user,kind,item,at\nu1,view,a,2026-01-01\nu2,view,b,2026-01-02\n"
+
+
+def take(settings: Settings, tmp_path: Path, rows: str = ROWS) -> Import:
+    (tmp_path / "events.csv").write_text(rows)
+    return import_file(settings, Request("events", str(tmp_path / "events.csv")))[0]
+
+
+def forget_id(settings: Settings) -> None:
+    """Make the store one of an older version, which had no ids."""
+    (settings.store_path / MARK).unlink()
+    with transaction(settings) as session:
+        session.get_one(Store, 1).store_id = None
+
+
+def fresh_database(settings: Settings, tmp_path: Path) -> Settings:
+    """Return the settings with a database that knows nothing."""
+    other = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/fresh.db"})
+    database.upgrade(other)
+    return other
+
+
+def test_the_first_import_tells_folder_and_database_of_each_other(any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    if settings.database_url:
+        database.upgrade(settings)
+    assert check_store(settings) is None
+    take(settings, tmp_path)
+    store = check_store(settings)
+    mark = read_mark(settings)
+    assert store is not None
+    assert mark is not None
+    assert (mark.id, mark.buckets, mark.key_fingerprint) == (store.store_id, 16, store.key_fingerprint)
+    assert preflight.problems(settings) == []
+
+
+def test_of_processes_that_open_a_store_at_once_all_get_the_same(any_database: Settings) -> None:
+    settings = any_database
+    database.upgrade(settings)
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda _: open_store(settings), range(16)))
+    assert len({(store.store_id, store.key_fingerprint) for store in stores}) == 1
+    mark = read_mark(settings)
+    assert mark is not None
+    assert mark.id == stores[0].store_id
+    assert [path.name for path in settings.store_path.iterdir()] == [MARK]
+
+
+def test_two_first_imports_at_once_make_one_store(settings: Settings, tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.csv" for n in range(2)]
+    for n, path in enumerate(files):
+        path.write_text(f"user,kind,item,at\nu{n},view,a,2026-01-01\n")
+    command = [sys.executable, "-m", "segadmin_api.cli", "data", "import", "events"]
+    running = [subprocess.Popen([*command, str(path)], stderr=subprocess.PIPE) for path in files]
+    assert [(one.wait(120), one.communicate()[1]) for one in running] == [(0, b""), (0, b"")]
+    assert Lake.of(settings).scan("users").collect().height == 2
+    assert preflight.problems(settings) == []
+
+
+def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    settings.store_path.rename(tmp_path / "away")
+    with pytest.raises(StoreMissing, match=r"there is nothing, and the database .* knows of 1 import\. Mount it or"):
+        take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n")
+    assert not settings.store_path.exists()
+    settings.store_path.mkdir()
+    for refused in (open_store, check_folder, Lake.of, lambda one: check_request(one, "compact", {})):
+        with pytest.raises(StoreMissing):
+            refused(settings)
+    [line] = preflight.problems(settings)
+    assert line.startswith(f"The store is not in {settings.store_path}: ")
+    assert list(settings.store_path.iterdir()) == []
+    settings.store_path.rmdir()
+    (tmp_path / "away").rename(settings.store_path)
+    assert take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n").rows_kept == 1
+
+
+def test_another_store_is_not_taken_for_it(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    other = Settings(home=tmp_path / "other")
+    take(other, tmp_path)
+    swapped = settings.model_copy(update={"store": other.store_path})
+    with pytest.raises(ConfigurationError, match=r"is the store \w{8}…, and the database .* belongs to the store"):
+        take(swapped, tmp_path)
+    assert preflight.problems(swapped)
+    database.engine(other).dispose()
+
+
+def test_a_store_of_an_older_version_gets_its_id(any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
+    take(settings, tmp_path)
+    forget_id(settings)
+    assert preflight.problems(settings) == []  # which writes nothing
+    assert read_mark(settings) is None
+    check_folder(settings)
+    mark, store = read_mark(settings), check_store(settings)
+    assert mark is not None
+    assert store is not None
+    assert mark.id == store.store_id
+
+
+def test_a_store_of_an_older_version_that_is_gone_is_noticed(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    forget_id(settings)
+    shutil.rmtree(settings.store_path)
+    with pytest.raises(StoreMissing):
+        open_store(settings)
+    assert not settings.store_path.exists()
+
+
+def test_a_process_that_died_between_folder_and_database_leaves_no_trouble(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    with transaction(settings) as session:  # an older store: the folder was marked, the database not
+        session.get_one(Store, 1).store_id = None
+    assert open_store(settings).store_id == json.loads((settings.store_path / MARK).read_text())["id"]
+    empty = Settings(home=tmp_path / "empty")
+    known = open_store(empty)  # a new store: the database knew it, the folder was not marked
+    (empty.store_path / MARK).unlink()
+    assert open_store(empty).store_id == known.store_id
+    assert read_mark(empty) is not None
+    database.engine(empty).dispose()
+
+
+def test_a_secret_that_is_lost_is_not_made_again(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    secret = settings.root / "user_key_secret"
+    kept = secret.read_bytes()
+    for state in (secret.unlink, lambda: secret.write_bytes(b" \n"), lambda: secret.write_bytes(b"\xff\xfe")):
+        state()
+        with pytest.raises(ConfigurationError, match=r"The store was made with the user-key secret .*Restore it from"):
+            take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n")
+        assert len(preflight.problems(settings)) == 1
+    secret.unlink()
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file or directory"):
+        settings.secret()
+    secret.mkdir()
+    assert "Is a directory" in preflight.problems(settings)[0]
+    secret.rmdir()
+    secret.write_text("another")
+    with pytest.raises(ConfigurationError, match=r"the settings have \w{16}…"):
+        open_store(settings)
+    secret.write_bytes(kept)
+    assert preflight.problems(settings) == []
+
+
+def test_a_new_database_makes_no_secret_for_a_store_that_is_there(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    (settings.root / "user_key_secret").unlink()
+    fresh = fresh_database(settings, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"which knows nothing of it\. Restore .*segadmin db adopt"):
+        take(fresh, tmp_path)
+    assert not (settings.root / "user_key_secret").exists()
+    assert "segadmin db adopt" in preflight.problems(fresh)[0]
+    with pytest.raises(ConfigurationError, match="user_key_secret cannot be read: No such file"):
+        adopt_store(fresh)
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "of an older version"])
+def test_a_new_database_adopts_a_store(settings: Settings, tmp_path: Path, *, marked: bool) -> None:
+    take(settings, tmp_path, ROWS + ",view,c,2026-01-03\n")
+    lake = Lake.of(settings)
+    assert lake.scan("quarantine").collect().height == 1
+    if not marked:
+        forget_id(settings)
+    fresh = fresh_database(settings, tmp_path)
+    adopted = adopt_store(fresh)
+    assert adopted.buckets == 16
+    assert preflight.problems(fresh) == []
+    assert Lake.of(fresh).scan("events").collect().height == 2
+    assert not Lake.of(fresh).exists("quarantine")  # its imports are counted from 1 again
+    assert take(fresh, tmp_path, ROWS + "u3,view,c,2026-01-03\n").rows_kept == 1
+    with transaction(fresh) as session:
+        assert session.exec(select(Import.id)).all() == [1]
+    if marked:
+        with pytest.raises(ConfigurationError):  # the old database is no longer the store's
+            open_store(settings)
+    database.engine(fresh).dispose()
+
+
+def test_what_does_not_fit_is_not_adopted(settings: Settings, tmp_path: Path) -> None:
+    fresh = fresh_database(settings, tmp_path)
+    with pytest.raises(StoreMissing, match="There is no store in"):
+        adopt_store(fresh)
+    take(settings.model_copy(update={"buckets": 8}), tmp_path)
+    forget_id(settings)
+    for update, words in (
+        ({"user_key_secret": "other"}, "another user-key secret"),
+        ({"buckets": 1}, "not in 1 bucket"),
+    ):
+        wrong = Settings(home=settings.root, database_url=fresh.database_url, **update)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match=words):
+            adopt_store(wrong)
+    check_folder(settings)
+    other = Settings(home=tmp_path / "other", user_key_secret=settings.secret().decode())  # type: ignore[arg-type]
+    take(other, tmp_path)
+    with pytest.raises(ConfigurationError, match="is another store than that of the database"):
+        adopt_store(other.model_copy(update={"store": settings.store_path}))
+    database.engine(other).dispose()
+
+
+def test_a_lost_mark_is_written_again(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    before = open_store(settings).store_id
+    (settings.store_path / MARK).unlink()
+    with pytest.raises(ConfigurationError, match=r"has tables and no store\.json.*segadmin db adopt"):
+        open_store(settings)
+    assert "16 buckets" in cli("db", "adopt").stdout
+    assert open_store(settings).store_id == before
+    assert cli("audit", "list").stdout.count("store.adopt") == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 1}', "\xff"])
+def test_a_damaged_mark_is_named(settings: Settings, tmp_path: Path, content: str) -> None:
+    take(settings, tmp_path)
+    (settings.store_path / MARK).write_text(content)
+    with pytest.raises(StorageError, match=r"store\.json is damaged\. Restore it from a backup"):
+        open_store(settings)
+    assert len(preflight.problems(settings)) == 1
+
+
+def test_doctor_says_what_is_wrong_with_the_store(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+    def fails(**environment: str) -> list[str]:
+        done = cli("doctor", check=False, **environment)
+        assert done.returncode == 1
+        return [line for line in done.stdout.splitlines() if line.startswith("✗")]
+
+    take(settings, tmp_path)
+    assert cli("doctor").returncode == 0
+    [line] = fails(SEGADMIN_BUCKETS="32")
+    assert "SEGADMIN_BUCKETS=32, but the store was made with 16, which is fixed. Unset SEGADMIN_BUCKETS." in line
+    [line] = fails(SEGADMIN_USER_KEY_SECRET="another")
+    assert line.startswith("✗ setting user_key_secret: The store was made with the user-key secret")
+    (settings.root / "user_key_secret").rename(tmp_path / "secret")
+    [line] = fails()
+    assert "which is not here" in line
+    (tmp_path / "secret").rename(settings.root / "user_key_secret")
+    shutil.rmtree(settings.store_path)
+    [line] = fails()
+    assert line.startswith(f"✗ store: The store is not in {settings.store_path}: ")
+
+
+def test_a_step_waits_for_a_store_that_is_not_mounted(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    settings.store_path.rename(tmp_path / "away")
+    job = through_the_engine(settings, "compact", {})
+    with transaction(settings) as session:
+        step = session.exec(select(Step).where(Step.job_id == job)).one()
+        assert (step.state, step.error is not None and "The store is not in" in step.error) == ("ready", True)
+    assert not settings.store_path.exists()
