@@ -172,10 +172,12 @@ _homes: dict[str, str] = {}
 
 def blame(error: BaseException) -> PluginError | None:
     """Return what to tell of an error that the code of a plugin raised or let pass, or ``None`` if none did."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
         for home, origin in _homes.items():
             if Path(frame.filename).is_relative_to(home):
-                return PluginError(f"The plugin {origin} failed in {frame.name}: {describe(error, home)}.")
+                called = next(one for one in frames if Path(one.filename).is_relative_to(home))  # the hook or method
+                return PluginError(f"The plugin {origin} failed in {called.name}: {describe(error, home)}.")
     return None
 
 
@@ -195,14 +197,14 @@ def load_plugins(settings: Settings) -> Plugins:
         origin = f"{entry.dist.name} {entry.dist.version}"
         fix = f"Upgrade it, or set SEGADMIN_PLUGINS_DISABLED={entry.dist.name}"
         home = _home(entry.module)
+        _homes.update({home: origin} if home else {})
         with _guarded(plugins, f"{entry.dist.name}:{entry.name}", f"The plugin {origin}", fix, home) as name:
             _add(plugins, entry.load(), name, origin)
-            _homes.update({home: origin} if home else {})
     for path in dict.fromkeys(settings.plugin_files):
         fix = "Correct it, or take it out of SEGADMIN_PLUGIN_FILES"
+        _homes[str(path)] = path.name
         with _guarded(plugins, str(path), f"The plugin file {path}", fix, str(path)) as name:
             _add(plugins, _module_of(path), name, path.name)
-            _homes[str(path)] = path.name
     return plugins
 
 

@@ -140,7 +140,7 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also sys.exit() in a plugin, and a panic of Polars
         from segadmin.plugins import blame
 
         if (blamed := blame(error)) is not None:

@@ -6,10 +6,11 @@ import re
 
 import polars as pl
 
-#: What begins a formula, perhaps behind apostrophes; a plain number is none.
-_FORMULA = r"^'*[=+\-@\t\r\n]"
+#: What begins a formula, perhaps behind apostrophes, also full-width, as Chinese and Japanese spreadsheets take it; a
+#: plain number is none.
+_FORMULA = r"^'*[=+\-@＝＋－＠\t\r\n]"
 _NUMBER = r"^[+-]?[0-9][0-9.,]*$"
-_ESCAPED = r"^'+[=+\-@\t\r\n]"
+_ESCAPED = r"^'+[=+\-@＝＋－＠\t\r\n]"
 
 
 def escape_formulas(frame: pl.LazyFrame) -> pl.LazyFrame:

@@ -11,11 +11,14 @@ from segadmin.database import transaction
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.lake import Lake
-from segadmin.learn.labeler import Labeler
+from segadmin.learn.labeler import Labeler, Labelled
 from segadmin.plugins import load_plugins
 from segadmin.records import LabelSet
 from segadmin.settings import Settings
 from segadmin.store import open_store
+
+#: What labels must have.
+_COLUMNS = ("user_key", "segment", "observed_from", "as_of", "outcome_until")
 
 
 def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any]) -> LabelSet:
@@ -30,6 +33,7 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
     if not lake.exists("events"):
         raise DataError("There are no events to derive labels from. Import some: segadmin data import events FILE")
     labelled = made.label(labelling_events(lake))
+    _check_returned(labeler, labelled)
     if labelled.rows.is_empty():
         raise DataError(f"The labeler {labeler!r} found no user to label.")
     _check_windows(labeler, labelled.rows)
@@ -53,6 +57,24 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
 def labelling_events(lake: Lake) -> pl.LazyFrame:
     """Return all events with what is known of their items, as labelers get them."""
     return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS, item_extras="extras").collect())
+
+
+def _check_returned(labeler: str, labelled: object) -> None:
+    """Refuse what is no set of labels.
+
+    Raises:
+        PluginContractError: naming what was returned, or the columns that are missing.
+    """
+    if not isinstance(labelled, Labelled) or not isinstance(labelled.rows, pl.DataFrame):
+        given = labelled.rows if isinstance(labelled, Labelled) else labelled
+        raise PluginContractError(
+            f"The labeler {labeler!r} returned {type(given).__name__} from label(), not Labelled with a DataFrame."
+        )
+    missing = [name for name in _COLUMNS if name not in labelled.rows.columns]
+    if missing:
+        raise PluginContractError(
+            f"The labeler {labeler!r} returned no column {', '.join(missing)}, but {labelled.rows.columns}."
+        )
 
 
 def _check_windows(labeler: str, rows: pl.DataFrame) -> None:

@@ -109,16 +109,18 @@ def test_apostrophes_of_the_export_are_no_quotes(settings: Settings, tmp_path: P
 
 def test_formulas_are_harmless_and_come_back_as_they_were() -> None:
     cells = ["=1+1", "'=1+1", "''@x", "-5", "-1,234.5", "+44 20", "-", "\t=x", "\rx", "x=", "", None, "'x", "'-5"]
+    cells += ["＝1+1", "＋x", "－x", "＠x"]
     frame = pl.DataFrame({"-cells": cells, "number": [-1] * len(cells), "'=name": cells})
     escaped = escape_formulas(frame.lazy()).collect()
     assert escaped["'-cells"].to_list() == [
-        "'=1+1", "''=1+1", "'''@x", "-5", "-1,234.5", "'+44 20", "'-", "'\t=x", "'\rx", "x=", "", None, "'x", "''-5"
+        "'=1+1", "''=1+1", "'''@x", "-5", "-1,234.5", "'+44 20", "'-", "'\t=x", "'\rx", "x=", "", None, "'x", "''-5",
+        "'＝1+1", "'＋x", "'－x", "'＠x",
     ]  # fmt: skip
     assert escaped["number"].to_list() == [-1] * len(cells)
     assert unescape_formulas(escaped).equals(frame)
 
 
-_CELLS = st.none() | st.text(max_size=8) | st.text(alphabet="'=+-@\t\r\n\"`,;5 ", max_size=6)
+_CELLS = st.none() | st.text(max_size=8) | st.text(alphabet="'=+-@＝＠\t\r\n\"`,;5 ", max_size=6)
 _NAMES = st.lists(st.sampled_from(["user", "-a", "'=b", "@c", "项 目", 'd"']), min_size=1, unique=True)
 
 
