@@ -228,13 +228,15 @@ def describe(error: BaseException, home: str = "") -> str:
 
     Args:
         error: what was raised.
-        home: file or folder of the code whose line is wanted, if any of it was running; default: any but ours.
+        home: file or folder of the code whose line is wanted, if any of it was running; default: any plugin's, else
+            any but ours.
     """
     if isinstance(error, SyntaxError) and error.filename:
         message, place = error.msg, f"{Path(error.filename).name}, line {error.lineno}"
     else:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _OWN.match(frame.filename)]
-        inside = [frame for frame in frames if home and Path(frame.filename).is_relative_to(home)] or frames
+        homes = [home] if home else list(_homes)
+        inside = [frame for frame in frames if any(Path(frame.filename).is_relative_to(one) for one in homes)] or frames
         message = str(error)
         place = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
     words = f"{type(error).__name__}: {' '.join(message.split())}".removesuffix(": ")

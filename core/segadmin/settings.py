@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
     umask: Literal["077", "027", "007"] = Field(
-        "077", description="Rights that nothing gets; 027 or 007 for a store that a group reads or writes"
+        "077", description="Rights that nothing gets; 007 for a home that a group works on, 027 if it only reads"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
     broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")

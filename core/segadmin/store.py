@@ -135,9 +135,9 @@ def read_mark(settings: Settings) -> Mark | None:
     try:
         kept = json.loads(path.read_bytes())
         return Mark(str(kept["id"]), int(kept["buckets"]), str(kept["key_fingerprint"]))
-    except FileNotFoundError:
-        return None
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.is_symlink():
+            return None
         raise StorageError(f"{path} cannot be read: {error.strerror}. Check SEGADMIN_STORE and its rights.") from None
     except (ValueError, KeyError, TypeError):
         raise StorageError(
@@ -274,6 +274,8 @@ def compare_keys(settings: Settings) -> None:
     with transaction(settings) as session:
         store = session.get(Store, 1)
     if store is None:
+        if (settings.root / "user_key_secret").exists():
+            settings.secret()  # so that one that cannot be read is known before the first import needs it
         return
     try:
         found = fingerprint(settings.secret())

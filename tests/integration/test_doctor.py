@@ -72,7 +72,8 @@ def test_a_broker_or_database_that_is_down_fails_and_hides_its_password(cli: Cli
 def test_a_store_that_cannot_be_written_fails(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = look(cli, code=1, SEGADMIN_STORE=str(tmp_path / "file" / "store"))
-    assert found["store"]["mend"] == "set SEGADMIN_STORE to another folder"
+    assert found["store"]["level"] == "fail"
+    assert found["store"]["detail"].endswith("cannot be written: Not a directory. Set SEGADMIN_STORE to a folder.")
 
 
 def test_a_plugin_file_that_is_broken_fails(cli: Cli, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tm
     umask = 0o000
     import_shop(run, umask, tmp_path / "shop")
     (tmp_path / "bad.csv").write_text("user,kind,item,at\nu1,stare,a,2024-03-01\n")
-    run(umask, "data", "import", "events", str(tmp_path / "bad.csv"))
+    bad = str(json.loads(run(umask, "data", "import", "events", str(tmp_path / "bad.csv"), "--json"))["id"])
     run(umask, "up", "--detach", "--cpu", "1")
     try:
         retrain = (
@@ -88,7 +88,7 @@ def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tm
     out = tmp_path / "out"
     out.mkdir(mode=0o700)
     run(umask, "snapshots", "export", "--out", str(out / "segments.csv"))
-    run(umask, "data", "quarantine", "--reason", "unknown_kind", "--out", str(out / "bad.csv"))
+    run(umask, "data", "quarantine", "--import", bad, "--out", str(out / "bad.csv"))
     run(umask, "data", "profile", "--html", str(out / "profile.html"))
     run(umask, "models", "export", "1", "--out", str(out / "model"))
     assert open_to_others(out) == []

@@ -18,7 +18,7 @@ from segadmin.store import MARK, Mark, fingerprint, has_tables, one_at_a_time, p
 
 #: What only the database that is lost can explain: a new one counts jobs, snapshots and imports from 1 again, and would
 #: take these for its own.
-_OF_THE_LOST = ("lake/assignments", "lake/trainings", "lake/quarantine", "work", "spool")
+_OF_THE_LOST = ("lake/assignments", "lake/predictions", "lake/trainings", "lake/quarantine", "work", "spool")
 #: So many users are looked at to see whether the secret is theirs.
 _LOOKED_AT = 100
 

@@ -12,6 +12,7 @@ import polars as pl
 from segadmin.errors import PluginContractError, PluginError, SegadminError
 from segadmin.events.items import OF_ITEMS, facet, with_items
 from segadmin.events.lake import Lake
+from segadmin.plugins import describe
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.recipe import Recipe, Window
@@ -121,7 +122,7 @@ def _phrases(
     except SegadminError:
         raise
     except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a panic of Polars is no Exception
-        raise PluginError(f"{who} failed in phrases(): {type(error).__name__}: {error}") from error
+        raise PluginError(f"{who} failed in phrases(): {describe(error)}") from error
     if not isinstance(found, pl.DataFrame):
         raise PluginContractError(f"{who} returned {type(found).__name__} from phrases(), not a polars LazyFrame.")
     missing = {"user_key", "position", "phrase"} - set(found.columns)
