@@ -84,30 +84,29 @@ def check_store(settings: Settings) -> Store | None:
 def check_folder(settings: Settings) -> None:
     """See that the folder is the store that the database knows; a store that an older version made gets its id.
 
+    It costs reading a small file: SQL is asked until a store is known, and then only to say what is wrong.
+
     Raises:
         ConfigurationError: the folder is another store, or the database knows none and the folder is one.
         StoreMissing: the folder does not hold what was imported.
         StorageError: the folder cannot be read or written.
     """
+    known, mark = _known_id(settings), read_mark(settings)
+    if known is not None and mark is not None and mark.id == known:
+        return
     store = compare_folder(settings)
     if store is not None and not _is_marked(settings, store):
         _register(settings)
 
 
-def check_mark(settings: Settings) -> None:
-    """See that the folder is the store that the database knows; SQL is asked once a process, so it may be called often.
+def check_known(settings: Settings) -> None:
+    """Do as :func:`check_folder` where the database knows a store; who only reads needs none.
 
     Raises:
-        ConfigurationError: the folder is another store.
-        StoreMissing: the folder is not there, or is empty.
-        StorageError: the folder cannot be read.
+        ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
     """
-    known = _known_id(settings)
-    if known is None:
-        return
-    mark = read_mark(settings)
-    if mark is None or mark.id != known:
-        check_folder(settings)  # which says why
+    if _known_id(settings) is not None:
+        check_folder(settings)
 
 
 #: Store ids that this process has seen, by database; an id is never changed.

@@ -17,7 +17,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
-from segadmin.store import check_mark
+from segadmin.store import check_folder
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.security import known_key
 from segadmin_worker.client import ring_over
@@ -103,7 +103,7 @@ def _keep(settings: Settings, lines: list[str]) -> Accepted:
     from segadmin_plugins.sources.jsonl import frame_of
 
     mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
-    check_mark(settings)  # what is kept in a folder that a disk is mounted over later would be lost
+    check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
     batch = Inbox.of(settings).add(lines)
     _import_soon(settings, mapping)
     chunk = complete(readable(frame_of([line.encode() for line in lines])), "events", mapping)

@@ -19,7 +19,7 @@ from segadmin.events.delta_tables import Address, LocalTable, is_table, open_tab
 from segadmin.events.schema import PARTITIONS, SCHEMAS, TIME
 from segadmin.files import inside, sync
 from segadmin.settings import Settings
-from segadmin.store import check_mark
+from segadmin.store import check_known
 
 #: What imports write and jobs read.
 _READ_BY_JOBS = ("events", "items", "labels", "users")
@@ -48,9 +48,9 @@ class Lake:
         """Return the lake of ``settings``, as it is or as it was at ``versions``.
 
         Raises:
-            SegadminError: the folder is not the database's store; see :func:`segadmin.store.check_mark`.
+            SegadminError: the folder is not the database's store; see :func:`segadmin.store.check_known`.
         """
-        check_mark(settings)
+        check_known(settings)
         return cls(settings.store_path / "lake", versions)
 
     def current_versions(self) -> dict[str, int]:
