@@ -19,7 +19,7 @@ from segadmin import database
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError, StorageError, StoreMissing
 from segadmin.files import make_folder, put_once
-from segadmin.records import Import, Store
+from segadmin.records import Import, Job, Store
 from segadmin.settings import Settings
 
 NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
@@ -192,7 +192,7 @@ def compare_folder(settings: Settings) -> Store | None:
     """
     with transaction(settings) as session:
         store = session.get(Store, 1)
-        imports = _imports(session)
+        used = _used(session, store)
     # In this order: whoever registers a store first tells the database, then marks the folder, then makes tables.
     tables, mark = has_tables(settings), read_mark(settings)
     if store is None and (tables or mark):
@@ -201,14 +201,17 @@ def compare_folder(settings: Settings) -> Store | None:
         if store is None:
             raise _unknown(settings)
     if store is not None:
-        _compare_folder(settings, store, mark, imports, tables=tables)
+        _compare_folder(settings, store, mark, used, tables=tables)
     return store
 
 
-def _imports(session: Session) -> int:
-    """Count the imports that brought anything."""
+def _used(session: Session, store: Store | None) -> str:
+    """Return what the database knows to have been done in the store's folder, such as ``2 imports``; else nothing."""
     brought = select(func.count(col(Import.id))).where(Import.state == "succeeded", Import.rows_read > 0)
-    return session.exec(brought).one()
+    counts = {"import": session.exec(brought).one()}
+    if store is not None and store.store_id is not None:  # there was a mark before there was a job
+        counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
+    return next((f"{count:,} {what}{'s' * (count != 1)}" for what, count in counts.items() if count), "")
 
 
 def _is_marked(settings: Settings, store: Store) -> bool:
@@ -228,11 +231,11 @@ def _register(settings: Settings) -> Store:
             store.store_id = put_mark(settings, store).id
         session.add(store)
     mark = put_mark(settings, store)
-    _compare_folder(settings, store, mark, 0, tables=False)
+    _compare_folder(settings, store, mark, "", tables=False)
     return store
 
 
-def _compare_folder(settings: Settings, store: Store, mark: Mark | None, imports: int, *, tables: bool) -> None:
+def _compare_folder(settings: Settings, store: Store, mark: Mark | None, used: str, *, tables: bool) -> None:
     path = settings.store_path
     if mark is not None:
         same = mark.key_fingerprint == store.key_fingerprint if store.store_id is None else mark.id == store.store_id
@@ -248,12 +251,12 @@ def _compare_folder(settings: Settings, store: Store, mark: Mark | None, imports
                 f"{path} has tables and no {MARK}, so it may be another store than the database's, "
                 f"{store.store_id[:8]}…. Restore {MARK} from a backup; or, if it is that store: {ADOPT}"
             )
-    elif imports:
+    elif used:
+        other = "SEGADMIN_DATABASE_URL" if settings.database_url else "SEGADMIN_HOME"
         raise StoreMissing(
             f"The store is not in {path}: there is nothing, and the database {database.shown(settings)} knows of "
-            f"{imports:,} {'import' if imports == 1 else 'imports'}. Mount it or restore it, or set SEGADMIN_STORE to "
-            f"its folder. If it is lost for good, begin again with another "
-            f"{'SEGADMIN_DATABASE_URL' if settings.database_url else 'SEGADMIN_HOME'}."
+            f"{used}. Mount it or restore it, or set SEGADMIN_STORE to its folder. If it is lost for good, begin again "
+            f"with another {other}."
         )
 
 

@@ -71,6 +71,19 @@ def test_posted_events_are_in_the_lake_each_once(web: str, settings: Settings, c
     assert reasons == {"duplicate_event": 41, "not_json": 1, "missing_item": 1}
 
 
+def test_events_are_not_kept_in_a_folder_that_is_not_the_store(web: str, settings: Settings, cli: Cli) -> None:
+    key = cli("keys", "create", "shop").stdout.strip()
+    assert post(web, json.dumps(event(1)).encode(), key)[0] == 202
+    away = settings.store_path.rename(settings.root / "away")
+    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+    settings.store_path.mkdir()  # where a disk is to be mounted
+    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+    settings.store_path.rmdir()
+    away.rename(settings.store_path)
+    assert post(web, json.dumps(event(2)).encode(), key)[0] == 202
+    assert len(Inbox.of(settings).batches()) == 2
+
+
 def test_posted_numbers_keep_their_digits(web: str, settings: Settings, cli: Cli) -> None:
     key = cli("keys", "create", "shop").stdout.strip()
     exact = (
