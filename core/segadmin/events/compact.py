@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from segadmin.events.alone import alone
 from segadmin.events.lake import Lake
+from segadmin.events.schema import SCHEMAS
 from segadmin.settings import Settings
 
-_TABLES = ("events", "users", "items", "labels", "quarantine", "assignments", "trainings")
+_TABLES = tuple(SCHEMAS)
 #: Jobs read the lake as it was when they began; the files that they read stay for a week.
 KEPT_HOURS = 7 * 24
 

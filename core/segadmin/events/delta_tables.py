@@ -17,7 +17,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2s
@@ -34,6 +34,9 @@ from segadmin.files import inside
 _MISREAD = re.compile(r"[\x00-\x1f\x7f*?\[\]=|^\\%]")
 #: The table's folder in its root, for OpenDAL.
 _NAME = "table"
+_LAST_CHECKPOINT = "_last_checkpoint"
+#: Where OpenDAL writes files that are not whole yet, and how delta-rs' own store ends their names.
+_DRAFTS, _DRAFT = "_drafts", re.compile(r"\.(?:parquet|json)#[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def writing(folder: Path) -> Iterator[Address]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # A file gets its name when it is whole; no reader and no crash sees half a commit.
-        drafts = {"opendal.atomic_write_dir": str(address.folder / "_drafts")}
+        drafts = {"opendal.atomic_write_dir": str(address.folder / _DRAFTS)}
         yield replace(address, options=address.options | drafts)
     finally:
         os.close(lock)
@@ -141,6 +144,33 @@ def vacuum(folder: Path, hours: int) -> None:
             for name in filter(None, unneeded):
                 if (path := inside(folder, name)).is_file():
                     path.unlink(missing_ok=True)
+
+
+def keep_properties(table: DeltaTable, properties: Mapping[str, str]) -> None:
+    """Give a table these properties, if it has others."""
+    if not properties.items() <= table.metadata().configuration.items():
+        table.alter.set_table_properties(dict(properties))
+
+
+def drop_history(folder: Path, properties: Mapping[str, str]) -> None:
+    """Make the log of the table in ``folder`` begin now, with a commit that says nothing but ``properties``."""
+    with writing(folder) as address:
+        LocalTable(address).alter.set_table_properties(dict(properties))
+        table = LocalTable(address)
+        table.create_checkpoint()
+        begin = f"{table.version():020}."
+        # In order, so that what a kill leaves is a log without its beginning, as any reader knows it.
+        for path in sorted((folder / "_delta_log").iterdir()):
+            if path.is_file() and path.name != _LAST_CHECKPOINT and not path.name.startswith(begin):
+                path.unlink()
+        _drop_drafts(folder)
+
+
+def _drop_drafts(folder: Path) -> None:
+    """Remove what killed writers left under names that no listing of delta-rs has."""
+    for path in folder.rglob("*"):
+        if path.is_file() and (_DRAFT.search(path.name) or path.parent.name == _DRAFTS):
+            path.unlink(missing_ok=True)
 
 
 def _linked(folder: Path) -> Path:

@@ -15,8 +15,17 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from segadmin.errors import StorageError
-from segadmin.events.delta_tables import Address, LocalTable, is_table, open_table, vacuum, writing
-from segadmin.events.schema import PARTITIONS, SCHEMAS, TIME
+from segadmin.events.delta_tables import (
+    Address,
+    LocalTable,
+    drop_history,
+    is_table,
+    keep_properties,
+    open_table,
+    vacuum,
+    writing,
+)
+from segadmin.events.schema import PARTITIONS, SCHEMAS, STATISTICS, TIME
 from segadmin.files import inside, sync
 from segadmin.settings import Settings
 from segadmin.store import check_known
@@ -128,9 +137,14 @@ class Lake:
                 if not is_table(self.path / table):
                     options = address.options
                     DeltaTable.create(
-                        address.uri, SCHEMAS[table], mode="ignore", partition_by=by, storage_options=options
+                        address.uri,
+                        SCHEMAS[table],
+                        mode="ignore",
+                        partition_by=by,
+                        storage_options=options,
+                        configuration=_properties(table),
                     )
-                made = LocalTable(address)
+                made = self._open(table, address)
                 made.create_write_transaction(
                     list(files),
                     "append",
@@ -157,6 +171,7 @@ class Lake:
         """Replace the rows where ``predicate`` (SQL) holds, as it does for ``frame``'s, in one atomic commit."""
         try:
             with writing(self.path / table) as address:
+                self._open(table, address)
                 write_deltalake(
                     address.uri,
                     self._conform(table, frame),
@@ -173,7 +188,7 @@ class Lake:
             return
         try:
             with writing(self.path / table) as address:
-                LocalTable(address).delete(predicate)
+                self._open(table, address).delete(predicate)
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -187,7 +202,7 @@ class Lake:
             return
         try:
             with writing(self.path / table) as address:
-                made = LocalTable(address)
+                made = self._open(table, address)
                 made.optimize.compact(max_concurrent_tasks=1)
                 made.create_checkpoint()
         except (DeltaError, OSError) as error:
@@ -199,6 +214,20 @@ class Lake:
             return
         try:
             vacuum(self.path / table, hours)
+        except (DeltaError, OSError) as error:
+            raise self._failed(table, error) from error
+
+    def drop_history(self, table: str) -> None:
+        """Remove all that is left of older versions: their files, and what the log kept of them.
+
+        Predicates of deletions name keys, and statistics of files that are gone hold values. The commits that make
+        imports idempotent stay known.
+        """
+        if not self.exists(table):
+            return
+        try:
+            vacuum(self.path / table, hours=0)
+            drop_history(self.path / table, _properties(table))
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
@@ -229,17 +258,27 @@ class Lake:
             return False
         try:
             with writing(self.path / table) as address:
+                is_new = not is_table(self.path / table)
+                if not is_new:
+                    self._open(table, address)
                 write_deltalake(
                     address.uri,
                     self._conform(table, frame),
                     mode=mode,
-                    partition_by=None if is_table(self.path / table) else _partitions(table, address),
+                    partition_by=_partitions(table, address) if is_new else None,
+                    configuration=_properties(table) if is_new else None,
                     storage_options=address.options,
                     commit_properties=None if commit is None else _once(commit),
                 )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
+
+    def _open(self, table: str, address: Address) -> LocalTable:
+        """Open a table to change it; one that an older version made gets the properties that tables have now."""
+        made = LocalTable(address)
+        keep_properties(made, _properties(table))
+        return made
 
     def _has(self, table: str, commit: Commit) -> bool:
         last = self.last_version(table, commit.app)
@@ -252,6 +291,11 @@ class Lake:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def _properties(table: str) -> dict[str, str]:
+    """Return the Delta properties of ``table``: of which columns its log may hold values."""
+    return {"delta.dataSkippingStatsColumns": ",".join(STATISTICS[table])}
 
 
 def _partitions(table: str, address: Address) -> list[str] | None:

@@ -87,6 +87,21 @@ ASSIGNMENTS = _schema(
 #: Whose events a model learnt from, by the job that trained it: what an erasure asks.
 TRAININGS = _schema({"job_id": pl.Int64, "user_key": pl.Int64})
 
+#: What each model version was tested on and what it said, by the job that trained it and the artifact's digest:
+#: ``target`` is the place of the true segment, ``events`` how many events the user had in the window.
+PREDICTIONS = _schema(
+    {
+        "job_id": pl.Int64,
+        "artifact": pl.String,
+        "user_key": pl.Int64,
+        "as_of": TIME,
+        "target": pl.Int64,
+        "unseen": pl.Boolean,
+        "events": pl.Int64,
+        "probabilities": pl.List(pl.Float32),
+    }
+)
+
 SCHEMAS = {
     "events": EVENTS,
     "items": ITEMS,
@@ -95,5 +110,23 @@ SCHEMAS = {
     "quarantine": QUARANTINE,
     "assignments": ASSIGNMENTS,
     "trainings": TRAININGS,
+    "predictions": PREDICTIONS,
 }
-PARTITIONS = {"events": ["bucket"], "labels": ["label_set"], "assignments": ["snapshot_id"]}
+PARTITIONS = {
+    "events": ["bucket"],
+    "labels": ["label_set"],
+    "assignments": ["snapshot_id"],
+    "predictions": ["job_id"],
+}
+#: The columns whose least and greatest values Delta may write down of each file, in clear and for as long as its log
+#: is kept: never ids, keys, rows or texts.
+STATISTICS = {
+    "events": ["at"],
+    "items": ["price"],
+    "labels": ["observed_from", "as_of", "outcome_until"],
+    "users": ["bucket"],
+    "quarantine": ["import_id", "line"],
+    "assignments": ["scored_as_of"],
+    "trainings": ["job_id"],
+    "predictions": ["as_of"],
+}
