@@ -41,10 +41,12 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     import polars as pl
 
     from bench.rows import dataset, steps_of
+    from segadmin.database import transaction
     from segadmin.learn.artifact import Saved, load_saved
     from segadmin.learn.limits import Limits
-    from segadmin.learn.predictions import probabilities_of
+    from segadmin.learn.predictions import predictions_of, probabilities_of
     from segadmin.plugins import load_plugins
+    from segadmin.records import ModelVersion
     from segadmin.settings import get_settings
     from segadmin_plugins.backbones.stacked import pool, weigh
 
@@ -54,9 +56,13 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     model = load_saved(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
     rows = dataset(job).within(Limits.from_json(model.manifest["feature_limits"]))
     found: dict[str, Any] = {}
-    for name, written in {ALL: steps["evaluate"]["predictions"], **steps["baselines"]["predictions"]}.items():
-        kept = pl.read_parquet(settings.store_path / written["path"])
-        key = ["user_key", "as_of"]
+    with transaction(settings) as session:
+        version = session.get_one(ModelVersion, steps["evaluate"]["model_version_id"])
+    said = {ALL: predictions_of(settings, version).rows}
+    for name, written in steps["baselines"]["predictions"].items():
+        said[name] = pl.read_parquet(settings.store_path / written["path"])
+    key = ["user_key", "as_of"]
+    for name, kept in said.items():
         found[name] = probabilities_of(rows.test.frame.select(key).join(kept, on=key)["probabilities"])
     parts = model.classifier._fitted
     found[TEXT] = parts[TEXT].predict(rows.test)

@@ -89,6 +89,8 @@ def compare(
         return
     rows = [(one, f"{pair.one:.4f}"), (other, f"{pair.other:.4f}"), ("lead", str(pair.lead))]
     table(f"AUROC on {pair.rows:,} rows", ["version", "AUROC"], rows)
+    if pair.erased:
+        typer.echo(f"Up to {pair.erased:,} test rows were erased with their users since the versions were tested.")
     if pair.lead.low > 0 or pair.lead.high < 0:
         typer.echo(f"{one if pair.lead.value > 0 else other} is better: the interval does not hold 0.")
     else:

@@ -13,9 +13,8 @@ from segadmin.errors import DataError
 from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
-from segadmin.learn.predictions import probabilities_of
+from segadmin.learn.predictions import Predictions, predictions_of, probabilities_of
 from segadmin.learn.prepared import held_out_of
-from segadmin.learn.registry import predictions_of
 from segadmin.learn.versions import evaluations_of, find_version
 from segadmin.pages import document, section, table
 from segadmin.records import Evaluation, ModelVersion
@@ -36,7 +35,6 @@ def page(settings: Settings, model: str, label_set: str | None = None, *, above:
     Raises:
         ModelNotFound: there is no such version.
         DataError: it is of pretraining, or there is no champion.
-        StorageError: what it said of its test rows is not kept any more.
     """
     with transaction(settings) as session:
         version = find_version(session, model, label_set)
@@ -46,11 +44,22 @@ def page(settings: Settings, model: str, label_set: str | None = None, *, above:
                 f"segadmin enqueue retrain --from {version.id}"
             )
         rows = evaluations_of(session, version)
-    said = predictions_of(settings, version)
+    parts = [f"<p>{escape(_summary(version))}</p>", section("Figures on test, beside the baselines", _figures(rows))]
+    try:
+        said = predictions_of(settings, version)
+    except DataError as error:
+        parts += [f"<p>{escape(str(error))}</p>", section("What it was made from", _facts(version))]
+    else:
+        parts += _of_test_rows(version, said)
+    return document(f"model {version.id}", parts, above=above)
+
+
+def _of_test_rows(version: ModelVersion, predictions: Predictions) -> list[str]:
+    """Return the sections that are computed from the test rows."""
+    said = predictions.rows
     found, targets = probabilities_of(said["probabilities"]), said["target"].to_numpy()
-    parts = [
-        f"<p>{escape(_summary(version))}</p>",
-        section("Figures on test, beside the baselines", _figures(rows)),
+    return [
+        _erased(predictions),
         section("By segment (AUROC, 95 % over users)", _by_segment(version, said)),
         section("By how much is known of the user", _by_history(version, said)),
         section("Who is not put anywhere", _left_out(version, said)),
@@ -58,7 +67,17 @@ def page(settings: Settings, model: str, label_set: str | None = None, *, above:
         section("What it was made from", _facts(version)),
         section("Limits", _limits(version, said)),
     ]
-    return document(f"model {version.id}", parts, above=above)
+
+
+def _erased(predictions: Predictions) -> str:
+    """Say how many rows the figures above still count, and those below do not."""
+    if not predictions.erased:
+        return ""
+    whole = predictions.rows.height + predictions.erased
+    return (
+        f"<p>{predictions.erased:,} of {whole:,} test rows were erased with their users since the figures above were "
+        "computed. What follows is of the others.</p>"
+    )
 
 
 def _summary(version: ModelVersion) -> str:

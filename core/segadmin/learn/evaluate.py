@@ -15,7 +15,7 @@ from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import TEST, UNSEEN, VALIDATION, evaluation, evaluations
 from segadmin.learn.metrics import HEADLINES, expected_calibration_error
-from segadmin.learn.predictions import write_predictions
+from segadmin.learn.predictions import keep_predictions, predictions_frame
 from segadmin.learn.prepared import Prepared
 from segadmin.learn.tracking import add_to_runs
 from segadmin.plugins import load_plugins
@@ -40,8 +40,8 @@ def evaluate(attempt: Attempt) -> Outcome:
     dataset = read_dataset(attempt, prepared)
     with calling(attempt, backbone, "predict"):
         found, probabilities = evaluate_model(attempt, prepared, model, dataset)
-    name = model_name(prepared.backbone, prepared.backbone_options)
-    predictions = write_predictions(attempt, name, dataset.test, probabilities)
+    said = predictions_frame(dataset.test, probabilities)
+    predictions = keep_predictions(attempt.settings, attempt.job_id, tuned["sha256"], said)
     beside = attempt.input("baselines")["evaluations"]
     failed = add_to_runs(attempt, prepared, tuned.get("tracker_keys", {}), _tested(found, beside))
 
@@ -50,7 +50,7 @@ def evaluate(attempt: Attempt) -> Outcome:
         return {"model_version_id": _record(session, version, found, beside)}
 
     headlines = [_headline(row) for row in found]
-    result = {"evaluations": headlines, "predictions": predictions, **({"trackers": failed} if failed else {})}
+    result = {"evaluations": headlines, **({"trackers": failed} if failed else {})}
     return Outcome(result, commit=commit)
 
 

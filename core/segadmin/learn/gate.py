@@ -19,7 +19,7 @@ from segadmin.learn.backbone import Examples
 from segadmin.learn.dataset import join, read_split
 from segadmin.learn.metrics import measure
 from segadmin.learn.predictions import compare as rows_compared
-from segadmin.learn.predictions import probabilities_of
+from segadmin.learn.predictions import predictions_of, probabilities_of
 from segadmin.learn.prepare import check_recipe
 from segadmin.learn.prepared import Prepared, held_out_of
 from segadmin.plugins import load_plugins
@@ -86,7 +86,7 @@ def _somebody_is_placed(attempt: Attempt) -> Verdict | None:
 
 def beside_baselines(attempt: Attempt, prepared: Prepared) -> Verdict:
     """Return whether the new model's test AUROC is above that of every baseline by at least the job's margin."""
-    mine = attempt.read(attempt.input("evaluate")["predictions"])
+    mine = _own_predictions(attempt)
     told = []
     for name, written in attempt.input("baselines")["predictions"].items():
         pair = rows_compared(mine, attempt.read(written))
@@ -99,6 +99,13 @@ def beside_baselines(attempt: Attempt, prepared: Prepared) -> Verdict:
             return Verdict(promoted=False, reason=f"{said}.{wanted} {mend}".replace("  ", " "))
         told.append(said)
     return Verdict(promoted=True, reason="; ".join(told) or "there was no baseline to beat")
+
+
+def _own_predictions(attempt: Attempt) -> pl.DataFrame:
+    """Return what the new version said of the test rows."""
+    with transaction(attempt.settings) as session:
+        version = session.get_one(ModelVersion, attempt.input("evaluate")["model_version_id"])
+    return predictions_of(attempt.settings, version).rows
 
 
 def promote(session: Session, version: ModelVersion, *, expected: int | None) -> None:
@@ -137,7 +144,7 @@ def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> 
             f"so nothing is shown. Hold out the same users: --seed {rival.manifest['seed']} "
             f"--held-out {held_out_of(rival.manifest)}",
         )
-    mine = attempt.read(attempt.input("evaluate")["predictions"])
+    mine = _own_predictions(attempt)
     mine = fair.frame.select("user_key", "as_of").join(mine, on=["user_key", "as_of"], maintain_order="left")
     own, its = probabilities_of(mine["probabilities"]), model.predict(fair)
     return compare(

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
 
 from segadmin.audit import entry
 from segadmin.database import transaction
-from segadmin.errors import DataError, JobError, StorageError
-from segadmin.files import file_digest, inside
+from segadmin.errors import DataError, JobError
 from segadmin.learn.gate import promote as make_champion
-from segadmin.learn.predictions import Pair, compare
+from segadmin.learn.predictions import Pair, compare, predictions_of
 from segadmin.learn.versions import find_version
 from segadmin.pointers import champion, current_snapshot, point, pointed
 from segadmin.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
 from segadmin.settings import Settings
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -73,21 +68,21 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
 
     Raises:
         ConfigurationError: there is no such version.
-        DataError: they have no rows in common.
-        StorageError: what they said of their test rows is gone.
+        DataError: they have no rows in common, or what one said of its test rows is not kept any more.
     """
     with transaction(settings) as session:
         numbered = next((name for name in (one, other) if name != "champion"), None)
         if label_set is None and numbered is not None:
             label_set = find_version(session, numbered).label_set
         versions = [find_version(session, name, label_set) for name in (one, other)]
-    pair = compare(*(predictions_of(settings, version) for version in versions))
+    first, second = (predictions_of(settings, version) for version in versions)
+    pair = compare(first.rows, second.rows)
     if pair is None:
         raise DataError(
             f"Versions {versions[0].id} and {versions[1].id} were tested on no row in common. "
             "Train on the same labels: segadmin enqueue retrain --labels"
         )
-    return pair
+    return replace(pair, erased=max(first.erased, second.erased))
 
 
 def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Changed:
@@ -118,21 +113,3 @@ def _refuse_while_changing(session: Session, label_set: str) -> None:
             f"Job {held.job_id} is changing the {held.name.partition(':')[0]} of {label_set!r}. "
             f"Wait, or: segadmin jobs cancel {held.job_id}"
         )
-
-
-def predictions_of(settings: Settings, version: ModelVersion) -> pl.DataFrame:
-    """Return what a version said of its test rows: see :func:`segadmin.learn.predictions.write_predictions`.
-
-    Raises:
-        StorageError: it is not kept any more.
-    """
-    import polars as pl
-
-    written = version.manifest.get("predictions")
-    path = inside(settings.store_path, written["path"]) if written else None
-    if written is None or path is None or not path.exists() or file_digest(path) != written["sha256"]:
-        raise StorageError(
-            f"What version {version.id} said of its test rows is not kept any more. "
-            "Train anew: segadmin enqueue retrain"
-        )
-    return pl.read_parquet(path, glob=False)
