@@ -31,6 +31,7 @@ from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
+from segadmin.events.interrupted import FROM_QUEUE, content_name, spool_folder
 from segadmin.events.keys import keys_of
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
@@ -40,6 +41,7 @@ from segadmin.events.schema import SCHEMAS
 from segadmin.events.settle import settle_events
 from segadmin.events.source import Source, refuse_folder
 from segadmin.events.spool import Spool
+from segadmin.names import check_name, check_names
 from segadmin.paths import local_path
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
@@ -111,14 +113,9 @@ class _Run:
     @property
     def spool(self) -> Spool:
         """What was read so far: found again by an import of the same content in the same way."""
-        reading = "any" if self.consumes else self.request.reading  # a queue gives nothing to read in another way
-        return Spool(self.settings.store_path / "spool" / self.content / reading)
-
-    @property
-    def content(self) -> str:
-        """What is imported, in whatever way it is read."""
-        table = hashlib.blake2b(_table(self.request).encode(), digest_size=4).hexdigest()
-        return f"{self.record.sha256[:16]}-{table}"
+        reading = FROM_QUEUE if self.consumes else self.request.reading
+        content = content_name(self.record.sha256, _table(self.request))
+        return Spool(spool_folder(self.settings) / content / reading)
 
     def clear(self) -> None:
         """Remove what was read, in this way or in another."""
@@ -140,11 +137,15 @@ def import_file(
 
     Raises:
         ConfigurationError: there is no such time zone, or the settings are not those that the store was made with.
-        DataError: the file cannot be read, or has not the columns that are needed. Nothing of it is in the lake.
+        DataError: the file cannot be read, or has not the columns that are needed; or a name cannot be used. Nothing of
+            it is in the lake.
         StorageError: the store cannot be written. The same command goes on from there.
     """
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
+    if request.table == "labels":
+        check_name("label set", request.label_set)
+        check_names("segment", request.segments)
     source = source_of(settings, request)
     identity = source.identity(request.place)
     with alone(settings):
@@ -342,7 +343,9 @@ def _replace_labels(run: _Run) -> None:
     unknown = rows.filter(pl.col("known").is_null()).select(
         "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
     )
-    run.warnings += segment_names(rows["segment"].unique(maintain_order=True).to_list())
+    names = rows["segment"].unique(maintain_order=True).to_list()
+    check_names("segment", names)
+    run.warnings += segment_names(names)
     rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
     by_moment = rows.group_by("user_key", "as_of").agg(pl.col("segment").n_unique())
     run.warnings += several_segments(by_moment.filter(pl.col("segment") > 1)["user_key"].n_unique())

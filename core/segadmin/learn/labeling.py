@@ -12,6 +12,7 @@ from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.lake import Lake
 from segadmin.learn.labeler import Labeler, Labelled
+from segadmin.names import check_name, check_names
 from segadmin.plugins import load_plugins
 from segadmin.records import LabelSet
 from segadmin.settings import Settings
@@ -26,8 +27,9 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
 
     Raises:
         PluginNotFound: there is no such labeler.
-        DataError: there are no events, or the labeler cannot use them.
+        DataError: there are no events, the labeler cannot use them, or a name cannot be used.
     """
+    check_name("label set", name)
     made: Labeler = load_plugins(settings).make("labeler", labeler, options)
     lake = Lake.of(settings)
     if not lake.exists("events"):
@@ -37,6 +39,7 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
     if labelled.rows.is_empty():
         raise DataError(f"The labeler {labeler!r} found no user to label.")
     _check_windows(labeler, labelled.rows)
+    check_names("segment", labelled.segments)
     buckets = open_store(settings).buckets
     rows = labelled.rows.with_columns(bucket=pl.col("user_key") & (buckets - 1), label_set=pl.lit(name))
     lake.replace_partition("labels", rows, "label_set", name)
