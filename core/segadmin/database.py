@@ -80,6 +80,7 @@ def _sqlite(url: URL, umask: int) -> Engine:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # users who are erased must not be left in free pages
 
     event.listen(engine, "begin", _begin)
     return engine
@@ -196,6 +197,40 @@ def upgrade(settings: Settings) -> None:
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
         raise _unreachable(settings, error) from error
+
+
+def drop_history(settings: Settings) -> None:
+    """Let the database's files hold nothing that was deleted or changed, also not in the write-ahead log.
+
+    PostgreSQL keeps its own log, and copies of it are the operator's: there, only dead rows go.
+
+    Raises:
+        StorageError: other processes read or write without a pause.
+    """
+    connection = engine(settings).raw_connection()
+    driver: Any = connection.driver_connection
+    try:
+        if engine(settings).dialect.name == "sqlite":
+            driver.execute("VACUUM")
+            _empty_write_ahead_log(driver)
+        else:
+            driver.autocommit = True
+            driver.cursor().execute("VACUUM")
+    except (sqlite3.OperationalError, SQLAlchemyError) as error:
+        raise StorageError(
+            f"The database {shown(settings)} still holds what was erased: {error}. Try again: segadmin data forget"
+        ) from None
+    finally:
+        connection.invalidate()
+
+
+def _empty_write_ahead_log(connection: Any) -> None:
+    for _ in range(_WAL_TRIES):
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            return
+        time.sleep(0.1)
+    raise sqlite3.OperationalError("other processes use it all the time")
 
 
 def shown(settings: Settings) -> str:

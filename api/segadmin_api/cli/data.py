@@ -94,11 +94,12 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase users: events, labels, assignments, quarantine, and what jobs left behind. It cannot be undone.
+    """Erase users: from tables, quarantine, what waits to be imported, and what jobs left behind. It cannot be undone.
 
     Users who are not known are named, and the exit code is 1; the others are erased all the same.
     """
     from segadmin.events.erase import forget as erase
+    from segadmin.events.erase import was_interrupted
     from segadmin.events.user_list import ListedUser, read_users
 
     listed = [*(ListedUser(user) for user in users or []), *(read_users(file) if file else [])]
@@ -109,7 +110,10 @@ def forget(
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
     if not yes:
         typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
+    interrupted = was_interrupted(get_settings())
     done = list(zip(asked.values(), erase(get_settings(), list(asked)), strict=True))
+    if interrupted:
+        typer.echo("An erasure had been interrupted; it is complete now.", err=True)
     unknown = [erased for _, erased in done if not erased.is_known]
     if as_json:
         show_json([asdict(erased) | asdict(who) | {"known": erased.is_known} for who, erased in done])
@@ -129,6 +133,8 @@ def _show_erased(who: ListedUser, one: Erased, file: Path | None) -> None:
         return
     rows = ", ".join(f"{table}: {count:,}" for table, count in one.rows.items() if count)
     typer.echo(f"user {one.user_key}: erased ({rows}).")
+    if one.similar:
+        typer.echo(f"  Another user is written almost so, and was not erased: {' or '.join(map(repr, one.similar))}")
     if one.model_versions:
         numbers = ", ".join(str(number) for number in one.model_versions)
         typer.echo(f"  Learnt from by model {numbers}, which cannot unlearn. Train anew: segadmin enqueue retrain")
@@ -259,6 +265,54 @@ def list_(as_json: JsonOption = False) -> None:
             )
             for one in done
         ],
+    )
+
+
+@app.command()
+def interrupted(
+    drop: Annotated[
+        str | None, typer.Option(metavar="IMPORT", help="Remove what this import read, for good: the number listed.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List imports that were interrupted or failed, and what they read and nobody can use yet.
+
+    The same import command goes on from there. What a queue gave (the inbox, a stream) is nowhere else; a file is read
+    again.
+    """
+    from segadmin.events.interrupted import drop_interrupted, list_interrupted
+
+    settings = get_settings()
+    if drop is not None:
+        if not yes:
+            typer.confirm(f"Remove what import {drop} read for good?", abort=True)
+        dropped = drop_interrupted(settings, drop)
+        if as_json:
+            show_json(dropped)
+        else:
+            typer.echo(
+                f"Removed {sum(one['rows'] for one in dropped):,} rows of import {drop} that were not in the lake."
+            )
+        return
+    found = [one.facts() for one in list_interrupted(settings)]
+    if as_json:
+        show_json(found)
+        return
+    table(
+        "",
+        ["import", "table", "file", ">rows", ">MiB", "from a queue", "error"],
+        [
+            (
+                *(one[name] for name in ("import", "table", "file")),
+                f"{one['rows']:,}",
+                f"{one['bytes'] / 2**20:,.1f}",
+                "" if one["can_be_read_again"] else "yes",
+                one["error"] or "",
+            )
+            for one in found
+        ],
+        empty="No import was interrupted.",
     )
 
 

@@ -7,27 +7,39 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 
 import polars as pl
 from sqlmodel import Session, col, select
 
+from segadmin import database
 from segadmin.audit import record
 from segadmin.database import transaction
-from segadmin.errors import JobError, StorageError
+from segadmin.errors import JobError
 from segadmin.events.alone import alone
 from segadmin.events.compact import KEPT_HOURS
+from segadmin.events.erase_traces import (
+    erase_in_database,
+    erase_in_files,
+    erase_in_logs,
+    erase_in_streams,
+    refuse_scheduled,
+)
+from segadmin.events.erase_waiting import count_waiting, erase_waiting
 from segadmin.events.identifiers import plain_id
-from segadmin.events.inbox import Inbox
-from segadmin.events.keys import meant_by, show_key, user_key
+from segadmin.events.keys import meant_by, show_key
 from segadmin.events.lake import Lake
+from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import rows_of_users
+from segadmin.events.schema import SCHEMAS
 from segadmin.events.similar_ids import similar_ids
+from segadmin.learn.predictions import keep_old_predictions
 from segadmin.records import Import, Job, JobState, ModelVersion
 from segadmin.settings import Settings
 from segadmin.store import open_store
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
-_BY_USER = ("events", "labels", "assignments", "trainings", "users")
+_BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")
 
 _AT_ONCE = 1_000
 
@@ -37,9 +49,9 @@ class Erased:
     """What was erased of one user."""
 
     user_key: str  #: the pseudonym
-    rows: dict[str, int]  #: table → rows
+    rows: dict[str, int]  #: table → rows; also of the ``inbox`` and the ``spool``, which wait to be imported
     model_versions: list[int]  #: those that learnt from the user, and still hold what they learnt
-    similar: list[str] = field(default_factory=list)  #: where nothing was known: users who are written almost so
+    similar: list[str] = field(default_factory=list)  #: other users, who are written almost so and were not erased
 
     @property
     def is_known(self) -> bool:
@@ -48,9 +60,10 @@ class Erased:
 
 
 def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
-    """Erase users from every table, and from what jobs left behind; their files are gone from the disk.
+    """Erase users from every table, from what waits to be imported, and from what jobs left behind.
 
-    Of users who are not known nothing is touched, and the others are erased all the same. A second run finishes what a
+    Nothing of them is left in the files of the store, the database, the logs of Delta Lake and those under ``run``. Of
+    users who are not known nothing is touched, and the others are erased all the same. A second run finishes what a
     first one that was killed began. What models learnt cannot be taken out of them: the versions are named, so that
     they can be trained anew.
 
@@ -62,26 +75,34 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         What was erased of each of ``users``, in their order.
 
     Raises:
-        JobError: jobs are going on, which read what is to be erased.
-        StorageError: an import was interrupted; what it read is on disk and not yet in the lake.
+        JobError: jobs are going on, which read what is to be erased; or a schedule imports more of a user.
+        StorageError: something cannot be read or written. What was not erased is by the next run.
     """
     with alone(settings):
         open_store(settings)
-        with transaction(settings) as session:
-            _refuse_while_working(session)
-        _refuse_while_importing(settings)
         lake = Lake.of(settings)
         keys, names = _identify(settings, lake, users)
-        bad = _in_quarantine(settings, lake, names)
-        found = _found(settings, lake, names, bad)
-        begun = settings.store_path / "erasure"  # what was deleted is on the disk until the end
-        if begun.exists() or any(one.is_known for one in found.values()):
-            begun.touch()
-            _erase(settings, lake, found, bad)
-        for one in found.values():
-            record(settings, "data.forget", f"user {one.user_key}", rows=one.rows, model_versions=one.model_versions)
-        begun.unlink(missing_ok=True)
+        named = NamedUsers(settings.secret(), names)
+        with transaction(settings) as session:
+            _refuse_while_working(session)
+            refuse_scheduled(session, named)
+        bad = _in_quarantine(settings, lake, named)
+        found = _found(settings, lake, named, bad)
+        begun = _marker(settings)
+        known = {key: one for key, one in found.items() if one.is_known}
+        if known or begun.exists():
+            begun.touch()  # what was deleted is on the disk until the end
+            _erase(settings, lake, known, named, bad)
+        _record(settings, list(found.values()))
+        if begun.exists():
+            database.drop_history(settings)
+            begun.unlink()
     return [found[keys[user]] for user in users]
+
+
+def was_interrupted(settings: Settings) -> bool:
+    """Whether an erasure was interrupted: what it deleted is still on the disk, until the next one has finished."""
+    return _marker(settings).exists()
 
 
 def remove_older(settings: Settings, before: datetime) -> int:
@@ -95,6 +116,19 @@ def remove_older(settings: Settings, before: datetime) -> int:
     return int(old)
 
 
+def _marker(settings: Settings) -> Path:
+    return settings.store_path / "erasure"
+
+
+def _record(settings: Settings, found: Sequence[Erased]) -> None:
+    """Write down what was done, and of nobody whom it was done to: even a pseudonym would tell that user apart."""
+    erased = [one for one in found if one.is_known]
+    rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
+    versions = sorted({version for one in erased for version in one.model_versions})
+    unknown = len(found) - len(erased)
+    record(settings, "data.forget", f"{len(erased)} users", rows=rows, model_versions=versions, unknown=unknown)
+
+
 def _refuse_while_working(session: Session) -> None:
     going_on = [state for state in JobState if not state.over]
     working = session.exec(select(Job.id).where(col(Job.state).in_(going_on)).order_by(col(Job.id))).all()
@@ -102,20 +136,6 @@ def _refuse_while_working(session: Session) -> None:
         numbers = ", ".join(str(number) for number in working[:5])
         raise JobError(
             f"Jobs are going on that read users' data ({numbers}). Wait, or: segadmin jobs cancel {working[0]}"
-        )
-
-
-def _refuse_while_importing(settings: Settings) -> None:
-    spool = settings.store_path / "spool"
-    if spool.is_dir() and any(spool.iterdir()):
-        raise StorageError(
-            f"An import was interrupted, and what it read is in {spool}. Repeat it, or remove that folder, and "
-            "then: segadmin data forget"
-        )
-    if Inbox.of(settings).batches():
-        raise StorageError(
-            "Posted events wait to be imported. Let them: segadmin enqueue ingest inbox:// --wait, and then: "
-            "segadmin data forget"
         )
 
 
@@ -130,28 +150,27 @@ def _identify(settings: Settings, lake: Lake, users: Sequence[str]) -> tuple[dic
     return keys, {key: known.get(key, plain_id(user)) for user, key in keys.items()}
 
 
-def _in_quarantine(settings: Settings, lake: Lake, names: Mapping[int, str]) -> pl.DataFrame:
+def _in_quarantine(settings: Settings, lake: Lake, users: NamedUsers) -> pl.DataFrame:
     """Return ``import_id``, ``line`` and ``user_key`` of the users' rows in quarantine."""
-    secret = settings.secret()
-    keys = {user_key(secret, name): key for key, name in names.items()} | {key: key for key in names}
-
-    def find(cell: str) -> int | None:
-        return next((keys[key] for one in (plain_id(cell), cell) if (key := user_key(secret, one)) in keys), None)
-
     with transaction(settings) as session:
         mappings = {number or 0: kept for number, kept in session.exec(select(Import.id, Import.mapping)).all()}
-    return rows_of_users(lake.scan("quarantine"), mappings, names, find)
+    return rows_of_users(lake.scan("quarantine"), mappings, users)
 
 
-def _found(settings: Settings, lake: Lake, names: Mapping[int, str], bad: pl.DataFrame) -> dict[int, Erased]:
+def _found(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame) -> dict[int, Erased]:
     """Return what there is of each user, by key."""
+    names = users.names
+    waiting = count_waiting(settings, users)
     mine = pl.col("user_key").is_in(list(names))
-    rows = {key: dict.fromkeys(("quarantine", *_BY_USER), 0) for key in names}
+    rows = {key: dict.fromkeys(("quarantine", *_BY_USER, *waiting), 0) for key in names}
     for table, some in [("quarantine", bad.lazy()), *((table, lake.scan(table).filter(mine)) for table in _BY_USER)]:
         for key, count in some.group_by("user_key").len().collect().iter_rows():
             rows[key][table] = count
+    for place, counts in waiting.items():
+        for key, count in counts.items():
+            rows[key][place] = count
     versions = _versions(settings, lake.scan("trainings").filter(mine).unique().collect())
-    similar = similar_ids(lake, [names[key] for key, counts in rows.items() if not any(counts.values())])
+    similar = similar_ids(lake, list(names.values()))
     return {
         key: Erased(show_key(key), counts, versions.get(key, []), similar.get(names[key], []))
         for key, counts in rows.items()
@@ -167,8 +186,23 @@ def _versions(settings: Settings, trainings: pl.DataFrame) -> dict[int, list[int
     return dict(each.select("user_key", "version").iter_rows())
 
 
-def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], bad: pl.DataFrame) -> None:
-    """Delete the users' rows, each table in one commit, or a few for many users; and all files that still hold them."""
+def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], users: NamedUsers, bad: pl.DataFrame) -> None:
+    """Erase the users; first from where they are only mentioned, since what knows their ids goes last."""
+    known = NamedUsers(users.secret, {key: users.names[key] for key in found})
+    for erase in (erase_in_database, erase_in_logs, erase_in_streams, erase_in_files, erase_waiting):
+        erase(settings, known)
+    with transaction(settings) as session:
+        versions = session.exec(select(ModelVersion)).all()
+    keep_old_predictions(settings, versions, without=found)
+    # Phrases and splits of ended jobs: made again where they are needed, and full of users.
+    shutil.rmtree(settings.store_path / "work", ignore_errors=True)
+    _erase_rows(lake, found, bad)
+    for table in SCHEMAS:
+        lake.drop_history(table)
+
+
+def _erase_rows(lake: Lake, found: Mapping[int, Erased], bad: pl.DataFrame) -> None:
+    """Delete the users' rows, each table in one commit, or a few for many users."""
     for imports in _batched(bad["import_id"].unique().sort()):
         theirs = lake.scan("quarantine").filter(pl.col("import_id").is_in(imports))
         left = theirs.join(bad.lazy(), on=["import_id", "line"], how="anti").collect()
@@ -176,10 +210,6 @@ def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], bad: pl.
     for table in _BY_USER:
         for keys in _batched(key for key, one in found.items() if one.rows[table]):
             lake.delete(table, f"user_key IN ({_listed(keys)})")
-    for table in (*_BY_USER, "quarantine"):
-        lake.vacuum(table, hours=0)
-    # Phrases and splits of ended jobs: made again where they are needed, and full of users.
-    shutil.rmtree(settings.store_path / "work", ignore_errors=True)
 
 
 def _batched(numbers: Iterable[int]) -> Iterator[list[int]]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from psutil import pid_exists
+
 from segadmin.errors import StorageError
 from segadmin.files import put
 from segadmin.settings import Settings
@@ -44,6 +46,28 @@ class Inbox:
             draft.unlink(missing_ok=True)
             raise StorageError(f"{self.folder} cannot be written: {error.strerror}. Check the disk.") from None
         return name
+
+    def replace(self, batch: Path, lines: Sequence[str]) -> None:
+        """Leave only some lines in a batch, or remove it where there are none.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        try:
+            if not lines:
+                batch.unlink()
+                return
+            draft = batch.with_name(f".{batch.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+            draft.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+            put(draft, batch)
+        except OSError as error:
+            raise StorageError(f"{batch} cannot be written: {error.strerror}. Check the disk.") from None
+
+    def drop_drafts(self) -> None:
+        """Remove what processes that died were writing: nobody was told that it arrived."""
+        for draft in self.folder.glob(".*.*.*"):
+            if not pid_exists(int(draft.name.split(".")[2])):
+                draft.unlink(missing_ok=True)
 
     def batches(self) -> list[Path]:
         """Return the batches that wait, the oldest first."""

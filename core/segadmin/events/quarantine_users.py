@@ -8,22 +8,25 @@ read has no cells: there, the id has to stand in it as a word of its own.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from segadmin.events.elements import each_element
+from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.identifiers import plain_id
-from segadmin.events.keys import parse_key, show_key, user_key
+from segadmin.events.invisible import INVISIBLE
+from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import Mapping as Reading
+from segadmin.events.named_users import NamedUsers, words_of
 from segadmin.events.nested import base_of, with_paths
 from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 
 #: The columns of rows and whose they are.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
 _PLACE = "segadmin:place"
+_IS_UNREAD = pl.col("row").str.contains(f'"{UNREADABLE}":"', literal=True)
 
 
 def kept_mapping(mapping: Reading, secret: bytes) -> dict[str, Any]:
@@ -35,45 +38,66 @@ def kept_mapping(mapping: Reading, secret: bytes) -> dict[str, Any]:
 
 
 def rows_of_users(
-    quarantine: pl.LazyFrame,
-    mappings: Mapping[int, Mapping[str, Any]],
-    names: Mapping[int, str],
-    find: Callable[[str], int | None],
+    quarantine: pl.LazyFrame, mappings: Mapping[int, Mapping[str, Any]], users: NamedUsers
 ) -> pl.DataFrame:
     """Return the rows that belong to some users.
 
     Args:
-        quarantine: the rows in quarantine.
+        quarantine: the rows, with the columns ``import_id``, ``line`` and ``row``.
         mappings: of imports, by number, as :func:`kept_mapping` returns them; empty where it is not known.
-        names: the users' ids as they are stored, by key.
-        find: returns the key of the user whom a cell names; ``None`` where it is another's.
+        users: whose rows to find.
 
     Returns:
         ``import_id``, ``line`` and ``user_key``.
     """
-    parts, ids = [], sorted(names.values())
+    parts = []
     for number in quarantine.select(pl.col("import_id").unique().sort()).collect()["import_id"]:
         rows = quarantine.filter(pl.col("import_id") == number).select("import_id", "line", "row")
         mapping = mappings.get(number)
         if not mapping:
-            parts.append(_by_any_cell(rows, ids, find))
+            parts.append(_by_any_cell(rows, users))
         elif "user" in mapping["constants"]:
-            key = parse_key(mapping["constants"]["user"])
-            parts.append(rows.filter(key in names).select("import_id", "line", user_key=pl.lit(key)).collect())
+            key = users.of_cell(mapping["constants"]["user"])
+            parts.append(rows.filter(key is not None).select("import_id", "line", user_key=pl.lit(key)).collect())
         else:
-            mapped, others = _by_columns(rows, mapping, find)
-            parts += [mapped, _by_any_cell(others, ids, find)]
-    return pl.concat([pl.DataFrame(schema=OWNED), *parts]).unique(["import_id", "line"], maintain_order=True)
+            mapped, others = _by_columns(rows, mapping, users)
+            parts += [mapped, _by_any_cell(others, users)]
+    return pl.concat([pl.DataFrame(schema=OWNED), *parts], how="vertical_relaxed").unique(
+        ["import_id", "line"], maintain_order=True
+    )
 
 
-def _by_columns(
-    rows: pl.LazyFrame, mapping: Mapping[str, Any], find: Callable[[str], int | None]
-) -> tuple[pl.DataFrame, pl.LazyFrame]:
+def owned(rows: pl.Series, mapping: Mapping[str, Any], users: NamedUsers) -> pl.DataFrame:
+    """Return ``line``, counted from 0, and ``user_key`` of those rows, written as those in quarantine, that are users'.
+
+    Args:
+        rows: JSON objects (String).
+        mapping: as :func:`rows_of_users` takes those of imports.
+        users: whose rows to find.
+    """
+    frame = pl.LazyFrame({"row": rows}, schema={"row": pl.String}).select(
+        "row", import_id=pl.lit(0, pl.Int64), line=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    return rows_of_users(frame, {0: mapping}, users).select("line", "user_key")
+
+
+def row_of_json(text: str) -> str:
+    """Return a line of JSON as a row in quarantine would have it; bytes that were no UTF-8 are halves of pairs."""
+    try:
+        values = decode(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        values = {UNREADABLE: "not_json", UNREADABLE_ROW: shown}
+    return json.dumps(cells_of(values), ensure_ascii=False, separators=(",", ":"))
+
+
+def _by_columns(rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUsers) -> tuple[pl.DataFrame, pl.LazyFrame]:
     """Return the rows where a column of the mapping names one of the users, and the rows that have no such column."""
     paths = [mapping["columns"].get("user", "user"), *mapping.get("fallbacks", {}).get("user", ())]
     row = pl.col("row")
-    is_unread = row.str.contains(f'"{UNREADABLE}":"', literal=True)
-    first = rows.filter(~is_unread).head(1).collect()["row"]
+    first = rows.filter(~_IS_UNREAD).head(1).collect()["row"]
     columns = list(json.loads(first.item())) if len(first) else []
     bases = list(dict.fromkeys(base for path in paths if (base := base_of(path, columns)) is not None))
     if not bases:
@@ -81,39 +105,35 @@ def _by_columns(
     has_it = pl.any_horizontal(
         row.str.contains(json.dumps(base, ensure_ascii=False) + ":", literal=True) for base in bases
     )
-    read = rows.filter(has_it & ~is_unread).collect()
+    read = rows.filter(has_it & ~_IS_UNREAD).collect()
     cells = read.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
     cells = cells.with_columns(pl.int_range(pl.len()).alias(_PLACE))
     if mapping.get("each"):
         cells = each_element(cells, mapping["each"])
     cells = with_paths(cells, paths)
     named = pl.concat([cells.select(_PLACE, cell=path) for path in paths if path in cells.columns]).drop_nulls("cell")
-    keys = {cell: find(cell) for cell in named["cell"].unique()}
+    keys = {cell: users.of_cell(cell) for cell in named["cell"].unique()}
     mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
     owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
-    return owned, rows.filter(is_unread | ~has_it)
+    return owned, rows.filter(_IS_UNREAD | ~has_it)
 
 
-def _by_any_cell(rows: pl.LazyFrame, ids: Sequence[str], find: Callable[[str], int | None]) -> pl.DataFrame:
-    written = sorted({form for one in ids for form in (one, json.dumps(one, ensure_ascii=False)[1:-1])})
-    near = rows.filter(pl.col("row").str.contains_any(written)) if written else rows.filter(pl.lit(value=False))
-    words = {one: _as_word(one) for one in ids}
-    found = near.collect()
-    users = [_user_of(row, words, find) for row in found["row"]]
-    named = found.select("import_id", "line", user_key=pl.Series(users, dtype=pl.Int64))
-    return named.filter(pl.col("user_key").is_not_null())
+def _by_any_cell(rows: pl.LazyFrame, users: NamedUsers) -> pl.DataFrame:
+    unread = rows.filter(_IS_UNREAD).collect()
+    texts = pl.Series([json.loads(row).get(UNREADABLE_ROW) or "" for row in unread["row"]], dtype=pl.String)
+    seen = pl.col("row").str.replace_all(INVISIBLE, "").str.normalize("NFC")
+    read = rows.filter(~_IS_UNREAD & seen.str.contains_any(words_of(users.names.values()))).collect()
+    owners = [_owner(row, users) for row in read["row"]]
+    named = [(unread, users.of_texts(texts)), (read, owners)]
+    return pl.concat(
+        some.select("import_id", "line", user_key=pl.Series(keys, dtype=pl.Int64)).drop_nulls("user_key")
+        for some, keys in named
+    )
 
 
-def _user_of(row: str, words: Mapping[str, re.Pattern[str]], find: Callable[[str], int | None]) -> int | None:
-    try:
-        cells = json.loads(row)
-    except ValueError:
-        cells = {UNREADABLE: "not_json", UNREADABLE_ROW: row}
-    if isinstance(cells, dict) and cells.get(UNREADABLE) is not None:
-        text = str(cells.get(UNREADABLE_ROW) or "")
-        return next((find(one) for one, word in words.items() if word.search(text)), None)
-    named = (find(cell) for cell in _leaves(cells) if cell in words or plain_id(cell) in words)
-    return next((key for key in named if key is not None), None)
+def _owner(row: str, users: NamedUsers) -> int | None:
+    keys = map(users.of_cell, _leaves(json.loads(row)))
+    return next((key for key in keys if key is not None), None)
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -129,8 +149,3 @@ def _leaves(value: Any) -> Iterator[str]:
             except (ValueError, RecursionError):
                 return
             yield from _leaves(inside)
-
-
-def _as_word(one: str) -> re.Pattern[str]:
-    """Return what finds an id in text, but not in a longer word, a number, a date or a time."""
-    return re.compile(rf"(?<![\w./-])(?<!\d:){re.escape(one)}(?:\.0+)?(?![\w/-])(?!:\d)(?!\.\d)")

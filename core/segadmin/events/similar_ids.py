@@ -12,13 +12,13 @@ from segadmin.events.lake import Lake
 _MOST = 3
 
 
-def similar_ids(lake: Lake, unknown: Sequence[str]) -> dict[str, list[str]]:
-    """Return the known users who are written almost as some unknown ones, by the latter."""
-    if not unknown:
+def similar_ids(lake: Lake, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the other known users who are written almost as some, by the latter."""
+    if not names:
         return {}
-    wanted = pl.LazyFrame({"unknown": unknown}).select("unknown", form=_form("unknown"))
-    known = lake.scan("users").select("user", form=_form("user"))
-    pairs = known.join(wanted, on="form").group_by("unknown").agg(pl.col("user").unique().sort().head(_MOST)).collect()
+    wanted = pl.LazyFrame({"name": names}).select("name", form=_form("name"))
+    known = lake.scan("users").filter(~pl.col("user").is_in(list(names))).select("user", form=_form("user"))
+    pairs = known.join(wanted, on="form").group_by("name").agg(pl.col("user").unique().sort().head(_MOST)).collect()
     return dict(pairs.iter_rows())
 
 

@@ -12,7 +12,7 @@ from sqlmodel import select
 from segadmin.audit import entries
 from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.erase import forget
+from segadmin.events.erase import forget, was_interrupted
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.lake import Lake
@@ -229,16 +229,17 @@ def test_an_erasure_that_was_killed_before_its_end_is_completed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu2,view,a,2024-03-01\n")
-    left = work(settings)
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Lake, "vacuum", die)
+        patch.setattr(Lake, "drop_history", die)
         forget(settings, ["u1"])
-    assert left.exists()
+    assert was_interrupted(settings)
+    left = work(settings)
     assert not forget(settings, ["u1"])[0].is_known
     assert not left.exists()
+    assert not was_interrupted(settings)
     files = [pl.read_parquet(path) for path in (settings.store_path / "lake" / "users").glob("*.parquet")]
     assert pl.concat(files)["user"].to_list() == ["u2"]

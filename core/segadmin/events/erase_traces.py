@@ -1,0 +1,269 @@
+"""Erasing users from where they are only mentioned: SQL, logs, streams in the embedded Redis, files in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from codecs import BOM_UTF8
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import polars as pl
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlmodel import Session, col, select
+
+from segadmin.database import transaction
+from segadmin.errors import JobError, StorageError
+from segadmin.events.cells import raw_rows, readable
+from segadmin.events.compression import DAMAGE, open_plain
+from segadmin.events.exact_json import encode
+from segadmin.events.field_names import ALSO_CALLED
+from segadmin.events.keys import show_key
+from segadmin.events.kinds import plain_word
+from segadmin.events.named_users import ERASED, NamedUsers
+from segadmin.events.quarantine_users import owned, row_of_json
+from segadmin.events.source import NOTE
+from segadmin.files import put
+from segadmin.records import Audit, Import, Job, QuarantinedMessage, Schedule, Step
+from segadmin.settings import Settings
+
+#: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
+_TEXTS: tuple[Any, ...] = (Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
+_JSON: tuple[Any, ...] = (Import.mapping, Import.warnings, Job.options, Job.asked, Step.result, Audit.details)
+#: What the store has beside exports and pages that somebody put there.
+_OURS = frozenset({"lake", "work", "spool", "inbox", "models", "import.lock", "erasure"})
+_LINES = 50_000
+_REWRITE_SECONDS = 60.0
+
+
+def refuse_scheduled(session: Session, users: NamedUsers) -> None:
+    """Check that no schedule imports events of one of the users again and again.
+
+    Raises:
+        JobError: one does; naming it.
+    """
+    for one in session.exec(select(Schedule)).all():
+        if users.without(one.options) != one.options:
+            raise JobError(
+                f"The schedule {one.name!r} gives every row that it imports to a user who is to be erased. Remove it: "
+                f"segadmin schedule remove {one.name}"
+            )
+
+
+def erase_in_database(settings: Settings, users: NamedUsers) -> None:
+    """Take users out of messages, mappings, requests and the audit log, which keeps what was done and by whom."""
+    with transaction(settings) as session:
+        shown = {f"user {show_key(key)}" for key in users.names}
+        for entry in session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all():
+            if entry.subject in shown:
+                entry.subject = f"user {ERASED}"
+        for column in _TEXTS:
+            _erase_in_texts(session, column, users)
+        for column in _JSON:
+            table, name = column.class_, column.key
+            for row in session.exec(select(table)).all():
+                value = {name: getattr(row, name)}
+                if (without := users.without(value)) != value:
+                    setattr(row, name, without[name])
+
+
+def _erase_in_texts(session: Session, column: InstrumentedAttribute[str | None], users: NamedUsers) -> None:
+    rows = session.exec(select(column.class_).where(column.is_not(None), column != "")).all()
+    texts = pl.Series([getattr(row, column.key) for row in rows], dtype=pl.String)
+    for row, text, owner in zip(rows, texts, users.of_texts(texts), strict=True):
+        if owner is not None:
+            setattr(row, column.key, users.mask(text))
+
+
+def erase_in_logs(settings: Settings, users: NamedUsers) -> None:
+    """Put other words in the place of lines that name users; running processes go on writing the same files."""
+    for path in sorted(settings.run_path.glob("*.log*")):
+        if path.is_file():
+            with path.open("r+b") as file:
+                _erase_lines(file, users.distinctive)
+
+
+def _erase_lines(file: BinaryIO, users: NamedUsers) -> None:
+    start = 0
+    while lines := list(islice(file, _LINES)):
+        texts = [line.decode("utf-8", "backslashreplace") for line in lines]
+        end = file.tell()
+        for line, owner in zip(lines, users.of_texts(pl.Series(texts, dtype=pl.String)), strict=True):
+            if owner is not None:
+                file.seek(start)
+                file.write(ERASED.encode().ljust(len(line) - 1)[: len(line) - 1])
+            start += len(line)
+        file.seek(end)
+
+
+def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
+    """Delete users' entries of the streams in the embedded Redis that imports read, also from its file.
+
+    Raises:
+        StorageError: it does not run, and its file names users; or it does not write its file anew.
+    """
+    folder = settings.root / "redis"
+    if not settings.embedded_broker or not folder.is_dir():
+        return
+    import redis
+
+    client: Any = redis.Redis(unix_socket_path=str(settings.redis_socket), socket_timeout=10, decode_responses=True)
+    try:
+        client.ping()
+    except redis.RedisError:
+        words = [word.encode() for word in users.distinctive.words]
+        if any(word in path.read_bytes() for path in folder.rglob("*") if path.is_file() for word in words):
+            raise StorageError(
+                f"The embedded Redis does not run, and its file in {folder} names users who are to be erased. Start "
+                "it: segadmin up, and then: segadmin data forget"
+            ) from None
+        return
+    try:
+        deleted = sum(_erase_in_stream(settings, client, stream, users) for stream in client.scan_iter(_type="stream"))
+        if deleted:
+            _rewrite(client)
+    finally:
+        client.close()
+
+
+def _erase_in_stream(settings: Settings, client: Any, stream: str, users: NamedUsers) -> int:
+    digests = [_digest(stream, group["name"]) for group in client.xinfo_groups(stream)]
+    with transaction(settings) as session:
+        newest = select(Import).where(col(Import.sha256).in_(digests)).order_by(col(Import.id).desc()).limit(1)
+        imported = session.exec(newest).first()
+    if imported is None:  # nothing that we read
+        return 0
+    deleted, last = 0, "-"
+    while entries := client.xrange(stream, min=last, count=_LINES):
+        last = f"({entries[-1][0]}"
+        rows = pl.Series([row_of_json(fields.get("json") or encode(fields)) for _, fields in entries], dtype=pl.String)
+        gone = [entries[line][0] for line in owned(rows, imported.mapping, users)["line"]]
+        deleted += client.xdel(stream, *gone) if gone else 0
+    return deleted
+
+
+def _digest(stream: str, group: str) -> str:
+    """Return what imports of a stream are known by; see ``RedisStream.identity``."""
+    return hashlib.sha256(f"stream:{stream}:{group}".encode()).hexdigest()
+
+
+def _rewrite(client: Any) -> None:
+    """Let Redis write its file anew, without what was deleted, and wait until it has."""
+    client.bgrewriteaof()
+    end = time.monotonic() + _REWRITE_SECONDS
+    while (info := client.info("persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
+        if time.monotonic() > end:
+            raise StorageError("The embedded Redis does not write its file anew. Look: home/run/redis.log")
+        time.sleep(0.05)
+
+
+def erase_in_files(settings: Settings, users: NamedUsers) -> None:
+    """Erase users from exports and pages that somebody put into the store.
+
+    Of tables their rows go; other files that name them go as a whole.
+
+    Raises:
+        StorageError: a file cannot be read or written.
+    """
+    if not users.names or not settings.store_path.is_dir():
+        return
+    for top in sorted(settings.store_path.iterdir()):
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if top.name not in _OURS and path.is_file() and not path.is_symlink():
+                _erase_in_file(path, users)
+
+
+def _erase_in_file(path: Path, users: NamedUsers) -> None:
+    erase_rows = _TABLES.get(path.suffix.lower())
+    try:
+        if erase_rows is not None:
+            erase_rows(path, users)
+        elif _names(path, users.distinctive):
+            path.unlink()
+    except (*DAMAGE, pl.exceptions.PolarsError, UnicodeError) as error:
+        raise StorageError(
+            f"{path} may name users who are to be erased, and cannot be read: {error}. Take it out of the store, and "
+            "then: segadmin data forget"
+        ) from None
+
+
+def _names(path: Path, users: NamedUsers) -> bool:
+    """Whether a text names one of the users; of what is no text, whether its bytes do."""
+    try:
+        file = open_plain(path)
+    except OSError:  # an archive, or a database
+        content = path.read_bytes()
+        return any(word.encode() in content for word in users.words)
+    with file:
+        while lines := list(islice(file, _LINES)):
+            texts = pl.Series([line.decode("utf-8", "backslashreplace") for line in lines], dtype=pl.String)
+            if any(owner is not None for owner in users.of_texts(texts)):
+                return True
+    return False
+
+
+def _erase_json_lines(path: Path, users: NamedUsers) -> None:
+    lines = [line for line in path.read_text("utf-8", "surrogateescape").split("\n") if line.strip()]
+    gone = _rows_of(pl.Series([row_of_json(line) for line in lines], dtype=pl.String), users)
+    if gone:
+        left = "".join(f"{line}\n" for place, line in enumerate(lines) if place not in gone)
+        _replace(path, lambda draft: draft.write_text(left, "utf-8", "surrogateescape"))
+
+
+def _erase_csv(path: Path, users: NamedUsers) -> None:
+    with path.open("rb") as file:
+        head = file.readline().decode("utf-8-sig")
+    has_mark = path.read_bytes()[:3] == BOM_UTF8
+    separator = max(",;\t", key=head.count)
+    frame = pl.read_csv(path, separator=separator, infer_schema=False, glob=False)
+    _erase_frame(
+        path, frame, users, lambda left, draft: left.write_csv(draft, separator=separator, include_bom=has_mark)
+    )
+
+
+def _erase_parquet(path: Path, users: NamedUsers) -> None:
+    frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    _erase_frame(path, frame, users, lambda left, draft: left.write_parquet(draft))
+
+
+def _erase_frame(
+    path: Path, frame: pl.DataFrame, users: NamedUsers, write: Callable[[pl.DataFrame, Path], None]
+) -> None:
+    notes = frame.select(pl.col(name).cast(pl.String) for name in frame.columns if name.startswith(NOTE))
+    gone = _rows_of(raw_rows(pl.concat([readable(frame), notes], how="horizontal")), users)
+    if gone:
+        left = frame.filter(~pl.int_range(frame.height, eager=True).is_in(sorted(gone)))
+        _replace(path, lambda draft: write(left, draft))
+
+
+def _rows_of(rows: pl.Series, users: NamedUsers) -> set[int]:
+    """Return which rows are users': by the column of users, where a name tells which that is.
+
+    Of exports from quarantine, also by the text of rows that could not be read.
+    """
+    columns = json.loads(rows[0]) if len(rows) else {}
+    texts = [json.loads(row).get(f"{NOTE}text") for row in rows] if f"{NOTE}text" in columns else []
+    noted = users.of_texts(pl.Series(texts, dtype=pl.String))
+    named = next((column for column in columns if plain_word(column) in _USER_COLUMNS), None)
+    mapping = {} if named is None else {"columns": {"user": named}, "constants": {}}
+    return {*owned(rows, mapping, users)["line"], *(line for line, owner in enumerate(noted) if owner is not None)}
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.draft")
+    write(draft)
+    put(draft, path)
+
+
+_TABLES = {
+    ".csv": _erase_csv,
+    ".tsv": _erase_csv,
+    ".jsonl": _erase_json_lines,
+    ".ndjson": _erase_json_lines,
+    ".parquet": _erase_parquet,
+    ".pq": _erase_parquet,
+}
+_USER_COLUMNS = frozenset({"user", "userkey", *ALSO_CALLED["user"]})
