@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow test-install faults faults-mutants lint format bench docs constraints wheel clean
+.PHONY: help install demo test test-slow test-install privacy faults faults-mutants lint format bench docs constraints wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-slow: install  ## Run the tests that take minutes
 
 test-install: install  ## Run the built wheel with each documented set of extras, in environments that hold nothing else
 	$(BIN)/pytest -m install -n 2 --dist worksteal
+
+privacy: install  ## Erase users who are everywhere, and look for them in every byte
+	$(BIN)/pytest -m privacy tests/privacy
 
 faults: install  ## Let everything die, hang and lie, and see that nothing is lost or done twice
 	$(BIN)/python -m pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report

@@ -41,6 +41,8 @@ def write_config(settings: Settings) -> Path:
         "daemonize no",
         "appendonly yes",
         "appendfsync everysec",
+        # As commands: a dump would keep what was deleted from a stream, until the last entry beside it goes.
+        "aof-use-rdb-preamble no",
         'save ""',
         # A queue is no cache: when memory is short, refuse new messages instead of dropping old ones.
         "maxmemory-policy noeviction",

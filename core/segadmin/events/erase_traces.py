@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
+from sqlalchemy import make_url
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlmodel import Session, col, select
 
@@ -31,7 +32,7 @@ from segadmin.records import Audit, Import, Job, QuarantinedMessage, Schedule, S
 from segadmin.settings import Settings
 
 #: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
-_TEXTS: tuple[Any, ...] = (Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
+_TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
 _JSON: tuple[Any, ...] = (Import.mapping, Import.warnings, Job.options, Job.asked, Step.result, Audit.details)
 #: What the store has beside exports and pages that somebody put there.
 _OURS = frozenset({"lake", "work", "spool", "inbox", "models", "import.lock", "erasure"})
@@ -152,6 +153,7 @@ def _digest(stream: str, group: str) -> str:
 
 def _rewrite(client: Any) -> None:
     """Let Redis write its file anew, without what was deleted, and wait until it has."""
+    client.config_set("aof-use-rdb-preamble", "no")  # as in redis.conf, for a server that was started with another
     client.bgrewriteaof()
     end = time.monotonic() + _REWRITE_SECONDS
     while (info := client.info("persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
@@ -170,20 +172,22 @@ def erase_in_files(settings: Settings, users: NamedUsers) -> None:
     """
     if not users.names or not settings.store_path.is_dir():
         return
-    for top in sorted(settings.store_path.iterdir()):
+    ours = {settings.store_path / name for name in _OURS}
+    ours |= {Path(f"{make_url(settings.sqlalchemy_url).database}{end}").absolute() for end in ("", "-wal", "-shm")}
+    for top in sorted(set(settings.store_path.iterdir()) - ours):
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if top.name not in _OURS and path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and path not in ours:
                 _erase_in_file(path, users)
 
 
 def _erase_in_file(path: Path, users: NamedUsers) -> None:
-    erase_rows = _TABLES.get(path.suffix.lower())
     try:
-        if erase_rows is not None:
-            erase_rows(path, users)
-        elif _names(path, users.distinctive):
-            path.unlink()
-    except (*DAMAGE, pl.exceptions.PolarsError, UnicodeError) as error:
+        try:
+            _TABLES[path.suffix.lower()](path, users)
+        except (KeyError, ValueError, pl.exceptions.PolarsError):  # no table, whatever it is called
+            if _names(path, users.distinctive):
+                path.unlink()
+    except DAMAGE as error:
         raise StorageError(
             f"{path} may name users who are to be erased, and cannot be read: {error}. Take it out of the store, and "
             "then: segadmin data forget"
@@ -191,12 +195,11 @@ def _erase_in_file(path: Path, users: NamedUsers) -> None:
 
 
 def _names(path: Path, users: NamedUsers) -> bool:
-    """Whether a text names one of the users; of what is no text, whether its bytes do."""
+    """Whether a file names one of the users; an archive, or another database, as far as its bytes tell."""
     try:
         file = open_plain(path)
-    except OSError:  # an archive, or a database
-        content = path.read_bytes()
-        return any(word.encode() in content for word in users.words)
+    except OSError:
+        file = path.open("rb")
     with file:
         while lines := list(islice(file, _LINES)):
             texts = pl.Series([line.decode("utf-8", "backslashreplace") for line in lines], dtype=pl.String)

@@ -20,7 +20,7 @@ from segadmin.events.keys import show_key, user_key
 #: What stands where a user was named.
 ERASED = "(erased)"
 #: Signs of an encoding, by which a text may name a user in other letters than the id's.
-_ENCODED = r"\\[uUxn/\"\\]|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
+_ENCODED = r"\\[uxnrtbf/\"\\]|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([/\"\\nrtbf]))")
 _SHORT = 6
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}

@@ -20,7 +20,7 @@ from segadmin.events.invisible import INVISIBLE
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import Mapping as Reading
 from segadmin.events.named_users import NamedUsers, words_of
-from segadmin.events.nested import base_of, with_paths
+from segadmin.events.nested import with_paths
 from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
 
 #: The columns of rows and whose they are.
@@ -50,6 +50,8 @@ def rows_of_users(
     Returns:
         ``import_id``, ``line`` and ``user_key``.
     """
+    if not users.names:
+        return pl.DataFrame(schema=OWNED)
     parts = []
     for number in quarantine.select(pl.col("import_id").unique().sort()).collect()["import_id"]:
         rows = quarantine.filter(pl.col("import_id") == number).select("import_id", "line", "row")
@@ -97,25 +99,48 @@ def _by_columns(rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUser
     """Return the rows where a column of the mapping names one of the users, and the rows that have no such column."""
     paths = [mapping["columns"].get("user", "user"), *mapping.get("fallbacks", {}).get("user", ())]
     row = pl.col("row")
-    first = rows.filter(~_IS_UNREAD).head(1).collect()["row"]
-    columns = list(json.loads(first.item())) if len(first) else []
-    bases = list(dict.fromkeys(base for path in paths if (base := base_of(path, columns)) is not None))
+    has = {head: row.str.contains(_key(head), literal=True) for path in paths for head in _heads(path)}
+    there = rows.filter(~_IS_UNREAD).select(is_there.any().alias(head) for head, is_there in has.items()).collect()
+    bases = [head for head in has if there[head].item()]  # rows that a queue gave may have different columns
     if not bases:
         return pl.DataFrame(schema=OWNED), rows
-    has_it = pl.any_horizontal(
-        row.str.contains(json.dumps(base, ensure_ascii=False) + ":", literal=True) for base in bases
-    )
+    has_it = pl.any_horizontal(has[base] for base in bases)
     read = rows.filter(has_it & ~_IS_UNREAD).collect()
     cells = read.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
     cells = cells.with_columns(pl.int_range(pl.len()).alias(_PLACE))
-    if mapping.get("each"):
-        cells = each_element(cells, mapping["each"])
-    cells = with_paths(cells, paths)
-    named = pl.concat([cells.select(_PLACE, cell=path) for path in paths if path in cells.columns]).drop_nulls("cell")
+    named = pl.concat(
+        _cells(cells.select(_PLACE, base), path, mapping.get("each"))
+        for path in paths
+        for base in _heads(path)
+        if base in bases
+    ).drop_nulls("cell")
     keys = {cell: users.of_cell(cell) for cell in named["cell"].unique()}
     mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
     owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
     return owned, rows.filter(_IS_UNREAD | ~has_it)
+
+
+def _heads(path: str) -> list[str]:
+    """Return the columns that a path may begin with, as :func:`segadmin.events.nested.base_of` looks for them."""
+    parts = path.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+
+
+def _key(name: str) -> str:
+    """Return how a column is written in a row, and nothing else: inside of texts quotes have a backslash."""
+    return json.dumps(name, ensure_ascii=False) + ":"
+
+
+def _cells(column: pl.DataFrame, path: str, each: str | None) -> pl.DataFrame:
+    """Return the cells that ``path`` leads to in one column, and whose place they are."""
+    if each is not None:
+        column = each_element(column, each)
+    found = with_paths(column, [path])
+    return (
+        found.select(_PLACE, cell=path)
+        if path in found.columns
+        else column.select(_PLACE, cell=pl.lit(None, pl.String))
+    )
 
 
 def _by_any_cell(rows: pl.LazyFrame, users: NamedUsers) -> pl.DataFrame:

@@ -191,7 +191,8 @@ class _Chunk:
 
 
 def _write_raw(raw: pl.DataFrame, chunk: _Chunk) -> None:
-    raw.write_ipc(chunk.file(_RAW), compression="lz4")
+    # In the newest layout rows share buffers, which hold the texts of rows that were filtered out too.
+    raw.write_ipc(chunk.file(_RAW), compression="lz4", compat_level=pl.CompatLevel.oldest())
     sync(chunk.file(_RAW))
 
 

@@ -1,0 +1,79 @@
+"""``segadmin data interrupted``: what imports that died read, listed and dropped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segadmin.audit import entries
+from segadmin.events import ingest
+from segadmin.events.inbox import Inbox
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.servers import PATH
+
+KILLED = """
+import os, signal, sys
+from segadmin.events import ingest
+from segadmin.settings import get_settings
+ingest._settle = lambda run: os.kill(os.getpid(), signal.SIGKILL)
+ingest.import_file(get_settings(), ingest.Request("events", sys.argv[1]))
+"""
+
+
+def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp_path: Path, cli: Cli) -> None:
+    assert cli("data", "interrupted").stdout == "No import was interrupted.\n"
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
+    Inbox.of(settings).add([json.dumps({"user": "u3", "kind": "view", "item": "a", "at": "2025-01-01"})])
+    for where in (str(tmp_path / "e.csv"), "inbox://"):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, where], env={**os.environ, "PYTHONPATH": PATH}, check=False
+        )
+        assert done.returncode == -signal.SIGKILL
+    listed = json.loads(cli("data", "interrupted", "--json").stdout)
+    told = sorted((one["import"], one["file"], one["rows"], one["can_be_read_again"]) for one in listed)
+    assert told == [("1", "e.csv", 2, True), ("2", "inbox://", 1, False)]
+    assert "e.csv" in cli("data", "interrupted").stdout
+    refused = cli("data", "interrupted", "--drop", "7", "--yes", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
+    assert cli("data", "interrupted", "--drop", "1", check=False).returncode == 1  # nobody said yes
+    dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
+    assert dropped == "Removed 2 rows of import 1 that were not in the lake.\n"
+    assert [
+        one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
+    ] == ["2"]
+    assert not list((settings.store_path / "spool").iterdir())
+    assert [one.subject for one in entries(settings, "data.interrupted")] == ["import 2", "import 1"]
+
+
+def test_an_import_that_can_never_succeed_blocks_no_erasure(
+    settings: Settings, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    (tmp_path / "l.csv").write_text("user,segment\nu1,a\nu2,b\n")
+
+    class PanicException(BaseException):  # as a panic of Polars
+        pass
+
+    def panic(*_: object) -> None:
+        raise PanicException("not yet implemented")
+
+    with monkeypatch.context() as patch, pytest.raises(PanicException):
+        patch.setattr(ingest, "_replace_labels", panic)
+        import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
+    [left] = json.loads(cli("data", "interrupted", "--json").stdout)
+    assert (left["table"], left["error"]) == ("labels:x", "PanicException: not yet implemented")
+    assert "1 of 1 users erased" in cli("data", "forget", "u1", "--yes").stdout
+    assert json.loads(cli("data", "interrupted", "--json").stdout) == []
+    import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
+    assert Lake.of(settings).scan("labels").collect().height == 1

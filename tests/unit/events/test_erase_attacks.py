@@ -1,0 +1,521 @@
+"""Users who are hard to find, things that lie about, and deaths in the middle: all of it goes, and no more."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from sqlmodel import select
+
+from segadmin import database
+from segadmin.audit import entries, record
+from segadmin.database import transaction
+from segadmin.errors import JobError, StorageError
+from segadmin.events import erase, ingest
+from segadmin.events.alone import alone
+from segadmin.events.erase import Erased, forget, remove_older, was_interrupted
+from segadmin.events.inbox import Inbox
+from segadmin.events.ingest import Request, import_file
+from segadmin.events.interrupted import list_interrupted
+from segadmin.events.keys import keys_of, show_key, user_key
+from segadmin.events.lake import Lake
+from segadmin.events.mapping import Mapping
+from segadmin.records import Import, Job, JobState, Schedule, utcnow
+from segadmin.settings import Settings, get_settings
+from tests.privacy.search import find, needles_of
+
+HEAD = "user,kind,item,at\n"
+
+
+def put(settings: Settings, name: str, content: str | bytes, mapping: Mapping | None = None, **more: str) -> Import:
+    path = settings.root.parent / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done, _ = import_file(settings, Request(more.pop("table", "events"), str(path), mapping or Mapping(), **more))
+    return done
+
+
+def users(settings: Settings) -> set[str]:
+    return set(Lake.of(settings).scan("users").collect()["user"])
+
+
+def quarantined(settings: Settings) -> list[str]:
+    return Lake.of(settings).scan("quarantine").sort("import_id", "line").collect()["row"].to_list()
+
+
+def post(settings: Settings, *events: dict[str, object] | str) -> Path:
+    inbox = Inbox.of(settings)
+    inbox.add([event if isinstance(event, str) else json.dumps(event) for event in events])
+    return inbox.batches()[-1]
+
+
+def event(user: object, **more: object) -> dict[str, object]:
+    return {"user": user, "kind": "view", "item": "a", "at": "2025-01-01", **more}
+
+
+def left_of(settings: Settings, user: str) -> dict[str, set[bytes]]:
+    database.engine(settings).dispose()  # who closes a file in the same process takes SQLite's locks away
+    return find(settings.root, needles_of(settings.secret(), user))
+
+
+def counts(erased: Erased) -> dict[str, int]:
+    return {table: count for table, count in erased.rows.items() if count}
+
+
+def die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+HARD = [
+    'O\'Brien "Jo"; DROP TABLE users --',
+    "back\\slash\\u0041",
+    "a,b;c\td",
+    "(.*)+[x]?",
+    "用户·张三",
+    "😀-user",
+    "José Ñandú",
+    "x" * 3000,
+    "user 17",
+    "%41%42",
+    "&amp;co",
+    "=cmd|'/c calc'!A0",
+    "null-byte",
+    "line1 line2",
+    "-42",
+    "1e5",
+]
+
+
+@pytest.mark.parametrize("user", HARD, ids=range(len(HARD)))
+def test_hard_ids_go_from_tables_quarantine_and_the_inbox(settings: Settings, user: str) -> None:
+    def lines(kind: str) -> str:
+        return "".join(f"{json.dumps(event(one, kind=kind))}\n" for one in (user, f"{user}~2", "other"))
+
+    put(settings, "e.jsonl", lines("view"))
+    put(settings, "bad.jsonl", lines("stare") + f'{json.dumps(event(user))[:-12]}\n{{"user": "other", "k\n')
+    post(settings, event(user), event("other"), json.dumps(event(user))[:-9])
+    [erased] = forget(settings, [user])
+    assert counts(erased) == {"quarantine": 2, "events": 1, "users": 1, "inbox": 2}
+    assert users(settings) == {f"{user}~2", "other"}
+    assert len(quarantined(settings)) == 3
+    key = user_key(settings.secret(), user)
+    assert (
+        find(settings.root, [show_key(key).encode(), str(key).encode(), key.to_bytes(8, "little", signed=True)]) == {}
+    )
+    assert Inbox.of(settings).batches()[0].read_text().count("\n") == 1
+
+
+def test_ids_that_begin_with_others_stay(settings: Settings) -> None:
+    ids = ["u1", "u10", "u100", "u1-2", "u1.5", "xu1", "u1@shop.example", "u1/a"]
+    put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n{one},stare,a,2025-01-01\n" for one in ids))
+    broken = "".join(f'{{"user":"{one}", broken\n' for one in ids)
+    put(settings, "b.jsonl", f"{json.dumps(event('other'))}\n{broken}")
+    [erased] = forget(settings, ["u1"])
+    assert counts(erased) == {"quarantine": 2, "events": 1, "users": 1}
+    assert users(settings) == {*ids[1:], "other"}
+    assert len(quarantined(settings)) == 2 * (len(ids) - 1)
+
+
+def test_a_number_is_the_same_user_as_text_integer_and_decimal(settings: Settings) -> None:
+    home = settings.root.parent
+    for name, values in {
+        "int": [13085, 7],
+        "float": [13085.0, 7.0],
+        "text": ["13085", "7"],
+        "cut": ["13085.0", "7.0"],
+    }.items():
+        frame = pl.DataFrame({"user": values, "kind": ["view", "view"], "item": [name, name], "at": ["2025-01-01"] * 2})
+        frame.write_parquet(home / f"{name}.parquet")
+        frame.with_columns(kind=pl.lit("stare")).write_parquet(home / f"{name}-bad.parquet")
+        for path in (f"{name}.parquet", f"{name}-bad.parquet"):
+            import_file(settings, Request("events", str(home / path)))
+    post(settings, event(13085), event(13085.0), event("13085"), event(7), event(130850))
+    [erased] = forget(settings, ["13085.0"])
+    assert counts(erased) == {"events": 4, "users": 1, "quarantine": 4, "inbox": 3}
+    assert (users(settings), len(quarantined(settings))) == ({"7"}, 4)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b'{"user": "Jos\\u00e9", "k',
+        b'{"user": "Jos\\u00E9"',
+        "{'user': 'José'}".encode("latin-1"),
+        "user=José;".encode(),
+        b'{"user": "Jos&eacute;", ',
+        b"<u>Jos&#233;</u>",
+        b"<u>Jos&#xE9;</u>",
+        b"?user=Jos%C3%A9&x=1",
+        b'{"user": "Jose\xcc\x81", ',
+        b'{"user": "J\\u006f\\u0073\\u00e9", ',
+        b'{"user": "\xe2\x80\x8bJos\xc3\xa9", ',
+        b'["Jos\\u00e9", 1',
+    ],
+)
+def test_an_id_that_is_encoded_in_a_broken_row_is_found(settings: Settings, written: bytes) -> None:
+    whole = json.dumps(event("José")).encode()
+    others = b'{"user": "Jos\\u00e9e", \n{"user": "Josephine", '
+    put(settings, "b.jsonl", b"\n".join([whole, written, others]) + b"\n")
+    assert len(quarantined(settings)) == 3
+    [erased] = forget(settings, ["José"])
+    assert counts(erased) == {"quarantine": 1, "events": 1, "users": 1}
+    assert len(quarantined(settings)) == 2
+
+
+def test_other_spellings_of_a_known_id_are_hinted_at(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n" for one in ("u2", "Ｕ２", "U2", "José", "x")))
+    first, second = forget(settings, ["u2", "JOSE\u0301"])
+    assert first.is_known
+    assert first.similar == ["U2", "Ｕ２"]
+    assert (second.is_known, second.similar) == (False, ["José"])
+    assert users(settings) == {"Ｕ２", "U2", "José", "x"}
+
+
+def test_the_pseudonym_of_one_user_may_be_the_id_of_another(settings: Settings) -> None:
+    key = user_key(settings.secret(), "alice")
+    put(settings, "e.csv", HEAD + f"alice,view,a,2025-01-01\n{show_key(key)},view,a,2025-01-01\n")
+    assert forget(settings, [show_key(key)])[0].user_key != show_key(key)  # the shop's id comes first
+    assert users(settings) == {"alice"}
+    assert forget(settings, [show_key(key)])[0].user_key == show_key(key)
+    assert users(settings) == set()
+
+
+@pytest.mark.parametrize("table", ["labels", "assignments", "trainings", "predictions"])
+def test_a_user_may_be_in_one_table_only(settings: Settings, table: str) -> None:
+    put(settings, "e.csv", HEAD + "other,view,a,2025-01-01\n")
+    lake = Lake.of(settings)
+    keyed = keys_of(pl.Series(["lonely", "other"]), settings.secret(), settings.buckets)
+    schema = lake.scan(table).collect_schema()
+    values = {"label_set": "x", "segment": "a", "snapshot_id": 1, "job_id": 1, "artifact": "x", "model_version_id": 1}
+    rows = keyed.with_columns(pl.lit(values.get(name)).alias(name) for name in schema if name not in keyed.columns)
+    lake.append(table, rows)
+    [erased] = forget(settings, ["lonely"])
+    assert counts(erased) == {table: 1}
+    assert lake.scan(table).collect()["user_key"].to_list() == [user_key(settings.secret(), "other")]
+    assert left_of(settings, "lonely") == {}
+
+
+def test_a_user_whose_events_were_removed_for_their_age_is_still_known(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "old,view,a,2020-01-01\nnew,view,a,2025-01-01\n")
+    put(settings, "l.csv", "user,segment\nold,a\nnew,b\n", table="labels", label_set="x")
+    remove_older(settings, datetime(2024, 1, 1, tzinfo=UTC))
+    assert counts(forget(settings, ["old"])[0]) == {"labels": 1, "users": 1}
+    assert left_of(settings, "old~") == {}
+
+
+def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    post(settings, event("spooled"), event("other"), event("spooled", kind="stare"), '{"user": "spooled", ')
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "_settle", die)
+        import_file(settings, Request("events", "inbox://"))
+    post(settings, event("posted"), event("another"))
+    first, second = forget(settings, ["spooled", "posted"])
+    assert (counts(first), counts(second)) == ({"spool": 3}, {"inbox": 1})
+    assert left_of(settings, "spooled") == left_of(settings, "posted") == {}
+    done, _ = import_file(settings, Request("events", "inbox://"))
+    assert users(settings) == {"other", "another"}
+    assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (2, 2, 0)
+
+
+def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "CHUNK_ROWS", 20)
+    names = [f"u{n % 7}" for n in range(50)]
+    for n in range(0, 50, 10):
+        post(
+            settings,
+            *(
+                event(one, kind="stare" if n % 3 else "view", item=f"i{n}")
+                for n, one in enumerate(names[n : n + 10], n)
+            ),
+        )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "_settle", die)
+        import_file(settings, Request("events", "inbox://"))
+    forget(settings, ["u3"])
+    forget(settings, ["u5"])
+    done, _ = import_file(settings, Request("events", "inbox://"))
+    kept = [f"i{n}" for n, one in enumerate(names) if one not in {"u3", "u5"}]
+    assert done.rows_read == len(kept) == done.rows_kept + done.rows_quarantined
+    bad = [json.loads(row) for row in quarantined(settings)]
+    assert [row["item"] for row in bad] == [one for one in kept if int(one[1:]) % 3]
+    assert all(row["kind"] == "stare" for row in bad)
+
+
+def test_the_inbox_is_read_by_the_mapping_of_events(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.toml").write_text('each = "lines"\n[columns]\nuser = ["lines.who", "guest"]\nkind = "lines.kind"\n')
+    monkeypatch.setenv("SEGADMIN_EVENTS_MAPPING", str(tmp_path / "m.toml"))
+    get_settings.cache_clear()
+    batch = post(
+        get_settings(), {"lines": [{"who": 12}, {"who": 7}]}, {"guest": "12", "lines": []}, {"guest": "7", "user": "12"}
+    )
+    assert counts(forget(get_settings(), ["12"])[0]) == {"inbox": 2}
+    assert [json.loads(line) for line in batch.read_text().splitlines()] == [{"guest": "7", "user": "12"}]
+
+
+def test_a_batch_of_nobody_else_is_gone_and_drafts_of_the_dead_too(settings: Settings) -> None:
+    post(settings, event("u1"))
+    dead = multiprocessing.get_context("fork").Process(target=lambda: None)
+    dead.start()
+    dead.join()
+    for process in (dead.pid, os.getpid()):
+        (Inbox.of(settings).folder / f".0123.{process}.abcd").write_text("u1")
+    forget(settings, ["u1"])
+    assert Inbox.of(settings).batches() == []
+    assert [path.name for path in Inbox.of(settings).folder.iterdir()] == [f".0123.{os.getpid()}.abcd"]
+
+
+STEPS = (
+    "erase_in_database",
+    "erase_in_logs",
+    "erase_in_streams",
+    "erase_in_files",
+    "erase_waiting",
+    "_erase_rows",
+    "_record",
+)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, behind: bool
+) -> None:
+    fill(settings)
+    real = getattr(erase, step)
+
+    def dies(*arguments: object) -> None:
+        if behind:
+            real(*arguments)
+        die()
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(erase, step, dies)
+        forget(settings, ["victim~1"])
+    assert was_interrupted(settings)
+    forget(settings, ["victim~1"])
+    assert left_of(settings, "victim~1") == {}
+    assert not was_interrupted(settings)
+    assert users(settings) == {"other"}
+
+
+@pytest.mark.parametrize("table", ["events", "labels", "users", "quarantine"])
+@pytest.mark.parametrize("call", ["delete", "drop_history"])
+def test_an_erasure_that_is_killed_between_tables_is_finished_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, call: str, table: str
+) -> None:
+    fill(settings)
+    real = getattr(Lake, call)
+
+    def dies(lake: Lake, name: str, *more: object) -> None:
+        real(lake, name, *more)
+        if name == table:
+            die()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, call, dies)
+        if (call, table) != ("delete", "quarantine"):
+            with pytest.raises(KeyboardInterrupt):
+                forget(settings, ["victim~1"])
+    forget(settings, ["victim~1"])
+    assert left_of(settings, "victim~1") == {}
+    assert not was_interrupted(settings)
+
+
+def fill(settings: Settings) -> None:
+    """Put one user into tables, quarantine, the inbox, exports, a log and SQL."""
+    put(settings, "e.csv", HEAD + "victim~1,view,a,2025-01-01\nvictim~1,stare,a,2025-01-01\nother,view,a,2025-01-01\n")
+    put(settings, "l.csv", "user,segment\nvictim~1,a\nother,b\n", table="labels", label_set="x")
+    post(settings, event("victim~1"), event("other"))
+    (settings.store_path / "exports").mkdir()
+    (settings.store_path / "exports" / "a.csv").write_text("user,segment\nvictim~1,a\nother,b\n")
+    settings.run_path.mkdir(exist_ok=True)
+    (settings.run_path / "web.log").write_text("GET /users?id=victim~1 HTTP\nother line\n")
+    record(settings, "users.show", f"user {show_key(user_key(settings.secret(), 'victim~1'))}")
+    with transaction(settings) as session:
+        session.add(
+            Job(
+                kind="ingest",
+                state=JobState.FAILED,
+                error="victim~1 cannot be read",
+                options={"mapping": {"constants": {"user": "victim~1"}}},
+            )
+        )
+
+
+def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Settings, tmp_path: Path) -> None:
+    put(settings, "e.csv", HEAD + "12,view,a,2025-01-01\nann,view,a,2025-01-01\n7,view,12,2025-01-01\n")
+    folder = settings.store_path / "exports" / "deep"
+    folder.mkdir(parents=True)
+    table = "\ufeffuser,segment,model_version\n12,a,12\n7,b,12\nann,c,12\n'=x,d,12\n"
+    files = {
+        "a.csv": table.encode(),
+        "b.tsv": table.replace(",", "\t").encode(),
+        "c.CSV": b"who;item\n12;a\n7;b\nann;12\n",
+        "d.jsonl": b'{"user": 12, "n": 12}\n{"user": 7, "n": 12}\n{"user": "ann"}\nbroken "ann"\n',
+        "e.html": b"<p>12 rows</p>",
+        "f.html": b"<p>ann</p>",
+        "g.csv": b"",
+        "h.csv": b"\x00\xff\xfe not \n a,table\n ann,x,y,z\n",
+        "i.parquet": b"PAR1 no, ann",
+        "k.zip": b"PK\x03\x04 ann",
+        "l.zip": b"PK\x03\x04 anne of 12",
+        "m.txt": b"anne",
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    outside = tmp_path / "mine.txt"
+    outside.write_text("ann")
+    (folder / "link.txt").symlink_to(outside)
+    forget(settings, ["12", "ann"])
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if not path.is_symlink()}
+    assert left["a.csv"].decode().splitlines() == ["\ufeffuser,segment,model_version", "7,b,12", "'=x,d,12"]
+    assert left["b.tsv"].decode().splitlines()[1:] == ["7\tb\t12", "'=x\td\t12"]
+    assert left["c.CSV"].decode().splitlines() == ["who;item", "7;b"]  # which column has users is not known there
+    assert left["d.jsonl"] == b'{"user": 7, "n": 12}\n'
+    assert set(left) == {"a.csv", "b.tsv", "c.CSV", "d.jsonl", "e.html", "g.csv", "l.zip", "m.txt"}
+    assert outside.read_text() == "ann"
+
+
+def test_an_unknown_user_changes_no_export(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "7,view,a,2025-01-01\n")
+    (settings.store_path / "a.csv").write_text("user\nnobody\n")
+    assert not forget(settings, ["nobody"])[0].is_known
+    assert (settings.store_path / "a.csv").read_text() == "user\nnobody\n"
+
+
+def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
+    fill(settings)
+    put(settings, "victim~1.csv", "kind,item,at\nstare,a,2025-01-01\n", Mapping(constants={"user": "victim~1"}))
+    forget(settings, ["victim~1"])
+    told = [(one.action, one.subject) for one in entries(settings)]
+    assert told == [("data.forget", "1 users"), ("users.show", "user (erased)")]
+    assert entries(settings, "data.forget")[0].details["rows"]["events"] == 1
+    with transaction(settings) as session:
+        [job] = session.exec(select(Job)).all()
+        assert job.error == "(erased) cannot be read"
+        assert job.options["mapping"]["constants"] == {"user": "(erased)"}
+        last = session.exec(select(Import).order_by(Import.id.desc())).first()  # type: ignore[union-attr]
+        assert last is not None
+        assert (last.file, last.mapping["constants"]["user"]) == ("(erased).csv", "(erased)")
+    assert left_of(settings, "victim~1") == {}
+    assert not forget(settings, ["(erased)"])[0].is_known
+
+
+def test_a_schedule_that_would_bring_a_user_back_is_named(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "bob,view,a,2025-01-01\n")
+    options = {"where": "x.csv", "mapping": {"constants": {"user": "bob"}}}
+    with transaction(settings) as session:
+        session.add(Schedule(name="nightly", cron="0 3 * * *", kind="ingest", options=options, next_slot=utcnow()))
+    with pytest.raises(JobError, match=r"'nightly' gives every row.*segadmin schedule remove nightly"):
+        forget(settings, ["bob"])
+    assert users(settings) == {"bob"}
+
+
+def _hold(settings: Settings, started: object, seconds: float) -> None:
+    with alone(settings):
+        started.set()  # type: ignore[attr-defined]
+        time.sleep(seconds)
+
+
+def test_an_erasure_waits_for_an_import_that_is_going_on(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "u1,view,a,2025-01-01\n")
+    database.engine(settings).dispose()
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    importing = context.Process(target=_hold, args=(settings, started, 1.0))
+    importing.start()
+    assert started.wait(60)
+    assert forget(settings, ["u1"])[0].is_known
+    assert not importing.is_alive() or importing.join(5) is None
+    assert importing.exitcode == 0
+
+
+def test_the_write_ahead_log_is_emptied_or_it_is_said_that_it_was_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(settings)
+    monkeypatch.setattr(database, "_WAL_TRIES", 2)
+    path = settings.root / "segadmin.db"
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM audit").fetchall()
+        with pytest.raises(StorageError, match=r"still holds what was erased.*segadmin data forget"):
+            forget(settings, ["victim~1"])
+        reader.rollback()
+    assert was_interrupted(settings)
+    forget(settings, ["victim~1"])
+    assert left_of(settings, "victim~1") == {}
+    assert not (log := settings.root / "segadmin.db-wal").exists() or log.stat().st_size == 0
+
+
+def test_a_folder_of_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "a[x]=b%20" / "home")
+    settings.root.mkdir(parents=True)
+    fill(settings)
+    forget(settings, ["victim~1"])
+    assert left_of(settings, "victim~1") == {}
+    assert users(settings) == {"other"}
+    database.engine(settings).dispose()
+
+
+def test_what_writers_left_when_they_were_killed_is_removed(settings: Settings) -> None:
+    fill(settings)
+    lake = Lake.of(settings).path
+    for name in (
+        "events/bucket=1/orphan.parquet",
+        "users/part-0.parquet#1",
+        "users/_delta_log/1.json#2",
+        "users/_delta_log/_commit_x.json.tmp",
+    ):
+        (lake / name).parent.mkdir(exist_ok=True)
+        (lake / name).write_text("victim~1")
+    forget(settings, ["victim~1"])
+    assert left_of(settings, "victim~1") == {}
+
+
+def test_a_spool_of_an_older_version_and_one_that_nobody_knows(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(settings, event("u1"), event("u2"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "_settle", die)
+        import_file(settings, Request("events", "inbox://"))
+    [one] = list_interrupted(settings)
+    [marker] = one.spool.folder.glob("*.json")
+    facts = json.loads(marker.read_text())
+    marker.write_text(json.dumps({name: value for name, value in facts.items() if name != "files"}))
+    unknown = one.spool.folder.parent.parent / "0123456789abcdef-01234567" / "any"
+    unknown.mkdir(parents=True)
+    for path in one.spool.folder.iterdir():
+        (unknown / path.name).write_bytes(path.read_bytes())
+    (unknown / "000002.raw.arrow").write_text("u1, half a chunk")
+    [erased] = forget(settings, ["u1"])
+    assert counts(erased) == {"spool": 2}
+    assert left_of(settings, "u1") == {}
+    assert [sorted(one.spool.users().collect()["user"]) for one in list_interrupted(settings)] == [["u2"], ["u2"]]
+
+
+def test_nothing_to_erase_in_an_empty_store(settings: Settings) -> None:
+    assert [one.is_known for one in forget(settings, ["a", "b"])] == [False, False]
+
+
+def by_name(found: Sequence[Erased]) -> set[str]:
+    return {one.user_key for one in found}
+
+
+def test_the_same_user_may_be_named_in_several_ways(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "13085,view,a,2025-01-01\n")
+    key = show_key(user_key(settings.secret(), "13085"))
+    found = forget(settings, ["13085", "13085.0", key, "'13085", "\u200b13085 "])
+    assert by_name(found) == {key}
+    assert all(one.is_known for one in found)
