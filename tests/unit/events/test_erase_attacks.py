@@ -411,6 +411,15 @@ def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
     assert not forget(settings, ["(erased)"])[0].is_known
 
 
+def test_a_database_of_either_kind_is_cleaned(any_database: Settings) -> None:
+    fill(any_database)
+    forget(any_database, ["victim~1"])
+    with transaction(any_database) as session:
+        [job] = session.exec(select(Job)).all()
+    assert job.error == "(erased) cannot be read"
+    assert users(any_database) == {"other"}
+
+
 def test_a_schedule_that_would_bring_a_user_back_is_named(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "bob,view,a,2025-01-01\n")
     options = {"where": "x.csv", "mapping": {"constants": {"user": "bob"}}}
