@@ -33,7 +33,7 @@ test-install: install  ## Run the built wheel with each documented set of extras
 	$(BIN)/pytest -m install -n 2 --dist worksteal
 
 privacy: install  ## Erase users who are everywhere, and look for them in every byte
-	$(BIN)/pytest -m privacy tests/privacy
+	$(BIN)/pytest -m privacy tests/privacy -n 2 --dist worksteal
 
 faults: install  ## Let everything die, hang and lie, and see that nothing is lost or done twice
 	$(BIN)/python -m pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report

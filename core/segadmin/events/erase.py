@@ -189,7 +189,7 @@ def _versions(settings: Settings, trainings: pl.DataFrame) -> dict[int, list[int
 def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], users: NamedUsers, bad: pl.DataFrame) -> None:
     """Erase the users; first from where they are only mentioned, since what knows their ids goes last."""
     known = NamedUsers(users.secret, {key: users.names[key] for key in found})
-    for erase in (erase_in_database, erase_in_logs, erase_in_streams, erase_in_files, erase_waiting):
+    for erase in (erase_in_streams, erase_in_database, erase_in_logs, erase_in_files, erase_waiting):
         erase(settings, known)
     with transaction(settings) as session:
         versions = session.exec(select(ModelVersion)).all()

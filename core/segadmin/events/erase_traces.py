@@ -174,7 +174,8 @@ def erase_in_files(settings: Settings, users: NamedUsers) -> None:
         return
     ours = {settings.store_path / name for name in _OURS}
     ours |= {Path(f"{make_url(settings.sqlalchemy_url).database}{end}").absolute() for end in ("", "-wal", "-shm")}
-    for top in sorted(set(settings.store_path.iterdir()) - ours):
+    tops = [top for top in settings.store_path.iterdir() if top not in ours and not top.is_symlink()]
+    for top in sorted(tops):
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if path.is_file() and not path.is_symlink() and path not in ours:
                 _erase_in_file(path, users)

@@ -17,10 +17,10 @@ import pytest
 from sqlmodel import select
 
 from segadmin import database
-from segadmin.audit import entries, record
+from segadmin.audit import entries
 from segadmin.database import transaction
 from segadmin.errors import JobError, StorageError
-from segadmin.events import erase, ingest
+from segadmin.events import ingest
 from segadmin.events.alone import alone
 from segadmin.events.erase import Erased, forget, remove_older, was_interrupted
 from segadmin.events.inbox import Inbox
@@ -29,41 +29,10 @@ from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import keys_of, show_key, user_key
 from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import, Job, JobState, Schedule, utcnow
+from segadmin.records import Import, Job, Schedule, utcnow
 from segadmin.settings import Settings, get_settings
-from tests.privacy.search import find, needles_of
-
-HEAD = "user,kind,item,at\n"
-
-
-def put(settings: Settings, name: str, content: str | bytes, mapping: Mapping | None = None, **more: str) -> Import:
-    path = settings.root.parent / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    done, _ = import_file(settings, Request(more.pop("table", "events"), str(path), mapping or Mapping(), **more))
-    return done
-
-
-def users(settings: Settings) -> set[str]:
-    return set(Lake.of(settings).scan("users").collect()["user"])
-
-
-def quarantined(settings: Settings) -> list[str]:
-    return Lake.of(settings).scan("quarantine").sort("import_id", "line").collect()["row"].to_list()
-
-
-def post(settings: Settings, *events: dict[str, object] | str) -> Path:
-    inbox = Inbox.of(settings)
-    inbox.add([event if isinstance(event, str) else json.dumps(event) for event in events])
-    return inbox.batches()[-1]
-
-
-def event(user: object, **more: object) -> dict[str, object]:
-    return {"user": user, "kind": "view", "item": "a", "at": "2025-01-01", **more}
-
-
-def left_of(settings: Settings, user: str) -> dict[str, set[bytes]]:
-    database.engine(settings).dispose()  # who closes a file in the same process takes SQLite's locks away
-    return find(settings.root, needles_of(settings.secret(), user))
+from tests.privacy.search import find
+from tests.privacy.victim import HEAD, event, fill, left_of, post, put, quarantined, users
 
 
 def counts(erased: Erased) -> dict[str, int]:
@@ -274,84 +243,6 @@ def test_a_batch_of_nobody_else_is_gone_and_drafts_of_the_dead_too(settings: Set
     assert [path.name for path in Inbox.of(settings).folder.iterdir()] == [f".0123.{os.getpid()}.abcd"]
 
 
-STEPS = (
-    "erase_in_database",
-    "erase_in_logs",
-    "erase_in_streams",
-    "erase_in_files",
-    "erase_waiting",
-    "_erase_rows",
-    "_record",
-)
-
-
-@pytest.mark.parametrize("behind", [False, True])
-@pytest.mark.parametrize("step", STEPS)
-def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, behind: bool
-) -> None:
-    fill(settings)
-    real = getattr(erase, step)
-
-    def dies(*arguments: object) -> None:
-        if behind:
-            real(*arguments)
-        die()
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(erase, step, dies)
-        forget(settings, ["victim~1"])
-    assert was_interrupted(settings)
-    forget(settings, ["victim~1"])
-    assert left_of(settings, "victim~1") == {}
-    assert not was_interrupted(settings)
-    assert users(settings) == {"other"}
-
-
-@pytest.mark.parametrize("table", ["events", "labels", "users", "quarantine"])
-@pytest.mark.parametrize("call", ["delete", "drop_history"])
-def test_an_erasure_that_is_killed_between_tables_is_finished_by_the_next(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, call: str, table: str
-) -> None:
-    fill(settings)
-    real = getattr(Lake, call)
-
-    def dies(lake: Lake, name: str, *more: object) -> None:
-        real(lake, name, *more)
-        if name == table:
-            die()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Lake, call, dies)
-        if (call, table) != ("delete", "quarantine"):
-            with pytest.raises(KeyboardInterrupt):
-                forget(settings, ["victim~1"])
-    forget(settings, ["victim~1"])
-    assert left_of(settings, "victim~1") == {}
-    assert not was_interrupted(settings)
-
-
-def fill(settings: Settings) -> None:
-    """Put one user into tables, quarantine, the inbox, exports, a log and SQL."""
-    put(settings, "e.csv", HEAD + "victim~1,view,a,2025-01-01\nvictim~1,stare,a,2025-01-01\nother,view,a,2025-01-01\n")
-    put(settings, "l.csv", "user,segment\nvictim~1,a\nother,b\n", table="labels", label_set="x")
-    post(settings, event("victim~1"), event("other"))
-    (settings.store_path / "exports").mkdir()
-    (settings.store_path / "exports" / "a.csv").write_text("user,segment\nvictim~1,a\nother,b\n")
-    settings.run_path.mkdir(exist_ok=True)
-    (settings.run_path / "web.log").write_text("GET /users?id=victim~1 HTTP\nother line\n")
-    record(settings, "users.show", f"user {show_key(user_key(settings.secret(), 'victim~1'))}")
-    with transaction(settings) as session:
-        session.add(
-            Job(
-                kind="ingest",
-                state=JobState.FAILED,
-                error="victim~1 cannot be read",
-                options={"mapping": {"constants": {"user": "victim~1"}}},
-            )
-        )
-
-
 def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Settings, tmp_path: Path) -> None:
     put(settings, "e.csv", HEAD + "12,view,a,2025-01-01\nann,view,a,2025-01-01\n7,view,12,2025-01-01\n")
     folder = settings.store_path / "exports" / "deep"
@@ -373,11 +264,15 @@ def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Se
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    outside = tmp_path / "mine.txt"
+    outside = tmp_path / "elsewhere" / "mine.txt"
+    outside.parent.mkdir()
     outside.write_text("ann")
     (folder / "link.txt").symlink_to(outside)
+    for place in (folder, settings.store_path):
+        (place / "linked").symlink_to(outside.parent)
     forget(settings, ["12", "ann"])
     left = {path.name: path.read_bytes() for path in folder.iterdir() if not path.is_symlink()}
+    assert (settings.store_path / "linked").is_symlink()
     assert left["a.csv"].decode().splitlines() == ["\ufeffuser,segment,model_version", "7,b,12", "'=x,d,12"]
     assert left["b.tsv"].decode().splitlines()[1:] == ["7\tb\t12", "'=x\td\t12"]
     assert left["c.CSV"].decode().splitlines() == ["who;item", "7;b"]  # which column has users is not known there
@@ -412,6 +307,7 @@ def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
 
 
 def test_a_database_of_either_kind_is_cleaned(any_database: Settings) -> None:
+    database.upgrade(any_database)
     fill(any_database)
     forget(any_database, ["victim~1"])
     with transaction(any_database) as session:
@@ -512,6 +408,18 @@ def test_a_spool_of_an_older_version_and_one_that_nobody_knows(
     assert counts(erased) == {"spool": 2}
     assert left_of(settings, "u1") == {}
     assert [sorted(one.spool.users().collect()["user"]) for one in list_interrupted(settings)] == [["u2"], ["u2"]]
+
+
+def test_a_redis_that_does_not_run_is_named_where_its_file_has_the_user(settings: Settings) -> None:
+    fill(settings)
+    file = settings.root / "redis" / "appendonly.aof"
+    file.parent.mkdir()
+    file.write_bytes(b"XADD shop user somebody")
+    forget(settings, ["other"])
+    file.write_bytes(b"XADD shop user victim~1")
+    with pytest.raises(StorageError, match=r"embedded Redis does not run.*Start it: segadmin up"):
+        forget(settings, ["victim~1"])
+    assert users(settings) == {"victim~1"}
 
 
 def test_nothing_to_erase_in_an_empty_store(settings: Settings) -> None:
