@@ -225,6 +225,7 @@ def drop_history(settings: Settings) -> None:
 
 
 def _empty_write_ahead_log(connection: Any) -> None:
+    connection.execute("PRAGMA busy_timeout=0")  # it is tried again here
     for _ in range(_WAL_TRIES):
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if not busy:

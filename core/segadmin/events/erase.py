@@ -126,7 +126,8 @@ def _record(settings: Settings, found: Sequence[Erased]) -> None:
     rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
     versions = sorted({version for one in erased for version in one.model_versions})
     unknown = len(found) - len(erased)
-    record(settings, "data.forget", f"{len(erased)} users", rows=rows, model_versions=versions, unknown=unknown)
+    subject = "1 user" if len(erased) == 1 else f"{len(erased)} users"
+    record(settings, "data.forget", subject, rows=rows, model_versions=versions, unknown=unknown)
 
 
 def _refuse_while_working(session: Session) -> None:

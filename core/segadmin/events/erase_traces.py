@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
-from sqlalchemy import make_url
+from sqlalchemy import make_url, true
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlmodel import Session, col, select
 
@@ -33,11 +33,14 @@ from segadmin.settings import Settings
 
 #: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
-_JSON: tuple[Any, ...] = (Import.mapping, Import.warnings, Job.options, Job.asked, Step.result, Audit.details)
+_JSON: tuple[tuple[Any, Any], ...] = (
+    *((Import.mapping, true()), (Import.warnings, true()), (Step.result, Step.stage == "ingest")),
+    *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
+)
 #: What the store has beside exports and pages that somebody put there.
 _OURS = frozenset({"lake", "work", "spool", "inbox", "models", "import.lock", "erasure"})
 _LINES = 50_000
-_REWRITE_SECONDS = 60.0
+_REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 
 
 def refuse_scheduled(session: Session, users: NamedUsers) -> None:
@@ -57,15 +60,17 @@ def refuse_scheduled(session: Session, users: NamedUsers) -> None:
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
     """Take users out of messages, mappings, requests and the audit log, which keeps what was done and by whom."""
     with transaction(settings) as session:
+        of_users = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
         shown = {f"user {show_key(key)}" for key in users.names}
-        for entry in session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all():
+        shown |= {entry.subject for entry in of_users if entry.action == "data.forget"}  # by an older version
+        for entry in of_users:
             if entry.subject in shown:
                 entry.subject = f"user {ERASED}"
         for column in _TEXTS:
             _erase_in_texts(session, column, users)
-        for column in _JSON:
+        for column, condition in _JSON:
             table, name = column.class_, column.key
-            for row in session.exec(select(table)).all():
+            for row in session.exec(select(table).where(condition)).all():
                 value = {name: getattr(row, name)}
                 if (without := users.without(value)) != value:
                     setattr(row, name, without[name])
@@ -110,40 +115,54 @@ def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
     if not settings.embedded_broker or not folder.is_dir():
         return
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    client: Any = redis.Redis(unix_socket_path=str(settings.redis_socket), socket_timeout=10, decode_responses=True)
+    client: Any = redis.Redis(
+        unix_socket_path=str(settings.redis_socket),
+        socket_timeout=_REDIS_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
     try:
         client.ping()
     except redis.RedisError:
-        words = [word.encode() for word in users.distinctive.words]
-        if any(word in path.read_bytes() for path in folder.rglob("*") if path.is_file() for word in words):
+        if any(_names(path, users.distinctive) for path in folder.rglob("*") if path.is_file()):
             raise StorageError(
                 f"The embedded Redis does not run, and its file in {folder} names users who are to be erased. Start "
                 "it: segadmin up, and then: segadmin data forget"
             ) from None
         return
     try:
-        deleted = sum(_erase_in_stream(settings, client, stream, users) for stream in client.scan_iter(_type="stream"))
-        if deleted:
+        streams = list(client.scan_iter(_type="stream"))
+        ours = [stream for stream in streams if _erase_in_stream(settings, client, stream, users)]
+        if ours:  # also where nothing was left to delete: an erasure may have been killed just before
             _rewrite(client)
+    except redis.RedisError as error:
+        raise StorageError(
+            f"The streams of the embedded Redis may name users who are to be erased: {error}. Try again: segadmin data "
+            "forget"
+        ) from None
     finally:
         client.close()
 
 
-def _erase_in_stream(settings: Settings, client: Any, stream: str, users: NamedUsers) -> int:
+def _erase_in_stream(settings: Settings, client: Any, stream: str, users: NamedUsers) -> bool:
+    """Delete users' entries of a stream that was imported from; return whether it was."""
     digests = [_digest(stream, group["name"]) for group in client.xinfo_groups(stream)]
     with transaction(settings) as session:
         newest = select(Import).where(col(Import.sha256).in_(digests)).order_by(col(Import.id).desc()).limit(1)
         imported = session.exec(newest).first()
     if imported is None:  # nothing that we read
-        return 0
-    deleted, last = 0, "-"
+        return False
+    last = "-"
     while entries := client.xrange(stream, min=last, count=_LINES):
         last = f"({entries[-1][0]}"
         rows = pl.Series([row_of_json(fields.get("json") or encode(fields)) for _, fields in entries], dtype=pl.String)
         gone = [entries[line][0] for line in owned(rows, imported.mapping, users)["line"]]
-        deleted += client.xdel(stream, *gone) if gone else 0
-    return deleted
+        if gone:
+            client.xdel(stream, *gone)
+    return True
 
 
 def _digest(stream: str, group: str) -> str:
