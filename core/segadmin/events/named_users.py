@@ -54,11 +54,12 @@ class NamedUsers:
         if not self.names:
             return owners
         likely = (texts.str.contains_any(self.words) | texts.str.contains(_ENCODED)).fill_null(value=False)
-        read = [(place, one) for place in likely.arg_true() for one in readings(texts[place])]
+        places = likely.arg_true()
+        read = [(place, one) for place, text in zip(places, texts[places], strict=True) for one in readings(text)]
         found = pl.Series([one for _, one in read], dtype=pl.String).str.extract_many(self.words, overlapping=True)
-        for (place, text), words in zip(read, found, strict=True):
+        for (place, text), words in zip(read, found.list.unique(maintain_order=True).to_list(), strict=True):
             if owners[place] is None:
-                named = (one for one in words.unique() if _as_word(one).search(text))
+                named = (one for one in words if _as_word(one).search(text))
                 owners[place] = next((self._owners[one] for one in named), None)
         return owners
 
