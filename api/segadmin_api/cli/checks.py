@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from segadmin import database, preflight
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
+from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin_api.cli.startup import same_port
@@ -26,6 +28,8 @@ _DISK_FAIL, _DISK_WARN = 200 * 2**20, 2 * 2**30
 _CHECKED_APART = ("database_url", "store", "plugin_files")
 #: A schedule that is overdue this long has no beat looking after it.
 _OVERDUE = timedelta(minutes=1)
+#: Posted events that wait so much longer than they are collected for have no worker looking after them.
+_INBOX_LATE = timedelta(minutes=10)
 
 
 class Level(StrEnum):
@@ -123,6 +127,22 @@ def rights(settings: Settings) -> Iterator[Finding]:
     if not found:
         whom = "its owner" if settings.umask == "077" else f"its owner and group (umask {settings.umask})"
         yield Finding(Level.OK, "rights", f"{settings.root} is open to {whom} alone")
+
+
+def inbox(settings: Settings) -> Iterator[Finding]:
+    """Whether posted events come into the lake: none are set aside, and none wait for long."""
+    box = Inbox.of(settings)
+    if failed := box.failed():
+        detail = f"no import could take {len(failed)} batches of posted events: {failed[0].reason[:200]}"
+        yield Finding(Level.FAIL, "inbox", detail, "segadmin data inbox")
+    waiting = box.batches()
+    oldest = min((path.stat().st_mtime for path in waiting), default=time.time())
+    if time.time() - oldest > _INBOX_LATE.total_seconds() + settings.inbox_seconds:
+        since = datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
+        detail = f"{len(waiting)} batches of posted events wait since {since}"
+        yield Finding(Level.WARN, "inbox", detail, "segadmin enqueue ingest inbox:// --wait")
+    elif not failed:
+        yield Finding(Level.OK, "inbox", f"{len(waiting)} batches of posted events wait")
 
 
 def broker(settings: Settings) -> Iterator[Finding]:

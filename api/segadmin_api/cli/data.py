@@ -14,7 +14,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
-from segadmin_api.cli import imports, mappings
+from segadmin_api.cli import imports, inbox, mappings
 from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
 from segadmin_api.wording import ago
 
@@ -30,6 +30,7 @@ _BAR_WIDTH = 40
 app.add_typer(imports.app, name="import")
 app.command()(imports.preview)
 app.add_typer(mappings.app, name="mappings")
+app.command()(inbox.inbox)
 
 
 @app.command()

@@ -53,6 +53,7 @@ def look(backbone: str | None) -> Iterator[Finding]:
         "database": checks.sql,
         "store": checks.store,
         "rights": checks.rights,
+        "inbox": checks.inbox,
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,

@@ -71,16 +71,14 @@ def web(
 ) -> None:
     """Run the HTTP API, for a deployment; put a proxy with TLS before it if others can reach it."""
     try:
-        import uvicorn
-
-        from segadmin_api.http.app import create_app
+        from segadmin_api.http import server
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error.name} is not installed. Run: pip install 'segadmin[web]'") from None
     settings = get_settings()
     listener = _listener(address, port, settings.web_port, "SEGADMIN_WEB_PORT")
     validate(settings, listener)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(create_app(settings), host=address, port=listener.port, log_level="info")
+    server.run(settings, address, listener.port)
 
 
 def _listener(address: str, port: int | None, default: int, variable: str) -> Listener:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from html import escape
 from http import HTTPStatus
 from importlib.metadata import version
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +33,11 @@ from segadmin.store import open_store
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard.frame import NAVIGATION
 from segadmin_api.http import events, pages
+from segadmin_api.http.bodies import BodyMemory
+from segadmin_api.http.guesses import Guesses
+from segadmin_api.http.hosts import Hosts
+from segadmin_api.http.shield import Shield
+from segadmin_worker.parts import LOOPBACK
 
 log = logging.getLogger(__name__)
 #: Error → status; of a class that is not here, the nearest one above it.
@@ -51,32 +58,48 @@ _NEUTRAL = {
 }
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the application over the store and the database of ``settings``."""
+#: Bodies that are read at the same time: each takes a core.
+_READ_AT_ONCE = 2
+
+
+def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
+    """Return the application over the store and the database of ``settings``, which listens on ``address``."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         database.ensure_schema(settings)
         open_store(settings)  # the first event may come before the first import
+        events.warm_up()
         yield
 
-    app = FastAPI(title="segadmin", version=version("segadmin"), lifespan=lifespan, redoc_url=None)
+    # FastAPI's own pages of the API are open to everybody and load scripts of others: pages.openapi is instead of them.
+    app = FastAPI(
+        title="segadmin",
+        version=version("segadmin"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.state.settings = settings
+    app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
+    app.state.reading = asyncio.Semaphore(_READ_AT_ONCE)
     app.include_router(events.router)
     app.include_router(pages.router)
+    app.include_router(pages.described)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
 
-    @app.get("/healthz", include_in_schema=False)
-    def healthz() -> dict[str, str]:
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    async def healthz() -> dict[str, str]:  # needs no thread, of which others may hold all
         """Say that the process answers."""
         return {"status": "ok"}
 
-    return app
+    return Shield(app, Hosts(settings.web_hosts, address), _answer)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    """Return an error as ``application/problem+json``, or as a page to who asked for one."""
+    """Return an error as an answer."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
@@ -87,11 +110,16 @@ async def _problem(request: Request, error: Exception) -> Response:
         status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
         detail = _NEUTRAL.get(status) or mask_secrets(str(error))
         if status in _NEUTRAL and isinstance(error, SegadminError):  # the log of others has their traceback
-            log.error("%s %s: %s", request.method, request.url.path, error, extra={"action": "answer"})
+            log.error("%s %s: %s", request.method, quote(request.url.path), error, extra={"action": "answer"})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "10"
+    return _answer(request, status, detail, headers)
+
+
+def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a problem as ``application/problem+json``, or as a page to who asked for one."""
+    title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("accept", ""):
-        page = document(status.phrase, [f"<p>{escape(detail)}</p>"], above=NAVIGATION)
-        return pages.answer(page, status.value, headers)
-    problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    return JSONResponse(problem, status.value, headers, media_type="application/problem+json")
+        return pages.answer(document(title, [f"<p>{escape(detail)}</p>"], above=NAVIGATION), status, headers)
+    problem = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+    return JSONResponse(problem, int(status), headers, media_type="application/problem+json")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from fastapi import HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from zstandard import ZstdDecompressionObj
 
 #: A larger body is refused, as it comes and unpacked alike.
 MOST_BYTES = 10 * 2**20
+#: Bytes of all bodies that are held at one time.
+MOST_HELD = 8 * MOST_BYTES
 #: Encodings on top of each other that are unpacked; nobody needs more, and each costs the bound once.
 _MOST_ENCODINGS = 3
 #: Packed bytes taken at a time. In all formats so few give at most a few MiB, so the bound is never far exceeded.
@@ -30,26 +33,72 @@ class _Stream(Protocol):
     def decompress(self, data: bytes | memoryview, /) -> bytes: ...
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body of ``request``, unpacked as its ``Content-Encoding`` says.
+class BodyMemory:
+    """The memory for bodies that the requests of one process share; used on the event loop only."""
+
+    def __init__(self, most: int = MOST_HELD) -> None:
+        self._most, self._held = most, 0
+
+    @contextmanager
+    def lease(self) -> Iterator[Callable[[int], None]]:
+        """Yield what takes so many bytes, and give all of them back at the end.
+
+        Raises:
+            HTTPException: 503 from what is yielded, where others hold too much.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if self._held + size > self._most:
+                raise HTTPException(503, "The server has too many bodies to read at the moment. Send it again later.")
+            taken += size
+            self._held += size
+
+        try:
+            yield take
+        finally:
+            self._held -= taken
+
+
+async def read_body(request: Request, take: Callable[[int], None] = lambda _: None) -> bytes:
+    """Return the body of ``request`` as it comes, still packed.
+
+    Args:
+        request: what has the body.
+        take: called with the size of each part before it is kept; see :meth:`BodyMemory.lease`.
 
     Raises:
-        HTTPException: 413 where it is too large, packed or unpacked; 415 for an encoding that is not read; 400 where
-            it is not what the encoding says, or ends early.
+        HTTPException: 413 where it is too large, 400 where the client leaves before its end.
     """
-    encodings = _encodings(request)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        _check_size(body)
-    packed = bytes(body)
+    try:
+        async for chunk in request.stream():
+            take(len(chunk))
+            body += chunk
+            _check_size(body)
+    except ClientDisconnect:
+        raise HTTPException(400, "The body did not come to its end.") from None
+    return bytes(body)
+
+
+def unpack(body: bytes, encodings: Sequence[str]) -> bytes:
+    """Return a body as it was before it was packed.
+
+    Raises:
+        HTTPException: 413 where it is too large unpacked; 400 where it is not what the encoding says, or ends early.
+    """
     for encoding in reversed(encodings):
-        packed = await run_in_threadpool(_unpack, packed, encoding)
-    return packed
+        body = _unpack(body, encoding)
+    return body
 
 
-def _encodings(request: Request) -> list[str]:
-    """Return the encodings of the body, in the order in which they were applied."""
+def encodings_of(request: Request) -> list[str]:
+    """Return the encodings of the body, in the order in which they were applied.
+
+    Raises:
+        HTTPException: 415 for one that is not read, or too many.
+    """
     named = ",".join(request.headers.getlist("content-encoding")).split(",")
     encodings = [name.strip().lower().removeprefix("x-") for name in named]
     encodings = [name for name in encodings if name not in {"", "identity"}]

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from datetime import UTC, datetime
-from typing import Annotated
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from segadmin.events.exact_json import decode, encode
+from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
-from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
 from segadmin.store import check_folder
-from segadmin_api.http.bodies import read_body
+from segadmin_api.http.bodies import encodings_of, read_body, unpack
 from segadmin_api.http.security import known_key
-from segadmin_worker.client import ring_over
+from segadmin_api.inbox_import import import_soon
+from segadmin_plugins.sources.json_list import ElementTooLong, elements
 
 _PROBLEMS_TOLD = 100
+#: Characters of a value that a problem repeats.
+_VALUE_SHOWN = 200
+#: Events looked at together: few enough that other requests are answered meanwhile.
+_ROWS_AT_ONCE = 5_000
+_LINE = re.compile(r"[^\n]+")
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
@@ -70,9 +73,23 @@ async def post_events(request: Request, key: Annotated[str, Depends(known_key)])
     events are on disk. Send them again if you are not sure: with an `event_id`, or where they say the same, they count
     once. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
     """
-    body = await read_body(request)
-    lines = _lines(body, request.headers.get("content-type", ""))
-    return await run_in_threadpool(_keep, request.app.state.settings, lines)
+    state, encodings = request.app.state, encodings_of(request)
+    with state.body_memory.lease() as take:
+        body = await read_body(request, take)
+        async with state.reading:
+            content_type = request.headers.get("content-type", "")
+            return await run_in_threadpool(_take, state.settings, body, encodings, content_type)
+
+
+def _take(settings: Settings, body: bytes, encodings: list[str], content_type: str) -> Accepted:
+    """Say which events of a body cannot be used, keep all of them, and see that they will be imported."""
+    lines = _lines(unpack(body, encodings), content_type)
+    mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
+    events, usable, problems = _check(lines, mapping)
+    check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
+    batch = Inbox.of(settings).add(lines)
+    import_soon(settings, mapping)
+    return Accepted(batch=batch, events=events, usable=usable, problems=problems)
 
 
 def _lines(body: bytes, content_type: str) -> list[str]:
@@ -81,47 +98,52 @@ def _lines(body: bytes, content_type: str) -> list[str]:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise HTTPException(400, f"The body is not UTF-8 at byte {error.start}.") from None
-    if "ndjson" in content_type or "jsonl" in content_type:
-        lines = [line for line in text.split("\n") if line.strip()]
-    else:
-        try:
-            value = decode(text)
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, f"The body is not JSON: {error}. One event a line is x-ndjson.") from None
-        lines = [encode(event) for event in (value if isinstance(value, list) else [value])]
+    is_lines = "ndjson" in content_type or "jsonl" in content_type
+    lines: list[str] = []
+    try:
+        for event in _split(text) if is_lines else elements(text, LARGEST_EVENT):
+            if len(event) > LARGEST_EVENT:
+                raise ElementTooLong(len(lines))
+            if len(lines) == MOST_EVENTS:
+                raise HTTPException(413, f"The body has more than {MOST_EVENTS:,} events. Send several.")
+            lines.append(event.replace("\n", " ").replace("\r", " "))  # between values; in them JSON has escapes
+    except ElementTooLong as error:
+        detail = f"The event with the index {error.place} is longer than {LARGEST_EVENT >> 10} KiB. Send less with it."
+        raise HTTPException(413, detail) from None
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"The body is not JSON: {error}. One event a line is x-ndjson.") from None
     if not lines:
         raise HTTPException(400, "There are no events in the body.")
-    # Half of a surrogate pair is no UTF-8, and a line must stay one.
-    return [line.encode("utf-8", "backslashreplace").decode().replace("\r", " ") for line in lines]
+    return lines
 
 
-def _keep(settings: Settings, lines: list[str]) -> Accepted:
-    """Keep a batch, see that it will be imported, and say which of its events cannot be used."""
+def _split(text: str) -> Iterator[str]:
+    return (line[0] for line in _LINE.finditer(text) if line[0].strip())
+
+
+def warm_up() -> None:
+    """Import what reading events needs: seconds in which the first request would hold up all others."""
+    _check(["{}"], Mapping())
+
+
+def _check(lines: list[str], mapping: Mapping) -> tuple[int, int, list[Problem]]:
+    """Return how many events there are and how many can be used, and what is wrong with the first of the others."""
     from segadmin.events.cells import readable
     from segadmin.events.clean import clean, complete
     from segadmin.events.number_columns import NumberColumns
-    from segadmin_plugins.sources.jsonl import frame_of
+    from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 
-    mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
-    check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
-    batch = Inbox.of(settings).add(lines)
-    _import_soon(settings, mapping)
-    chunk = complete(readable(frame_of([line.encode() for line in lines])), "events", mapping)
-    found = clean(chunk, "events", mapping, numbers=NumberColumns(mapping, typed=True, whole=False))
-    told = found.bad.head(_PROBLEMS_TOLD).with_columns(index=found.bad["line"].head(_PROBLEMS_TOLD) - 1)
-    problems = [
-        Problem(index=one["index"], reason=one["reason"], field=one["column"], value=one["value"])
-        for one in told.iter_rows(named=True)
-    ]
-    return Accepted(batch=batch, events=found.read, usable=found.good.height, problems=problems)
+    numbers = NumberColumns(mapping, typed=True, whole=False)
+    rows = events = usable = 0
+    problems: list[Problem] = []
+    for frame in posted_frames(posted_records(line.encode() for line in lines), _ROWS_AT_ONCE):
+        found = clean(complete(readable(frame), "events", mapping), "events", mapping, 1 + rows, numbers)
+        rows, events, usable = rows + frame.height, events + found.read, usable + found.good.height
+        problems += map(_problem, found.bad.head(_PROBLEMS_TOLD - len(problems)).iter_rows(named=True))
+    return events, usable, problems
 
 
-def _import_soon(settings: Settings, mapping: Mapping) -> None:
-    """Enqueue the import of all that comes until the next slot, once, whichever process asks for it first."""
-    slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
-    due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
-    options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
-    # The mapping may change between two posts: what is asked for then is another request.
-    reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
-    key = f"inbox:{due.isoformat()}:{reading}"
-    enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)
+def _problem(row: dict[str, Any]) -> Problem:
+    value = row["value"]
+    shown = value if value is None or len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}…"
+    return Problem(index=row["line"] - 1, reason=row["reason"], field=row["column"], value=shown)

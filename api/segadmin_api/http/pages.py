@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from segadmin.jobs import control
 from segadmin.learn import card
 from segadmin.learn.versions import list_lines
 from segadmin_api.dashboard import jobs, models
 from segadmin_api.dashboard.frame import NAVIGATION
-from segadmin_api.http.security import known_reader
+from segadmin_api.http.security import known, known_reader
+from segadmin_api.http.shield import HEADERS
 
 #: So many jobs are listed, the newest.
 _MOST = 50
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_reader)])
+#: What whoever has any key may see.
+described = APIRouter(include_in_schema=False, dependencies=[Depends(known)])
 
 
 @router.get("/")
@@ -53,9 +56,14 @@ def show_model(
     return answer(card.page(request.app.state.settings, version, labels, above=NAVIGATION))
 
 
+@described.get("/openapi.json")
+def openapi(request: Request) -> JSONResponse:
+    """Describe the API."""
+    return JSONResponse(request.app.openapi())
+
+
 def answer(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """Return a page as the answer to a request."""
     # What a name or a note holds is escaped; where that were forgotten once, a browser would still run nothing.
-    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'none'"
-    more = {"Content-Security-Policy": policy, "Cache-Control": "no-store"}
-    return HTMLResponse(html, status, {**(headers or {}), **more})
+    policy = f"{HEADERS['Content-Security-Policy']}; style-src 'unsafe-inline'"
+    return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": policy})

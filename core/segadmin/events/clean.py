@@ -20,7 +20,7 @@ from segadmin.events.elements import ELEMENT, each_element, element_ids
 from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.kinds import IGNORE, KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
-from segadmin.events.nested import base_of, keys_of, with_paths
+from segadmin.events.nested import base_of, keys_of, unfold, with_paths
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.personal import mask
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
@@ -90,6 +90,7 @@ def clean(
     lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
     rows = lines_of(chunk, lines)
     chunk, lines, unreadable = _unreadable(chunk.drop(LINE, strict=False), lines)
+    chunk = unfold(chunk, (*mapping.named_columns, *([mapping.each] if mapping.each else [])))
     if mapping.each is not None:
         chunk, lines = _each_element(chunk, lines, mapping.each)
     chunk = with_paths(chunk, mapping.named_columns)
@@ -127,6 +128,7 @@ def clean(
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     """Return ``chunk`` with the needed columns that it lacks as nulls: in a queue a bad row holds up no other."""
+    chunk = unfold(chunk, mapping.columns_of(table))
     lacking = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
     return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
 

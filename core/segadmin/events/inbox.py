@@ -1,19 +1,37 @@
-"""The inbox: events posted one moment ago, on disk, until an import takes them into the lake."""
+"""The inbox: events posted one moment ago, on disk, until an import takes them into the lake.
+
+A batch that no import could take is set aside, so that it holds up no other.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from psutil import pid_exists
 
-from segadmin.errors import StorageError
+from segadmin.errors import DataError, StorageError, did_you_mean
 from segadmin.files import put
 from segadmin.settings import Settings
+
+
+@dataclass(frozen=True)
+class FailedBatch:
+    """A batch that was set aside."""
+
+    name: str
+    reason: str
+    attempts: int
+    failed_at: str  #: ISO 8601, UTC
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,11 @@ class Inbox:
         """Return the inbox of the store."""
         return cls(settings.store_path / "inbox")
 
+    @property
+    def failed_folder(self) -> Path:
+        """Where batches are set aside, each with a file that says why."""
+        return self.folder.with_name("inbox-failed")
+
     def add(self, lines: Sequence[str]) -> str:
         """Keep a batch, so that it outlives a loss of power, and return its name.
 
@@ -37,14 +60,7 @@ class Inbox:
         """
         content = "".join(f"{line}\n" for line in lines).encode()
         name = hashlib.sha256(content).hexdigest()[:32]
-        draft = self.folder / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(content)
-            put(draft, self.folder / f"{name}.jsonl")
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise StorageError(f"{self.folder} cannot be written: {error.strerror}. Check the disk.") from None
+        self._write(self.folder / f"{name}.jsonl", content)
         return name
 
     def replace(self, batch: Path, lines: Sequence[str]) -> None:
@@ -53,15 +69,10 @@ class Inbox:
         Raises:
             StorageError: the disk is full or fails.
         """
-        try:
-            if not lines:
-                batch.unlink()
-                return
-            draft = batch.with_name(f".{batch.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-            draft.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-            put(draft, batch)
-        except OSError as error:
-            raise StorageError(f"{batch} cannot be written: {error.strerror}. Check the disk.") from None
+        if lines:
+            self._write(batch, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+        else:
+            self.remove([batch])
 
     def drop_drafts(self) -> None:
         """Remove what processes that died were writing: nobody was told that it arrived."""
@@ -71,5 +82,139 @@ class Inbox:
 
     def batches(self) -> list[Path]:
         """Return the batches that wait, the oldest first."""
-        found = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("*.jsonl")]
-        return [path for _, path in sorted(found)]
+        return _oldest_first(self.folder)
+
+    def failures(self) -> dict[str, int]:
+        """Return how often reading failed, by the name of the batch; of one that was never begun there is nothing.
+
+        A process that was killed counts: what is begun counts as failed until it is done.
+        """
+        return {name: count for name, count in _read(self._attempts).items() if isinstance(count, int)}
+
+    def begin(self, batches: Sequence[Path]) -> None:
+        """Note that these batches are being read.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        counts = self.failures()
+        self._write_attempts(counts | {batch.stem: counts.get(batch.stem, 0) + 1 for batch in batches})
+
+    def undo(self, batches: Sequence[Path]) -> None:
+        """Note that reading these batches failed for a reason that is not theirs."""
+        counts = self.failures()
+        self._write_attempts(counts | {batch.stem: counts.get(batch.stem, 0) - 1 for batch in batches})
+
+    def remove(self, batches: Sequence[Path]) -> None:
+        """Remove batches that are kept elsewhere now."""
+        for batch in batches:
+            batch.unlink(missing_ok=True)
+        names = {batch.stem for batch in batches}
+        self._write_attempts({name: count for name, count in self.failures().items() if name not in names})
+
+    def set_aside(self, batch: Path, reason: str) -> None:
+        """Take a batch out of the inbox, and note why.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        facts = {
+            "reason": reason,
+            "attempts": self.failures().get(batch.stem, 0),
+            "failed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._write(self.failed_folder / f"{batch.stem}.json", json.dumps(facts).encode())
+        with self._moving():
+            batch.rename(self.failed_folder / batch.name)
+        self.remove([batch])
+
+    def failed(self) -> list[FailedBatch]:
+        """Return the batches that were set aside, the oldest first."""
+        found = []
+        for path in _oldest_first(self.failed_folder):
+            facts = _read(path.with_suffix(".json"))
+            found.append(
+                FailedBatch(
+                    name=path.stem,
+                    reason=str(facts.get("reason", "")),
+                    attempts=int(facts.get("attempts", 0)),
+                    failed_at=str(facts.get("failed_at", "")),
+                    bytes=path.stat().st_size,
+                )
+            )
+        return found
+
+    def put_back(self, name: str) -> None:
+        """Let the next import try a batch again that was set aside.
+
+        Raises:
+            DataError: there is no such batch.
+            StorageError: the disk is full or fails.
+        """
+        batch = self.check_failed(name)
+        with self._moving():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            batch.rename(self.folder / batch.name)
+            batch.with_suffix(".json").unlink(missing_ok=True)
+
+    def drop(self, name: str) -> None:
+        """Delete a batch that was set aside.
+
+        Raises:
+            DataError: there is no such batch.
+            StorageError: the disk fails.
+        """
+        batch = self.check_failed(name)
+        with self._moving():
+            batch.unlink()
+            batch.with_suffix(".json").unlink(missing_ok=True)
+
+    def check_failed(self, name: str) -> Path:
+        """Return the file of a batch that was set aside.
+
+        Raises:
+            DataError: there is no such batch.
+        """
+        names = {path.stem: path for path in _oldest_first(self.failed_folder)}
+        if name not in names:
+            raise DataError(f"No batch {name!r} is set aside.{did_you_mean(name, names)} Look: segadmin data inbox")
+        return names[name]
+
+    @property
+    def _attempts(self) -> Path:
+        return self.folder / "attempts.json"
+
+    def _write_attempts(self, counts: dict[str, int]) -> None:
+        counts = {name: count for name, count in counts.items() if count > 0}
+        if counts or self._attempts.exists():
+            self._write(self._attempts, json.dumps(counts).encode())
+
+    def _write(self, path: Path, content: bytes) -> None:
+        draft = path.with_name(f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+            put(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StorageError(f"{path.parent} cannot be written: {error.strerror}. Check the disk.") from None
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self.failed_folder} cannot be written: {error.strerror}. Check the disk.") from None
+
+
+def _oldest_first(folder: Path) -> list[Path]:
+    found = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.jsonl")]
+    return [path for _, path in sorted(found)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

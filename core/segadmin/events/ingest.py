@@ -10,7 +10,7 @@ import hashlib
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -257,7 +257,9 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
     run.record.source_rows, run.record.rows_read = done, events
     fill_down = fill_of(run.request.mapping)
     rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
-    for chunk in source.chunks(run.request.place, rows):
+
+    def keep(chunk: pl.DataFrame) -> None:
+        nonlocal events
         fresh = fill_down(chunk)[max(0, kept - done) :]
         if fresh.height:
             raw = readable(fresh)
@@ -267,12 +269,45 @@ def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
             cleaned = _cleaned(run, raw, first_line)
             run.spool.add(raw, cleaned, first_line)
             events += cleaned.read
+
+    for chunk in _kept(source.chunks(run.request.place, rows), keep, tells=source.sets_aside):
         done += chunk.height
         run.record.source_rows, run.record.rows_read = done, events
         progress(done)
     if done == 0 and not source.consumes:
         raise DataError(f"{run.request.place} has no rows.")
     _decide_numbers(run)
+
+
+def _kept(
+    chunks: Iterator[pl.DataFrame], keep: Callable[[pl.DataFrame], None], *, tells: bool
+) -> Iterator[pl.DataFrame]:
+    """Yield every chunk that ``keep`` took; of one that it could not take, the source hears where it wants to."""
+    try:
+        chunk = next(chunks, None)
+        while chunk is not None:
+            try:
+                keep(chunk)
+            except (Exception, pl.exceptions.PanicException) as error:
+                if not tells:
+                    raise
+                chunk = _thrown(chunks, error)
+            else:
+                yield chunk
+                chunk = next(chunks, None)
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
+
+
+def _thrown(chunks: Iterator[pl.DataFrame], error: BaseException) -> pl.DataFrame | None:
+    """Return the next chunk after the source was told of an error; raises it where the source does not take it."""
+    assert isinstance(chunks, Generator)
+    try:
+        chunk: pl.DataFrame = chunks.throw(error)
+    except StopIteration:
+        return None
+    return chunk
 
 
 def _decide_numbers(run: _Run) -> None:

@@ -7,12 +7,13 @@ comes first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import polars as pl
 
 from segadmin.events.exact_json import cell_of, decode
+from segadmin.events.source import OTHER
 
 
 def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
@@ -32,7 +33,21 @@ def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
     return chunk
 
 
-def base_of(path: str, columns: Sequence[str]) -> str | None:
+def unfold(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
+    """Return ``chunk`` with the columns that the wanted paths begin with, where they are among its :data:`OTHER` cells.
+
+    Where no row has such a cell the path becomes a column of nulls: another chunk of the file may have one.
+    """
+    lacking = [path for path in dict.fromkeys(wanted) if base_of(path, chunk.columns) is None]
+    if not lacking or OTHER not in chunk.columns:
+        return chunk
+    rows = [_document(cell) or {} for cell in chunk[OTHER].to_list()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    found = dict.fromkeys(base_of(path, names) or path for path in lacking)
+    return chunk.with_columns(pl.Series(name, [row.get(name) for row in rows], pl.String) for name in found)
+
+
+def base_of(path: str, columns: Collection[str]) -> str | None:
     """Return the column that a path begins with: itself, else the one with the longest name, else ``None``."""
     if path in columns:
         return path

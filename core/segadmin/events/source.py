@@ -66,6 +66,7 @@ class Source(ABC):
     columnar: ClassVar[bool] = False  #: whether rows are read without a Python object each, so that more fit in memory
     typed: ClassVar[bool] = True  #: whether its numbers are the source's own, and never text in a country's format
     consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
+    sets_aside: ClassVar[bool] = False  #: whether :meth:`chunks` is a generator that takes errors of rows it gave
 
     @classmethod
     def takes(cls, where: str) -> bool:
@@ -97,7 +98,8 @@ class Source(ABC):
 
         A row that cannot be read has the reason in the column :data:`UNREADABLE` and its text in
         :data:`UNREADABLE_ROW`, and goes to quarantine. A column :data:`LINE` gives the line of each row; without it
-        rows are counted from :attr:`first_line`.
+        rows are counted from :attr:`first_line`. Where :attr:`sets_aside`, an error that rows cannot be kept for is
+        raised at their ``yield``, so that others can be given instead.
 
         Raises:
             DataError: the place cannot be read at all; naming it.

@@ -6,9 +6,9 @@ import codecs
 import io
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,9 @@ import polars as pl
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.compression import DAMAGE, open_plain
+from segadmin.events.event_limits import BatchLimits, is_too_deep
 from segadmin.events.exact_json import cells_of, encode, writable
+from segadmin.events.mapping import OPTIONAL, REQUIRED
 from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin_plugins.sources.json_records import (
     Form,
@@ -33,6 +35,13 @@ from segadmin_plugins.sources.json_text import JsonText
 
 #: More keys than these become no columns: a frame of 20,000 columns does not fit in memory.
 MOST_COLUMNS = 1_000
+#: Cells of a frame, the empty ones counted, for each cell that is not empty; and cells that are free. So a frame costs
+#: what its bytes cost, however many different keys its rows have.
+_CELLS_PER_VALUE, _FREE_CELLS = 8, 500_000
+#: Characters of the records of a frame: of a file, and of what was posted.
+_FILE_CHARACTERS, _POSTED_CHARACTERS = 2**26, 2**23
+#: The names of our fields become columns first.
+_FIELDS = frozenset(name for fields in (REQUIRED, OPTIONAL) for names in fields.values() for name in names)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 #: What a byte that is no character became.
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -59,9 +68,9 @@ class JsonLines(Source):
         try:
             with self._open(path) as file:
                 form = Form(lines=False, path=tuple(self.records.split("."))) if self.records else form_of(file)
-            columns = _columns(self._records(path, form))
+            columns = _columns(self._records(path, form), rows)
             with closing(self._records(path, form)) as records:
-                while batch := list(islice(records, rows)):
+                for batch in _batches(records, rows, _FILE_CHARACTERS):
                     lines = pl.Series(LINE, [record.line for record in batch], pl.Int64)
                     yield _frame(batch, columns).with_columns(lines)
         except EOFError:
@@ -92,17 +101,24 @@ class JsonLines(Source):
         return io.TextIOWrapper(open_plain(path), encoding=encoding, errors=errors, newline="\n")
 
 
-def frame_of(lines: Iterable[bytes]) -> pl.DataFrame:
-    """Return a row for each line of JSON, with every key that occurs."""
-    records = [record_of(line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff")) for line in lines]
-    return _frame(records, _columns(records))
+def posted_records(lines: Iterable[bytes]) -> Iterator[Record]:
+    """Yield the events of one batch, those over a limit with the reason; see :mod:`segadmin.events.event_limits`."""
+    limits = BatchLimits()
+    for line in lines:
+        record = record_of(line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff"))
+        reason = limits.problem(record.text, record.value) if isinstance(record.value, dict) else None
+        yield record if reason is None else replace(record, value=None, reason=reason)
 
 
-def row_of(values: Mapping[str, object]) -> dict[str, str | None]:
-    """Return an object's values as cells; of one with a reserved name, which is no client's to give, why not."""
-    if RESERVED.isdisjoint(values):
-        return cells_of(values)
-    return {UNREADABLE: "reserved_name", UNREADABLE_ROW: writable(encode(values))}
+def posted_frames(records: Iterable[Record], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield frames of at most ``rows`` rows, a row for each record; each frame has columns of its own."""
+    for batch in _batches(records, rows, _POSTED_CHARACTERS):
+        yield frame_of(batch)
+
+
+def frame_of(records: Sequence[Record]) -> pl.DataFrame:
+    """Return a row for each record, with the keys that occur most as columns."""
+    return _frame(records, _columns(records, len(records)))
 
 
 def _problem(record: Record) -> str | None:
@@ -110,6 +126,8 @@ def _problem(record: Record) -> str | None:
         return "bad_encoding"
     if not isinstance(record.value, dict):
         return record.reason or "not_json"
+    if is_too_deep(record.text, record.value):
+        return "too_deep"
     return None if RESERVED.isdisjoint(record.value) else "reserved_name"
 
 
@@ -129,20 +147,46 @@ def _shown(text: str) -> str:
         return writable(text)
 
 
-def _columns(records: Iterable[Record]) -> list[str]:
-    """Return the keys that occur most, in order of appearance: all chunks must have the same columns."""
+def _batches(records: Iterable[Record], rows: int, characters: int) -> Iterator[list[Record]]:
+    """Yield records together, as long as they are not more than ``rows`` and have not more than ``characters``."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        if batch and (len(batch) >= rows or size + len(record.text) > characters):
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += len(record.text)
+    if batch:
+        yield batch
+
+
+def _columns(records: Iterable[Record], rows: int) -> list[str]:
+    """Return the keys that occur most, in order of appearance: all chunks must have the same columns.
+
+    Args:
+        records: all records of the file.
+        rows: the most records of a chunk.
+    """
     counts: Counter[str] = Counter()
     problems = False
+    number = values = 0
     for record in records:
+        number += 1
         if isinstance(record.value, dict) and _problem(record) is None:
             counts.update(list(record.value))
+            values += len(record.value)
         else:
             problems = True
         if len(counts) > 100 * MOST_COLUMNS:
             counts = Counter(dict(counts.most_common(50 * MOST_COLUMNS)))
-    kept = frozenset(name for name, _ in counts.most_common(MOST_COLUMNS))
+    fields = _FIELDS.intersection(counts)
+    affordable = _CELLS_PER_VALUE * values // max(1, number) + _FREE_CELLS // max(1, min(number, rows))
+    most = min(MOST_COLUMNS, max(len(fields), affordable))
+    often = (name for name, _ in counts.most_common(most) if name not in fields)
+    kept = fields.union(islice(often, most - len(fields)))
     names = [writable(name) for name in counts if name in kept]
-    return names + [OTHER] * (len(counts) > MOST_COLUMNS) + [UNREADABLE, UNREADABLE_ROW] * problems
+    return names + [OTHER] * (len(counts) > len(kept)) + [UNREADABLE, UNREADABLE_ROW] * problems
 
 
 def _frame(records: Iterable[Record], columns: Sequence[str]) -> pl.DataFrame:

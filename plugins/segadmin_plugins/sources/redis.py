@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import polars as pl
 import redis
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.exact_json import decode
+from segadmin.events.exact_json import encode
 from segadmin.events.source import Source
 from segadmin.urls import fill_in, mask_secrets, mask_url
-from segadmin_plugins.sources.jsonl import row_of
+from segadmin_plugins.sources.json_records import Record, record_of
+from segadmin_plugins.sources.jsonl import frame_of
 
 #: Entries asked for at a time.
 _AT_ONCE = 10_000
@@ -97,15 +97,12 @@ class RedisStream(Source):
 
     def _frame(self, entries: _Entries) -> pl.DataFrame:
         # Another stream gives the same ids within one millisecond.
-        rows = [{"event_id": f"{self.stream}:{entry}", **_event(fields)} for entry, fields in entries]
-        names = dict.fromkeys(name for row in rows for name in row)
-        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+        return frame_of([_record(f"{self.stream}:{entry}", fields) for entry, fields in entries])
 
 
-def _event(fields: dict[str, str]) -> dict[str, str | None]:
-    if "json" in fields:
-        with suppress(ValueError, RecursionError):
-            values = decode(fields["json"])
-            if isinstance(values, dict):
-                return row_of(values)
-    return row_of(fields)
+def _record(event_id: str, fields: dict[str, str]) -> Record:
+    event = record_of(fields["json"]) if "json" in fields else None
+    if event is None or not isinstance(event.value, dict):
+        event = Record(0, encode(fields), fields)
+    assert isinstance(event.value, dict)
+    return replace(event, value={"event_id": event_id, **event.value})

@@ -437,10 +437,10 @@ def test_a_mapping_goes_through_json_as_a_job_keeps_it() -> None:
 def test_posted_events_are_read_by_a_shipped_mapping(settings: Settings) -> None:
     from segadmin.events.cells import readable
     from segadmin.events.clean import clean, complete
-    from segadmin_plugins.sources.jsonl import frame_of
+    from segadmin_plugins.sources.jsonl import frame_of, posted_records
 
     mapping = Mapping.read(Path("segment-track"))
-    rows = readable(frame_of([line.encode() for line in lines(SEGMENT[:3]).splitlines()]))
+    rows = readable(frame_of(list(posted_records(lines(SEGMENT[:3]).encode().splitlines()))))
     cleaned = clean(complete(rows, "events", mapping), "events", mapping)
     assert (cleaned.read, cleaned.good.height) == (4, 4)
 

@@ -15,7 +15,7 @@ from fastapi import HTTPException, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segadmin_api.http.bodies import MOST_BYTES, read_body
+from segadmin_api.http.bodies import MOST_BYTES, BodyMemory, encodings_of, read_body, unpack
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -53,7 +53,8 @@ def read(body: bytes, *encodings: str, chunk: int = 65536) -> bytes:
         return {"type": "http.request", "body": chunks.pop(0) if chunks else b"", "more_body": bool(chunks)}
 
     headers = [(b"content-encoding", encoding.encode("latin-1")) for encoding in encodings]
-    return asyncio.run(read_body(Request({"type": "http", "headers": headers}, receive)))
+    request = Request({"type": "http", "headers": headers}, receive)
+    return unpack(asyncio.run(read_body(request)), encodings_of(request))
 
 
 def refused(body: bytes, *encodings: str) -> HTTPException:
@@ -144,3 +145,24 @@ def test_a_window_that_would_take_the_memory_is_refused() -> None:
     parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     assert refused(packer.compress(b"x" * 100_000) + packer.flush(), "zstd").status_code == 400
+
+
+def test_all_bodies_together_have_a_bound_too() -> None:
+    memory = BodyMemory(most=100)
+    with memory.lease() as first, memory.lease() as second:
+        first(60)
+        second(40)
+        with pytest.raises(HTTPException) as told:
+            first(1)
+        assert told.value.status_code == 503
+    with memory.lease() as third:
+        third(100)
+
+
+def test_a_client_that_leaves_before_the_end_of_its_body_is_no_error_of_the_server() -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(HTTPException) as told:
+        asyncio.run(read_body(Request({"type": "http", "headers": []}, receive)))
+    assert told.value.status_code == 400

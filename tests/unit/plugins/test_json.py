@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources import json_records, json_text, jsonl
-from segadmin_plugins.sources.jsonl import JsonLines, frame_of
+from segadmin_plugins.sources.jsonl import JsonLines, frame_of, posted_records
 
 TWO = [("u1", 1), ("u2", 2)]
 
@@ -143,7 +143,7 @@ def test_a_client_gives_no_reasons(tmp_path: Path) -> None:
     lines = [f'{{"user": "u1", "{name}": "1"}}' for name in sorted(RESERVED)]
     frame = read(tmp_path / "e.json", '{"user": "u1"}\n' + "\n".join(lines))
     assert [problem[1:] for problem in problems(frame)] == [("reserved_name", line) for line in lines]
-    posted = frame_of([line.encode() for line in lines])
+    posted = frame_of(list(posted_records(line.encode() for line in lines)))
     assert posted[UNREADABLE].to_list() == ["reserved_name"] * 5
     assert set(posted.columns) == {UNREADABLE, UNREADABLE_ROW}
 

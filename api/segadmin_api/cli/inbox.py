@@ -1,0 +1,98 @@
+"""``segadmin data inbox``: posted events that wait for their import, and batches that no import could take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from segadmin.audit import record
+from segadmin.events.inbox import Inbox
+from segadmin.events.mapping import Mapping
+from segadmin.settings import Settings, get_settings
+from segadmin_api.cli.output import JsonOption, show_json, table
+
+_ALL = "all"
+
+
+def inbox(
+    retry: Annotated[
+        list[str] | None, typer.Option(metavar="BATCH", help="Import a batch that was set aside once more; or: all.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="BATCH", help="Delete a batch that was set aside; or: all.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show posted events that wait for their import, and batches that were set aside because no import could take them.
+
+    The other batches go on without them. What is wrong with a batch stands beside it; its file is under
+    `store/inbox-failed`.
+    """
+    settings = get_settings()
+    box = Inbox.of(settings)
+    if retry and drop:
+        raise typer.BadParameter(
+            "a batch is tried again or deleted: take one of --retry and --drop", param_hint="--drop"
+        )
+    if retry:
+        _retry(settings, box, _names(box, retry), as_json=as_json)
+    elif drop:
+        _drop(settings, box, _names(box, drop), yes=yes, as_json=as_json)
+    else:
+        _show(box, as_json=as_json)
+
+
+def _names(box: Inbox, given: list[str]) -> list[str]:
+    """Return the names that were given, all of them known; ``all`` stands for every one."""
+    known = [batch.name for batch in box.failed()]
+    if given == [_ALL]:
+        return known
+    for name in given:
+        box.check_failed(name)
+    return list(dict.fromkeys(given))
+
+
+def _retry(settings: Settings, box: Inbox, names: list[str], *, as_json: bool) -> None:
+    from segadmin_api.inbox_import import import_soon
+
+    for name in names:
+        box.put_back(name)
+        record(settings, "data.inbox.retry", f"batch {name}")
+    if names:
+        import_soon(settings, Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping())
+    if as_json:
+        show_json({"retried": names})
+    else:
+        typer.echo(
+            f"Put back {len(names)} batches; they are imported with what is posted next. Look: segadmin jobs list"
+        )
+
+
+def _drop(settings: Settings, box: Inbox, names: list[str], *, yes: bool, as_json: bool) -> None:
+    if names and not yes:
+        typer.confirm(f"Delete {len(names)} batches for good, with all of their events?", abort=True)
+    for name in names:
+        box.drop(name)
+        record(settings, "data.inbox.drop", f"batch {name}")
+    if as_json:
+        show_json({"dropped": names})
+    else:
+        typer.echo(f"Deleted {len(names)} batches.")
+
+
+def _show(box: Inbox, *, as_json: bool) -> None:
+    waiting, failed = box.batches(), box.failed()
+    oldest = min((path.stat().st_mtime for path in waiting), default=None)
+    since = None if oldest is None else datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
+    if as_json:
+        show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(one) for one in failed]})
+        return
+    typer.echo(f"{len(waiting)} batches wait to be imported{'' if since is None else f', the oldest since {since}'}.")
+    if failed:
+        rows = [(one.name, f"{one.bytes:,}", one.attempts, one.failed_at, one.reason) for one in failed]
+        table("set aside", ["batch", ">bytes", ">attempts", "since", "reason"], rows)
+        typer.echo("Try again: segadmin data inbox --retry BATCH · Delete: segadmin data inbox --drop BATCH")

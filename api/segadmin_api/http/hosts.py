@@ -1,0 +1,48 @@
+"""Which hosts the server answers to: no other site reaches it under a name of its own (DNS rebinding)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: The host of a ``Host`` header: a name or an IPv4 address, or an IPv6 address in brackets; and a port.
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::[0-9]{1,5})?")
+
+
+class Hosts:
+    """The hosts of one server.
+
+    Args:
+        names: as in ``SEGADMIN_WEB_HOSTS``.
+        address: what the server listens on; where that is every address of the machine, it answers to addresses,
+            for which no name of another site can stand.
+    """
+
+    def __init__(self, names: Sequence[str], address: str) -> None:
+        self._names = {*_LOOPBACK, address.lower(), *(name for name in names if not name.startswith("*"))}
+        self._endings = tuple(name[1:] for name in names if name.startswith("*"))  # of the star alone all end so
+        self._listens_everywhere = _is_unspecified(address)
+
+    def allows(self, header: str) -> bool:
+        """Whether a request with this ``Host`` is answered."""
+        match = _HOST.fullmatch(header)
+        if match is None:
+            return False
+        host = (match["ipv6"] or match["name"]).lower().removesuffix(".")
+        if host in self._names or host.endswith(self._endings):
+            return True
+        return self._listens_everywhere and _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_unspecified(address: str) -> bool:
+    return not address or (_is_address(address) and ip_address(address).is_unspecified)

@@ -1,0 +1,75 @@
+"""What stands before the application: which requests come to it, and what every answer says to browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segadmin_api.http.hosts import Hosts
+
+#: What answers say where they do not say otherwise.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+}
+#: Headers that must not be there twice: a proxy before this server may have read another one of them.
+_ONCE = ("authorization", "content-length", "content-type", "host", "transfer-encoding")
+
+
+class Shield:
+    """Refuses requests that are not for this server or can be read in two ways, and adds :data:`HEADERS` to answers.
+
+    Args:
+        app: what answers.
+        hosts: what the server is called.
+        problem: returns the answer for a status and a reason.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Hosts, problem: Callable[[Request, int, str], Response]) -> None:
+        self._app, self._hosts, self._problem = app, hosts, problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _complete(MutableHeaders(raw=message.setdefault("headers", [])))
+            await send(message)
+
+        refusal = self._refusal(Headers(scope=scope))
+        answer = self._app if refusal is None else self._problem(Request(scope), *refusal)
+        await answer(scope, receive, send_with_headers)
+
+    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+        """Return the status and the reason for not answering, or ``None``."""
+        for name in _ONCE:
+            if len(headers.getlist(name)) > 1:
+                return 400, f"There are several {name.title()} headers."
+        if "transfer-encoding" in headers and "content-length" in headers:
+            return 400, "There are both a Content-Length and a Transfer-Encoding."
+        host = headers.get("host", "")
+        if host and not self._hosts.allows(host):
+            return (
+                421,
+                f"This server is not called {host[:100]!r}. If it is yours: set SEGADMIN_WEB_HOSTS to that name.",
+            )
+        return None
+
+
+def _complete(headers: MutableHeaders) -> None:
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    if "location" in headers:  # Starlette repeats the Host, and a scheme that a proxy may have changed
+        target = urlsplit(headers["location"])
+        headers["location"] = target._replace(scheme="", netloc="").geturl()

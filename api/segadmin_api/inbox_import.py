@@ -1,0 +1,24 @@
+"""Seeing that what is in the inbox will be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from segadmin.events.mapping import Mapping
+from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.request import check_request
+from segadmin.settings import Settings
+from segadmin_worker.client import ring_over
+
+
+def import_soon(settings: Settings, mapping: Mapping) -> None:
+    """Enqueue the import of all that comes until the next slot, once, whichever process asks for it first."""
+    slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
+    due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
+    options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
+    # The mapping may change between two posts: what is asked for then is another request.
+    reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+    key = f"inbox:{due.isoformat()}:{reading}"
+    enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)

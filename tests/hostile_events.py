@@ -1,0 +1,68 @@
+"""Bodies of events made to cost more than their bytes: each shape in any size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+_EVENT = {"user": "u", "kind": "view", "item": "i", "at": "2026-01-31T18:05:00Z"}
+
+
+def _list(size: int, events: Callable[[int], str]) -> bytes:
+    """Return a list of events of about ``size`` bytes."""
+    found, length = [], 2
+    while length < size:
+        found.append(events(len(found)))
+        length += len(found[-1]) + 1
+    return f"[{','.join(found)}]".encode()
+
+
+def _with(name: str, value: str) -> str:
+    """Return an event with one more field, whose value is written so."""
+    return f"{json.dumps(_EVENT)[:-1]}, {json.dumps(name)}: {value}}}"
+
+
+def _times(size: int, piece: str, begin: str, end: str) -> str:
+    return begin + piece * max(1, (size - len(begin) - len(end)) // len(piece)) + end
+
+
+def _ragged(number: int) -> Iterator[str]:
+    for place in range(400):
+        yield f'"k{number % 5}_{place}":1'
+
+
+#: Name → body of about so many bytes.
+SHAPES: dict[str, Callable[[int], bytes]] = {
+    "ordinary": lambda size: _list(
+        size, lambda n: json.dumps(_EVENT | {"item": f"i{n}", "price": 9.5, "color": "red"})
+    ),
+    "another field each": lambda size: _list(size, lambda n: _with(f"x{n}", "1")),
+    "two fields of many": lambda size: _list(size, lambda n: f'{{"a{n % 1999}":1,"b{n % 997}":1}}'),
+    "a wide event, then narrow ones": lambda size: _list(
+        size, lambda n: f"{{{','.join(_ragged(n))}}}" if n < 4 else '{"k0_1":1}'
+    ),
+    "many fields in one": lambda size: _list(
+        size, lambda n: "{" + ",".join(f'"f{n}_{place}":0' for place in range(400)) + "}"
+    ),
+    "long names": lambda size: _list(size, lambda n: _with("n" * 180 + str(n % 1500), "0")),
+    "empty events": lambda size: _list(size, lambda _: "{}" + " " * 98),
+    "no events": lambda size: _list(size, lambda _: "1" + " " * 98),
+    "deep lists": lambda size: _list(size, lambda _: _with("x", "[" * 900 + "]" * 900)),
+    "deep objects": lambda size: _list(size, lambda _: _with("x", '{"a":' * 200 + "1" + "}" * 200)),
+    "flat lists": lambda size: _list(size, lambda _: _with("x", f"[{'0,' * 30_000}0]")),
+    "objects in lists": lambda size: _list(size, lambda _: _with("x", f"[{'{},' * 30_000}0]")),
+    "long numbers": lambda size: _list(size, lambda _: _with("price", "9" * 60_000)),
+    "long exponents": lambda size: _list(size, lambda n: _with("price", f"1e{n + 300}")),
+    "long ids": lambda size: _list(size, lambda n: _with("user", f'"{n}{"x" * 60_000}"')),
+    "long texts": lambda size: _list(size, lambda n: _with("text", f'"{n}{"ab <b>&amp; " * 5_000}"')),
+    "texts of digits": lambda size: _list(size, lambda n: _with("text", f'"{n}{"138 0013-8000@" * 4_000}"')),
+    "escapes": lambda size: _list(size, lambda _: _with("text", f'"{chr(92)}ud83d' + f"{chr(92)}u0000" * 9_000 + '"')),
+    "repeated fields": lambda size: _list(size, lambda _: "{" + '"user":"u",' * 20_000 + '"item":"i"}'),
+    "one string": lambda size: _times(size, "x", '["', '"]').encode(),
+    "one list": lambda size: _times(size, "0,", '[{"x":[', "0]}]").encode(),
+    "open brackets": lambda size: b"[" * size,
+    "open objects": lambda size: b'{"a":' * (size // 5),
+    "an open string": lambda size: b'[{"a":"' + b"x" * size,
+    "quotes": lambda size: b'"' * size,
+    "commas": lambda size: b"[" + b"," * size,
+}
