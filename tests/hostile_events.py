@@ -37,9 +37,9 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
         size, lambda n: json.dumps(_EVENT | {"item": f"i{n}", "price": 9.5, "color": "red"})
     ),
     "another field each": lambda size: _list(size, lambda n: _with(f"x{n}", "1")),
-    "two fields of many": lambda size: _list(size, lambda n: f'{{"a{n % 1999}":1,"b{n % 997}":1}}'),
+    "two fields of many": lambda size: _list(size, lambda n: f'{{"a{n % 999}":1,"b{n % 997}":1}}' + " " * 30),
     "a wide event, then narrow ones": lambda size: _list(
-        size, lambda n: f"{{{','.join(_ragged(n))}}}" if n < 4 else '{"k0_1":1}'
+        size, lambda n: f"{{{','.join(_ragged(n))}}}" if n < 4 else '{"k0_1":1}' + " " * 40
     ),
     "many fields in one": lambda size: _list(
         size, lambda n: "{" + ",".join(f'"f{n}_{place}":0' for place in range(400)) + "}"

@@ -58,7 +58,7 @@ class BoundedProtocol(H11Protocol):
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **more)
-        self._waits_since: float | None = None  #: for a head
+        self._waits_since: float | None = None  #: for the next request; ``None`` while one is worked on
         self._body: object = None  #: the request whose body is awaited
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
@@ -70,7 +70,10 @@ class BoundedProtocol(H11Protocol):
         others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_open and one != self]
         if len(others) >= self.settings.web_connections:
             waiting = [(one._waits_since, id(one), one) for one in others if one._waits_since is not None]
-            (min(waiting)[2] if waiting else self).transport.abort()
+            if waiting:
+                min(waiting)[2].transport.abort()
+            else:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -105,16 +108,16 @@ class BoundedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Set the time until which the next part of a request must have come whole."""
-        state = self.conn.their_state
-        body = self.cycle if state is h11.SEND_BODY else None
-        waits = state is h11.IDLE
-        if waits == (self._waits_since is not None) and body is self._body:
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        body = self.cycle if is_busy and self.conn.their_state is h11.SEND_BODY else None
+        if is_busy is (self._waits_since is None) and body is self._body:
             return
         _cancel(self._reading)
         self._reading, self._body = None, body
-        self._waits_since = self.loop.time() if waits else None
-        if waits or body is not None:
-            seconds = self.settings.web_head_seconds if waits else self.settings.web_body_seconds
+        # What is left of a body that was answered already is worth no more time than the next head.
+        self._waits_since = None if is_busy else self.loop.time()
+        if not is_busy or body is not None:
+            seconds = self.settings.web_body_seconds if is_busy else self.settings.web_head_seconds
             self._reading = self.loop.call_later(seconds, self._refuse, HTTPStatus.REQUEST_TIMEOUT)
 
     def _expect_reading(self) -> None:

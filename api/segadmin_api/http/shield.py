@@ -20,6 +20,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
 }
+_VERSIONS = ("1.0", "1.1")
 #: Headers that must not be there twice: a proxy before this server may have read another one of them.
 _ONCE = ("authorization", "content-length", "content-type", "host", "transfer-encoding")
 
@@ -47,12 +48,17 @@ class Shield:
                 _complete(MutableHeaders(raw=message.setdefault("headers", [])))
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
-        answer = self._app if refusal is None else self._problem(Request(scope), *refusal)
+        refusal = self._refusal(scope["http_version"], Headers(scope=scope))
+        answer = self._app
+        if refusal is not None:
+            answer = self._problem(Request(scope), *refusal)
+            answer.headers["Connection"] = "close"  # where one request ends and the next begins is not clear
         await answer(scope, receive, send_with_headers)
 
-    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, version: str, headers: Headers) -> tuple[int, str] | None:
         """Return the status and the reason for not answering, or ``None``."""
+        if version not in _VERSIONS:
+            return 505, f"The server does not speak HTTP/{version}."
         for name in _ONCE:
             if len(headers.getlist(name)) > 1:
                 return 400, f"There are several {name.title()} headers."

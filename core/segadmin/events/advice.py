@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from segadmin.events.kinds import IGNORE, KINDS, kind_of
 from segadmin.events.statuses import PARTLY_BOUGHT
 
 #: Words that one import names; the others are only counted.
 MOST_WORDS = 10
+#: A longer one is no word.
+_LONGEST_WORD = 100
 #: A label set with more segments is hardly meant.
 MOST_SEGMENTS = 50
 #: Fewer rows of one kind mean nothing.
@@ -26,7 +28,8 @@ def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
     """
     advice = []
     known = {word: rows for word, rows in words.items() if word is not None}
-    for word, rows in _most(known):
+    shown = _most(known)
+    for word, rows in shown:
         kind = kind_of(word)
         proposed = kind if kind and kind != IGNORE else "view"
         line = f"{toml_text(word)} ="
@@ -35,8 +38,8 @@ def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
             f'{line} "{proposed}" (or {", ".join(other for other in (*KINDS, "return") if other != proposed)}); '
             f'or {line} "ignore" to leave such rows out.'
         )
-    if len(known) > MOST_WORDS:
-        advice.append(f"{len(known) - MOST_WORDS:,} other words are no kinds either. Is kind the right column?")
+    if len(known) > len(shown):
+        advice.append(f"{len(known) - len(shown):,} other words are no kinds either. Is kind the right column?")
     if words.get(None):
         advice.append(f"{_rows(words[None])} no kind. Where all rows are of one kind: --set kind=purchase")
     return advice
@@ -45,15 +48,16 @@ def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
 def unknown_statuses(words: Mapping[str, int]) -> list[str]:
     """Return what to decide about statuses that do not clearly mean bought or not bought; their rows are kept."""
     advice = []
-    for word, rows in _most(words):
+    shown = _most(words)
+    for word, rows in shown:
         meaning = "means that part of the order was bought" if word in PARTLY_BOUGHT else "is not known"
         advice.append(
             f"{_rows(rows)} the status {toml_text(word)}, which {meaning}: they are kept. "
             f'To leave them out, add to the mapping file, under [statuses]: {toml_text(word)} = "not_bought"; '
             f'"bought" keeps them without this warning.'
         )
-    if len(words) > MOST_WORDS:
-        advice.append(f"{len(words) - MOST_WORDS:,} other statuses are not known. Is status the right column?")
+    if len(words) > len(shown):
+        advice.append(f"{len(words) - len(shown):,} other statuses are not known. Is status the right column?")
     return advice
 
 
@@ -119,8 +123,9 @@ def toml_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
-def _most(words: Mapping[str, int]) -> Iterable[tuple[str, int]]:
-    return sorted(words.items(), key=lambda word: (-word[1], word[0]))[:MOST_WORDS]
+def _most(words: Mapping[str, int]) -> list[tuple[str, int]]:
+    short = ((word, rows) for word, rows in words.items() if len(word) <= _LONGEST_WORD)
+    return sorted(short, key=lambda word: (-word[1], word[0]))[:MOST_WORDS]
 
 
 def _rows(count: int) -> str:

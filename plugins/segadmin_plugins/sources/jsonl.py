@@ -39,7 +39,7 @@ MOST_COLUMNS = 1_000
 #: what its bytes cost, however many different keys its rows have.
 _CELLS_PER_VALUE, _FREE_CELLS = 8, 500_000
 #: Characters of the records of a frame: of a file, and of what was posted.
-_FILE_CHARACTERS, _POSTED_CHARACTERS = 2**26, 2**23
+_FILE_CHARACTERS, _POSTED_CHARACTERS = 2**26, 2**21
 #: The names of our fields become columns first.
 _FIELDS = frozenset(name for fields in (REQUIRED, OPTIONAL) for names in fields.values() for name in names)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -118,7 +118,8 @@ def posted_frames(records: Iterable[Record], rows: int) -> Iterator[pl.DataFrame
 
 def frame_of(records: Sequence[Record]) -> pl.DataFrame:
     """Return a row for each record, with the keys that occur most as columns."""
-    return _frame(records, _columns(records, len(records)))
+    # A frame without columns would have no rows either.
+    return _frame(records, _columns(records, len(records)) or ["user"])
 
 
 def _problem(record: Record) -> str | None:

@@ -31,7 +31,7 @@ def test_an_address_may_give_some_wrong_keys_and_then_one_every_few_seconds() ->
         clock.now += 1.0
         looked_at += sum(not guess(guesses, "192.0.2.1", f"seg_{second:06}{n:02}") for n in range(100))
     assert looked_at == pytest.approx(BURST + 3600 / REFILL_SECONDS, abs=1), "of 360,000"
-    assert guesses.seconds_to_wait("192.0.2.1", "seg_another") == pytest.approx(REFILL_SECONDS, abs=1)
+    assert 0 < guesses.seconds_to_wait("192.0.2.1", "seg_another") <= REFILL_SECONDS
     assert guesses.seconds_to_wait("192.0.2.2", "seg_another") == 0
 
 
