@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
 from html import escape
@@ -70,6 +71,8 @@ def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
         database.ensure_schema(settings)
         open_store(settings)  # the first event may come before the first import
         events.warm_up()
+        gc.collect()
+        gc.freeze()  # what is there now stays, and is not looked through again while a body is read
         yield
 
     # FastAPI's own pages of the API are open to everybody and load scripts of others: pages.openapi is instead of them.
