@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,3 +63,32 @@ def test_a_configuration_error_is_raised_not_a_validation_error(monkeypatch: pyt
     get_settings.cache_clear()
     with pytest.raises(ConfigurationError, match=r"Change or unset SEGADMIN_BUCKETS"):
         get_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("WEB_HOSTS", "shop.example:8000", "'shop.example:8000' is no name of a host"),
+        ("WEB_HOSTS", "https://shop.example", "is no name of a host"),
+        ("WEB_HOSTS", "shop.*", "is no name of a host"),
+        ("WEB_PROXIES", "10.0.0.1/8", "'10.0.0.1/8' is no address and no network such as 10.0.0.0/8"),
+        ("WEB_PROXIES", "*", "is no address and no network"),
+        ("WEB_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("WEB_HEAD_SECONDS", "0", "greater than 0"),
+    ],
+)
+def test_bounds_of_the_web_part_are_checked(
+    name: str, value: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SEGADMIN_{name}", value)
+    get_settings.cache_clear()
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        get_settings()
+
+
+def test_names_of_the_web_part_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_WEB_HOSTS", "Shop.example, *.shop.example,2001:db8::1")
+    monkeypatch.setenv("SEGADMIN_WEB_PROXIES", "10.0.0.0/8,::1")
+    get_settings.cache_clear()
+    assert get_settings().web_hosts == ("shop.example", "*.shop.example", "2001:db8::1")
+    assert get_settings().web_proxies == ("10.0.0.0/8", "::1")

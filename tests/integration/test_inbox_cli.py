@@ -1,0 +1,62 @@
+"""What an operator sees of posted events that no import can take, and does about them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from segadmin.events.inbox import Inbox
+from segadmin.events.lake import Lake
+from segadmin.settings import Settings
+from tests.conftest import Cli
+
+EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:00Z", "price": 1}
+
+
+def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Settings, cli: Cli) -> None:
+    box = Inbox.of(settings)
+    assert "0 batches wait" in cli("data", "inbox").stdout
+    poison = box.add([json.dumps(EVENT | {"currency": currency}) for currency in ("EUR", "USD")])
+    box.add([json.dumps(EVENT | {"user": "u2"})])
+    cli("data", "import", "events", "inbox://")
+    assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["u2"]
+
+    shown = cli("data", "inbox").stdout
+    assert poison in "".join(shown.split())
+    assert "segadmin data inbox --retry" in shown
+    told = json.loads(cli("data", "inbox", "--json").stdout)
+    assert (told["waiting"], told["oldest"]) == (0, None)
+    assert [(one["name"], one["attempts"]) for one in told["failed"]] == [(poison, 2)]
+    assert "Prices are in EUR, USD" in told["failed"][0]["reason"]
+    findings = json.loads(cli("doctor", "--json", check=False).stdout)
+    [finding] = [one for one in findings if one["what"] == "inbox"]
+    assert (finding["level"], finding["mend"]) == ("fail", "segadmin data inbox")
+    assert "Prices are in EUR, USD" in finding["detail"]
+    refused = cli("data", "forget", "u2", "--yes", check=False)
+    assert (refused.returncode, "segadmin data inbox" in refused.stderr) == (1, True)
+
+    assert cli("data", "inbox", "--retry", "nothing", check=False).returncode == 1
+    both = cli("data", "inbox", "--retry", poison, "--drop", poison, check=False)
+    assert both.returncode == 2
+    cli("data", "inbox", "--retry", poison)
+    assert [path.stem for path in box.batches()] == [poison]
+    assert box.failed() == []
+    jobs = json.loads(cli("jobs", "list", "--json").stdout)
+    assert [one["kind"] for one in jobs] == ["ingest"], "it is imported by itself"
+
+    cli("data", "import", "events", "inbox://")
+    assert json.loads(cli("data", "inbox", "--drop", "all", "--yes", "--json").stdout) == {"dropped": [poison]}
+    assert not list(box.failed_folder.iterdir())
+    actions = [one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)]
+    assert {"data.inbox.retry", "data.inbox.drop"} <= set(actions)
+
+
+def test_posted_events_that_wait_for_long_are_a_warning(settings: Settings, cli: Cli) -> None:
+    box = Inbox.of(settings)
+    name = box.add([json.dumps(EVENT)])
+    hour_ago = time.time() - 3600
+    os.utime(box.folder / f"{name}.jsonl", (hour_ago, hour_ago))
+    findings = json.loads(cli("doctor", "--json", check=False).stdout)
+    [finding] = [one for one in findings if one["what"] == "inbox"]
+    assert (finding["level"], finding["mend"]) == ("warn", "segadmin enqueue ingest inbox:// --wait")
