@@ -13,6 +13,10 @@ from segadmin.events.lake import Lake
 from segadmin.events.source import ESCAPED, NOTE, OTHER, RESERVED, UNREADABLE_ROW
 from segadmin.settings import Settings
 
+#: The cells that have no column of their own: no note, but data.
+_OTHER_NOTE = f"{NOTE}other"
+_OTHER = {_OTHER_NOTE: OTHER}
+
 
 def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:
     """Return the rows in quarantine, by import and line.
@@ -47,7 +51,7 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
         pl.col("import_id").alias(f"{NOTE}import"),
         *(pl.col(name).alias(f"{NOTE}{name}") for name in ("line", "reason", "column", "value")),
         pl.Series(f"{NOTE}text", [row.get(UNREADABLE_ROW) for row in values], pl.String),
-        pl.Series(f"{NOTE}other", [row.get(OTHER) for row in values], pl.String),
+        pl.Series(_OTHER_NOTE, [row.get(OTHER) for row in values], pl.String),
     )
     unused = [note.name for note in notes if note.null_count() == notes.height]
     file = pl.concat([shop, notes.drop(unused)], how="horizontal")
@@ -61,7 +65,8 @@ def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
     notes = [name for name in chunk.columns if name.startswith(NOTE)]
     if not notes:
         return chunk
-    return (unescape_formulas(chunk) if ESCAPED in notes else chunk).drop(notes)
+    plain = (unescape_formulas(chunk) if ESCAPED in notes else chunk).drop(set(notes) - {_OTHER_NOTE})
+    return plain.drop(_OTHER_NOTE, strict=False) if OTHER in plain.columns else plain.rename(_OTHER, strict=False)
 
 
 def drop_rows(settings: Settings, number: int | None, reason: str | None) -> int:

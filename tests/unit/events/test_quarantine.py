@@ -17,6 +17,7 @@ from segadmin.events.cells import raw_rows, readable
 from segadmin.events.formulas import escape_formulas, unescape_formulas
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
+from segadmin.events.mapping import Mapping
 from segadmin.events.quarantine import as_file, drop_rows, find_rows
 from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.settings import Settings
@@ -82,6 +83,20 @@ def test_a_row_that_is_still_wrong_keeps_the_columns_of_the_shop(settings: Setti
     assert done.reasons == {"unknown_kind": 1}
     [row] = find_rows(settings, done.id, None).collect()["row"]
     assert list(json.loads(row)) == HEADER.strip().split(",")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_fields_without_a_column_of_their_own_come_back_too(settings: Settings, tmp_path: Path, name: str) -> None:
+    lines = [{"user": "u1", "kind": "view", "item": f"i{n}", "at": "2026-01-01", f"x{n}": n} for n in range(1_500)]
+    lines.append({"user": "u1", "kind": "stare", "item": "j", "at": "2026-01-01", "coupon": "c9"})
+    (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    mapping = Mapping(extras=("coupon",))
+    import_file(settings, Request("events", str(tmp_path / "e.jsonl"), mapping))
+    path = export(settings, tmp_path / name)
+    fixed = Mapping(extras=("coupon",), kinds={"stare": "view"})
+    done, _ = import_file(settings, Request("events", str(path), fixed))
+    assert done.rows_kept == 1
+    assert events(settings).filter(item="j")["extras"].to_list() == ['{"coupon":"c9"}']
 
 
 def test_rows_of_imports_with_other_columns_need_a_choice(settings: Settings, tmp_path: Path) -> None:
