@@ -24,6 +24,8 @@ from segadmin.urls import mask_secrets, mask_url
 #: The newest revision under ``migrations/versions``; a test holds the two together.
 HEAD = "0011"
 _WAL_TRIES = 50
+#: Execution option of connections that only read.
+_READING = "segadmin_reading"
 
 
 #: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a
@@ -96,7 +98,7 @@ def wait_for_turn(engine: Engine) -> None:
 def _begin(connection: Any) -> None:
     # A deferred transaction that reads and then writes fails at once with "database is locked"
     # when another writer came between; an immediate one waits its turn.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READING) else "BEGIN IMMEDIATE")
 
 
 def _write_ahead(connection: Any) -> None:
@@ -136,6 +138,25 @@ def transaction(settings: Settings) -> Iterator[Session]:
         SchemaOutOfDate: the schema is not the one this version expects.
         StorageError: the database cannot be reached.
     """
+    with _session(settings) as session:
+        yield session
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    """Open a session that only reads, as things are at one moment; no writer waits for it, and it waits for none.
+
+    Raises:
+        SchemaOutOfDate: see :func:`transaction`.
+        StorageError: the database cannot be reached.
+    """
+    with _session(settings) as session:
+        session.connection(execution_options={_READING: True})
+        yield session
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
     ensure_schema(settings)
     try:
         with Session(engine(settings), expire_on_commit=False) as session, session.begin():

@@ -196,8 +196,10 @@ class LabelSet(SQLModel, table=True):
 class Job(SQLModel, table=True):
     """What somebody asked for."""
 
+    __table_args__ = (Index("ix_job_kind_state", "kind", "state", "id"), Index("ix_job_state", "state", "id"))
+
     id: int | None = Field(default=None, primary_key=True)
-    kind: str = Field(index=True)
+    kind: str
     options: Json = Field(default_factory=dict, sa_column=_json())
     state: JobState = Field(default=JobState.QUEUED, sa_column=_state(JobState))
     priority: int = 5  #: 0 (last) to 9 (first)
@@ -216,6 +218,7 @@ class Step(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("job_id", "stage", "bucket_from"),
         Index("ix_step_state_lease", "state", "lease_until"),
+        Index("ix_step_state_rung", "state", "rung_at", "queue"),
         Index("ix_step_job_state", "job_id", "state", "stage"),
     )
 
@@ -233,8 +236,7 @@ class Step(SQLModel, table=True):
     worker: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=_time())
     not_before: datetime | None = Field(default=None, sa_column=_time())
-    ring_at: datetime | None = Field(default=None, sa_column=_time())  #: ring again from then on; null: at once
-    rings: int = 0  #: how often it was rung for since it became ready
+    rung_at: datetime | None = Field(default=None, sa_column=_time())  #: when it was last rung for; null: not yet
     progress: float = 0.0  #: 0 to 1
     note: str = ""  #: what it is doing, in a few words
     calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it

@@ -46,8 +46,8 @@ MUTANTS = (
     Mutant(
         "nobody reaps",
         "core/segadmin/jobs/reap.py",
-        "    failed = [_lost(settings, step_id or 0, token) for step_id, token in expired]\n",
-        "    expired, failed = [], []\n",
+        "    lost = [_lost(settings, step_id or 0, token) for step_id, token in expired]\n",
+        "    expired, lost = [], []\n",
         "dies_every_time and sqlite",
     ),
     Mutant(

@@ -22,7 +22,7 @@ from sqlmodel import select
 from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.reap import reap
-from segadmin.jobs.ring import unheard
+from segadmin.jobs.ring import is_due
 from segadmin.records import Job, ModelVersion, Step, utcnow
 from segadmin.settings import Settings
 from segadmin_worker.client import ring_over
@@ -76,7 +76,7 @@ class World:
         """Return the steps that a worker may claim now."""
         moment = utcnow()
         with transaction(self.settings) as session:
-            steps = session.exec(select(Step).where(*unheard(moment)[:2]).order_by(Step.id)).all()  # type: ignore[arg-type]
+            steps = session.exec(select(Step).where(*is_due(moment)).order_by(Step.id)).all()  # type: ignore[arg-type]
         return [step for step in steps if not stage or step.stage == stage]
 
     def until(self, job_id: int, stage: str) -> list[Step]:

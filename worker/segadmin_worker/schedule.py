@@ -12,6 +12,7 @@ from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
 from segadmin_worker.client import ring_over
+from segadmin_worker.inspection import queue_lengths
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class SqlScheduler(Scheduler):
         try:
             for job in tick(settings, ring):
                 log.info("job %s (%s) was due", job.id, job.kind, extra={"action": "schedule", "job": job.id})
-            reaped = reap(settings, ring)
+            reaped = reap(settings, ring, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped: %s", reaped, extra={"action": "reap"})
         except SegadminError as error:  # the database is away: the next tick looks again

@@ -25,10 +25,13 @@ Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
 def list_(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    before: Annotated[
+        int | None, typer.Option(min=1, metavar="JOB", help="Only jobs older than this one: the next page.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    views = control.list_jobs(get_settings(), limit, state)
+    views = control.list_jobs(get_settings(), limit, state, before)
     if as_json:
         show_json([_facts(view) for view in views])
         return
@@ -38,6 +41,9 @@ def list_(
         map(job_row, views),
         empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
     )
+    if len(views) == limit:
+        only = "" if state is None else f" --state {state}"
+        typer.echo(f"Older ones: segadmin jobs list --before {views[-1].job.id}{only}")
 
 
 @app.command()

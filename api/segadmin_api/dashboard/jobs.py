@@ -22,12 +22,15 @@ _CHARTS = (
 )
 
 
-def list_page(jobs: Sequence[JobLine]) -> str:
-    """Return the page of ``jobs``, in their order."""
+def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False) -> str:
+    """Return a page of ``jobs``, in their order: the ``newest``, or older ones; after a ``full`` page come others."""
     rows = [(link(f"/jobs/{number}", number), *rest) for number, *rest in map(job_row, jobs)]
-    empty = "<p>No jobs yet. Ask for one: <code>segadmin enqueue retrain</code></p>"
+    empty = "<p>No jobs yet. Ask for one: <code>segadmin enqueue retrain</code></p>" if newest else "<p>No others.</p>"
     head = AGAIN if any(not line.job.state.over for line in jobs) else ""
-    return document("jobs", [table(JOBS, rows) if rows else empty], head=head, above=NAVIGATION)
+    pages = [] if newest else [link("/jobs", "Newest")]
+    pages += [link(f"/jobs?before={jobs[-1].job.id}", "Older")] if full else []
+    parts = [table(JOBS, rows) if rows else empty, f"<nav>{''.join(pages)}</nav>" if pages else ""]
+    return document("jobs", parts, head=head, above=NAVIGATION)
 
 
 def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:

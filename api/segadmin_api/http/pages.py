@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from segadmin.jobs import control
@@ -16,7 +16,7 @@ from segadmin_api.dashboard.frame import NAVIGATION
 from segadmin_api.http.security import known, known_reader
 from segadmin_api.http.shield import HEADERS
 
-#: So many jobs are listed, the newest.
+#: So many jobs are on a page.
 _MOST = 50
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_reader)])
 #: What whoever has any key may see.
@@ -30,9 +30,10 @@ def first() -> RedirectResponse:
 
 
 @router.get("/jobs")
-def list_jobs(request: Request) -> HTMLResponse:
-    """Show the newest jobs."""
-    return answer(jobs.list_page(control.list_jobs(request.app.state.settings, _MOST)))
+def list_jobs(request: Request, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> HTMLResponse:
+    """Show the newest jobs, or the newest of those that are older than the job ``before``."""
+    lines = control.list_jobs(request.app.state.settings, _MOST, before=before)
+    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _MOST))
 
 
 @router.get("/jobs/{job}")

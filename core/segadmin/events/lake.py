@@ -71,6 +71,12 @@ class Lake:
         """Whether anything was ever written to ``table``."""
         return is_table(self.path / table)
 
+    def version(self, table: str) -> int | None:
+        """Return the newest version of ``table``, by the names in its log alone; ``None`` where there is no table."""
+        log = self.path / table / "_delta_log"
+        numbers = [int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()] if log.is_dir() else []
+        return max(numbers, default=None)
+
     def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
         """Return ``table`` lazily, with its schema even where nothing was written yet.
 

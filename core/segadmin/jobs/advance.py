@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session, col, func, select, update
 
-from segadmin.database import now, transaction
+from segadmin.database import now, reading, transaction
 from segadmin.jobs import locks
+from segadmin.jobs.ring import Bell, call
 from segadmin.records import Job, JobState, Step, StepState
 from segadmin.settings import Settings
 
@@ -17,10 +18,11 @@ _OPEN = [state for state in StepState if not state.done]
 
 @dataclass
 class Advanced:
-    """What moved: steps to ring for, and the job if this ended it."""
+    """What moved: the steps that are ready now, and the job if this ended it."""
 
-    ready: list[int] = field(default_factory=list)
+    ready: list[Bell] = field(default_factory=list)  #: to be rung once that is committed
     ended: Job | None = None
+    freed: bool = False  #: whether it let go of a lock, for which other jobs may wait
 
 
 def lock_job(session: Session, job_id: int) -> Job:
@@ -46,10 +48,9 @@ def advance(session: Session, job_id: int) -> Advanced:
     if not unfinished:
         job.state, job.finished_at = JobState.SUCCEEDED, now(session)
         session.add(job)
-        locks.release(session, job)
-        return Advanced(ended=job)
+        return Advanced(ended=job, freed=locks.release(session, job))
     firsts = session.exec(select(Step).where(col(Step.id).in_(unfinished.values())).order_by(col(Step.id))).all()
-    ready: list[int] = []
+    ready: list[Bell] = []
     for first in firsts:  # one step stands for its stage: they wait for the same
         if not unfinished.keys() & set(first.after):
             ready += _ready(session, job, first.stage)
@@ -62,11 +63,11 @@ def stage_is_open(session: Session, job_id: int, stage: str) -> bool:
     return session.exec(undone.limit(1)).first() is not None
 
 
-def unblock(settings: Settings) -> list[int]:
-    """Move on the jobs that wait for a lock which is free now; return their steps to ring for."""
-    with transaction(settings) as session:
+def unblock(settings: Settings) -> list[Bell]:
+    """Move on the jobs that wait for a lock which is free now; return the bells of their steps."""
+    with reading(settings) as session:
         waiting = locks.stalled(session)
-    ready: list[int] = []
+    ready: list[Bell] = []
     for job_id in waiting:
         with transaction(settings) as session:
             ready += advance(session, job_id).ready
@@ -75,11 +76,10 @@ def unblock(settings: Settings) -> list[int]:
 
 def fail_job(session: Session, job: Job, reason: str) -> Advanced:
     """End the job as failed, and take its other steps away from whoever works on them."""
-    end_job(session, job, JobState.FAILED, reason)
-    return Advanced(ended=job)
+    return end_job(session, job, JobState.FAILED, reason)
 
 
-def end_job(session: Session, job: Job, state: JobState, reason: str | None) -> None:
+def end_job(session: Session, job: Job, state: JobState, reason: str | None) -> Advanced:
     """End a job; steps that are not over are cancelled, and running ones lose their token."""
     job.state, job.error, job.finished_at = state, reason, now(session)
     session.add(job)
@@ -92,13 +92,13 @@ def end_job(session: Session, job: Job, state: JobState, reason: str | None) -> 
         )
         .values(state=StepState.CANCELLED, token=Step.token + 1, lease_until=None, finished_at=job.finished_at)
     )
-    locks.release(session, job)
+    return Advanced(ended=job, freed=locks.release(session, job))
 
 
-def _ready(session: Session, job: Job, stage: str) -> list[int]:
+def _ready(session: Session, job: Job, stage: str) -> list[Bell]:
     waiting = (col(Step.job_id) == job.id, col(Step.stage) == stage, col(Step.state) == StepState.WAITING)
     found = session.exec(select(Step.id).where(*waiting).order_by(col(Step.id))).all()
     if not found or not locks.take(session, job, stage):
         return []
-    session.exec(update(Step).where(*waiting).values(state=StepState.READY))
-    return [step_id for step_id in found if step_id is not None]
+    session.exec(update(Step).where(*waiting).values(state=StepState.READY, rung_at=None))
+    return call(session, [step_id for step_id in found if step_id is not None])

@@ -106,13 +106,16 @@ class Attempt:
     @property
     def checkpoints(self) -> Path:
         """A folder that the attempts of this step share, for work that can go on where it was left."""
-        path = self._job_folder / f"{self.stage}-{self.step_id}" / "checkpoints"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        return self._checkpoints
 
     def drop_checkpoints(self) -> None:
         """Remove what only a further attempt would have needed."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self._job_folder / f"{self.stage}-{self.step_id}" / "checkpoints"
 
     @property
     def _job_folder(self) -> Path:

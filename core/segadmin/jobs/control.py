@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select, update
 
-from segadmin.database import transaction
+from segadmin.database import reading, transaction
 from segadmin.errors import InvalidTransition, JobNotFound
 from segadmin.jobs.advance import advance, end_job, lock_job, unblock
 from segadmin.jobs.locks import in_the_way
 from segadmin.jobs.progress import Progress, progress_of
-from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.jobs.ring import Ring, ring_bells
+from segadmin.jobs.stages import stages_of
 from segadmin.records import Job, JobState, Lock, Step, StepState
 from segadmin.settings import Settings
+
+#: So many jobs are read at one time: databases limit how many numbers a query may name.
+_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,23 @@ class JobView(JobLine):
     steps: Sequence[Step]
 
 
-def list_jobs(settings: Settings, limit: int = 20, state: JobState | None = None) -> list[JobLine]:
-    """Return the newest jobs first."""
-    with transaction(settings) as session:
-        query = select(Job).order_by(col(Job.id).desc()).limit(limit)
-        if state is not None:
-            query = query.where(Job.state == state)
-        return [_line(session, job) for job in session.exec(query).all()]
+def list_jobs(
+    settings: Settings, limit: int = 20, state: JobState | None = None, before: int | None = None
+) -> list[JobLine]:
+    """Return the newest jobs first: at most ``limit``, those in ``state``, those older than the job ``before``."""
+    query = select(Job).order_by(col(Job.id).desc())
+    if state is not None:
+        query = query.where(Job.state == state)
+    lines: list[JobLine] = []
+    with reading(settings) as session:
+        while len(lines) < limit:
+            older = query if before is None else query.where(col(Job.id) < before)
+            page = session.exec(older.limit(min(limit - len(lines), _PAGE))).all()
+            if not page:
+                break
+            lines += _lines(session, page)
+            before = page[-1].id
+    return lines
 
 
 def view(settings: Settings, job_id: int) -> JobView:
@@ -48,8 +62,8 @@ def view(settings: Settings, job_id: int) -> JobView:
     Raises:
         JobNotFound: there is none with that number.
     """
-    with transaction(settings) as session:
-        line = _line(session, _job(session, job_id))
+    with reading(settings) as session:
+        [line] = _lines(session, [_job(session, job_id)])
         steps = session.exec(select(Step).where(Step.job_id == job_id).order_by(col(Step.id))).all()
         return JobView(line.job, line.progress, line.waits_for, steps)
 
@@ -68,8 +82,8 @@ def cancel(settings: Settings, ring: Ring, job_id: int) -> Job:
         job = lock_job(session, job_id)
         if job.state.over:
             raise InvalidTransition(f"Job {job_id} is {job.state}: there is nothing to cancel.")
-        end_job(session, job, JobState.CANCELLED, "cancelled on request")
-    ring_steps(settings, ring, unblock(settings))
+        ended = end_job(session, job, JobState.CANCELLED, "cancelled on request")
+    ring_bells(settings, ring, unblock(settings) if ended.freed else [])
     return job
 
 
@@ -101,15 +115,13 @@ def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = Fal
                 not_before=None,
                 finished_at=None,
                 progress=0.0,
-                ring_at=None,
-                rings=0,
             )
         )
         job.state, job.error, job.finished_at = JobState.QUEUED, None, None
         session.add(job)
         session.flush()
         ready = advance(session, job_id).ready
-    ring_steps(settings, ring, ready)
+    ring_bells(settings, ring, ready)
     return job
 
 
@@ -120,5 +132,8 @@ def _job(session: Session, job_id: int) -> Job:
     return job
 
 
-def _line(session: Session, job: Job) -> JobLine:
-    return JobLine(job, progress_of(session, job), in_the_way(session, job))
+def _lines(session: Session, jobs: Sequence[Job]) -> list[JobLine]:
+    """Return ``jobs`` as a list has them; the number of queries does not grow with the number of jobs."""
+    stages = stages_of(session, [job for job in jobs if job.state != JobState.SUCCEEDED])
+    progress, locks = progress_of(session, jobs, stages), in_the_way(session, jobs, stages)
+    return [JobLine(job, progress[job.id or 0], locks.get(job.id or 0)) for job in jobs]

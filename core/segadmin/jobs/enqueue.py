@@ -11,12 +11,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from segadmin import failpoints
-from segadmin.database import transaction
+from segadmin.database import reading, transaction
 from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
 from segadmin.jobs.plans import PLANS, ranges_of
 from segadmin.jobs.request import check_request, chosen
-from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.jobs.ring import Bell, Ring, ring_bells
 from segadmin.records import Job, Step
 from segadmin.settings import Settings
 from segadmin.store import known_store
@@ -65,7 +65,7 @@ def ask(
     asked = chosen(kind, options)
     if idempotency_key is not None:
         _check_key(idempotency_key)
-        with transaction(settings) as session:
+        with reading(settings) as session:
             known = _job_of(session, idempotency_key)
         if known is not None:
             return _same(known, kind, asked)
@@ -103,7 +103,7 @@ def enqueue(
     asked = options if asked is None else asked
     try:
         with transaction(settings) as session:
-            job, ready = save(
+            job, bells = save(
                 session,
                 settings,
                 kind,
@@ -120,7 +120,7 @@ def enqueue(
             raise
         return _same(known, kind, asked)
     failpoints.reach("enqueue")
-    return Enqueued(job, created=True, trouble=ring_steps(settings, ring, ready))
+    return Enqueued(job, created=True, trouble=ring_bells(settings, ring, bells))
 
 
 def save(
@@ -133,8 +133,8 @@ def save(
     priority: int = 5,
     not_before: datetime | None = None,
     asked: dict[str, Any] | None = None,
-) -> tuple[Job, list[int]]:
-    """Add a job and its steps to ``session``; return the job and the steps that are ready.
+) -> tuple[Job, list[Bell]]:
+    """Add a job and its steps to ``session``; return the job, and the bells to be rung once that is committed.
 
     Raises:
         DataError: the store is empty.
@@ -160,9 +160,9 @@ def save(
         for first, last in ranges_of(stage, options, store.buckets, settings.fan_out)
     ]
     session.add_all(steps)
-    ready = advance(session, job.id).ready
+    bells = advance(session, job.id).ready
     failpoints.reach("saved")
-    return job, ready
+    return job, bells
 
 
 def _job_of(session: Session, key: str | None) -> Job | None:

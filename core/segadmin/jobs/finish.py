@@ -64,7 +64,7 @@ def fail(attempt: Attempt, error: BaseException) -> Advanced:
         return Advanced()
 
 
-def release(attempt: Attempt, reason: str) -> Advanced:
+def release(attempt: Attempt, reason: str) -> None:
     """Give the step back because this worker stops; the attempt does not count.
 
     Raises:
@@ -73,10 +73,9 @@ def release(attempt: Attempt, reason: str) -> Advanced:
     with transaction(attempt.settings) as session:
         lock_job(session, attempt.job_id)
         _end(session, attempt, {**_READY, "error": reason, "attempt": Step.attempt - 1})
-        return Advanced(ready=[attempt.step_id])
 
 
-_READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "ring_at": None, "rings": 0}
+_READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "rung_at": None}
 
 
 def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:

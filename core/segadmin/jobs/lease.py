@@ -13,7 +13,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.database import now, transaction
+from segadmin.database import now, reading, transaction
 from segadmin.errors import SegadminError, StorageError
 from segadmin.jobs.advance import lock_job
 from segadmin.jobs.attempt import Attempt, Json
@@ -82,14 +82,14 @@ class Inputs(Mapping[str, list[Json]]):
 
     def __getitem__(self, stage: str) -> list[Json]:
         """Return the results of a stage, in bucket order."""
-        with transaction(self.settings) as session:
+        with reading(self.settings) as session:
             done = select(Step.result).where(Step.stage == stage, *self._done).order_by(col(Step.bucket_from))
             if results := [dict(one) for one in session.exec(done).all()]:
                 return results
         raise KeyError(stage)
 
     def __iter__(self) -> Iterator[str]:
-        with transaction(self.settings) as session:
+        with reading(self.settings) as session:
             return iter(session.exec(select(Step.stage).where(*self._done).distinct()).all())
 
     def __len__(self) -> int:

@@ -7,10 +7,13 @@ reaper, so that nothing waits for a process that died.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
 from segadmin.jobs.plans import PLANS, held_by
+from segadmin.jobs.stages import Stages
 from segadmin.records import Job, JobState, Lock, Step, StepState
 
 
@@ -19,20 +22,21 @@ def take(session: Session, job: Job, stage: str) -> bool:
     return all(_take_one(session, job, name) for name in _needed(job, stage))
 
 
-def release(session: Session, job: Job) -> None:
-    """Let go of everything that ``job`` holds."""
-    session.exec(delete(Lock).where(col(Lock.job_id) == job.id))
+def release(session: Session, job: Job) -> bool:
+    """Let go of everything that ``job`` holds; return whether it held anything."""
+    return session.exec(delete(Lock).where(col(Lock.job_id) == job.id)).rowcount > 0
 
 
-def in_the_way(session: Session, job: Job) -> Lock | None:
-    """Return the lock of another job that keeps ``job`` from going on, if one does."""
-    if job.state.over or _works(session, job):
-        return None
-    waiting = session.exec(
-        select(Step.stage).where(Step.job_id == job.id, Step.state == StepState.WAITING).order_by(col(Step.id)).limit(1)
-    ).first()
-    needed = _needed(job, waiting) if waiting else []
-    return session.exec(select(Lock).where(col(Lock.name).in_(needed), Lock.job_id != job.id)).first()
+def in_the_way(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Lock]:
+    """Return the lock of another job that keeps a job from going on, by the number of each of ``jobs`` that waits."""
+    needed = {job.id or 0: _missed(job, stages.get(job.id or 0, {})) for job in jobs if not job.state.over}
+    names = {name for wanted in needed.values() for name in wanted}
+    held = {lock.name: lock for lock in session.exec(select(Lock).where(col(Lock.name).in_(names))).all()}
+    others = {
+        job: [held[name] for name in wanted if name in held and held[name].job_id != job]
+        for job, wanted in needed.items()
+    }
+    return {job: locks[0] for job, locks in others.items() if locks}
 
 
 def stalled(session: Session) -> list[int]:
@@ -66,6 +70,9 @@ def _needed(job: Job, stage: str) -> list[str]:
     return [f"{name}:{labels}" for name in held_by(job.kind, stage)]
 
 
-def _works(session: Session, job: Job) -> bool:
-    busy = select(Step.id).where(Step.job_id == job.id, col(Step.state).in_([StepState.READY, StepState.RUNNING]))
-    return session.exec(busy.limit(1)).first() is not None
+def _missed(job: Job, stages: Stages) -> list[str]:
+    """Return the locks that the next stage of a job needs, if nothing of the job is ready or runs."""
+    if any(stage.busy for stage in stages.values()):
+        return []
+    waiting = next((name for name, stage in stages.items() if stage.waiting), None)
+    return [] if waiting is None else _needed(job, waiting)

@@ -1,4 +1,4 @@
-"""How far a job is, and how long it will still take.
+"""How far jobs are, and how long they will still take.
 
 A stage counts by the seconds that it is expected to take: what it took in the latest jobs of the same kind and
 backbone, or else what the plan declares. Stages that run at the same time count once: what remains is the longest path.
@@ -7,22 +7,27 @@ backbone, or else what the plan declares. Stages that run at the same time count
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import fmean
 
-from sqlmodel import Session, and_, case, col, func, select
+from sqlmodel import Session, col, func, select
 
 from segadmin.database import now
 from segadmin.jobs.plans import PLANS
+from segadmin.jobs.stages import Stages
 from segadmin.records import Job, JobState, Step, StepState
 
-#: So many of the latest jobs are averaged.
-_PAST_JOBS = 3
+#: So many of the latest jobs are averaged, if they are among so many of their kind.
+_PAST_JOBS, _LOOKED_AT = 3, 50
 #: With less than this share done, its own speed says too little of the rest.
 _ENOUGH = 0.02
 #: What a stage counts for at least: clocks of two machines may differ by more than it took.
 _LEAST_SECONDS = 0.01
+
+#: Stage → seconds that it took, or is expected to take.
+Seconds = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,17 @@ class Progress:
     seconds_left: float | None  #: ``None`` where it does not run, or where there is nothing to go by yet
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """A stage of one job, its steps taken together."""
+def progress_of(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Progress]:
+    """Return how far each of ``jobs`` is, by its number; ``stages`` are those of the jobs that did not succeed."""
+    left = [job for job in jobs if job.state != JobState.SUCCEEDED]
+    measured, moment = _measured(session, left), now(session)
+    progress = {job.id or 0: Progress(1.0, None) for job in jobs}
+    for job in left:
+        progress[job.id or 0] = _progress(job, stages.get(job.id or 0, {}), measured[job.id or 0], moment)
+    return progress
 
-    after: tuple[str, ...]
-    done: float  #: 0 to 1
-    before: float  #: how much of it was done when the job was started, or started again by a retry
-    skipped: bool
 
-
-def progress_of(session: Session, job: Job) -> Progress:
-    """Return how far ``job`` is."""
-    if job.state == JobState.SUCCEEDED:
-        return Progress(1.0, None)
-    stages = _stages(session, job)
-    measured = _measured(session, job)
+def _progress(job: Job, stages: Stages, measured: Seconds, moment: datetime) -> Progress:
     seconds = _expected(job.kind, stages, measured)
     whole = _longest(stages, seconds)
     left = _longest(stages, {name: seconds[name] * (1 - stage.done) for name, stage in stages.items()})
@@ -57,56 +57,63 @@ def progress_of(session: Session, job: Job) -> Progress:
     if job.state != JobState.RUNNING or job.started_at is None:
         return Progress(1 - left / whole, None)
     at_start = _longest(stages, {name: seconds[name] * (1 - stage.before) for name, stage in stages.items()})
-    elapsed = (now(session) - job.started_at).total_seconds()
+    elapsed = (moment - job.started_at).total_seconds()
     if at_start - left >= _ENOUGH * whole:
         return Progress(1 - left / whole, elapsed * left / (at_start - left))
     return Progress(1 - left / whole, left if measured else None)
 
 
-def _stages(session: Session, job: Job) -> dict[str, _Stage]:
-    """Return the stages of ``job``, in their order."""
-    is_done = col(Step.state).in_([StepState.SUCCEEDED, StepState.SKIPPED])
-    share = case((is_done, 1.0), else_=Step.progress)
-    old = is_done if job.started_at is None else and_(is_done, col(Step.finished_at) < job.started_at)
-    rows = session.exec(
-        select(Step.stage, func.min(Step.id), func.avg(share), func.avg(case((old, 1.0), else_=0.0)))
-        .where(Step.job_id == job.id)
-        .group_by(Step.stage)
-    ).all()
-    numbers = [first for _, first, _, _ in rows]
-    # A stage is skipped as a whole, so its first step stands for all.
-    firsts = session.exec(select(Step.id, Step.after, Step.state).where(col(Step.id).in_(numbers))).all()
-    facts = {number: (tuple(after), state == StepState.SKIPPED) for number, after, state in firsts}
-    return {
-        name: _Stage(facts[first][0], float(done), float(before), facts[first][1])
-        for name, first, done, before in sorted(rows, key=lambda row: row[1] or 0)
-    }
+@dataclass(frozen=True)
+class _Past:
+    """A job that succeeded."""
+
+    id: int
+    backbone: str | None
+    finished_at: datetime
 
 
-def _measured(session: Session, job: Job) -> dict[str, float]:
-    """Return the seconds that each stage took in the latest jobs like ``job`` that ended before it was asked for."""
-    backbone = job.options.get("backbone")
-    asked = col(Job.options)["backbone"].as_string()
-    alike = select(Job.id).where(
-        Job.kind == job.kind,
-        Job.state == JobState.SUCCEEDED,
-        col(Job.finished_at) < job.created_at,
-        asked.is_(None) if backbone is None else asked == backbone,
-    )
-    latest = session.exec(alike.order_by(col(Job.id).desc()).limit(_PAST_JOBS)).all()
+def _measured(session: Session, jobs: Sequence[Job]) -> dict[int, Seconds]:
+    """Return what each stage took in the latest jobs like each of ``jobs`` that ended before it was asked for."""
+    newest = max((job.id or 0 for job in jobs), default=0)
+    past = {kind: _past(session, kind, newest) for kind in {job.kind for job in jobs}}
+    alike = {job.id or 0: _alike(job, past[job.kind]) for job in jobs}
     rows = session.exec(
-        select(Step.stage, func.min(Step.started_at), func.max(Step.finished_at))
-        .where(col(Step.job_id).in_(latest), Step.state == StepState.SUCCEEDED)
+        select(Step.job_id, Step.stage, func.min(Step.started_at), func.max(Step.finished_at))
+        .where(col(Step.job_id).in_({one for numbers in alike.values() for one in numbers}))
+        .where(Step.state == StepState.SUCCEEDED)
         .group_by(col(Step.job_id), Step.stage)
     ).all()
-    took: dict[str, list[float]] = defaultdict(list)
-    for stage, started, finished in rows:
+    took: dict[int, dict[str, float]] = defaultdict(dict)
+    for number, stage, started, finished in rows:
         if started and finished:
-            took[stage].append(max((finished - started).total_seconds(), _LEAST_SECONDS))
-    return {stage: fmean(seconds) for stage, seconds in took.items()}
+            took[number][stage] = max((finished - started).total_seconds(), _LEAST_SECONDS)
+    return {job: _mean([took[one] for one in numbers]) for job, numbers in alike.items()}
 
 
-def _expected(kind: str, stages: Mapping[str, _Stage], measured: Mapping[str, float]) -> dict[str, float]:
+def _past(session: Session, kind: str, newest: int) -> list[_Past]:
+    """Return the latest jobs of a kind that succeeded, none newer than ``newest``."""
+    backbone = col(Job.options)["backbone"].as_string()
+    found = session.exec(
+        select(Job.id, backbone, Job.finished_at)
+        .where(Job.kind == kind, Job.state == JobState.SUCCEEDED, col(Job.id) < newest)
+        .order_by(col(Job.id).desc())
+        .limit(_LOOKED_AT)
+    ).all()
+    return [_Past(number, name, finished) for number, name, finished in found if number and finished]
+
+
+def _alike(job: Job, past: Sequence[_Past]) -> list[int]:
+    backbone = job.options.get("backbone")
+    fit = [one.id for one in past if one.backbone == backbone and one.finished_at < job.created_at]
+    return fit[:_PAST_JOBS]
+
+
+def _mean(measured: Sequence[Seconds]) -> Seconds:
+    stages = {stage for one in measured for stage in one}
+    return {stage: fmean(one[stage] for one in measured if stage in one) for stage in stages}
+
+
+def _expected(kind: str, stages: Stages, measured: Seconds) -> dict[str, float]:
     """Return the seconds that each stage is expected to take; of what was never measured, the plan's costs in scale."""
     costs = {stage.name: stage.cost for stage in PLANS.get(kind, ())}
     known = sum(costs.get(name, 1.0) for name in measured)
@@ -115,7 +122,7 @@ def _expected(kind: str, stages: Mapping[str, _Stage], measured: Mapping[str, fl
     return {name: 0.0 if stages[name].skipped else seconds for name, seconds in expected.items()}
 
 
-def _longest(stages: Mapping[str, _Stage], seconds: Mapping[str, float]) -> float:
+def _longest(stages: Stages, seconds: Seconds) -> float:
     """Return the seconds of the longest path through ``stages``."""
     ends: dict[str, float] = {}
     for name, stage in stages.items():

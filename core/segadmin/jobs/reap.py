@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlmodel import col, select
 
-from segadmin.database import now, transaction
+from segadmin.database import now, reading, transaction
 from segadmin.jobs.advance import Advanced, fail_job, lock_job, unblock
-from segadmin.jobs.ring import AT_ONCE, Ring, ring_steps, unheard
-from segadmin.records import Job, Step, StepState
+from segadmin.jobs.lost_rings import lengths_of_queues, lost_rings, unrung
+from segadmin.jobs.ring import Ring, Waiting, call, ring_bells
+from segadmin.records import Step, StepState, Store
 from segadmin.settings import Settings
 
 
@@ -22,37 +23,41 @@ class Reaped:
     failed: int  #: jobs that ended because a step had no attempt left
 
 
-def reap(settings: Settings, ring: Ring) -> Reaped:
-    """Do it once. Safe to run anywhere, any number of times, also at the same moment."""
-    with transaction(settings) as session:
+def reap(settings: Settings, ring: Ring, waiting: Waiting | None = None) -> Reaped:
+    """Do it once. Safe to run anywhere, any number of times, also at the same moment.
+
+    Args:
+        settings: where the database is, and how long a ring may take to be heard.
+        ring: see :data:`segadmin.jobs.ring.Ring`.
+        waiting: how many messages wait in each queue; without it, every ring that was not heard in time is lost.
+    """
+    with reading(settings) as session:
         expired = session.exec(
             select(Step.id, Step.token)
             .where(Step.state == StepState.RUNNING, col(Step.lease_until) < now(session))
             .order_by(col(Step.id))
         ).all()
-    failed = [_lost(settings, step_id or 0, token) for step_id, token in expired]
-    unblock(settings)
+    lost = [_lost(settings, step_id or 0, token) for step_id, token in expired]
+    bells = [bell for one in lost for bell in one.ready] + unblock(settings)
+    lengths = lengths_of_queues(settings, waiting)
     with transaction(settings) as session:
-        due = session.exec(
-            select(Step.id)
-            .join(Job)
-            .where(*unheard(now(session)))
-            .order_by(col(Job.priority).desc(), col(Step.id))
-            .limit(AT_ONCE)
-        ).all()
-    ring_steps(settings, ring, [step_id for step_id in due if step_id is not None])
-    return Reaped(len(expired), len(due), sum(one.ended is not None for one in failed))
+        session.exec(select(Store.id).with_for_update())  # one reaper at a time, or two would ring for the same
+        bells += call(session, unrung(session))
+        if lengths is not None:
+            bells += call(session, lost_rings(session, settings, lengths))
+    ring_bells(settings, ring, bells)
+    return Reaped(len(expired), len(bells), sum(one.ended is not None for one in lost))
 
 
 def lost_process(settings: Settings, ring: Ring, step_id: int, worker: str, reason: str) -> None:
     """Take a step back at once from a process that its worker saw die."""
-    with transaction(settings) as session:
+    with reading(settings) as session:
         token = session.exec(
             select(Step.token).where(Step.id == step_id, Step.state == StepState.RUNNING, Step.worker == worker)
         ).first()
     if token is not None:
         advanced = _lost(settings, step_id, token, reason)
-        ring_steps(settings, ring, unblock(settings) if advanced.ended else [step_id])
+        ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
 
 
 def _lost(settings: Settings, step_id: int, token: int, reason: str = "") -> Advanced:
@@ -67,8 +72,9 @@ def _lost(settings: Settings, step_id: int, token: int, reason: str = "") -> Adv
         step.error, step.lease_until, step.calling = why, None, ""
         session.add(step)
         if step.attempt < step.max_attempts:
-            step.state, step.ring_at, step.rings = StepState.READY, None, 0
-            return Advanced()
+            step.state, step.rung_at = StepState.READY, None
+            session.flush()
+            return Advanced(ready=call(session, [step_id]))
         step.state, step.finished_at = StepState.FAILED, now(session)
         return fail_job(session, job, f"{step.stage}: {why}")
 

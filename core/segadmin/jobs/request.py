@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlmodel import Session
 
-from segadmin.database import transaction
+from segadmin.database import reading
 from segadmin.errors import BackboneUnavailable, ConfigurationError, did_you_mean
 from segadmin.events.mapping import Mapping
 from segadmin.learn.backbone import Backbone
@@ -178,7 +178,7 @@ def check_request(settings: Settings, kind: str, options: dict[str, Any]) -> dic
     checked = request.model_dump(mode="json")
     if settings.embedded_broker:  # the workers are on this machine, and so is the store
         check_folder(settings)
-    with transaction(settings) as session:
+    with reading(settings) as session:
         known_store(session)
         if isinstance(request, Retrain):
             request = _completed(session, request)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -16,9 +14,6 @@ from segadmin.errors import BrokerUnavailable
 from segadmin.records import Job, Step, StepState
 from segadmin.settings import Settings
 
-#: Seconds between rings for a step that nobody takes: the ring may be lost (a Redis that came back empty), or the
-#: queue may only be long, so the pause doubles up to this.
-_PAUSE_LIMIT = 300.0
 #: Steps that are rung for at one time.
 AT_ONCE = 1000
 
@@ -36,41 +31,49 @@ class Bell:
 
 #: Publishes bells. Raises :class:`segadmin.errors.BrokerUnavailable` when the broker does not answer.
 Ring = Callable[[Sequence[Bell]], None]
+#: Returns how many messages wait in each queue. Raises as :data:`Ring` does.
+Waiting = Callable[[], Mapping[str, int]]
 
 
-def ring_steps(settings: Settings, ring: Ring, step_ids: Sequence[int]) -> BrokerUnavailable | None:
-    """Ring for those of ``step_ids`` that are ready now; return what kept the broker from taking it.
+def call(session: Session, step_ids: Sequence[int]) -> list[Bell]:
+    """Note that those of ``step_ids`` that are ready now are rung for; return their bells.
 
-    Of thousands only the first are rung for: that takes a second and keeps workers busy until the reaper, which
-    rings for the others, looks again.
+    They are for :func:`ring_bells`, once ``session`` is committed: a worker that hears earlier finds nothing to do. Of
+    thousands only the first are called: that takes a second and keeps workers busy until the reaper, which calls the
+    others, looks again.
     """
-    with transaction(settings) as session:
-        due = _due(session, step_ids[:AT_ONCE])
-    if not due:
+    if not step_ids:
+        return []
+    rows = _ready(session, step_ids[:AT_ONCE])
+    called = [row.id for row in rows]
+    session.exec(update(Step).where(col(Step.id).in_(called)).values(rung_at=now(session)))
+    return [_bell(row) for row in rows]
+
+
+def ring_bells(settings: Settings, ring: Ring, bells: Sequence[Bell]) -> BrokerUnavailable | None:
+    """Ring ``bells``; return what kept the broker from taking them, which the reaper tries again."""
+    if not bells:
         return None
     try:
-        ring([_bell(row) for row in due])
+        ring(bells)
     except BrokerUnavailable as error:
+        called = [bell.step_id for bell in bells]
+        with transaction(settings) as session:
+            unheard = update(Step).where(col(Step.id).in_(called), col(Step.state) == StepState.READY)
+            session.exec(unheard.values(rung_at=None))
         return error
-    with transaction(settings) as session:
-        for rings, ids in _by_rings(due):
-            pause = min(settings.ring_seconds * 2.0 ** min(rings, 10), _PAUSE_LIMIT)
-            rung = update(Step).where(col(Step.id).in_(ids), col(Step.state) == StepState.READY)
-            session.exec(rung.values(ring_at=now(session) + timedelta(seconds=pause), rings=rings + 1))
     return None
 
 
-def unheard(moment: datetime) -> tuple[Any, ...]:
-    """Return the conditions under which a step is to be rung for, perhaps again, at ``moment``."""
+def is_due(moment: Any) -> tuple[Any, ...]:
+    """Return the conditions under which a worker may take a step at ``moment``."""
     return (
         col(Step.state) == StepState.READY,
         or_(col(Step.not_before).is_(None), col(Step.not_before) <= moment),
-        or_(col(Step.ring_at).is_(None), col(Step.ring_at) <= moment),
     )
 
 
-def _due(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
-    moment = now(session)
+def _ready(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
     return session.execute(
         select(  # type: ignore[call-overload]
             Step.id,
@@ -78,22 +81,14 @@ def _due(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
             Step.queue,
             Step.bucket_from,
             Step.bucket_to,
-            Step.rings,
             Job.priority,
             Job.kind,
             Step.job_id,
         )
         .join(Job)
-        .where(col(Step.id).in_(step_ids), col(Step.state) == StepState.READY)
-        .where(or_(col(Step.not_before).is_(None), col(Step.not_before) <= moment))
+        .where(col(Step.id).in_(step_ids), *is_due(now(session)))
         .order_by(col(Job.priority).desc(), col(Step.id))
     ).all()
-
-
-def _by_rings(due: Sequence[Row[Any]]) -> Iterator[tuple[int, list[int]]]:
-    rows = sorted((row.rings, row.id) for row in due)
-    for rings, group in itertools.groupby(rows, key=lambda row: row[0]):
-        yield rings, [step_id for _, step_id in group]
 
 
 def _bell(row: Row[Any]) -> Bell:

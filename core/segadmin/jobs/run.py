@@ -13,7 +13,7 @@ from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
 from segadmin.jobs.plans import stage_of
-from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.jobs.ring import Ring, ring_bells
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.store import check_folder
@@ -54,7 +54,7 @@ def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
         log.warning(str(error), extra={"action": "fenced", "step": attempt.step_id})
         return None
     attempt.reach("committed")
-    ring_steps(settings, ring, unblock(settings) if advanced.ended else advanced.ready)
+    ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
     if outcome is not None:
         attempt.drop_checkpoints()
     _announce(settings, advanced, outcome)

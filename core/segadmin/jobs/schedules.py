@@ -10,11 +10,11 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, select, update
 
-from segadmin.database import now, transaction
+from segadmin.database import now, reading, transaction
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
 from segadmin.jobs.request import check_request
-from segadmin.jobs.ring import Ring, ring_steps
+from segadmin.jobs.ring import Bell, Ring, ring_bells
 from segadmin.records import Job, JobState, MissedSlots, Schedule
 from segadmin.settings import Settings
 from segadmin.timezones import zone
@@ -163,8 +163,8 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
     written down. A schedule that cannot be read any more is paused, with a failed job that says why.
     """
     jobs: list[Job] = []
-    ready: list[int] = []
-    with transaction(settings) as session:
+    bells: list[Bell] = []
+    with reading(settings) as session:
         moment = now(session)
         due = session.exec(select(Schedule).where(Schedule.next_slot <= moment, col(Schedule.paused).is_(False))).all()
     for schedule in due:
@@ -189,15 +189,15 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
             if session.exec(select(Job.id).where(Job.idempotency_key == key)).first() is not None:
                 continue  # the clock went back, or a schedule of this name had this slot: it was served
             if error is None:
-                job, steps = save(session, settings, schedule.kind, options, key=key)
+                job, called = save(session, settings, schedule.kind, options, key=key)
             else:
-                job, steps = _failed(session, schedule, key, error), []
+                job, called = _failed(session, schedule, key, error), []
             _note_job(session, schedule.name, job)
             if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
                 session.add(_missed(schedule, moment, job))
         jobs.append(job)
-        ready += steps
-    ring_steps(settings, ring, ready)
+        bells += called
+    ring_bells(settings, ring, bells)
     return jobs
 
 

@@ -1,0 +1,286 @@
+"""Which steps are rung for again: those whose ring is lost, and none that only waits in a long queue.
+
+The test is the queue: what was rung is in it until the test takes it out or loses it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlmodel import col, select, update
+
+from segadmin.database import now, transaction
+from segadmin.errors import BrokerUnavailable
+from segadmin.jobs import control
+from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.lease import claim
+from segadmin.jobs.reap import reap
+from segadmin.jobs.ring import Bell
+from segadmin.jobs.run import run_step
+from segadmin.records import Job, JobState, Step, StepState, Store
+from segadmin.settings import Settings
+
+
+class Queue:
+    """What Redis holds: bells in the order in which they come out, the most urgent first."""
+
+    def __init__(self) -> None:
+        self.bells: list[Bell] = []
+        self.rung = 0
+        self.down = False
+
+    def __call__(self, bells: Sequence[Bell]) -> None:
+        if self.down:
+            raise BrokerUnavailable("no broker")
+        self.rung += len(bells)
+        self.bells = sorted([*self.bells, *bells], key=lambda bell: -bell.priority)  # stable
+
+    def waiting(self) -> Mapping[str, int]:
+        if self.down:
+            raise BrokerUnavailable("no broker")
+        return Counter(bell.queue for bell in self.bells)
+
+    def take(self) -> Bell:
+        return self.bells.pop(0)
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def ask(settings: Settings, queue: Queue, jobs: int, priority: int = 5) -> list[int]:
+    """Enqueue jobs whose first step is ready, and return the jobs."""
+    return [enqueue(settings, queue, "probe", {}, priority=priority).job.id or 0 for _ in range(jobs)]
+
+
+def look(settings: Settings, queue: Queue, *, late: bool = True) -> int:
+    """Let the reaper look, all rings being long ago; return how many it rang."""
+    if late:
+        age(settings, timedelta(seconds=60))
+    before = queue.rung
+    reap(settings, queue, queue.waiting)
+    return queue.rung - before
+
+
+def age(settings: Settings, by: timedelta) -> None:
+    """Let time pass for all rings, in their order."""
+    with transaction(settings) as session:
+        for number, rung_at in session.exec(select(Step.id, Step.rung_at).where(col(Step.rung_at).is_not(None))).all():
+            assert rung_at is not None
+            session.exec(update(Step).where(col(Step.id) == number).values(rung_at=rung_at - by))
+
+
+def work(settings: Settings, queue: Queue, steps: int) -> None:
+    for _ in range(steps):
+        run_step(settings, queue, queue.take().step_id, "me")
+
+
+def test_a_long_backlog_is_not_rung_for_again(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 40)
+    assert queue.rung == 40
+    for _ in range(5):
+        assert look(engine_settings, queue) == 0
+        work(engine_settings, queue, 2)
+    assert queue.rung <= 2 * len(steps(engine_settings))
+
+
+def test_a_backlog_of_thousands_takes_one_message_a_step(
+    engine_settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = engine_settings.model_copy(update={"fan_out": 2500})
+    with transaction(settings) as session:
+        session.exec(update(Store).values(buckets=4096))
+    [job] = ask(settings, queue, 1)
+    work(settings, queue, 1)  # now 2,500 steps are ready, of which the first 1,000 were rung for
+    for _ in range(8):
+        look(settings, queue)
+    assert len(queue.bells) == 2500
+    assert queue.rung == 2501
+    assert len({bell.step_id for bell in queue.bells}) == 2500
+    control.cancel(settings, queue, job)
+
+
+def steps(settings: Settings) -> Sequence[Step]:
+    with transaction(settings) as session:
+        return session.exec(select(Step).where(col(Step.state) != StepState.WAITING)).all()
+
+
+def test_a_redis_that_comes_back_empty_in_the_middle_costs_one_message_a_step(
+    engine_settings: Settings, queue: Queue
+) -> None:
+    jobs = ask(engine_settings, queue, 30)
+    work(engine_settings, queue, 10)
+    queue.bells.clear()
+    lost = [step for step in steps(engine_settings) if step.state == StepState.READY]
+    assert look(engine_settings, queue) == len(lost)
+    assert look(engine_settings, queue) == 0
+    finish(engine_settings, queue, jobs)
+    assert queue.rung <= 2 * len(steps(engine_settings))
+
+
+def test_what_comes_after_the_loss_does_not_hide_it(engine_settings: Settings, queue: Queue) -> None:
+    jobs = ask(engine_settings, queue, 10)
+    queue.bells.clear()
+    jobs += ask(engine_settings, queue, 4)
+    assert look(engine_settings, queue) == 10
+    finish(engine_settings, queue, jobs)
+
+
+def test_the_last_second_before_a_crash_of_redis_is_lost(engine_settings: Settings, queue: Queue) -> None:
+    """Which messages are missing nobody sees: guesses may be wrong, and every job is done all the same."""
+    jobs = ask(engine_settings, queue, 12)
+    del queue.bells[-3:]
+    assert look(engine_settings, queue) == 3
+    assert look(engine_settings, queue) == 0
+    finish(engine_settings, queue, jobs)
+    assert queue.rung <= 2 * len(steps(engine_settings))
+
+
+def test_a_worker_that_dies_with_a_message_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
+    [urgent] = ask(engine_settings, queue, 1, priority=9)
+    ask(engine_settings, queue, 5)
+    taken = queue.take()  # and the worker is killed before it claims the step
+    assert look(engine_settings, queue) == 1
+    assert queue.bells[0] == taken
+    assert control.view(engine_settings, urgent).job.state == JobState.QUEUED
+
+
+def test_messages_of_cancelled_jobs_do_not_hide_a_loss(engine_settings: Settings, queue: Queue) -> None:
+    """Their count says that nothing is missing; that a later step was taken says it."""
+    [lost] = ask(engine_settings, queue, 1)
+    queue.take()
+    cancelled = ask(engine_settings, queue, 6, priority=1)
+    for job in cancelled:
+        control.cancel(engine_settings, queue, job)
+    ask(engine_settings, queue, 2)
+    assert look(engine_settings, queue) == 0, "nothing tells yet: it may be the next"
+    work(engine_settings, queue, 1)
+    assert look(engine_settings, queue) == 1
+    assert lost in {step.job_id for step in steps(engine_settings) if step.id == queue.bells[1].step_id}
+    assert look(engine_settings, queue) == 0
+
+
+def test_cancelled_jobs_in_the_backlog_are_not_rung_for(engine_settings: Settings, queue: Queue) -> None:
+    jobs = ask(engine_settings, queue, 10)
+    for job in jobs[::2]:
+        control.cancel(engine_settings, queue, job)
+    queue.bells.clear()
+    assert look(engine_settings, queue) == 5
+    finish(engine_settings, queue, jobs[1::2])
+
+
+def test_a_cancelled_job_that_goes_on_is_done_once(engine_settings: Settings, queue: Queue) -> None:
+    """Its old message is still in the queue, and either may be heard first."""
+    [job] = ask(engine_settings, queue, 1)
+    control.cancel(engine_settings, queue, job)
+    control.retry(engine_settings, queue, job)
+    assert len(queue.bells) == 2
+    finish(engine_settings, queue, [job])
+    assert {step.attempt for step in control.view(engine_settings, job).steps} == {1}
+
+
+def test_two_beats_ring_once_for_what_is_lost(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 30)
+    queue.bells.clear()
+    age(engine_settings, timedelta(seconds=60))
+    before = queue.rung
+    with ThreadPoolExecutor(4) as beats:
+        list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
+    assert queue.rung - before == 30
+
+
+def test_two_beats_ring_once_for_what_the_broker_did_not_take(engine_settings: Settings, queue: Queue) -> None:
+    queue.down = True
+    jobs = ask(engine_settings, queue, 30)
+    queue.down = False
+    with ThreadPoolExecutor(4) as beats:
+        list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
+    assert queue.rung == 30
+    finish(engine_settings, queue, jobs)
+
+
+def test_a_broker_that_is_down_while_the_reaper_looks_costs_nothing(engine_settings: Settings, queue: Queue) -> None:
+    jobs = ask(engine_settings, queue, 5)
+    queue.down = True
+    assert look(engine_settings, queue) == 0
+    queue.down, queue.bells = False, []
+    assert look(engine_settings, queue) == 5
+    finish(engine_settings, queue, jobs)
+
+
+def test_a_clock_that_is_set_back_hides_no_loss(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 3)
+    age(engine_settings, -timedelta(hours=1))
+    assert look(engine_settings, queue, late=False) == 0, "they are in the queue"
+    queue.bells.clear()
+    assert look(engine_settings, queue, late=False) == 3
+
+
+def test_a_clock_that_leaps_rings_for_nothing(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 3)
+    age(engine_settings, timedelta(days=400))
+    assert look(engine_settings, queue, late=False) == 0
+
+
+def test_lost_rings_are_rung_for_by_priority(engine_settings: Settings, queue: Queue) -> None:
+    for priority in (1, 9, 5, 9):
+        ask(engine_settings, queue, 1, priority)
+    queue.bells.clear()
+    look(engine_settings, queue)
+    assert [bell.priority for bell in queue.bells] == [9, 9, 5, 1]
+    assert queue.bells[0].step_id < queue.bells[1].step_id
+
+
+def test_an_urgent_job_is_not_taken_for_one_that_overtook(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 5)
+    ask(engine_settings, queue, 1, priority=9)
+    work(engine_settings, queue, 1)
+    queue.bells.append(queue.bells[-1])  # a message too many, so that the count alone tells nothing
+    assert look(engine_settings, queue) == 0
+
+
+def test_what_waits_for_its_time_is_rung_for_when_it_has_come(engine_settings: Settings, queue: Queue) -> None:
+    with transaction(engine_settings) as session:
+        later = now(session) + timedelta(hours=1)
+    job = enqueue(engine_settings, queue, "probe", {}, not_before=later).job.id or 0
+    assert (look(engine_settings, queue), queue.rung) == (0, 0)
+    with transaction(engine_settings) as session:
+        session.exec(update(Step).where(col(Step.job_id) == job, col(Step.stage) == "prepare").values(not_before=None))
+    assert look(engine_settings, queue) == 1
+
+
+def test_a_step_that_comes_back_is_rung_for_at_once(engine_settings: Settings, queue: Queue) -> None:
+    ask(engine_settings, queue, 1)
+    attempt = claim(engine_settings, queue.take().step_id, "dying")
+    assert attempt is not None
+    time.sleep(0.7)  # its lease of 0.6 s runs out
+    assert look(engine_settings, queue, late=False) == 1
+    assert look(engine_settings, queue) == 0
+
+
+def test_an_enqueue_that_is_killed_before_it_rings_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dies(_: Sequence[Bell]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        enqueue(engine_settings, dies, "probe", {})
+    with transaction(engine_settings) as session:
+        [job] = session.exec(select(Job.id)).all()
+    assert look(engine_settings, queue) == 1
+    finish(engine_settings, queue, [job or 0])
+
+
+def finish(settings: Settings, queue: Queue, jobs: Sequence[int]) -> None:
+    """Be workers and reaper until nothing rings any more; every job must have succeeded."""
+    while queue.bells or look(settings, queue):
+        work(settings, queue, len(queue.bells))
+    assert {control.view(settings, job).job.state for job in jobs} == {JobState.SUCCEEDED}
