@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,15 @@ from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls, t
 
 if TYPE_CHECKING:
     from celery import Celery
-    from kombu import Connection
+    from kombu import Connection, Producer
+    from redis import Redis
+
+_REDIS = {"redis", "rediss", "redis+socket"}
 
 
 @lru_cache(maxsize=4)
-def _app(settings: Settings) -> Celery:
+def _app(settings: Settings, _process: int) -> Celery:
+    """Return an application that imports no task; each process has its own, for connections must not be shared."""
     from celery import Celery
 
     app = Celery("segadmin-client", set_as_current=False)
@@ -33,7 +38,7 @@ def ring_over(settings: Settings) -> Ring:
     """Return the function that rings workers over the broker of ``settings``."""
 
     def ring(bells: Sequence[Bell]) -> None:
-        with connected(settings) as (app, connection), app.amqp.Producer(connection) as producer:
+        with _producing(settings) as (app, producer):
             for bell in bells:
                 app.send_task(
                     f"segadmin.{bell.stage}",
@@ -56,18 +61,46 @@ def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
     Raises:
         BrokerUnavailable: the broker does not answer, or stops answering in the body.
     """
+    with _reached(settings) as app, app.connection_for_write() as connection:
+        yield app, connection
+
+
+@contextmanager
+def _producing(settings: Settings) -> Iterator[tuple[Celery, Producer]]:
+    """Yield what publishes, over a connection to Redis that is kept open: opening it takes longer than many rings.
+
+    Redis' client opens it anew where Redis has closed it. Those of other brokers do not, so they get one each time.
+
+    Raises:
+        BrokerUnavailable: see :func:`connected`.
+    """
+    with _reached(settings) as app:
+        if urlsplit(settings.celery_broker_url).scheme in _REDIS:
+            with app.producer_or_acquire() as producer:
+                yield app, producer
+        else:
+            with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
+                yield app, producer
+
+
+@contextmanager
+def _reached(settings: Settings) -> Iterator[Celery]:
+    """Yield an application whose broker answered just now.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer, or stops answering in the body.
+    """
     from kombu.exceptions import OperationalError
 
     if (problem := transport_problem(settings)) is not None:
         raise BrokerUnavailable(problem)
-    app = _app(settings)
-    connection = app.connection_for_write()
+    app = _app(settings, os.getpid())
     # The client's own errors too: a broker may die between two questions.
-    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection.connection_errors)
+    connection_errors = app.connection_for_write().connection_errors
+    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection_errors)
     try:
         _knock(settings)
-        with connection:
-            yield app, connection
+        yield app
     except gone as error:
         raise BrokerUnavailable(_explain(settings, error)) from error
 
@@ -103,15 +136,20 @@ def _knock(settings: Settings) -> None:
     if address.hostname and address.scheme in ports:
         where = (address.hostname, address.port or ports[address.scheme])
         socket.create_connection(where, timeout=SOCKET_SECONDS).close()
-    elif address.scheme in {"redis", "rediss", "redis+socket"}:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+    elif address.scheme in _REDIS:
+        _redis(settings, os.getpid()).ping()
 
-        url = settings.celery_broker_url.replace("redis+socket://", "unix://", 1)
-        limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
-        with Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits, **tls(settings)) as client:
-            client.ping()
+
+@lru_cache(maxsize=4)
+def _redis(settings: Settings, _process: int) -> Redis:
+    """Return a client that tries nothing twice, but opens a connection anew that Redis has closed meanwhile."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    url = settings.celery_broker_url.replace("redis+socket://", "unix://", 1)
+    limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits, **tls(settings))
 
 
 def shown(settings: Settings) -> str:

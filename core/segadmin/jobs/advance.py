@@ -32,16 +32,18 @@ def lock_job(session: Session, job_id: int) -> Job:
     ).one()
 
 
-def advance(session: Session, job_id: int) -> Advanced:
-    """Ready the steps whose inputs are done and whose locks are free; end the job when all steps are done."""
-    job = lock_job(session, job_id)
+def advance(session: Session, job: Job) -> Advanced:
+    """Ready the steps whose inputs are done and whose locks are free; end the job when all steps are done.
+
+    ``job`` is locked (:func:`lock_job`), or new.
+    """
     if job.state.over:
         return Advanced()
     session.flush()
     unfinished = dict(
         session.exec(
             select(Step.stage, func.min(Step.id))
-            .where(Step.job_id == job_id, col(Step.state).in_(_OPEN))
+            .where(Step.job_id == job.id, col(Step.state).in_(_OPEN))
             .group_by(Step.stage)
         ).all()
     )
@@ -70,7 +72,7 @@ def unblock(settings: Settings) -> list[Bell]:
     ready: list[Bell] = []
     for job_id in waiting:
         with transaction(settings) as session:
-            ready += advance(session, job_id).ready
+            ready += advance(session, lock_job(session, job_id)).ready
     return ready
 
 

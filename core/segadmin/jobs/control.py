@@ -120,7 +120,7 @@ def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = Fal
         job.state, job.error, job.finished_at = JobState.QUEUED, None, None
         session.add(job)
         session.flush()
-        ready = advance(session, job_id).ready
+        ready = advance(session, job).ready
     ring_bells(settings, ring, ready)
     return job
 

@@ -160,7 +160,7 @@ def save(
         for first, last in ranges_of(stage, options, store.buckets, settings.fan_out)
     ]
     session.add_all(steps)
-    bells = advance(session, job.id).ready
+    bells = advance(session, job).ready
     failpoints.reach("saved")
     return job, bells
 

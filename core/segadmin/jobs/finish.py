@@ -22,14 +22,12 @@ def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
         StepFenced: the step is somebody else's; nothing was written.
     """
     with transaction(attempt.settings) as session:
-        lock_job(session, attempt.job_id)
-        _end(
-            session,
-            attempt,
-            {"state": StepState.SUCCEEDED, "progress": 1.0, "error": None, "finished_at": now(session)},
-        )
+        job = lock_job(session, attempt.job_id)
+        done = {"state": StepState.SUCCEEDED, "progress": 1.0, "error": None, "result": outcome.result}
+        _end(session, attempt, {**done, "finished_at": now(session)})
         extra = outcome.commit(session) if outcome.commit else {}
-        session.exec(update(Step).where(col(Step.id) == attempt.step_id).values(result={**outcome.result, **extra}))
+        if extra:
+            session.exec(update(Step).where(col(Step.id) == attempt.step_id).values(result={**outcome.result, **extra}))
         if outcome.skip:
             session.exec(
                 update(Step)
@@ -41,7 +39,7 @@ def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
                 .values(state=StepState.SKIPPED)
             )
         attempt.reach("commit")
-        return Advanced() if stage_is_open(session, attempt.job_id, attempt.stage) else advance(session, attempt.job_id)
+        return Advanced() if stage_is_open(session, attempt.job_id, attempt.stage) else advance(session, job)
 
 
 def fail(attempt: Attempt, error: BaseException) -> Advanced:

@@ -162,7 +162,7 @@ def test_messages_of_cancelled_jobs_do_not_hide_a_loss(engine_settings: Settings
     assert look(engine_settings, queue) == 0, "nothing tells yet: it may be the next"
     work(engine_settings, queue, 1)
     assert look(engine_settings, queue) == 1
-    assert lost in {step.job_id for step in steps(engine_settings) if step.id == queue.bells[1].step_id}
+    assert f"job {lost} · probe" in {bell.label for bell in queue.bells}
     assert look(engine_settings, queue) == 0
 
 
