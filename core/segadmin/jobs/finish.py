@@ -39,7 +39,9 @@ def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
                 .values(state=StepState.SKIPPED)
             )
         attempt.reach("commit")
-        return Advanced() if stage_is_open(session, attempt.job_id, attempt.stage) else advance(session, job)
+        if attempt.buckets and stage_is_open(session, attempt.job_id, attempt.stage):
+            return Advanced()
+        return advance(session, job)
 
 
 def fail(attempt: Attempt, error: BaseException) -> Advanced:
@@ -79,5 +81,7 @@ _READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "rung_a
 def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:
     values |= {"token": Step.token + 1, "calling": ""}
     values |= {"curve": points} if (points := attempt.points) else {}
-    if session.exec(update(Step).where(*owned(attempt)).values(**values)).rowcount == 0:
+    # Nothing reads the step from this session any more, so nothing in it is to be brought up to date.
+    ended = update(Step).where(*owned(attempt)).values(**values).execution_options(synchronize_session=False)
+    if session.exec(ended).rowcount == 0:
         raise StepFenced(f"attempt {attempt.number} of step {attempt.step_id} no longer owns it")

@@ -63,6 +63,7 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
                 note="",
                 calling="",
             )
+            .execution_options(synchronize_session=False)  # what is read of it is read anew below
         )
         if taken.rowcount == 0:
             return None
