@@ -102,5 +102,6 @@ def _ready(session: Session, job: Job, stage: str) -> list[Bell]:
     found = session.exec(select(Step.id).where(*waiting).order_by(col(Step.id))).all()
     if not found or not locks.take(session, job, stage):
         return []
-    session.exec(update(Step).where(*waiting).values(state=StepState.READY, rung_at=None))
+    ready = update(Step).where(*waiting).values(state=StepState.READY, rung_at=None)
+    session.exec(ready.execution_options(synchronize_session=False))  # of thousands, none is read from this session
     return call(session, [step_id for step_id in found if step_id is not None])

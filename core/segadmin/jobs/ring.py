@@ -46,7 +46,8 @@ def call(session: Session, step_ids: Sequence[int]) -> list[Bell]:
         return []
     rows = _ready(session, step_ids[:AT_ONCE])
     called = [row.id for row in rows]
-    session.exec(update(Step).where(col(Step.id).in_(called)).values(rung_at=now(session)))
+    rung = update(Step).where(col(Step.id).in_(called)).values(rung_at=now(session))
+    session.exec(rung.execution_options(synchronize_session=False))
     return [_bell(row) for row in rows]
 
 
