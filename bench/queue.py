@@ -124,7 +124,7 @@ def listed(settings: Any) -> dict[str, float]:
         "show": lambda: control.view(settings, LISTED - 3),
         "command": lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL),
     }
-    return {name: round(statistics.median(_timed(look) for _ in range(5)), 4) for name, look in looks.items()}
+    return {name: round(statistics.median(_timed(look) for _ in range(3)), 4) for name, look in looks.items()}
 
 
 def _save(settings: Any, kind: str, count: int) -> None:
@@ -191,7 +191,8 @@ def _fill(settings: Any, count: int) -> None:
         jobs.append({"id": number, "kind": kind, "options": {"labels": f"labels-{number % 7}"}, "state": state,
                      "created_at": moment, "started_at": begun, "finished_at": ended})  # fmt: skip
         steps += [{"job_id": number, "stage": stage.name, "queue": stage.queue, "after": list(stage.after),
-                   "state": step, "started_at": begun, "finished_at": ended} for stage in PLANS[kind]]  # fmt: skip
+                   "state": step, "started_at": begun, "finished_at": ended, "result": {}, "curve": []}
+                  for stage in PLANS[kind]]  # fmt: skip
     with transaction(settings) as session:
         session.execute(insert(Job), jobs)
         session.execute(insert(Step), steps)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -26,7 +27,7 @@ def begin(attempt: Attempt) -> Outcome:
     (attempt.checkpoints / f"attempt-{attempt.number}").touch()
     if attempt.number <= attempt.options.get("failures", 0):
         raise RuntimeError(f"failure {attempt.number}")
-    return Outcome({"began": attempt.number})
+    return Outcome({"began": attempt.number, "frozen": gc.get_freeze_count()})
 
 
 def work(attempt: Attempt) -> Outcome:

@@ -68,12 +68,8 @@ def release_memory() -> None:
 
     PyTorch keeps freed memory of a GPU for itself until it is told to return it. What stays is the CUDA context, about
     half a GiB, which only the end of the process frees.
-
-    What is still used after a step are modules and caches. They are not looked at again: going through those of Polars
-    and Delta Lake takes a third of a second, for a step that may take a hundredth of that.
     """
     gc.collect()
-    gc.freeze()
     cuda = _cuda()
     if cuda is not None:
         try:

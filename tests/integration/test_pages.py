@@ -75,6 +75,12 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models"} <= listed.links
         assert "<b>odd</b>" in listed.words
         assert listed.refreshes, "a job is not over"
+        older = _Page(get(f"{url}/jobs?before={waiting}", key)[1])
+        assert f"/jobs/{job}" in older.links
+        assert f"/jobs/{waiting}" not in older.links
+        assert "/jobs" in older.links, "back to the newest"
+        assert "No others" in _Page(get(f"{url}/jobs?before=1", key)[1]).words
+        assert get(f"{url}/jobs?before=nonsense", key)[0] == 404
 
         html = get(f"{url}/jobs/{job}", key)[1]
         seen = _Page(html)

@@ -149,6 +149,15 @@ def test_a_broker_that_stops_answering_between_two_rings(settings: Settings) -> 
         assert reap(settings, ring, lambda: queue_lengths(settings)).rung == 1, "the one that it did not take"
 
 
+def test_a_process_goes_through_its_modules_for_garbage_once(home: Settings) -> None:
+    jobs = ask(home, 2)
+    with worker(home, concurrency=1):
+        succeed(home, jobs)
+    first, second = (control.view(home, job).steps[0].result["frozen"] for job in jobs)
+    assert first < second
+    assert second > 10_000
+
+
 def test_older_jobs_are_on_the_next_page(home: Settings, cli: Cli) -> None:
     ask(home, 5)
     first = cli("jobs", "list", "--limit", "2").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -39,6 +40,9 @@ def _run(task: Task[..., None], step_id: int) -> None:
             failed = run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool is going down: nobody waits for an answer
+    # What a step leaves are modules and caches. Each step ends with a look for garbage, and going through those of
+    # Polars and Delta Lake takes many times as long as a small step: they are left out from now on.
+    gc.freeze()
     if failed is not None:
         raise StepFailed(failed)
 

@@ -125,3 +125,57 @@ def test_a_missing_driver_is_named_with_what_installs_it(cli: Cli, tmp_path: Pat
         "Error: SEGADMIN_DATABASE_URL='postgresql://shop:***@h/x' needs the driver psycopg, which is not installed. "
         "Run: pip install 'segadmin[postgres]'\n"
     )
+
+
+def test_steps_that_are_ready_are_rung_for_after_an_upgrade(any_database: Settings) -> None:
+    """Before 0013 a step held when to ring again; what was queued then must not wait for ever."""
+    from alembic import command
+    from alembic.config import Config
+
+    from segadmin.jobs.reap import reap
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with database.engine(any_database).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        moment = datetime.now(UTC)
+        values = {
+            "store": {"id": 1, "buckets": 8, "key_fingerprint": "", "created_at": moment},
+            "job": {
+                "id": 7,
+                "kind": "compact",
+                "options": "{}",
+                "state": "queued",
+                "priority": 5,
+                "created_at": moment,
+            },
+            "step": {
+                "id": 9,
+                "job_id": 7,
+                "stage": "compact",
+                "queue": "cpu",
+                "after": "[]",
+                "state": "ready",
+                "rings": 4,
+            }
+            | {"bucket_from": -1, "bucket_to": -1, "attempt": 0, "max_attempts": 3, "token": 0, "ring_at": moment}
+            | {"progress": 0, "note": "", "result": "{}"},
+        }
+        for table, row in values.items():
+            names = ", ".join(f'"{name}"' for name in row)
+            marks = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f'INSERT INTO "{table}" ({names}) VALUES ({marks})'), row)
+    database.upgrade(any_database)
+    rung: list[int] = []
+    reap(any_database, lambda bells: rung.extend(bell.step_id for bell in bells))
+    assert rung == [9]
+
+
+def test_who_reads_waits_for_no_writer(settings: Settings) -> None:
+    database.upgrade(settings)
+    with transaction(settings) as writer:
+        writer.add(Job(kind="refresh"))
+        writer.flush()
+        with database.reading(settings) as reader:
+            assert reader.get(Job, 1) is None, "what is not committed is not seen"

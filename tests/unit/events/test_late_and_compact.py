@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from segadmin.events.alone import alone
 from segadmin.events.compact import compact
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
@@ -52,3 +57,56 @@ def test_small_files_become_large_ones_and_nothing_else_changes(settings: Settin
     again, fresh = import_file(settings, Request("events", str(tmp_path / "5.csv"), again=True))
     assert (fresh, again.rows_kept, again.reasons) == (True, 0, {"duplicate_event": done.rows_kept})
     assert lake.scan("events").select(pl.len()).collect().item() == before.height
+
+
+def test_where_there_is_nothing_to_do_nobody_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path, timedelta(0))
+    compact(settings)
+    with ThreadPoolExecutor(1) as other, alone(settings):  # as an import that takes long
+        assert other.submit(compact, settings).result(timeout=30) == {}
+
+
+def test_a_table_that_was_written_to_is_compacted_again(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path, timedelta(0))
+    compact(settings)
+    for hour in range(1, 4):
+        take(settings, tmp_path, timedelta(hours=hour), timedelta(hours=hour, minutes=1))
+    assert "events" in compact(settings)
+    assert compact(settings) == {}
+
+
+def test_files_that_nobody_needs_any_more_go_though_nothing_was_written_since(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for hour in range(3):
+        take(settings, tmp_path, timedelta(hours=hour))
+    compact(settings)
+    lake = settings.store_path / "lake" / "events"
+    files = set(lake.rglob("*.parquet"))
+    week = time.time() - 8 * 24 * 3600
+    for path in (*lake.rglob("*.parquet"), *lake.rglob("*.json")):
+        os.utime(path, (week, week))
+    assert compact(settings) == {}
+    assert set(lake.rglob("*.parquet")) == files, "it was looked at today"
+    known = settings.store_path / "compacted.json"
+    yesterday = {table: (version, at - 25 * 3600) for table, (version, at) in json.loads(known.read_text()).items()}
+    known.write_text(json.dumps(yesterday))
+    compact(settings)
+    assert json.loads(known.read_text())["events"][1] > yesterday["events"][1]
+
+
+def test_what_was_compacted_is_not_believed_of_another_store(settings: Settings, tmp_path: Path) -> None:
+    """A store that was restored is older, and the file may be spoilt: then all is looked at."""
+    for hour in range(3):
+        take(settings, tmp_path, timedelta(hours=hour))
+    known = settings.store_path / "compacted.json"
+    for spoilt in (
+        json.dumps({"events": [99, time.time()]}),
+        "",
+        "[]",
+        '{"events": 3}',
+        json.dumps({"events": ["", 9e99]}),
+    ):
+        known.write_text(spoilt)
+        compact(settings)
+        assert json.loads(known.read_text())["events"][0] == Lake.of(settings).version("events")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,11 +22,11 @@ from segadmin.errors import (
 )
 from segadmin.jobs import control
 from segadmin.jobs.advance import end_job
-from segadmin.jobs.attempt import Json, Outcome
+from segadmin.jobs.attempt import Attempt, Json, Outcome
 from segadmin.jobs.enqueue import Enqueued, enqueue
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, extend
-from segadmin.jobs.plans import PLANS, STAGES, bucket_ranges
+from segadmin.jobs.plans import PLANS, STAGES, Stage, bucket_ranges
 from segadmin.jobs.reap import lost_process, reap
 from segadmin.jobs.run import run_step
 from segadmin.records import Job, JobState, Step, StepState
@@ -388,3 +390,35 @@ def test_every_plan_is_in_order_and_its_functions_exist() -> None:
 def test_bucket_ranges_cover_every_bucket_once(buckets: int, fan_out: int) -> None:
     covered = [bucket for first, last in bucket_ranges(buckets, fan_out) for bucket in range(first, last + 1)]
     assert covered == list(range(buckets))
+
+
+#: What :func:`leave_a_cycle` left.
+_LEFT: list[weakref.ref[Node]] = []
+
+
+class Node:
+    """Refers to itself, as models do by way of their parts: only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def leave_a_cycle(_: Attempt) -> Outcome:
+    _LEFT.append(weakref.ref(Node()))
+    return Outcome({})
+
+
+def test_no_step_leaves_its_memory_to_the_next(
+    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANS, "cycle", (Stage("prepare", f"{__name__}:leave_a_cycle"),))
+    for _ in range(3):
+        enqueue(engine_settings, bells, "cycle", {})
+    _LEFT.clear()
+    gc.disable()
+    try:
+        for step_id in bells.take():
+            run_step(engine_settings, bells, step_id, "me")
+    finally:
+        gc.enable()
+    assert [left() for left in _LEFT] == [None, None, None]
