@@ -51,10 +51,11 @@ format: install  ## Mend style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: install  ## Measure enqueuing, recovery, thousands of steps, broken brokers, and the demo
+bench: install  ## Measure enqueuing, recovery, thousands of steps and of jobs, broken brokers, and the demo
 	$(BIN)/python -m bench.enqueue
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.queue
 	$(BIN)/python -m bench.broken_broker
 	$(BIN)/python -m bench.hostile
 	$(BIN)/python -m bench.demo

@@ -143,12 +143,13 @@ def ring_all(settings: Any, ring: Any, job: int) -> None:
     from sqlmodel import select
 
     from segadmin.database import transaction
-    from segadmin.jobs.ring import ring_steps
+    from segadmin.jobs.ring import call, ring_bells
     from segadmin.records import Step, StepState
 
     with transaction(settings) as session:
         steps = session.exec(select(Step.id).where(Step.job_id == job, Step.state == StepState.READY)).all()
-    ring_steps(settings, ring, [step for step in steps if step is not None])
+        bells = call(session, [step for step in steps if step is not None])
+    ring_bells(settings, ring, bells)
 
 
 def done(settings: Any, job: int) -> int:
