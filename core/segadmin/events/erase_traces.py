@@ -38,7 +38,7 @@ _JSON: tuple[tuple[Any, Any], ...] = (
     *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
 )
 #: What the store has beside exports and pages that somebody put there.
-_OURS = frozenset({"lake", "work", "spool", "inbox", "models", "import.lock", "erasure"})
+_OURS = frozenset({"lake", "work", "spool", "inbox", "inbox-failed", "models", "import.lock", "erasure"})
 _LINES = 50_000
 _REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 

@@ -33,7 +33,7 @@ def _inbox(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int
     mapping = Reading.read(settings.events_mapping) if settings.events_mapping else Reading()
     counts: Counter[int] = Counter()
     inbox = Inbox.of(settings)
-    for batch in inbox.batches():
+    for batch in [*inbox.batches(), *inbox.failed_batches()]:
         lines = [line for line in batch.read_bytes().decode("utf-8", "surrogateescape").split("\n") if line.strip()]
         rows = pl.Series([row_of_json(line) for line in lines], dtype=pl.String)
         mine = owned(rows, kept_mapping(mapping, settings.secret()), users)
@@ -42,6 +42,7 @@ def _inbox(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int
             gone = set(mine["line"])
             inbox.replace(batch, [line for place, line in enumerate(lines) if place not in gone])
     if erase:
+        inbox.change_reasons(users.mask)
         inbox.drop_drafts()
     return counts
 

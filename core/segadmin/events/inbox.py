@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,9 +106,10 @@ class Inbox:
         self._write_attempts(counts | {batch.stem: counts.get(batch.stem, 0) - 1 for batch in batches})
 
     def remove(self, batches: Sequence[Path]) -> None:
-        """Remove batches that are kept elsewhere now."""
+        """Remove batches that are kept elsewhere now, or of which nothing is to be kept."""
         for batch in batches:
             batch.unlink(missing_ok=True)
+            batch.with_suffix(".json").unlink(missing_ok=True)
         names = {batch.stem for batch in batches}
         self._write_attempts({name: count for name, count in self.failures().items() if name not in names})
 
@@ -128,10 +129,14 @@ class Inbox:
             batch.rename(self.failed_folder / batch.name)
         self.remove([batch])
 
+    def failed_batches(self) -> list[Path]:
+        """Return the files of the batches that were set aside, the oldest first."""
+        return _oldest_first(self.failed_folder)
+
     def failed(self) -> list[FailedBatch]:
         """Return the batches that were set aside, the oldest first."""
         found = []
-        for path in _oldest_first(self.failed_folder):
+        for path in self.failed_batches():
             facts = _read(path.with_suffix(".json"))
             found.append(
                 FailedBatch(
@@ -143,6 +148,17 @@ class Inbox:
                 )
             )
         return found
+
+    def change_reasons(self, change: Callable[[str], str]) -> None:
+        """Say otherwise why batches were set aside.
+
+        Raises:
+            StorageError: the disk is full or fails.
+        """
+        for batch in self.failed_batches():
+            facts = _read(batch.with_suffix(".json"))
+            if (reason := change(str(facts.get("reason", "")))) != facts.get("reason", ""):
+                self._write(batch.with_suffix(".json"), json.dumps(facts | {"reason": reason}).encode())
 
     def put_back(self, name: str) -> None:
         """Let the next import try a batch again that was set aside.
@@ -175,7 +191,7 @@ class Inbox:
         Raises:
             DataError: there is no such batch.
         """
-        names = {path.stem: path for path in _oldest_first(self.failed_folder)}
+        names = {path.stem: path for path in self.failed_batches()}
         if name not in names:
             raise DataError(f"No batch {name!r} is set aside.{did_you_mean(name, names)} Look: segadmin data inbox")
         return names[name]

@@ -31,6 +31,7 @@ from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.records import Import, Job, Schedule, utcnow
 from segadmin.settings import Settings, get_settings
+from segadmin.store import open_store
 from tests.privacy.search import find
 from tests.privacy.victim import HEAD, event, fill, left_of, post, put, quarantined, users
 
@@ -178,6 +179,20 @@ def test_a_user_whose_events_were_removed_for_their_age_is_still_known(settings:
     remove_older(settings, datetime(2024, 1, 1, tzinfo=UTC))
     assert counts(forget(settings, ["old"])[0]) == {"labels": 1, "users": 1}
     assert left_of(settings, "old~") == {}
+
+
+def test_batches_that_no_import_could_take_lose_the_user_too(settings: Settings) -> None:
+    open_store(settings)
+    inbox = Inbox.of(settings)
+    for lines in ([event("ann"), event("bob")], [event("ann", kind="stare")]):
+        inbox.add([json.dumps(line) for line in lines])
+    for batch in inbox.batches():
+        inbox.set_aside(batch, "no import could take it: ann")
+    [erased] = forget(settings, ["ann"])
+    assert counts(erased) == {"inbox": 2}
+    [left] = inbox.failed_batches()
+    assert left.read_text() == f"{json.dumps(event('bob'))}\n"
+    assert not any("ann" in path.read_text() for path in inbox.failed_folder.iterdir())
 
 
 def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
