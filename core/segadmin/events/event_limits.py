@@ -13,7 +13,7 @@ from segadmin.events.exact_json import Number
 #: Characters of one event; in a list of events a longer one is refused with its batch.
 LARGEST_EVENT = 2**18
 #: Events of one batch.
-MOST_EVENTS = 50_000
+MOST_EVENTS = 200_000
 #: Fields of one event, and different fields of the events of one batch.
 MOST_FIELDS, MOST_NAMES = 500, 2_000
 #: Lists and objects inside each other, the event counted.

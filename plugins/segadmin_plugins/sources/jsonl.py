@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import ClassVar, TextIO
 
@@ -38,6 +38,8 @@ MOST_COLUMNS = 1_000
 #: Cells of a frame, the empty ones counted, for each cell that is not empty; and cells that are free. So a frame costs
 #: what its bytes cost, however many different keys its rows have.
 _CELLS_PER_VALUE, _FREE_CELLS = 8, 500_000
+#: Characters of a column's name that cost as much as its cell: quarantine repeats names in each row.
+_NAME_CHARACTERS = 32
 #: Characters of the records of a frame: of a file, and of what was posted.
 _FILE_CHARACTERS, _POSTED_CHARACTERS = 2**26, 2**21
 #: The names of our fields become columns first.
@@ -185,10 +187,10 @@ def _columns(records: Iterable[Record], rows: int) -> list[str]:
         if len(counts) > 100 * MOST_COLUMNS:
             counts = Counter(dict(counts.most_common(50 * MOST_COLUMNS)))
     fields = _FIELDS.intersection(counts)
-    affordable = _CELLS_PER_VALUE * values // max(1, number) + _FREE_CELLS // max(1, min(number, rows))
-    most = min(MOST_COLUMNS, max(len(fields), affordable))
-    often = (name for name, _ in counts.most_common(most) if name not in fields)
-    kept = fields.union(islice(often, most - len(fields)))
+    affordable = _CELLS_PER_VALUE * values / max(1, number) + _FREE_CELLS / max(1, min(number, rows))
+    often = [name for name, _ in counts.most_common(MOST_COLUMNS) if name not in fields]
+    costs = accumulate((1 + len(name) / _NAME_CHARACTERS for name in often), initial=len(fields))
+    kept = fields.union(name for name, cost in zip(often, islice(costs, 1, None), strict=True) if cost <= affordable)
     names = [writable(name) for name in counts if name in kept]
     return names + [OTHER] * (len(counts) > len(kept)) + [UNREADABLE, UNREADABLE_ROW] * problems
 
