@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -44,9 +45,10 @@ def call(session: Session, step_ids: Sequence[int]) -> list[Bell]:
     """
     if not step_ids:
         return []
-    rows = _ready(session, step_ids[:AT_ONCE])
+    moment = now(session)
+    rows = _ready(session, step_ids[:AT_ONCE], moment)
     called = [row.id for row in rows]
-    rung = update(Step).where(col(Step.id).in_(called)).values(rung_at=now(session))
+    rung = update(Step).where(col(Step.id).in_(called)).values(rung_at=moment)
     session.exec(rung.execution_options(synchronize_session=False))
     return [_bell(row) for row in rows]
 
@@ -66,7 +68,7 @@ def ring_bells(settings: Settings, ring: Ring, bells: Sequence[Bell]) -> BrokerU
     return None
 
 
-def is_due(moment: Any) -> tuple[Any, ...]:
+def is_due(moment: datetime) -> tuple[Any, ...]:
     """Return the conditions under which a worker may take a step at ``moment``."""
     return (
         col(Step.state) == StepState.READY,
@@ -74,7 +76,7 @@ def is_due(moment: Any) -> tuple[Any, ...]:
     )
 
 
-def _ready(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
+def _ready(session: Session, step_ids: Sequence[int], moment: datetime) -> Sequence[Row[Any]]:
     return session.execute(
         select(  # type: ignore[call-overload]
             Step.id,
@@ -87,7 +89,7 @@ def _ready(session: Session, step_ids: Sequence[int]) -> Sequence[Row[Any]]:
             Step.job_id,
         )
         .join(Job)
-        .where(col(Step.id).in_(step_ids), *is_due(now(session)))
+        .where(col(Step.id).in_(step_ids), *is_due(moment))
         .order_by(col(Job.priority).desc(), col(Step.id))
     ).all()
 
