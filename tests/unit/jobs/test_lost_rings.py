@@ -16,7 +16,7 @@ from sqlmodel import col, select, update
 
 from segadmin.database import now, transaction
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs import control
+from segadmin.jobs import control, lost_rings, ring
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.lease import claim
 from segadmin.jobs.reap import reap
@@ -54,6 +54,12 @@ def queue() -> Queue:
     return Queue()
 
 
+@pytest.fixture
+def engine_settings(engine_settings: Settings) -> Settings:
+    """Of small jobs."""
+    return engine_settings.model_copy(update={"fan_out": 1})
+
+
 def ask(settings: Settings, queue: Queue, jobs: int, priority: int = 5) -> list[int]:
     """Enqueue jobs whose first step is ready, and return the jobs."""
     return [enqueue(settings, queue, "probe", {}, priority=priority).job.id or 0 for _ in range(jobs)]
@@ -82,27 +88,29 @@ def work(settings: Settings, queue: Queue, steps: int) -> None:
 
 
 def test_a_long_backlog_is_not_rung_for_again(engine_settings: Settings, queue: Queue) -> None:
-    ask(engine_settings, queue, 40)
-    assert queue.rung == 40
+    ask(engine_settings, queue, 12)
+    assert queue.rung == 12
     for _ in range(5):
         assert look(engine_settings, queue) == 0
         work(engine_settings, queue, 2)
     assert queue.rung <= 2 * len(steps(engine_settings))
 
 
-def test_a_backlog_of_thousands_takes_one_message_a_step(
+def test_a_backlog_that_is_rung_for_in_parts_takes_one_message_a_step(
     engine_settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = engine_settings.model_copy(update={"fan_out": 2500})
+    for module in (ring, lost_rings):
+        monkeypatch.setattr(module, "AT_ONCE", 100)
+    settings = engine_settings.model_copy(update={"fan_out": 250})
     with transaction(settings) as session:
-        session.exec(update(Store).values(buckets=4096))
+        session.exec(update(Store).values(buckets=512))
     [job] = ask(settings, queue, 1)
-    work(settings, queue, 1)  # now 2,500 steps are ready, of which the first 1,000 were rung for
+    work(settings, queue, 1)  # now 250 steps are ready, of which the first 100 were rung for
     for _ in range(8):
         look(settings, queue)
-    assert len(queue.bells) == 2500
-    assert queue.rung == 2501
-    assert len({bell.step_id for bell in queue.bells}) == 2500
+    assert len(queue.bells) == 250
+    assert queue.rung == 251
+    assert len({bell.step_id for bell in queue.bells}) == 250
     control.cancel(settings, queue, job)
 
 
@@ -114,8 +122,8 @@ def steps(settings: Settings) -> Sequence[Step]:
 def test_a_redis_that_comes_back_empty_in_the_middle_costs_one_message_a_step(
     engine_settings: Settings, queue: Queue
 ) -> None:
-    jobs = ask(engine_settings, queue, 30)
-    work(engine_settings, queue, 10)
+    jobs = ask(engine_settings, queue, 6)
+    work(engine_settings, queue, 3)
     queue.bells.clear()
     lost = [step for step in steps(engine_settings) if step.state == StepState.READY]
     assert look(engine_settings, queue) == len(lost)
@@ -125,16 +133,16 @@ def test_a_redis_that_comes_back_empty_in_the_middle_costs_one_message_a_step(
 
 
 def test_what_comes_after_the_loss_does_not_hide_it(engine_settings: Settings, queue: Queue) -> None:
-    jobs = ask(engine_settings, queue, 10)
+    jobs = ask(engine_settings, queue, 4)
     queue.bells.clear()
     jobs += ask(engine_settings, queue, 4)
-    assert look(engine_settings, queue) == 10
+    assert look(engine_settings, queue) == 4
     finish(engine_settings, queue, jobs)
 
 
 def test_the_last_second_before_a_crash_of_redis_is_lost(engine_settings: Settings, queue: Queue) -> None:
     """Which messages are missing nobody sees: guesses may be wrong, and every job is done all the same."""
-    jobs = ask(engine_settings, queue, 12)
+    jobs = ask(engine_settings, queue, 5)
     del queue.bells[-3:]
     assert look(engine_settings, queue) == 3
     assert look(engine_settings, queue) == 0
@@ -167,11 +175,11 @@ def test_messages_of_cancelled_jobs_do_not_hide_a_loss(engine_settings: Settings
 
 
 def test_cancelled_jobs_in_the_backlog_are_not_rung_for(engine_settings: Settings, queue: Queue) -> None:
-    jobs = ask(engine_settings, queue, 10)
+    jobs = ask(engine_settings, queue, 4)
     for job in jobs[::2]:
         control.cancel(engine_settings, queue, job)
     queue.bells.clear()
-    assert look(engine_settings, queue) == 5
+    assert look(engine_settings, queue) == 2
     finish(engine_settings, queue, jobs[1::2])
 
 
@@ -186,22 +194,22 @@ def test_a_cancelled_job_that_goes_on_is_done_once(engine_settings: Settings, qu
 
 
 def test_two_beats_ring_once_for_what_is_lost(engine_settings: Settings, queue: Queue) -> None:
-    ask(engine_settings, queue, 30)
+    ask(engine_settings, queue, 6)
     queue.bells.clear()
     age(engine_settings, timedelta(seconds=60))
     before = queue.rung
     with ThreadPoolExecutor(4) as beats:
         list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
-    assert queue.rung - before == 30
+    assert queue.rung - before == 6
 
 
 def test_two_beats_ring_once_for_what_the_broker_did_not_take(engine_settings: Settings, queue: Queue) -> None:
     queue.down = True
-    jobs = ask(engine_settings, queue, 30)
+    jobs = ask(engine_settings, queue, 6)
     queue.down = False
     with ThreadPoolExecutor(4) as beats:
         list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
-    assert queue.rung == 30
+    assert queue.rung == 6
     finish(engine_settings, queue, jobs)
 
 
