@@ -33,8 +33,6 @@ def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Set
     [finding] = [one for one in findings if one["what"] == "inbox"]
     assert (finding["level"], finding["mend"]) == ("fail", "segadmin data inbox")
     assert "Prices are in EUR, USD" in finding["detail"]
-    refused = cli("data", "forget", "u2", "--yes", check=False)
-    assert (refused.returncode, "segadmin data inbox" in refused.stderr) == (1, True)
 
     assert cli("data", "inbox", "--retry", "nothing", check=False).returncode == 1
     both = cli("data", "inbox", "--retry", poison, "--drop", poison, check=False)

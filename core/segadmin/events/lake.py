@@ -135,8 +135,6 @@ class Lake:
 
     def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
         """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
-        if self._has(table, commit):
-            return False
         by = PARTITIONS.get(table)
         try:
             with writing(self.path / table) as address:
@@ -151,6 +149,8 @@ class Lake:
                         configuration=_properties(table),
                     )
                 made = self._open(table, address)
+                if _has(made, commit):
+                    return False
                 made.create_write_transaction(
                     list(files),
                     "append",
@@ -260,22 +260,25 @@ class Lake:
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
     ) -> bool:
-        if commit is not None and self._has(table, commit):
-            return False
+        rows, once = self._conform(table, frame), None if commit is None else _once(commit)
         try:
             with writing(self.path / table) as address:
-                is_new = not is_table(self.path / table)
-                if not is_new:
-                    self._open(table, address)
-                write_deltalake(
-                    address.uri,
-                    self._conform(table, frame),
-                    mode=mode,
-                    partition_by=_partitions(table, address) if is_new else None,
-                    configuration=_properties(table) if is_new else None,
-                    storage_options=address.options,
-                    commit_properties=None if commit is None else _once(commit),
-                )
+                if is_table(self.path / table):
+                    made = self._open(table, address)
+                    if commit is not None and _has(made, commit):
+                        return False
+                    # Into the version that was looked at: if another writer is first, this one fails.
+                    write_deltalake(made, rows, mode=mode, commit_properties=once)
+                else:
+                    write_deltalake(
+                        address.uri,
+                        rows,
+                        mode=mode,
+                        partition_by=_partitions(table, address),
+                        configuration=_properties(table),
+                        storage_options=address.options,
+                        commit_properties=once,
+                    )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
@@ -285,10 +288,6 @@ class Lake:
         made = LocalTable(address)
         keep_properties(made, _properties(table))
         return made
-
-    def _has(self, table: str, commit: Commit) -> bool:
-        last = self.last_version(table, commit.app)
-        return last is not None and last >= commit.version
 
     def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
         return frame.select(pl.col(name).cast(kind) for name, kind in SCHEMAS[table].items())
@@ -308,6 +307,11 @@ def _partitions(table: str, address: Address) -> list[str] | None:
     """Return the columns to partition ``table`` by: texts only where their folders' names are what Delta writes."""
     by = PARTITIONS.get(table, [])
     return [column for column in by if not (address.is_link and SCHEMAS[table][column] == pl.String)] or None
+
+
+def _has(table: DeltaTable, commit: Commit) -> bool:
+    last = table.transaction_version(commit.app)
+    return last is not None and last >= commit.version
 
 
 def _once(commit: Commit) -> CommitProperties:
