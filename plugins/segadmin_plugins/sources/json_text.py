@@ -16,13 +16,16 @@ LONGEST = 2**26
 #: What may stand between two records; the last is the separator of JSON text sequences.
 BETWEEN = "[ \t\r\n,\ufeff\x1e]*"
 _BETWEEN = re.compile(BETWEEN)
-_SCALAR = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"|[^\s,"{}\[\]]+|.', re.DOTALL)
-#: A string, whole or broken off by the end of its line, or a bracket.
-_TOKEN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*(?P<quote>"?)|(?P<open>[\[{])|(?P<close>[\]}])')
-_NEXT_LINE = re.compile(r"\n(?P<indent>[ \t]*,?[ \t]*)(?=\{)")
+#: A string, whole or broken off by the end of its line or of what was read.
+_STRING = r'"(?:[^"\\\x00-\x1f]++|\\.?)*+(?P<quote>"?)'
+_SCALAR = re.compile(rf'{_STRING}|[^\s,"{{}}\[\]]+|.', re.DOTALL)
+#: What a broken record is read by: strings, brackets, and lines that begin with a record.
+_TOKEN = re.compile(rf"{_STRING}|(?P<open>[\[{{])|(?P<close>[\]}}])|\n(?P<indent>[ \t]*+(?:,[ \t]*+)?)(?=\{{)")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
 #: An error this near the end of what was read may only mean that there is more to read.
 _NEAR_THE_END = 16
+#: So much that was passed over is kept: each error looks through it, to count lines.
+_PASSED = 2**16
 
 
 def may_go_on(error: JSONDecodeError) -> bool:
@@ -38,6 +41,7 @@ class JsonText:
         self._file = file
         self._text = ""  #: what was read, from some place at or before ``_at``
         self._at = 0
+        self._ended = False  #: whether all of the file was read
         self._line = 1  #: of ``_counted``, a place at or before ``_at``
         self._counted = 0
         self._column = 0  #: of the first character of ``_text``
@@ -84,9 +88,10 @@ class JsonText:
 
     def scalar(self) -> str:
         """Go over something that is no record, such as a number, a string or a stray bracket, and return its text."""
-        if len(self._text) - self._at < PIECE:
-            self._more()
-        return self._take(self._end_of(_SCALAR))
+        end = self._end_of(_SCALAR)
+        while end == len(self._text) and self._more():
+            end = self._end_of(_SCALAR)
+        return self._take(end)
 
     def broken(self) -> str:
         """Go over a record that is no JSON, and return its text.
@@ -97,15 +102,14 @@ class JsonText:
         Raises:
             DataError: other records may be within it, and nothing tells where they begin.
         """
+        if self._at > _PASSED:
+            self._drop_passed()
         column = self._column_of(self._at)
-        while True:
-            following = self._next_line(column)
-            closed = self._closing(following)
-            if closed is None and following is not None:
-                return self._take(following)
-            if closed is not None or not self._more():
-                break
-        text = self._text[self._at : closed]
+        while (last := self._last_token(column)) is None and self._more():
+            pass
+        if last is not None and not last["close"]:
+            return self._take(last.end())
+        text = self._text[self._at : last.end() if last is not None else None]
         key = _FIRST_KEY.match(text)
         if key and re.search(r"\}" + BETWEEN + r"\{\s*" + re.escape(key[1]), text):
             raise DataError(
@@ -124,6 +128,8 @@ class JsonText:
 
     def _more(self) -> bool:
         """Read on, and return whether there was something."""
+        if self._ended:
+            return False
         kept = len(self._text) - self._at
         if kept > LONGEST:
             raise DataError(
@@ -131,31 +137,37 @@ class JsonText:
                 "and the records are in a list in it, name the list's key: --option records=KEY"
             )
         piece = self._file.read(max(PIECE, kept))
+        self._drop_passed()
+        self._text += piece
+        self._ended = not piece
+        return not self._ended
+
+    def _drop_passed(self) -> None:
         self._column = self._column_of(self._at)
         self._line, self._counted = self.line, 0
-        self._text, self._at = self._text[self._at :] + piece, 0
-        return bool(piece)
+        self._text, self._at = self._text[self._at :], 0
 
     def _column_of(self, place: int) -> int:
         begin = self._text.rfind("\n", 0, place)
         return self._column + place if begin < 0 else place - begin - 1
 
-    def _closing(self, end: int | None) -> int | None:
-        """Return where the brackets of the value that begins here are closed; ``None``: not before ``end``."""
-        depth = 0
-        for token in _TOKEN.finditer(self._text, self._at, len(self._text) if end is None else end):
-            if token["open"]:
+    def _last_token(self, column: int) -> re.Match[str] | None:
+        """Return what ends the broken record that begins here, in ``column``.
+
+        It is the bracket that closes it, or the line break before another record. Behind a string that is broken off,
+        brackets tell nothing. ``None``: it does not end in what was read.
+        """
+        depth, counts = 0, True
+        for token in _TOKEN.finditer(self._text, self._at):
+            if token["indent"] is not None:
+                if len(token["indent"]) <= column:
+                    return token
+            elif token["open"]:
                 depth += 1
             elif token["close"]:
                 depth -= 1
-                if depth == 0:
-                    return token.end()
+                if counts and depth == 0:
+                    return token
             elif not token["quote"]:
-                return None
-        return None
-
-    def _next_line(self, column: int) -> int | None:
-        for match in _NEXT_LINE.finditer(self._text, self._at):
-            if len(match["indent"]) <= column:
-                return match.end()
+                counts = False
         return None

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources import json_records, json_text, jsonl
+from segadmin_plugins.sources.json_records import records_of_document
+from segadmin_plugins.sources.json_text import JsonText
 from segadmin_plugins.sources.jsonl import JsonLines, frame_of, posted_records
 
 TWO = [("u1", 1), ("u2", 2)]
@@ -131,6 +133,33 @@ def test_one_broken_record_costs_no_other(
     frame = read(tmp_path / "e.json", content)
     assert frame["user"].drop_nulls().to_list() == ["u1", "u3"]
     assert problems(frame) == [(line, reason, text)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" + ", ".join(['{"user": tru}'] * 40_000),
+        "[" + "\n   , ".join(['{"user": tru}'] * 40_000),
+        "[" + "\n".join(['{"user": ["u1'] * 40_000),
+        "[" + ",".join(["1"] * 250_000),
+        '["' + '\\"' * 250_000,
+        '[{"user": tru' + "\n" + " " * 500_000,
+    ],
+)
+def test_broken_records_are_looked_at_a_few_times_each(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is copied grows with the file; and patterns that try every way to read it would take hours."""
+    copied = 0
+    take = JsonText._drop_passed
+
+    def counted(text: JsonText) -> None:
+        nonlocal copied
+        copied += len(text._text) - text._at
+        take(text)
+
+    monkeypatch.setattr(JsonText, "_drop_passed", counted)
+    records = list(records_of_document(JsonText(io.StringIO(content), "e.json")))
+    assert sum(len(record.text) for record in records) <= len(content) + len("(the list has no end)")
+    assert copied <= 20 * len(content)
 
 
 def test_where_records_cannot_be_told_apart_none_is_swallowed(tmp_path: Path) -> None:
