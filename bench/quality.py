@@ -42,9 +42,10 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
 
     from bench.rows import dataset, steps_of
     from segadmin.database import transaction
+    from segadmin.events.predictions import predictions_of
     from segadmin.learn.artifact import Saved, load_saved
     from segadmin.learn.limits import Limits
-    from segadmin.learn.predictions import predictions_of, probabilities_of
+    from segadmin.learn.predictions import probabilities_of
     from segadmin.plugins import load_plugins
     from segadmin.records import ModelVersion
     from segadmin.settings import get_settings

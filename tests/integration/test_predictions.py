@@ -18,8 +18,8 @@ from segadmin.database import transaction
 from segadmin.errors import DataError, StorageError
 from segadmin.events.erase import forget
 from segadmin.events.lake import Lake
+from segadmin.events.predictions import keep_predictions, predictions_of
 from segadmin.learn import card
-from segadmin.learn.predictions import keep_predictions, predictions_of
 from segadmin.learn.registry import compare_versions
 from segadmin.records import Job, JobState, ModelVersion
 from segadmin.settings import Settings

@@ -30,10 +30,10 @@ from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import meant_by, show_key
 from segadmin.events.lake import Lake
 from segadmin.events.named_users import NamedUsers
+from segadmin.events.predictions import keep_old_predictions
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.similar_ids import similar_ids
-from segadmin.learn.predictions import keep_old_predictions
 from segadmin.records import Import, Job, JobState, ModelVersion
 from segadmin.settings import Settings
 from segadmin.store import open_store

@@ -10,10 +10,11 @@ import numpy as np
 
 from segadmin.database import transaction
 from segadmin.errors import DataError
+from segadmin.events.predictions import Predictions, predictions_of
 from segadmin.learn.abstention import HISTORIES, placed
 from segadmin.learn.bootstrap import Interval, auroc_draws
 from segadmin.learn.metrics import expected_calibration_error
-from segadmin.learn.predictions import Predictions, predictions_of, probabilities_of
+from segadmin.learn.predictions import probabilities_of
 from segadmin.learn.prepared import held_out_of
 from segadmin.learn.versions import evaluations_of, find_version
 from segadmin.pages import document, section, table

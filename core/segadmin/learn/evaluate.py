@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session, col, delete
 
+from segadmin.events.predictions import keep_predictions
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.calls import calling
 from segadmin.learn.abstention import answered, selective
@@ -15,7 +16,7 @@ from segadmin.learn.calibration import scaled
 from segadmin.learn.dataset import Dataset, read_dataset
 from segadmin.learn.fitting import TEST, UNSEEN, VALIDATION, evaluation, evaluations
 from segadmin.learn.metrics import HEADLINES, expected_calibration_error
-from segadmin.learn.predictions import keep_predictions, predictions_frame
+from segadmin.learn.predictions import predictions_frame
 from segadmin.learn.prepared import Prepared
 from segadmin.learn.tracking import add_to_runs
 from segadmin.plugins import load_plugins

@@ -13,13 +13,14 @@ from sqlmodel import Session
 from segadmin.database import now, transaction
 from segadmin.errors import ConfigurationError, PluginError, StorageError
 from segadmin.events.lake import Lake
+from segadmin.events.predictions import predictions_of
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.learn.artifact import LoadedModel, load_artifact
 from segadmin.learn.backbone import Examples
 from segadmin.learn.dataset import join, read_split
 from segadmin.learn.metrics import measure
 from segadmin.learn.predictions import compare as rows_compared
-from segadmin.learn.predictions import predictions_of, probabilities_of
+from segadmin.learn.predictions import probabilities_of
 from segadmin.learn.prepare import check_recipe
 from segadmin.learn.prepared import Prepared, held_out_of
 from segadmin.plugins import load_plugins

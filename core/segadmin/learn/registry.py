@@ -9,8 +9,9 @@ from sqlmodel import Session, col, select
 from segadmin.audit import entry
 from segadmin.database import transaction
 from segadmin.errors import DataError, JobError
+from segadmin.events.predictions import predictions_of
 from segadmin.learn.gate import promote as make_champion
-from segadmin.learn.predictions import Pair, compare, predictions_of
+from segadmin.learn.predictions import Pair, compare
 from segadmin.learn.versions import find_version
 from segadmin.pointers import champion, current_snapshot, point, pointed
 from segadmin.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
