@@ -52,6 +52,7 @@ from segadmin.urls import mask_url, url_problem
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
 INTERRUPTED = "It was interrupted."
+ALL_KNOWN = "All of its events are in the store already."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -102,8 +103,13 @@ class _Run:
 
     @property
     def app(self) -> str:
-        """The name of this import's commits and files; with the digest, for a new database counts from 1 again."""
-        return f"import-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
+        """The name of this import's commits and files.
+
+        With its time: a database that was restored or is new counts on from a number that the lake has already, and the
+        digest of a queue is always the same.
+        """
+        begun = f"{self.record.created_at:%Y%m%dT%H%M%S}"
+        return f"import-{begun}-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
 
     @property
     def is_in_the_lake(self) -> bool:
@@ -344,14 +350,18 @@ def _settle(run: _Run) -> None:
     if run.spool.chunks == 0:  # a stream without anything new
         return
     if run.request.table == "events":
-        settled = settle_events(lake, run.spool, app, run.request.mapping.rules)
+        commit = Commit(app, 1)
+        # An import that was killed between its two commits wrote users before, of whom some may be gone again, or who
+        # are not all: a queue has given more since. Whoever is missing now is a commit of its own.
+        users = Commit(app, (lake.last_version("users", app) or 0) + 1)
+        settled = settle_events(lake, run.spool, commit, users, run.request.mapping.rules)
         run.record.late = dict(settled.late)
         column = run.request.mapping.columns.get("event_id", "event_id")
         run.warnings += repeated_ids(settled.repeated_ids, settled.own_ids, column)
         _quarantine(run, pl.concat(settled.bad))
         if settled.users:
-            lake.commit_files("users", settled.users, Commit(app, 1))
-        lake.commit_files("events", settled.events, Commit(app, 1))
+            lake.commit_files("users", settled.users, users)
+        lake.commit_files("events", settled.events, commit)
     elif run.request.table == "items":
         _quarantine(run, run.spool.bad())
         fresh = run.spool.good().select(SCHEMAS["items"].names()).collect()
@@ -414,6 +424,8 @@ def _close(run: _Run, state: str, error: str | None = None) -> Import:
     kept = record.rows_read - record.rows_quarantined - record.rows_ignored
     record.rows_kept = kept if state == "succeeded" else 0
     record.warnings = [*run.warnings, *_word_warnings(run, bad)]
+    if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
+        record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
     with transaction(run.settings) as session:
         return session.merge(record)

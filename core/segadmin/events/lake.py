@@ -135,27 +135,16 @@ class Lake:
 
     def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
         """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
-        by = PARTITIONS.get(table)
         try:
             with writing(self.path / table) as address:
-                if not is_table(self.path / table):
-                    options = address.options
-                    DeltaTable.create(
-                        address.uri,
-                        SCHEMAS[table],
-                        mode="ignore",
-                        partition_by=by,
-                        storage_options=options,
-                        configuration=_properties(table),
-                    )
-                made = self._open(table, address)
+                made = self._make(table, address)
                 if _has(made, commit):
                     return False
                 made.create_write_transaction(
                     list(files),
                     "append",
                     made.schema(),
-                    by,
+                    _partitions(table, address),
                     commit_properties=_once(commit),
                 )
         except (DeltaError, OSError) as error:
@@ -260,28 +249,34 @@ class Lake:
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
     ) -> bool:
-        rows, once = self._conform(table, frame), None if commit is None else _once(commit)
         try:
             with writing(self.path / table) as address:
-                if is_table(self.path / table):
-                    made = self._open(table, address)
-                    if commit is not None and _has(made, commit):
-                        return False
-                    # Into the version that was looked at: if another writer is first, this one fails.
-                    write_deltalake(made, rows, mode=mode, commit_properties=once)
-                else:
-                    write_deltalake(
-                        address.uri,
-                        rows,
-                        mode=mode,
-                        partition_by=_partitions(table, address),
-                        configuration=_properties(table),
-                        storage_options=address.options,
-                        commit_properties=once,
-                    )
+                made = self._make(table, address)
+                if commit is not None and _has(made, commit):
+                    return False
+                # Written as a change of what was looked at: a commit of that name in between is a conflict.
+                write_deltalake(
+                    made,
+                    self._conform(table, frame),
+                    mode=mode,
+                    commit_properties=None if commit is None else _once(commit),
+                )
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
         return True
+
+    def _make(self, table: str, address: Address) -> LocalTable:
+        """Open a table to change it; one that is not there yet is made, without rows."""
+        if not is_table(self.path / table):
+            DeltaTable.create(
+                address.uri,
+                SCHEMAS[table],
+                mode="ignore",
+                partition_by=_partitions(table, address),
+                storage_options=address.options,
+                configuration=_properties(table),
+            )
+        return self._open(table, address)
 
     def _open(self, table: str, address: Address) -> LocalTable:
         """Open a table to change it; one that an older version made gets the properties that tables have now."""

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from deltalake.transaction import AddAction
 
-from segadmin.events.lake import Lake
+from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import Rules
 from segadmin.events.spool import Spool
 
@@ -37,13 +37,14 @@ class Settled:
     repeated_ids: int = 0  #: of these, duplicates by their id that say something else
 
 
-def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
+def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules: Rules) -> Settled:
     """Tell spooled events apart and write the files of those to keep.
 
     Args:
         lake: where to.
         spool: the whole import.
-        app: the import's name, which its files get.
+        commit: of the events; their files are named by it.
+        users: of the users; their files are named by it, so none replaces one that is in the lake already.
         rules: which of the rules that need all of a user's events to follow.
     """
     settled = Settled(bad=[spool.bad()])
@@ -63,10 +64,10 @@ def settle_events(lake: Lake, spool: Spool, app: str, rules: Rules) -> Settled:
             settled.late.update(_late(kept["at"], watermark))
         for bucket in kept["bucket"].unique():
             some = kept.filter(pl.col("bucket") == bucket)
-            settled.events.append(lake.put_file("events", some, app, bucket=bucket))
+            settled.events.append(lake.put_file("events", some, commit.app, bucket=bucket))
         new = _new_users(lake.scan("users").filter(here), spool.users().filter(here), kept)
         if new.height:
-            settled.users.append(lake.put_file("users", new, f"{app}-{first}"))
+            settled.users.append(lake.put_file("users", new, f"{users.app}-{users.version}-{first}"))
     return settled
 
 

@@ -16,7 +16,7 @@ from segadmin import database, preflight
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import ALL_KNOWN, Request, import_file
 from segadmin.events.lake import Lake
 from segadmin.jobs.request import check_request
 from segadmin.records import Import, Step, Store
@@ -24,6 +24,7 @@ from segadmin.settings import Settings
 from segadmin.store import MARK, check_folder, check_store, open_store, read_mark
 from tests.conftest import Cli
 from tests.planted import through_the_engine
+from tests.privacy.victim import event, post
 
 ROWS = "user,kind,item,at\nu1,view,a,2026-01-01\nu2,view,b,2026-01-02\n"
 
@@ -202,6 +203,22 @@ def test_a_new_database_adopts_a_store(settings: Settings, tmp_path: Path, *, ma
     if marked:
         with pytest.raises(ConfigurationError):  # the old database is no longer the store's
             open_store(settings)
+    database.engine(fresh).dispose()
+
+
+def test_a_new_database_that_counts_imports_again_loses_no_posted_events(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    for number, user in enumerate(("u4", "u5", "u6")):
+        post(settings, event(user))
+        if number == 2:  # two imports of the inbox went before, and the new database gives them numbers again
+            fresh = fresh_database(settings, tmp_path)
+            adopt_store(fresh)
+        used = fresh if number == 2 else settings
+        done, _ = import_file(used, Request("events", "inbox://"))
+        assert done.rows_kept == 1
+    assert len(Lake.of(fresh).scan("events").collect()) == len(Lake.of(fresh).scan("users").collect()) == 5
+    again = take(fresh, tmp_path)
+    assert (again.rows_kept, again.rows_read, again.warnings) == (0, 2, [ALL_KNOWN])
     database.engine(fresh).dispose()
 
 

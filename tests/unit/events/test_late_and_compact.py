@@ -10,11 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
+from deltalake import DeltaTable
 
+from segadmin.errors import StorageError
+from segadmin.events import lake
 from segadmin.events.alone import alone
 from segadmin.events.compact import compact
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
+from segadmin.events.lake import Commit, Lake
 from segadmin.events.profile import profile
 from segadmin.events.report import page
 from segadmin.records import Import
@@ -110,3 +114,28 @@ def test_what_was_compacted_is_not_believed_of_another_store(settings: Settings,
         known.write_text(spoilt)
         compact(settings)
         assert json.loads(known.read_text())["events"][0] == Lake.of(settings).version("events")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_two_writers_of_the_same_commit_write_it_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    """The second one looks for the commit before the first one has made it."""
+    tables, commit = Lake(settings.store_path / "lake"), Commit("training-1", 1)
+    frame = pl.DataFrame({"job_id": [1], "user_key": [7]})
+    if not is_new:
+        tables.append("trainings", frame, Commit("training-0", 1))
+    real = lake._has
+
+    def late(table: DeltaTable, wanted: Commit) -> bool:
+        known = real(table, wanted)
+        with monkeypatch.context() as patch:
+            patch.setattr(lake, "_has", real)
+            assert tables.append("trainings", frame, wanted)
+        return known
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="'trainings'"):
+        patch.setattr(lake, "_has", late)
+        tables.append("trainings", frame, commit)
+    assert not tables.append("trainings", frame, commit)
+    assert tables.scan("trainings").collect().height == 1 + (not is_new)

@@ -6,20 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake.transaction import AddAction
 from sqlmodel import select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events import ingest
+from segadmin.events.erase import forget
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
+from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import Mapping
 from segadmin.records import Import
 from segadmin.settings import Settings
+from tests.privacy.victim import event, post
 
 ROWS = 1000
 
@@ -163,3 +168,44 @@ def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_pat
     assert (done.rows_read, done.rows_kept, fresh) == (ROWS, 800, True)
     assert rows(settings, "events")["item"].n_unique() == rows(settings, "events").height == 800
     assert rows(settings, "quarantine").height == rows(settings, "quarantine")["line"].n_unique() == 200
+
+
+@contextmanager
+def dying_between_commits() -> Iterator[None]:
+    """Let the import in the body die once its users are in the lake, and its events are not."""
+    commit = Lake.commit_files
+
+    def die(lake: Lake, table: str, files: Sequence[AddAction], name: Commit) -> bool:
+        if table == "events":
+            raise KeyboardInterrupt
+        return commit(lake, table, files, name)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Lake, "commit_files", die)
+        yield
+
+
+def test_a_user_who_was_forgotten_between_two_commits_is_there_again_when_it_is_repeated(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = events(tmp_path / "e.csv")
+    with dying_between_commits():
+        import_file(settings, Request("events", str(path)))
+    assert rows(settings, "users").height == 37
+    assert forget(settings, ["u5"])[0].rows["users"] == 1
+    import_file(settings, Request("events", str(path)))
+    users = rows(settings, "users")
+    assert sorted(users["user"]) == sorted({f"u{n}" for n in range(37)})
+    assert set(rows(settings, "events")["user_key"]) == set(users["user_key"])
+
+
+def test_users_of_a_queue_that_gave_more_after_a_kill_between_two_commits(settings: Settings) -> None:
+    post(settings, *(event(f"u{n}") for n in range(50)))
+    with dying_between_commits():
+        import_file(settings, Request("events", "inbox://"))
+    post(settings, *(event(f"u{n}") for n in range(40, 90)))
+    done, _ = import_file(settings, Request("events", "inbox://"))
+    assert (done.rows_read, done.rows_kept) == (100, 90)
+    users = rows(settings, "users")
+    assert sorted(users["user"]) == sorted(f"u{n}" for n in range(90))
+    assert set(rows(settings, "events")["user_key"]) == set(users["user_key"])
