@@ -144,7 +144,9 @@ def transaction(settings: Settings) -> Iterator[Session]:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    """Open a session that only reads, as things are at one moment; no writer waits for it, and it waits for none.
+    """Open a session that only reads; no writer waits for it, and it waits for none.
+
+    On SQLite it sees things as they are at one moment; on PostgreSQL each query does.
 
     Raises:
         SchemaOutOfDate: see :func:`transaction`.

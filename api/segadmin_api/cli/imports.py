@@ -298,7 +298,7 @@ def _mapping(context: typer.Context) -> Mapping:
 
     given = context.params
     file = given["mapping"]
-    read = Mapping() if file is None else Mapping.read(file)
+    read = Mapping.read(file)
     maps = parse_options(given["map_"] or [], "--map")
     values: dict[str, Any] = {
         "columns": read.columns | maps,

@@ -63,7 +63,7 @@ def _retry(settings: Settings, box: Inbox, names: list[str], *, as_json: bool) -
         box.put_back(name)
         record(settings, "data.inbox.retry", f"batch {name}")
     if names:
-        import_soon(settings, Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping())
+        import_soon(settings, Mapping.read(settings.events_mapping))
     if as_json:
         show_json({"retried": names})
     else:

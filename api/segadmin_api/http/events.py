@@ -84,7 +84,7 @@ async def post_events(request: Request, key: Annotated[str, Depends(known_key)])
 def _take(settings: Settings, body: bytes, encodings: list[str], content_type: str) -> Accepted:
     """Say which events of a body cannot be used, keep all of them, and see that they will be imported."""
     lines = _lines(unpack(body, encodings), content_type)
-    mapping = Mapping.read(settings.events_mapping) if settings.events_mapping else Mapping()
+    mapping = Mapping.read(settings.events_mapping)
     events, usable, problems = _check(lines, mapping)
     check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
     batch = Inbox.of(settings).add(lines)

@@ -30,7 +30,7 @@ def erase_waiting(settings: Settings, users: NamedUsers) -> None:
 
 
 def _inbox(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int]:
-    mapping = Reading.read(settings.events_mapping) if settings.events_mapping else Reading()
+    mapping = Reading.read(settings.events_mapping)
     counts: Counter[int] = Counter()
     inbox = Inbox.of(settings)
     for batch in [*inbox.batches(), *inbox.failed_batches()]:

@@ -169,12 +169,16 @@ class Mapping(_Part):
         return cls.of(tomllib.loads(text))
 
     @classmethod
-    def read(cls, path: Path) -> Mapping:
+    def read(cls, path: Path | None) -> Mapping:
         """Return the mapping in a TOML file, or the shipped one of that name where there is no such file.
+
+        ``None`` stands for the one that changes nothing.
 
         Raises:
             ConfigurationError: there is no such file, or something in it is unknown; naming it.
         """
+        if path is None:
+            return cls()
         path = mapping_file(path)
         try:
             return cls.of(tomllib.loads(path.read_text(encoding="utf-8-sig")), f"The mapping {path}: ")
