@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from celery.signals import task_failure, worker_process_init
 
 from segadmin import database
 from segadmin.database import dispose_after_fork
+from segadmin.device_memory import release_memory
 from segadmin.errors import SegadminError
 from segadmin.jobs.plans import STAGES
 from segadmin.jobs.reap import lost_process
@@ -27,6 +29,8 @@ from segadmin_worker.client import ring_over
 log = logging.getLogger(__name__)
 #: With ``REMAP_SIGTERM`` the pool stops its processes by SIGQUIT.
 _STOPPING = (signal.SIGTERM, signal.SIGQUIT)
+#: How often everything is looked through for garbage.
+_LOOK_SECONDS = 60.0
 
 
 class StepFailed(Exception):
@@ -40,13 +44,31 @@ def _run(task: Task[..., None], step_id: int) -> None:
             failed = run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool is going down: nobody waits for an answer
-    # What a step leaves are modules and caches. Each step ends with a look for garbage, and going through those of
-    # Polars and Delta Lake takes many times as long as a small step: they are left out from now on.
-    gc.freeze()
+    _garbage.leave_out()
     if failed is not None:
         raise StepFailed(failed)
 
 
+class _Garbage:
+    """Leaves what steps left, modules and caches, out of the look for garbage that each step ends with.
+
+    Going through those of Polars and Delta Lake takes many times as long as a small step. Once a minute it is done all
+    the same: some of what was left out may be garbage by then, such as a model that a plugin kept for a while.
+    """
+
+    def __init__(self) -> None:
+        self._looked_at = 0.0
+
+    def leave_out(self) -> None:
+        """Leave out what there is now."""
+        if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+            gc.unfreeze()
+            release_memory()
+            self._looked_at = time.monotonic()
+        gc.freeze()
+
+
+_garbage = _Garbage()
 for _stage in STAGES:
     app.task(bind=True, name=f"segadmin.{_stage}", throws=(StepFailed,))(_run)
 

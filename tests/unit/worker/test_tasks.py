@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from segadmin.settings import Settings
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_was_left_out_of_garbage_collection_is_looked_through_now_and_then(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segadmin_worker import tasks
+
+    garbage = tasks._Garbage()
+    try:
+        kept = Kept()
+        seen = weakref.ref(kept)
+        garbage.leave_out()
+        del kept
+        garbage.leave_out()
+        gc.collect()
+        assert seen() is not None
+        monkeypatch.setattr(tasks, "_LOOK_SECONDS", -1.0)
+        garbage.leave_out()
+        assert seen() is None
+    finally:
+        gc.unfreeze()
