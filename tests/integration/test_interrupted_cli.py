@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from segadmin.audit import entries
-from segadmin.events import ingest
+from segadmin.events import erase, ingest
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.lake import Lake
@@ -77,3 +77,23 @@ def test_an_import_that_can_never_succeed_blocks_no_erasure(
     assert json.loads(cli("data", "interrupted", "--json").stdout) == []
     import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
     assert Lake.of(settings).scan("labels").collect().height == 1
+
+
+def test_an_erasure_that_was_interrupted_is_named_by_doctor_and_finished(
+    settings: Settings, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
+    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    assert cli("data", "forget", check=False).returncode == 2
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(erase, "_erase_rows", die)
+        erase.forget(settings, ["u1"])
+    assert "! erasure: an erasure of users was interrupted" in cli("doctor", check=False).stdout
+    done = cli("data", "forget")
+    assert (done.stdout, done.stderr) == ("", "An erasure had been interrupted; it is complete now.\n")
+    assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["u2"]
+    assert "erasure:" not in cli("doctor", check=False).stdout

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from segadmin.events import erase
-from segadmin.events.erase import forget, was_interrupted
+from segadmin.events.erase import forget
+from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.lake import Lake
 from segadmin.settings import Settings
 from tests.privacy.victim import fill, left_of, users

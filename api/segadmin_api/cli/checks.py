@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from segadmin import database, preflight
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
+from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
@@ -143,6 +144,13 @@ def inbox(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARN, "inbox", detail, "segadmin enqueue ingest inbox:// --wait")
     elif not failed:
         yield Finding(Level.OK, "inbox", f"{len(waiting)} batches of posted events wait")
+
+
+def erasure(settings: Settings) -> Iterator[Finding]:
+    """Whether an erasure of users was killed: some of what it was to delete is still there."""
+    if was_interrupted(settings):
+        detail = "an erasure of users was interrupted, and some of what it was to delete is still there"
+        yield Finding(Level.WARN, "erasure", detail, "segadmin data forget")
 
 
 def broker(settings: Settings) -> Iterator[Finding]:

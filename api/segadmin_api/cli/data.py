@@ -97,28 +97,29 @@ def forget(
 ) -> None:
     """Erase users: from tables, quarantine, what waits to be imported, and what jobs left behind. It cannot be undone.
 
-    Users who are not known are named, and the exit code is 1; the others are erased all the same.
+    Users who are not known are named, and the exit code is 1; the others are erased all the same. Without USER, an
+    erasure that was interrupted is finished.
     """
     from segadmin.events.erase import forget as erase
-    from segadmin.events.erase import was_interrupted
+    from segadmin.events.erasure_mark import was_interrupted
     from segadmin.events.user_list import ListedUser, read_users
 
     listed = [*(ListedUser(user) for user in users or []), *(read_users(file) if file else [])]
     asked: dict[str, ListedUser] = {}
     for one in listed:
         asked.setdefault(one.user, one)
-    if not asked:
-        raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
-    if not yes:
-        typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
     interrupted = was_interrupted(get_settings())
+    if not asked and not interrupted:
+        raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
+    if asked and not yes:
+        typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
     done = list(zip(asked.values(), erase(get_settings(), list(asked)), strict=True))
     if interrupted:
         typer.echo("An erasure had been interrupted; it is complete now.", err=True)
     unknown = [erased for _, erased in done if not erased.is_known]
     if as_json:
         show_json([asdict(erased) | asdict(who) | {"known": erased.is_known} for who, erased in done])
-    else:
+    elif done:
         for who, erased in done:
             _show_erased(who, erased, file)
         typer.echo(f"{len(done) - len(unknown):,} of {len(done):,} users erased; {len(unknown):,} not found.")

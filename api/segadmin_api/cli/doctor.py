@@ -54,6 +54,7 @@ def look(backbone: str | None) -> Iterator[Finding]:
         "store": checks.store,
         "rights": checks.rights,
         "inbox": checks.inbox,
+        "erasure": checks.erasure,
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,

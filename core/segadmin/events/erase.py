@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 import polars as pl
 from sqlmodel import Session, col, select
@@ -16,16 +15,18 @@ from segadmin import database
 from segadmin.audit import record
 from segadmin.database import transaction
 from segadmin.errors import JobError
-from segadmin.events.alone import alone
+from segadmin.events.alone import alone, no_step_runs
 from segadmin.events.compact import KEPT_HOURS
 from segadmin.events.erase_traces import (
+    GOING_ON,
     erase_in_database,
     erase_in_files,
     erase_in_logs,
     erase_in_streams,
-    refuse_scheduled,
+    refuse_asked_for,
 )
 from segadmin.events.erase_waiting import count_waiting, erase_waiting
+from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import meant_by, show_key
 from segadmin.events.lake import Lake
@@ -34,13 +35,15 @@ from segadmin.events.predictions import keep_old_predictions
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.schema import SCHEMAS
 from segadmin.events.similar_ids import similar_ids
-from segadmin.records import Import, Job, JobState, ModelVersion
+from segadmin.records import Import, Job, ModelVersion
 from segadmin.settings import Settings
 from segadmin.store import open_store
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")
 
+#: Kinds of jobs that keep nothing of users from one step to the next: they wait for an erasure, and it for their step.
+_IN_TURN = ("ingest", "compact", "retain")
 _AT_ONCE = 1_000
 
 
@@ -63,9 +66,9 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
     """Erase users from every table, from what waits to be imported, and from what jobs left behind.
 
     Nothing of them is left in the files of the store, the database, the logs of Delta Lake and those under ``run``. Of
-    users who are not known nothing is touched, and the others are erased all the same. A second run finishes what a
-    first one that was killed began. What models learnt cannot be taken out of them: the versions are named, so that
-    they can be trained anew.
+    users who are not known nothing is touched, and the others are erased all the same. The next run finishes what one
+    that was killed began, whomever it is for. What models learnt cannot be taken out of them: the versions are named,
+    so that they can be trained anew.
 
     Args:
         settings: where the store is.
@@ -78,31 +81,28 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         JobError: jobs are going on, which read what is to be erased; or a schedule imports more of a user.
         StorageError: something cannot be read or written. What was not erased is by the next run.
     """
-    with alone(settings):
+    with transaction(settings) as session:
+        _refuse_while_working(session)
+    with no_step_runs(settings), alone(settings):  # in the order in which a step takes both
         open_store(settings)
         lake = Lake.of(settings)
         keys, names = _identify(settings, lake, users)
-        named = NamedUsers(settings.secret(), names)
+        left = users_left(settings)
+        named = NamedUsers(settings.secret(), names | left)
         with transaction(settings) as session:
             _refuse_while_working(session)
-            refuse_scheduled(session, named)
+            refuse_asked_for(session, named)
         bad = _in_quarantine(settings, lake, named)
         found = _found(settings, lake, named, bad)
-        begun = _marker(settings)
-        known = {key: one for key, one in found.items() if one.is_known}
-        if known or begun.exists():
-            begun.touch()  # what was deleted is on the disk until the end
+        known = {key: one for key, one in found.items() if one.is_known or key in left}
+        if known or was_interrupted(settings):
+            begin(settings, {key: named.names[key] for key in known})
             _erase(settings, lake, known, named, bad)
-        _record(settings, list(found.values()))
-        if begun.exists():
+        _record(settings, list(known.values()), len(names.keys() - known.keys()))
+        if was_interrupted(settings):
             database.drop_history(settings)
-            begun.unlink()
+            end(settings)
     return [found[keys[user]] for user in users]
-
-
-def was_interrupted(settings: Settings) -> bool:
-    """Whether an erasure was interrupted: what it deleted is still on the disk, until the next one has finished."""
-    return _marker(settings).exists()
 
 
 def remove_older(settings: Settings, before: datetime) -> int:
@@ -116,23 +116,17 @@ def remove_older(settings: Settings, before: datetime) -> int:
     return int(old)
 
 
-def _marker(settings: Settings) -> Path:
-    return settings.store_path / "erasure"
-
-
-def _record(settings: Settings, found: Sequence[Erased]) -> None:
+def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
     """Write down what was done, and of nobody whom it was done to: even a pseudonym would tell that user apart."""
-    erased = [one for one in found if one.is_known]
     rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
     versions = sorted({version for one in erased for version in one.model_versions})
-    unknown = len(found) - len(erased)
     subject = "1 user" if len(erased) == 1 else f"{len(erased)} users"
     record(settings, "data.forget", subject, rows=rows, model_versions=versions, unknown=unknown)
 
 
 def _refuse_while_working(session: Session) -> None:
-    going_on = [state for state in JobState if not state.over]
-    working = session.exec(select(Job.id).where(col(Job.state).in_(going_on)).order_by(col(Job.id))).all()
+    others = (col(Job.state).in_(GOING_ON), col(Job.kind).not_in(_IN_TURN))
+    working = session.exec(select(Job.id).where(*others).order_by(col(Job.id))).all()
     if working:
         numbers = ", ".join(str(number) for number in working[:5])
         raise JobError(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import polars as pl
-from sqlalchemy import make_url, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import true
 from sqlmodel import Session, col, select
 
 from segadmin.database import transaction
@@ -28,27 +27,43 @@ from segadmin.events.named_users import ERASED, NamedUsers
 from segadmin.events.quarantine_users import owned, row_of_json
 from segadmin.events.source import NOTE
 from segadmin.files import put
-from segadmin.records import Audit, Import, Job, QuarantinedMessage, Schedule, Step
+from segadmin.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
 from segadmin.settings import Settings
+from segadmin.store import MARK
 
 #: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
 _JSON: tuple[tuple[Any, Any], ...] = (
-    *((Import.mapping, true()), (Import.warnings, true()), (Step.result, Step.stage == "ingest")),
+    *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
+    (Step.result, Step.stage == "ingest"),
     *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
 )
 #: What the store has beside exports and pages that somebody put there.
-_OURS = frozenset({"lake", "work", "spool", "inbox", "inbox-failed", "models", "import.lock", "erasure"})
+_OURS = frozenset(
+    {
+        *(MARK, "compacted.json", "compacted.draft"),
+        *("erasure", "erasure.draft", "erasure.lock", "import.lock"),
+        *("lake", "work", "spool", "inbox", "inbox-failed", "models"),
+    }
+)
+#: States of jobs that have steps to come.
+GOING_ON = [state for state in JobState if not state.over]
 _LINES = 50_000
 _REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 
 
-def refuse_scheduled(session: Session, users: NamedUsers) -> None:
-    """Check that no schedule imports events of one of the users again and again.
+def refuse_asked_for(session: Session, users: NamedUsers) -> None:
+    """Check that no job and no schedule will import events of one of the users.
 
     Raises:
-        JobError: one does; naming it.
+        JobError: one will; naming it.
     """
+    for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), Job.kind == "ingest")).all():
+        if users.without(job.options) != job.options:
+            raise JobError(
+                f"Job {job.id} will give every row that it imports to a user who is to be erased. Wait, or: segadmin "
+                f"jobs cancel {job.id}"
+            )
     for one in session.exec(select(Schedule)).all():
         if users.without(one.options) != one.options:
             raise JobError(
@@ -68,6 +83,8 @@ def erase_in_database(settings: Settings, users: NamedUsers) -> None:
                 entry.subject = f"user {ERASED}"
         for column in _TEXTS:
             _erase_in_texts(session, column, users)
+        for job in _erase_in_texts(session, col(Job.idempotency_key), users):
+            job.idempotency_key = f"{job.idempotency_key} {job.id}"  # no two are the same
         for column, condition in _JSON:
             table, name = column.class_, column.key
             for row in session.exec(select(table).where(condition)).all():
@@ -76,12 +93,14 @@ def erase_in_database(settings: Settings, users: NamedUsers) -> None:
                     setattr(row, name, without[name])
 
 
-def _erase_in_texts(session: Session, column: InstrumentedAttribute[str | None], users: NamedUsers) -> None:
+def _erase_in_texts(session: Session, column: Any, users: NamedUsers) -> list[Any]:
+    """Take users out of a column, and return the rows that named them."""
     rows = session.exec(select(column.class_).where(column.is_not(None), column != "")).all()
     texts = pl.Series([getattr(row, column.key) for row in rows], dtype=pl.String)
-    for row, text, owner in zip(rows, texts, users.of_texts(texts), strict=True):
-        if owner is not None:
-            setattr(row, column.key, users.mask(text))
+    naming = [row for row, owner in zip(rows, users.of_texts(texts), strict=True) if owner is not None]
+    for row in naming:
+        setattr(row, column.key, users.mask(getattr(row, column.key)))
+    return naming
 
 
 def erase_in_logs(settings: Settings, users: NamedUsers) -> None:
@@ -192,7 +211,8 @@ def erase_in_files(settings: Settings, users: NamedUsers) -> None:
     if not users.names or not settings.store_path.is_dir():
         return
     ours = {settings.store_path / name for name in _OURS}
-    ours |= {Path(f"{make_url(settings.sqlalchemy_url).database}{end}").absolute() for end in ("", "-wal", "-shm")}
+    ours |= {*settings.database_files, settings.run_path}  # where the home is the store, they are in it
+    ours |= {settings.root / name for name in ("redis", "user_key_secret", "flower_password")}
     tops = [top for top in settings.store_path.iterdir() if top not in ours and not top.is_symlink()]
     for top in sorted(tops):
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:

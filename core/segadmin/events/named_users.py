@@ -80,7 +80,7 @@ class NamedUsers:
         return value
 
     def _without(self, name: str, value: Any) -> Any:
-        if name in {"error", "note"} and isinstance(value, str):
+        if name in {"error", "file", "note"} and isinstance(value, str):
             return self.mask(value)
         if name == "warnings" and isinstance(value, list):
             return [self.mask(str(one)) for one in value]

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 
 from segadmin.device_memory import release_memory
-from segadmin.errors import SegadminError, StepFenced
+from segadmin.errors import PluginError, SegadminError, StepFenced
+from segadmin.events.alone import users_stay
 from segadmin.jobs.advance import Advanced, unblock
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.finish import fail, finish, release
@@ -16,7 +17,6 @@ from segadmin.jobs.plans import stage_of
 from segadmin.jobs.ring import Ring, ring_bells
 from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
-from segadmin.store import check_folder
 
 log = logging.getLogger(__name__)
 #: Exit code of a process whose step was over a limit; ``EX_SOFTWARE`` of sysexits.h.
@@ -68,8 +68,8 @@ def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
-            check_folder(attempt.settings)
-            outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
+            with users_stay(attempt.settings):
+                outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
         return finish(attempt, outcome), outcome
     except StepFenced:
         raise
@@ -103,5 +103,7 @@ def _announce(settings: Settings, advanced: Advanced, outcome: Outcome | None) -
     for call in calls:
         try:
             call()
-        except SegadminError as error:
-            log.error(str(error), extra={"action": "announce"})  # noqa: TRY400  (logged with its traceback already)
+        except PluginError:  # logged by then, with its traceback
+            continue
+        except SegadminError:
+            log.exception("a lifecycle hook could not be called", extra={"action": "announce"})

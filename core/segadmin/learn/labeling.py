@@ -9,6 +9,7 @@ import polars as pl
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, PluginContractError
+from segadmin.events.alone import users_stay
 from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.events.lake import Lake
 from segadmin.learn.labeler import Labeler, Labelled
@@ -31,6 +32,11 @@ def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any
     """
     check_name("label set", name)
     made: Labeler = load_plugins(settings).make("labeler", labeler, options)
+    with users_stay(settings):
+        return _label(settings, name, labeler, made, options)
+
+
+def _label(settings: Settings, name: str, labeler: str, made: Labeler, options: Mapping[str, Any]) -> LabelSet:
     lake = Lake.of(settings)
     if not lake.exists("events"):
         raise DataError("There are no events to derive labels from. Import some: segadmin data import events FILE")

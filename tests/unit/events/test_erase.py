@@ -12,7 +12,8 @@ from sqlmodel import select
 from segadmin.audit import entries
 from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.erase import forget, was_interrupted
+from segadmin.events.erase import forget
+from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.lake import Lake

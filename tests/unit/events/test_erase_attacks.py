@@ -6,32 +6,37 @@ import json
 import multiprocessing
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from segadmin import database
 from segadmin.audit import entries, record
 from segadmin.database import transaction
 from segadmin.errors import JobError, StorageError
-from segadmin.events import ingest
-from segadmin.events.alone import alone
-from segadmin.events.erase import Erased, forget, remove_older, was_interrupted
+from segadmin.events import alone as events_alone
+from segadmin.events import erase, ingest
+from segadmin.events.alone import alone, users_stay
+from segadmin.events.compact import compact
+from segadmin.events.erase import Erased, forget, remove_older
+from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import keys_of, show_key, user_key
 from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import, Job, Schedule, utcnow
+from segadmin.records import Import, Job, JobState, LabelSet, Schedule, Step, utcnow
 from segadmin.settings import Settings, get_settings
-from segadmin.store import open_store
+from segadmin.store import MARK, open_store
 from tests.privacy.search import find
 from tests.privacy.victim import HEAD, event, fill, left_of, post, put, quarantined, users
 
@@ -150,7 +155,7 @@ def test_other_spellings_of_a_known_id_are_hinted_at(settings: Settings) -> None
 
 
 def test_the_pseudonym_of_one_user_may_be_the_id_of_another(settings: Settings) -> None:
-    key = user_key(settings.secret(), "alice")
+    key = user_key(settings.create_secret(), "alice")
     put(settings, "e.csv", HEAD + f"alice,view,a,2025-01-01\n{show_key(key)},view,a,2025-01-01\n")
     assert forget(settings, [show_key(key)])[0].user_key != show_key(key)  # the shop's id comes first
     assert users(settings) == {"alice"}
@@ -305,7 +310,7 @@ def test_an_unknown_user_changes_no_export(settings: Settings) -> None:
 
 def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
     record(
-        settings, "data.forget", f"user {show_key(user_key(settings.secret(), 'earlier'))}"
+        settings, "data.forget", f"user {show_key(user_key(settings.create_secret(), 'earlier'))}"
     )  # as versions before did
     fill(settings)
     put(settings, "victim~1.csv", "kind,item,at\nstare,a,2025-01-01\n", Mapping(constants={"user": "victim~1"}))
@@ -454,3 +459,118 @@ def test_the_same_user_may_be_named_in_several_ways(settings: Settings) -> None:
     found = forget(settings, ["13085", "13085.0", key, "'13085", "\u200b13085 "])
     assert by_name(found) == {key}
     assert all(one.is_known for one in found)
+
+
+@pytest.mark.parametrize("user", ["id", "buckets", "events", "users"])
+def test_files_of_the_store_itself_that_have_the_id_as_a_word_stay(settings: Settings, user: str) -> None:
+    put(settings, "e.csv", HEAD + f"{user},view,a,2025-01-01\nother,view,a,2025-01-01\n")
+    compact(settings)
+    mine = [settings.store_path / name for name in (MARK, "compacted.json")]
+    assert all(path.exists() for path in mine)
+    assert forget(settings, [user])[0].is_known
+    assert all(path.exists() for path in mine)
+    assert users(settings) == {"other"}
+
+
+def test_a_home_that_is_its_own_store_keeps_its_secret_and_its_queue(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", store=tmp_path / "home")
+    put(settings, "e.csv", HEAD + "victim~1,view,a,2025-01-01\nother,view,a,2025-01-01\n")
+    (settings.run_path / "web.log").parent.mkdir(exist_ok=True)
+    (settings.run_path / "web.log").write_text("GET /users?id=victim~1\nother line\n")
+    (settings.root / "page.html").write_text("victim~1")
+    forget(settings, ["victim~1"])
+    assert (settings.run_path / "web.log").read_text().endswith("other line\n")
+    assert (settings.root / "user_key_secret").exists()
+    assert not (settings.root / "page.html").exists()
+    assert users(settings) == {"other"}
+    database.engine(settings).dispose()
+
+
+def test_ids_in_keys_of_jobs_and_in_files_of_label_sets_go(settings: Settings) -> None:
+    fill(settings)
+    put(settings, "victim~1.csv", "user,segment\nvictim~1,a\nother,b\n", table="labels", label_set="y")
+    with transaction(settings) as session:
+        for key in ("import victim~1", "import 'victim~1'", "import other"):
+            done = {"file": "victim~1.csv"} if key == "import victim~1" else {}
+            job = Job(kind="ingest", state=JobState.SUCCEEDED, idempotency_key=key)
+            session.add(job)
+            session.flush()
+            assert job.id is not None
+            session.add(Step(job_id=job.id, stage="ingest", queue="cpu", max_attempts=1, result=done))
+    forget(settings, ["victim~1"])
+    with transaction(settings) as session:
+        keys = session.exec(select(Job.idempotency_key).where(col(Job.idempotency_key).is_not(None))).all()
+        assert sorted(str(key) for key in keys) == ["import '(erased)' 3", "import (erased) 2", "import other"]
+        label_set = session.get_one(LabelSet, "y")
+    assert (label_set.definition["file"], label_set.rows) == ("(erased).csv", 2)
+    assert left_of(settings, "victim~1") == {}
+
+
+@pytest.mark.parametrize("step", ["erase_in_database", "erase_waiting", "_erase_rows"])
+@pytest.mark.parametrize("others", [["other"], ["nobody"], []])
+def test_an_erasure_that_was_killed_is_finished_by_that_of_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, others: list[str]
+) -> None:
+    fill(settings)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(erase, step, die)
+        forget(settings, ["victim~1"])
+    assert was_interrupted(settings)
+    assert [one.is_known for one in forget(settings, others)] == [other == "other" for other in others]
+    assert left_of(settings, "victim~1") == {}
+    assert not was_interrupted(settings)
+    assert users(settings) == {"other"} - set(others)
+    assert entries(settings, "data.forget")[0].details["unknown"] == others.count("nobody")
+
+
+def test_what_an_older_version_left_of_an_erasure_is_finished_too(settings: Settings) -> None:
+    fill(settings)
+    (settings.store_path / "erasure").touch()
+    assert was_interrupted(settings)
+    assert forget(settings, []) == []
+    assert not was_interrupted(settings)
+    assert users(settings) == {"other", "victim~1"}
+
+
+def test_no_step_runs_while_users_are_erased(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(settings)
+    with (
+        monkeypatch.context() as patch,
+        users_stay(settings),
+        pytest.raises(JobError, match="A step of a job is still"),
+    ):
+        patch.setattr(events_alone, "_PATIENCE_SECONDS", 0.0)
+        forget(settings, ["victim~1"])
+    assert users(settings) == {"other", "victim~1"}
+    began = threading.Event()
+
+    def step() -> None:
+        with users_stay(settings):
+            began.set()
+
+    other = threading.Thread(target=step)
+    real = erase._erase_rows
+
+    def erase_rows(*arguments: Any) -> None:
+        other.start()
+        assert not began.wait(0.2)
+        real(*arguments)
+
+    monkeypatch.setattr(erase, "_erase_rows", erase_rows)
+    forget(settings, ["victim~1"])
+    assert began.wait(60)
+    other.join()
+
+
+def test_imports_that_are_queued_do_not_keep_users_from_being_erased(settings: Settings) -> None:
+    """A shop that posts events has one queued nearly always."""
+    fill(settings)
+    with transaction(settings) as session:
+        session.add(Job(kind="ingest", options={"where": "inbox://", "mapping": {}}))
+        session.add(Job(kind="compact"))
+    assert forget(settings, ["victim~1"])[0].is_known
+    with transaction(settings) as session:
+        session.add(Job(kind="ingest", options={"mapping": {"constants": {"user": "other"}}}))
+    with pytest.raises(JobError, match=r"will give every row that it imports to a user.*segadmin jobs cancel 4"):
+        forget(settings, ["other"])
+    assert users(settings) == {"other"}

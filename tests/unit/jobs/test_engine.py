@@ -6,6 +6,7 @@ import gc
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlmodel import Session
@@ -422,3 +423,16 @@ def test_no_step_leaves_its_memory_to_the_next(
     finally:
         gc.enable()
     assert [left() for left in _LEFT] == [None, None, None]
+
+
+def test_a_hook_that_fails_is_logged_once(
+    engine_settings: Settings, bells: Bells, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import segadmin\n\n@segadmin.hookimpl\ndef job_finished(job):\n    raise RuntimeError('no network')\n"
+    )
+    settings = engine_settings.model_copy(update={"plugin_files": (tmp_path / "mine.py",)})
+    job = drain(settings, bells, ask(settings, bells).job.id or 0)
+    assert job.state == JobState.SUCCEEDED
+    [logged] = [one for one in caplog.records if "no network" in one.getMessage()]
+    assert "failed in job_finished: RuntimeError: no network" in logged.getMessage()
