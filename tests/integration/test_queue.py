@@ -11,6 +11,7 @@ import pytest
 import redis
 
 import tests.probe  # noqa: F401
+from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.reap import reap
@@ -103,8 +104,10 @@ def test_a_frozen_worker_that_holds_messages(home: Settings, client: redis.Redis
     with worker(home, concurrency=2) as first, beat(home):
         wait_until(lambda: client.hlen("unacked") >= 1, 60, "it has taken one")  # type: ignore[operator]
         family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
-        for member in family:
-            member.suspend()
+        with transaction(home) as session:
+            session.connection()  # none of them is in the middle of a transaction then, which would lock SQLite for all
+            for member in family:
+                member.suspend()
         try:
             with worker(home, concurrency=2):
                 succeed(home, jobs)
