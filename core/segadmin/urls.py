@@ -35,8 +35,8 @@ _PARAMETER = re.compile(
 _ARGUMENT = re.compile(
     rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
 )
-#: A key of the HTTP API, which somebody put into a path or a query.
-_KEY = re.compile(r"\bseg_[\w-]{16,}")
+#: A key of the HTTP API, which somebody put into a path or a query, perhaps behind ``%3D``.
+_KEY = re.compile(r"seg_[\w-]{16,}")
 _ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>\d{0,5}))?")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 #: A token is often given as the user, without a password.

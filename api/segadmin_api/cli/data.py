@@ -14,6 +14,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
+from segadmin.store import compare_folder
 from segadmin_api.cli import imports, inbox, mappings
 from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
 from segadmin_api.wording import ago
@@ -231,6 +232,7 @@ def list_(as_json: JsonOption = False) -> None:
     from sqlmodel import col, select
 
     settings = get_settings()
+    compare_folder(settings)
     with transaction(settings) as session:
         sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
         done = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
@@ -244,7 +246,7 @@ def list_(as_json: JsonOption = False) -> None:
             }
         )
         return
-    if not done and not sets:
+    if not any(one["rows"] for one in facts) and not done and not sets:
         typer.echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
         return
     table("tables", ["table", ">rows", "what"], [(one["table"], f"{one['rows']:,}", one["what"]) for one in facts])

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import polars as pl
 
+from segadmin.errors import DataError
 from segadmin.events.identifiers import plain_id
 
 _HEX_DIGITS = 16
@@ -34,7 +35,16 @@ def meant_by(secret: bytes, given: str) -> list[int]:
     """Return the keys that ``given`` can mean: the shop's own id, then a key as :func:`show_key` showed it.
 
     An id is looked up as it would be stored, and as it is, for one that was stored in another form.
+
+    Raises:
+        DataError: it is empty, or was typed in another encoding than the terminal's.
     """
+    if not plain_id(given):
+        raise DataError(f"{given!r} is no user: an id must have at least one visible sign.")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"The user {given!r} is not UTF-8. Type it in the terminal's encoding.") from None
     keys = [user_key(secret, one) for one in dict.fromkeys((plain_id(given), given))]
     if len(given) == _HEX_DIGITS:
         with contextlib.suppress(ValueError):

@@ -37,6 +37,7 @@ from segadmin.urls import fill_in, has_secret, mask_all, mask_secrets, mask_url,
         ),
         ("host=db user=shop password=hidden dbname=x", "host=db user=shop password=*** dbname=x"),
         ("GET /jobs/seg_5fKd8-QWk2nXs9_1vLz0 HTTP/1.1", "GET /jobs/seg_*** HTTP/1.1"),
+        ("POST /v1/events%3Fkey%3Dseg_5fKd8-QWk2nXs9_1vLz0 HTTP/1.1", "POST /v1/events%3Fkey%3Dseg_*** HTTP/1.1"),
         ("connect(**{'user': 'shop', 'password': 'hidden'})", "connect(**{'user': 'shop', 'password': ***})"),
     ],
 )

@@ -21,7 +21,7 @@ from sqlmodel import col, select
 from segadmin import database
 from segadmin.audit import entries, record
 from segadmin.database import transaction
-from segadmin.errors import JobError, StorageError
+from segadmin.errors import DataError, JobError, StorageError
 from segadmin.events import alone as events_alone
 from segadmin.events import erase, ingest
 from segadmin.events.alone import alone, users_stay
@@ -184,6 +184,14 @@ def test_a_user_whose_events_were_removed_for_their_age_is_still_known(settings:
     remove_older(settings, datetime(2024, 1, 1, tzinfo=UTC))
     assert counts(forget(settings, ["old"])[0]) == {"labels": 1, "users": 1}
     assert left_of(settings, "old~") == {}
+
+
+@pytest.mark.parametrize("user", ["", " ", "\u200b", "M\udcfcller"])
+def test_what_cannot_be_a_user_is_refused(settings: Settings, user: str) -> None:
+    put(settings, "b.jsonl", f'{json.dumps(event("other"))}\n{{"user": "王小明", broken\n')
+    with pytest.raises(DataError, match=r"is no user|is not UTF-8"):
+        forget(settings, ["other", user])
+    assert users(settings) == {"other"}
 
 
 def test_batches_that_no_import_could_take_lose_the_user_too(settings: Settings) -> None:
