@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,8 +21,11 @@ from segadmin.events.keys import show_key, user_key
 #: What stands where a user was named.
 ERASED = "(erased)"
 #: Signs of an encoding, by which a text may name a user in other letters than the id's.
-_ENCODED = r"\\[uxnrtbf/\"\\]|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
+_ENCODED = r"\\[uxnrtbf/\"\\]|\"\"|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([/\"\\nrtbf]))")
+_BYTES = re.compile(r"(?:\\x[0-9a-fA-F]{2})+")
+#: In what a text may be whose bytes are no UTF-8, besides Latin-1.
+_ENCODINGS = ("gb18030", "big5", "shift_jis")
 _SHORT = 6
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -112,12 +116,33 @@ def readings(text: str) -> Iterator[str]:
     known = {plain := visible(text)}
     yield plain
     decoded = text
-    for decode in (_unescaped, html.unescape, unquote):
+    for decode in (_undoubled, _unescaped, html.unescape, unquote):
         decoded = decode(decoded)
         for one in (visible(decode(text)), visible(decoded)):
             if one not in known:
                 known.add(one)
                 yield one
+    yield from map(visible, _in_other_encodings(text))
+
+
+def _undoubled(text: str) -> str:
+    """Return a text with the quotes of CSV as they are meant."""
+    return text.replace('""', '"')
+
+
+def _in_other_encodings(text: str) -> Iterator[str]:
+    """Yield a text that has escapes of bytes as it reads in the encodings that it may have had as a whole."""
+    if _BYTES.search(text) is None:
+        return
+    content, start = b"", 0
+    for escapes in _BYTES.finditer(text):
+        content += text[start : escapes.start()].encode("utf-8", "replace")
+        content += bytes.fromhex(escapes[0].replace("\\x", ""))
+        start = escapes.end()
+    content += text[start:].encode("utf-8", "replace")
+    for encoding in _ENCODINGS:
+        with suppress(UnicodeDecodeError):
+            yield content.decode(encoding)
 
 
 def _unescaped(text: str) -> str:
@@ -132,8 +157,11 @@ def _letter(escape: re.Match[str]) -> str:
 
 
 def _as_word(one: str) -> re.Pattern[str]:
-    """Return what finds an id in text, but not in a longer word, an address, a number, a date or a time."""
-    return re.compile(rf"(?<![\w./@-])(?<!\d:){re.escape(one)}(?:\.0+)?(?![\w/@-])(?!:\d)(?!\.\d)")
+    """Return what finds an id in text, but not in a longer word, an address, a number, a date or a time.
+
+    Of paths only those count that have users in them, such as ``/v1/users/ID`` in the log of the web part.
+    """
+    return re.compile(rf"(?:(?<=/users/)|(?<![\w./@-])(?<!\d:)){re.escape(one)}(?:\.0+)?(?![\w/@-])(?!:\d)(?!\.\d)")
 
 
 def words_of(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -114,7 +115,7 @@ def _by_columns(rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUser
         for base in _heads(path)
         if base in bases
     ).drop_nulls("cell")
-    keys = {cell: users.of_cell(cell) for cell in named["cell"].unique()}
+    keys = {cell: _of_cell(cell, users) for cell in named["cell"].unique()}
     mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
     owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
     return owned, rows.filter(_IS_UNREAD | ~has_it)
@@ -154,6 +155,15 @@ def _by_any_cell(rows: pl.LazyFrame, users: NamedUsers) -> pl.DataFrame:
         some.select("import_id", "line", user_key=pl.Series(keys, dtype=pl.Int64)).drop_nulls("user_key")
         for some, keys in named
     )
+
+
+def _of_cell(cell: str, users: NamedUsers) -> int | None:
+    """Return whom a cell names; one that holds JSON, which is why its row was refused, by any value in it."""
+    key = users.of_cell(cell)
+    if key is None and cell.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return _owner(cell, users)
+    return key
 
 
 def _owner(row: str, users: NamedUsers) -> int | None:

@@ -145,6 +145,38 @@ def test_an_id_that_is_encoded_in_a_broken_row_is_found(settings: Settings, writ
     assert len(quarantined(settings)) == 2
 
 
+NESTED = "".join(f"{json.dumps(event(one))}\n" for one in ("somebody", {"id": "王小明"}, {"id": "王小"}))
+
+
+@pytest.mark.parametrize(
+    ("user", "file", "content"),
+    [
+        ('A"B', "e.csv", f'{HEAD}"A""B",view,a,2025-01-01,too,many\n"A""BC",view,a,2025-01-01,too,many\n'.encode()),
+        ("王小明", "e.csv", f"{HEAD}王小明,view,a,2025-01-01\n王小明明,view,a,2025-01-01\n".encode("gbk")),
+        ("王小明", "e.jsonl", NESTED.encode()),
+    ],
+    ids=["doubled quotes", "another encoding", "an object as the user"],
+)
+def test_a_refused_row_that_names_the_user_otherwise_is_found(
+    settings: Settings, user: str, file: str, content: bytes
+) -> None:
+    put(settings, "known.jsonl", f"{json.dumps(event(user))}\n")
+    put(settings, file, content)
+    assert len(quarantined(settings)) == 2
+    [erased] = forget(settings, [user])
+    assert counts(erased) == {"quarantine": 1, "events": 1, "users": 1}
+    assert len(quarantined(settings)) == 1
+
+
+def test_addresses_in_logs_that_name_the_user_are_erased(settings: Settings) -> None:
+    put(settings, "known.jsonl", f"{json.dumps(event('zqalph'))}\n")
+    settings.run_path.mkdir(exist_ok=True)
+    log = settings.run_path / "web.log"
+    log.write_text("GET /v1/users/zqalph 404\nGET /v1/users/zqalpha 404\n")
+    forget(settings, ["zqalph"])
+    assert [line for line in log.read_text().splitlines() if "zq" in line] == ["GET /v1/users/zqalpha 404"]
+
+
 def test_other_spellings_of_a_known_id_are_hinted_at(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n" for one in ("u2", "Ｕ２", "U2", "José", "x")))
     first, second = forget(settings, ["u2", "JOSE\u0301"])
