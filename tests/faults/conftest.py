@@ -24,8 +24,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def furnished_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a furnished database, to be copied."""
+def furnished_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home with planted users and the URL of its database, both to be copied."""
     from tests.servers import fresh_database
 
     url = fresh_database(postgres_url)
@@ -33,7 +33,7 @@ def furnished_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFacto
     database.upgrade(settings)
     furnish(settings)
     database.engine(settings).dispose()
-    return url
+    return settings.root, url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -41,17 +41,17 @@ def world(
     request: pytest.FixtureRequest, tmp_path: Path, furnished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     """A furnished world of this test alone."""
-    home = tmp_path / "home"
-    copy_home(furnished, home)
-    url = ""
+    home, template_home, url = tmp_path / "home", furnished, ""
     if request.param == "postgresql":
-        template = make_url(request.getfixturevalue("furnished_postgres"))
+        template_home, template_url = request.getfixturevalue("furnished_postgres")
+        template = make_url(template_url)
         name = f"world_{abs(hash(str(tmp_path))) % 10**12}"
         server = create_engine(template.set(database="postgres"), isolation_level="AUTOCOMMIT")
         with server.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template.database}"))
         server.dispose()
         url = template.set(database=name).render_as_string(hide_password=False)
+    copy_home(template_home, home)
     environment = environment_of(home, url)
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
