@@ -17,15 +17,14 @@ from segadmin.events.exact_json import encode
 from segadmin.events.identifiers import plain_id
 from segadmin.events.invisible import visible
 from segadmin.events.keys import show_key, user_key
+from segadmin.events.source import MULTIBYTE_ENCODINGS
 
 #: What stands where a user was named.
 ERASED = "(erased)"
 #: Signs of an encoding, by which a text may name a user in other letters than the id's.
 _ENCODED = r"\\[uxnrtbf/\"\\]|\"\"|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([/\"\\nrtbf]))")
-_BYTES = re.compile(r"(?:\\x[0-9a-fA-F]{2})+")
-#: In what a text may be whose bytes are no UTF-8, besides Latin-1.
-_ENCODINGS = ("gb18030", "big5", "shift_jis")
+_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _SHORT = 6
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -132,15 +131,11 @@ def _undoubled(text: str) -> str:
 
 def _in_other_encodings(text: str) -> Iterator[str]:
     """Yield a text that has escapes of bytes as it reads in the encodings that it may have had as a whole."""
-    if _BYTES.search(text) is None:
+    escaped = text.encode("utf-8", "replace")
+    content = _BYTE.sub(lambda byte: bytes.fromhex(byte[1].decode()), escaped)
+    if content == escaped:
         return
-    content, start = b"", 0
-    for escapes in _BYTES.finditer(text):
-        content += text[start : escapes.start()].encode("utf-8", "replace")
-        content += bytes.fromhex(escapes[0].replace("\\x", ""))
-        start = escapes.end()
-    content += text[start:].encode("utf-8", "replace")
-    for encoding in _ENCODINGS:
+    for encoding in MULTIBYTE_ENCODINGS:
         with suppress(UnicodeDecodeError):
             yield content.decode(encoding)
 

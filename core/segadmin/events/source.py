@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
 UNREADABLE = "segadmin:problem"
 UNREADABLE_ROW = "segadmin:row"
+#: In what a file may be that is no UTF-8, besides those with one byte a letter; the likelier first.
+MULTIBYTE_ENCODINGS = ("gb18030", "big5", "shift_jis")
 #: A column that a source may add: the line (Int64, from 1) on which each row begins.
 LINE = "segadmin:line"
 #: A column that a source may add: the cells, as JSON, that have no column of their own.

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.header import looks_like_data
 from segadmin.events.invisible import INVISIBLE
+from segadmin.events.source import MULTIBYTE_ENCODINGS
 
 #: What else files are separated by, for a first line that does not have what it should be.
 SEPARATORS = ",;\t|"
@@ -30,7 +31,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 #: What an encoding may be, from the most to the least likely, where a header is not UTF-8.
-_OTHER_ENCODINGS = ("gb18030", "big5", "shift_jis", "windows-1252")
+_OTHER_ENCODINGS = (*MULTIBYTE_ENCODINGS, "windows-1252")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 
