@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import polars as pl
 import pytest
@@ -133,15 +132,6 @@ def test_cells_are_not_more_than_values_make_them(name: str) -> None:
     assert rows == len(lines), "none is lost"
 
 
-@pytest.fixture
-def no_garbage() -> Iterator[None]:
-    """Leave what is there out of garbage collections, whose time depends on all that other tests made."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def work(body: bytes) -> None:
     """Do all that a body costs the web process, and reading it costs the import."""
     try:
@@ -154,13 +144,14 @@ def work(body: bytes) -> None:
         clean(complete(readable(frame), "events", Mapping()), "events", Mapping())
 
 
-def cpu_seconds(body: bytes) -> float:
-    found = []
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """Return the least of three measurements."""
+    measured = []
     for _ in range(3):
         start = time.process_time()
-        work(body)
-        found.append(time.process_time() - start)
-    return min(found)
+        run()
+        measured.append(time.process_time() - start)
+    return min(measured)
 
 
 def allocated(body: bytes) -> int:
@@ -173,13 +164,12 @@ def allocated(body: bytes) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("name", SHAPES)
 def test_time_and_memory_grow_with_the_bytes(name: str) -> None:
     """Four times the bytes are about four times the work; were it quadratic, sixteen times."""
     small, large = SHAPES[name](50_000), SHAPES[name](200_000)
     work(small)
-    before, after = cpu_seconds(small), cpu_seconds(large)
+    before, after = cpu_seconds(lambda: work(small)), cpu_seconds(lambda: work(large))
     assert after <= 8 * before + 0.1
     before_bytes, after_bytes = allocated(small), allocated(large)
     assert after_bytes <= 8 * before_bytes + 100 * len(large)  # garbage is collected at times, or not yet
@@ -193,11 +183,6 @@ def test_time_and_memory_grow_with_the_bytes(name: str) -> None:
 def test_masking_takes_time_with_the_length_of_a_text(piece: str) -> None:
     def seconds(length: int) -> float:
         text = pl.Series(["@ 13800138000 " + piece * (length // len(piece))])
-        found = []
-        for _ in range(3):
-            start = time.process_time()
-            mask(text)
-            found.append(time.process_time() - start)
-        return min(found)
+        return cpu_seconds(lambda: mask(text))
 
     assert seconds(32_000) <= 8 * 3 * seconds(4_000) + 0.05, "eight times the length; were it quadratic, 64 times"
