@@ -15,7 +15,7 @@ from segadmin.errors import DataError
 from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
 from segadmin.store import compare_folder
-from segadmin_api.cli import imports, inbox, mappings
+from segadmin_api.cli import imports, inbox, interrupted, mappings
 from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
 from segadmin_api.wording import ago
 
@@ -32,6 +32,7 @@ app.add_typer(imports.app, name="import")
 app.command()(imports.preview)
 app.add_typer(mappings.app, name="mappings")
 app.command()(inbox.inbox)
+app.command()(interrupted.interrupted)
 
 
 @app.command()
@@ -269,54 +270,6 @@ def list_(as_json: JsonOption = False) -> None:
             )
             for one in done
         ],
-    )
-
-
-@app.command()
-def interrupted(
-    drop: Annotated[
-        str | None, typer.Option(metavar="IMPORT", help="Remove what this import read, for good: the number listed.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """List imports that were interrupted or failed, and what they read and nobody can use yet.
-
-    The same import command goes on from there. What a queue gave (the inbox, a stream) is nowhere else; a file is read
-    again.
-    """
-    from segadmin.events.interrupted import drop_interrupted, list_interrupted
-
-    settings = get_settings()
-    if drop is not None:
-        if not yes:
-            typer.confirm(f"Remove what import {drop} read for good?", abort=True)
-        dropped = drop_interrupted(settings, drop)
-        if as_json:
-            show_json(dropped)
-        else:
-            typer.echo(
-                f"Removed {sum(one['rows'] for one in dropped):,} rows of import {drop} that were not in the lake."
-            )
-        return
-    found = [one.facts() for one in list_interrupted(settings)]
-    if as_json:
-        show_json(found)
-        return
-    table(
-        "",
-        ["import", "table", "file", ">rows", ">MiB", "from a queue", "error"],
-        [
-            (
-                *(one[name] for name in ("import", "table", "file")),
-                f"{one['rows']:,}",
-                f"{one['bytes'] / 2**20:,.1f}",
-                "" if one["can_be_read_again"] else "yes",
-                one["error"] or "",
-            )
-            for one in found
-        ],
-        empty="No import was interrupted.",
     )
 
 
