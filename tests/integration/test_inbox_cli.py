@@ -7,8 +7,8 @@ import os
 import time
 
 from segadmin.events.inbox import Inbox
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 
 EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:00Z", "price": 1}

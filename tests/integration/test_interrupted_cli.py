@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.audit import entries
 from segadmin.events import erase, ingest
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.servers import PATH
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segadmin_api.wording import duration
+from segadmin_api.formatting import duration
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import uuid
 
 import polars as pl
 
-from segadmin.audit import record
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, StoreMissing
-from segadmin.events.delta_tables import open_table
 from segadmin.events.keys import user_key
-from segadmin.records import Store
 from segadmin.settings import Settings
-from segadmin.store import MARK, Mark, fingerprint, has_tables, one_at_a_time, put_mark, read_mark
+from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
+from segadmin.storage.delta_tables import open_table
+from segadmin.storage.records import Store
+from segadmin.storage.store import MARK, Mark, fingerprint, has_tables, one_at_a_time, put_mark, read_mark
 
 #: What only the database that is lost can explain: a new one counts jobs, snapshots and imports from 1 again, and would
 #: take these for its own.

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlmodel import col, select
 
-from segadmin.audit import record
-from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.alone import alone
 from segadmin.events.spool import Spool
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone
+from segadmin.storage.records import Import
 
 #: What the folder of a queue's rows is called: they are nowhere else, in whatever way they are to be read.
 FROM_QUEUE = "any"

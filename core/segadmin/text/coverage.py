@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from segadmin.records import Step
+from segadmin.storage.records import Step
 
 
 def coverage(steps: Iterable[Step]) -> str:
