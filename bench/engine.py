@@ -20,19 +20,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.registry import PLANS, Stage
+from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.registry import Request, Stage, Workflow, register
 
 STEPS, DRAINED = 10_000, 1000
-PLANS["noop"] = (Stage("textualize", "bench.engine:noop", per_buckets=True),)
 
 
-def noop(_: Attempt) -> Outcome:
+def noop(_: Attempt) -> StageResult:
     """Do nothing."""
-    return Outcome({})
+    return StageResult({})
 
 
-from segadmin_worker.app import app  # noqa: E402  (after PLANS, for Celery's -A)
+register(Workflow("noop", Request, (Stage("textualize", noop, per_buckets=True),)))
+
+from segadmin_worker.app import app  # noqa: E402  (after the registration, for Celery's -A)
 
 
 @app.task(name="segadmin.bare")

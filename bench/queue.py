@@ -27,22 +27,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.registry import PLANS, Stage
+from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.registry import Request, Stage, Workflow, register, workflow_of
 
 ROOT = Path(__file__).parents[1]
 #: Seconds that enqueuing and draining are measured for, at most.
 SECONDS = 12.0
 QUEUED, BACKLOG, LISTED = 1000, 700, 100_000
-PLANS["nothing"] = (Stage("prepare", "bench.queue:nothing"),)
 
 
-def nothing(_: Attempt) -> Outcome:
+def nothing(_: Attempt) -> StageResult:
     """Do nothing."""
-    return Outcome({})
+    return StageResult({})
 
 
-from segadmin_worker.app import app  # noqa: E402  (after PLANS, for Celery's -A)
+register(Workflow("nothing", Request, (Stage("prepare", nothing),)))
+
+from segadmin_worker.app import app  # noqa: E402  (after the registration, for Celery's -A)
 
 
 def enqueued(settings: Any) -> dict[str, float]:
@@ -192,7 +193,7 @@ def _fill(settings: Any, count: int) -> None:
                      "created_at": moment, "started_at": begun, "finished_at": ended})  # fmt: skip
         steps += [{"job_id": number, "stage": stage.name, "queue": stage.queue, "after": list(stage.after),
                    "state": step, "started_at": begun, "finished_at": ended, "result": {}, "curve": []}
-                  for stage in PLANS[kind]]  # fmt: skip
+                  for stage in workflow_of(kind).stages]  # fmt: skip
     with transaction(settings) as session:
         session.execute(insert(Job), jobs)
         session.execute(insert(Step), steps)

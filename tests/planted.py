@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from segadmin.events.keys import keys_of
-from segadmin.jobs.attempt import Attempt, Json, Outcome
+from segadmin.jobs.attempt import Attempt, Json, StageResult
 from segadmin.jobs.dispatch import Bell
 from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.registry import PLANS, ranges_of
+from segadmin.jobs.registry import ranges_of, workflow_of
 from segadmin.jobs.run import run_step
 from segadmin.labels.labeling import label
 from segadmin.settings import Settings
@@ -106,14 +106,14 @@ class Run:
 
     def all(self) -> Run:
         """Run every stage that is not done yet."""
-        for stage in PLANS[self.kind]:
+        for stage in workflow_of(self.kind).stages:
             if stage.name not in self.inputs and stage.name not in self.skipped:
                 self.stage(stage.name)
         return self
 
     def until(self, last: str) -> Run:
         """Run the stages before ``last``."""
-        for stage in PLANS[self.kind]:
+        for stage in workflow_of(self.kind).stages:
             if stage.name == last:
                 break
             self.stage(stage.name)
@@ -127,11 +127,11 @@ class Run:
 
     def attempts(self, name: str, number: int = 1) -> list[Attempt]:
         """Return an attempt for every step of a stage."""
-        stage = next(one for one in PLANS[self.kind] if one.name == name)
+        stage = workflow_of(self.kind).stage(name)
         buckets = open_store(self.settings).buckets
         cut = ranges_of(stage, self.options, buckets, self.fan_out)
         ranges = [range(a, b + 1) if a >= 0 else range(0) for a, b in cut]
-        place = [one.name for one in PLANS[self.kind]].index(name)
+        place = [one.name for one in workflow_of(self.kind).stages].index(name)
         return [
             Attempt(
                 settings=self.settings,
@@ -148,11 +148,11 @@ class Run:
             for n, one in enumerate(ranges)
         ]
 
-    def call(self, attempt: Attempt) -> Outcome:
+    def call(self, attempt: Attempt) -> StageResult:
         """Call the stage's function."""
-        return next(one for one in PLANS[self.kind] if one.name == attempt.stage).load()(attempt)
+        return workflow_of(self.kind).stage(attempt.stage).run(attempt)
 
-    def finish(self, outcome: Outcome) -> Json:
+    def finish(self, outcome: StageResult) -> Json:
         """Do what the engine does with an outcome."""
         with transaction(self.settings) as session:
             extra = outcome.commit(session) if outcome.commit else {}

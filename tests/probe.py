@@ -11,26 +11,20 @@ import signal
 import time
 from pathlib import Path
 
-from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.registry import PLANS, Stage
-
-PLANS["probe"] = (
-    Stage("prepare", "tests.probe:begin", holds="probe"),
-    Stage("textualize", "tests.probe:work", after=("prepare",), per_buckets=True),
-    Stage("publish", "tests.probe:collect", after=("textualize",)),
-)
+from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.registry import Request, Stage, Workflow, register
 
 
-def begin(attempt: Attempt) -> Outcome:
+def begin(attempt: Attempt) -> StageResult:
     """Fail as often as the options say, then succeed."""
     _note(attempt, "begin")
     (attempt.checkpoints / f"attempt-{attempt.number}").touch()
     if attempt.number <= attempt.options.get("failures", 0):
         raise RuntimeError(f"failure {attempt.number}")
-    return Outcome({"began": attempt.number, "frozen": gc.get_freeze_count()})
+    return StageResult({"began": attempt.number, "frozen": gc.get_freeze_count()})
 
 
-def work(attempt: Attempt) -> Outcome:
+def work(attempt: Attempt) -> StageResult:
     """Take a while, in small pieces; on request, kill this very process in the first attempt."""
     _note(attempt, "work")
     if attempt.options.get("suicide") == attempt.buckets.start and attempt.number == 1:
@@ -39,13 +33,13 @@ def work(attempt: Attempt) -> Outcome:
     for piece in range(pieces):
         attempt.progress(piece / pieces, f"piece {piece}")
         time.sleep(attempt.options.get("sleep", 0.0))
-    return Outcome({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], "sum": sum(attempt.buckets)})
+    return StageResult({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], "sum": sum(attempt.buckets)})
 
 
-def collect(attempt: Attempt) -> Outcome:
+def collect(attempt: Attempt) -> StageResult:
     """Add up what the steps before found."""
     _note(attempt, "collect")
-    return Outcome({"sum": sum(one["sum"] for one in attempt.inputs["textualize"])})
+    return StageResult({"sum": sum(one["sum"] for one in attempt.inputs["textualize"])})
 
 
 def _note(attempt: Attempt, what: str) -> None:
@@ -56,4 +50,16 @@ def _note(attempt: Attempt, what: str) -> None:
         file.write(f"{time.time():.3f} {what} {attempt.step_id} {attempt.number} {os.getpid()}\n")
 
 
-from segadmin_worker.app import app  # noqa: E402, F401  (after PLANS, for Celery's -A)
+register(
+    Workflow(
+        "probe",
+        Request,
+        (
+            Stage("prepare", begin, holds="probe"),
+            Stage("textualize", work, after=("prepare",), per_buckets=True),
+            Stage("publish", collect, after=("textualize",)),
+        ),
+    )
+)
+
+from segadmin_worker.app import app  # noqa: E402, F401  (after the registration, for Celery's -A)

@@ -17,9 +17,9 @@ import polars as pl
 from sqlmodel import Session, select
 
 from segadmin.contracts.plugins import Registered
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.plugin_guard import calling
-from segadmin.jobs.registry import PLANS, Stage
+from segadmin.jobs.registry import Request, Stage, Workflow, register
 from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
@@ -28,19 +28,15 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
 from segadmin.text.recipe import Recipe
 from segadmin.workflows.prepared import Prepared
-from segadmin.workflows.score import SCORES, assigned
+from segadmin.workflows.score_stage import SCORES, assigned
+from segadmin.workflows.scoring import publish
 from tests.planted import START
 
 SEGMENTS = ("low", "high")
 AS_OF = START + timedelta(weeks=4)
-PLANS["chain"] = (
-    Stage("prepare", "tests.faults.chain:prepare", holds="snapshot"),
-    Stage("score", "tests.faults.chain:score", after=("prepare",), per_buckets=True),
-    Stage("publish", "segadmin.workflows.publish:publish", after=("score",)),
-)
 
 
-def prepare(attempt: Attempt) -> Outcome:
+def prepare(attempt: Attempt) -> StageResult:
     """Say which model scores, and when."""
     recipe = Recipe(
         textualizer="mixed", textualizer_version="1", textualizer_options={}, distribution="", language="en",
@@ -56,10 +52,10 @@ def prepare(attempt: Attempt) -> Outcome:
         scoring=recipe.window(AS_OF),
         model_version_id=version.id,
     )
-    return Outcome(prepared.model_dump(mode="json"), commit=_count(attempt))
+    return StageResult(prepared.model_dump(mode="json"), commit=_count(attempt))
 
 
-def score(attempt: Attempt) -> Outcome:
+def score(attempt: Attempt) -> StageResult:
     """Score every user by a rule, writing as the real stage does."""
     for piece in range(int(attempt.options.get("pieces", 0))):
         attempt.progress(piece / attempt.options["pieces"])
@@ -81,7 +77,7 @@ def score(attempt: Attempt) -> Outcome:
     ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     attempt.progress(0.9, "writing")
     result = {"scores": attempt.write(scores, "scores"), "rescored": users.height, "carried": 0}
-    return Outcome(result, commit=_count(attempt))
+    return StageResult(result, commit=_count(attempt))
 
 
 def _raise() -> None:
@@ -166,4 +162,16 @@ def content_hash(settings: Settings, job_id: int) -> str:
     return hashlib.sha256(rows.write_ndjson().encode()).hexdigest()
 
 
-from segadmin_worker.app import app  # noqa: E402, F401  (after PLANS, for Celery's -A)
+register(
+    Workflow(
+        "chain",
+        Request,
+        (
+            Stage("prepare", prepare, holds="snapshot"),
+            Stage("score", score, after=("prepare",), per_buckets=True),
+            Stage("publish", publish, after=("score",)),
+        ),
+    )
+)
+
+from segadmin_worker.app import app  # noqa: E402, F401  (after the registration, for Celery's -A)

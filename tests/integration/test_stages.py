@@ -13,13 +13,13 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import PluginError, StorageError
+from segadmin.jobs.requests import check_request
 from segadmin.models.aliases import champion, pointed
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelState, ModelVersion
 from segadmin.training.fitting import UNSEEN
-from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import (
     LABELS,

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import inspect, text
 
 from segadmin.errors import ConfigurationError, DataError
+from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage import database
-from segadmin.workflows.requests import check_request
-from segadmin.workflows.tune import looked_up, study_of
+from segadmin.training.study import study_of
+from segadmin.workflows.tune import trials_of
 from tests.conftest import Cli
 from tests.planted import LABELS, Run, shop, trained_home
 
@@ -59,7 +60,7 @@ def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
     dead = study.ask()
     dead.set_user_attr("step", 0)
     job.stage("trial")
-    found = looked_up(shop, job.job_id)
+    found = trials_of(shop, job.job_id)
     assert found["trials"][0]["state"] == "fail"
     assert sum(one["state"] in {"complete", "pruned"} for one in found["trials"]) == 3
 

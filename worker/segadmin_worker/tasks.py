@@ -18,7 +18,7 @@ from celery.signals import task_failure, worker_process_init
 from segadmin.device_memory import release_memory
 from segadmin.errors import SegadminError
 from segadmin.jobs.reap import lost_process
-from segadmin.jobs.registry import STAGES
+from segadmin.jobs.registry import stage_names
 from segadmin.jobs.run import WorkerStopping, run_step
 from segadmin.settings import get_settings
 from segadmin.storage import database
@@ -69,7 +69,7 @@ class _Garbage:
 
 
 _garbage = _Garbage()
-for _stage in STAGES:
+for _stage in stage_names():
     app.task(bind=True, name=f"segadmin.{_stage}", throws=(StepFailed,))(_run)
 
 

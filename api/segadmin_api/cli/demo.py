@@ -14,10 +14,10 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import
-from segadmin.workflows.requests import check_request
 from segadmin_api.cli.demo_scale import WHOLE, Scale, choose, explain, measure
 from segadmin_worker.client import ring_over
 

@@ -53,10 +53,10 @@ def trials(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a search (`enqueue tune`) has tried so far, what was best, and which options mattered."""
-    from segadmin.workflows.tune import looked_up
+    from segadmin.workflows.tune import trials_of
     from segadmin_api.dashboard.search_page import page, shown
 
-    found = looked_up(get_settings(), job)
+    found = trials_of(get_settings(), job)
     if as_json:
         show_json(found)
         return

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from segadmin.jobs import schedules
+from segadmin.jobs.registry import workflows
+from segadmin.jobs.requests import default_options
 from segadmin.settings import get_settings
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
-from segadmin.workflows.requests import REQUESTS, check_kind
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
@@ -24,7 +25,7 @@ app = group("Jobs that repeat on a cron expression; beat enqueues each slot exac
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it; an existing one is replaced.")],
-    kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(REQUESTS)}.")],
+    kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(workflows())}.")],
     cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week.")],
     timezone: Annotated[str, typer.Option(help="Whose clock the expression means, such as Asia/Shanghai.")] = "UTC",
     option: Annotated[
@@ -36,8 +37,8 @@ def add(
     The job is checked as `segadmin enqueue` checks it. After the kind come its options, as there:
     `segadmin schedule add nightly --cron "0 3 * * *" refresh --labels spend3`.
     """
-    asked = options_of(kind, context.args) if kind in REQUESTS else {}
-    options = check_kind(kind, asked | parse_options(option or [], "--option"))
+    asked = options_of(kind, context.args) if kind in workflows() else {}
+    options = default_options(kind, asked | parse_options(option or [], "--option"))
     schedules.check_schedule(get_settings(), cron, timezone, kind, options)
     saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
     typer.echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")

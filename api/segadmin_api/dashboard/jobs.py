@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.settings import Settings
 from segadmin.storage.records import JobState, Step
-from segadmin.workflows.tune import looked_up
+from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard.html import bar, document, lines, link, section, table
 from segadmin_api.dashboard.layout import AGAIN, NAVIGATION
 from segadmin_api.dashboard.search_page import sections
@@ -54,7 +54,7 @@ def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
     if charts := "".join(chart for step in seen.steps for chart in _charts(step)):
         parts.append(section("Curves", f'<div class="charts">{charts}</div>'))
     if job.kind == "tune" and find_spec("optuna"):
-        parts += sections(looked_up(settings, seen.job.id or 0, importance=job.state.over))
+        parts += sections(trials_of(settings, seen.job.id or 0, importance=job.state.over))
     options = [(name, value) for name, value in told(job.options).items()]
     parts.append(section("Asked for", table([], options) if options else "<p>Nothing in particular.</p>"))
     head = AGAIN if online and not job.state.over else ""

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """What a stage function returns."""
 
     result: Json  #: kept on the step; JSON only; later stages read it

@@ -14,13 +14,13 @@ from segadmin import failpoints
 from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
 from segadmin.jobs.dispatch import Bell, Ring, ring_bells
-from segadmin.jobs.registry import PLANS, ranges_of
+from segadmin.jobs.registry import ranges_of, workflow_of
+from segadmin.jobs.requests import check_request, chosen_options
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
-from segadmin.workflows.requests import check_request, chosen
 
 #: Beginnings of the keys that schedules' slots and the imports of posted events have.
 RESERVED = ("schedule:", "inbox:")
@@ -58,11 +58,11 @@ def ask(
 
     Raises:
         KeyReused: the key belongs to a job that was asked for something else.
-        ConfigurationError: see :func:`segadmin.workflows.requests.check_request`; or the key cannot be used.
+        ConfigurationError: see :func:`segadmin.jobs.requests.check_request`; or the key cannot be used.
         DataError: there are no events, or no such labels.
         PluginNotFound: there is no such backbone, textualizer or tracker.
     """
-    asked = chosen(kind, options)
+    asked = chosen_options(kind, options)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         with reading(settings) as session:
@@ -89,7 +89,7 @@ def enqueue(
     Args:
         settings: where the database is and how wide to cut.
         ring: see :data:`segadmin.jobs.dispatch.Ring`; its failure is not an error here.
-        kind: a key of :data:`segadmin.jobs.registry.PLANS`.
+        kind: of the job, registered by :func:`segadmin.jobs.registry.register`.
         options: of the job; JSON only.
         idempotency_key: a second enqueue of the same with the same key returns the first one's job.
         priority: 0 (last) to 9 (first).
@@ -156,7 +156,7 @@ def save(
             max_attempts=settings.max_attempts,
             not_before=None if stage.after else not_before,
         )
-        for stage in PLANS[kind]
+        for stage in workflow_of(kind).stages
         for first, last in ranges_of(stage, options, store.buckets, settings.fan_out)
     ]
     session.add_all(steps)

@@ -9,13 +9,13 @@ from sqlmodel import Session, col, update
 
 from segadmin.errors import PERMANENT, OutOfMemory, StepFenced
 from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_is_open
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.lease import owned
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Step, StepState
 
 
-def finish(attempt: Attempt, outcome: Outcome) -> Advanced:
+def finish(attempt: Attempt, outcome: StageResult) -> Advanced:
     """Record the outcome, run its SQL, and move the job on, all or nothing.
 
     Raises:

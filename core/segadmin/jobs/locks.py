@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
-from segadmin.jobs.registry import PLANS, held_by
+from segadmin.jobs.registry import workflows
 from segadmin.jobs.stages import Stages
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
@@ -64,10 +64,10 @@ def _take_one(session: Session, job: Job, name: str) -> bool:
 
 
 def _needed(job: Job, stage: str) -> list[str]:
-    labels = job.options.get("labels")
-    if not labels or job.kind not in PLANS:  # a kind of another version or an extension: its workers know
+    labels, workflow = job.options.get("labels"), workflows().get(job.kind)
+    if not labels or workflow is None:  # a kind of another version or an extension: its workers know
         return []
-    return [f"{name}:{labels}" for name in held_by(job.kind, stage)]
+    return [f"{name}:{labels}" for name in workflow.held_from(stage)]
 
 
 def _missed(job: Job, stages: Stages) -> list[str]:

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from sqlmodel import Session, col, func, select
 
-from segadmin.jobs.registry import PLANS
+from segadmin.jobs.registry import workflows
 from segadmin.jobs.stages import Stages
 from segadmin.storage.database import now
 from segadmin.storage.records import Job, JobState, Step, StepState
@@ -115,7 +115,8 @@ def _mean(measured: Sequence[Seconds]) -> Seconds:
 
 def _expected(kind: str, stages: Stages, measured: Seconds) -> dict[str, float]:
     """Return the seconds that each stage is expected to take; of what was never measured, the plan's costs in scale."""
-    costs = {stage.name: stage.cost for stage in PLANS.get(kind, ())}
+    workflow = workflows().get(kind)  # none for a kind of another version or an extension
+    costs = {stage.name: stage.cost for stage in workflow.stages} if workflow else {}
     known = sum(costs.get(name, 1.0) for name in measured)
     scale = sum(measured.values()) / known if known else 1.0
     expected = {name: measured.get(name, costs.get(name, 1.0) * scale) for name in stages}

@@ -1,4 +1,8 @@
-"""The stages of every kind of job, in the order of the data."""
+"""The kinds of jobs: what each can be asked, and its stages in the order of the data.
+
+The engine imports no kind: the package ``segadmin.workflows`` registers those that come with segadmin, and is loaded
+by name when one is first looked up. Others register theirs before the worker starts.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,34 @@ import importlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from segadmin.jobs.attempt import Attempt, Outcome
+from pydantic import BaseModel, ConfigDict
+
+from segadmin.errors import ConfigurationError, did_you_mean
+
+if TYPE_CHECKING:
+    from segadmin.jobs.attempt import Attempt, StageResult
+    from segadmin.settings import Settings
 
 Queue = Literal["cpu", "gpu"]
+
+
+class Request(BaseModel):
+    """The options of one kind of job. Each kind subclasses it; the CLI and HTTP derive their options from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with what it leaves open filled in, checked against what is there; by default as it is.
+
+        Only what SQL and the plugin registry know is looked at: it must be quick, and this machine may be one that
+        only enqueues.
+
+        Raises:
+            SegadminError: something that it names is not there, or cannot be used.
+        """
+        return self
 
 
 @dataclass(frozen=True)
@@ -18,80 +45,64 @@ class Stage:
     """One stage of a job: a function, where it runs, and what it reads from."""
 
     name: str
-    function: str  #: ``module:function``, imported by the worker that runs it
+    run: Callable[[Attempt], StageResult]  #: imports what is heavy when it is called: enqueuing loads every plan
     queue: Queue = "cpu"
     after: tuple[str, ...] = ()  #: stages that must be done first
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
     parallel: str = ""  #: option of the job that says into how many equal steps it is cut; they share the work
     holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
-    cost: float = (
-        1.0  #: its time relative to the other stages', until jobs were measured: :mod:`segadmin.jobs.progress`
-    )
-
-    def load(self) -> Callable[[Attempt], Outcome]:
-        """Import the stage's function."""
-        module, _, name = self.function.partition(":")
-        return cast("Callable[[Attempt], Outcome]", getattr(importlib.import_module(module), name))
+    #: its time relative to the other stages', until jobs were measured: :mod:`segadmin.jobs.progress`
+    cost: float = 1.0
 
 
-_TEXTUALIZE = Stage(
-    "textualize", "segadmin.workflows.textualize:textualize", after=("prepare",), per_buckets=True, cost=4
-)
-_SCORE = Stage("score", "segadmin.workflows.score:score", "gpu", after=("textualize",), per_buckets=True, cost=10)
-_PREPARE_SCORING = Stage("prepare", "segadmin.workflows.prepare_scoring:prepare", holds="snapshot")
-_PUBLISH = "segadmin.workflows.publish:publish"
+@dataclass(frozen=True)
+class Workflow:
+    """One kind of job."""
 
-PLANS: dict[str, tuple[Stage, ...]] = {
-    "pretrain": (
-        Stage("prepare", "segadmin.workflows.pretrain:prepare", "gpu"),
-        _TEXTUALIZE,
-        Stage("pretrain", "segadmin.workflows.pretrain:pretrain", "gpu", after=("textualize",), cost=100),
-    ),
-    "retrain": (
-        # Where the weights are looked for must be where they will be used: the gpu queue.
-        Stage("prepare", "segadmin.workflows.prepare_training:prepare", "gpu", holds="model"),
-        _TEXTUALIZE,
-        Stage("baselines", "segadmin.workflows.baselines:baselines", after=("textualize",), cost=10),
-        Stage("finetune", "segadmin.workflows.finetune:finetune", "gpu", after=("textualize",), cost=100),
-        Stage("evaluate", "segadmin.workflows.evaluate:evaluate", "gpu", after=("finetune", "baselines"), cost=15),
-        # Only now: while a model is trained, the nightly refresh goes on with the one before.
-        Stage("gate", "segadmin.workflows.gate:gate", "gpu", after=("evaluate",), holds="snapshot"),
-        Stage("score", "segadmin.workflows.score:score", "gpu", after=("gate",), per_buckets=True, cost=10),
-        Stage("publish", _PUBLISH, after=("score",)),
-    ),
-    "tune": (
-        Stage("prepare", "segadmin.workflows.prepare_training:prepare", "gpu"),
-        _TEXTUALIZE,
-        Stage("trial", "segadmin.workflows.tune:trial", "gpu", after=("textualize",), parallel="parallel", cost=100),
-        Stage("choose", "segadmin.workflows.tune:choose", after=("trial",)),
-    ),
-    "score": (_PREPARE_SCORING, _TEXTUALIZE, _SCORE, Stage("publish", _PUBLISH, after=("score",))),
-    "refresh": (
-        _PREPARE_SCORING,
-        _TEXTUALIZE,
-        _SCORE,
-        Stage("outcomes", "segadmin.workflows.outcomes:evaluate_outcomes", after=("score",)),
-        Stage("publish", _PUBLISH, after=("outcomes",)),
-    ),
-    "ingest": (Stage("ingest", "segadmin.workflows.data:ingest"),),
-    "compact": (Stage("compact", "segadmin.workflows.data:compact"),),
-    "retain": (Stage("retain", "segadmin.workflows.data:retain"),),
-    "textualize": (Stage("prepare", "segadmin.workflows.prepare_scoring:prepare"), _TEXTUALIZE),
-}
+    kind: str
+    request: type[Request]
+    stages: tuple[Stage, ...]
 
-#: Every stage name there is; each is a Celery task ``segadmin.<stage>``.
-STAGES = tuple(dict.fromkeys(stage.name for plan in PLANS.values() for stage in plan))
+    def stage(self, name: str) -> Stage:
+        """Return the stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def held_from(self, stage: str) -> list[str]:
+        """Return what a job must hold when ``stage`` begins: what that stage and those before it ask for."""
+        names = [each.name for each in self.stages]
+        return [each.holds for each in self.stages[: names.index(stage) + 1] if each.holds]
 
 
-def stage_of(kind: str, name: str) -> Stage:
-    """Return a stage of a job kind."""
-    return next(stage for stage in PLANS[kind] if stage.name == name)
+_BUILT_IN = "segadmin.workflows"
+_registered: dict[str, Workflow] = {}
 
 
-def held_by(kind: str, stage: str) -> list[str]:
-    """Return what a job must hold when ``stage`` begins: what that stage and those before it ask for."""
-    names = [one.name for one in PLANS[kind]]
-    return [one.holds for one in PLANS[kind][: names.index(stage) + 1] if one.holds]
+def register(workflow: Workflow) -> None:
+    """Make a kind of job known to this process."""
+    _registered[workflow.kind] = workflow
+
+
+def workflows() -> dict[str, Workflow]:
+    """Return every kind of job, by name."""
+    importlib.import_module(_BUILT_IN)
+    return _registered
+
+
+def workflow_of(kind: str) -> Workflow:
+    """Return the workflow of a kind of job.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+    known = workflows()
+    if kind not in known:
+        raise ConfigurationError(f"There is no job kind {kind!r}.{did_you_mean(kind, known)}")
+    return known[kind]
+
+
+def stage_names() -> tuple[str, ...]:
+    """Return every stage name there is; each is a Celery task ``segadmin.<stage>``."""
+    return tuple(dict.fromkeys(stage.name for workflow in workflows().values() for stage in workflow.stages))
 
 
 def ranges_of(stage: Stage, options: Mapping[str, Any], buckets: int, fan_out: int) -> list[tuple[int, int]]:

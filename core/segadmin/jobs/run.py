@@ -10,11 +10,11 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.device_memory import release_memory
 from segadmin.errors import PluginError, SegadminError, StepFenced
 from segadmin.jobs.advance import Advanced, unblock
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.dispatch import Ring, ring_bells
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
-from segadmin.jobs.registry import stage_of
+from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.import_lock import users_stay
 
@@ -63,13 +63,13 @@ def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
     return None
 
 
-def _work(attempt: Attempt) -> tuple[Advanced, Outcome | None]:
+def _work(attempt: Attempt) -> tuple[Advanced, StageResult | None]:
     try:
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
             with users_stay(attempt.settings):
-                outcome = stage_of(attempt.job_kind, attempt.stage).load()(attempt)
+                outcome = workflow_of(attempt.job_kind).stage(attempt.stage).run(attempt)
         return finish(attempt, outcome), outcome
     except StepFenced:
         raise
@@ -95,7 +95,7 @@ def _give_up(attempt: Attempt, error: SegadminError) -> None:
     os._exit(_OVER_LIMIT)
 
 
-def _announce(settings: Settings, advanced: Advanced, outcome: Outcome | None) -> None:
+def _announce(settings: Settings, advanced: Advanced, outcome: StageResult | None) -> None:
     """Tell plugins what is now a fact; one that fails cannot undo it, so its error is logged."""
     calls: list[Callable[[], None]] = [outcome.after] if outcome is not None and outcome.after is not None else []
     if (ended := advanced.ended) is not None:

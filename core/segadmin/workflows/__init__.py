@@ -1,1 +1,8 @@
-"""What each kind of job does: its request, its plan, and its stages."""
+"""What each kind of job does: its request, its plan, and its stages.
+
+Importing this package registers them with the engine.
+"""
+
+from segadmin.workflows import data, pretrain, retrain, scoring, textualize, tune
+
+__all__ = ["data", "pretrain", "retrain", "scoring", "textualize", "tune"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from segadmin.evaluation.calibration import predict
 from segadmin.evaluation.comparison import write_predictions
 from segadmin.inference.clipping import Limits
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.training.dataset import Dataset, read_dataset
 from segadmin.training.fitting import evaluations, fit
 from segadmin.workflows.prepared import Prepared
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAJORITY = "majority"
 
 
-def baselines(attempt: Attempt) -> Outcome:
+def baselines(attempt: Attempt) -> StageResult:
     """Fit every baseline and report how it does on the test rows."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     dataset = read_dataset(attempt, prepared)
@@ -37,7 +37,7 @@ def baselines(attempt: Attempt) -> Outcome:
         found += evaluations(name, probabilities, dataset.test, prepared.segments)
         predictions[name] = write_predictions(attempt, name, dataset.test, probabilities)
         reports[name] = {**fitted.classifier.report, "calibration": fitted.calibration}
-    return Outcome({"evaluations": found, "reports": reports, "predictions": predictions})
+    return StageResult({"evaluations": found, "reports": reports, "predictions": predictions})
 
 
 def _log(attempt: Attempt, name: str, step: int, figures: Mapping[str, float]) -> None:

@@ -1,37 +1,73 @@
-"""The stages of jobs that change what the lake holds: ``ingest``, ``retain`` and ``compact``."""
+"""The jobs that change what the lake holds: ``ingest``, ``retain`` and ``compact``."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, Literal, Self
 
-from segadmin.events.erase import remove_older
-from segadmin.events.ingest import Request, import_file
+from pydantic import Field
+
+from segadmin.contracts.plugins import load_plugins
 from segadmin.events.mapping import Mapping
-from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.storage.compaction import compact as join
+from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.registry import Request, Stage, Workflow, register
+from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
 
 
-def ingest(attempt: Attempt) -> Outcome:
+class Ingest(Request):
+    """Options of ``ingest``."""
+
+    where: str
+    table: Literal["events", "items"] = "events"
+    source: str | None = None
+    source_options: dict[str, Any] = {}
+    mapping: Mapping = Mapping()
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request, when there is such a source."""
+        if self.source is not None:
+            load_plugins(settings).find("source", self.source)
+        return self
+
+
+class Retain(Request):
+    """Options of ``retain``."""
+
+    keep_days: float = Field(ge=1)
+
+
+class Compact(Request):
+    """Options of ``compact``: none."""
+
+
+def ingest(attempt: Attempt) -> StageResult:
     """Import what the job names: a stream's new events, say. A second attempt goes on where the first one was."""
-    options = attempt.options
-    request = Request(
-        options["table"],
-        options["where"],
-        Mapping.model_validate(options["mapping"]),
-        source=options["source"],
-        options=options["source_options"],
-    )
-    record, fresh = import_file(attempt.settings, request, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
-    return Outcome({"fresh": fresh, **record.model_dump(mode="json")})
+    from segadmin.events.ingest import Request as Import
+    from segadmin.events.ingest import import_file
+
+    asked = Ingest.model_validate(attempt.options)
+    wanted = Import(asked.table, asked.where, asked.mapping, source=asked.source, options=asked.source_options)
+    record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
+    return StageResult({"fresh": fresh, **record.model_dump(mode="json")})
 
 
-def compact(attempt: Attempt) -> Outcome:
-    """Join the lake's small files."""
-    return Outcome({"tables": join(attempt.settings)})
-
-
-def retain(attempt: Attempt) -> Outcome:
+def retain(attempt: Attempt) -> StageResult:
     """Remove the events that are older than the job says."""
-    before = utcnow() - timedelta(days=attempt.options["keep_days"])
-    return Outcome({"before": before.isoformat(timespec="seconds"), "events": remove_older(attempt.settings, before)})
+    from segadmin.events.erase import remove_older
+
+    before = utcnow() - timedelta(days=Retain.model_validate(attempt.options).keep_days)
+    removed = remove_older(attempt.settings, before)
+    return StageResult({"before": before.isoformat(timespec="seconds"), "events": removed})
+
+
+def compact(attempt: Attempt) -> StageResult:
+    """Join the lake's small files."""
+    from segadmin.storage.compaction import compact as join_small_files
+
+    return StageResult({"tables": join_small_files(attempt.settings)})
+
+
+register(Workflow("ingest", Ingest, (Stage("ingest", ingest),)))
+register(Workflow("retain", Retain, (Stage("retain", retain),)))
+register(Workflow("compact", Compact, (Stage("compact", compact),)))

@@ -12,7 +12,7 @@ from segadmin.evaluation.abstention import answered, selective
 from segadmin.evaluation.calibration import scaled
 from segadmin.evaluation.comparison import predictions_frame
 from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.models.artifact import LoadedModel, Saved, load_saved
 from segadmin.storage.predictions import keep_predictions
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 _TRACKED = {TEST: "test", UNSEEN: "test_unseen_users"}
 
 
-def evaluate(attempt: Attempt) -> Outcome:
+def evaluate(attempt: Attempt) -> StageResult:
     """Load the artifact again, as scoring will, and measure it on validation, test and unseen users."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     tuned = attempt.input("finetune")
@@ -52,7 +52,7 @@ def evaluate(attempt: Attempt) -> Outcome:
 
     headlines = [_headline(row) for row in found]
     result = {"evaluations": headlines, **({"trackers": failed} if failed else {})}
-    return Outcome(result, commit=commit)
+    return StageResult(result, commit=commit)
 
 
 def evaluate_model(

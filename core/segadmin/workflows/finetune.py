@@ -17,7 +17,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.abstention import answered, learn_policy, learn_thresholds
 from segadmin.files import inside
 from segadmin.inference.clipping import Limits
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.models.artifact import Saved, read_manifest, save_artifact
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import utcnow
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 _LIBRARIES = ("segadmin", "lightgbm", "numpy", "polars", "scikit-learn", "tokenizers", "torch", "transformers")
 
 
-def finetune(attempt: Attempt) -> Outcome:
+def finetune(attempt: Attempt) -> StageResult:
     """Fit the backbone on the training rows and keep it as an artifact, named by its content."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     dataset = read_dataset(attempt, prepared)
@@ -71,7 +71,7 @@ def finetune(attempt: Attempt) -> Outcome:
     report = {**fitted.classifier.report, "calibration": fitted.calibration}
     result = {"folder": saved.folder, "sha256": saved.sha256, "manifest": manifest, "report": report}
     tracked_by = {"trackers": trackings.told, "tracker_keys": trackings.keys} if trackings.told else {}
-    return Outcome(result | tracked_by)
+    return StageResult(result | tracked_by)
 
 
 def _abstention(prepared: Prepared, dataset: Dataset, fitted: Fitted) -> Json:

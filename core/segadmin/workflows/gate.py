@@ -16,7 +16,7 @@ from segadmin.errors import ConfigurationError, PluginError, StorageError
 from segadmin.evaluation.comparison import compare as rows_compared
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import measure
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.models.aliases import champion, point, pointed
 from segadmin.models.artifact import LoadedModel, load_artifact
 from segadmin.storage.database import now, transaction
@@ -42,7 +42,7 @@ class Verdict:
     reason: str
 
 
-def gate(attempt: Attempt) -> Outcome:
+def gate(attempt: Attempt) -> StageResult:
     """Promote the new model version, or keep it as a challenger and score nobody."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     version_id: int = attempt.input("evaluate")["model_version_id"]
@@ -69,7 +69,7 @@ def gate(attempt: Attempt) -> Outcome:
             load_plugins(attempt.settings).announce("model_promoted", version=version)
 
     result = {"promoted": verdict.promoted, "reason": verdict.reason, "model_version_id": version_id}
-    return Outcome(result, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
+    return StageResult(result, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
 
 
 def _somebody_is_placed(attempt: Attempt) -> Verdict | None:

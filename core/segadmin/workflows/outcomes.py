@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from segadmin.contracts.labeler import Labeler
 from segadmin.contracts.plugins import load_plugins
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.labels.labeling import labelling_events
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 SPLIT = "outcome"
 
 
-def evaluate_outcomes(attempt: Attempt) -> Outcome:
+def evaluate_outcomes(attempt: Attempt) -> StageResult:
     """Measure every snapshot whose users' outcomes are known by now and that was not measured before.
 
     Users of whom the labeler says nothing (not seen before the snapshot, say) are not counted.
@@ -36,7 +36,7 @@ def evaluate_outcomes(attempt: Attempt) -> Outcome:
     labeler = _labeler(attempt.settings, label_set)
     if label_set is None or labeler is None:
         reason = f"the labels {prepared.label_set!r} are not derived from events, so their outcomes cannot be seen"
-        return Outcome({"measured": [], "note": reason})
+        return StageResult({"measured": [], "note": reason})
     rows: list[Json] = []
     for n, (snapshot, version) in enumerate(waiting):
         attempt.progress(n / len(waiting), f"snapshot {snapshot.id}")
@@ -51,7 +51,7 @@ def evaluate_outcomes(attempt: Attempt) -> Outcome:
             session.add(Evaluation(job_id=attempt.job_id, **facts))
         return {}
 
-    return Outcome({"measured": told, "note": note}, commit=commit)
+    return StageResult({"measured": told, "note": note}, commit=commit)
 
 
 def outcome_name(snapshot_id: int | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from segadmin.contracts.plugins import Plugins, load_plugins
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.models.artifact import Saved, read_manifest
@@ -15,18 +17,14 @@ from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
 from segadmin.workflows.prepare_training import check_recipe, new_recipe
 from segadmin.workflows.prepared import Prepared
-from segadmin.workflows.requests import Score, Textualize
+from segadmin.workflows.scoring import Score
+from segadmin.workflows.textualize import Textualize
 
 
-def prepare(attempt: Attempt) -> Outcome:
+def prepare(attempt: Attempt) -> StageResult:
     """Find the model and check that it is whole and that what it needs is installed here."""
     plugins = load_plugins(attempt.settings)
     versions = Lake.of(attempt.settings).current_versions()
-    latest = after(latest_event(Lake.of(attempt.settings, versions)))
-    if attempt.job_kind == "textualize":
-        recipe = new_recipe(attempt.settings, plugins, Textualize.model_validate(attempt.options))
-        prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=recipe.window(latest), lake=versions)
-        return Outcome(prepared.model_dump(mode="json"))
     wanted = Score.model_validate(attempt.options)
     with transaction(attempt.settings) as session:
         version = find_version(session, wanted.model, wanted.labels, wanted.made_with)
@@ -36,14 +34,27 @@ def prepare(attempt: Attempt) -> Outcome:
         recipe=recipe,
         label_set=version.label_set,
         segments=tuple(version.segments),
-        scoring=recipe.window(latest),
+        scoring=recipe.window(_end_of_data(attempt.settings, versions)),
         lake=versions,
         backbone=version.backbone,
         backbone_options=version.manifest["backbone_options"],
         model_version_id=version.id,
         previous_snapshot_id=previous if attempt.job_kind == "refresh" else None,
     )
-    return Outcome(prepared.model_dump(mode="json"))
+    return StageResult(prepared.model_dump(mode="json"))
+
+
+def prepare_text(attempt: Attempt) -> StageResult:
+    """Decide how every user is read, and until when."""
+    recipe = new_recipe(attempt.settings, load_plugins(attempt.settings), Textualize.model_validate(attempt.options))
+    versions = Lake.of(attempt.settings).current_versions()
+    window = recipe.window(_end_of_data(attempt.settings, versions))
+    prepared = Prepared(recipe=recipe, label_set="", segments=(), scoring=window, lake=versions)
+    return StageResult(prepared.model_dump(mode="json"))
+
+
+def _end_of_data(settings: Settings, versions: dict[str, int]) -> datetime:
+    return after(latest_event(Lake.of(settings, versions)))
 
 
 def _check_version(settings: Settings, plugins: Plugins, version: ModelVersion) -> Recipe:

@@ -15,7 +15,7 @@ from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.items import FACET, facet
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.labels.label_sets import KnownLabels, after, read_labels
 from segadmin.labels.split import learnable, replayed, split_rows
 from segadmin.models.artifact import Saved, read_manifest
@@ -27,7 +27,10 @@ from segadmin.text.features import commonest, item_facets, used_extras
 from segadmin.text.recipe import Recipe, Window
 from segadmin.training.tracking import check_trackers
 from segadmin.workflows.prepared import Beside, Prepared, Start, held_out_of
-from segadmin.workflows.requests import DEFAULT_BACKBONE, Pretrain, Retrain, Textualize, Tune
+from segadmin.workflows.pretrain import Pretrain
+from segadmin.workflows.retrain import DEFAULT_BACKBONE, Retrain
+from segadmin.workflows.textualize import Textualize
+from segadmin.workflows.tune import Tune
 
 Json = dict[str, Any]
 #: The commonest categories, brands and values of a facet, whose shares are features.
@@ -39,7 +42,7 @@ _DAYS_OF_PART, _FEWEST_PARTS, _MOST_PARTS = 14.0, 4, 8
 _EXTRAS_READ = 200_000
 
 
-def prepare(attempt: Attempt) -> Outcome:
+def prepare(attempt: Attempt) -> StageResult:
     """Check the options, the weights and the data; decide the windows, the split and the features."""
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
     asked = (Tune if attempt.job_kind == "tune" else Retrain).model_validate(attempt.options)
@@ -93,10 +96,10 @@ def prepare(attempt: Attempt) -> Outcome:
         data=fingerprint(known, rows),
     )
     if attempt.job_kind == "tune":
-        from segadmin.workflows.tune import study_of
+        from segadmin.training.study import study_of
 
         study_of(settings, attempt.job_id)  # by one step, before several trials would make its tables at once
-    return Outcome(prepared.model_dump(mode="json"))
+    return StageResult(prepared.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from segadmin import preflight
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
 from segadmin.events.ingest import ALL_KNOWN, Request, import_file
+from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, Step, Store
 from segadmin.storage.store import MARK, check_folder, check_store, open_store, read_mark
-from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import through_the_engine
 from tests.privacy.victim import event, post

@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 from segadmin.jobs import control
-from segadmin.jobs.attempt import Outcome
+from segadmin.jobs.attempt import StageResult
 from segadmin.jobs.finish import fail, finish
 from segadmin.jobs.lease import claim, extend
 from segadmin.learning_curve import MOST, Curve
@@ -87,7 +87,7 @@ def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings
     assert second is not None
     assert second.points == [[10, {LOSS: 0.7}], [20, {LOSS: 0.6}]]
     second.log(20, {LOSS: 0.65})
-    finish(second, Outcome({}))
+    finish(second, StageResult({}))
     assert _kept(engine_settings, step_id) == [[10, {LOSS: 0.7}], [20, {LOSS: 0.65}]]
     assert control.view(engine_settings, asked.job.id or 0).steps[0].curve == second.points
 

@@ -22,12 +22,12 @@ from segadmin.errors import (
 )
 from segadmin.jobs import control
 from segadmin.jobs.advance import end_job
-from segadmin.jobs.attempt import Attempt, Json, Outcome
+from segadmin.jobs.attempt import Attempt, Json, StageResult
 from segadmin.jobs.enqueue import Enqueued, enqueue
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, extend
 from segadmin.jobs.reap import lost_process, reap
-from segadmin.jobs.registry import PLANS, STAGES, Stage, bucket_ranges
+from segadmin.jobs.registry import Request, Stage, Workflow, bucket_ranges, stage_names, workflows
 from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
@@ -86,15 +86,15 @@ def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Be
 
     assert extend(late) is False
     for write in (
-        lambda: finish(late, Outcome({"by": "late"}, commit=commit)),
+        lambda: finish(late, StageResult({"by": "late"}, commit=commit)),
         lambda: fail(late, RuntimeError("late")),
         lambda: release(late, "late"),
     ):
         with pytest.raises(StepFenced):
             write()
-    finish(other, Outcome({"by": "other"}))
+    finish(other, StageResult({"by": "other"}))
     with pytest.raises(StepFenced):
-        finish(late, Outcome({"by": "late"}, commit=commit))
+        finish(late, StageResult({"by": "late"}, commit=commit))
     assert ran == []
     assert step_of(engine_settings, other.job_id, "prepare").result == {"by": "other"}
 
@@ -109,7 +109,7 @@ def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings
         raise RuntimeError("killed here")
 
     with pytest.raises(RuntimeError, match="killed here"):
-        finish(attempt, Outcome({}, commit=commit))
+        finish(attempt, StageResult({}, commit=commit))
     assert [view.job.kind for view in control.list_jobs(engine_settings)] == ["probe"]
     assert step_of(engine_settings, attempt.job_id, "prepare").state == StepState.RUNNING
 
@@ -322,7 +322,7 @@ def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Setting
     control.cancel(engine_settings, bells, job.id)
     assert extend(attempt) is False
     with pytest.raises(StepFenced):
-        finish(attempt, Outcome({}))
+        finish(attempt, StageResult({}))
     with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
         control.cancel(engine_settings, bells, job.id)
     with pytest.raises(JobNotFound, match="There is no job 999"):
@@ -360,7 +360,7 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
     assert len(attempts) == 4
 
     def end(attempt: object) -> None:
-        finish(attempt, Outcome({"sum": 1}))  # type: ignore[arg-type]
+        finish(attempt, StageResult({"sum": 1}))  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(end, attempts))
@@ -377,13 +377,12 @@ def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settin
     assert control.list_jobs(engine_settings) == []
 
 
-def test_every_plan_is_in_order_and_its_functions_exist() -> None:
-    for kind, plan in PLANS.items():
+def test_every_plan_is_in_order() -> None:
+    for kind, workflow in workflows().items():
         seen: set[str] = set()
-        for stage in plan:
+        for stage in workflow.stages:
             assert set(stage.after) <= seen, f"{kind}: {stage.name} comes before what it reads"
-            assert stage.name in STAGES
-            assert callable(stage.load())
+            assert stage.name in stage_names()
             seen.add(stage.name)
 
 
@@ -404,15 +403,15 @@ class Node:
         self.me = self
 
 
-def leave_a_cycle(_: Attempt) -> Outcome:
+def leave_a_cycle(_: Attempt) -> StageResult:
     _LEFT.append(weakref.ref(Node()))
-    return Outcome({})
+    return StageResult({})
 
 
 def test_no_step_leaves_its_memory_to_the_next(
     engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(PLANS, "cycle", (Stage("prepare", f"{__name__}:leave_a_cycle"),))
+    monkeypatch.setitem(workflows(), "cycle", Workflow("cycle", Request, (Stage("prepare", leave_a_cycle),)))
     for _ in range(3):
         enqueue(engine_settings, bells, "cycle", {})
     _LEFT.clear()

@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.progress import Progress
-from segadmin.jobs.registry import PLANS
+from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
@@ -74,7 +74,7 @@ def test_with_nothing_done_the_time_left_is_that_of_jobs_before(engine_settings:
 def test_jobs_of_another_backbone_or_kind_do_not_count(engine_settings: Settings, bells: Bells) -> None:
     _finished(engine_settings, bells, "linear", dict.fromkeys(TOOK, 10))
     job = enqueue(engine_settings, bells, "retrain", {"backbone": "tiny"}).job
-    costs = {stage.name: stage.cost for stage in PLANS["retrain"]}
+    costs = {stage.name: stage.cost for stage in workflow_of("retrain").stages}
     _run(engine_settings, job, 1, {"prepare": 1})
     progress = _progress(engine_settings, job)
     assert progress.done == pytest.approx(costs["prepare"] / (sum(costs.values()) - costs["baselines"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,18 +10,20 @@ from sqlmodel import col, select, update
 
 from segadmin.errors import ConfigurationError
 from segadmin.jobs import control, schedules
+from segadmin.jobs.registry import workflows
 from segadmin.jobs.schedules import next_slot
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import JobState, Schedule
-from segadmin.workflows.requests import REQUESTS, Textualize
+from segadmin.workflows.textualize import Textualize
 from tests.unit.jobs.conftest import Bells
 
 
 @pytest.fixture(autouse=True)
 def probe_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the probe kind be asked for as any other."""
-    monkeypatch.setitem(REQUESTS, "probe", type("Probe", (Textualize,), {}))
+    probe = workflows()["probe"]
+    monkeypatch.setitem(workflows(), "probe", replace(probe, request=type("Probe", (Textualize,), {})))
 
 
 def slots(cron: str, zone: str, start: str, end: str) -> list[str]:

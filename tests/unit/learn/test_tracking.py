@@ -11,7 +11,7 @@ from segadmin.contracts.tracker import TrackedRun
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin.training.tracking import Trackings, check_trackers
-from segadmin.workflows.requests import Retrain
+from segadmin.workflows.retrain import Retrain
 
 FILE = """
 from dataclasses import dataclass

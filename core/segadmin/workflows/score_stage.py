@@ -9,7 +9,7 @@ import polars as pl
 from segadmin.contracts.backbone import Examples
 from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.abstention import events_of, placed
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.models.artifact import LoadedModel, load_artifact
 from segadmin.snapshots.read import assignments
@@ -26,7 +26,7 @@ _BATCH = 8192
 SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name != "snapshot_id"}
 
 
-def score(attempt: Attempt) -> Outcome:
+def score(attempt: Attempt) -> StageResult:
     """Carry forward the users whose text did not change, and let the model read the others."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     version_id = prepared.model_version_id or attempt.input("gate")["model_version_id"]
@@ -37,7 +37,7 @@ def score(attempt: Attempt) -> Outcome:
     rescored = list(_predicted(attempt, prepared, fresh, version_id, model)) if model else []
     remark = model.classifier.remark if model else ""
     scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
-    return Outcome(
+    return StageResult(
         {
             "buckets": [attempt.buckets.start, attempt.buckets.stop - 1],
             "scores": attempt.write(scores, "scores"),

@@ -14,7 +14,7 @@ from sqlmodel import Session, select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import StorageError
-from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.models.aliases import current_snapshot, point, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
@@ -27,7 +27,7 @@ from segadmin.workflows.prepared import Prepared
 Json = dict[str, Any]
 
 
-def publish(attempt: Attempt) -> Outcome:
+def publish(attempt: Attempt) -> StageResult:
     """Put the scores in the lake as one snapshot and make it the current one of its label set."""
     prepared = Prepared.model_validate(attempt.input("prepare"))
     steps = attempt.inputs["score"]
@@ -35,7 +35,7 @@ def publish(attempt: Attempt) -> Outcome:
     number = snapshot.id
     assert number is not None and prepared.scoring is not None
     if snapshot.state == SnapshotState.PUBLISHED:
-        return Outcome(_facts(snapshot))
+        return StageResult(_facts(snapshot))
     users = pl.concat([attempt.read(step["scores"]) for step in steps])
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(attempt.settings, number, users)
@@ -58,7 +58,7 @@ def publish(attempt: Attempt) -> Outcome:
     def after() -> None:
         load_plugins(attempt.settings).announce("snapshot_published", snapshot=published[0])
 
-    return Outcome({}, commit=commit, after=after)
+    return StageResult({}, commit=commit, after=after)
 
 
 def commit_assignments(settings: Settings, snapshot_id: int, users: pl.DataFrame) -> None:

@@ -1,0 +1,92 @@
+"""What is asked of a job: parsed and checked before anything is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.jobs.registry import Request, workflow_of
+from segadmin.settings import Settings
+from segadmin.storage.database import reading
+from segadmin.storage.store import check_folder, known_store
+from segadmin.urls import has_secret, mask_all, mask_url
+
+Json = dict[str, Any]
+
+
+def check_request(settings: Settings, kind: str, options: Json) -> Json:
+    """Return ``options`` completed with the defaults, or say what is wrong with them.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+        DataError: there are no events, or no such labels.
+        SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_folder`.
+        PluginNotFound: there is no such backbone, textualizer, tracker or source.
+    """
+    request = parse_request(kind, options)
+    if settings.embedded_broker:  # the workers are on this machine, and so is the store
+        check_folder(settings)
+    with reading(settings) as session:
+        known_store(session)
+    return request.completed(settings).model_dump(mode="json")
+
+
+def default_options(kind: str, options: Json) -> Json:
+    """Return ``options`` completed with the defaults; only their form is checked.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+    """
+    return parse_request(kind, options).model_dump(mode="json")
+
+
+def chosen_options(kind: str, options: Json) -> Json:
+    """Return those of ``options`` that are not the defaults: what somebody asked for, whatever is current now.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+    """
+    return parse_request(kind, options).model_dump(mode="json", exclude_defaults=True)
+
+
+def parse_request(kind: str, options: Json) -> Request:
+    """Return the request that ``options`` make.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+    """
+    model = workflow_of(kind).request
+    _refuse_secrets(kind, options)
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(kind, model, error)) from None
+
+
+def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
+    """Keep passwords out of SQL, where the options of jobs and schedules are stored.
+
+    Raises:
+        ConfigurationError: a URL in ``value`` holds a password or a token itself.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_secrets(kind, inner, f"{option}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_secrets(kind, inner, option)
+    elif isinstance(value, str) and has_secret(value):
+        raise ConfigurationError(
+            f"A {kind} job cannot use {option}={mask_url(value)!r}: jobs are stored, and passwords are not. Write "
+            "$SHOP_PASSWORD (in single quotes) for the password, and set SHOP_PASSWORD in the workers' environment."
+        )
+
+
+def _explain(kind: str, model: type[Request], error: ValidationError) -> str:
+    first = error.errors()[0]
+    option = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"A {kind} job has no option {option!r}.{did_you_mean(option, model.model_fields)}"
+    return f"A {kind} job cannot use {option}={mask_all(first['input'])!r}: {first['msg']}."

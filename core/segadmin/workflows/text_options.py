@@ -1,0 +1,39 @@
+"""The options of every kind of job that reads users: how events become text."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.templates import check_templates
+from segadmin.jobs.registry import Request
+from segadmin.settings import Language, Settings
+
+
+class TextRequest(Request):
+    """How events become text."""
+
+    textualizer: str = "mixed"
+    textualizer_options: dict[str, Any] = {}
+    language: Language | None = None  #: default: ``SEGADMIN_LANGUAGE``
+    window_days: float = Field(112.0, gt=0)
+    max_phrases: int = Field(96, ge=1, le=10_000)  #: a user's phrases beyond these are not kept
+    #: what a file says instead of the textualizers' own templates, by language
+    templates: dict[Language, dict[str, tuple[str, ...]]] = {}
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its language: who asks decides, and not the worker's setting.
+
+        Raises:
+            PluginNotFound: there is no such textualizer.
+            ConfigurationError: it has no such option or template, or cannot use the value.
+        """
+        plugins = load_plugins(settings)
+        plugins.find("textualizer", self.textualizer)
+        if self.textualizer_options:
+            plugins.make("textualizer", self.textualizer, self.textualizer_options)
+        for templates in self.templates.values():
+            check_templates(plugins, templates)
+        return self if self.language else self.model_copy(update={"language": settings.language})
