@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from segadmin.contracts.templates import Templates, vary
 from segadmin.errors import PluginContractError
+from segadmin.hashing import GOLDEN_GAMMA
 from segadmin.settings import Language
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class TextContext:
 
     def shuffled(self, ids: pl.Expr) -> pl.Expr:
         """Return 64-bit ``ids`` that order what is of one moment: themselves, or in a variant others."""
-        return ids ^ ((self.variant * 0x9E37_79B9_7F4A_7C15) % (1 << 63))
+        return ids ^ ((self.variant * GOLDEN_GAMMA) % (1 << 63))
 
 
 class Textualizer(ABC):

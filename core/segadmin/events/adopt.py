@@ -9,6 +9,7 @@ import polars as pl
 
 from segadmin.errors import ConfigurationError, StoreMissing
 from segadmin.events.keys import user_key
+from segadmin.hashing import bucket_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
@@ -83,7 +84,7 @@ def _check_users(settings: Settings, mark: Mark | None) -> int:
     chosen = "buckets" in settings.model_fields_set
     buckets = settings.buckets if chosen or mark is None else mark.buckets
     fit = mark is None or mark.buckets == buckets
-    if not fit or users.filter(pl.col("bucket") != (pl.col("user_key") & (buckets - 1))).height:
+    if not fit or users.filter(pl.col("bucket") != bucket_of(pl.col("user_key"), buckets)).height:
         right = f"={mark.buckets}" if mark else " to the number that it was made with"
         raise ConfigurationError(
             f"The users in {settings.store_path} are not in {buckets} buckets. Set SEGADMIN_BUCKETS{right}."

@@ -7,6 +7,8 @@ import polars as pl
 import polars_hash
 from numpy.typing import NDArray
 
+from segadmin.hashing import GOLDEN_GAMMA, splitmix64
+
 #: What an event says, in the order that it is hashed in.
 _SAID = ("user_key", "at", "kind", "item", "quantity", "price", "duration", "rating", "text", "extras")
 
@@ -41,12 +43,5 @@ def _digest(cells: pl.Series) -> NDArray[np.uint64]:
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return each number with every bit depending on all of its bits, by the finalizer of SplitMix64."""
-    bits = bits + np.uint64(0x9E3779B97F4A7C15)
-    shifted = np.empty_like(bits)  # in place: memory is what takes the time
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        np.right_shift(bits, np.uint64(shift), out=shifted)
-        np.bitwise_xor(bits, shifted, out=bits)
-        if factor != 1:
-            np.multiply(bits, np.uint64(factor), out=bits)
-    return bits
+    """Return what SplitMix64 makes of each number in one step."""
+    return splitmix64(bits + np.uint64(GOLDEN_GAMMA))

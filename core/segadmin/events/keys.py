@@ -11,6 +11,7 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.events.identifiers import plain_id
+from segadmin.hashing import bucket_of
 
 _HEX_DIGITS = 16
 
@@ -50,11 +51,6 @@ def meant_by(secret: bytes, given: str) -> list[int]:
         with contextlib.suppress(ValueError):
             keys.append(parse_key(given))
     return keys
-
-
-def bucket_of(key: int, buckets: int) -> int:
-    """Return the bucket of a key, 0 to ``buckets`` - 1; ``buckets`` is a power of two."""
-    return key & (buckets - 1)
 
 
 def keys_of(users: pl.Series, secret: bytes, buckets: int) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
+from segadmin.hashing import bucket_of
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -47,7 +48,7 @@ def _label(settings: Settings, name: str, labeler: str, made: Labeler, options: 
     _check_windows(labeler, labelled.rows)
     check_names("segment", labelled.segments)
     buckets = open_store(settings).buckets
-    rows = labelled.rows.with_columns(bucket=pl.col("user_key") & (buckets - 1), label_set=pl.lit(name))
+    rows = labelled.rows.with_columns(bucket=bucket_of(pl.col("user_key"), buckets), label_set=pl.lit(name))
     lake.replace_partition("labels", rows, "label_set", name)
     with transaction(settings) as session:
         saved = session.merge(

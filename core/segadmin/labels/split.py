@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from segadmin.errors import DataError
+from segadmin.hashing import GOLDEN_GAMMA, splitmix64
 from segadmin.workflows.prepared import HELD_OUT
 
 #: Share of the cut-offs, the latest, that test where the labels do not say which do.
@@ -104,11 +105,8 @@ def fold_of(user_keys: np.ndarray[Any, Any], folds: int, seed: int) -> np.ndarra
 
 def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a number in [0, 1) for every user key, the same wherever and whenever it is drawn (SplitMix64)."""
-    offset = np.uint64(seed * 0x9E3779B97F4A7C15 % (1 << 64))
-    mixed = user_keys.astype(np.int64).view(np.uint64) + offset
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
+    offset = np.uint64(seed * GOLDEN_GAMMA % (1 << 64))
+    mixed = splitmix64(user_keys.astype(np.int64).view(np.uint64) + offset)
     drawn: np.ndarray[Any, np.dtype[np.float64]] = (mixed >> np.uint64(11)) / float(1 << 53)
     return drawn
 

@@ -10,7 +10,8 @@ import polars as pl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
 from segadmin.evaluation.abstention import NOT_ENOUGH
-from segadmin.events.keys import bucket_of, meant_by
+from segadmin.events.keys import meant_by
+from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots

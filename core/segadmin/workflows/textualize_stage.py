@@ -8,6 +8,7 @@ import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import Textualizer
+from segadmin.hashing import bucket_of
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.storage.lake import Lake
@@ -44,7 +45,7 @@ def textualize(attempt: Attempt) -> StageResult:
         return found.users
 
     wanted = rows_to_read(attempt, prepared)
-    wanted = wanted.with_columns(bucket=pl.col("user_key") & (open_store(attempt.settings).buckets - 1))
+    wanted = wanted.with_columns(bucket=bucket_of(pl.col("user_key"), open_store(attempt.settings).buckets))
     for done, bucket in enumerate(attempt.buckets):
         attempt.progress(done / len(attempt.buckets), f"bucket {bucket}")
         here = wanted.filter(pl.col("bucket") == bucket)

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from segadmin.events.keys import bucket_of
+from segadmin.hashing import bucket_of
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.settings import Settings
 from segadmin.storage import database
