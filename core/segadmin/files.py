@@ -10,10 +10,25 @@ from pathlib import Path, PurePosixPath
 
 from segadmin.errors import StorageError
 
-#: Endings of files that may run code when they are read: no artifact holds any.
-UNSAFE_SUFFIXES = frozenset(
+#: Endings of files that may run code when they are read, and how such files begin whatever they are called: pickles
+#: of every binary protocol, and the ZIP archives that torch puts pickles into.
+_UNSAFE_SUFFIXES = frozenset(
     {".bin", ".ckpt", ".dill", ".h5", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".py", ".so"}
 )
+_UNSAFE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+def unsafe_files(folder: Path) -> list[Path]:
+    """Return what no artifact may hold of what is in ``folder``: files that run code when read, and links."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() or (path.is_file() and _is_unsafe(path))]
+
+
+def _is_unsafe(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":  # it begins with a length, which can be any bytes; its reader runs nothing
+        return False
+    with path.open("rb") as file:
+        return suffix in _UNSAFE_SUFFIXES or file.read(4).startswith(_UNSAFE_STARTS)
 
 
 def make_folder(folder: Path, umask: int) -> None:

@@ -14,7 +14,7 @@ from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.evaluation.abstention import answered
 from segadmin.evaluation.calibration import predict
-from segadmin.files import UNSAFE_SUFFIXES, file_digest, inside, put, sync
+from segadmin.files import file_digest, inside, put, sync, unsafe_files
 from segadmin.inference.clipping import Limits
 from segadmin.settings import Settings
 from segadmin.storage.records import ModelVersion
@@ -86,12 +86,12 @@ def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: dic
     draft.mkdir(parents=True, exist_ok=True)
     learnt.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
+    if unsafe := unsafe_files(draft):
+        raise PluginContractError(
+            f"The backbone {manifest['backbone']!r} saved {unsafe[0].name!r}; an artifact may hold safetensors, JSON "
+            "and text only."
+        )
     for path in sorted(draft.rglob("*")):
-        if path.suffix in UNSAFE_SUFFIXES or path.is_symlink():
-            raise PluginContractError(
-                f"The backbone {manifest['backbone']!r} saved {path.name!r}; an artifact may hold safetensors, JSON "
-                "and text only."
-            )
         sync(path)
     digest = artifact_digest(draft)
     folder = settings.store_path / "models" / digest[:12]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segadmin.contracts.backbone import Backbone, Examples, Fit
-from segadmin.files import UNSAFE_SUFFIXES
+from segadmin.files import unsafe_files
 from segadmin.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,10 +106,9 @@ def check_backbone(
     _close(odd[len(ODD) :], found[len(ODD) :], atol, "an empty or a very long text must not change what others get")
 
     model.save(folder / "saved")
-    files = [path for path in (folder / "saved").rglob("*") if path.is_file()]
-    assert files, "save() must write into the folder that it is given"
-    pickles = [path.name for path in files if path.suffix in UNSAFE_SUFFIXES or path.read_bytes()[:1] == b"\x80"]
-    assert not pickles, f"save() wrote {pickles}, which run code when they are read; use safetensors, JSON or text"
+    assert any(path.is_file() for path in (folder / "saved").rglob("*")), "save() must write into its folder"
+    unsafe = [path.name for path in unsafe_files(folder / "saved")]
+    assert not unsafe, f"save() wrote {unsafe}; use safetensors, JSON or text, which run no code when they are read"
     _close(backbone.load(folder / "saved").predict(test), found, atol, "load() must predict what was saved")
     _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)
     return model.report

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,15 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from segadmin.contracts.backbone import Classifier, Examples, no_progress
+from segadmin.contracts.backbone import Classifier, Examples, Fit, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.models.artifact import Saved, artifact_digest, load_artifact, read_manifest, save_artifact
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelVersion
+from segadmin.testing.backbones import check_backbone, planted
+from segadmin_plugins.backbones.linear import Linear, LinearClassifier
 from tests.planted import Run
 
 
@@ -49,11 +54,63 @@ def test_the_folder_is_named_by_what_is_in_it(settings: Settings) -> None:
     assert json.loads((folder / "manifest.json").read_text()) == {"backbone": "mine"}
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "pytorch_model.bin", "parts/code.py"])
-def test_files_that_run_code_when_read_are_refused(settings: Settings, name: str) -> None:
-    with pytest.raises(PluginContractError, match=f"'mine' saved '{Path(name).name}'"):
-        _save(settings, {name: "x"})
-    assert not (settings.store_path / "models").exists()
+PICKLE = pickle.dumps({"a": 1})
+REFUSED = {
+    "model.pkl": b"x",
+    "MODEL.PKL": b"x",
+    "pytorch_model.bin": b"x",
+    "parts/code.py": b"x",
+    "weights.dat": PICKLE,
+    "weights": b"PK\x03\x04 as torch.save begins",
+}
+#: What is safe may look dangerous: the length of a safetensors header begins as a pickle does.
+ACCEPTED = {"weights.json": b"{}", "vocab.txt": b"PK", "words/spiece.model": b"\n\x0e", "m.safetensors": PICKLE}
+
+
+class Also(LinearClassifier):
+    """A classifier that saves one more file than it needs."""
+
+    also: tuple[str, bytes]
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        path = folder / self.also[0]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self.also[1])
+
+
+@dataclass(frozen=True)
+class AlsoSaves(Linear):
+    also: tuple[str, bytes] = ("", b"")
+
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> LinearClassifier:
+        model = super().fit(train, validation, run)
+        model.__class__, model.also = Also, self.also  # type: ignore[attr-defined]
+        return model
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *ACCEPTED])
+def test_training_and_the_contract_suite_refuse_the_same_files(settings: Settings, tmp_path: Path, name: str) -> None:
+    content = (REFUSED | ACCEPTED)[name]
+    refused = name in REFUSED
+    backbone = AlsoSaves(also=(name, content))
+    train = planted(24)
+    (tmp_path / "checkpoints").mkdir()
+    classifier = backbone.fit(train, train, Fit(settings, tmp_path / "checkpoints"))
+    draft = settings.store_path / "work" / "draft"
+    with pytest.raises(PluginContractError, match=f"'mine' saved '{Path(name).name}'") if refused else nullcontext():
+        save_artifact(settings, draft, classifier, {"backbone": "mine"})
+    assert (settings.store_path / "models").exists() is not refused
+    with pytest.raises(AssertionError, match=f"wrote .*'{Path(name).name}'") if refused else nullcontext():
+        check_backbone(backbone, settings, tmp_path / "suite", rows=40)
+
+
+def test_a_link_in_an_artifact_is_refused(settings: Settings, tmp_path: Path) -> None:
+    draft = settings.store_path / "work" / "draft"
+    draft.mkdir(parents=True)
+    (draft / "vocab.txt").symlink_to(tmp_path)
+    with pytest.raises(PluginContractError, match=r"saved 'vocab\.txt'"):
+        save_artifact(settings, draft, Writes({}), {"backbone": "mine"})
 
 
 def test_a_model_reads_users_as_before_after_its_folder_was_read_again(shop: Settings) -> None:
