@@ -89,7 +89,7 @@ def measure() -> float:
     Raises:
         SegadminError: the measurement failed.
     """
-    command = [sys.executable, "-P", "-m", "segadmin_plugins.backbones.transformer.speed"]
+    command = [sys.executable, "-P", "-m", "segadmin_plugins.backbones.training_speed"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]

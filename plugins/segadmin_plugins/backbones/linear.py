@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from segadmin_plugins.backbones.transformer.scaling import Scaling
+    from segadmin_plugins.backbones.features.scaling import Scaling
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,15 @@ class Linear(Backbone):
         from sklearn.linear_model import LogisticRegression
 
         from segadmin.evaluation.metrics import log_loss
-        from segadmin_plugins.backbones.numbers import features_of, rows_of_all_segments
-        from segadmin_plugins.backbones.transformer.scaling import Scaling
+        from segadmin_plugins.backbones.features.matrix import features_of, scaled_features
+        from segadmin_plugins.backbones.features.scaling import Scaling
+        from segadmin_plugins.backbones.numbers import rows_of_all_segments
 
         if not self.strengths or train.frame["target"].n_unique() < 2:
             raise DataError("There is nothing to tell apart. Give labels of two segments, and a strength such as 0.1.")
         scaling = Scaling.fit(train.feature_names, features_of(train, train.feature_names))
         held_out = validation if len(validation) else train
-        x = matrix(train, scaling)
+        x = scaled_features(train, scaling)
         found = []
         for n, strength in enumerate(self.strengths):
             model = LogisticRegression(C=strength, max_iter=1000).fit(x, train.targets)
@@ -63,7 +64,7 @@ class Linear(Backbone):
         """Read the coefficients from ``folder``."""
         import numpy as np
 
-        from segadmin_plugins.backbones.transformer.scaling import Scaling
+        from segadmin_plugins.backbones.features.scaling import Scaling
 
         kept = json.loads((folder / "linear.json").read_text())
         weights, bias = (np.asarray(kept[name], np.float32) for name in ("weights", "bias"))
@@ -80,9 +81,10 @@ class LinearClassifier(Classifier):
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
+        from segadmin_plugins.backbones.features.matrix import scaled_features
         from segadmin_plugins.backbones.numbers import softmax
 
-        found = softmax(matrix(examples, self._scaling) @ self._weights.T + self._bias)
+        found = softmax(scaled_features(examples, self._scaling) @ self._weights.T + self._bias)
         progress(1.0, f"{len(examples)} users scored")
         return found
 
@@ -96,14 +98,3 @@ class LinearClassifier(Classifier):
             "report": self.report,
         }
         (folder / "linear.json").write_text(json.dumps(kept, ensure_ascii=False))
-
-
-def matrix(examples: Examples, scaling: Scaling) -> NDArray[np.float32]:
-    """Return the features, and whether anything is known of the user."""
-    import numpy as np
-
-    from segadmin_plugins.backbones.numbers import features_of
-
-    values = features_of(examples, scaling.names)
-    anything = np.isfinite(values).any(axis=1, keepdims=True)
-    return np.concatenate([scaling(values), anything], axis=1).astype(np.float32)

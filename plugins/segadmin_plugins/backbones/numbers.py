@@ -1,4 +1,4 @@
-"""What every backbone's numbers go through: features in the fitted order, class weights, coefficients, metrics."""
+"""Arithmetic that several backbones share: class weights, probabilities, coefficients, metrics."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segadmin.errors import DataError
 from segadmin.evaluation.metrics import one_vs_rest_auroc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from segadmin.contracts.backbone import Examples
-
-
-def features_of(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return the features called ``names``, in that order, ``(n_rows, len(names)) float32``; infinities are NaN.
-
-    Raises:
-        DataError: the examples lack a feature that the model was fitted on.
-    """
-    lacking = [name for name in names if name not in examples.feature_names]
-    if lacking:
-        raise DataError(
-            f"The model was fitted on the features {', '.join(lacking)}, which these users lack. "
-            "Textualize them with the model's own recipe."
-        )
-    if not names:
-        return np.empty((len(examples), 0), np.float32)
-    order = [examples.feature_names.index(name) for name in names]
-    values = examples.features[:, order].astype(np.float32)
-    return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.float32]:

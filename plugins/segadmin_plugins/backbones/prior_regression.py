@@ -9,9 +9,9 @@ import numpy as np
 
 from segadmin.contracts.backbone import Examples
 from segadmin.labels.split import fold_of
-from segadmin_plugins.backbones.linear import LinearClassifier, matrix
-from segadmin_plugins.backbones.numbers import features_of
-from segadmin_plugins.backbones.transformer.scaling import Scaling
+from segadmin_plugins.backbones.features.matrix import features_of, scaled_features
+from segadmin_plugins.backbones.features.scaling import Scaling
+from segadmin_plugins.backbones.linear import LinearClassifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,14 +42,14 @@ def lean(
     """
     names = train.feature_names
     scaling = Scaling.fit(names, features_of(train, names))
-    x = matrix(train, scaling).astype(np.float64)
+    x = scaled_features(train, scaling).astype(np.float64)
     groups = np.zeros((len(namesakes), len(train.segments), x.shape[1]))
     for group, namesake in enumerate(namesakes):
         for segment, feature in enumerate(namesake):
             if feature is not None:
                 groups[group, segment, names.index(feature)] = 1.0
     fold = fold_of(train.frame["user_key"].to_numpy(), _FOLDS, seed)
-    aside = matrix(validation, scaling).astype(np.float64)
+    aside = scaled_features(validation, scaling).astype(np.float64)
     found: list[LinearClassifier] = []
     losses: list[NDArray[np.float64]] = []
     for ridge in sorted(ridges, reverse=True):

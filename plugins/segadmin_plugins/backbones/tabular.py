@@ -116,7 +116,7 @@ def _matrix(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:
     """Return the features; without any, a constant column, on which the trees learn the base rates alone."""
     import numpy as np
 
-    from segadmin_plugins.backbones.numbers import features_of
+    from segadmin_plugins.backbones.features.matrix import features_of
 
     return features_of(examples, names) if names else np.zeros((len(examples), 1), np.float32)
 

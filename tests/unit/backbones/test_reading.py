@@ -8,12 +8,12 @@ import pytest
 
 from segadmin.evaluation.metrics import log_loss
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import auroc, class_weights
 from segadmin_plugins.backbones.tfidf import counts_of, terms
 from segadmin_plugins.backbones.tiny import wordpiece
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
-from segadmin_plugins.backbones.transformer.scaling import Scaling
 from tests.models import make_model
 
 

@@ -11,7 +11,9 @@ from transformers import set_seed
 from segadmin.contracts.backbone import Examples, Fit
 from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError, PluginContractError
-from segadmin_plugins.backbones.numbers import class_weights, features_of
+from segadmin_plugins.backbones.features.matrix import features_of
+from segadmin_plugins.backbones.features.scaling import Scaling
+from segadmin_plugins.backbones.numbers import class_weights
 from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.transformer.batches import Reading
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
@@ -19,14 +21,14 @@ from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
 from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
 from segadmin_plugins.backbones.transformer.multitask import Tasks, narrow, together
-from segadmin_plugins.backbones.transformer.scaling import Scaling
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
 
 if TYPE_CHECKING:
-    from segadmin_plugins.backbones.transformer.base import Transformer
+    from segadmin_plugins.backbones.transformer.model_source import ModelSource
+    from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class _Begun:
     stores_adapter: bool
 
 
-def fit_classifier(options: Transformer, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+def fit_classifier(options: ModelSource, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
     """Return a classifier of ``train``, with the weights that had the lowest log-loss on ``validation``."""
     set_seed(run.seed)
     run.progress(0.0, "loading the model")
@@ -67,7 +69,7 @@ def fit_classifier(options: Transformer, train: Examples, validation: Examples, 
     return TransformerClassifier(model, begun.reading, scaling, report, adapter)
 
 
-def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
+def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
@@ -85,7 +87,7 @@ def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int,
     return _Begun(model, reading, tuner, tuning, base, options.stores_adapter(origin, tuner))
 
 
-def _adapted(options: Transformer, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:
+def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:
     """Return the model with the weights that the tuner and ``frozen_layers`` leave free to learn."""
     layers = freeze_below(text, options.frozen_layers)
     if options.frozen_layers > layers:
@@ -96,7 +98,7 @@ def _adapted(options: Transformer, text: Any, tuner: Tuner, tuning: TuningRun) -
     return text
 
 
-def _with_head(options: Transformer, text: Any, train: Examples, n_features: int) -> UserModel:
+def _with_head(options: TrainingOptions, text: Any, train: Examples, n_features: int) -> UserModel:
     """Return the model with a head for the features and the loss."""
     features = FeatureHead(n_features, text.config.num_labels) if n_features else None  # of the segments of all tasks
     weighed = options.class_weights and not options.balanced
@@ -105,7 +107,7 @@ def _with_head(options: Transformer, text: Any, train: Examples, n_features: int
     return UserModel(text, features, loss)
 
 
-def _adapter(options: Transformer, begun: _Begun) -> Adapter | None:
+def _adapter(options: TrainingOptions, begun: _Begun) -> Adapter | None:
     """Return what a version keeps instead of all weights, if it does."""
     if begun.base is None or not begun.stores_adapter:
         return None

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from segadmin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Examples, Fit
-    from segadmin_plugins.backbones.transformer.base import Transformer
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
+    from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 _MODULE = "segadmin_plugins.backbones.transformer.distributed"
 #: The settings that a fit looks at; no secrets.
@@ -29,8 +29,8 @@ _PATIENCE = 5.0  #: seconds that processes have to end when asked
 _LINES = 20  #: of what a failed process said
 
 
-def count_processes(options: Transformer) -> int:
-    """Return how many processes are to fit: what :attr:`Transformer.processes` says, 0 being one per GPU.
+def count_processes(options: TrainingOptions) -> int:
+    """Return how many processes are to fit: what :attr:`TrainingOptions.processes` says, 0 being one per GPU.
 
     Raises:
         ConfigurationError: there are not so many GPUs, or the batch cannot be shared among them.
@@ -50,9 +50,15 @@ def count_processes(options: Transformer) -> int:
 
 
 def fit_in_processes(
-    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+    options: TrainingOptions,
+    processes: int,
+    train: Examples,
+    validation: Examples,
+    run: Fit,
+    *,
+    load: Callable[[Path], TransformerClassifier],
 ) -> TransformerClassifier:
-    """Return what ``processes`` processes have fitted; their progress is that of ``run``.
+    """Return what ``processes`` processes have fitted, read by ``load``; their progress is that of ``run``.
 
     Raises:
         RuntimeError: one of them failed for a reason of its own, said in its last lines.
@@ -65,7 +71,8 @@ def fit_in_processes(
     asked = options.batch_size
 
     def work(rows: int) -> TransformerClassifier:
-        return _fit_once(replace(with_batches_of(rows, options), processes=1), processes, train, validation, run)
+        alone = replace(with_batches_of(rows, options), processes=1)
+        return _fit_once(alone, processes, train, validation, run, load=load)
 
     def smaller(rows: int) -> None:
         run.progress(0.03, f"out of memory; trying batches of {rows}")
@@ -76,7 +83,13 @@ def fit_in_processes(
 
 
 def _fit_once(
-    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+    options: TrainingOptions,
+    processes: int,
+    train: Examples,
+    validation: Examples,
+    run: Fit,
+    *,
+    load: Callable[[Path], TransformerClassifier],
 ) -> TransformerClassifier:
     folder = run.checkpoints / "processes"
     shutil.rmtree(folder, ignore_errors=True)
@@ -90,12 +103,12 @@ def _fit_once(
             failed = child.wait()
         if failed:
             raise _failure(folder)
-        return options.load(folder / "saved")
+        return load(folder / "saved")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_request(folder: Path, options: Transformer, train: Examples, validation: Examples, run: Fit) -> None:
+def _write_request(folder: Path, options: TrainingOptions, train: Examples, validation: Examples, run: Fit) -> None:
     parts = {"train": train, "validation": validation}
     parts |= {f"also-{n}": one for n, one in enumerate(run.also.values())}
     for name, examples in parts.items():

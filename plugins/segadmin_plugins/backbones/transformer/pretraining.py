@@ -40,7 +40,8 @@ from segadmin_plugins.backbones.transformer.training import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from segadmin_plugins.backbones.transformer.base import Transformer
+    from segadmin_plugins.backbones.transformer.model_source import ModelSource
+    from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 _IGNORED = -100  #: what cross-entropy leaves out
 #: Of what is hidden: shown as the mask, as a random token, and as it is (Devlin et al. 2019).
@@ -64,7 +65,7 @@ class Pretrained(Learnt):
             self._tokenizer.save_pretrained(folder)
 
 
-def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
     """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
     run.progress(0.0, "loading the model")
     # The classification layer is never used, but there must be one.
@@ -280,7 +281,7 @@ def _summed_loss(model: Any, given: dict[str, torch.Tensor], device: torch.devic
     return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]
 
 
-def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, options: TrainingOptions, run: Fit) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / options.batch_size)
     return TrainingArguments(
         output_dir=str(folder),

@@ -78,7 +78,7 @@ def load_text(
         folder: what :func:`save_text` wrote to.
         settings: where models may be.
         own_base: where the backbone itself has its weights; asked where they are nowhere else.
-        start: ``starting.start_from``, which gives the base its classification layer; the base may be stored so too.
+        start: ``warm_start.start_from``, which gives the base its classification layer; the base may be stored so too.
 
     Raises:
         BackboneUnavailable: the base is gone, or has other weights than the version was trained on.

@@ -33,7 +33,7 @@ from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Fit
     from segadmin.contracts.tuner import Tuner
-    from segadmin_plugins.backbones.transformer.base import Transformer
+    from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 #: New weights start from nothing, so they learn this many times faster than pretrained ones.
 HEAD_SPEED = 20.0
@@ -86,7 +86,7 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, bal
 
 
 def train_model(
-    model: UserModel, train: Rows, validation: Rows, asked: Transformer, run: Fit, *, tuner: Tuner, base: Any = None
+    model: UserModel, train: Rows, validation: Rows, asked: TrainingOptions, run: Fit, *, tuner: Tuner, base: Any = None
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report.
 
@@ -102,7 +102,7 @@ def train_model(
         warm_start(model, train, validation, run, balanced=asked.balanced)
     started = time.monotonic()
 
-    def made(options: Transformer) -> _Trainer:
+    def made(options: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
             args=_arguments(folder, len(train), bool(len(validation)), options, run),
@@ -146,7 +146,7 @@ def step_of(checkpoint: str | None) -> int:
     return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
 
 
-def _report(trainer: _Trainer, options: Transformer, resume: str | None, seconds: float) -> dict[str, Any]:
+def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, seconds: float) -> dict[str, Any]:
     """Return what training came to."""
     state = trainer.state
     read = (state.global_step - step_of(resume)) * options.batch_size * options.accumulate
@@ -217,7 +217,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return loss
 
 
-def _check_diverged(trainer: _Trainer, options: Transformer) -> None:
+def _check_diverged(trainer: _Trainer, options: TrainingOptions) -> None:
     """Accept the weights of the best checkpoint, if there is one.
 
     Raises:
@@ -230,13 +230,13 @@ def _check_diverged(trainer: _Trainer, options: Transformer) -> None:
         )
 
 
-def with_batches_of(rows: int, options: Transformer) -> Transformer:
+def with_batches_of(rows: int, options: TrainingOptions) -> TrainingOptions:
     """Return the options with batches of ``rows``, and as many more of them a step: a step sees no fewer users."""
     accumulate = math.ceil(options.batch_size * options.accumulate / rows)
     return replace(options, batch_size=rows, accumulate=accumulate)
 
 
-def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions, run: Fit) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / (options.batch_size * options.accumulate))
     every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
@@ -269,7 +269,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, ru
     )
 
 
-def _optimizer(model: UserModel, options: Transformer) -> torch.optim.Optimizer:
+def _optimizer(model: UserModel, options: TrainingOptions) -> torch.optim.Optimizer:
     """Return AdamW with a rate of its own for pretrained weights, new layers and features; norms do not decay."""
     features = {id(one) for one in model.features.parameters()} if model.features else set()
     adapted = hasattr(model.text, "peft_config")  # then all that learns is new
@@ -302,7 +302,7 @@ def _metrics(found: Any) -> dict[str, float]:
     return {"log_loss": log_loss(probabilities, found.label_ids), "auroc": auroc(probabilities, found.label_ids)}
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: Transformer, run: Fit) -> Path:
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: Fit) -> Path:
     """Return the folder of this very fit's checkpoints, emptied if another fit left something there.
 
     What the fit is, is told by the options, where it starts, the texts' token ids and ``more``.
@@ -346,7 +346,7 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
 
-    def __init__(self, run: Fit, options: Transformer, asked: int | None = None) -> None:
+    def __init__(self, run: Fit, options: TrainingOptions, asked: int | None = None) -> None:
         self._run, self._options, self._asked = run, options, asked or options.batch_size
         self._said, self._saved = 0.0, time.monotonic()
         self._begun: tuple[float, int] | None = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +17,14 @@ import polars as pl
 from segadmin.contracts.backbone import Examples, Fit
 from segadmin.errors import BackboneUnavailable, SegadminError
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.requirements import threads
+from segadmin_plugins.backbones.transformer.classifier import load_classifier
+from segadmin_plugins.backbones.transformer.finetuning import fit_classifier
 from segadmin_plugins.backbones.transformer.fitness import notes
+from segadmin_plugins.backbones.transformer.model_source import ModelSource
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+from segadmin_plugins.backbones.transformer.warm_start import start_from
 from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, WANTED, weights_size
-
-if TYPE_CHECKING:
-    from segadmin_plugins.backbones.transformer.base import Transformer
 
 #: Of a large model only so many layers are tried: it is loaded and saved in seconds, too.
 _LAYERS = 2
@@ -42,7 +44,7 @@ _TEXTS = (["bought milk", "viewed coffee </s>"], ["bought wine"], ["购买牛奶
 _CLOSE = {"float32": 1e-4, "bfloat16": 3e-2}
 
 
-def try_model(options: Transformer, settings: Settings) -> list[str]:
+def try_model(options: ModelSource, settings: Settings) -> list[str]:
     """Fit, save and load the model that ``options`` describe, with the code that a job runs.
 
     Returns:
@@ -64,7 +66,7 @@ def try_model(options: Transformer, settings: Settings) -> list[str]:
             ) from error
 
 
-def _try(options: Transformer, settings: Settings, work: Path) -> list[str]:
+def _try(options: ModelSource, settings: Settings, work: Path) -> list[str]:
     short = replace(options, epochs=1, batch_size=2, accumulate=1, processes=1)
     folder = options.folder(settings)
     layers = ""
@@ -77,10 +79,11 @@ def _try(options: Transformer, settings: Settings, work: Path) -> list[str]:
     examples = _examples()
     checkpoints = work / "checkpoints"
     checkpoints.mkdir()
-    fitted = short.fit(examples, examples, Fit(settings, checkpoints))
+    fitted = fit_classifier(short, examples, examples, Fit(settings, checkpoints))
     before = fitted.predict(examples)
     fitted.save(work / "saved")
-    after = short.load(work / "saved").predict(examples)
+    loaded = load_classifier(work / "saved", threads(), settings, lambda: short.folder(settings))
+    after = loaded.predict(examples)
     off = float(np.abs(after - before).max())
     precision = fitted.adapter.dtype if fitted.adapter else str(fitted.model.text.dtype).removeprefix("torch.")
     if not off <= _CLOSE.get(precision, _CLOSE["bfloat16"]):
@@ -109,8 +112,6 @@ def _examples() -> Examples:
 
 def _shallow(folder: Path, target: Path, settings: Settings) -> Path:
     """Write a model of the lowest layers of the one in ``folder``, with its tokenizer, and return where."""
-    from segadmin_plugins.backbones.transformer.warm_start import start_from
-
     with _with_fewer_layers(folder, target.parent / "links") as links, quiet():
         model, tokenizer = start_from(links, ("no", "yes"), settings=settings, dtype="bfloat16")
         model.save_pretrained(target)

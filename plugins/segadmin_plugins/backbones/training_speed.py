@@ -1,6 +1,6 @@
 """How fast this machine fine-tunes MiniLM, measured in about a second of real training steps.
 
-``python -m segadmin_plugins.backbones.transformer.speed`` prints it: a process of its own gives its memory back.
+``python -m segadmin_plugins.backbones.training_speed`` prints it: a process of its own gives its memory back.
 """
 
 from __future__ import annotations

@@ -1,0 +1,35 @@
+"""Where the model that a fit starts from comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segadmin.contracts.backbone import Examples, Fit
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.transformer.options import TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource(TrainingOptions, ABC):
+    """Training options together with the weights that they are for."""
+
+    @abstractmethod
+    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return the sequence classifier to start from and its tokenizer."""
+
+    def folder(self, settings: Settings) -> Path | None:
+        """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
+        return None
+
+    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
+        if run.start is None:
+            return self.pretrained(train, run)
+        from segadmin_plugins.backbones.transformer.warm_start import start_from
+
+        return start_from(
+            run.start, train.segments, settings=run.settings, dtype=self.dtype_of_base(run.start, run.settings)
+        )

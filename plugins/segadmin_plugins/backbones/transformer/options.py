@@ -1,0 +1,92 @@
+"""The options of a fine-tuning, and what follows from them; the same for every pretrained model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.tuner import Tuner
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.options import pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a model is fine-tuned, pretrained and stored. Manifests hold these names: a renamed one needs an alias."""
+
+    name: ClassVar[str]  #: of the backbone whose options these are
+
+    max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
+    epochs: int = 3
+    learning_rate: float = 3e-5  #: of pretrained weights; new ones learn faster
+    batch_size: int = 32
+    warmup: float = 0.1  #: share of the steps in which the learning rate rises
+    weight_decay: float = 0.01
+    patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
+    features: bool = True  #: add the features to the text
+    tuner: str = "full"  #: which weights learn, and how
+    tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
+    frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
+    class_weights: bool = True  #: weigh rare segments up
+    balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
+    focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
+    accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
+    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of the auxiliary tasks (``--also``), all of them together
+    phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
+    processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
+    #: what a version keeps: all weights (``merged``), or what was learned and which base that was (``adapter``);
+    #: ``auto``: an adapter where the tuner leaves the base as it is and the base takes 1 GiB or more
+    store: Literal["auto", "adapter", "merged"] = "auto"
+    #: of frozen weights, ``float32`` or ``bfloat16``; ``auto``: bfloat16 for 1 GiB and more where that is fast
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def made_tuner(self, settings: Settings) -> Tuner:
+        """Return the tuner.
+
+        Raises:
+            PluginNotFound: there is no such tuner.
+            ConfigurationError: it has no such option, or cannot use the value.
+        """
+        made: Tuner = load_plugins(settings).make("tuner", self.tuner, pairs("tuner_options", self.tuner_options))
+        return made
+
+    def dtype_of_base(self, folder: Path, settings: Settings) -> str:
+        """Return in which precision the weights in ``folder`` are loaded for a fit."""
+        from segadmin_plugins.backbones.transformer.precision import dtype_for_base
+        from segadmin_plugins.backbones.transformer.weights_lookup import weights_size
+
+        frozen = self.made_tuner(settings).freezes_base
+        return dtype_for_base(self.dtype, weights_size(folder), frozen=frozen)
+
+    def stores_adapter(self, folder: Path | None, tuner: Tuner) -> bool:
+        """Whether a version keeps what was learned over the weights in ``folder``, instead of all weights.
+
+        Raises:
+            ConfigurationError: it should, but there is nothing that would stay as it is.
+        """
+        from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, weights_size
+
+        if self.store == "adapter" and (folder is None or not tuner.freezes_base):
+            why = f"the tuner {tuner.name!r} changes it" if folder else f"{self.name!r} starts from nothing"
+            raise ConfigurationError(
+                f"store=adapter keeps what was learned over a base, but {why}. Leave store out, or use "
+                "--backbone-option tuner=lora"
+            )
+        if folder is None or self.store != "auto":
+            return self.store == "adapter"
+        return tuner.freezes_base and weights_size(folder) >= LARGE
+
+    def room(self, config: Any) -> int:
+        """Return how many tokens are read: no more than the model has positions for."""
+        counts = ("max_position_embeddings", "max_encoder_position_embeddings")
+        positions = next((one for name in counts if (one := getattr(config, name, None))), self.max_tokens)
+        if "roberta" in config.model_type or config.model_type in {"camembert", "xlm", "longformer", "mpnet"}:
+            positions -= (config.pad_token_id or 0) + 1  # these number their positions from the padding's id on
+        return min(self.max_tokens, int(positions))
