@@ -10,12 +10,11 @@ import pytest
 
 from segadmin.errors import DataError, JobError
 from segadmin.models import registry
-from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.aliases import champion, current_snapshot, make_champion, pointed
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Lock, ModelState, ModelVersion
-from segadmin.workflows.gate import promote as make_champion
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain, shop, trained_home
 

@@ -8,14 +8,13 @@ from sqlmodel import Session, col, select
 
 from segadmin.errors import DataError, JobError
 from segadmin.evaluation.comparison import Pair, compare
-from segadmin.models.aliases import champion, current_snapshot, point, pointed
+from segadmin.models.aliases import champion, current_snapshot, make_champion, point, pointed
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
-from segadmin.workflows.gate import promote as make_champion
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from segadmin.evaluation.comparison import compare as rows_compared
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import measure
 from segadmin.jobs.attempt import Attempt, StageResult
-from segadmin.models.aliases import champion, point, pointed
+from segadmin.models.aliases import champion, make_champion, pointed
 from segadmin.models.artifact import LoadedModel, load_artifact
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import ModelState, ModelVersion
@@ -57,7 +57,7 @@ def gate(attempt: Attempt) -> StageResult:
     def commit(session: Session) -> dict[str, Any]:
         version = session.get_one(ModelVersion, version_id)
         if verdict.promoted:
-            promote(session, version, expected=before)
+            make_champion(session, version, expected=before)
             promoted.append(version)
         else:
             version.state = ModelState.CHALLENGER
@@ -107,22 +107,6 @@ def _own_predictions(attempt: Attempt) -> pl.DataFrame:
     with transaction(attempt.settings) as session:
         version = session.get_one(ModelVersion, attempt.input("evaluate")["model_version_id"])
     return predictions_of(attempt.settings, version).rows
-
-
-def promote(session: Session, version: ModelVersion, *, expected: int | None) -> None:
-    """Make ``version`` the champion of its label set, if ``expected`` still is.
-
-    Raises:
-        StorageError: another version was promoted meanwhile; nothing was written.
-    """
-    assert version.id is not None
-    point(session, champion(version.label_set), expected=expected, target=version.id)
-    if expected not in {None, version.id}:
-        retired = session.get_one(ModelVersion, expected)
-        retired.state = ModelState.RETIRED
-        session.add(retired)
-    version.state, version.promoted_at = ModelState.CHAMPION, now(session)
-    session.add(version)
 
 
 def _judge(attempt: Attempt, prepared: Prepared, rival: ModelVersion | None) -> Verdict:

@@ -6,12 +6,12 @@ from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
+from segadmin.models.aliases import make_champion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Evaluation, LabelSet, ModelVersion
-from segadmin.workflows.gate import promote
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 
@@ -84,7 +84,7 @@ def test_the_champion_is_meant_unless_a_version_is_named(shop: Settings) -> None
     version = _second_version(shop)
     assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1
     with transaction(shop) as session:
-        promote(session, session.get_one(ModelVersion, version.id), expected=1)
+        make_champion(session, session.get_one(ModelVersion, version.id), expected=1)
     assert Run(shop, "score", {"labels": LABELS}).stage("prepare")[0]["model_version_id"] == version.id
     assert Run(shop, "score", {"model": "1"}).stage("prepare")[0]["model_version_id"] == 1
 
@@ -101,7 +101,7 @@ def test_several_champions_are_listed(shop: Settings) -> None:
     with transaction(shop) as session:
         version = session.get_one(ModelVersion, other.id)
         version.label_set = "lapse"
-        promote(session, version, expected=None)
+        make_champion(session, version, expected=None)
     with pytest.raises(ConfigurationError, match=r"Which champion\? Add --labels; there are: lapse, spend3"):
         Run(shop, "score", {}).stage("prepare")
 
