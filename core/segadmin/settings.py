@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     )
     fan_out: int = Field(4, ge=1, le=65_536, description="Steps that a per-bucket stage is cut into")
     language: Language = Field("en", description="Language of the user text")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How workers, beat and the HTTP API write their logs: text, or a JSON object a line"
+    )
     weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
     lease_seconds: float = Field(15.0, gt=0, le=_DAY, description="A step whose worker is silent this long runs again")
     heartbeat_seconds: float = Field(3.0, gt=0, le=_DAY, description="How often a worker extends its lease")

@@ -47,7 +47,6 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "task_track_started": True,
-        "worker_hijack_root_logger": True,
         "worker_consumer": "segadmin_worker.consumer:Consumer",
         # For a body that keeps the interpreter to itself, so that no thread of its process can see its limit.
         "task_time_limit": settings.step_seconds + 60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from celery.beat import Scheduler
@@ -32,11 +33,10 @@ class SqlScheduler(Scheduler):
         settings = get_settings()
         ring = ring_over(settings)
         try:
-            for job in tick(settings, ring):
-                log.info("job %s (%s) was due", job.id, job.kind, extra={"action": "schedule", "job": job.id})
+            tick(settings, ring)
             reaped = reap(settings, ring, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
-                log.warning("reaped: %s", reaped, extra={"action": "reap"})
+                log.warning("reaped", extra={"action": "reap", **asdict(reaped)})
         except SegadminError as error:  # the database is away: the next tick looks again
             log.error("%s", error, extra={"action": "tick"})  # noqa: TRY400
         return settings.reap_seconds

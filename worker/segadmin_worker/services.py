@@ -67,12 +67,12 @@ def worker_part(
     words = ["worker", "-Q", ",".join(queues), "-c", str(concurrency), "-n", nodename, "-l", "info"]
     # Gossip and mingle are for workers that elect each other; these only ask SQL.
     words += ["--without-gossip", "--without-mingle"]
-    return Part(name, _celery(*words), environment, nodename.replace("%h", socket.gethostname()))
+    return Part(name, _celery(settings, *words), environment, nodename.replace("%h", socket.gethostname()))
 
 
 def beat_part(settings: Settings) -> Part:
     """Return the scheduler; it keeps no file of its own, so several may run."""
-    return Part("beat", _celery("beat", "-l", "info", "--pidfile="), _home(settings))
+    return Part("beat", _celery(settings, "beat", "-l", "info", "--pidfile="), _home(settings))
 
 
 def flower_part(settings: Settings, address: str, port: int) -> Part:
@@ -95,7 +95,7 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
         "state_save_interval": "10000",
         "tasks_columns": "name,args,state,received,runtime,worker,exception",
     }
-    words = _celery("flower", *(f"--{name}={value}" for name, value in options.items()))
+    words = _celery(settings, "flower", *(f"--{name}={value}" for name, value in options.items()))
     return Part("flower", words, environment, url=f"http://{address}:{port}", health="/healthcheck")
 
 
@@ -123,9 +123,11 @@ def free_port(wanted: int) -> int:
     raise ConfigurationError("No port is free on 127.0.0.1. Start without them: segadmin up --no-flower --no-web")
 
 
-def _celery(*words: str) -> tuple[str, ...]:
+def _celery(settings: Settings, *words: str) -> tuple[str, ...]:
     # -P: a celery.py or redis.py in the current folder must not stand in for the package.
-    return (sys.executable, "-P", "-m", "celery", "-A", "segadmin_worker.app", *words)
+    command = (sys.executable, "-P", "-m", "celery", "-A", "segadmin_worker.app")
+    # Celery's banner is no line of JSON.
+    return (*command, *(("--quiet",) if settings.log_format == "json" else ()), *words)
 
 
 def _home(settings: Settings) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.logs import set_up_logging
 from segadmin.settings import get_settings
 from segadmin_api.cli.startup import Listener, validate
 
@@ -77,7 +77,7 @@ def web(
     settings = get_settings()
     listener = _listener(address, port, settings.web_port, "SEGADMIN_WEB_PORT")
     validate(settings, listener)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings)
     server.run(settings, address, listener.port)
 
 

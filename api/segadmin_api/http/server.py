@@ -20,6 +20,7 @@ from segadmin.settings import Settings
 from segadmin_api.http.app import create_app
 from segadmin_api.http.shield import HEADERS
 
+log = logging.getLogger(__name__)
 #: Seconds that a connection waits for its next request, and that running requests have when the server stops.
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
 
@@ -27,11 +28,13 @@ _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
 def run(settings: Settings, address: str, port: int) -> None:
     """Serve the application until SIGTERM or SIGINT."""
     logging.getLogger("uvicorn.access").addFilter(_without_query)
+    where = {"address": address, "port": port}
+    log.info("web server starts", extra={"action": "start", **where})
     uvicorn.run(
         create_app(settings, address),
         host=address,
         port=port,
-        log_level="info",
+        log_config=None,  # its lines are written as all others of this process
         http=_protocol(settings),
         ws="none",
         server_header=False,
@@ -40,6 +43,7 @@ def run(settings: Settings, address: str, port: int) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
+    log.info("web server stopped", extra={"action": "stop", **where})
 
 
 def _without_query(record: logging.LogRecord) -> bool:

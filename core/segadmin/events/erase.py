@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from segadmin.storage.records import Import, Job, ModelVersion
 from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import open_store
 
+log = logging.getLogger(__name__)
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")
 
@@ -122,6 +124,8 @@ def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
     versions = sorted({version for one in erased for version in one.model_versions})
     subject = "1 user" if len(erased) == 1 else f"{len(erased)} users"
     record(settings, "data.forget", subject, rows=rows, model_versions=versions, unknown=unknown)
+    facts = {"users": len(erased), "unknown": unknown, "rows": sum(rows.values()), "versions": len(versions)}
+    log.info("users erased", extra={"action": "forget", **facts})
 
 
 def _refuse_while_working(session: Session) -> None:

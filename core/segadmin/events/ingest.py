@@ -7,6 +7,7 @@ see half an import, and one that was killed goes on behind its last chunk.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 import uuid
@@ -49,6 +50,7 @@ from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_url, url_problem
 
+log = logging.getLogger(__name__)
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
 INTERRUPTED = "It was interrupted."
@@ -157,8 +159,11 @@ def import_file(
     with alone(settings):
         buckets = open_store(settings).buckets
         record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
+        facts = {"import_id": record.id, "table": record.table}
         if done:
+            log.info("import left out, as its content is in the store", extra={"action": "import", **facts})
             return record, False
+        log.info("import begun", extra={"action": "import", **facts})
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
         run = _Run(settings, request, record, Lake.of(settings), buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
@@ -428,7 +433,15 @@ def _close(run: _Run, state: str, error: str | None = None) -> Import:
         record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
     with transaction(run.settings) as session:
-        return session.merge(record)
+        merged = session.merge(record)
+    _log_end(merged)
+    return merged
+
+
+def _log_end(record: Import) -> None:
+    counts = {"rows": record.rows_read, "kept": record.rows_kept, "quarantined": record.rows_quarantined}
+    facts = {"action": "import", "import_id": record.id, "table": record.table, "state": record.state, **counts}
+    log.info("import ended", extra=facts)
 
 
 def _word_warnings(run: _Run, bad: pl.LazyFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from sqlmodel import Session, col, func, select, update
@@ -12,6 +13,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
 
+log = logging.getLogger(__name__)
 #: States of a step that the stages after it wait for.
 _OPEN = [state for state in StepState if not state.done]
 
@@ -95,6 +97,13 @@ def end_job(session: Session, job: Job, state: JobState, reason: str | None) -> 
         .values(state=StepState.CANCELLED, token=Step.token + 1, lease_until=None, finished_at=job.finished_at)
     )
     return Advanced(ended=job, freed=locks.release(session, job))
+
+
+def log_ended(job: Job) -> None:
+    """Log that a job is over."""
+    seconds = (job.finished_at - job.created_at).total_seconds() if job.finished_at else None
+    facts = {"action": "end", "job": job.id, "kind": job.kind, "state": str(job.state), "seconds": seconds}
+    log.info("job ended", extra=facts)
 
 
 def _ready(session: Session, job: Job, stage: str) -> list[Bell]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select, update
 
 from segadmin.errors import InvalidTransition, JobNotFound
-from segadmin.jobs.advance import advance, end_job, lock_job, unblock
+from segadmin.jobs.advance import advance, end_job, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Ring, ring_bells
 from segadmin.jobs.locks import in_the_way
 from segadmin.jobs.progress import Progress, progress_of
@@ -83,6 +83,7 @@ def cancel(settings: Settings, ring: Ring, job_id: int) -> Job:
         if job.state.over:
             raise InvalidTransition(f"Job {job_id} is {job.state}: there is nothing to cancel.")
         ended = end_job(session, job, JobState.CANCELLED, "cancelled on request")
+    log_ended(job)
     ring_bells(settings, ring, unblock(settings) if ended.freed else [])
     return job
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -151,8 +152,9 @@ def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Ite
     called, in another thread than the body's.
     """
     stop = threading.Event()
+    beat = copy_context().run  # what the thread logs is of this step too
     thread = threading.Thread(
-        target=_beat, args=(attempt, stop, give_up), name=f"heartbeat-{attempt.step_id}", daemon=True
+        target=beat, args=(_beat, attempt, stop, give_up), name=f"heartbeat-{attempt.step_id}", daemon=True
     )
     thread.start()
     try:
@@ -177,4 +179,4 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
                 attempt.lost.set()
                 return
         except StorageError as error:
-            log.warning("heartbeat failed", extra={"action": "heartbeat", "step": attempt.step_id, "error": error})
+            log.warning("heartbeat failed", extra={"action": "heartbeat", "error": error})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
-from segadmin.jobs.advance import Advanced, fail_job, lock_job, unblock
+from segadmin.jobs.advance import Advanced, fail_job, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Ring, Waiting, call, ring_bells
 from segadmin.jobs.lost_messages import lengths_of_queues, lost_rings, unrung
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
-from segadmin.storage.records import Step, StepState, Store
+from segadmin.storage.records import Job, Step, StepState, Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def reap(settings: Settings, ring: Ring, waiting: Waiting | None = None) -> Reap
             .where(Step.state == StepState.RUNNING, col(Step.lease_until) < now(session))
             .order_by(col(Step.id))
         ).all()
-    lost = [_lost(settings, step_id or 0, token) for step_id, token in expired]
+    lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") for step_id, token in expired]
     bells = [bell for one in lost for bell in one.ready] + unblock(settings)
     lengths = lengths_of_queues(settings, waiting)
     with transaction(settings) as session:
@@ -56,27 +59,37 @@ def lost_process(settings: Settings, ring: Ring, step_id: int, worker: str, reas
             select(Step.token).where(Step.id == step_id, Step.state == StepState.RUNNING, Step.worker == worker)
         ).first()
     if token is not None:
-        advanced = _lost(settings, step_id, token, reason)
+        advanced = _lost(settings, step_id, token, "the process of a step died", reason)
         ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
 
 
-def _lost(settings: Settings, step_id: int, token: int, reason: str = "") -> Advanced:
-    """Let a step run again whose process is gone, or fail its job where no attempt is left."""
+def _lost(settings: Settings, step_id: int, token: int, event: str, reason: str = "") -> Advanced:
+    """Let a step run again whose process is gone, or fail its job where no attempt is left; log it as ``event``."""
     with transaction(settings) as session:
         job = lock_job(session, session.get_one(Step, step_id).job_id)
         step = session.get_one(Step, step_id, populate_existing=True)
         if step.token != token or step.state != StepState.RUNNING:
             return Advanced()  # it was heard of meanwhile
-        why = _why(step, reason or f"the worker {step.worker} stopped answering")
-        step.token += 1
-        step.error, step.lease_until, step.calling = why, None, ""
-        session.add(step)
-        if step.attempt < step.max_attempts:
-            step.state, step.rung_at = StepState.READY, None
-            session.flush()
-            return Advanced(ready=call(session, [step_id]))
-        step.state, step.finished_at = StepState.FAILED, now(session)
-        return fail_job(session, job, f"{step.stage}: {why}")
+        facts = {"job": job.id, "kind": job.kind, "stage": step.stage, "step": step_id, "attempt": step.attempt}
+        facts |= {"action": "lost", "worker": step.worker}
+        advanced = _take_back(session, job, step, reason or f"the worker {step.worker} stopped answering")
+    log.warning(event, extra=facts)
+    if advanced.ended is not None:
+        log_ended(advanced.ended)
+    return advanced
+
+
+def _take_back(session: Session, job: Job, step: Step, reason: str) -> Advanced:
+    why = _why(step, reason)
+    step.token += 1
+    step.error, step.lease_until, step.calling = why, None, ""
+    session.add(step)
+    if step.attempt < step.max_attempts:
+        step.state, step.rung_at = StepState.READY, None
+        session.flush()
+        return Advanced(ready=call(session, [step.id or 0]))
+    step.state, step.finished_at = StepState.FAILED, now(session)
+    return fail_job(session, job, f"{step.stage}: {why}")
 
 
 def _why(step: Step, reason: str) -> str:

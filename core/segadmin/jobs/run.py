@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+import traceback
 from collections.abc import Callable
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.device_memory import release_memory
 from segadmin.errors import PluginError, SegadminError, StepFenced
-from segadmin.jobs.advance import Advanced, unblock
+from segadmin.jobs.advance import Advanced, log_ended, unblock
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.dispatch import Ring, ring_bells
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
 from segadmin.jobs.registry import workflow_of
+from segadmin.logs import TRACE, log_context
 from segadmin.settings import Settings
 from segadmin.storage.import_lock import users_stay
 
@@ -39,20 +42,33 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
     """
     attempt = claim(settings, step_id, worker)
     if attempt is None:
-        log.info("nothing to do", extra={"action": "claim", "step": step_id})
+        log.info("nothing to do", extra={"action": "claim", "step": step_id, "worker": worker})
         return None
-    try:
-        return _run(settings, ring, attempt)
-    finally:  # whoever waits for the next step holds no model, and no memory of a GPU that others could use
-        release_memory()
+    with log_context(
+        job=attempt.job_id,
+        kind=attempt.job_kind,
+        stage=attempt.stage,
+        step=attempt.step_id,
+        attempt=attempt.number,
+        worker=worker,
+    ):
+        log.info("step claimed", extra={"action": "claim"})
+        try:
+            return _run(settings, ring, attempt)
+        finally:  # whoever waits for the next step holds no model, and no memory of a GPU that others could use
+            release_memory()
 
 
 def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
+    started = time.monotonic()
     try:
-        advanced, outcome = _work(attempt)
+        advanced, outcome = _work(attempt, started)
     except StepFenced as error:
-        log.warning(str(error), extra={"action": "fenced", "step": attempt.step_id})
+        log.warning(str(error), extra={"action": "fenced"})
         return None
+    if outcome is not None:
+        rows = {"rows": outcome.result["rows"]} if isinstance(outcome.result.get("rows"), int) else {}
+        log.info("step finished", extra={"action": "finish", "seconds": _since(started), **rows})
     attempt.reach("committed")
     ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
     if outcome is not None:
@@ -63,7 +79,7 @@ def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
     return None
 
 
-def _work(attempt: Attempt) -> tuple[Advanced, StageResult | None]:
+def _work(attempt: Attempt, started: float) -> tuple[Advanced, StageResult | None]:
     try:
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
@@ -75,23 +91,26 @@ def _work(attempt: Attempt) -> tuple[Advanced, StageResult | None]:
         raise
     except WorkerStopping:
         release(attempt, "the worker was stopped")
+        log.info("step released", extra={"action": "release", "seconds": _since(started)})
         raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit() in a plugin, a panic of Polars: the worker goes on
         if attempt.lost.is_set():
-            raise StepFenced(f"step {attempt.step_id} was taken away while it failed: {error!r}") from error
-        log.exception("step failed", extra={"action": "fail", "step": attempt.step_id})
+            why = f"step {attempt.step_id} was taken away while it failed: {type(error).__name__}"
+            raise StepFenced(why) from error
+        _log_failure(attempt, error, started)
         return fail(attempt, error), None
 
 
 def _give_up(attempt: Attempt, error: SegadminError) -> None:
     """Fail a step whose body goes on regardless, and end this process: nothing else stops every body."""
-    log.error(str(error), extra={"action": "limit", "step": attempt.step_id})
+    log.error(str(error), extra={"action": "limit"})
     try:
-        fail(attempt, error)
+        if (ended := fail(attempt, error).ended) is not None:
+            log_ended(ended)
     except SegadminError:  # the lease runs out, and another worker finds the same
-        log.exception("the limit could not be recorded", extra={"action": "limit", "step": attempt.step_id})
+        log.exception("the limit could not be recorded", extra={"action": "limit"})
     os._exit(_OVER_LIMIT)
 
 
@@ -99,6 +118,7 @@ def _announce(settings: Settings, advanced: Advanced, outcome: StageResult | Non
     """Tell plugins what is now a fact; one that fails cannot undo it, so its error is logged."""
     calls: list[Callable[[], None]] = [outcome.after] if outcome is not None and outcome.after is not None else []
     if (ended := advanced.ended) is not None:
+        log_ended(ended)
         calls.append(lambda: load_plugins(settings).announce("job_finished", job=ended))
     for call in calls:
         try:
@@ -107,3 +127,17 @@ def _announce(settings: Settings, advanced: Advanced, outcome: StageResult | Non
             continue
         except SegadminError:
             log.exception("a lifecycle hook could not be called", extra={"action": "announce"})
+
+
+def _log_failure(attempt: Attempt, error: BaseException, started: float) -> None:
+    """Log that an attempt failed; of the error only its class and the calls that led to it.
+
+    What it says may quote data, and is in SQL.
+    """
+    trace = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    facts = {"action": "fail", "reason": type(error).__name__, "seconds": _since(started), TRACE: trace}
+    log.error("step failed; why: segadmin jobs show %d", attempt.job_id, extra=facts)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

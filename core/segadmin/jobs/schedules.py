@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from segadmin.storage.records import Job, JobState, MissedSlots, Schedule
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
 
+log = logging.getLogger(__name__)
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
 #: Missed slots are counted up to here: a schedule of every minute misses half a million in a year.
@@ -193,8 +195,11 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
             else:
                 job, called = _failed(session, schedule, key, error), []
             _note_job(session, schedule.name, job)
+            missed = None
             if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
-                session.add(_missed(schedule, moment, job))
+                missed = _missed(schedule, moment, job)
+                session.add(missed)
+        _log_slot(schedule, job, missed)
         jobs.append(job)
         bells += called
     ring_bells(settings, ring, bells)
@@ -219,6 +224,16 @@ def _missed(schedule: Schedule, moment: datetime, job: Job) -> MissedSlots:
     while slots < _COUNTED and (following := next_slot(schedule.cron, schedule.timezone, last)) <= moment:
         slots, last = slots + 1, following
     return MissedSlots(schedule=schedule.name, first=schedule.next_slot, last=last, slots=slots, job_id=job.id)
+
+
+def _log_slot(schedule: Schedule, job: Job, missed: MissedSlots | None) -> None:
+    facts = {"action": "schedule", "schedule": schedule.name, "job": job.id, "kind": job.kind}
+    if job.state == JobState.FAILED:
+        log.error("schedule failed; why: segadmin jobs show %s", job.id, extra=facts)
+    elif missed is not None:
+        log.warning("schedule missed slots; one job makes up for them", extra={**facts, "slots": missed.slots})
+    else:
+        log.info("schedule fired", extra=facts)
 
 
 def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
@@ -15,6 +16,8 @@ from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ def promote(settings: Settings, model: str, reason: str = "") -> Changed:
         DataError: it is champion already.
     """
     with transaction(settings) as session:
-        return _change(session, find_version(session, model), "models.promote", reason)
+        changed = _change(session, find_version(session, model), "models.promote", reason)
+    _log_change("model promoted", "promote", changed)
+    return changed
 
 
 def rollback(settings: Settings, label_set: str | None = None, reason: str = "") -> Changed:
@@ -58,7 +63,9 @@ def rollback(settings: Settings, label_set: str | None = None, reason: str = "")
                 f"Version {now.id} is the first champion of {now.label_set!r}: there is none to go back to. "
                 "Promote another: segadmin models promote VERSION"
             )
-        return _change(session, before, "models.rollback", reason)
+        changed = _change(session, before, "models.rollback", reason)
+    _log_change("model rolled back", "rollback", changed)
+    return changed
 
 
 def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Pair:
@@ -103,6 +110,11 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str) -
     changed = Changed(version.label_set, version.id, before, snapshot.id if snapshot else None)
     session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
     return changed
+
+
+def _log_change(event: str, action: str, changed: Changed) -> None:
+    facts = {"version": changed.champion, "label_set": changed.label_set, "before": changed.before}
+    log.info(event, extra={"action": action, **facts, "snapshot": changed.snapshot})
 
 
 def _refuse_while_changing(session: Session, label_set: str) -> None:

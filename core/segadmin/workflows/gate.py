@@ -66,6 +66,8 @@ def gate(attempt: Attempt) -> StageResult:
 
     def after() -> None:
         for version in promoted:
+            facts = {"action": "promote", "version": version.id, "label_set": prepared.label_set, "before": before}
+            log.info("model promoted", extra=facts)
             load_plugins(attempt.settings).announce("model_promoted", version=version)
 
     result = {"promoted": verdict.promoted, "reason": verdict.reason, "model_version_id": version_id}

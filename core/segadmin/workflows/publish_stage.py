@@ -6,6 +6,7 @@ step makes it the current snapshot. A publish that was cut off anywhere can simp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
 from segadmin.workflows.prepared import Prepared
 
+log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 
@@ -56,6 +58,8 @@ def publish(attempt: Attempt) -> StageResult:
         return _facts(published[0])
 
     def after() -> None:
+        facts = {"action": "publish", "label_set": prepared.label_set, **_facts(published[0])}
+        log.info("snapshot published", extra=facts)
         load_plugins(attempt.settings).announce("snapshot_published", snapshot=published[0])
 
     return StageResult({}, commit=commit, after=after)
