@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -154,5 +155,18 @@ class Backbone(ABC):
         )
 
     @abstractmethod
-    def load(self, folder: Path) -> Classifier:
+    def load(self, folder: Path, settings: Settings) -> Classifier:
         """Return the classifier that :meth:`Classifier.save` wrote into ``folder``."""
+
+
+def load_fitted(backbone: Backbone, folder: Path, settings: Settings) -> Classifier:
+    """Return what ``backbone.load(folder, settings)`` returns; a ``load`` of before that takes the folder alone is too.
+
+    Everybody who loads a backbone that may be a plugin's does it with this.
+    """
+    load: Callable[..., Classifier] = backbone.load
+    try:
+        inspect.signature(load).bind(folder, settings)
+    except TypeError:
+        return load(folder)
+    return load(folder, settings)

@@ -78,6 +78,7 @@ class Plugins:
     """All that was found, by kind and name."""
 
     manager: pluggy.PluginManager
+    settings: Settings
     registered: dict[str, dict[str, Registered]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     #: What could not be loaded: plugin file, or ``distribution:entry point`` → why.
     broken: dict[str, PluginLoadError] = field(default_factory=dict)
@@ -122,7 +123,7 @@ class Plugins:
         return None
 
     def make(self, kind: str, name: str, options: Mapping[str, Any] | None = None) -> Any:
-        """Return an instance with ``options``; strings become what the field's type says.
+        """Return an instance with ``options``, made for these settings; strings become what the field's type says.
 
         Raises:
             PluginNotFound: there is no such name.
@@ -137,16 +138,16 @@ class Plugins:
                     f"The {kind} {name!r} has no option {option!r}.{did_you_mean(option, known)}"
                     + ("" if known else " It takes none.")
                 )
-        if not known:
-            return made()
         try:
-            return TypeAdapter(made).validate_python(dict(options or {}))
+            instance = TypeAdapter(made).validate_python(dict(options or {})) if known else made()
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
             raise ConfigurationError(
                 f"The {kind} {name!r} cannot use {option}={first['input']!r}: {first['msg']}."
             ) from None
+        with_settings = getattr(instance, "with_settings", None)
+        return instance if with_settings is None else with_settings(self.settings)
 
     def announce(self, hook: str, **facts: Any) -> None:
         """Call a lifecycle hook of every plugin; one that fails does not keep the others from being called.
@@ -189,7 +190,7 @@ def load_plugins(settings: Settings) -> Plugins:
     """
     manager = pluggy.PluginManager("segadmin")
     manager.add_hookspecs(hookspecs)
-    plugins = Plugins(manager)
+    plugins = Plugins(manager, settings)
     for module in BUILTINS:
         _add(plugins, importlib.import_module(module), module, f"segadmin {_version('segadmin')}")
     for entry in _entry_points(settings):

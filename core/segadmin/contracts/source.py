@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from segadmin.errors import DataError
 from segadmin.files import file_digest
@@ -15,6 +15,8 @@ from segadmin.paths import local_path
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from segadmin.settings import Settings
 
 #: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
 UNREADABLE = "segadmin:problem"
@@ -76,6 +78,10 @@ class Source(ABC):
         if local_path(where) is None:
             return where.partition("://")[0].partition("+")[0] in cls.schemes
         return where.lower().rstrip("/").endswith(cls.suffixes)
+
+    def with_settings(self, settings: Settings) -> Self:
+        """Return this source, made for an installation; by default itself. Called once, before all else."""
+        return self
 
     def identity(self, where: str) -> str | None:
         """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from segadmin.contracts.templates import Templates, vary
 from segadmin.errors import PluginContractError
@@ -15,6 +15,8 @@ from segadmin.settings import Language
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from segadmin.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Textualizer(ABC):
     #: template → language → what it says, for :meth:`say`; a file can replace them.
     templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {}
     raw_user_ids: bool = False  #: ask for the shop's own ids in a ``user`` column; default: pseudonyms only
+
+    def with_settings(self, settings: Settings) -> Self:
+        """Return this textualizer, made for an installation; by default itself. Called once, before all else."""
+        return self
 
     @abstractmethod
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Classifier, Examples, Learnt, no_progress
+from segadmin.contracts.backbone import Classifier, Examples, Learnt, load_fitted, no_progress
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.evaluation.abstention import answered
@@ -115,7 +115,7 @@ def load_saved(settings: Settings, plugins: Plugins, saved: Saved) -> LoadedMode
     """Return what :func:`save_artifact` saved; raises as :func:`load_artifact` does."""
     manifest = read_manifest(settings, saved)
     backbone = plugins.make("backbone", manifest["backbone"], manifest["backbone_options"])
-    return LoadedModel(backbone.load(inside(settings.store_path, saved.folder)), manifest)
+    return LoadedModel(load_fitted(backbone, inside(settings.store_path, saved.folder), settings), manifest)
 
 
 def read_manifest(settings: Settings, saved: Saved) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Examples, Fit, load_fitted
 from segadmin.files import unsafe_files
 from segadmin.settings import Settings
 
@@ -109,7 +109,12 @@ def check_backbone(
     assert any(path.is_file() for path in (folder / "saved").rglob("*")), "save() must write into its folder"
     unsafe = [path.name for path in unsafe_files(folder / "saved")]
     assert not unsafe, f"save() wrote {unsafe}; use safetensors, JSON or text, which run no code when they are read"
-    _close(backbone.load(folder / "saved").predict(test), found, atol, "load() must predict what was saved")
+    _close(
+        load_fitted(backbone, folder / "saved", settings).predict(test),
+        found,
+        atol,
+        "load() must predict what was saved",
+    )
     _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)
     return model.report
 
@@ -125,7 +130,12 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
     model = backbone.fit(train, validation, Fit(settings, folder))
     found = _checked(model.predict(test), len(test))
     model.save(folder / "saved")
-    _close(backbone.load(folder / "saved").predict(test), found, 1e-4, "load() must predict what was saved")
+    _close(
+        load_fitted(backbone, folder / "saved", settings).predict(test),
+        found,
+        1e-4,
+        "load() must predict what was saved",
+    )
 
 
 def _check_repeats(backbone: Backbone, run: Fit, train: Examples, validation: Examples, test: Examples) -> None:

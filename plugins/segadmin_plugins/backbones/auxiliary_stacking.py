@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, load_fitted, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.labels.split import draw, fold_of
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.prior_regression import lean
@@ -105,15 +105,18 @@ class Foresight(Backbone):
         report = {"foreseen": list(run.also), "readers": self.readers, "folds": self.folds, "last": last.report}
         return ForesightClassifier(fitted, last, facts, report)
 
-    def load(self, folder: Path) -> ForesightClassifier:
+    def load(self, folder: Path, settings: Settings) -> ForesightClassifier:
         """Read all models from ``folder``."""
         kept = json.loads((folder / "foresight.json").read_text())
-        readers = self._readers(get_settings())
+        readers = self._readers(settings)
         fitted = {
-            key: [readers[key.rpartition(":")[2]].load(folder / f"{n}-{fold}") for fold in range(kept["folds"])]
+            key: [
+                load_fitted(readers[key.rpartition(":")[2]], folder / f"{n}-{fold}", settings)
+                for fold in range(kept["folds"])
+            ]
             for n, key in enumerate(kept["facts"]["order"])
         }
-        return ForesightClassifier(fitted, Linear().load(folder / "last"), kept["facts"], kept["report"])
+        return ForesightClassifier(fitted, Linear().load(folder / "last", settings), kept["facts"], kept["report"])
 
     def _readers(self, settings: Settings) -> dict[str, Backbone]:
         plugins, options = load_plugins(settings), pairs("reader_options", self.reader_options)

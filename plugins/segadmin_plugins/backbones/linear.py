@@ -60,7 +60,7 @@ class Linear(Backbone):
             run.progress((n + 1) / len(self.strengths), f"strength {strength}: validation log-loss {loss:.4f}")
         return min(found)[2]
 
-    def load(self, folder: Path) -> LinearClassifier:
+    def load(self, folder: Path, settings: Settings) -> LinearClassifier:
         """Read the coefficients from ``folder``."""
         import numpy as np
 

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining, no_progress
+from segadmin.contracts.backbone import (
+    Backbone,
+    Classifier,
+    Examples,
+    Fit,
+    Learnt,
+    Pretraining,
+    load_fitted,
+    no_progress,
+)
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.labels.split import fold_of
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Settings
 from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.requirements import require
 
@@ -103,10 +112,11 @@ class Stacked(Backbone):
         """Let the one that reads the text read; the others have nothing to learn from texts alone."""
         return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
 
-    def load(self, folder: Path) -> StackedClassifier:
+    def load(self, folder: Path, settings: Settings) -> StackedClassifier:
         """Read all of them from ``folder``."""
         kept = json.loads((folder / "stacked.json").read_text())
-        fitted = {name: one.load(folder / name) for name, one in self._members(get_settings()).items()}
+        members = self._members(settings).items()
+        fitted = {name: load_fitted(member, folder / name, settings) for name, member in members}
         return StackedClassifier(fitted, kept["weights"], stacked=kept["stacked"], report=kept["report"])
 
     def _members(self, settings: Settings) -> dict[str, Backbone]:

@@ -58,7 +58,7 @@ class Tabular(Backbone):
             report["validation_log_loss"] = float(booster.best_score["valid_0"]["multi_logloss"])
         return TabularClassifier(booster.model_to_string(num_iteration=best), names, report)
 
-    def load(self, folder: Path) -> TabularClassifier:
+    def load(self, folder: Path, settings: Settings) -> TabularClassifier:
         """Read the trees from ``folder``."""
         kept = json.loads((folder / "tabular.json").read_text())
         model = (folder / "trees.txt").read_text()

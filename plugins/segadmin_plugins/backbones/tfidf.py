@@ -80,7 +80,7 @@ class TfIdf(Backbone):
             raise DataError("strengths is empty, so there is no regression to fit. Give at least one, such as 1.0.")
         return best
 
-    def load(self, folder: Path) -> TfIdfClassifier:
+    def load(self, folder: Path, settings: Settings) -> TfIdfClassifier:
         """Read the vocabulary and the coefficients from ``folder``."""
         from safetensors.numpy import load_file
 

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.minilm import MiniLm
 from segadmin_plugins.backbones.requirements import threads
 
@@ -18,7 +18,7 @@ _BATCH = 8
 _SECONDS = 1.0
 
 
-def users_per_second(options: MiniLm) -> float:
+def users_per_second(options: MiniLm, settings: Settings) -> float:
     """Return how many users a second are trained on with ``options``, with texts of ``max_tokens`` tokens.
 
     The median of many small steps: what else the machine does for a moment does not count.
@@ -34,7 +34,7 @@ def users_per_second(options: MiniLm) -> float:
     torch.set_num_threads(n_threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with quiet():
-        text, _ = start_from(options.folder(get_settings()), _SEGMENTS)
+        text, _ = start_from(options.folder(settings), _SEGMENTS, settings=settings)
     text = text.to(device).train()
     freeze_below(text, options.frozen_layers)
     optimizer = torch.optim.AdamW([one for one in text.parameters() if one.requires_grad], fused=True)
@@ -60,4 +60,4 @@ def users_per_second(options: MiniLm) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{users_per_second(MiniLm()):.3f}\n")
+    sys.stdout.write(f"{users_per_second(MiniLm(), get_settings()):.3f}\n")

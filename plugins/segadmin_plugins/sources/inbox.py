@@ -13,7 +13,7 @@ import polars as pl
 from segadmin.contracts.source import Source
 from segadmin.errors import ConfigurationError, StorageError
 from segadmin.events.inbox import Inbox
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 from segadmin_plugins.sources.json_records import Record
 from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 
@@ -36,13 +36,21 @@ class Posted(Source):
     consumes: ClassVar[bool] = True
     sets_aside: ClassVar[bool] = True
 
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+
+    def with_settings(self, settings: Settings) -> Posted:
+        """Return the source of the inbox of the installation's store."""
+        return Posted(settings)
+
     def identity(self, where: str) -> str:
         """Return what the inbox is known by."""
         return "inbox"
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the batches there are now, those together that are small."""
-        settings = get_settings()
+        settings = self._settings
+        assert settings is not None, "the inbox is that of an installation: Plugins.make says which"
         inbox = Inbox.of(settings)
         most = max(1, settings.max_attempts - 1)  # so that the last attempt of a job sets aside what killed the others
         failures = inbox.failures()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import polars as pl
@@ -12,7 +12,7 @@ import polars as pl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import ConfigurationError
-from segadmin.settings import get_settings
+from segadmin.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,18 @@ class Compose(Textualizer):
 
     name: ClassVar[str] = "compose"
     parts: str = "rfm + summary + timeline"
-    made: tuple[Textualizer, ...] = field(init=False, repr=False)
+    made: ClassVar[tuple[Textualizer, ...]] = ()  #: the parts, set with the version by :meth:`with_settings`
 
-    def __post_init__(self) -> None:
-        """Make the parts."""
-        plugins = load_plugins(get_settings())
+    def with_settings(self, settings: Settings) -> Compose:
+        """Make the parts, of the plugins that there are."""
+        plugins = load_plugins(settings)
         asked = list(_read(self.parts, plugins.names("textualizer")))
         made = tuple(plugins.make("textualizer", name, options) for name, options in asked)
-        object.__setattr__(self, "made", made)
-        object.__setattr__(self, "version", "+".join(f"{part.name}:{part.version}" for part in made))
-        object.__setattr__(self, "raw_user_ids", any(part.raw_user_ids for part in made))
+        composed = replace(self)
+        object.__setattr__(composed, "made", made)
+        object.__setattr__(composed, "version", "+".join(f"{part.name}:{part.version}" for part in made))
+        object.__setattr__(composed, "raw_user_ids", any(part.raw_user_ids for part in made))
+        return composed
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return the phrases of all parts, one part after the other."""

@@ -62,7 +62,7 @@ def test_two_processes_share_every_batch(tmp_path: Path) -> None:
     found = fitted.predict(TEST)
     assert (found.argmax(axis=1) == TEST.targets).mean() > 0.9
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(TINY.load(tmp_path / "saved").predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(TINY.load(tmp_path / "saved", run.settings).predict(TEST), found, atol=1e-5)
     assert said[-1][0] == 1.0
     assert any("epoch 4 of 4" in note for _, note in said)
     assert not (tmp_path / "processes").exists()

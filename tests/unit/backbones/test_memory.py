@@ -78,7 +78,7 @@ def test_the_batch_is_halved_until_it_fits_and_a_step_sees_as_many_users(
     assert notes[-1] == "40 of 40 users read, 2 at a time: 64 do not fit in memory"
     assert (found.argmax(axis=1) == TEST.targets).mean() > 0.8
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(TINY.load(tmp_path / "saved").predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(TINY.load(tmp_path / "saved", Settings()).predict(TEST), found, atol=1e-5)
 
 
 def test_a_smaller_batch_learns_what_a_larger_one_learns(tmp_path: Path) -> None:

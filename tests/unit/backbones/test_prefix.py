@@ -66,6 +66,6 @@ def test_the_folder_is_one_of_hugging_face_and_the_prefix_lies_beside_it(tmp_pat
     _, found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
     assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     before = fitted.predict(test)
-    np.testing.assert_allclose(backbone.load(tmp_path / "saved").predict(test), before, atol=1e-6)
+    np.testing.assert_allclose(backbone.load(tmp_path / "saved", Settings()).predict(test), before, atol=1e-6)
     (tmp_path / "saved/prefix.safetensors").unlink()
-    assert np.abs(backbone.load(tmp_path / "saved").predict(test) - before).max() > 1e-5
+    assert np.abs(backbone.load(tmp_path / "saved", Settings()).predict(test) - before).max() > 1e-5

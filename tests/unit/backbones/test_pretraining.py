@@ -34,7 +34,7 @@ def test_an_encoder_decoder_learns_to_write_what_is_hidden_and_goes_on_from_ther
     run = Fit(settings, tmp_path / "work", start=tmp_path / "pretrained")
     fitted = replace(bart, epochs=2).fit(TRAIN, VALIDATION, run)
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(bart.load(tmp_path / "saved").predict(TEST), fitted.predict(TEST), atol=1e-5)
+    np.testing.assert_allclose(bart.load(tmp_path / "saved", settings).predict(TEST), fitted.predict(TEST), atol=1e-5)
 
 
 def test_one_without_a_mask_says_so(tmp_path: Path) -> None:

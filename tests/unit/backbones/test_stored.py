@@ -26,6 +26,7 @@ from segadmin_plugins.backbones.transformer.stored import BASE, LEARNED
 from tests.models import make_model
 
 TRAIN, VALIDATION, TEST = planted(96), planted(24, seed=1), planted(40, seed=2)
+SETTINGS = Settings()
 
 
 def _backbone(folder: Path, **options: Any) -> HuggingFace:
@@ -58,12 +59,12 @@ def test_an_adapter_and_a_whole_model_say_the_same(kind: str, tuner: str, tmp_pa
     assert fitted.report["stored"] == "adapter"
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     for name in ("adapter", "whole"):
-        np.testing.assert_allclose(backbone.load(tmp_path / name).predict(TEST), found, atol=1e-5)
-    again = backbone.load(tmp_path / "adapter")
+        np.testing.assert_allclose(backbone.load(tmp_path / name, SETTINGS).predict(TEST), found, atol=1e-5)
+    again = backbone.load(tmp_path / "adapter", SETTINGS)
     again.save(tmp_path / "again")  # as a fit of several processes is: read, and saved once more
-    np.testing.assert_allclose(backbone.load(tmp_path / "again").predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(backbone.load(tmp_path / "again", SETTINGS).predict(TEST), found, atol=1e-5)
     shutil.rmtree(base)
-    np.testing.assert_allclose(backbone.load(tmp_path / "whole").predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(backbone.load(tmp_path / "whole", SETTINGS).predict(TEST), found, atol=1e-5)
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole")
     facts = json.loads((tmp_path / "adapter" / BASE).read_text())
     assert facts["base"]["model"] == str(base)
@@ -111,31 +112,25 @@ def test_a_base_that_is_gone_or_another_one_is_named(tmp_path: Path) -> None:
     digest = fitted.report["base"]["sha256"][:16]
     moved = base.rename(tmp_path / "elsewhere")
     with pytest.raises(BackboneUnavailable, match=rf"SHA-256 {digest}…\) that this version .* is gone from .*bert\."):
-        backbone.load(tmp_path / "saved")
+        backbone.load(tmp_path / "saved", SETTINGS)
     moved.rename(base)
     with (base / "model.safetensors").open("r+b") as file:
         file.seek(-4, 2)
         file.write(b"\x00\x00\x80\x3f")
     other = places.weights_digest(base)[:16]
     with pytest.raises(BackboneUnavailable, match=rf"{base} has SHA-256 {other}…, not {digest}….*enqueue retrain"):
-        backbone.load(tmp_path / "saved")
+        backbone.load(tmp_path / "saved", SETTINGS)
 
 
-def test_a_base_that_moved_is_found_where_models_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segadmin.settings import get_settings
-
-    monkeypatch.setenv("SEGADMIN_WEIGHTS", str(tmp_path / "weights"))
-    get_settings.cache_clear()
+def test_a_base_that_moved_is_found_where_models_are_kept(tmp_path: Path) -> None:
     make_model("bert", tmp_path / "weights" / "shop" / "bert")
     backbone = replace(_backbone(tmp_path, store="adapter", epochs=1), model="shop/bert")
-    run = replace(_run(tmp_path / "work"), settings=get_settings())
-    fitted = backbone.fit(TRAIN, VALIDATION, run)
+    settings = Settings(home=tmp_path, weights=tmp_path / "weights")
+    fitted = backbone.fit(TRAIN, VALIDATION, replace(_run(tmp_path / "work"), settings=settings))
     fitted.save(tmp_path / "saved")
     (tmp_path / "weights").rename(tmp_path / "other")
-    monkeypatch.setenv("SEGADMIN_WEIGHTS", str(tmp_path / "other"))
-    get_settings.cache_clear()
-    np.testing.assert_allclose(backbone.load(tmp_path / "saved").predict(TEST), fitted.predict(TEST), atol=1e-5)
-    get_settings.cache_clear()
+    moved = Settings(home=tmp_path, weights=tmp_path / "other")
+    np.testing.assert_allclose(backbone.load(tmp_path / "saved", moved).predict(TEST), fitted.predict(TEST), atol=1e-5)
 
 
 def test_learning_goes_on_from_an_adapter(tmp_path: Path) -> None:
@@ -147,7 +142,9 @@ def test_learning_goes_on_from_an_adapter(tmp_path: Path) -> None:
     second = backbone.fit(TRAIN, VALIDATION, replace(_run(tmp_path / "second", start=parent), settings=settings))
     second.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / BASE).read_text())["base"]["version"] == "models/parent"
-    np.testing.assert_allclose(backbone.load(tmp_path / "saved").predict(TEST), second.predict(TEST), atol=1e-5)
+    np.testing.assert_allclose(
+        backbone.load(tmp_path / "saved", settings).predict(TEST), second.predict(TEST), atol=1e-5
+    )
     four = Examples(TRAIN.frame, (*TRAIN.segments, "top"), TRAIN.feature_names)
     other = Examples(VALIDATION.frame, four.segments, VALIDATION.feature_names)
     third = backbone.fit(four, other, _run(tmp_path / "third", start=parent))
@@ -159,7 +156,7 @@ def test_other_labels_beside_are_not_kept_in_an_adapter(tmp_path: Path) -> None:
     also = {"other": Examples(TRAIN.frame, ("a", "b", "c"), TRAIN.feature_names)}
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work", also=also))
     fitted.save(tmp_path / "saved")
-    loaded = backbone.load(tmp_path / "saved")
+    loaded = backbone.load(tmp_path / "saved", SETTINGS)
     assert list(loaded.model.text.config.id2label.values()) == list(TRAIN.segments)
     np.testing.assert_allclose(loaded.predict(TEST), fitted.predict(TEST), atol=1e-5)
 
@@ -189,7 +186,11 @@ def test_frozen_weights_in_bfloat16(tmp_path: Path) -> None:
     assert fitted.model.text.score.weight.dtype == torch.float32, "what learns is precise"
     fitted.save(tmp_path / "saved")
     assert json.loads((tmp_path / "saved" / BASE).read_text())["dtype"] == "bfloat16"
-    np.testing.assert_allclose(backbone.load(tmp_path / "saved").predict(TEST), fitted.predict(TEST), atol=3e-2)
+    np.testing.assert_allclose(
+        backbone.load(tmp_path / "saved", SETTINGS).predict(TEST), fitted.predict(TEST), atol=3e-2
+    )
     fitted.export(tmp_path / "whole")
     assert {one.dtype for one in load_file(tmp_path / "whole" / "model.safetensors").values()} == {torch.bfloat16}
-    np.testing.assert_allclose(backbone.load(tmp_path / "whole").predict(TEST), fitted.predict(TEST), atol=3e-2)
+    np.testing.assert_allclose(
+        backbone.load(tmp_path / "whole", SETTINGS).predict(TEST), fitted.predict(TEST), atol=3e-2
+    )

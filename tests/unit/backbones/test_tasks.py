@@ -18,6 +18,7 @@ from segadmin_plugins.backbones.transformer.multitask import UNKNOWN, last_layer
 from segadmin_plugins.backbones.transformer.warm_start import start_from
 from tests.models import make_model
 
+SETTINGS = Settings()
 SMALL = {"max_tokens": 24, "epochs": 6, "batch_size": 16, "learning_rate": 2e-3}
 
 
@@ -38,7 +39,7 @@ def test_what_is_kept_says_the_same(kind: str, tmp_path: Path) -> None:
     import torch
 
     make_model(kind, tmp_path / kind)
-    text, tokenizer = start_from(tmp_path / kind, tuple("abcde"))
+    text, tokenizer = start_from(tmp_path / kind, tuple("abcde"), settings=SETTINGS)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     text.config.pad_token_id = tokenizer.pad_token_id
     batch = tokenizer(["bought milk", "bought wine"], return_tensors="pt", padding=True)
@@ -57,18 +58,18 @@ def test_what_is_kept_says_the_same(kind: str, tmp_path: Path) -> None:
 
 def _load(folder: Path, tokenizer: object) -> tuple[object, object]:
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
-    return start_from(folder, ("a", "b"))
+    return start_from(folder, ("a", "b"), settings=SETTINGS)
 
 
 def test_the_last_layer_is_kept_for_the_same_segments_only(tmp_path: Path) -> None:
     make_model("bert", tmp_path / "bert")
-    text, tokenizer = start_from(tmp_path / "bert", ("a", "b"))
+    text, tokenizer = start_from(tmp_path / "bert", ("a", "b"), settings=SETTINGS)
     text.save_pretrained(tmp_path / "kept")
     tokenizer.save_pretrained(tmp_path / "kept")
     weight = last_layers(text)[0][2].weight
-    assert last_layers(start_from(tmp_path / "kept", ("a", "b"))[0])[0][2].weight.equal(weight)
-    assert not last_layers(start_from(tmp_path / "kept", ("b", "a"))[0])[0][2].weight.equal(weight)
-    assert last_layers(start_from(tmp_path / "kept", ("a", "b", "c"))[0])[0][2].out_features == 3
+    assert last_layers(start_from(tmp_path / "kept", ("a", "b"), settings=SETTINGS)[0])[0][2].weight.equal(weight)
+    assert not last_layers(start_from(tmp_path / "kept", ("b", "a"), settings=SETTINGS)[0])[0][2].weight.equal(weight)
+    assert last_layers(start_from(tmp_path / "kept", ("a", "b", "c"), settings=SETTINGS)[0])[0][2].out_features == 3
 
 
 def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
         assert found.shape == (200, 3)
         right.append(float((found.argmax(axis=1) == test.targets).mean()))
         model.save(tmp_path / name / "saved")
-        assert np.allclose(backbone.load(tmp_path / name / "saved").predict(test), found, atol=1e-5)
+        assert np.allclose(backbone.load(tmp_path / name / "saved", settings).predict(test), found, atol=1e-5)
     assert right[1] > right[0]
     assert right[1] > 0.9
 
@@ -106,8 +107,10 @@ def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> Non
     assert (found.argmax(axis=1) == test.targets).mean() > 0.9
     assert model.report["foreseen"] == ["other"]
     model.save(tmp_path / "saved")
-    assert np.allclose(backbone.load(tmp_path / "saved").predict(test), found, atol=1e-5)
-    assert backbone.load(tmp_path / "saved").predict(dataclasses.replace(test, frame=test.frame.head(0))).shape == (
+    assert np.allclose(backbone.load(tmp_path / "saved", settings).predict(test), found, atol=1e-5)
+    assert backbone.load(tmp_path / "saved", settings).predict(
+        dataclasses.replace(test, frame=test.frame.head(0))
+    ).shape == (
         0,
         3,
     )

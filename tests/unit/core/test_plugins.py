@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 import segadmin
+from segadmin.contracts.backbone import Fit, load_fitted
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import ConfigurationError, PluginError, PluginNotFound
 from segadmin.settings import Settings
+from segadmin.testing.backbones import planted
+from segadmin_plugins.backbones.linear import Linear, LinearClassifier
+from tests.servers import ROOT
 
 FILE = """
 import segadmin
@@ -179,3 +184,57 @@ def test_the_public_names_all_exist() -> None:
         assert getattr(segadmin, name) is not None
     with pytest.raises(AttributeError):
         _ = segadmin.nonsense
+
+
+def test_a_backbone_of_before_is_loaded_without_settings(settings: Settings, tmp_path: Path) -> None:
+    class Before(Linear):
+        def load(self, folder: Path) -> LinearClassifier:  # type: ignore[override]
+            return super().load(folder, settings)
+
+    (tmp_path / "checkpoints").mkdir()
+    train = planted(40)
+    fitted = Linear().fit(train, train, Fit(settings, tmp_path / "checkpoints"))
+    fitted.save(tmp_path / "saved")
+    expected = fitted.predict(train)
+    for backbone in (Before(), Linear()):
+        assert np.allclose(load_fitted(backbone, tmp_path / "saved", settings).predict(train), expected)
+
+
+def test_an_error_inside_load_is_not_taken_for_an_old_signature(settings: Settings, tmp_path: Path) -> None:
+    class Broken(Linear):
+        def load(self, folder: Path, settings: Settings) -> LinearClassifier:
+            raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match="of its own"):
+        load_fitted(Broken(), tmp_path, settings)
+
+
+def test_plugins_are_made_for_an_installation_if_they_ask(settings: Settings, tmp_path: Path) -> None:
+    """A plugin of before, or one that needs nothing, does not know of it."""
+    file = tmp_path / "asking.py"
+    file.write_text(
+        "import segadmin\n"
+        "class Plain:\n"
+        "    name = 'plain'\n"
+        "class Asking(segadmin.Source):\n"
+        "    name = 'asking'\n"
+        "    def with_settings(self, settings):\n"
+        "        self.language = settings.language\n"
+        "        return self\n"
+        "    def chunks(self, where, rows):\n"
+        "        yield from ()\n"
+        "@segadmin.hookimpl\n"
+        "def register_sources():\n"
+        "    return [Plain, Asking]\n"
+    )
+    plugins = load_plugins(settings.model_copy(update={"plugin_files": (file,), "language": "zh"}))
+    assert plugins.make("source", "asking").language == "zh"
+    assert type(plugins.make("source", "plain")).__name__ == "Plain"
+
+
+def test_no_built_in_plugin_reads_the_settings_of_the_process() -> None:
+    programs = {"training_speed.py"}  # run as a process of its own
+    readers = {
+        path.name for path in (ROOT / "plugins").rglob("*.py") if "get_settings" in path.read_text(encoding="utf-8")
+    }
+    assert readers == programs

@@ -21,8 +21,9 @@ from segadmin_plugins.sources.inbox import Posted
 #: Reads the inbox, and dies at once where an event is of the user poison.
 DIES = """
 import os
+from segadmin.settings import get_settings
 from segadmin_plugins.sources.inbox import Posted
-for frame in Posted().chunks("inbox://", 1000):
+for frame in Posted(get_settings()).chunks("inbox://", 1000):
     print(*frame["user"], flush=True)
     if "poison" in frame["user"].to_list():
         os._exit(9)
@@ -111,7 +112,7 @@ def test_what_kills_the_process_is_set_aside_after_its_attempts(settings: Settin
 
 
 def given(settings: Settings) -> Generator[pl.DataFrame]:
-    frames: Iterator[pl.DataFrame] = Posted().chunks("inbox://", 1000)
+    frames: Iterator[pl.DataFrame] = Posted(settings).chunks("inbox://", 1000)
     assert isinstance(frames, Generator)
     return frames
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from segadmin.contracts.backbone import Backbone, Examples, Fit, Pretraining
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import threads
 from segadmin_plugins.backbones.transformer.model_source import ModelSource
 
@@ -41,7 +42,9 @@ class Transformer(ModelSource, Backbone):
         from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
 
         if self.processes != 1 and (processes := count_processes(self)) > 1:
-            return fit_in_processes(self, processes, train, validation, run, load=self.load)
+            return fit_in_processes(
+                self, processes, train, validation, run, load=partial(self.load, settings=run.settings)
+            )
         torch.set_num_threads(n_threads)
         return fit_classifier(self, train, validation, run)
 
@@ -69,10 +72,9 @@ class Transformer(ModelSource, Backbone):
         with quiet():
             return pretrain(self, texts, held_out, run, how)
 
-    def load(self, folder: Path) -> TransformerClassifier:
+    def load(self, folder: Path, settings: Settings) -> TransformerClassifier:
         """Read the model, its tokenizer and its features' head from ``folder``."""
         n_threads = threads()
         from segadmin_plugins.backbones.transformer.classifier import load_classifier
 
-        settings = get_settings()
         return load_classifier(folder, n_threads, settings, lambda: self.folder(settings))

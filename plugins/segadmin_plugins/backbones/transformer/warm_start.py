@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.head import layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import mark_loaded
 from segadmin_plugins.backbones.transformer.multitask import last_layers
 
 
 def start_from(
-    folder: Path, segments: tuple[str, ...], *, settings: Settings | None = None, dtype: str = "float32"
+    folder: Path, segments: tuple[str, ...], *, settings: Settings, dtype: str = "float32"
 ) -> tuple[Any, Any]:
     """Return the model in ``folder`` as a classifier of ``segments``, and its tokenizer.
 
@@ -45,7 +45,7 @@ def start_from(
     auto: Any = AutoModelForSequenceClassification
     whole: dict[str, Any] = {"pretrained_model_name_or_path": folder}
     if is_adapter(folder):
-        parent, _ = load_text(folder, settings or get_settings(), lambda: None, start_from)
+        parent, _ = load_text(folder, settings, lambda: None, start_from)
         apart = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
         _refuse_parts_apart(LEARNED if apart else "")
         config = parent.config
