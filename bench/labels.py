@@ -84,11 +84,11 @@ def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str)
         run = Fit(
             get_settings(), Path(folder), before.seed, start=before.pretrained if "read all texts" in method else None
         )
-        if name == "foresight":
+        if name == "auxiliary-stacking":
             left_out = SAME_KIND.get(before.task) if "other kinds" in method else None
             models = {key: one for key, one in before.foreseen.items() if key.rpartition(":")[0] != left_out}
             run = replace(run, also={key: rows for key, rows in before.also.items() if key != left_out})
-            fitted = backbone.build_on(models, few, held_out, run)
+            fitted = backbone.fit_on(models, few, held_out, run)
         else:
             also = before.also if "beside" in method else {}
             try:
@@ -110,8 +110,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny, text alone": ("tiny", TINY | {"features": False}),
     "tiny, text alone, read all texts": ("tiny", TINY | {"features": False}),
     "tiny, six beside": ("tiny", {"epochs": 3, "batch_size": 64}),
-    "foresight, other kinds": ("foresight", {}),
-    "foresight": ("foresight", {}),
+    "auxiliary-stacking, other kinds": ("auxiliary-stacking", {}),
+    "auxiliary-stacking": ("auxiliary-stacking", {}),
 }
 
 
@@ -124,8 +124,8 @@ def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) ->
     plugins, run = load_plugins(get_settings()), Fit(get_settings(), folder, seed)
     also = {name: rows.of(name)["train"] for name in NEXT if task in SAME_KIND}
     foreseen, pretrained = {}, None
-    if any("foresight" in method for method in methods):
-        foreseen = plugins.make("backbone", "foresight", {}).foresee(replace(run, also=also))
+    if any("auxiliary-stacking" in method for method in methods):
+        foreseen = plugins.make("backbone", "auxiliary-stacking", {}).fit_auxiliary_models(replace(run, also=also))
     if any("read all texts" in method for method in methods):
         pretrained, parts = folder / "pretrained", rows.of(task)
         backbone = plugins.make("backbone", "tiny", {"epochs": 12, "batch_size": 32})

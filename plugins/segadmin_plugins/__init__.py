@@ -25,7 +25,8 @@ def register_textualizers() -> list[str]:
 def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
-        "foresight = segadmin_plugins.backbones.auxiliary_stacking:Foresight",
+        "auxiliary-stacking = segadmin_plugins.backbones.auxiliary_stacking:AuxiliaryStacking",
+        "foresight = auxiliary-stacking",  # as versions and schedules of before have it
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",

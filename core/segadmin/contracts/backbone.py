@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,13 +113,26 @@ class Classifier(Learnt):
         """Return the probability of every segment, ``(n_rows, n_segments) float32``, rows summing to 1."""
 
 
+#: Class attributes of backbones that were renamed: before → now.
+_RENAMED = {"goes_on": "supports_warm_start", "learns_beside": "supports_auxiliary_tasks"}
+
+
 class Backbone(ABC):
     """A cheap description of a model. Subclass it as a frozen dataclass: its fields are its options."""
 
     name: ClassVar[str]  #: what ``--backbone`` takes
     search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
-    goes_on: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
-    learns_beside: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
+    supports_warm_start: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
+    supports_auxiliary_tasks: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Honour the names that class attributes had before."""
+        super().__init_subclass__(**more)
+        for before, name in _RENAMED.items():
+            if before in vars(cls) and name not in vars(cls):
+                message = f"{cls.__qualname__}.{before} is called {name} now. Rename it."
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                setattr(cls, name, vars(cls)[before])
 
     @abstractmethod
     def check(self, settings: Settings) -> None:

@@ -50,8 +50,13 @@ class Registered:
 
     kind: str
     name: str
-    target: type[Any] | str  #: the class, or ``module:Class``
+    target: type[Any] | str  #: the class, ``module:Class``, or for an alias the name that it stands for
     distribution: str  #: ``name version`` of the package it came from, or the file
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether it is another name of what the same plugin registers too, such as one that it had before."""
+        return isinstance(self.target, str) and ":" not in self.target
 
     def load(self) -> type[Any]:
         """Return the class, importing it if it was registered by name.
@@ -80,6 +85,8 @@ class Plugins:
     manager: pluggy.PluginManager
     settings: Settings
     registered: dict[str, dict[str, Registered]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    #: Names that are found and not listed, by kind: alias → name.
+    aliases: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     #: What could not be loaded: plugin file, or ``distribution:entry point`` → why.
     broken: dict[str, PluginLoadError] = field(default_factory=dict)
 
@@ -98,7 +105,7 @@ class Plugins:
         Raises:
             PluginNotFound: with the nearest name, and with the plugins that failed to load.
         """
-        found = self.registered[kind].get(name)
+        found = self.registered[kind].get(self.aliases[kind].get(name, name))
         if found is None:
             raise PluginNotFound(f"There is no {kind} {name!r}.{did_you_mean(name, self.names(kind))}{self.failures}")
         return found
@@ -290,7 +297,7 @@ def _add(plugins: Plugins, plugin: object, name: str, origin: str) -> None:
     try:
         offers = [offer for kind, hook in KINDS.items() for offer in _offers(plugins, plugin, kind, hook, origin)]
         for offer in offers:
-            other = plugins.registered[offer.kind].get(offer.name)
+            other = plugins.registered[offer.kind].get(plugins.aliases[offer.kind].get(offer.name, offer.name))
             if other is not None:
                 hook = KINDS[offer.kind]
                 raise _Refused(f"{hook} gives the {offer.kind} {offer.name!r}, which {other.distribution} has")
@@ -298,7 +305,10 @@ def _add(plugins: Plugins, plugin: object, name: str, origin: str) -> None:
         plugins.manager.unregister(plugin)
         raise
     for offer in offers:
-        plugins.registered[offer.kind][offer.name] = offer
+        if offer.is_alias:
+            plugins.aliases[offer.kind][offer.name] = str(offer.target)
+        else:
+            plugins.registered[offer.kind][offer.name] = offer
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
@@ -331,12 +341,13 @@ def _registered(kind: str, hook: str, entry: object, origin: str) -> Registered:
     """Return what an entry of a hook's list offers.
 
     Raises:
-        PluginLoadError: it is neither a class with a name nor a line such as ``name = module:Class``.
+        PluginLoadError: it is neither a class with a name nor a line such as ``name = module:Class`` or, for an alias,
+            ``name = other name``.
     """
     if isinstance(entry, str):
         name, _, target = (part.strip() for part in entry.partition("="))
-        module, _, attribute = target.partition(":")
-        if name and module and attribute:
+        module, colon, attribute = target.partition(":")
+        if name and module and bool(colon) is bool(attribute):
             return Registered(kind, name, target, origin)
     elif isinstance(entry, type) and isinstance(own := getattr(entry, "name", None), str) and own:
         return Registered(kind, own, entry, origin)

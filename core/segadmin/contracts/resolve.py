@@ -20,7 +20,7 @@ def resolve_backbone(plugins: Plugins, name: str, options: Mapping[str, Any]) ->
         PluginNotFound: a slip, with the name that was meant.
     """
     known = plugins.names("backbone")
-    if name not in known:
+    if name not in known and name not in plugins.aliases["backbone"]:
         slip = "/" not in name and not Path(name).exists() and difflib.get_close_matches(name, known, 1, cutoff=0.8)
         if not slip:
             # A folder is meant from here; the worker runs elsewhere.

@@ -135,8 +135,8 @@ def _check_able(backbone: type[Backbone], request: Retrain) -> None:
         ConfigurationError: it cannot go on from a version, or learn other labels beside.
     """
     for asked, able, option in (
-        (request.start_from, backbone.goes_on, "--from"),
-        (request.also, backbone.learns_beside, "--also"),
+        (request.start_from, backbone.supports_warm_start, "--from"),
+        (request.also, backbone.supports_auxiliary_tasks, "--also"),
     ):
         if asked and not able:
             raise ConfigurationError(

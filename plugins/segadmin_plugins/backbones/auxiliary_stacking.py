@@ -1,4 +1,4 @@
-"""``foresight``: for few labels. What everybody will do is foreseen first, and what counts is built on that."""
+"""``auxiliary-stacking``: for few labels, a regression on what models of other label sets predict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segadmin.labels.split import draw, fold_of
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.options import pairs
-from segadmin_plugins.backbones.prior_regression import lean
+from segadmin_plugins.backbones.prior_regression import fit_prior_regression
 from segadmin_plugins.backbones.requirements import require
 from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
 
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: The file beside the models; its name is that of the backbone before it was renamed.
+_FILE = "foresight.json"
 #: Models by ``labels:reader``, one for each fold of the users.
-Foreseen = dict[str, list[Classifier]]
-#: Share of the users beside that choose when to stop.
+AuxiliaryModels = dict[str, list[Classifier]]
+#: Fraction of the users of an auxiliary label set held out to stop early.
 _HELD_OUT = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foresight(Backbone):
-    """A regression on what models of other label sets (``--also``) foresee.
+class AuxiliaryStacking(Backbone):
+    """A regression on what models of other label sets (``--also``) predict.
 
     Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
     matter of few weights: fewest where a segment there has the name of one here, whatever the case of its letters.
     What is said of a labelled user comes from models that had not learnt from that user.
     """
 
-    name: ClassVar[str] = "foresight"
-    learns_beside: ClassVar[bool] = True
+    name: ClassVar[str] = "auxiliary-stacking"
+    supports_auxiliary_tasks: ClassVar[bool] = True
 
-    readers: str = "tabular,linear"  #: the backbones that foresee
+    readers: str = "tabular,linear"  #: the backbones that learn the other label sets
     reader_options: str = ""  #: options of all of them, such as ``epochs=1``
     folds: Annotated[int, Field(ge=2, le=20)] = 3
     features: bool = False  #: read the features themselves too
@@ -61,23 +63,23 @@ class Foresight(Backbone):
         """Try the readers."""
         return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> AuxiliaryStackingClassifier:
         """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
 
         Raises:
-            ConfigurationError: see :meth:`foresee`.
+            ConfigurationError: see :meth:`fit_auxiliary_models`.
         """
-        return self.build_on(self.foresee(run), train, validation, run)
+        return self.fit_on(self.fit_auxiliary_models(run), train, validation, run)
 
-    def foresee(self, run: Fit) -> Foreseen:
-        """Return fitted models of every label set beside.
+    def fit_auxiliary_models(self, run: Fit) -> AuxiliaryModels:
+        """Return fitted models of every auxiliary label set.
 
         Raises:
             ConfigurationError: there is no other label set.
         """
         if not run.also:
             raise ConfigurationError(
-                "foresight learns from other labels. Name some: --also LABELS, any number of times"
+                "auxiliary-stacking learns from other labels. Name some: --also LABELS, any number of times"
             )
         readers = self._readers(run.settings)
         jobs = [(labels, name) for labels in run.also for name in readers]
@@ -90,9 +92,11 @@ class Foresight(Backbone):
             for n, (labels, name) in enumerate(jobs)
         }
 
-    def build_on(self, fitted: Foreseen, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
-        """Fit the regression on what the ``fitted`` models, of :meth:`foresee`, say of ``train``."""
-        run.progress(0.95, "holding what is foreseen against the labels")
+    def fit_on(
+        self, fitted: AuxiliaryModels, train: Examples, validation: Examples, run: Fit
+    ) -> AuxiliaryStackingClassifier:
+        """Fit the regression on what the ``fitted`` models, of :meth:`fit_auxiliary_models`, predict of ``train``."""
+        run.progress(0.95, "fitting the regression on their predictions")
         told = {
             key: (self._unseen(models, train, run.seed), _mean(models, validation)) for key, models in fitted.items()
         }
@@ -100,14 +104,14 @@ class Foresight(Backbone):
             _built_on(rows, {k: v[n] for k, v in told.items()}, features=self.features)
             for n, rows in enumerate((train, validation))
         )
-        last = lean(learnt, held_out, _namesakes(train.segments, run.also), self.ridges, run.seed)
+        last = fit_prior_regression(learnt, held_out, _namesakes(train.segments, run.also), self.ridges, run.seed)
         facts = {"features": self.features, "order": list(fitted)}
         report = {"foreseen": list(run.also), "readers": self.readers, "folds": self.folds, "last": last.report}
-        return ForesightClassifier(fitted, last, facts, report)
+        return AuxiliaryStackingClassifier(fitted, last, facts, report)
 
-    def load(self, folder: Path, settings: Settings) -> ForesightClassifier:
+    def load(self, folder: Path, settings: Settings) -> AuxiliaryStackingClassifier:
         """Read all models from ``folder``."""
-        kept = json.loads((folder / "foresight.json").read_text())
+        kept = json.loads((folder / _FILE).read_text())
         readers = self._readers(settings)
         fitted = {
             key: [
@@ -116,16 +120,18 @@ class Foresight(Backbone):
             ]
             for n, key in enumerate(kept["facts"]["order"])
         }
-        return ForesightClassifier(fitted, Linear().load(folder / "last", settings), kept["facts"], kept["report"])
+        return AuxiliaryStackingClassifier(
+            fitted, Linear().load(folder / "last", settings), kept["facts"], kept["report"]
+        )
 
     def _readers(self, settings: Settings) -> dict[str, Backbone]:
         plugins, options = load_plugins(settings), pairs("reader_options", self.reader_options)
         names = [one.strip() for one in self.readers.split(",") if one.strip()]
-        if not names or self.name in names:
+        resolved = {name: resolve_backbone(plugins, name, options) for name in names}
+        if not resolved or self.name in {name for name, _ in resolved.values()}:
             raise ConfigurationError(
                 f"readers={self.readers!r} names no backbones that could. Write readers=tabular,linear"
             )
-        resolved = {name: resolve_backbone(plugins, name, options) for name in names}
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
 
     def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
@@ -151,10 +157,12 @@ class Foresight(Backbone):
         return unseen
 
 
-class ForesightClassifier(Classifier):
+class AuxiliaryStackingClassifier(Classifier):
     """The fitted readers, and the regression on what they say."""
 
-    def __init__(self, fitted: Foreseen, last: Classifier, facts: dict[str, Any], report: dict[str, Any]) -> None:
+    def __init__(
+        self, fitted: AuxiliaryModels, last: Classifier, facts: dict[str, Any], report: dict[str, Any]
+    ) -> None:
         self._fitted, self._last, self._facts, self.report = fitted, last, facts, report
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
@@ -183,7 +191,7 @@ class ForesightClassifier(Classifier):
         self._last.save(folder / "last")
         folds = len(next(iter(self._fitted.values())))
         kept = {"facts": self._facts, "folds": folds, "report": self.report}
-        (folder / "foresight.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+        (folder / _FILE).write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
 def _mean(models: list[Classifier], rows: Examples) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ _STEPS = 500
 _FOLDS = 5
 
 
-def lean(
+def fit_prior_regression(
     train: Examples, validation: Examples, namesakes: Sequence[Sequence[str | None]], ridges: Sequence[float], seed: int
 ) -> LinearClassifier:
     """Fit a multinomial regression whose weights are drawn to those of the namesakes, not to zero.

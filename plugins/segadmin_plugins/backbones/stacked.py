@@ -50,8 +50,8 @@ class Stacked(Backbone):
     """
 
     name: ClassVar[str] = "stacked"
-    goes_on: ClassVar[bool] = True
-    learns_beside: ClassVar[bool] = True
+    supports_warm_start: ClassVar[bool] = True
+    supports_auxiliary_tasks: ClassVar[bool] = True
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: str = ""  #: its options, such as ``epochs=1,max_tokens=96``

@@ -19,7 +19,7 @@ from segadmin_plugins.backbones.tabular import Tabular
 from segadmin_plugins.backbones.tfidf import TfIdf
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer import training
-from segadmin_plugins.backbones.transformer.batches import Rows
+from segadmin_plugins.backbones.transformer.batches import UserDataset
 from segadmin_plugins.backbones.transformer.head import Loss, UserModel
 from tests.models import make_model
 
@@ -113,7 +113,7 @@ def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> No
     counts = (180, 15, 5)
     rare = pl.concat([planted(900).frame.filter(pl.col("target") == n).head(many) for n, many in enumerate(counts)])
     train = Examples(rare, TRAIN.segments, TRAIN.feature_names)
-    rows = Rows([np.arange(3)] * 200, np.zeros((200, 0), np.float32), train.targets)
+    rows = UserDataset([np.arange(3)] * 200, np.zeros((200, 0), np.float32), train.targets)
     model = UserModel(BertForSequenceClassification(BertConfig(**SHAPE)), None)
     for labels in (train.targets, np.stack([train.targets, np.zeros(200, np.int64)], axis=1)):
         rows.targets = labels

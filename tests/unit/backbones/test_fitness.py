@@ -219,10 +219,10 @@ def test_what_a_user_writes_ends_no_text(tmp_path: Path) -> None:
     import polars as pl
     from transformers import AutoTokenizer
 
-    from segadmin_plugins.backbones.transformer.batches import Reading
+    from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 
-    reading = Reading(AutoTokenizer.from_pretrained(make_model("bart", tmp_path)), 32)
-    ids = reading.read(pl.Series([["bought milk </s>", "<pad> bought wine"]])).ids[0].tolist()
+    encoder = PhraseEncoder(AutoTokenizer.from_pretrained(make_model("bart", tmp_path)), 32)
+    ids = encoder.encode(pl.Series([["bought milk </s>", "<pad> bought wine"]])).ids[0].tolist()
     assert (ids.count(2), ids.count(1), ids[-1]) == (1, 0, 2)
 
 

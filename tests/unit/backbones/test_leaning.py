@@ -12,7 +12,7 @@ from segadmin.contracts.backbone import Examples, Fit
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.numbers import auroc
-from segadmin_plugins.backbones.prior_regression import _fit, lean
+from segadmin_plugins.backbones.prior_regression import _fit, fit_prior_regression
 
 SEGMENTS = tuple("abcdefgh")
 NAMES = tuple(f"said:{n}" for n in range(len(SEGMENTS)))
@@ -36,7 +36,7 @@ def rows(n: int, seed: int, noise: float = 1.0) -> Examples:
 
 def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -> None:
     few, validation, test = rows(16, 1), rows(16, 2), rows(2000, 3)
-    leaning = lean(few, validation, [NAMES], (100.0, 10.0), 17)
+    leaning = fit_prior_regression(few, validation, [NAMES], (100.0, 10.0), 17)
     plain = Linear().fit(few, validation, Fit(settings, tmp_path))  # type: ignore[arg-type]
     assert auroc(leaning.predict(test), test.targets) > auroc(plain.predict(test), test.targets) + 0.05
     assert leaning.report["leans"][0] > 0
@@ -44,7 +44,7 @@ def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -
 
 def test_a_namesake_that_is_something_else_is_not_leant_on() -> None:
     shuffled = (*NAMES[1:], NAMES[0])
-    found = lean(rows(2000, 1), rows(500, 2), [shuffled], (10.0,), 17)
+    found = fit_prior_regression(rows(2000, 1), rows(500, 2), [shuffled], (10.0,), 17)
     test = rows(2000, 3)
     assert auroc(found.predict(test), test.targets) > 0.85
 
@@ -52,7 +52,7 @@ def test_a_namesake_that_is_something_else_is_not_leant_on() -> None:
 def test_a_segment_without_a_namesake_or_a_row_has_a_probability() -> None:
     some = rows(40, 1)
     without_last = replace(some, frame=some.frame.filter(pl.col("target") < len(SEGMENTS) - 1))
-    found = lean(without_last, rows(0, 2), [(*NAMES[:-1], None)], (10.0,), 17).predict(rows(5, 3))
+    found = fit_prior_regression(without_last, rows(0, 2), [(*NAMES[:-1], None)], (10.0,), 17).predict(rows(5, 3))
     assert found.shape == (5, len(SEGMENTS))
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
 

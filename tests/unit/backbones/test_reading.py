@@ -13,7 +13,7 @@ from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import auroc, class_weights
 from segadmin_plugins.backbones.tfidf import counts_of, terms
 from segadmin_plugins.backbones.tiny import wordpiece
-from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
+from segadmin_plugins.backbones.transformer.batches import PadCollator, PhraseEncoder, UserDataset
 from tests.models import make_model
 
 
@@ -33,11 +33,11 @@ def _tokenizer(kind: str, folder: Path) -> object:
     ],
 )
 def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_path: Path) -> None:
-    reading = Reading(_tokenizer(kind, tmp_path), 6)
+    encoder = PhraseEncoder(_tokenizer(kind, tmp_path), 6)
     phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread"], ["bought milk"]])
-    texts = reading.read(phrases)
+    texts = encoder.encode(phrases)
     ids, truncation = texts.ids, texts.truncation
-    assert reading.tokenizer.decode(ids[0]) == shown
+    assert encoder.tokenizer.decode(ids[0]) == shown
     assert truncation["users_truncated"] == 1
     assert len(ids[1]) < len(ids[0])
 
@@ -46,15 +46,15 @@ def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_
 def test_phrases_are_left_out_in_training_whole_and_by_the_seed(kind: str, tmp_path: Path) -> None:
     import torch
 
-    reading = Reading(_tokenizer(kind, tmp_path), 40)
+    encoder = PhraseEncoder(_tokenizer(kind, tmp_path), 40)
     phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread", "bought milk"], ["bought wine"], []])
-    texts = reading.read(phrases)
-    rows = Rows(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans, dropout=0.5)
-    whole = Rows(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans)
+    texts = encoder.encode(phrases)
+    rows = UserDataset(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans, dropout=0.5)
+    whole = UserDataset(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans)
     torch.manual_seed(1)
-    seen = [reading.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
+    seen = [encoder.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
     torch.manual_seed(1)
-    again = [reading.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
+    again = [encoder.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
     assert seen == again
     assert len(set(seen)) > 5
     pieces = ["bought milk", "bought wine", "bought coffee bread"]
@@ -70,13 +70,13 @@ def test_phrases_are_left_out_in_training_whole_and_by_the_seed(kind: str, tmp_p
 
 def test_a_user_without_a_phrase_can_still_be_read(tmp_path: Path) -> None:
     for kind in ("bert", "gpt2"):
-        ids = Reading(_tokenizer(kind, tmp_path / kind), 6).read(pl.Series([[]], dtype=pl.List(pl.String))).ids
+        ids = PhraseEncoder(_tokenizer(kind, tmp_path / kind), 6).encode(pl.Series([[]], dtype=pl.List(pl.String))).ids
         assert len(ids[0]) >= 1
 
 
 def test_padding_is_on_the_right_and_masked() -> None:
-    rows = Rows([np.array([5, 6, 7]), np.array([5])], np.zeros((2, 1), np.float32), np.array([0, 1]))
-    batch = Pad(9, multiple=4)([rows[0], rows[1]])
+    rows = UserDataset([np.array([5, 6, 7]), np.array([5])], np.zeros((2, 1), np.float32), np.array([0, 1]))
+    batch = PadCollator(9, multiple=4)([rows[0], rows[1]])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 9], [5, 9, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
     assert batch["labels"].tolist() == [0, 1]

@@ -97,28 +97,24 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
     assert right[1] > 0.9
 
 
-def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> None:
+def test_a_regression_on_models_of_other_labels(settings: Settings, tmp_path: Path) -> None:
     few, many, validation, test = planted(12, seed=1), planted(300, seed=2), planted(30, seed=3), planted(200, seed=4)
     options = {"readers": "tabular,tfidf", "features": False}
-    backbone = load_plugins(settings).make("backbone", "foresight", options)
+    backbone = load_plugins(settings).make("backbone", "auxiliary-stacking", options)
     backbone.check(settings)
     model = backbone.fit(few, validation, Fit(settings, tmp_path, also={"other": many}))
     found = model.predict(test)
     assert (found.argmax(axis=1) == test.targets).mean() > 0.9
     assert model.report["foreseen"] == ["other"]
     model.save(tmp_path / "saved")
-    assert np.allclose(backbone.load(tmp_path / "saved", settings).predict(test), found, atol=1e-5)
-    assert backbone.load(tmp_path / "saved", settings).predict(
-        dataclasses.replace(test, frame=test.frame.head(0))
-    ).shape == (
-        0,
-        3,
-    )
+    loaded = backbone.load(tmp_path / "saved", settings)
+    assert np.allclose(loaded.predict(test), found, atol=1e-5)
+    assert loaded.predict(dataclasses.replace(test, frame=test.frame.head(0))).shape == (0, 3)
 
 
-def test_foresight_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
+def test_auxiliary_stacking_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
     plugins = load_plugins(settings)
     with pytest.raises(ConfigurationError, match="--also LABELS"):
-        plugins.make("backbone", "foresight", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
+        plugins.make("backbone", "auxiliary-stacking", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
     with pytest.raises(ConfigurationError, match="names no backbones"):
-        plugins.make("backbone", "foresight", {"readers": ""}).check(settings)
+        plugins.make("backbone", "auxiliary-stacking", {"readers": ""}).check(settings)

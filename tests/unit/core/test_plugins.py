@@ -12,6 +12,7 @@ import pytest
 import segadmin
 from segadmin.contracts.backbone import Fit, load_fitted
 from segadmin.contracts.plugins import Plugins, load_plugins
+from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError, PluginError, PluginNotFound
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -238,3 +239,29 @@ def test_no_built_in_plugin_reads_the_settings_of_the_process() -> None:
         path.name for path in (ROOT / "plugins").rglob("*.py") if "get_settings" in path.read_text(encoding="utf-8")
     }
     assert readers == programs
+
+
+def test_a_renamed_backbone_is_found_by_its_old_name_and_listed_once(settings: Settings) -> None:
+    plugins = load_plugins(settings)
+    assert plugins.find("backbone", "foresight") is plugins.find("backbone", "auxiliary-stacking")
+    assert "foresight" not in plugins.names("backbone")
+    assert resolve_backbone(plugins, "foresight", {"folds": 2}) == ("auxiliary-stacking", {"folds": 2})
+    assert plugins.make("backbone", "foresight", {"folds": 2}).folds == 2
+
+
+def test_an_alias_must_not_take_a_name_that_is_taken(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "taking.py"
+    file.write_text("import segadmin\n@segadmin.hookimpl\ndef register_backbones():\n    return ['linear = tabular']\n")
+    plugins = load_plugins(settings.model_copy(update={"plugin_files": (file,)}))
+    assert "which segadmin" in str(plugins.broken[str(file)])
+    assert plugins.find("backbone", "linear").name == "linear"
+
+
+def test_class_attributes_of_before_are_honoured() -> None:
+    with pytest.warns(DeprecationWarning, match="goes_on is called supports_warm_start now"):
+
+        class Before(Linear):
+            goes_on = True
+
+    assert Before.supports_warm_start
+    assert not Before.supports_auxiliary_tasks

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Transformer(ModelSource, Backbone):
     """A model that reads the user text, with the features added to its logits."""
 
-    goes_on: ClassVar[bool] = True
-    learns_beside: ClassVar[bool] = True
+    supports_warm_start: ClassVar[bool] = True
+    supports_auxiliary_tasks: ClassVar[bool] = True
     search: ClassVar[Mapping[str, str]] = {
         "learning_rate": "1e-5..1e-3:log",
         "epochs": "1..5",

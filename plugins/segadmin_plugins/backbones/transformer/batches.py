@@ -30,7 +30,7 @@ class Texts:
 
 
 @dataclass
-class Reading:
+class PhraseEncoder:
     """A tokenizer made ready to read user texts for one model."""
 
     tokenizer: Any
@@ -67,7 +67,7 @@ class Reading:
                 "it. Read more: --backbone-option max_tokens=64"
             )
 
-    def read(self, phrases: pl.Series) -> Texts:
+    def encode(self, phrases: pl.Series) -> Texts:
         """Return the token ids of every user, special tokens included."""
         room = self.max_tokens - len(self.prefix) - len(self.suffix)
         encoded = encode_phrases(phrases, self._words, room)
@@ -99,7 +99,7 @@ class Reading:
         return ids
 
 
-class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``.
 
     With ``dropout``, each time a user is asked for that share of their phrases is left out, by chance of torch's
@@ -144,8 +144,8 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 @dataclass(frozen=True)
-class Pad:
-    """Puts rows together, padded on the right to the longest of them."""
+class PadCollator:
+    """Collates users into a batch, padded on the right to the longest text."""
 
     pad_id: int
     multiple: int = 8

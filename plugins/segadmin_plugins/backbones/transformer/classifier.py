@@ -16,7 +16,7 @@ from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import softmax
-from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
+from segadmin_plugins.backbones.transformer.batches import PadCollator, PhraseEncoder, UserDataset
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
@@ -38,18 +38,18 @@ class TransformerClassifier(Classifier):
     def __init__(
         self,
         model: UserModel,
-        reading: Reading,
+        encoder: PhraseEncoder,
         scaling: Scaling,
         report: dict[str, Any],
         adapter: Adapter | None = None,
     ) -> None:
-        self.model, self.reading, self.scaling, self.report = model.eval(), reading, scaling, report
+        self.model, self.encoder, self.scaling, self.report = model.eval(), encoder, scaling, report
         self.adapter = adapter  #: what is saved instead of all weights
         self.batch = _BATCH  #: how many users are read at a time
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, reading users of like length together."""
-        rows, _ = rows_of(examples, self.reading, self.scaling)
+        rows, _ = rows_of(examples, self.encoder, self.scaling)
         order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
         logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
         said, done = 0.0, 0
@@ -60,13 +60,13 @@ class TransformerClassifier(Classifier):
                 progress(done / len(order), f"{done} of {len(order)} users read{self.remark and f', {self.remark}'}")
         return softmax(logits)
 
-    def _read_batch(self, rows: Rows, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
+    def _read_batch(self, rows: UserDataset, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
         """Fill in the ``logits`` of the first users in ``order``, as many as fit in memory; return how many."""
-        pad, device = Pad(self.reading.pad_id), next(self.model.parameters()).device
+        collate, device = PadCollator(self.encoder.pad_id), next(self.model.parameters()).device
 
         def read(size: int) -> int:
             chosen = order[:size]
-            batch = {name: one.to(device) for name, one in pad([rows[row] for row in chosen]).items()}
+            batch = {name: one.to(device) for name, one in collate([rows[row] for row in chosen]).items()}
             with torch.inference_mode():
                 logits[chosen] = self.model(**batch)["logits"].cpu().numpy()
             return len(chosen)
@@ -94,14 +94,13 @@ class TransformerClassifier(Classifier):
         folder.mkdir(parents=True, exist_ok=True)
         with quiet():
             save_text(self.model.text, folder, adapter)
-            self.reading.tokenizer.model_max_length = (
-                self.reading.max_tokens
-            )  # for whoever truncates: pipelines of theirs
-            self.reading.tokenizer.save_pretrained(folder)
+            # For pipelines of transformers, which truncate by it.
+            self.encoder.tokenizer.model_max_length = self.encoder.max_tokens
+            self.encoder.tokenizer.save_pretrained(folder)
         if self.model.features is not None:
             state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}
             save_file(state, folder / "head.safetensors")
-        kept = {"max_tokens": self.reading.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
+        kept = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
         (folder / "features.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
@@ -126,18 +125,18 @@ def load_classifier(
         features = FeatureHead(len(scaling.names), text.config.num_labels)
         features.load_state_dict(load_file(folder / "head.safetensors"))
     model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformerClassifier(model, Reading(tokenizer, kept["max_tokens"]), scaling, kept["report"], adapter)
+    return TransformerClassifier(model, PhraseEncoder(tokenizer, kept["max_tokens"]), scaling, kept["report"], adapter)
 
 
 def rows_of(
     examples: Examples,
-    reading: Reading,
+    encoder: PhraseEncoder,
     scaling: Scaling,
     targets: NDArray[np.int64] | None = None,
     *,
     dropout: float = 0.0,
-) -> tuple[Rows, Any]:
+) -> tuple[UserDataset, Any]:
     """Return ``examples`` as rows, labelled with ``targets`` if given, and what reading them cut off."""
-    texts = reading.read(examples.frame["phrases"])
+    texts = encoder.encode(examples.frame["phrases"])
     features = scaling(features_of(examples, scaling.names))
-    return Rows(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation
+    return UserDataset(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation

@@ -15,7 +15,7 @@ from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import class_weights
 from segadmin_plugins.backbones.options import pairs
-from segadmin_plugins.backbones.transformer.batches import Reading
+from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
@@ -36,7 +36,7 @@ class _Begun:
     """A model that is about to learn."""
 
     model: UserModel
-    reading: Reading
+    encoder: PhraseEncoder
     tuner: Tuner
     tuning: TuningRun
     base: Base | None  #: what its pretrained weights are; ``None`` for a model that starts from nothing
@@ -55,8 +55,8 @@ def fit_classifier(options: ModelSource, train: Examples, validation: Examples, 
         scaling = Scaling.fit(names, features_of(train, names))
         run.progress(0.01, "reading the user texts")
         targets = tasks.targets if run.also else train.targets
-        rows, truncation = rows_of(tasks.examples, begun.reading, scaling, targets, dropout=options.phrase_dropout)
-        held_out, _ = rows_of(validation, begun.reading, scaling, validation.targets)
+        rows, truncation = rows_of(tasks.examples, begun.encoder, scaling, targets, dropout=options.phrase_dropout)
+        held_out, _ = rows_of(validation, begun.encoder, scaling, validation.targets)
         digest = begun.base.sha256 if begun.base else None
         report = train_model(model, rows, held_out, options, run, tuner=begun.tuner, base=digest)
     adapter = _adapter(options, begun)
@@ -66,16 +66,16 @@ def fit_classifier(options: ModelSource, train: Examples, validation: Examples, 
     report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
     if begun.base is not None:
         report["base"] = {name: getattr(begun.base, name) for name in ("model", "revision", "sha256")}
-    return TransformerClassifier(model, begun.reading, scaling, report, adapter)
+    return TransformerClassifier(model, begun.encoder, scaling, report, adapter)
 
 
 def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
-    reading = Reading(tokenizer, options.room(text.config))
-    check_together(text, reading, name)
-    text.config.pad_token_id = reading.pad_id
+    encoder = PhraseEncoder(tokenizer, options.room(text.config))
+    check_together(text, encoder, name)
+    text.config.pad_token_id = encoder.pad_id
     loaded, tuner = loaded_weights(text), options.made_tuner(run.settings)
     steps = -(-len(tasks.examples) // (options.batch_size * options.accumulate)) * options.epochs
     tuning = TuningRun(steps, run.seed)
@@ -84,7 +84,7 @@ def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int,
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
-    return _Begun(model, reading, tuner, tuning, base, options.stores_adapter(origin, tuner))
+    return _Begun(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner))
 
 
 def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from segadmin.errors import BackboneUnavailable
-from segadmin_plugins.backbones.transformer.batches import Reading
+from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 
 #: Tokenizers that know no limit say so with a very large number.
 _NO_LIMIT = 10**9
 
 
-def check_together(text: Any, reading: Reading, name: str) -> None:
-    """Check that ``text``, a model called ``name``, can read all that the tokenizer of ``reading`` writes.
+def check_together(text: Any, encoder: PhraseEncoder, name: str) -> None:
+    """Check that ``text``, a model called ``name``, can read all that the tokenizer of ``encoder`` writes.
 
     Raises:
         BackboneUnavailable: the tokenizer has ids that the model has no embedding for, or the model does not find the
             end of a text.
     """
-    ids, rows = highest_id(reading.tokenizer) + 1, embedding_rows(text)
+    ids, rows = highest_id(encoder.tokenizer) + 1, embedding_rows(text)
     if rows is not None and ids > rows:
         raise BackboneUnavailable(
             f"The tokenizer of {name!r} has {ids:,} ids, the model's embedding {rows:,}: they are not of one model. "
@@ -27,13 +27,13 @@ def check_together(text: Any, reading: Reading, name: str) -> None:
     config = text.config
     if not config.is_encoder_decoder:
         return
-    around = [*reading.prefix, *reading.suffix]
+    around = [*encoder.prefix, *encoder.suffix]
     if config.eos_token_id not in around:  # transformers classifies encoder-decoders by this token's state
         raise BackboneUnavailable(
             f"The model {name!r} is read at the end token {config.eos_token_id}, but its tokenizer puts only "
             f"{around} around a text. Use the tokenizer that belongs to the model."
         )
-    if config.eos_token_id == reading.pad_id:
+    if config.eos_token_id == encoder.pad_id:
         raise BackboneUnavailable(
             f"The model {name!r} is read at the end token {config.eos_token_id}, but its tokenizer pads with the same. "
             "Give it a padding token: tokenizer.add_special_tokens({'pad_token': '<pad>'})"
@@ -59,20 +59,20 @@ def embedding_rows(text: Any) -> int | None:
     return None if weight is None else int(weight.shape[0])
 
 
-def notes(text: Any, reading: Reading, max_tokens: int) -> list[str]:
+def notes(text: Any, encoder: PhraseEncoder, max_tokens: int) -> list[str]:
     """Return what is worth knowing of a model and a tokenizer that can be used, a line each."""
-    tokenizer, rows = reading.tokenizer, embedding_rows(text)
-    lines = [f"reads {reading.max_tokens} tokens of a user's text (max_tokens={max_tokens})"]
-    if reading.max_tokens < max_tokens:
-        lines[0] += f": the model has positions for no more than {reading.max_tokens}"
+    tokenizer, rows = encoder.tokenizer, embedding_rows(text)
+    lines = [f"reads {encoder.max_tokens} tokens of a user's text (max_tokens={max_tokens})"]
+    if encoder.max_tokens < max_tokens:
+        lines[0] += f": the model has positions for no more than {encoder.max_tokens}"
     if rows is not None:
         lines.append(f"the tokenizer has {highest_id(tokenizer) + 1:,} ids, the embedding {rows:,} rows")
     longest = tokenizer.model_max_length
-    if longest < _NO_LIMIT and longest != reading.max_tokens:
-        less = f", less than the {reading.max_tokens} that are read" if longest < reading.max_tokens else ""
+    if longest < _NO_LIMIT and longest != encoder.max_tokens:
+        less = f", less than the {encoder.max_tokens} that are read" if longest < encoder.max_tokens else ""
         lines.append(f"the tokenizer says that the model reads {longest} tokens{less}")
-    if reading.borrowed_pad:
-        lines.append(f"the tokenizer has no padding token; {reading.borrowed_pad!r} takes its place")
+    if encoder.borrowed_pad:
+        lines.append(f"the tokenizer has no padding token; {encoder.borrowed_pad!r} takes its place")
     if tokenizer.unk_token_id is None and not _spells_everything(tokenizer):
         lines.append("the tokenizer has no token for what it does not know, and leaves it out")
     return lines

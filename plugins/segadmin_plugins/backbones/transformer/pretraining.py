@@ -1,4 +1,4 @@
-"""Reading without labels: masked language modelling for encoders, the next token for decoders.
+"""Domain-adaptive pretraining, without labels: masked language modelling for encoders, the next token for decoders.
 
 Encoder-decoders write down the whole of a text of which some is hidden (BART's denoising: Lewis et al. 2020).
 
@@ -23,7 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from segadmin.contracts.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin.errors import ConfigurationError
-from segadmin_plugins.backbones.transformer.batches import Reading, Texts
+from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, Texts
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
@@ -78,18 +78,18 @@ def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit
     words = new_words(tokenizer, texts, how.new_words) if how.new_words else []
     model = _language_model(text, run.start or options.folder(run.settings))
     extend(tokenizer, (text, model), words)
-    reading = Reading(tokenizer, options.room(text.config))
-    check_together(text, reading, options.name)
+    encoder = PhraseEncoder(tokenizer, options.room(text.config))
+    check_together(text, encoder, options.name)
     run.progress(0.01, "reading the user texts")
-    shown, kept = (_Shown(reading.read(one.frame["phrases"])) for one in (texts, held_out))
-    encoder = tokenizer.mask_token_id is not None and not _is_decoder(text)
-    hide = _Hide(reading, len(tokenizer), how, encoder=encoder, writes_all=text.config.is_encoder_decoder)
+    train, held = (TextDataset(encoder.encode(one.frame["phrases"])) for one in (texts, held_out))
+    masked = tokenizer.mask_token_id is not None and not _is_decoder(text)
+    collate = MaskingCollator(encoder, len(tokenizer), how, masked=masked, writes_all=text.config.is_encoder_decoder)
     facts = {"how": how.__dict__, "words": words}
-    folder = checkpoints_of(shown.texts.ids, facts, options, run)
+    folder = checkpoints_of(train.texts.ids, facts, options, run)
     resume = last_checkpoint(folder)
-    model.config.pad_token_id = reading.pad_id
+    model.config.pad_token_id = encoder.pad_id
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    before = _loss(model.to(device), kept, hide, run.seed)
+    before = _loss(model.to(device), held, collate, run.seed)
     run.log(0, {"validation_log_loss": before})
     started = time.monotonic()
 
@@ -97,9 +97,9 @@ def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit
         smaller = with_batches_of(rows, options)
         trainer = Trainer(
             model=model,
-            args=_arguments(folder, len(shown), smaller, run),
-            data_collator=hide,
-            train_dataset=shown,
+            args=_arguments(folder, len(train), smaller, run),
+            data_collator=collate,
+            train_dataset=train,
             callbacks=[Reporter(run, smaller, options.batch_size)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -114,11 +114,11 @@ def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit
         options.batch_size, work, say_smaller, what="pretraining", advice="Read less: --backbone-option max_tokens=64"
     )
     seconds = time.monotonic() - started
-    after = _loss(model, kept, hide, run.seed)
+    after = _loss(model, held, collate, run.seed)
     run.log(trainer.state.global_step, {"validation_log_loss": after})
     text.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a pooler stays as it was
     report = {
-        "objective": ("denoising" if text.config.is_encoder_decoder else "masked") if encoder else "next token",
+        "objective": ("denoising" if text.config.is_encoder_decoder else "masked") if masked else "next token",
         "held_out_loss_before": round(before, 4),
         "held_out_loss": round(after, 4),
         "perplexity": round(math.exp(min(after, 30.0)), 2),
@@ -129,7 +129,7 @@ def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit
         "seconds": round(seconds, 1),
         "new_words": words[:50],
         "words_added": len(words),
-        "truncation": shown.texts.truncation,
+        "truncation": train.texts.truncation,
     }
     trainer.accelerator.free_memory()
     return Pretrained(text.cpu(), tokenizer, report)
@@ -194,7 +194,7 @@ def _language_model(text: Any, folder: Path | None) -> Any:
     return model
 
 
-class _Shown(torch.utils.data.Dataset[dict[str, Any]]):
+class TextDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Texts one by one, with where their phrases are."""
 
     def __init__(self, texts: Texts) -> None:
@@ -207,24 +207,26 @@ class _Shown(torch.utils.data.Dataset[dict[str, Any]]):
         return {"input_ids": self.texts.ids[row], "span": self.texts.spans[row]}
 
 
-class _Hide:
-    """Puts texts together, and hides some of what they say."""
+class MaskingCollator:
+    """Collates texts into a batch, and masks some of their tokens."""
 
-    def __init__(self, reading: Reading, vocabulary: int, how: Pretraining, *, encoder: bool, writes_all: bool) -> None:
-        self._reading, self._vocabulary, self._how = reading, vocabulary, how
-        self._encoder, self._writes_all = encoder, writes_all
+    def __init__(
+        self, encoder: PhraseEncoder, vocabulary: int, how: Pretraining, *, masked: bool, writes_all: bool
+    ) -> None:
+        self._encoder, self._vocabulary, self._how = encoder, vocabulary, how
+        self._masked, self._writes_all = masked, writes_all
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids``, ``attention_mask`` and ``labels``, ``(rows, tokens)``."""
         longest = max(len(row["input_ids"]) for row in rows)
-        ids = np.full((len(rows), longest), self._reading.pad_id, np.int64)
+        ids = np.full((len(rows), longest), self._encoder.pad_id, np.int64)
         mask, labels = np.zeros_like(ids), np.full_like(ids, _IGNORED)
         for n, row in enumerate(rows):
             length = len(row["input_ids"])
             ids[n, :length], mask[n, :length] = row["input_ids"], 1
-            hidden = self._hidden(length, *row["span"]) if self._encoder else np.ones(length, bool)
+            hidden = self._hidden(length, *row["span"]) if self._masked else np.ones(length, bool)
             labels[n, :length][hidden] = row["input_ids"][hidden]
-        if self._encoder:
+        if self._masked:
             whole = ids.copy()
             self._cover(ids, labels != _IGNORED)
             if self._writes_all:
@@ -246,12 +248,12 @@ class _Hide:
     def _cover(self, ids: NDArray[np.int64], hidden: NDArray[np.bool_]) -> None:
         drawn = torch.rand(ids.shape).numpy()
         random = torch.randint(self._vocabulary, ids.shape).numpy()
-        ids[hidden & (drawn < _MASKED)] = self._reading.tokenizer.mask_token_id
+        ids[hidden & (drawn < _MASKED)] = self._encoder.tokenizer.mask_token_id
         swapped = hidden & (drawn >= _MASKED) & (drawn < _MASKED + _RANDOM)
         ids[swapped] = random[swapped]
 
 
-def _loss(model: Any, texts: _Shown, hide: _Hide, seed: int, batch: int = 64) -> float:
+def _loss(model: Any, texts: TextDataset, collate: MaskingCollator, seed: int, batch: int = 64) -> float:
     """Return the mean loss on ``texts``, always with the same things hidden."""
     if not len(texts):
         return math.nan
@@ -261,7 +263,7 @@ def _loss(model: Any, texts: _Shown, hide: _Hide, seed: int, batch: int = 64) ->
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(texts), batch):
-            given = hide([texts[row] for row in range(start, min(start + batch, len(texts)))])
+            given = collate([texts[row] for row in range(start, min(start + batch, len(texts)))])
             total += _summed_loss(model, given, device, batch)
     torch.set_rng_state(state)
     return total / len(texts)

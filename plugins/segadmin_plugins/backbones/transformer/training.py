@@ -23,7 +23,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from segadmin.errors import DataError
 from segadmin.evaluation.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
-from segadmin_plugins.backbones.transformer.batches import Pad, Rows
+from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
@@ -50,12 +50,14 @@ LESS_MEMORY = (
     "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
     "--backbone-option tuner=lora"
 )
-WARM_START_STEPS = 500
-WARM_START_BATCH = 256
+HEAD_STEPS = 500
+HEAD_BATCH = 256
 
 
-def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, balanced: bool = False) -> None:
-    """Fit the features' head alone: a second's work that saves the slow model epochs."""
+def pretrain_head(
+    model: UserModel, train: UserDataset, validation: UserDataset, run: Fit, *, balanced: bool = False
+) -> None:
+    """Fit the features' head alone, in about a second: the slow model then needs fewer epochs."""
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
@@ -67,10 +69,10 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, bal
     known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
-    for step in range(1, WARM_START_STEPS + 1):
-        chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
+    for step in range(1, HEAD_STEPS + 1):
+        chosen = torch.randint(0, len(x), (HEAD_BATCH,))
         if balanced:
-            chosen = torch.multinomial(odds, WARM_START_BATCH, replacement=True)
+            chosen = torch.multinomial(odds, HEAD_BATCH, replacement=True)
         logits = head.train()(x[chosen])[:, :segments]
         loss = nn.functional.cross_entropy(logits, y[chosen], weight=model.loss.weights)
         optimizer.zero_grad()
@@ -86,7 +88,14 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, bal
 
 
 def train_model(
-    model: UserModel, train: Rows, validation: Rows, asked: TrainingOptions, run: Fit, *, tuner: Tuner, base: Any = None
+    model: UserModel,
+    train: UserDataset,
+    validation: UserDataset,
+    asked: TrainingOptions,
+    run: Fit,
+    *,
+    tuner: Tuner,
+    base: Any = None,
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report.
 
@@ -99,14 +108,14 @@ def train_model(
         resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     if resume is None:
-        warm_start(model, train, validation, run, balanced=asked.balanced)
+        pretrain_head(model, train, validation, run, balanced=asked.balanced)
     started = time.monotonic()
 
     def made(options: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
             args=_arguments(folder, len(train), bool(len(validation)), options, run),
-            data_collator=Pad(model.text.config.pad_token_id),
+            data_collator=PadCollator(model.text.config.pad_token_id),
             train_dataset=train,
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,

@@ -92,7 +92,7 @@ def _try(options: ModelSource, settings: Settings, work: Path) -> list[str]:
             f"are {off:.2g} off."
         )
     stored = f"tried{layers}: a fit on {len(_TEXTS)} texts, saved as {fitted.report['stored']} and loaded again"
-    return [*notes(fitted.model.text, fitted.reading, options.max_tokens), stored]
+    return [*notes(fitted.model.text, fitted.encoder, options.max_tokens), stored]
 
 
 def _examples() -> Examples:
