@@ -30,6 +30,8 @@ TRACE = "trace"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message", TRACE}
 #: A value that is written without quotes.
 _PLAIN = re.compile(r"[^\s\"=]+")
+#: What would begin a line of its own, or move a terminal's cursor.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _context: ContextVar[Mapping[str, Any]] = ContextVar("segadmin_log_context", default={})  # noqa: B039  (never changed)
 
@@ -72,7 +74,8 @@ class TextFormatter(logging.Formatter):
         return f"{text}\n{mask_secrets(trace)}" if trace else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Return the line with the fields at its end."""
+        """Return the line with the fields at its end; it is one line, whatever the message holds."""
+        record.message = _CONTROL.sub(lambda sign: repr(sign[0])[1:-1], record.message)
         fields = (f"{name}={_quoted(value)}" for name, value in fields_of(record).items())
         return " ".join([super().formatMessage(record), *fields])
 
@@ -93,7 +96,7 @@ class JsonFormatter(logging.Formatter):
             record.exc_text = self.formatException(record.exc_info)
         if error := record.exc_text or getattr(record, TRACE, "") or record.stack_info:
             line["error"] = mask_secrets(error)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _dumped(line)
 
 
 FORMATTERS: Mapping[str, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
@@ -138,4 +141,10 @@ def _without_secrets(value: Any) -> Any:
 
 def _quoted(value: Any) -> str:
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) and not _CONTROL.search(text) else _dumped(text)
+
+
+def _dumped(value: Any) -> str:
+    """Return a value as JSON that is one line for every reader; letters of all languages stay as they are."""
+    dumped = json.dumps(value, ensure_ascii=False, default=str)
+    return _CONTROL.sub(lambda sign: f"\\u{ord(sign[0]):04x}", dumped)

@@ -56,6 +56,15 @@ def test_a_line_of_text_ends_with_its_fields(text: Written) -> None:
     assert rest == ('INFO tests.logs.text: step claimed action=claim job=3 stage=score note="two \\"words\\"" rows=5')
 
 
+@pytest.mark.parametrize("form", sorted(FORMATTERS))
+def test_no_message_and_no_field_begins_a_line_of_its_own(form: str) -> None:
+    written = Written(form)
+    forged = "a\nb\rc\x1b[2Jd\u2028e\x85f"
+    written.logger.info(forged, extra={"note": forged})
+    assert len(written.text.splitlines()) == 1
+    assert "\x1b" not in written.text
+
+
 def test_a_line_of_json_has_the_same_facts(jsonl: Written) -> None:
     with log_context(job=3, stage="score"):
         jsonl.logger.info("step %s", "claimed\nand more", extra={"action": "claim", "rows": 5, "missing": None})
