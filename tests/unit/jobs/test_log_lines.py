@@ -1,0 +1,114 @@
+"""The engine's turning points are logged, with what a job is followed by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from segadmin.errors import StepFenced
+from segadmin.jobs import control, schedules
+from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.lease import claim
+from segadmin.jobs.reap import lost_process
+from segadmin.jobs.registry import Request, Stage, Workflow, workflows
+from segadmin.jobs.run import WorkerStopping, run_step
+from segadmin.logs import ContextFilter, fields_of
+from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import now, transaction
+from segadmin.storage.records import Schedule
+from tests.stores import empty_store
+from tests.unit.jobs.conftest import Bells
+
+Lines = Callable[[], list[dict[str, object]]]
+
+
+@pytest.fixture
+def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("SEGADMIN_BACKOFF_SECONDS", "0")
+    get_settings.cache_clear()
+    settings = get_settings()
+    empty_store(settings)
+    return settings
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """What was logged since the last look, as the formatters write it."""
+    caplog.set_level(logging.INFO, logger="segadmin")
+    caplog.handler.addFilter(ContextFilter())
+
+    def look() -> list[dict[str, object]]:
+        found = [{"message": record.getMessage(), **fields_of(record)} for record in caplog.records]
+        caplog.clear()
+        return found
+
+    return look
+
+
+def ask(store: Settings, bells: Bells, **options: object) -> int:
+    return enqueue(store, bells, "probe", dict(options)).job.id or 0
+
+
+def test_a_step_that_fails_is_logged_by_the_class_of_its_error(store: Settings, bells: Bells, lines: Lines) -> None:
+    job = ask(store, bells, failures=1)
+    (step,) = bells.take()
+    run_step(store, bells, step, "me")
+    claimed, failed = lines()
+    who = {"job": job, "kind": "probe", "stage": "prepare", "step": step, "attempt": 1, "worker": "me"}
+    assert claimed == {"message": "step claimed", "action": "claim", **who}
+    assert failed.items() >= {"action": "fail", "reason": "RuntimeError", **who}.items()
+    assert failed["message"] == f"step failed; why: segadmin jobs show {job}"
+    assert "failure 1" not in str(failed)
+    assert run_step(store, bells, 999, "me") is None
+    assert [line["message"] for line in lines()] == ["nothing to do"]
+
+
+def test_a_step_that_is_given_back_and_one_that_is_taken_away(
+    store: Settings, bells: Bells, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(attempt: Attempt) -> StageResult:
+        raise WorkerStopping if attempt.token == 1 else StepFenced("it is another worker's")
+
+    monkeypatch.setitem(workflows(), "ending", Workflow("ending", Request, (Stage("prepare", ends),)))
+    enqueue(store, bells, "ending", {})
+    (step,) = bells.take()
+    with pytest.raises(WorkerStopping):
+        run_step(store, bells, step, "me")
+    run_step(store, bells, step, "me")
+    found = lines()
+    assert [line["action"] for line in found] == ["claim", "release", "claim", "fenced"]
+    assert {line["kind"] for line in found} == {"ending"}
+
+
+def test_a_process_that_died_and_the_end_of_its_job(store: Settings, bells: Bells, lines: Lines) -> None:
+    once = store.model_copy(update={"max_attempts": 1})
+    job = ask(once, bells)
+    (step,) = bells.take()
+    claim(once, step, "dying")
+    lost_process(once, bells, step, "dying", "its process died")
+    lost, ended = lines()
+    assert lost.items() >= {"action": "lost", "job": job, "step": step, "attempt": 1, "worker": "dying"}.items()
+    assert ended.items() >= {"message": "job ended", "action": "end", "job": job, "state": "failed"}.items()
+
+
+def test_the_end_of_a_job_that_was_cancelled_or_failed_for_good(store: Settings, bells: Bells, lines: Lines) -> None:
+    job = ask(store, bells)
+    control.cancel(store, bells, job)
+    assert [(line["job"], line["state"]) for line in lines()] == [(job, "cancelled")]
+
+
+def test_slots_of_schedules(store: Settings, bells: Bells, lines: Lines) -> None:
+    schedules.add(store, "often", "*/5 * * * *", "compact", {})
+    for late in (timedelta(seconds=2), timedelta(hours=1)):
+        with transaction(store) as session:
+            session.exec(select(Schedule)).one().next_slot = now(session) - late
+        (job,) = schedules.tick(store, bells)
+        (line,) = lines()
+        assert line.items() >= {"action": "schedule", "schedule": "often", "job": job.id, "kind": "compact"}.items()
+    assert line["message"] == "schedule missed slots; one job makes up for them"
+    assert line["slots"] in {12, 13}
