@@ -99,7 +99,8 @@ def beat(settings: Settings, *, app: str = "tests.probe") -> Iterator[subprocess
 def _celery(
     settings: Settings, app: str, words: list[str], prefix: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*prefix, sys.executable, "-m", "celery", "-A", app, *words, "-l", "info"]
+    quiet = ["--quiet"] if settings.log_format == "json" else []  # as :mod:`segadmin_worker.services` does
+    command = [*prefix, sys.executable, "-m", "celery", "-A", app, *quiet, *words, "-l", "info"]
     environment = {**os.environ, "PYTHONPATH": PATH, "REMAP_SIGTERM": "SIGQUIT"}
     with (settings.root / f"{words[0]}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=settings.root)

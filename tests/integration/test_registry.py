@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 
 import pytest
 
 from segadmin.errors import DataError, JobError
+from segadmin.logs import fields_of
 from segadmin.models import registry
 from segadmin.models.aliases import champion, current_snapshot, make_champion, pointed
 from segadmin.settings import Settings
@@ -71,6 +73,26 @@ def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -
     again = cli("models", "promote", "2", check=False)
     assert (again.returncode, again.stdout) == (1, "")
     assert "Version 2 is champion" in again.stderr
+
+
+def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="segadmin")
+    retrain(shop, seed=5).all()
+    registry.rollback(shop)
+    registry.promote(shop, "2")
+    lines = [{"message": line.getMessage(), **fields_of(line)} for line in caplog.records]
+    promoted, published, back, again = (line for line in lines if "label_set" in line)
+    assert promoted == {
+        "message": "model promoted",
+        "action": "promote",
+        "label_set": LABELS,
+        "version": 2,
+        "before": 1,
+    }
+    assert published.items() >= {"message": "snapshot published", "action": "publish", "snapshot_id": 2}.items()
+    assert published["users"] == published["rescored"] + published["carried"]
+    assert (back["message"], back["action"], back["version"]) == ("model rolled back", "rollback", 1)
+    assert (again["message"], again["version"], again["snapshot"]) == ("model promoted", 2, 2)
 
 
 def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> None:

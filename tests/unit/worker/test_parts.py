@@ -9,7 +9,7 @@ import pytest
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
-from segadmin_worker.services import flower_part, free_port, parts_of_this_machine, worker_part
+from segadmin_worker.services import beat_part, flower_part, free_port, parts_of_this_machine, worker_part
 
 
 def test_one_machine_runs_redis_first_and_pages_last(settings: Settings) -> None:
@@ -32,6 +32,8 @@ def test_the_two_workers_together_serve_every_queue(settings: Settings) -> None:
 
 
 def test_a_worker_gives_its_steps_back_on_sigterm(settings: Settings) -> None:
+    assert "--quiet" not in beat_part(settings).command
+    assert "--quiet" in beat_part(settings.model_copy(update={"log_format": "json"})).command  # a banner is no JSON
     assert worker_part(settings, ["cpu"], 1, "cpu@%h").environment["REMAP_SIGTERM"] == "SIGQUIT"
 
 
