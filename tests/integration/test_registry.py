@@ -11,11 +11,11 @@ import pytest
 from segadmin.errors import DataError, JobError
 from segadmin.models import registry
 from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.registry import make_champion
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Lock, ModelState, ModelVersion
-from segadmin.workflows.gate import promote as make_champion
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain, shop, trained_home
 
@@ -50,7 +50,7 @@ def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> 
     """Split by user, another seed holds out other users: most of them the champion knows by heart."""
     deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
     if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
-        registry.promote(shop, "2")
+        registry.promote_version(shop, "2")
     told = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
     champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", told["reason"])
     assert champion_has, told["reason"]
@@ -79,13 +79,13 @@ def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> No
     with transaction(shop) as session:
         session.add(Lock(name=f"snapshot:{LABELS}", job_id=1))
     with pytest.raises(JobError, match="Job 1 is changing the snapshot"):
-        registry.rollback(shop)
+        registry.roll_back_champion(shop)
     assert current(shop) == (2, 2)
 
 
 def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
     with pytest.raises(DataError, match="the first champion"):
-        registry.rollback(shop)
+        registry.roll_back_champion(shop)
 
 
 def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) -> None:

@@ -19,7 +19,7 @@ from segadmin_api.cli.output import JsonOption, group, show_json, table, write_p
 from segadmin_api.formatting import VERSIONS, version_row
 
 if TYPE_CHECKING:
-    from segadmin.models.registry import Changed
+    from segadmin.models.registry import Promotion
 
 app = group("Model versions and how good they are.")
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
@@ -106,7 +106,7 @@ def promote(
     """Make a version champion whatever the gate said, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.promote(get_settings(), version, reason), as_json=as_json)
+    _tell(registry.promote_version(get_settings(), version, reason), as_json=as_json)
 
 
 @app.command()
@@ -118,10 +118,10 @@ def rollback(
     """Make the champion before this one champion again, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.rollback(get_settings(), labels, reason), as_json=as_json)
+    _tell(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
 
 
-def _tell(changed: Changed, *, as_json: bool) -> None:
+def _tell(changed: Promotion, *, as_json: bool) -> None:
     if as_json:
         show_json(asdict(changed))
         return

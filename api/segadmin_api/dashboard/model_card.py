@@ -13,12 +13,12 @@ from segadmin.evaluation.abstention import HISTORIES, placed
 from segadmin.evaluation.bootstrap import Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import expected_calibration_error
+from segadmin.models.manifest import manifest_of
 from segadmin.models.versions import evaluations_of, find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.predictions import Predictions, predictions_of
 from segadmin.storage.records import Evaluation, ModelVersion
-from segadmin.workflows.prepared import held_out_of
 from segadmin_api.dashboard.html import document, section, table
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _facts(version: ModelVersion) -> str:
     facts = {
         "labels": f"{version.label_set}, by {data['labeler']}",
         "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
-        "split": f"by {manifest['split']}, {held_out_of(manifest):.0%} held out, seed {manifest['seed']}: "
+        "split": f"by {manifest['split']}, {manifest_of(version).held_out:.0%} held out, seed {manifest['seed']}: "
         + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
         "training rows": f"sha256 {data['training_keys_sha256']}",
         "text": f"{recipe['textualizer']} version {recipe['textualizer_version']}, {recipe['language']}, "

@@ -32,6 +32,7 @@ from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
+from tests.probe import Facts
 from tests.unit.jobs.conftest import Bells
 
 
@@ -56,7 +57,7 @@ def test_a_job_runs_to_its_end(engine_settings: Settings, bells: Bells) -> None:
     assert [bell.label for bell in bells.rung] == [f"job {done.job.id} · probe"]
     job = drain(engine_settings, bells, done.job.id or 0)
     assert job.state == JobState.SUCCEEDED
-    assert step_of(engine_settings, job.id or 0, "publish").result == {"sum": sum(range(8))}
+    assert step_of(engine_settings, job.id or 0, "publish").result["sum"] == sum(range(8))
     assert {step.attempt for step in control.view(engine_settings, job.id or 0).steps} == {1}
 
 
@@ -86,17 +87,17 @@ def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Be
 
     assert extend(late) is False
     for write in (
-        lambda: finish(late, StageResult({"by": "late"}, commit=commit)),
+        lambda: finish(late, StageResult(Facts(by="late"), commit=commit)),
         lambda: fail(late, RuntimeError("late")),
         lambda: release(late, "late"),
     ):
         with pytest.raises(StepFenced):
             write()
-    finish(other, StageResult({"by": "other"}))
+    finish(other, StageResult(Facts(by="other")))
     with pytest.raises(StepFenced):
-        finish(late, StageResult({"by": "late"}, commit=commit))
+        finish(late, StageResult(Facts(by="late"), commit=commit))
     assert ran == []
-    assert step_of(engine_settings, other.job_id, "prepare").result == {"by": "other"}
+    assert step_of(engine_settings, other.job_id, "prepare").result["by"] == "other"
 
 
 def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, bells: Bells) -> None:
@@ -322,7 +323,7 @@ def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Setting
     control.cancel(engine_settings, bells, job.id)
     assert extend(attempt) is False
     with pytest.raises(StepFenced):
-        finish(attempt, StageResult({}))
+        finish(attempt, StageResult())
     with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
         control.cancel(engine_settings, bells, job.id)
     with pytest.raises(JobNotFound, match="There is no job 999"):
@@ -360,7 +361,7 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
     assert len(attempts) == 4
 
     def end(attempt: object) -> None:
-        finish(attempt, StageResult({"sum": 1}))  # type: ignore[arg-type]
+        finish(attempt, StageResult(Facts(sum=1)))  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(end, attempts))
@@ -405,7 +406,7 @@ class Node:
 
 def leave_a_cycle(_: Attempt) -> StageResult:
     _LEFT.append(weakref.ref(Node()))
-    return StageResult({})
+    return StageResult()
 
 
 def test_no_step_leaves_its_memory_to_the_next(

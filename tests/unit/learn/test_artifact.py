@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.models.artifact import Saved, artifact_digest, load_artifact, read_manifest, save_artifact
+from segadmin.inference.predictor import load_predictor
+from segadmin.models.artifact import Saved, artifact_digest, read_manifest, save_artifact
+from segadmin.models.manifest import MANIFEST_VERSION, ModelManifest
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelVersion
+from segadmin.text.recipe import Recipe
 from tests.planted import Run
 
 
@@ -34,8 +37,13 @@ class Writes(Classifier):
             (folder / name).write_text(content)
 
 
+MANIFEST = ModelManifest(
+    backbone="mine", recipe=Recipe(textualizer="mixed", textualizer_version="1"), segments=("low", "high")
+)
+
+
 def _save(settings: Settings, files: dict[str, str], draft: str = "draft") -> Saved:
-    return save_artifact(settings, settings.store_path / "work" / draft, Writes(files), {"backbone": "mine"})
+    return save_artifact(settings, settings.store_path / "work" / draft, Writes(files), MANIFEST)
 
 
 def test_the_folder_is_named_by_what_is_in_it(settings: Settings) -> None:
@@ -46,7 +54,8 @@ def test_the_folder_is_named_by_what_is_in_it(settings: Settings) -> None:
     folder = settings.store_path / first.folder
     assert folder.parent == settings.store_path / "models"
     assert folder.name == first.sha256[:12] == artifact_digest(folder)[:12]
-    assert json.loads((folder / "manifest.json").read_text()) == {"backbone": "mine"}
+    assert read_manifest(settings, first).segments == ("low", "high")
+    assert json.loads((folder / "manifest.json").read_text())["manifest_version"] == MANIFEST_VERSION
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "pytorch_model.bin", "parts/code.py"])
@@ -59,12 +68,12 @@ def test_files_that_run_code_when_read_are_refused(settings: Settings, name: str
 def test_a_model_reads_users_as_before_after_its_folder_was_read_again(shop: Settings) -> None:
     with transaction(shop) as session:
         version = session.get_one(ModelVersion, 1)
-    model = load_artifact(shop, load_plugins(shop), version)
+    model = load_predictor(shop, load_plugins(shop), version)
     run = Run(shop, "score", {}).until("publish")
-    scored = pl.concat([run.attempts("score")[0].read(one["scores"]) for one in run.inputs["score"]])
-    texts = pl.concat([run.attempts("score")[0].read(one["scoring"]) for one in run.inputs["textualize"]])
-    users = Examples(texts.sort("bucket", "user_key"), model.segments, tuple(model.manifest["features"]))
-    again = model.predict(users)
+    scored = pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
+    texts = pl.concat([run.read(one["scoring"]) for one in run.inputs["textualize"]])
+    again = model.probabilities(model.examples(texts.sort("bucket", "user_key")))
+    assert model.features == model.manifest.features
     assert np.allclose(np.array(scored["probabilities"].to_list()), again, atol=1e-6)
 
 
@@ -75,7 +84,7 @@ def test_a_changed_file_and_a_missing_folder_are_noticed(shop: Settings) -> None
     with (folder / "trees.txt").open("a") as file:
         file.write(" ")
     with pytest.raises(StorageError, match=r"is damaged.*enqueue retrain"):
-        load_artifact(shop, load_plugins(shop), version)
+        load_predictor(shop, load_plugins(shop), version)
     folder.rename(folder.with_name("elsewhere"))
     with pytest.raises(StorageError, match="is gone"):
         read_manifest(shop, Saved(version.folder, version.sha256))

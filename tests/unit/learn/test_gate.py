@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segadmin.workflows.gate import compare
+from segadmin.training.gate import compare_auroc
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from segadmin.workflows.gate import compare
 def test_a_model_that_is_not_worse_by_more_than_the_tolerance_is_promoted(
     challenger: float | None, rival: float | None, promoted: bool
 ) -> None:
-    verdict = compare(challenger, rival, "the champion (version 3)")
+    verdict = compare_auroc(challenger, rival, "the champion (version 3)")
     assert verdict.promoted is promoted
     if challenger is not None and rival is not None:
         assert verdict.reason == f"test AUROC {challenger:.4f}; the champion (version 3) has 0.8000 on the same rows"

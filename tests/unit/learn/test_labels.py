@@ -112,8 +112,8 @@ def test_categories_come_from_what_training_users_did_before_the_test(shop: Sett
     lake.append("items", item.with_columns(**{name: pl.lit(None) for name in ("title", "brand", "price", "extras")}))
     lake.append("events", late)
     prepared = retrain(shop).stage("prepare")[0]
-    assert set(prepared["recipe"]["categories"]) == {"milk", "bread", "coffee", "games"}
-    assert datetime.fromisoformat(prepared["scoring"]["as_of"]) > lake.latest_event
+    assert set(prepared["text"]["recipe"]["categories"]) == {"milk", "bread", "coffee", "games"}
+    assert datetime.fromisoformat(prepared["text"]["scoring"]["as_of"]) > lake.latest_event
 
 
 def test_label_set_is_the_only_one_there_is_by_default(shop: Settings) -> None:

@@ -6,17 +6,17 @@ from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
+from segadmin.models.registry import make_champion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Evaluation, LabelSet, ModelVersion
-from segadmin.workflows.gate import promote
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 
 def _scores(run: Run) -> pl.DataFrame:
-    return pl.concat([run.attempts("score")[0].read(one["scores"]) for one in run.inputs["score"]])
+    return pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
 
 
 def _second_version(settings: Settings) -> ModelVersion:
@@ -52,7 +52,7 @@ def test_a_refresh_scores_exactly_the_users_whose_text_changed(shop: Settings) -
     active = planted_users(shop).head(30)
     more_weeks(shop, active, range(14, 15))
     run = Run(shop, "refresh", {}).until("publish")
-    texts = pl.concat([run.attempts("score")[0].read(one["scoring"]) for one in run.inputs["textualize"]])
+    texts = pl.concat([run.read(one["scoring"]) for one in run.inputs["textualize"]])
     before = assignments(shop, 1).select("user_key", "phrase_hash", "scored_as_of").collect()
     changed = set(texts.join(before, on=["user_key", "phrase_hash"], how="anti")["user_key"])
     scores = _scores(run)
@@ -84,7 +84,7 @@ def test_the_champion_is_meant_unless_a_version_is_named(shop: Settings) -> None
     version = _second_version(shop)
     assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1
     with transaction(shop) as session:
-        promote(session, session.get_one(ModelVersion, version.id), expected=1)
+        make_champion(session, session.get_one(ModelVersion, version.id), expected=1)
     assert Run(shop, "score", {"labels": LABELS}).stage("prepare")[0]["model_version_id"] == version.id
     assert Run(shop, "score", {"model": "1"}).stage("prepare")[0]["model_version_id"] == 1
 
@@ -101,7 +101,7 @@ def test_several_champions_are_listed(shop: Settings) -> None:
     with transaction(shop) as session:
         version = session.get_one(ModelVersion, other.id)
         version.label_set = "lapse"
-        promote(session, version, expected=None)
+        make_champion(session, version, expected=None)
     with pytest.raises(ConfigurationError, match=r"Which champion\? Add --labels; there are: lapse, spend3"):
         Run(shop, "score", {}).stage("prepare")
 
@@ -142,7 +142,8 @@ def test_textualize_alone_needs_no_model(settings: Settings) -> None:
 def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings) -> None:
     users = planted_users(shop)
     early = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
-    assert early == {"measured": [], "note": "the outcomes of 1 snapshots are not known yet"}
+    assert early["measured"] == []
+    assert early["note"] == "the outcomes of 1 snapshots are not known yet"
     more_weeks(shop, users, range(14, 17))
     run = Run(shop, "refresh", {}).all()
     assert [one["snapshot_id"] for one in run.inputs["outcomes"][0]["measured"]] == [1, 2]

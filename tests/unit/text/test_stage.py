@@ -32,7 +32,7 @@ class Texts:
 
     def frame(self, name: str) -> pl.DataFrame:
         """Return ``training`` or ``scoring`` of all steps."""
-        return pl.concat(one.read(result[name]) for one, result in zip(self.attempts, self.results, strict=True))
+        return pl.concat(self.job.read(result[name]) for result in self.results)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def run(settings: Settings, recipe: Json | None = None, **options: Any) -> Texts:
     job = retrain(settings, **options).until("textualize")
-    job.inputs["prepare"][0]["recipe"] |= recipe or {}
+    job.inputs["prepare"][0]["text"]["recipe"] |= recipe or {}
     attempts = job.attempts("textualize")
     return Texts(settings, job, attempts, [textualize(attempt).result for attempt in attempts])
 
@@ -64,7 +64,7 @@ def test_every_user_is_read_once_to_be_scored_and_stays_in_their_bucket(texts: T
     assert sorted(scoring["user_key"]) == sorted(users["user_key"])
     assert all(bucket_of(key, 16) == bucket for bucket, key in scoring.select("bucket", "user_key").iter_rows())
     for result, attempt in zip(texts.results, texts.attempts, strict=True):
-        assert set(attempt.read(result["scoring"])["bucket"]) <= set(attempt.buckets)
+        assert set(texts.job.read(result["scoring"])["bucket"]) <= set(attempt.buckets)
     assert scoring["phrases"].list.len().min() > 0  # type: ignore[operator]
     assert scoring["as_of"].n_unique() == 1
 
@@ -88,8 +88,8 @@ def test_training_texts_know_nothing_of_what_came_later(stocked: Settings) -> No
 
 
 def test_the_report_adds_up(texts: Texts) -> None:
-    for attempt, result in zip(texts.attempts, texts.results, strict=True):
-        written = pl.concat(attempt.read(result[name]) for name in ("training", "scoring"))
+    for result in texts.results:
+        written = pl.concat(texts.job.read(result[name]) for name in ("training", "scoring"))
         assert result["report"]["users"] == written.height
         assert result["report"]["phrases"] == written["phrases"].list.len().sum()
         assert result["report"]["distinct_phrases"] == written["phrases"].explode(empty_as_null=False).n_unique()
