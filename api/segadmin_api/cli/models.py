@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
+from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
@@ -67,7 +68,7 @@ def show(
         _show_split(split, [row for row in rows if row.split == split])
     if line.tested is not None:
         _show_segments(found, line.tested)
-    _show_origin(found.manifest, line.tested)
+    _show_origin(manifest_of(found), line.tested)
 
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]
@@ -212,50 +213,47 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
     )
 
 
-def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
-    if "pretrained" in manifest:
-        _show_reading(manifest)
+def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
+    if manifest.pretrained is not None:
+        _show_pretraining(manifest, manifest.pretrained)
         return
     tested = test.metrics if test is not None else {}
-    recipe, data, calibration = manifest["recipe"], manifest["data"], manifest["calibration"]
-    begun = manifest.get("started_from")
+    recipe, data, calibration = manifest.recipe, manifest.data, manifest.calibration
     lines = {
-        "began as": f"version {begun}" if begun else "",
-        "learnt beside": ", ".join(manifest.get("learnt_beside") or ()),
-        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
-        f"({manifest['backbone_distribution']})",
-        "textualizer": f"{recipe['textualizer']} version {recipe['textualizer_version']} "
-        f"{_pairs(recipe['textualizer_options'])}({recipe['distribution']})",
-        "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases"
-        + _capped(manifest.get("text") or []),
-        "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares"
+        "began as": f"version {manifest.started_from}" if manifest.started_from else "",
+        "learnt beside": ", ".join(manifest.learnt_beside),
+        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
+        "textualizer": f"{recipe.textualizer} version {recipe.textualizer_version} "
+        f"{_pairs(recipe.textualizer_options)}({recipe.distribution})",
+        "text": f"{recipe.language}, {recipe.window_days:g} days, at most {recipe.max_phrases} phrases"
+        + _capped(manifest.text),
+        "features": f"{len(manifest.features)}, of them {len(recipe.categories)} category shares"
         + (
-            f"; {manifest['features_clipped']:,} outliers in training brought to 0.1 % and 99.9 % of all values"
-            if manifest.get("features_clipped")
+            f"; {manifest.features_clipped:,} outliers in training brought to 0.1 % and 99.9 % of all values"
+            if manifest.features_clipped
             else ""
         ),
-        "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
-        "split": f"by {manifest['split']}, seed {manifest['seed']}: "
-        + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
-        "training rows": f"sha256 {data['training_keys_sha256'][:16]}…",
-        "calibration": f"temperature {calibration['temperature']:.3f}, found on {calibration['rows']:,} validation "
-        f"rows; ECE there {_number(calibration['ece_before'])} before, {_number(calibration['ece_after'])} after; "
+        "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
+        "split": f"by {manifest.split.value}, seed {manifest.seed}: "
+        + ", ".join(f"{part} {rows:,}" for part, rows in data.parts.items()),
+        "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
+        "calibration": f"temperature {calibration.temperature:.3f}, found on {calibration.rows:,} validation "
+        f"rows; ECE there {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(tested.get('ece_before'))} before, {_number(tested.get('ece'))} after",
-        "cut off": _pairs(manifest["report"].get("truncation") or {}),
-        "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
+        "cut off": _pairs(manifest.report.get("truncation") or {}),
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }
     for name, value in lines.items():
         if value:
             typer.echo(f"  {name}: {value}")
 
 
-def _show_reading(manifest: dict[str, Any]) -> None:
-    """Tell what a pretrained version has read, and what that did."""
-    read, report = manifest["pretrained"], manifest["report"]
+def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
+    """Show what a pretrained version has read, and what that did."""
+    report = manifest.report
     lines = {
-        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
-        f"({manifest['backbone_distribution']})",
-        "read": f"{read['texts']:,} texts in {len(read['windows'])} windows until {read['until'][:10]}",
+        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
+        "read": f"{data.texts:,} texts in {len(data.windows)} windows until {data.until:%Y-%m-%d}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
         f"(perplexity {report['perplexity']}), {report['objective']}",
         "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
