@@ -17,9 +17,7 @@ from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from tests.conftest import Cli
-from tests.planted import Run, retrain, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import Run, retrain
 
 
 def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:

@@ -15,9 +15,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet, ModelState, ModelVersion
-from tests.planted import LABELER, LABELS, Run, retrain, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import LABELER, LABELS, Run, retrain
 
 TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300}
 

@@ -17,10 +17,8 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin_api.dashboard.jobs import page
 from tests.conftest import Cli
-from tests.planted import LABELS, shop, through_the_engine, trained_home
+from tests.planted import LABELS, through_the_engine
 from tests.servers import web_server
-
-__all__ = ["shop", "trained_home"]
 
 
 class _Page(HTMLParser):

@@ -24,10 +24,8 @@ from segadmin.storage.predictions import keep_predictions, predictions_of
 from segadmin.storage.records import Job, JobState, ModelVersion
 from segadmin_api.dashboard import model_card as card
 from tests.conftest import Cli
-from tests.planted import planted_users, retrain, shop, trained_home
+from tests.planted import planted_users, retrain
 from tests.servers import web_server
-
-__all__ = ["shop", "trained_home"]
 
 
 def version_of(settings: Settings, number: int = 1) -> ModelVersion:

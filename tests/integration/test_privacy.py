@@ -22,9 +22,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState
 from tests.conftest import Cli
-from tests.planted import Run, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import Run
 
 WHO = "user-239"
 

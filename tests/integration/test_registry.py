@@ -17,9 +17,7 @@ from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Lock, ModelState, ModelVersion
 from tests.conftest import Cli
-from tests.planted import LABELS, retrain, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import LABELS, retrain
 
 
 def current(settings: Settings) -> tuple[int | None, int | None]:

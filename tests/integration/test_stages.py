@@ -29,11 +29,7 @@ from tests.planted import (
     plant,
     planted_users,
     retrain,
-    shop,
-    trained_home,
 )
-
-__all__ = ["shop", "trained_home"]
 
 
 def _figures(settings: Settings, split: str) -> dict[str, Evaluation]:

@@ -17,9 +17,8 @@ from segadmin.storage import database
 from segadmin.training.study import study_of
 from segadmin.workflows.tune import trials_of
 from tests.conftest import Cli
-from tests.planted import LABELS, Run, shop, trained_home
+from tests.planted import LABELS, Run
 
-__all__ = ["shop", "trained_home"]
 QUICK = {"backbone": "tabular", "backbone_options": {"rounds": "40"}, "labels": LABELS}
 SPACE = {"leaves": "2..31:log", "min_users": "5..60", "learning_rate": "0.01,0.1"}
 
