@@ -39,7 +39,8 @@ def measured(act, who=resource.RUSAGE_SELF):
     return spent(who) - before
 
 def command(*words):
-    subprocess.run([sys.executable, "-m", "segadmin_api.cli", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nobody = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, "-m", "segadmin_api.cli", *words], check=True, **nobody)
 
 users, csv, settings = int(sys.argv[1]), sys.argv[2], get_settings()
 plant(settings, users=users)
