@@ -232,18 +232,23 @@ def list_(as_json: JsonOption = False) -> None:
     """List what the store holds: tables, label sets and imports."""
     from sqlmodel import col, select
 
+    from segadmin.events.alone import is_importing
+    from segadmin.events.interrupted import state_of
+
     settings = get_settings()
     compare_folder(settings)
     with transaction(settings) as session:
         sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
         done = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
+    importing = is_importing(settings)
+    states = {one.id: state_of(one, importing=importing) for one in done}
     facts = _tables(settings)
     if as_json:
         show_json(
             {
                 "tables": facts,
                 "label_sets": [one.model_dump(mode="json") for one in sets],
-                "imports": [one.model_dump(mode="json") for one in done],
+                "imports": [one.model_dump(mode="json") | {"state": states[one.id]} for one in done],
             }
         )
         return
@@ -262,7 +267,7 @@ def list_(as_json: JsonOption = False) -> None:
                 one.id,
                 one.table,
                 one.file,
-                one.state,
+                states[one.id],
                 f"{one.rows_kept:,}",
                 f"{one.rows_quarantined:,}",
                 f"{one.rows_ignored:,}",
@@ -271,6 +276,8 @@ def list_(as_json: JsonOption = False) -> None:
             for one in done
         ],
     )
+    if "interrupted" in states.values():
+        typer.echo("Go on with what was interrupted: segadmin data interrupted")
 
 
 @app.command()

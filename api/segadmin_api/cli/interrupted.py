@@ -1,4 +1,4 @@
-"""``segadmin data interrupted``: what interrupted imports read, which is in the lake only when they are repeated."""
+"""``segadmin data interrupted``: interrupted imports, of which nothing is in the lake before they are repeated."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def interrupted(
     The same import command goes on from there. What a queue gave (the inbox, a stream) is nowhere else; a file is read
     again.
     """
-    from segadmin.events.interrupted import drop_interrupted, list_interrupted
+    from segadmin.events.interrupted import drop_interrupted, find_interrupted, list_interrupted
 
     settings = get_settings()
     if drop is not None:
+        find_interrupted(settings, drop)
         if not yes:
             typer.confirm(f"Remove what import {drop} read for good?", abort=True)
         dropped = drop_interrupted(settings, drop)
@@ -55,3 +56,8 @@ def interrupted(
         ],
         empty="No import was interrupted.",
     )
+    commands = [one["command"] for one in found if one["command"]]
+    if commands:
+        typer.echo("To go on, repeat the command where it was given and with its options:")
+    for command in commands:
+        typer.echo(f"  {command}")

@@ -25,7 +25,7 @@ from segadmin.events.erase_traces import (
     erase_in_streams,
     refuse_asked_for,
 )
-from segadmin.events.erase_waiting import count_waiting, erase_waiting
+from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import meant_by, show_key
@@ -92,6 +92,7 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         with transaction(settings) as session:
             _refuse_while_working(session)
             refuse_asked_for(session, named)
+        drop_unfinished(settings)
         bad = _in_quarantine(settings, lake, named)
         found = _found(settings, lake, named, bad)
         known = {key: one for key, one in found.items() if one.is_known or key in left}

@@ -31,7 +31,7 @@ from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
-from segadmin.events.interrupted import FROM_QUEUE, content_name, spool_folder
+from segadmin.events.interrupted import FROM_QUEUE, INTERRUPTED, content_name, note_interrupted, spool_folder
 from segadmin.events.keys import keys_of
 from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
@@ -51,7 +51,6 @@ from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
-INTERRUPTED = "It was interrupted."
 ALL_KNOWN = "All of its events are in the store already."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -123,6 +122,12 @@ class _Run:
         content = content_name(self.record.sha256, _table(self.request))
         return Spool(spool_folder(self.settings) / content / reading)
 
+    def clear_other_readings(self) -> None:
+        """Remove what was read of the same content in another way: the record knows only how it is read now."""
+        for folder in self.spool.folder.parent.glob("*"):
+            if folder != self.spool.folder:
+                shutil.rmtree(folder)
+
     def clear(self) -> None:
         """Remove what was read, in this way or in another."""
         shutil.rmtree(self.spool.folder.parent, ignore_errors=True)
@@ -166,6 +171,7 @@ def import_file(
             record = _close(run, "succeeded")
             run.clear()
             return record, True
+        run.clear_other_readings()
         try:
             _read(run, source, progress)
             _settle(run)
@@ -221,6 +227,7 @@ def source_of(settings: Settings, request: Request) -> Source:
 def _record(settings: Settings, request: Request, digest: str, *, consumes: bool) -> tuple[Import, bool]:
     """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
     with transaction(settings) as session:
+        note_interrupted(session)
         before = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()

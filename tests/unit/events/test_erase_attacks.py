@@ -254,6 +254,36 @@ def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monk
     assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (2, 2, 0)
 
 
+def test_a_user_only_in_what_a_killed_import_of_a_file_read_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(settings, "known.csv", HEAD + "other,view,a,2025-01-01\n")
+    mapping = Mapping(columns={"user": "who"})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "_settle", die)
+        put(settings, "e.csv", "who,kind,item,at\nspooled,view,other,2025-01-01\nspooled,stare,a,2025-01-01\n", mapping)
+    [one] = list_interrupted(settings)
+    (one.spool.folder / "000002.raw.arrow").write_text("half a chunk of unfinished")
+    assert not forget(settings, ["unfinished"])[0].is_known
+    assert left_of(settings, "unfinished") == {}
+    assert list_interrupted(settings), "what it read is nobody's who was asked for"
+    assert counts(forget(settings, ["spooled"])[0]) == {"spool": 2}
+    assert left_of(settings, "spooled") == {}
+    assert list_interrupted(settings) == []
+    assert users(settings) == {"other"}
+
+
+def test_what_a_killed_import_read_in_another_way_is_not_kept(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for column in ("a", "b"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ingest, "_settle", die)
+            put(settings, "e.csv", "a,b,kind,item,at\nann,bob,view,x,2025-01-01\n", Mapping(columns={"user": column}))
+    [one] = list_interrupted(settings)
+    assert one.spool.users().collect()["user"].to_list() == ["bob"]
+
+
 def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK_ROWS", 20)
     names = [f"u{n % 7}" for n in range(50)]
