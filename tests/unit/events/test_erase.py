@@ -142,6 +142,35 @@ def test_only_a_users_own_rows_leave_quarantine(settings: Settings) -> None:
     assert not any('"who":"12"' in row for row in rows)
 
 
+def test_rows_without_a_user_that_name_one_in_another_column_go(settings: Settings) -> None:
+    head = "user,kind,item,at,text,note,mail\n"
+    gone = [
+        ",view,a,2024-01-01,,ask ann-b,",
+        "NULL,view,a,2024-01-01,ann-b was here,,",
+        ' ,view,a,2024-01-01,,"{""who"": {""id"": ""ann-b""}}",',
+        "-,view,a,2024-01-01,,,Ann &lt;ann&#45;b&gt;",
+    ]
+    kept = [
+        ",view,ann-b,2024-01-01,,,",  # an item that is called so
+        ",view,a,2024-01-01,,ann-bo,x.ann-b@shop.example",
+        ',view,a,2024-01-01,,"{""ann-b"": 1}",',
+        "7,stare,a,2024-01-01,,ann-b,",  # what another wrote
+    ]
+    rows = "".join(f"{row}\n" for row in [*gone, *kept])
+    put(settings, "e.csv", head + rows, Mapping(nulls=("NULL", "-")))
+    assert len(quarantined(settings)) == 8
+    [erased] = forget(settings, ["ann-b"])
+    assert erased.rows["quarantine"] == 4
+    assert len(quarantined(settings)) == 4
+
+
+@pytest.mark.parametrize("user", ["12", "12345", "ab"])
+def test_ids_that_are_words_of_other_things_too_take_no_row_without_a_user(settings: Settings, user: str) -> None:
+    put(settings, "e.csv", f"user,kind,item,at,note\n{user},view,a,2024-01-01,\n,view,b,2024-01-01,{user} {user}\n")
+    assert forget(settings, [user])[0].rows["quarantine"] == 0
+    assert len(quarantined(settings)) == 1
+
+
 def test_a_user_inside_json_is_found_by_the_path_of_the_mapping(settings: Settings) -> None:
     rows = [
         {"kind": "stare", "at": "2024-01-01", "item": "12", "who": {"id": 7, "friend": "12"}},
