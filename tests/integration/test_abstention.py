@@ -12,8 +12,7 @@ from sqlmodel import select
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.request import check_request
-from segadmin.learn.abstention import NOT_ENOUGH
-from segadmin.records import Evaluation, ModelVersion
+from segadmin.records import NOT_ENOUGH, Evaluation, ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from tests.conftest import Cli

@@ -34,6 +34,7 @@ from segadmin.events.named_users import NamedUsers
 from segadmin.events.predictions import keep_old_predictions
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.schema import SCHEMAS
+from segadmin.events.segment_counts import count_segments
 from segadmin.events.similar_ids import similar_ids
 from segadmin.records import Import, Job, ModelVersion
 from segadmin.settings import Settings
@@ -193,6 +194,7 @@ def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], users: N
     # Phrases and splits of ended jobs: made again where they are needed, and full of users.
     shutil.rmtree(settings.store_path / "work", ignore_errors=True)
     _erase_rows(lake, found, bad)
+    count_segments(settings, lake)
     for table in SCHEMAS:
         lake.drop_history(table)
 

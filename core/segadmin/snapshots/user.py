@@ -11,10 +11,9 @@ from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events.keys import bucket_of, meant_by
 from segadmin.events.lake import Lake
-from segadmin.learn.abstention import NOT_ENOUGH
 from segadmin.learn.labels import after, latest_event
 from segadmin.plugins import load_plugins
-from segadmin.records import ModelVersion
+from segadmin.records import NOT_ENOUGH, ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.store import NO_EVENTS, check_store, known_store
