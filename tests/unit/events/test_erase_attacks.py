@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import multiprocessing
 import os
 import sqlite3
 import threading
 import time
+import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -369,6 +374,62 @@ def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Se
     assert left["d.jsonl"] == b'{"user": 7, "n": 12}\n'
     assert set(left) == {"a.csv", "b.tsv", "c.CSV", "d.jsonl", "e.html", "g.csv", "l.zip", "m.txt"}
     assert outside.read_text() == "ann"
+
+
+def zipped(**files: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return archive.getvalue()
+
+
+def test_lists_without_a_header_lose_their_first_line_and_archives_go_whole(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "ann,view,a,2025-01-01\nbob,view,a,2025-01-01\n")
+    folder = settings.store_path / "exports"
+    folder.mkdir()
+    parquet = io.BytesIO()
+    pl.DataFrame({"who": ["ann"] * 3}).write_parquet(parquet)
+    plain = b"x" * 9000 + b"\nann\n"
+    files = {
+        "list.csv": b"ann\nbob\nann\n",
+        "mark.csv": b'\xef\xbb\xbf"ann",1\nbob,2\n',
+        "others.csv": b"bob\nann\n",
+        "header.csv": b"user,ann\nbob,1\nann,2\n",
+        "one.csv": b"ann\n",
+        "a.zip": zipped(deep=plain),
+        "b.zip": zipped(deep=zipped(deep=gzip.compress(plain))),
+        "c.zip": zipped(table=parquet.getvalue()),
+        "d.bin": parquet.getvalue(),
+        "e.xz": lzma.compress(plain),
+        "f.bz2": bz2.compress(plain),
+        "g.zip": zipped(deep=b"anne, bob"),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    forget(settings, ["ann"])
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert left == {
+        "list.csv": b"bob\n",
+        "mark.csv": b"\xef\xbb\xbfbob,2\n",
+        "others.csv": b"bob\n",
+        "header.csv": b"user,ann\nbob,1\n",
+        "one.csv": b"",
+        "g.zip": files["g.zip"],
+    }
+
+
+def test_an_archive_that_cannot_be_looked_into_is_named(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "ann,view,a,2025-01-01\n")
+    archive = bytearray(zipped(deep=b"bob"))
+    for start in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
+        archive[start] |= 1  # encrypted, it says
+    (settings.store_path / "a.zip").write_bytes(archive)
+    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Take it out of the store"):
+        forget(settings, ["ann"])
+    (settings.store_path / "a.zip").unlink()
+    assert forget(settings, []) == []
+    assert users(settings) == set()
 
 
 def test_an_unknown_user_changes_no_export(settings: Settings) -> None:
