@@ -137,7 +137,7 @@ def inbox(settings: Settings) -> Iterator[Finding]:
         detail = f"no import could take {len(failed)} batches of posted events: {failed[0].reason[:200]}"
         yield Finding(Level.FAIL, "inbox", detail, "segadmin data inbox")
     waiting = box.batches()
-    oldest = min((path.stat().st_mtime for path in waiting), default=time.time())
+    oldest = box.oldest() or time.time()
     if time.time() - oldest > _INBOX_LATE.total_seconds() + settings.inbox_seconds:
         since = datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
         detail = f"{len(waiting)} batches of posted events wait since {since}"

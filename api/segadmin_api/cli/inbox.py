@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from segadmin.audit import record
+from segadmin.events.alone import users_stay
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
@@ -39,9 +40,9 @@ def inbox(
             "a batch is tried again or deleted: take one of --retry and --drop", param_hint="--drop"
         )
     if retry:
-        _retry(settings, box, _names(box, retry), as_json=as_json)
+        _retry(settings, box, retry, as_json=as_json)
     elif drop:
-        _drop(settings, box, _names(box, drop), yes=yes, as_json=as_json)
+        _drop(settings, box, drop, yes=yes, as_json=as_json)
     else:
         _show(box, as_json=as_json)
 
@@ -56,12 +57,14 @@ def _names(box: Inbox, given: list[str]) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _retry(settings: Settings, box: Inbox, names: list[str], *, as_json: bool) -> None:
+def _retry(settings: Settings, box: Inbox, given: list[str], *, as_json: bool) -> None:
     from segadmin_api.inbox_import import import_soon
 
-    for name in names:
-        box.put_back(name)
-        record(settings, "data.inbox.retry", f"batch {name}")
+    with users_stay(settings):  # an erasure writes batches anew, or removes them
+        names = _names(box, given)
+        for name in names:
+            box.put_back(name)
+            record(settings, "data.inbox.retry", f"batch {name}")
     if names:
         import_soon(settings, Mapping.read(settings.events_mapping))
     if as_json:
@@ -72,12 +75,14 @@ def _retry(settings: Settings, box: Inbox, names: list[str], *, as_json: bool) -
         )
 
 
-def _drop(settings: Settings, box: Inbox, names: list[str], *, yes: bool, as_json: bool) -> None:
+def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_json: bool) -> None:
+    names = _names(box, given)
     if names and not yes:
         typer.confirm(f"Delete {len(names)} batches for good, with all of their events?", abort=True)
-    for name in names:
-        box.drop(name)
-        record(settings, "data.inbox.drop", f"batch {name}")
+    with users_stay(settings):  # an erasure would write a batch again
+        for name in names:
+            box.drop(name)
+            record(settings, "data.inbox.drop", f"batch {name}")
     if as_json:
         show_json({"dropped": names})
     else:
@@ -86,7 +91,7 @@ def _drop(settings: Settings, box: Inbox, names: list[str], *, yes: bool, as_jso
 
 def _show(box: Inbox, *, as_json: bool) -> None:
     waiting, failed = box.batches(), box.failed()
-    oldest = min((path.stat().st_mtime for path in waiting), default=None)
+    oldest = box.oldest()
     since = None if oldest is None else datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
     if as_json:
         show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(one) for one in failed]})

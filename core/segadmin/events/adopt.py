@@ -10,6 +10,7 @@ import polars as pl
 from segadmin.audit import record
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, StoreMissing
+from segadmin.events.alone import alone
 from segadmin.events.delta_tables import open_table
 from segadmin.events.keys import user_key
 from segadmin.records import Store
@@ -35,9 +36,14 @@ def adopt_store(settings: Settings) -> Store:
         ConfigurationError: the secret or the number of buckets is not the store's, or the database has another store.
         StorageError: the folder cannot be read or written.
     """
-    mark = read_mark(settings)
-    if mark is None and not has_tables(settings):
+    if read_mark(settings) is None and not has_tables(settings):
         raise StoreMissing(f"There is no store in {settings.store_path}. Set SEGADMIN_STORE to its folder.")
+    with alone(settings, known=False):  # an import of the other database may be going on
+        return _adopt(settings)
+
+
+def _adopt(settings: Settings) -> Store:
+    mark = read_mark(settings)
     buckets = _check_users(settings, mark)
     with transaction(settings) as session:
         one_at_a_time(session)

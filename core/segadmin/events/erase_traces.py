@@ -63,17 +63,24 @@ def refuse_asked_for(session: Session, users: NamedUsers) -> None:
         JobError: one will; naming it.
     """
     for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), Job.kind == "ingest")).all():
-        if users.without(job.options) != job.options:
+        if what := _what_names(job.options, users):
             raise JobError(
-                f"Job {job.id} will give every row that it imports to a user who is to be erased. Wait, or: segadmin "
-                f"jobs cancel {job.id}"
+                f"Job {job.id} will {what} a user who is to be erased. Wait, or: segadmin jobs cancel {job.id}"
             )
     for one in session.exec(select(Schedule)).all():
-        if users.without(one.options) != one.options:
+        if what := _what_names(one.options, users):
             raise JobError(
-                f"The schedule {one.name!r} gives every row that it imports to a user who is to be erased. Remove it: "
-                f"segadmin schedule remove {one.name}"
+                f"The schedule {one.name!r} will {what} a user who is to be erased. Remove it: segadmin schedule "
+                f"remove {one.name}"
             )
+
+
+def _what_names(options: dict[str, Any], users: NamedUsers) -> str | None:
+    """Return what a job with these options does to one of the users; ``None`` where they name none."""
+    mapping = options.get("mapping")
+    if users.without(mapping) != mapping:
+        return "give every row that it imports to"
+    return "import a file that is named after" if users.without(options) != options else None
 
 
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
-from sqlmodel import Session, select
+from sqlmodel import Session, func, select
 
 from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
@@ -161,11 +161,12 @@ def import_file(
     identity = source.identity(request.place)
     with alone(settings):
         buckets = open_store(settings).buckets
-        record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
+        lake = Lake.of(settings)
+        record, done = _record(settings, request, _digest(identity), lake, consumes=source.consumes)
         if done:
             return record, False
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
-        run = _Run(settings, request, record, Lake.of(settings), buckets, source.consumes, numbers)
+        run = _Run(settings, request, record, lake, buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
             record = _close(run, "succeeded")
@@ -224,8 +225,9 @@ def source_of(settings: Settings, request: Request) -> Source:
     return made
 
 
-def _record(settings: Settings, request: Request, digest: str, *, consumes: bool) -> tuple[Import, bool]:
+def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, consumes: bool) -> tuple[Import, bool]:
     """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
+    number = _next_number(settings, lake)
     with transaction(settings) as session:
         note_interrupted(session)
         before = session.exec(
@@ -239,12 +241,20 @@ def _record(settings: Settings, request: Request, digest: str, *, consumes: bool
         ):
             return before, True
         if before is None or before.state == "succeeded":
-            before = Import(table=_table(request), file=request.name, sha256=digest)
+            before = Import(id=number, table=_table(request), file=request.name, sha256=digest)
         before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
         before.mapping = kept_mapping(request.mapping, settings.secret())
         session.add(before)
         session.flush()
         return before, False
+
+
+def _next_number(settings: Settings, lake: Lake) -> int:
+    """Return a number that no import has had: a database that was restored forgot some, and the quarantine did not."""
+    with transaction(settings) as session:
+        known = session.exec(select(func.max(Import.id))).one() or 0
+    rows = lake.scan("quarantine").select(pl.col("import_id").max()).collect().item() or 0
+    return max(known, rows) + 1
 
 
 def _is_current(session: Session, request: Request, digest: str) -> bool:

@@ -85,6 +85,8 @@ class NamedUsers:
     def _without(self, name: str, value: Any) -> Any:
         if name in {"error", "file", "note"} and isinstance(value, str):
             return self.mask(value)
+        if name == "where" and isinstance(value, str):  # a path, in which folders may be called as users are
+            return "/".join(map(self.distinctive.mask, value.split("/")))
         if name == "warnings" and isinstance(value, list):
             return [self.mask(str(one)) for one in value]
         if name == "constants" and isinstance(value, dict) and self.of_cell(str(value.get("user"))) is not None:

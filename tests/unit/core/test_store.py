@@ -16,6 +16,7 @@ from segadmin import database, preflight
 from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
+from segadmin.events.alone import alone
 from segadmin.events.ingest import ALL_KNOWN, Request, import_file
 from segadmin.events.lake import Lake
 from segadmin.jobs.request import check_request
@@ -219,6 +220,19 @@ def test_a_new_database_that_counts_imports_again_loses_no_posted_events(setting
     assert len(Lake.of(fresh).scan("events").collect()) == len(Lake.of(fresh).scan("users").collect()) == 5
     again = take(fresh, tmp_path)
     assert (again.rows_kept, again.rows_read, again.warnings) == (0, 2, [ALL_KNOWN])
+    database.engine(fresh).dispose()
+
+
+def test_a_store_is_adopted_when_no_import_goes_on(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    fresh = fresh_database(settings, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with alone(settings):
+            adopting = pool.submit(adopt_store, fresh)
+            with pytest.raises(TimeoutError):
+                adopting.result(0.3)
+            assert read_mark(settings) is not None, "nothing is removed before"
+        assert adopting.result(60).buckets == 16
     database.engine(fresh).dispose()
 
 

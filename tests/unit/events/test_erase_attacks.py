@@ -475,9 +475,34 @@ def test_a_schedule_that_would_bring_a_user_back_is_named(settings: Settings) ->
     options = {"where": "x.csv", "mapping": {"constants": {"user": "bob"}}}
     with transaction(settings) as session:
         session.add(Schedule(name="nightly", cron="0 3 * * *", kind="ingest", options=options, next_slot=utcnow()))
-    with pytest.raises(JobError, match=r"'nightly' gives every row.*segadmin schedule remove nightly"):
+    with pytest.raises(JobError, match=r"'nightly' will give every row.*segadmin schedule remove nightly"):
         forget(settings, ["bob"])
     assert users(settings) == {"bob"}
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, None], ids=["job", "schedule"])
+def test_a_file_to_be_imported_that_is_named_after_a_user_is_named(settings: Settings, state: JobState | None) -> None:
+    put(settings, "e.csv", HEAD + "bobby,view,a,2025-01-01\nb,view,a,2025-01-01\n")
+    options = {"where": "/b/bobby/x.csv", "mapping": {}}
+    nightly = Schedule(name="nightly", cron="0 3 * * *", kind="ingest", options=options, next_slot=utcnow())
+    with transaction(settings) as session:
+        session.add(nightly if state is None else Job(kind="ingest", options=options, state=state))
+    with pytest.raises(JobError, match=r"(Job 1|'nightly') will import a file that is named after a user"):
+        forget(settings, ["bobby"])
+    assert forget(settings, ["b"])[0].is_known, "too short to be told from other words"
+    assert users(settings) == {"bobby"}
+
+
+def test_paths_of_jobs_lose_the_user(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "bobby,view,a,2025-01-01\n")
+    options = {"where": "/data/bobby/bobby.csv?x=bobby", "mapping": {}}
+    with transaction(settings) as session:
+        session.add(Job(kind="ingest", options=options, asked=options, state=JobState.FAILED))
+    forget(settings, ["bobby"])
+    with transaction(settings) as session:
+        job = session.get_one(Job, 1)
+        assert job.options["where"] == job.asked["where"] == "/data/(erased)/(erased).csv?x=(erased)"
+    assert left_of(settings, "bobby") == {}
 
 
 def _hold(settings: Settings, started: object, seconds: float) -> None:
