@@ -118,6 +118,14 @@ def several_segments(users: int) -> list[str]:
     ]
 
 
+def replaced_rows(number: int, rows: int) -> str:
+    """Return what became of the rows in quarantine of an earlier import of the same file."""
+    return (
+        f"{rows:,} rows in quarantine of import {number}, which was of the same file, are gone: those of this import "
+        "are there instead."
+    )
+
+
 def toml_text(text: str) -> str:
     """Return ``text`` as TOML writes it."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -21,6 +21,7 @@ from segadmin.database import transaction
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.advice import (
     repeated_ids,
+    replaced_rows,
     segment_names,
     several_segments,
     unknown_kinds,
@@ -389,12 +390,27 @@ def _settle(run: _Run) -> None:
 
 
 def _quarantine(run: _Run, bad: pl.DataFrame) -> None:
-    """Keep the rows that cannot be used, as they came; instead of those that an interrupted run kept."""
-    run.lake.delete("quarantine", f"import_id = {run.record.id}")
+    """Keep the rows that cannot be used, as they came; instead of those that an earlier run of the same file kept."""
+    earlier = [] if run.consumes else _earlier(run)
+    numbers = [run.record.id, *earlier]
+    run.lake.delete("quarantine", f"import_id IN ({', '.join(map(str, numbers))})")
     if bad.is_empty():
         return
     told = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
     run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**told))
+
+
+def _earlier(run: _Run) -> list[int]:
+    """Return the earlier imports of the same file that left rows in quarantine, and say that this one replaces them."""
+    with transaction(run.settings) as session:
+        same = (Import.table == run.record.table, Import.sha256 == run.record.sha256, Import.id != run.record.id)
+        numbers = session.exec(select(Import.id).where(*same)).all()
+    if not numbers:
+        return []
+    theirs = run.lake.scan("quarantine").filter(pl.col("import_id").is_in(numbers))
+    rows = theirs.group_by("import_id").len().sort("import_id").collect()
+    run.warnings += [replaced_rows(number, count) for number, count in rows.iter_rows()]
+    return rows["import_id"].to_list()
 
 
 def _replace_labels(run: _Run) -> None:
