@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +37,16 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
     assert {one["table"]: one["rows"] for one in facts["tables"]}["users"] == 1
     assert facts["imports"][0]["file"] == "事件.csv"
     assert "2026-01-01 to 2026-01-01" in cli("data", "list").stdout
+
+
+def test_of_several_label_sets_the_next_command_names_one(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    days = [date(2024, 1, 1) + timedelta(days=day) for day in range(0, 380, 4)]
+    rows = [f"u{n},purchase,i,{day},{n}\n" for n in range(1, 31) for day in days]
+    path.write_text(f"user,kind,item,at,price\n{''.join(rows)}")
+    cli("data", "import", "events", str(path))
+    assert cli("data", "label", "one").stdout.endswith(" Next: segadmin enqueue retrain --wait\n")
+    assert cli("data", "label", "my own").stdout.endswith(" Next: segadmin enqueue retrain --labels 'my own' --wait\n")
 
 
 def test_errors_are_one_line_with_the_mend(cli: Cli, tmp_path: Path) -> None:

@@ -94,19 +94,27 @@ def forget(
         list[str] | None, typer.Argument(metavar="USER...", help="Shop's ids, or pseudonyms of 16 hex digits.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="CSV with a column of users, or one user a line.")] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The file's column of users; default: user, user_id or the like.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Erase users: from tables, quarantine, what waits to be imported, and what jobs left behind. It cannot be undone.
 
     Users who are not known are named, and the exit code is 1; the others are erased all the same. Without USER, an
-    erasure that was interrupted is finished.
+    erasure that was interrupted is finished. Whom a shop goes on to send events of is there again with the next one:
+    end that first.
     """
     from segadmin.events.erase import forget as erase
     from segadmin.events.erasure_mark import was_interrupted
     from segadmin.events.user_list import ListedUser, read_users
 
-    listed = [*(ListedUser(user) for user in users or []), *(read_users(file) if file else [])]
+    if column is not None and file is None:
+        raise typer.BadParameter("It is a column of a file. Add the file: --file", param_hint="--column")
+    listed = [*(ListedUser(user) for user in users or []), *(read_users(file, column) if file else [])]
+    for name in {one.column for one in listed} - {None}:
+        typer.echo(f"{file}: the users are those in the column {name!r}. Another one: --column NAME", err=True)
     asked: dict[str, ListedUser] = {}
     for one in listed:
         asked.setdefault(one.user, one)
@@ -169,13 +177,20 @@ def label_(
     as_json: JsonOption = False,
 ) -> None:
     """Derive labels from the events themselves."""
+    from sqlmodel import select
+
     from segadmin.learn.labeling import label
 
     made = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
     if as_json:
         show_json(made.model_dump(mode="json"))
         return
-    typer.echo(f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain --wait")
+    with transaction(get_settings()) as session:
+        is_only = len(session.exec(select(LabelSet.name)).all()) == 1
+    which = "" if is_only else f" --labels {quote(name)}"
+    typer.echo(
+        f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain{which} --wait"
+    )
 
 
 @app.command()
