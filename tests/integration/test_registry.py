@@ -102,8 +102,8 @@ def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) 
 
 def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli) -> None:
     with transaction(shop) as session:
-        rows = predictions_of(shop, session.get_one(ModelVersion, 1)).rows
-    last = rows["user_key"].unique().sort()[9]
+        version = session.get_one(ModelVersion, 1)
+    last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
     Lake.of(shop).delete("predictions", f"user_key > {last}")
     told = cli("models", "compare", "1", "1").stdout
     assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in told
