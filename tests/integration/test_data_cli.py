@@ -24,7 +24,7 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
 
     done = cli("data", "import", "events", str(path), *MAP, "--timezone", "Asia/Shanghai").stdout
     assert "events: 2 of 3 rows kept from 事件.csv." in done
-    assert "1 rows are in quarantine (unknown_kind: 1). Look: segadmin data quarantine --import 1" in done
+    assert "In quarantine: 1 row (unknown_kind: 1). Look: segadmin data quarantine --import 1" in done
     assert "was imported before (import 1)" in cli("data", "import", "events", str(path), *MAP).stdout
 
     [bad] = json.loads(cli("data", "quarantine", "--import", "1", "--json").stdout)
@@ -72,7 +72,7 @@ def test_labels_and_items(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "i.jsonl").write_text('{"item": "苹果", "title": "红苹果", "price": 3}\n', encoding="utf-8")
     (tmp_path / "l.csv").write_text("user,segment\n张伟,高价值\n王芳,低价值\n", encoding="utf-8")
     cli("data", "import", "events", str(tmp_path / "e.csv"), *MAP)
-    assert "items: 1 of 1 rows kept" in cli("data", "import", "items", str(tmp_path / "i.jsonl")).stdout
+    assert "items: 1 of 1 row kept" in cli("data", "import", "items", str(tmp_path / "i.jsonl")).stdout
     labels = cli("data", "import", "labels", str(tmp_path / "l.csv"), "--name", "value").stdout
     assert "unknown_user: 1" in labels
     [one] = json.loads(cli("data", "list", "--json").stdout)["label_sets"]
@@ -128,13 +128,13 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
     path.write_text("who,kind,item,at,price\nu1,view,=a,2026-01-01,\nu1,purchase,=b,2026-01-02,12;50\n")
     cli("data", "import", "events", str(path), "--map", "user=who")
     said = cli("data", "quarantine", "--import", "1", "--out", str(out)).stdout
-    assert "Wrote 1 rows" in said
+    assert "Wrote 1 row to" in said
     assert f"segadmin data import events {out}" in said
     assert "segadmin data quarantine --import 1 --drop" in said
     out.write_text(out.read_text(encoding="utf-8-sig").replace("12;50", "12.50"), encoding="utf-8")
-    assert "1 of 1 rows kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
+    assert "1 of 1 row kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
     assert cli("data", "quarantine", "--import", "1", "--drop", check=False).returncode == 1  # nobody says yes
-    assert "Deleted 1 rows" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
+    assert "Deleted 1 row from" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
     assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
     actions = {one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)}
     assert actions == {"data.quarantine", "data.quarantine.drop"}

@@ -20,7 +20,7 @@ EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:
 
 def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Settings, cli: Cli) -> None:
     box = Inbox.of(settings)
-    assert "0 batches wait" in cli("data", "inbox").stdout
+    assert "0 batches to be imported" in cli("data", "inbox").stdout
     poison = box.add([json.dumps(EVENT | {"currency": currency}) for currency in ("EUR", "USD")])
     box.add([json.dumps(EVENT | {"user": "u2"})])
     cli("data", "import", "events", "inbox://")

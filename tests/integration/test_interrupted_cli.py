@@ -54,7 +54,7 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
         assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
     assert cli("data", "interrupted", "--drop", "1", check=False).returncode == 1  # nobody said yes
     dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
-    assert dropped == "Removed 2 rows of import 1 that were not in the lake.\n"
+    assert dropped == "Removed 2 rows that import 1 had read.\n"
     assert [
         one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
     ] == ["2"]
@@ -107,7 +107,7 @@ def test_an_import_that_can_never_succeed_blocks_no_erasure(
         import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
     [left] = json.loads(cli("data", "interrupted", "--json").stdout)
     assert (left["table"], left["error"]) == ("labels:x", "PanicException: not yet implemented")
-    assert "1 of 1 users erased" in cli("data", "forget", "u1", "--yes").stdout
+    assert "1 of 1 user erased" in cli("data", "forget", "u1", "--yes").stdout
     assert json.loads(cli("data", "interrupted", "--json").stdout) == []
     import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
     assert Lake.of(settings).scan("labels").collect().height == 1

@@ -11,6 +11,8 @@ import pytest
 from segadmin.audit import entries
 from segadmin.database import transaction
 from segadmin.errors import DataError, JobError
+from segadmin.events.lake import Lake
+from segadmin.events.predictions import predictions_of
 from segadmin.learn import registry
 from segadmin.learn.gate import promote as make_champion
 from segadmin.pointers import champion, current_snapshot, pointed
@@ -96,6 +98,17 @@ def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) 
     assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
     assert "1 is better" in cli("models", "compare", "1", "2").stdout
     assert "Neither is shown" in cli("models", "compare", "1").stdout
+
+
+def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli) -> None:
+    with transaction(shop) as session:
+        version = session.get_one(ModelVersion, 1)
+    last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
+    Lake.of(shop).delete("predictions", f"user_key > {last}")
+    told = cli("models", "compare", "1", "1").stdout
+    assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in told
+    assert "too few users for an interval" in told
+    assert json.loads(cli("models", "compare", "1", "1", "--json").stdout)["lead"]["low"] is None
 
 
 def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli, tmp_path: Path) -> None:

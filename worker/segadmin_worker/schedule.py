@@ -8,6 +8,7 @@ from typing import Any
 from celery.beat import Scheduler
 
 from segadmin.errors import SegadminError
+from segadmin.events.inbox_retry import retry_import
 from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
@@ -34,6 +35,10 @@ class SqlScheduler(Scheduler):
         try:
             for job in tick(settings, ring):
                 log.info("job %s (%s) was due", job.id, job.kind, extra={"action": "schedule", "job": job.id})
+            if (retried := retry_import(settings, ring)) is not None:
+                log.info(
+                    "job %s (%s) is tried again", retried.id, retried.kind, extra={"action": "retry", "job": retried.id}
+                )
             reaped = reap(settings, ring, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped: %s", reaped, extra={"action": "reap"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.records import Import, LabelSet
@@ -81,7 +82,8 @@ def generate(
         show_json(told)
         return
     typer.echo(
-        f"{told['rows']:,} rows of {users:,} users in {out}; {told['usable']:,} are usable, the rest is planted."
+        f"{counted(told['rows'], 'row')} of {counted(users, 'user')} in {out}; "
+        f"{told['usable']:,} can be used, the rest is planted."
     )
     here = quote(str(out.absolute()))
     typer.echo(f"Next: segadmin data import items {here}/items.parquet && segadmin data import events {here}/events/*")
@@ -132,7 +134,7 @@ def forget(
     elif done:
         for who, erased in done:
             _show_erased(who, erased, file)
-        typer.echo(f"{len(done) - len(unknown):,} of {len(done):,} users erased; {len(unknown):,} not found.")
+        typer.echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
     if unknown:
         raise typer.Exit(1)
 
@@ -162,7 +164,7 @@ def compact(as_json: JsonOption = False) -> None:
         show_json(done)
         return
     for name, one in done.items():
-        typer.echo(f"{name}: {one['before']:,} files became {one['after']:,}.")
+        typer.echo(f"{name}: {counted(one['before'], 'file')} became {one['after']:,}.")
     if not done:
         typer.echo("Nothing is to be joined.")
 
@@ -188,9 +190,8 @@ def label_(
     with transaction(get_settings()) as session:
         is_only = len(session.exec(select(LabelSet.name)).all()) == 1
     which = "" if is_only else f" --labels {quote(name)}"
-    typer.echo(
-        f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain{which} --wait"
-    )
+    labels = f"{counted(made.rows, 'label')} of {', '.join(made.segments)}"
+    typer.echo(f"{name}: {labels}. Next: segadmin enqueue retrain{which} --wait")
 
 
 @app.command()
@@ -208,7 +209,7 @@ def profile(
     if as_json:
         show_json(found.model_dump(mode="json"))
     elif html is not None:
-        typer.echo(f"Wrote the profile of {found.events:,} events to {html}. Open it in a browser.")
+        typer.echo(f"Wrote the profile of {counted(found.events, 'event')} to {html}. Open it in a browser.")
     else:
         _show_profile(found)
 
@@ -220,7 +221,8 @@ def _show_profile(found: Profile) -> None:
     from rich.text import Text
 
     typer.echo(
-        f"{found.events:,} events of {found.users:,} users about {found.items:,} items, {found.first} to {found.last}"
+        f"{counted(found.events, 'event')} of {counted(found.users, 'user')} about {counted(found.items, 'item')}, "
+        f"{found.first} to {found.last}"
     )
     for title, counts in (
         ("events by kind", found.by_kind),
@@ -353,7 +355,7 @@ def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None
 
     sink = find_sink(get_settings(), out)
     written = sink.write(as_file(rows, formulas=sink.formulas and not raw_cells).lazy(), out)
-    typer.echo(f"Wrote {written:,} rows to {out}.")
+    typer.echo(f"Wrote {counted(written, 'row')} to {out}.")
     if written:
         number, name = rows["import_id"][0], rows["table"][0]
         typer.echo(
@@ -372,7 +374,7 @@ def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], 
     if as_json:
         show_json({"rows": rows})
     else:
-        typer.echo(f"Deleted {rows:,} rows from quarantine.")
+        typer.echo(f"Deleted {counted(rows, 'row')} from quarantine.")
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

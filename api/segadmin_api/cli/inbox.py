@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from segadmin.audit import record
+from segadmin.counts import counted
 from segadmin.events.alone import users_stay
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
@@ -70,15 +72,13 @@ def _retry(settings: Settings, box: Inbox, given: list[str], *, as_json: bool) -
     if as_json:
         show_json({"retried": names})
     else:
-        typer.echo(
-            f"Put back {len(names)} batches; they are imported with what is posted next. Look: segadmin jobs list"
-        )
+        typer.echo(f"Put back {_batches(names)}, to be imported with what is posted next. Look: segadmin jobs list")
 
 
 def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_json: bool) -> None:
     names = _names(box, given)
     if names and not yes:
-        typer.confirm(f"Delete {len(names)} batches for good, with all of their events?", abort=True)
+        typer.confirm(f"Delete {_batches(names)} for good, with all events?", abort=True)
     with users_stay(settings):  # an erasure would write a batch again
         for name in names:
             box.drop(name)
@@ -86,7 +86,11 @@ def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_jso
     if as_json:
         show_json({"dropped": names})
     else:
-        typer.echo(f"Deleted {len(names)} batches.")
+        typer.echo(f"Deleted {_batches(names)}.")
+
+
+def _batches(some: Sequence[object]) -> str:
+    return counted(len(some), "batch", "batches")
 
 
 def _show(box: Inbox, *, as_json: bool) -> None:
@@ -96,7 +100,7 @@ def _show(box: Inbox, *, as_json: bool) -> None:
     if as_json:
         show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(one) for one in failed]})
         return
-    typer.echo(f"{len(waiting)} batches wait to be imported{'' if since is None else f', the oldest since {since}'}.")
+    typer.echo(f"{_batches(waiting)} to be imported{'' if since is None else f', the oldest since {since}'}.")
     if failed:
         rows = [(one.name, f"{one.bytes:,}", one.attempts, one.failed_at, one.reason) for one in failed]
         table("set aside", ["batch", ">bytes", ">attempts", "since", "reason"], rows)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, show_json, table
 
@@ -33,9 +34,7 @@ def interrupted(
         if as_json:
             show_json(dropped)
         else:
-            typer.echo(
-                f"Removed {sum(one['rows'] for one in dropped):,} rows of import {drop} that were not in the lake."
-            )
+            typer.echo(f"Removed {counted(sum(one['rows'] for one in dropped), 'row')} that import {drop} had read.")
         return
     found = [one.facts() for one in list_interrupted(settings)]
     if as_json:

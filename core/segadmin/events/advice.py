@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from segadmin.counts import counted
 from segadmin.events.kinds import IGNORE, KINDS, kind_of
 from segadmin.events.statuses import PARTLY_BOUGHT
 
@@ -111,7 +112,7 @@ def several_segments(users: int) -> list[str]:
     """Return what it means that users have labels of several segments at the same moment."""
     if not users:
         return []
-    have = "1 user has" if users == 1 else f"{users:,} users have"
+    have = counted(users, "user has", "users have")
     return [
         f"{have} labels of several segments at the same time, and all of them are kept. If only one is right, leave "
         "the others out and import the labels again; if each was right at its time, give the times in a column as_of."
@@ -137,4 +138,4 @@ def _most(words: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _rows(count: int) -> str:
-    return "1 row has" if count == 1 else f"{count:,} rows have"
+    return counted(count, "row has", "rows have")

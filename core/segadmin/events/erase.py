@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from segadmin import database
 from segadmin.audit import record
+from segadmin.counts import counted
 from segadmin.database import transaction
 from segadmin.errors import JobError
 from segadmin.events.alone import alone, no_step_runs
@@ -122,8 +123,7 @@ def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
     """Write down what was done, and of nobody whom it was done to: even a pseudonym would tell that user apart."""
     rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
     versions = sorted({version for one in erased for version in one.model_versions})
-    subject = "1 user" if len(erased) == 1 else f"{len(erased)} users"
-    record(settings, "data.forget", subject, rows=rows, model_versions=versions, unknown=unknown)
+    record(settings, "data.forget", counted(len(erased), "user"), rows=rows, model_versions=versions, unknown=unknown)
 
 
 def _refuse_while_working(session: Session) -> None:

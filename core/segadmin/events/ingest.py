@@ -47,7 +47,7 @@ from segadmin.paths import local_path
 from segadmin.plugins import load_plugins
 from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.store import note_import, open_store
 from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
@@ -460,6 +460,8 @@ def _close(run: _Run, state: str, error: str | None = None) -> Import:
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
+    if state == "succeeded":
+        note_import(run.settings, record.finished_at)
     with transaction(run.settings) as session:
         return session.merge(record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from segadmin.counts import counted
 from segadmin.events.compact import compact as join
 from segadmin.events.erase import remove_older
 from segadmin.events.ingest import Request, import_file
@@ -22,7 +23,7 @@ def ingest(attempt: Attempt) -> Outcome:
         source=options["source"],
         options=options["source_options"],
     )
-    record, fresh = import_file(attempt.settings, request, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
+    record, fresh = import_file(attempt.settings, request, lambda rows: attempt.progress(0.5, counted(rows, "row")))
     return Outcome({"fresh": fresh, **record.model_dump(mode="json")})
 
 

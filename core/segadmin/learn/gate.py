@@ -93,7 +93,7 @@ def beside_baselines(attempt: Attempt, prepared: Prepared) -> Verdict:
         pair = rows_compared(mine, attempt.read(written))
         if pair is None:
             continue
-        said = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead} (95 %)"
+        said = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead}"
         if pair.lead.value < prepared.margin:
             wanted = f" It must lead by {prepared.margin:g}" if prepared.margin else ""
             mend = "Try --backbone stacked, which uses both, or say how much less will do: --margin -0.005"

@@ -42,6 +42,7 @@ class Pair:
     """Two models on the rows that both were tested on."""
 
     rows: int
+    users: int
     one: float  #: AUROC
     other: float
     lead: Interval  #: of the first over the second
@@ -64,7 +65,7 @@ def compare(one: pl.DataFrame, other: pl.DataFrame) -> Pair | None:
     alone = [float(auroc_draws(found, targets, users, 0)[0]) for found in (mine, theirs)]
     if not np.isfinite(alone).all():
         return None
-    return Pair(both.height, alone[0], alone[1], difference(mine, theirs, targets, users))
+    return Pair(both.height, both["user_key"].n_unique(), alone[0], alone[1], difference(mine, theirs, targets, users))
 
 
 def probabilities_of(column: pl.Series) -> NDArray[np.float32]:
