@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.plans import PLANS, Stage
+from segadmin.jobs.registry import PLANS, Stage
 
 STEPS, DRAINED = 10_000, 1000
 PLANS["noop"] = (Stage("textualize", "bench.engine:noop", per_buckets=True),)
@@ -63,9 +63,9 @@ def measure(home: Path, url: str) -> dict[str, Any]:
     from tests.servers import redis_server, worker
 
     from segadmin.jobs.control import cancel
+    from segadmin.jobs.dispatch import AT_ONCE
     from segadmin.jobs.enqueue import enqueue
     from segadmin.jobs.reap import reap
-    from segadmin.jobs.ring import AT_ONCE
     from segadmin_worker.client import ring_over
 
     with settings_of(home, url) as settings, redis_server(settings), ExitStack() as stack:
@@ -114,8 +114,8 @@ def settings_of(home: Path, url: str) -> Iterator[Any]:
     """Set up an empty home whose store has more buckets than there will be steps."""
     from tests.stores import empty_store
 
-    from segadmin import database
     from segadmin.settings import get_settings
+    from segadmin.storage import database
 
     wanted = {"HOME": str(home), "DATABASE_URL": url, "FAN_OUT": str(STEPS), "RING_SECONDS": "300"}
     os.environ |= {f"SEGADMIN_{name}": value for name, value in wanted.items()}
@@ -142,9 +142,9 @@ def ring_all(settings: Any, ring: Any, job: int) -> None:
     """Ring for as many steps as the engine does at a time."""
     from sqlmodel import select
 
-    from segadmin.database import transaction
-    from segadmin.jobs.ring import call, ring_bells
-    from segadmin.records import Step, StepState
+    from segadmin.jobs.dispatch import call, ring_bells
+    from segadmin.storage.database import transaction
+    from segadmin.storage.records import Step, StepState
 
     with transaction(settings) as session:
         steps = session.exec(select(Step.id).where(Step.job_id == job, Step.state == StepState.READY)).all()
@@ -156,8 +156,8 @@ def done(settings: Any, job: int) -> int:
     """Return how many steps of a job are done."""
     from sqlmodel import func, select
 
-    from segadmin.database import transaction
-    from segadmin.records import Step, StepState
+    from segadmin.storage.database import transaction
+    from segadmin.storage.records import Step, StepState
 
     with transaction(settings) as session:
         return session.exec(

@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from segadmin import database
-from segadmin.records import LabelSet, Store
 from segadmin.settings import Settings
-from segadmin_worker.parts import redis_part
+from segadmin.storage import database
+from segadmin.storage.records import LabelSet, Store
 from segadmin_worker.redis_server import answers
+from segadmin_worker.services import redis_part
 
 RUNS = 15
 BASELINE = [sys.executable, "-c", "import typer, sqlalchemy"]

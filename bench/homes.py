@@ -21,7 +21,7 @@ import polars as pl
 
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.mapping import Mapping
-from segadmin.learn.labeling import label
+from segadmin.labels.labeling import label
 from segadmin.settings import get_settings
 from segadmin_plugins.sources import completejourney
 

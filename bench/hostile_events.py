@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.hostile_events import SHAPES
 from tests.servers import PATH, stop, wait_until
 
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 
 IMPORT = """
 import resource, time

@@ -32,7 +32,7 @@ class Rows:
 
     def __init__(self, job: int) -> None:
         from bench.rows import dataset
-        from segadmin.learn.limits import Limits
+        from segadmin.inference.clipping import Limits
 
         found = dataset(job)
         self._all = found.within(Limits.fit(found.train))
@@ -41,10 +41,10 @@ class Rows:
         """Return ``train``, ``validation`` and ``test`` with the labels of ``task``."""
         import polars as pl
 
-        from segadmin.database import transaction
-        from segadmin.events.lake import Lake
-        from segadmin.records import LabelSet
         from segadmin.settings import get_settings
+        from segadmin.storage.database import transaction
+        from segadmin.storage.lake import Lake
+        from segadmin.storage.records import LabelSet
 
         with transaction(get_settings()) as session:
             segments = tuple(session.get_one(LabelSet, task).segments)
@@ -71,10 +71,10 @@ class Before:
 
 def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str) -> float:
     """Return the test ``metric`` of ``method``, learnt from the first of ``parts`` and stopped by the second."""
+    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.plugins import load_plugins
     from segadmin.errors import DataError
-    from segadmin.learn.backbone import Fit
-    from segadmin.learn.metrics import measure
-    from segadmin.plugins import load_plugins
+    from segadmin.evaluation.metrics import measure
     from segadmin.settings import get_settings
 
     few, held_out, test = parts
@@ -117,8 +117,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) -> Before:
     """Learn what needs no label of the task: what people will do, and, where asked for, how they read."""
-    from segadmin.learn.backbone import Fit, Pretraining
-    from segadmin.plugins import load_plugins
+    from segadmin.contracts.backbone import Fit, Pretraining
+    from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
 
     plugins, run = load_plugins(get_settings()), Fit(get_settings(), folder, seed)

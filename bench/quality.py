@@ -41,14 +41,14 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     import polars as pl
 
     from bench.rows import dataset, steps_of
-    from segadmin.database import transaction
-    from segadmin.events.predictions import predictions_of
-    from segadmin.learn.artifact import Saved, load_saved
-    from segadmin.learn.limits import Limits
-    from segadmin.learn.predictions import probabilities_of
-    from segadmin.plugins import load_plugins
-    from segadmin.records import ModelVersion
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.evaluation.comparison import probabilities_of
+    from segadmin.inference.clipping import Limits
+    from segadmin.models.artifact import Saved, load_saved
     from segadmin.settings import get_settings
+    from segadmin.storage.database import transaction
+    from segadmin.storage.predictions import predictions_of
+    from segadmin.storage.records import ModelVersion
     from segadmin_plugins.backbones.stacked import pool, weigh
 
     settings = get_settings()
@@ -77,8 +77,8 @@ def figures(jobs: list[int]) -> dict[str, Any]:
     """Return the figures of one task: mean and spread over the seeds, and leads with intervals."""
     import numpy as np
 
-    from segadmin.learn.bootstrap import Interval, auroc_draws
-    from segadmin.learn.metrics import measure
+    from segadmin.evaluation.bootstrap import Interval, auroc_draws
+    from segadmin.evaluation.metrics import measure
     from segadmin_plugins.backbones.numbers import auroc
 
     draws: dict[str, list[Any]] = defaultdict(list)

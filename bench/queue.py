@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.plans import PLANS, Stage
+from segadmin.jobs.registry import PLANS, Stage
 
 ROOT = Path(__file__).parents[1]
 #: Seconds that enqueuing and draining are measured for, at most.
@@ -142,7 +142,7 @@ def _cancel_all(settings: Any) -> None:
     """Leave nothing to the next measurement."""
     from sqlalchemy import text
 
-    from segadmin.database import transaction
+    from segadmin.storage.database import transaction
 
     with transaction(settings) as session:
         session.execute(text("UPDATE step SET state = 'cancelled' WHERE state IN ('ready', 'running')"))
@@ -160,7 +160,7 @@ def _jobs(settings: Any) -> int:
 def _count(settings: Any, query: str) -> int:
     from sqlalchemy import text
 
-    from segadmin.database import engine
+    from segadmin.storage.database import engine
 
     with engine(settings).execution_options(segadmin_reading=True).connect() as connection:
         return int(connection.execute(text(query)).scalar_one())
@@ -174,8 +174,8 @@ def _fill(settings: Any, count: int) -> None:
     """Write jobs as a year leaves them: most succeeded, one in twenty failed, the last thousand wait."""
     from sqlalchemy import insert
 
-    from segadmin.database import transaction
-    from segadmin.records import Job, JobState, Step, StepState, utcnow
+    from segadmin.storage.database import transaction
+    from segadmin.storage.records import Job, JobState, Step, StepState, utcnow
 
     moment = utcnow()
     jobs, steps = [], []
@@ -235,8 +235,8 @@ def run(name: str) -> None:
     from tests.servers import redis_server
     from tests.stores import empty_store
 
-    from segadmin import database
     from segadmin.settings import get_settings
+    from segadmin.storage import database
 
     settings = get_settings()
     settings.root.mkdir(parents=True, exist_ok=True)

@@ -53,8 +53,8 @@ def once(home: Path, *, whole: bool) -> float:
 
     from segadmin.jobs.control import cancel, view
     from segadmin.jobs.enqueue import enqueue
-    from segadmin.records import StepState
     from segadmin.settings import get_settings
+    from segadmin.storage.records import StepState
     from segadmin_worker.client import ring_over
 
     get_settings.cache_clear()

@@ -10,9 +10,9 @@ def steps_of(job: int) -> Sequence[Any]:
     """Return the steps of a job."""
     from sqlmodel import select
 
-    from segadmin.database import transaction
-    from segadmin.records import Step
     from segadmin.settings import get_settings
+    from segadmin.storage.database import transaction
+    from segadmin.storage.records import Step
 
     with transaction(get_settings()) as session:
         return session.exec(select(Step).where(Step.job_id == job)).all()
@@ -22,9 +22,9 @@ def dataset(job: int) -> Any:
     """Return the rows of a retrain, as its steps read them."""
     import polars as pl
 
-    from segadmin.learn.dataset import Dataset, join
-    from segadmin.learn.prepared import Prepared
     from segadmin.settings import get_settings
+    from segadmin.training.dataset import Dataset, join
+    from segadmin.workflows.prepared import Prepared
 
     settings, steps = get_settings(), steps_of(job)
     prepared = Prepared.model_validate(next(step.result for step in steps if step.stage == "prepare"))

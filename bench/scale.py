@@ -52,7 +52,7 @@ def ingest(path: str, home: str, buckets: str) -> None:
 def textualize(home: str, first: str, last: str, buckets: str) -> None:
     """Do the whole stage for the buckets ``first`` to ``last``."""
     from bench.textualize import stage
-    from segadmin.events.lake import Lake
+    from segadmin.storage.lake import Lake
 
     settings = Settings(home=Path(home), buckets=int(buckets))
     for bucket in range(int(first), int(last)):

@@ -25,13 +25,13 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 import polars as pl
 
 from bench import replicated
+from segadmin.contracts.textualizer import TextContext
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe, Window
-from segadmin.text.textualizer import TextContext
 from segadmin_plugins.textualizers.timeline import Timeline
 
 BUCKETS = 64

@@ -28,8 +28,8 @@ TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4
 
 def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
     """Fit once and measure; called in a process of its own."""
-    from segadmin.learn.backbone import Fit
-    from segadmin.plugins import load_plugins
+    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
     from segadmin_plugins.backbones.numbers import auroc
 

@@ -141,7 +141,7 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
         os.dup2(stream, number)
     os.closerange(3, 256)
     sys.argv = ["segadmin", *words]
-    from segadmin import database
+    from segadmin.storage import database
     from segadmin_api.cli import main
 
     status: object = 0

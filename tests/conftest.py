@@ -21,8 +21,8 @@ for _name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
 for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
     del os.environ[_name]
 
-from segadmin import database  # noqa: E402
 from segadmin.settings import Settings, get_settings  # noqa: E402
+from segadmin.storage import database  # noqa: E402
 from tests.commands import CommandServer, command_server, run_anew  # noqa: E402
 
 

@@ -13,19 +13,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.events.keys import keys_of
-from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json, Outcome
+from segadmin.jobs.dispatch import Bell
 from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.plans import PLANS, ranges_of
-from segadmin.jobs.ring import Bell
+from segadmin.jobs.registry import PLANS, ranges_of
 from segadmin.jobs.run import run_step
-from segadmin.learn.labeling import label
-from segadmin.records import Job, LabelSet
+from segadmin.labels.labeling import label
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Job, LabelSet
+from segadmin.storage.store import open_store
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
 CATEGORIES = ("milk", "bread", "coffee", "games")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.plans import PLANS, Stage
+from segadmin.jobs.registry import PLANS, Stage
 
 PLANS["probe"] = (
     Stage("prepare", "tests.probe:begin", holds="probe"),

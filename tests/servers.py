@@ -17,7 +17,7 @@ import redis
 from sqlalchemy import create_engine, make_url, text
 
 from segadmin.settings import Settings
-from segadmin_worker.parts import LOOPBACK, free_port
+from segadmin_worker.services import LOOPBACK, free_port
 
 ROOT = Path(__file__).parent.parent
 #: The tests' own modules, and what was already to be found.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segadmin import database
-from segadmin.database import transaction
-from segadmin.records import Store
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Store
 
 
 def empty_store(settings: Settings, buckets: int = 8) -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
-from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
+from segadmin.workflows.requests import check_request
 from segadmin_worker.client import ring_over
 
 

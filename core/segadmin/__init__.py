@@ -9,6 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining
+    from segadmin.contracts.hookspecs import hookimpl
+    from segadmin.contracts.labeler import Labeler, Labelled
+    from segadmin.contracts.source import Sink, Source
+    from segadmin.contracts.textualizer import TextContext, Textualizer, per_user
+    from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
+    from segadmin.contracts.tuner import Tuner, TuningRun
     from segadmin.errors import (
         BackboneUnavailable,
         ConfigurationError,
@@ -16,42 +23,35 @@ if TYPE_CHECKING:
         PluginContractError,
         SegadminError,
     )
-    from segadmin.events.source import Sink, Source
-    from segadmin.hookspecs import hookimpl
-    from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining
-    from segadmin.learn.labeler import Labeler, Labelled
-    from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
-    from segadmin.learn.tuner import Tuner, TuningRun
     from segadmin.settings import Settings, get_settings
-    from segadmin.text.textualizer import TextContext, Textualizer, per_user
 
 _HOMES = {
-    "Backbone": "segadmin.learn.backbone",
+    "Backbone": "segadmin.contracts.backbone",
     "BackboneUnavailable": "segadmin.errors",
-    "Classifier": "segadmin.learn.backbone",
+    "Classifier": "segadmin.contracts.backbone",
     "ConfigurationError": "segadmin.errors",
     "DataError": "segadmin.errors",
-    "Examples": "segadmin.learn.backbone",
-    "Fit": "segadmin.learn.backbone",
-    "Labelled": "segadmin.learn.labeler",
-    "Labeler": "segadmin.learn.labeler",
-    "Learnt": "segadmin.learn.backbone",
+    "Examples": "segadmin.contracts.backbone",
+    "Fit": "segadmin.contracts.backbone",
+    "Labelled": "segadmin.contracts.labeler",
+    "Labeler": "segadmin.contracts.labeler",
+    "Learnt": "segadmin.contracts.backbone",
     "PluginContractError": "segadmin.errors",
-    "Pretraining": "segadmin.learn.backbone",
+    "Pretraining": "segadmin.contracts.backbone",
     "SegadminError": "segadmin.errors",
     "Settings": "segadmin.settings",
-    "Sink": "segadmin.events.source",
-    "Source": "segadmin.events.source",
-    "TextContext": "segadmin.text.textualizer",
-    "Textualizer": "segadmin.text.textualizer",
-    "TrackedRun": "segadmin.learn.tracker",
-    "Tracker": "segadmin.learn.tracker",
-    "Tracking": "segadmin.learn.tracker",
-    "Tuner": "segadmin.learn.tuner",
-    "TuningRun": "segadmin.learn.tuner",
+    "Sink": "segadmin.contracts.source",
+    "Source": "segadmin.contracts.source",
+    "TextContext": "segadmin.contracts.textualizer",
+    "Textualizer": "segadmin.contracts.textualizer",
+    "TrackedRun": "segadmin.contracts.tracker",
+    "Tracker": "segadmin.contracts.tracker",
+    "Tracking": "segadmin.contracts.tracker",
+    "Tuner": "segadmin.contracts.tuner",
+    "TuningRun": "segadmin.contracts.tuner",
     "get_settings": "segadmin.settings",
-    "hookimpl": "segadmin.hookspecs",
-    "per_user": "segadmin.text.textualizer",
+    "hookimpl": "segadmin.contracts.hookspecs",
+    "per_user": "segadmin.contracts.textualizer",
 }
 
 __all__ = [

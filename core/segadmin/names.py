@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from segadmin.errors import DataError
-from segadmin.events.invisible import INVISIBLE
+from segadmin.invisible import INVISIBLE
 
 #: Characters of a name, and bytes of it as a folder of Delta Lake writes it: names of files have at most 255.
 _LONGEST, _LONGEST_WRITTEN = 100, 200

@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from segadmin import database, failpoints
+from segadmin import failpoints
 from segadmin.errors import SegadminError
 from segadmin.files import make_folder
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
-from segadmin.store import compare_folder, compare_keys
+from segadmin.storage import database
+from segadmin.storage.store import compare_folder, compare_keys
 
 #: Yields what is wrong, a line each: the setting, its value, and the fix.
 Check = Callable[[Settings], Iterator[str]]
@@ -154,7 +155,7 @@ def _check_plugin_files(settings: Settings) -> Iterator[str]:
 
 
 def _check_trackers(settings: Settings) -> Iterator[str]:
-    from segadmin.plugins import load_plugins
+    from segadmin.contracts.plugins import load_plugins
 
     for name in settings.trackers if settings.trackers != ("none",) else ():
         try:

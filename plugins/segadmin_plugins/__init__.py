@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segadmin.hookspecs import hookimpl
+from segadmin.contracts.hookspecs import hookimpl
 
 
 @hookimpl
@@ -25,7 +25,7 @@ def register_textualizers() -> list[str]:
 def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
-        "foresight = segadmin_plugins.backbones.foresight:Foresight",
+        "foresight = segadmin_plugins.backbones.auxiliary_stacking:Foresight",
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segadmin.contracts.backbone import Backbone, Fit
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound
-from segadmin.learn.backbone import Backbone, Fit
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing.backbones import check_backbone, check_without_features, planted
 from segadmin_plugins.backbones.stacked import weigh

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import segadmin
-from segadmin.plugins import load_plugins
+from segadmin.contracts.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing import check_textualizer
 

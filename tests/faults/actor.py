@@ -8,10 +8,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import tests.faults.chain  # noqa: F401  (adds the job kind)
-from segadmin.database import dispose_after_fork
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.run import WorkerStopping, run_step
 from segadmin.settings import get_settings
+from segadmin.storage.database import dispose_after_fork
 from segadmin_worker.client import ring_over
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -16,19 +16,19 @@ from datetime import timedelta
 import polars as pl
 from sqlmodel import Session, select
 
-from segadmin.database import transaction
-from segadmin.events.lake import Lake
+from segadmin.contracts.plugins import Registered
 from segadmin.jobs.attempt import Attempt, Outcome
-from segadmin.jobs.calls import calling
-from segadmin.jobs.plans import PLANS, Stage
-from segadmin.learn.prepared import Prepared
-from segadmin.plugins import Registered
-from segadmin.pointers import current_snapshot, pointed
-from segadmin.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
-from segadmin.score.stage import SCORES, assigned
+from segadmin.jobs.plugin_guard import calling
+from segadmin.jobs.registry import PLANS, Stage
+from segadmin.models.aliases import current_snapshot, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
 from segadmin.text.recipe import Recipe
+from segadmin.workflows.prepared import Prepared
+from segadmin.workflows.score import SCORES, assigned
 from tests.planted import START
 
 SEGMENTS = ("low", "high")
@@ -36,7 +36,7 @@ AS_OF = START + timedelta(weeks=4)
 PLANS["chain"] = (
     Stage("prepare", "tests.faults.chain:prepare", holds="snapshot"),
     Stage("score", "tests.faults.chain:score", after=("prepare",), per_buckets=True),
-    Stage("publish", "segadmin.snapshots.publish:publish", after=("score",)),
+    Stage("publish", "segadmin.workflows.publish:publish", after=("score",)),
 )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from segadmin import database
 from segadmin.settings import Settings, get_settings
+from segadmin.storage import database
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World, copy_home, environment_of, furnish
 

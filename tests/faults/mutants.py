@@ -38,7 +38,7 @@ MUTANTS = (
     ),
     Mutant(
         "a job's key is not unique",
-        "core/segadmin/migrations/versions/0001_first_tables.py",
+        "core/segadmin/storage/migrations/versions/0001_first_tables.py",
         '        sa.UniqueConstraint("idempotency_key"),\n',
         "",
         "same_key_at_once",

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from segadmin.jobs import control
-from segadmin.records import JobState, Step, StepState
+from segadmin.storage.records import JobState, Step, StepState
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World
 from tests.servers import beat, stop, wait_until, worker

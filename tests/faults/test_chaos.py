@@ -16,11 +16,11 @@ import pytest
 import redis
 from sqlmodel import func, select
 
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.records import Step
 from segadmin.settings import get_settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Step
 from segadmin_worker.client import ring_over
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World

@@ -14,7 +14,7 @@ import pytest
 from segadmin.jobs import control
 from segadmin.jobs.lease import claim
 from segadmin.jobs.reap import reap
-from segadmin.records import StepState
+from segadmin.storage.records import StepState
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World, stopped
 from tests.servers import wait_until

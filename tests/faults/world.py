@@ -19,12 +19,12 @@ import psutil
 from sqlalchemy import create_engine, make_url, text
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.jobs import control
+from segadmin.jobs.dispatch import is_due
 from segadmin.jobs.reap import reap
-from segadmin.jobs.ring import is_due
-from segadmin.records import Job, ModelVersion, Step, utcnow
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, ModelVersion, Step, utcnow
 from segadmin_worker.client import ring_over
 from tests.faults import actor
 from tests.planted import plant

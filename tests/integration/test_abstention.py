@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError
-from segadmin.jobs.request import check_request
-from segadmin.records import NOT_ENOUGH, Evaluation, ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
+from segadmin.storage.database import transaction
+from segadmin.storage.records import NOT_ENOUGH, Evaluation, ModelVersion
+from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import Run, retrain, shop, trained_home
 

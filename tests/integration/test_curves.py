@@ -9,9 +9,9 @@ import pytest
 
 from segadmin.errors import StepFenced
 from segadmin.jobs import control
-from segadmin.jobs.request import check_request
-from segadmin.records import JobState
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.records import JobState
+from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain, shop, through_the_engine, trained_home
 

@@ -10,8 +10,8 @@ import pytest
 from segadmin.events.generator.shop import Plan
 from segadmin.events.generator.write import write
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin_api.cli.demo_scale import SCALES, choose, measure
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 from tests.conftest import Cli
 from tests.servers import wait_until
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from segadmin import database
 from segadmin.jobs import schedules
 from segadmin.settings import Settings
+from segadmin.storage import database
 from tests.conftest import Cli
 from tests.servers import redis_server, stop, wait_until
 
@@ -86,7 +86,7 @@ def test_an_overdue_schedule_means_that_no_beat_runs(cli: Cli, settings: Setting
     schedules.add(settings, "nightly", "0 3 * * *", "textualize", {})
     assert look(cli, code=0)["beat"]["level"] == "ok"
     with database.transaction(settings) as session:
-        from segadmin.records import Schedule, utcnow
+        from segadmin.storage.records import Schedule, utcnow
 
         slot = session.get_one(Schedule, "nightly")
         slot.next_slot = utcnow().replace(year=2020)

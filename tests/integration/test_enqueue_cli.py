@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from segadmin.database import transaction
 from segadmin.jobs import control
-from segadmin.records import JobState, LabelSet
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import JobState, LabelSet
 from tests.conftest import Cli
 from tests.servers import redis_server
 from tests.stores import empty_store

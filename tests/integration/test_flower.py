@@ -18,7 +18,7 @@ from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings
 from segadmin_worker.client import ring_over
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 from tests.servers import ROOT, redis_server, stop, wait_until, worker
 from tests.stores import empty_store
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.unit.events.test_guess import FILES, STORED
 

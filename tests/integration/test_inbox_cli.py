@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from segadmin.events.alone import no_step_runs
 from segadmin.events.inbox import Inbox
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.import_lock import no_step_runs
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 
 EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:00Z", "price": 1}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs.ring import Bell
+from segadmin.jobs.dispatch import Bell
 from segadmin.settings import Settings
 from segadmin_worker import inspection
 from segadmin_worker.client import ring_over

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from segadmin_worker.parts import LOOPBACK, free_port
+from segadmin_worker.services import LOOPBACK, free_port
 from tests.environments import Environment, build_wheel, create
 from tests.servers import fresh_database, stop, wait_until
 

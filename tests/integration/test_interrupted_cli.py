@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.audit import entries
 from segadmin.events import erase, ingest
-from segadmin.events.alone import alone
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.interrupted import list_interrupted
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
+from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.servers import PATH
 

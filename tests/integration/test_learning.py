@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError, SegadminError
-from segadmin.events.lake import Lake
-from segadmin.jobs.request import check_request
-from segadmin.learn.labeling import label
-from segadmin.records import LabelSet, ModelState, ModelVersion
+from segadmin.labels.labeling import label
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import LabelSet, ModelState, ModelVersion
+from segadmin.workflows.requests import check_request
 from tests.planted import LABELER, LABELS, Run, retrain, shop, trained_home
 
 __all__ = ["shop", "trained_home"]

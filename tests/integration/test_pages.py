@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 
 from sqlalchemy import inspect
 
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.workflows.requests import check_request
 from segadmin_api.dashboard.jobs import page
 from tests.conftest import Cli
 from tests.planted import LABELS, shop, through_the_engine, trained_home

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from segadmin.settings import Settings
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 from tests.conftest import Cli
 from tests.servers import redis_server, stop, wait_until
 

@@ -14,15 +14,15 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import DataError, StorageError
 from segadmin.events.erase import forget
-from segadmin.events.lake import Lake
-from segadmin.events.predictions import keep_predictions, predictions_of
-from segadmin.learn import card
-from segadmin.learn.registry import compare_versions
-from segadmin.records import Job, JobState, ModelVersion
+from segadmin.models.registry import compare_versions
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.predictions import keep_predictions, predictions_of
+from segadmin.storage.records import Job, JobState, ModelVersion
+from segadmin_api.dashboard import model_card as card
 from tests.conftest import Cli
 from tests.planted import planted_users, retrain, shop, trained_home
 from tests.servers import web_server

@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.audit import entries
-from segadmin.database import transaction
 from segadmin.errors import JobError
 from segadmin.events import ingest
 from segadmin.events.erase import forget
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
-from segadmin.events.lake import Lake
-from segadmin.records import Job, JobState
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Job, JobState
 from tests.conftest import Cli
 from tests.planted import Run, shop, trained_home
 

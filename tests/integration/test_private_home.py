@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from segadmin.settings import Settings
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 
 Run = Callable[..., str]
 

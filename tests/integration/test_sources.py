@@ -14,14 +14,14 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine, text
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events import ingest
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 from segadmin_plugins.sources.sql import Sql
 from tests.servers import fresh_database, redis_server
 

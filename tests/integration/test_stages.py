@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.errors import PluginError, StorageError
-from segadmin.jobs.request import check_request
-from segadmin.learn.fitting import UNSEEN
-from segadmin.pointers import champion, pointed
-from segadmin.records import Evaluation, ModelState, ModelVersion
+from segadmin.models.aliases import champion, pointed
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Evaluation, ModelState, ModelVersion
+from segadmin.training.fitting import UNSEEN
+from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import (
     LABELS,
@@ -120,7 +120,7 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced(shop: Settings) -> 
 
 
 def test_of_two_gates_at_once_the_second_looks_again(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segadmin.learn.gate.TOLERANCE", 1.0)  # both are promoted, whichever households they drew
+    monkeypatch.setattr("segadmin.workflows.gate.TOLERANCE", 1.0)  # both are promoted, whichever households they drew
     first, second = retrain(shop).until("gate"), retrain(shop, seed=3).until("gate")
     begun = second.call(second.attempts("gate")[0])
     first.stage("gate")

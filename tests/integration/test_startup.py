@@ -13,7 +13,7 @@ import zstandard
 from segadmin.events.inbox import Inbox
 from segadmin.jobs import control
 from segadmin.settings import Settings
-from segadmin_worker.parts import free_port
+from segadmin_worker.services import free_port
 from tests.conftest import Cli
 from tests.integration.test_web import event, post
 from tests.servers import web_server

@@ -21,7 +21,7 @@ import redis
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server, state, supervisor
-from segadmin_worker.parts import Part, redis_part
+from segadmin_worker.services import Part, redis_part
 from segadmin_worker.state import PartState, PartStatus
 from segadmin_worker.supervisor import Supervisor
 from tests.conftest import Cli

@@ -10,11 +10,11 @@ from threading import Thread
 import pytest
 from sqlalchemy import inspect, text
 
-from segadmin import database
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.jobs.request import check_request
-from segadmin.learn.tune import looked_up, study_of
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.workflows.requests import check_request
+from segadmin.workflows.tune import looked_up, study_of
 from tests.conftest import Cli
 from tests.planted import LABELS, Run, shop, trained_home
 

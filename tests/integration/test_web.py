@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from segadmin.events.inbox import Inbox
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, web_server, worker
 

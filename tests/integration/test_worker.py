@@ -19,8 +19,8 @@ import redis
 import tests.probe  # noqa: F401
 from segadmin.jobs import control, schedules
 from segadmin.jobs.enqueue import enqueue
-from segadmin.records import JobState, StepState
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.records import JobState, StepState
 from segadmin_api.cli.watch import watch
 from segadmin_worker.client import ring_over
 from tests.conftest import Cli

@@ -16,14 +16,14 @@ import pytest
 import redis
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.events import ingest
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.quarantine import set_aside
-from segadmin.records import Job, Step
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, Step
 from tests.conftest import Cli
 from tests.planted import LABELS, START, label_future_spend, through_the_engine
 

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 import redis
 
-from segadmin import database
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.lake import Lake
 from segadmin_worker import redis_server
 from tests.conftest import Cli
 from tests.privacy.planted_home import USERS, plant, rows_of, text_of

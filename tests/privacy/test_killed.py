@@ -12,8 +12,8 @@ import pytest
 from segadmin.events import erase
 from segadmin.events.erase import forget
 from segadmin.events.erasure_mark import was_interrupted
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.privacy.victim import fill, left_of, users
 from tests.servers import PATH
 

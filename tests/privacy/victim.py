@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from segadmin import database
-from segadmin.audit import record
-from segadmin.database import transaction
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import show_key, user_key
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import, Job, JobState
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import, Job, JobState
 from tests.privacy.search import find, needles_of
 
 HEAD = "user,kind,item,at\n"

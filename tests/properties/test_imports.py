@@ -16,9 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping, Rules
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from tests.properties.files import FIELDS, ROWS, WRITERS, Row, Writer
 
 _MAPPING = Mapping(timezone="Asia/Shanghai", decimal=".", rules=Rules(clean_text=False, mask_personal=False))

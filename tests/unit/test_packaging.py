@@ -14,10 +14,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from sqlmodel import select
 
-from segadmin import database
 from segadmin.events.shipped import shipped_mappings
-from segadmin.records import Job, LabelSet, Store
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.records import Job, LabelSet, Store
 from tests.environments import build_wheel
 from tests.servers import ROOT
 

@@ -6,8 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
-from segadmin import hookspecs
-from segadmin.plugins import load_plugins
+from segadmin.contracts import hookspecs
+from segadmin.contracts.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing import check_textualizer
 from tests.servers import ROOT

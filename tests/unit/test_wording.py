@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segadmin.counts import counted
-from segadmin_api.wording import duration
+from segadmin_api.formatting import duration
 
 
 @pytest.mark.parametrize(

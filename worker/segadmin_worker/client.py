@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs.ring import Bell, Ring
+from segadmin.jobs.dispatch import Bell, Ring
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls, transport_problem

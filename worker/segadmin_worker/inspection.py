@@ -12,7 +12,7 @@ from kombu.exceptions import ChannelError
 
 from segadmin.settings import Settings
 from segadmin_worker.client import connected
-from segadmin_worker.parts import CPU_QUEUES, GPU_QUEUES
+from segadmin_worker.services import CPU_QUEUES, GPU_QUEUES
 
 QUEUES = (*CPU_QUEUES, *GPU_QUEUES)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from segadmin import database
 from segadmin.jobs import quarantine
 from segadmin.settings import get_settings
+from segadmin.storage import database
 
 
 def set_aside(queue: str, reason: str, message: bytes | str) -> None:

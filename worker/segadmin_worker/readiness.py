@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from segadmin.errors import BrokerUnavailable
 from segadmin.settings import Settings
 from segadmin_worker import inspection, redis_server
-from segadmin_worker.parts import Part
+from segadmin_worker.services import Part
 
 
 def is_ready(settings: Settings, part: Part, log: Path, log_start: int) -> bool:

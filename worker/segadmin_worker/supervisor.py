@@ -19,8 +19,8 @@ from segadmin.errors import ConfigurationError
 from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin_worker import state
-from segadmin_worker.parts import Part
 from segadmin_worker.readiness import is_ready
+from segadmin_worker.services import Part
 from segadmin_worker.state import PartState, PartStatus, Status
 
 _LOOK_SECONDS, _PROBE_SECONDS = 0.25, 1.0

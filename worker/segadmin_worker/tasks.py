@@ -15,14 +15,14 @@ from billiard.exceptions import WorkerLostError
 from celery import Task
 from celery.signals import task_failure, worker_process_init
 
-from segadmin import database
-from segadmin.database import dispose_after_fork
 from segadmin.device_memory import release_memory
 from segadmin.errors import SegadminError
-from segadmin.jobs.plans import STAGES
 from segadmin.jobs.reap import lost_process
+from segadmin.jobs.registry import STAGES
 from segadmin.jobs.run import WorkerStopping, run_step
 from segadmin.settings import get_settings
+from segadmin.storage import database
+from segadmin.storage.database import dispose_after_fork
 from segadmin_worker.app import app
 from segadmin_worker.client import ring_over
 

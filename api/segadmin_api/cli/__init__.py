@@ -141,7 +141,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BaseException as error:  # also sys.exit() in a plugin, and a panic of Polars
-        from segadmin.plugins import blame
+        from segadmin.contracts.plugins import blame
 
         if (blamed := blame(error)) is not None:
             _fail(str(blamed))

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from segadmin.audit import entries
 from segadmin.settings import get_settings
+from segadmin.storage.audit import entries
 from segadmin_api.cli.output import JsonOption, group, show_json, table
-from segadmin_api.wording import ago
+from segadmin_api.formatting import ago
 
 app = group("Who looked at users, exported or erased them.")
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from segadmin.learn.resolve import resolve_backbone
-from segadmin.plugins import load_plugins
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.resolve import resolve_backbone
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
@@ -26,7 +26,7 @@ From = Annotated[Path | None, typer.Option("--from", help="A folder to copy it f
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the registered backbones, and the pretrained models on this machine."""
-    from segadmin_plugins.backbones.transformer.shelf import kept
+    from segadmin_plugins.backbones.transformer.weights_cache import kept
 
     settings = get_settings()
     plugins = load_plugins(settings)
@@ -49,7 +49,7 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None:
     """Bring a pretrained model here: from the hub or the mirror that HF_ENDPOINT names, or from a folder."""
-    from segadmin_plugins.backbones.transformer.shelf import pull as bring
+    from segadmin_plugins.backbones.transformer.weights_cache import pull as bring
 
     done = bring(model, get_settings(), source)
     if as_json:
@@ -61,8 +61,8 @@ def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None
 @app.command()
 def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOption = False) -> None:
     """Check that a backbone can be used here: libraries, files, model and tokenizer, and a fit on a few texts."""
-    from segadmin_plugins.backbones.transformer.places import locate
-    from segadmin_plugins.backbones.transformer.shelf import verify
+    from segadmin_plugins.backbones.transformer.weights_cache import verify
+    from segadmin_plugins.backbones.transformer.weights_lookup import locate
 
     settings = get_settings()
     plugins = load_plugins(settings)

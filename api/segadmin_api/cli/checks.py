@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from segadmin import database, preflight
+from segadmin import preflight
 from segadmin.counts import counted
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
 from segadmin.events.erasure_mark import was_interrupted
@@ -21,6 +21,7 @@ from segadmin.events.inbox import Inbox
 from segadmin.events.inbox_retry import failed_import
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
+from segadmin.storage import database
 from segadmin_api.cli.startup import same_port
 from segadmin_worker import state
 from segadmin_worker.state import PartState
@@ -190,7 +191,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
 def beat(settings: Settings) -> Iterator[Finding]:
     """Whether something looks after schedules: the beat of this machine, or what it would have left undone."""
     from segadmin.jobs.schedules import list_schedules
-    from segadmin.records import utcnow
+    from segadmin.storage.records import utcnow
 
     found = state.read(settings)
     part = next((part for part in found.parts if part.name == "beat"), None) if found else None
@@ -212,7 +213,7 @@ def beat(settings: Settings) -> Iterator[Finding]:
 
 def plugins(settings: Settings) -> Iterator[Finding]:
     """Whether every plugin loads."""
-    from segadmin.plugins import KINDS, load_plugins
+    from segadmin.contracts.plugins import KINDS, load_plugins
 
     found = load_plugins(settings)
     for error in found.broken.values():
@@ -224,9 +225,9 @@ def plugins(settings: Settings) -> Iterator[Finding]:
 
 def weights(settings: Settings, backbone: str, *, asked: bool) -> Iterator[Finding]:
     """Whether a backbone's weights and libraries can be had here."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.contracts.resolve import resolve_backbone
     from segadmin.errors import BackboneUnavailable, PluginError
-    from segadmin.learn.resolve import resolve_backbone
-    from segadmin.plugins import load_plugins
 
     try:
         found = load_plugins(settings)

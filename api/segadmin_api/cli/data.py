@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segadmin.counts import counted
-from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.records import Import, LabelSet
 from segadmin.settings import Language, Settings, get_settings
-from segadmin.store import compare_folder
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Import, LabelSet
+from segadmin.storage.store import compare_folder
 from segadmin_api.cli import imports, inbox, interrupted, mappings
 from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
-from segadmin_api.wording import ago
+from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
     import polars as pl
@@ -157,7 +157,7 @@ def _show_erased(who: ListedUser, one: Erased, file: Path | None) -> None:
 @app.command()
 def compact(as_json: JsonOption = False) -> None:
     """Join the lake's small files, which many imports leave, to large ones; nobody waits for it and nothing is lost."""
-    from segadmin.events.compact import compact as join
+    from segadmin.storage.compaction import compact as join
 
     done = join(get_settings())
     if as_json:
@@ -181,7 +181,7 @@ def label_(
     """Derive labels from the events themselves."""
     from sqlmodel import select
 
-    from segadmin.learn.labeling import label
+    from segadmin.labels.labeling import label
 
     made = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
     if as_json:
@@ -201,7 +201,7 @@ def profile(
 ) -> None:
     """Show what the lake holds: events by kind and day, users by history, what is missing, top categories."""
     from segadmin.events.profile import profile as look
-    from segadmin.events.report import page
+    from segadmin_api.dashboard.data_report import page
 
     found = look(get_settings())
     if html is not None:
@@ -249,8 +249,8 @@ def list_(as_json: JsonOption = False) -> None:
     """List what the store holds: tables, label sets and imports."""
     from sqlmodel import col, select
 
-    from segadmin.events.alone import is_importing
     from segadmin.events.interrupted import state_of
+    from segadmin.storage.import_lock import is_importing
 
     settings = get_settings()
     compare_folder(settings)
@@ -317,8 +317,8 @@ def quarantine(
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). An import leaves out the columns of the file that begin with `quarantine:`.
     """
-    from segadmin.audit import record
     from segadmin.events.quarantine import drop_rows, find_rows
+    from segadmin.storage.audit import record
 
     settings = get_settings()
     _check_import(settings, number)
@@ -380,7 +380,7 @@ def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], 
 def _tables(settings: Settings) -> list[dict[str, Any]]:
     import polars as pl
 
-    from segadmin.events.lake import Lake
+    from segadmin.storage.lake import Lake
 
     lake = Lake.of(settings)
     facts = []

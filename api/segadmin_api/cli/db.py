@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from segadmin import database
 from segadmin.settings import get_settings
+from segadmin.storage import database
 from segadmin_api.cli.output import JsonOption, group, show_json
 
 app = group("The SQL database: status, upgrade, adopt.")

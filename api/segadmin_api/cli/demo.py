@@ -10,15 +10,15 @@ import typer
 from rich.console import Console
 from sqlmodel import select
 
+from segadmin.contracts.plugins import load_plugins
 from segadmin.counts import counted
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.request import check_request
-from segadmin.plugins import load_plugins
-from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Import
+from segadmin.workflows.requests import check_request
 from segadmin_api.cli.demo_scale import WHOLE, Scale, choose, explain, measure
 from segadmin_worker.client import ring_over
 
@@ -110,7 +110,7 @@ def _import(users: int | None) -> None:
 
 
 def _label(settings: Settings, console: Console) -> None:
-    from segadmin.learn.labeling import label
+    from segadmin.labels.labeling import label
     from segadmin_plugins.sources.completejourney import WEEK_ONE
 
     made = label(settings, LABELS, "future-spend", {"first_week": WEEK_ONE})

@@ -13,17 +13,17 @@ import typer
 if TYPE_CHECKING:
     import click
 
+from segadmin.contracts.templates import read_templates
 from segadmin.errors import ConfigurationError
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import ask
-from segadmin.learn.prepared import HELD_OUT
 from segadmin.settings import get_settings
-from segadmin.text.templates import read_templates
 from segadmin.urls import mask_all
+from segadmin.workflows.prepared import HELD_OUT
 from segadmin_api.cli.imports import MappingFile, SourceName
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
-from segadmin_api.wording import waits
+from segadmin_api.formatting import waits
 from segadmin_worker.client import ring_over
 
 app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.")

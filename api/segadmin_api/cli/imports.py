@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from segadmin.counts import counted
-from segadmin.records import Import
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.records import Import
 from segadmin.urls import MASK, mask_url
 from segadmin_api.cli.command_line import command_line
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from segadmin.audit import record
 from segadmin.counts import counted
-from segadmin.events.alone import users_stay
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.audit import record
+from segadmin.storage.import_lock import users_stay
 from segadmin_api.cli.output import JsonOption, show_json, table
 
 _ALL = "all"

@@ -9,13 +9,13 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.jobs import control, quarantine
-from segadmin.records import JobState, Step
 from segadmin.settings import get_settings
+from segadmin.storage.records import JobState, Step
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import JOBS, ago, came_to, job_row, time_left, told, took, waits
+from segadmin_api.formatting import JOBS, ago, came_to, job_row, time_left, told, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -54,8 +54,8 @@ def trials(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a search (`enqueue tune`) has tried so far, what was best, and which options mattered."""
-    from segadmin.learn.search_page import page, shown
-    from segadmin.learn.tune import looked_up
+    from segadmin.workflows.tune import looked_up
+    from segadmin_api.dashboard.search_page import page, shown
 
     found = looked_up(get_settings(), job)
     if as_json:

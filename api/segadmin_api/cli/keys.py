@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from segadmin import api_keys
-from segadmin.records import Opens
 from segadmin.settings import get_settings
+from segadmin.storage import api_keys
+from segadmin.storage.records import Opens
 from segadmin_api.cli.output import JsonOption, group, show_json, table
-from segadmin_api.wording import ago
+from segadmin_api.formatting import ago
 
 app = group("Keys of the web pages and the HTTP API.")
 

@@ -19,7 +19,7 @@ from segadmin.files import make_folder
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, show_json
 from segadmin_api.cli.startup import same_port, validate
-from segadmin_api.wording import took
+from segadmin_api.formatting import took
 from segadmin_worker import state
 from segadmin_worker.state import PartState, PartStatus, Status
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from segadmin_worker.parts import Part
+    from segadmin_worker.services import Part
 
 _LOOK_SECONDS = 0.25
 _READY_SECONDS = 120.0
@@ -103,14 +103,14 @@ def status(as_json: JsonOption = False) -> None:
 
 def parts_of(settings: Settings, cpu: int, flower_port: int | None, web_port: int | None) -> list[Part]:
     """Return the parts of this machine; imported late, for the sake of `segadmin --help`."""
-    from segadmin_worker.parts import parts_of_this_machine
+    from segadmin_worker.services import parts_of_this_machine
 
     return parts_of_this_machine(settings, cpu=cpu, flower_port=flower_port, web_port=web_port)
 
 
 def _ports(settings: Settings, *, flower: bool, web: bool) -> tuple[int | None, int | None]:
     """Return where Flower and the web part want to listen, nowhere for what is left out or not installed."""
-    from segadmin_worker.parts import web_is_installed
+    from segadmin_worker.services import web_is_installed
 
     return settings.flower_port if flower else None, settings.web_port if web and web_is_installed() else None
 
@@ -127,7 +127,7 @@ def _run_here(settings: Settings, cpu: int, *, flower: bool, web: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from segadmin_worker.parts import free_port
+    from segadmin_worker.services import free_port
     from segadmin_worker.supervisor import Supervisor
 
     console = Console()
@@ -233,7 +233,7 @@ def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> Re
     from rich.table import Table
     from rich.text import Text
 
-    from segadmin_worker.parts import web_is_installed
+    from segadmin_worker.services import web_is_installed
 
     colours = {PartState.RUNNING: "green", PartState.FAILED: "bold red", PartState.LOST: "red"}
     drawn = Table(header_style="bold")

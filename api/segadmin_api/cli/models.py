@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.counts import counted
-from segadmin.database import transaction
-from segadmin.learn.metrics import HEADLINES, LOWER_IS_BETTER
-from segadmin.learn.versions import VersionLine, evaluations_of, find_version, list_lines
-from segadmin.records import Evaluation, ModelVersion
+from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
+from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import get_settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.wording import VERSIONS, version_row
+from segadmin_api.formatting import VERSIONS, version_row
 
 if TYPE_CHECKING:
-    from segadmin.learn.registry import Changed
+    from segadmin.models.registry import Changed
 
 app = group("Model versions and how good they are.")
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
@@ -82,8 +82,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
-    from segadmin.learn.bootstrap import LEAST_USERS
-    from segadmin.learn.registry import compare_versions
+    from segadmin.evaluation.bootstrap import LEAST_USERS
+    from segadmin.models.registry import compare_versions
 
     pair = compare_versions(get_settings(), one, other, labels)
     if as_json:
@@ -108,7 +108,7 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Make a version champion whatever the gate said, and its newest snapshot current."""
-    from segadmin.learn import registry
+    from segadmin.models import registry
 
     _tell(registry.promote(get_settings(), version, reason), as_json=as_json)
 
@@ -120,7 +120,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Make the champion before this one champion again, and its newest snapshot current."""
-    from segadmin.learn import registry
+    from segadmin.models import registry
 
     _tell(registry.rollback(get_settings(), labels, reason), as_json=as_json)
 
@@ -144,7 +144,7 @@ def card(
     labels: Labels = None,
 ) -> None:
     """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
-    from segadmin.learn.card import page
+    from segadmin_api.dashboard.model_card import page
 
     write_page(out, page(get_settings(), version, labels))
 
@@ -157,7 +157,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a version with all of its weights into a folder of its own, also one that is stored as an adapter."""
-    from segadmin.learn.export_version import export_version
+    from segadmin.models.export import export_version
 
     settings = get_settings()
     with transaction(settings) as session:

@@ -14,7 +14,7 @@ from segadmin.settings import get_settings
 from segadmin_api.cli.startup import Listener, validate
 
 if TYPE_CHECKING:
-    from segadmin_worker.parts import Part
+    from segadmin_worker.services import Part
 
 #: What is checked only for parts that see users: a scheduler needs neither the store nor the user-key secret.
 _OF_USERS = ("store", "user_key_secret")
@@ -28,7 +28,7 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Node name; %h is the host's. Default: the queues.")] = None,
 ) -> None:
     """Run a worker, for a deployment: one with `--queues gpu` for every GPU, others with `--queues cpu,control`."""
-    from segadmin_worker.parts import CPU_QUEUES, GPU_QUEUES, worker_part
+    from segadmin_worker.services import CPU_QUEUES, GPU_QUEUES, worker_part
 
     known = (*CPU_QUEUES, *GPU_QUEUES)
     wanted = [queue.strip() for queue in queues.split(",") if queue.strip()]
@@ -45,7 +45,7 @@ def worker(
 
 def beat() -> None:
     """Run the scheduler, for a deployment: due schedules, lost steps. Several may run at once."""
-    from segadmin_worker.parts import beat_part
+    from segadmin_worker.services import beat_part
 
     settings = get_settings()
     validate(settings, leave_out=_OF_USERS)
@@ -57,7 +57,7 @@ def flower(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_FLOWER_PORT].")] = None,
 ) -> None:
     """Run Flower with a password, for a deployment; put a proxy with TLS before it if others can reach it."""
-    from segadmin_worker.parts import flower_part
+    from segadmin_worker.services import flower_part
 
     settings = get_settings()
     listener = _listener(address, port, settings.flower_port, "SEGADMIN_FLOWER_PORT")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, did_you_mean
-from segadmin.plugins import KINDS, load_plugins
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
-    from segadmin.learn.backbone import Backbone
-    from segadmin.text.textualizer import Textualizer
+    from segadmin.contracts.backbone import Backbone
+    from segadmin.contracts.textualizer import Textualizer
 
 app = group("Textualizers, backbones and other plugins.")
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from segadmin.jobs import schedules
-from segadmin.jobs.request import REQUESTS, check_kind
 from segadmin.settings import get_settings
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
+from segadmin.workflows.requests import REQUESTS, check_kind
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
-from segadmin_api.wording import ago
+from segadmin_api.formatting import ago
 from segadmin_worker.client import ring_over
 
 Name = Annotated[str, typer.Argument(help="Which one.")]

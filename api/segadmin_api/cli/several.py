@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from segadmin.errors import DataError, SegadminError
-from segadmin.records import Import
+from segadmin.storage.records import Import
 from segadmin.urls import mask_url
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from segadmin.counts import counted
-from segadmin.database import transaction
-from segadmin.records import ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
+from segadmin.storage.database import transaction
+from segadmin.storage.records import ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin_api.cli.output import JsonOption, RawCells, group, show_json, table
-from segadmin_api.wording import ago
+from segadmin_api.formatting import ago
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
@@ -76,8 +76,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write who is in which segment to a file, the surest first."""
-    from segadmin.audit import record
     from segadmin.snapshots.export import Audience, audience, write
+    from segadmin.storage.audit import record
 
     settings = get_settings()
     with transaction(settings) as session:

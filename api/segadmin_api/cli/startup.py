@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import typer
 
 from segadmin import preflight
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import InvalidSettings
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
 

@@ -29,9 +29,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a user's segment, how sure the model is, and the segments before."""
-    from segadmin.audit import record
     from segadmin.events.keys import show_key
     from segadmin.snapshots.user import find_user, history, read_text
+    from segadmin.storage.audit import record
 
     settings = get_settings()
     key = find_user(settings, user)

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from segadmin.jobs.control import JobView, view
-from segadmin.records import JobState, Step, StepState
 from segadmin.settings import Settings
+from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
-from segadmin_api.wording import came_to, stages, time_left, took, waits
+from segadmin_api.formatting import came_to, stages, time_left, took, waits
 
 _LOOK_SECONDS = 0.5
 #: Outside a terminal: at most so long between two lines.
@@ -137,7 +137,7 @@ def _curves(steps: Sequence[Step]) -> list[str]:
 
 def _hint(seen: JobView) -> list[Text]:
     """Say what may be missing where nothing has started for a while."""
-    from segadmin.records import utcnow
+    from segadmin.storage.records import utcnow
 
     if seen.waits_for:
         return [Text(f"It {waits(seen)}.", "yellow")]

@@ -7,13 +7,13 @@ from html import escape
 from importlib.util import find_spec
 
 from segadmin.jobs.control import JobLine, JobView
-from segadmin.learn.search_page import sections
-from segadmin.learn.tune import looked_up
-from segadmin.pages import bar, document, lines, link, section, table
-from segadmin.records import JobState, Step
 from segadmin.settings import Settings
-from segadmin_api.dashboard.frame import AGAIN, NAVIGATION
-from segadmin_api.wording import JOBS, came_to, duration, job_row, stages, subject, told, took, waits
+from segadmin.storage.records import JobState, Step
+from segadmin.workflows.tune import looked_up
+from segadmin_api.dashboard.html import bar, document, lines, link, section, table
+from segadmin_api.dashboard.layout import AGAIN, NAVIGATION
+from segadmin_api.dashboard.search_page import sections
+from segadmin_api.formatting import JOBS, came_to, duration, job_row, stages, subject, told, took, waits
 
 #: What is drawn of a fit's figures: the title, the figures in one chart, and which of them is best.
 _CHARTS = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segadmin.learn.versions import VersionLine
-from segadmin.pages import document, link, table
-from segadmin_api.dashboard.frame import NAVIGATION
-from segadmin_api.wording import VERSIONS, version_row
+from segadmin.models.versions import VersionLine
+from segadmin_api.dashboard.html import document, link, table
+from segadmin_api.dashboard.layout import NAVIGATION
+from segadmin_api.formatting import VERSIONS, version_row
 
 
 def list_page(versions: Sequence[VersionLine]) -> str:

@@ -17,7 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from segadmin import database
 from segadmin.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -28,17 +27,18 @@ from segadmin.errors import (
     SegadminError,
     StorageError,
 )
-from segadmin.pages import document
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
-from segadmin_api.dashboard.frame import NAVIGATION
+from segadmin_api.dashboard.html import document
+from segadmin_api.dashboard.layout import NAVIGATION
 from segadmin_api.http import events, pages
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
 from segadmin_api.http.hosts import Hosts
 from segadmin_api.http.shield import HEALTH, Shield
-from segadmin_worker.parts import LOOPBACK
+from segadmin_worker.services import LOOPBACK
 
 log = logging.getLogger(__name__)
 #: Error → status; of a class that is not here, the nearest one above it.

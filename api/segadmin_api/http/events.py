@@ -14,7 +14,7 @@ from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
-from segadmin.store import check_folder
+from segadmin.storage.store import check_folder
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
 from segadmin_api.http.security import known_key
 from segadmin_api.inbox_import import import_soon

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from segadmin.jobs import control
-from segadmin.learn import card
-from segadmin.learn.versions import list_lines
+from segadmin.models.versions import list_lines
 from segadmin_api.dashboard import jobs, models
-from segadmin_api.dashboard.frame import NAVIGATION
+from segadmin_api.dashboard import model_card as card
+from segadmin_api.dashboard.layout import NAVIGATION
 from segadmin_api.http.security import known, known_reader
 from segadmin_api.http.shield import HEADERS
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
-from segadmin import api_keys
-from segadmin.records import ApiKey, Opens
+from segadmin.storage import api_keys
+from segadmin.storage.records import ApiKey, Opens
 from segadmin_api.http.guesses import Guesses
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")

@@ -7,15 +7,15 @@ import uuid
 
 import polars as pl
 
-from segadmin.audit import record
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, StoreMissing
-from segadmin.events.alone import alone
-from segadmin.events.delta_tables import open_table
 from segadmin.events.keys import user_key
-from segadmin.records import Store
 from segadmin.settings import Settings
-from segadmin.store import (
+from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
+from segadmin.storage.delta_tables import open_table
+from segadmin.storage.import_lock import alone
+from segadmin.storage.records import Store
+from segadmin.storage.store import (
     MARK,
     Mark,
     fingerprint,

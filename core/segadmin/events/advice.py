@@ -7,8 +7,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from segadmin.contracts.event_kinds import IGNORE, KINDS, kind_of
 from segadmin.counts import counted
-from segadmin.events.kinds import IGNORE, KINDS, kind_of
 from segadmin.events.statuses import PARTLY_BOUGHT
 
 #: Words that one import names; the others are only counted.

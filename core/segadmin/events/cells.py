@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.source import LINE
 from segadmin.events.quarantine import without_notes
-from segadmin.events.source import LINE
 
 #: ``="00123"``, which keeps a spreadsheet from making a number of it.
 GUARDED = r'^="([^"]*)"$'

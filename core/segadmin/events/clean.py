@@ -14,18 +14,18 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.event_kinds import IGNORE, KIND_ALIASES, KINDS
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import DataError
 from segadmin.events.cells import lines_of, whole_numbers, without_missing
 from segadmin.events.elements import ELEMENT, each_element, element_ids
 from segadmin.events.identifiers import clean_ids, plain_id
-from segadmin.events.kinds import IGNORE, KIND_ALIASES, KINDS
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.nested import base_of, keys_of, unfold, with_paths
 from segadmin.events.number_columns import NumberColumns
-from segadmin.events.personal import mask
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
+from segadmin.events.pii import mask
 from segadmin.events.statuses import not_bought, undecided
-from segadmin.events.tidy import tidy
+from segadmin.events.text_cleaning import tidy
 from segadmin.events.times import as_utc
 
 #: No shop's log is older; dates before it are slips, such as the epoch.

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from segadmin.events.kinds import kind_of
+from segadmin.contracts.event_kinds import kind_of
 from segadmin.events.time_formats import fitting_formats
 from segadmin.events.times import read_time
 

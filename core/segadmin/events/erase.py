@@ -11,13 +11,8 @@ from itertools import islice
 import polars as pl
 from sqlmodel import Session, col, select
 
-from segadmin import database
-from segadmin.audit import record
 from segadmin.counts import counted
-from segadmin.database import transaction
 from segadmin.errors import JobError
-from segadmin.events.alone import alone, no_step_runs
-from segadmin.events.compact import KEPT_HOURS
 from segadmin.events.erase_traces import (
     GOING_ON,
     erase_in_database,
@@ -30,16 +25,21 @@ from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import meant_by, show_key
-from segadmin.events.lake import Lake
 from segadmin.events.named_users import NamedUsers
-from segadmin.events.predictions import keep_old_predictions
 from segadmin.events.quarantine_users import rows_of_users
-from segadmin.events.schema import SCHEMAS
 from segadmin.events.segment_counts import count_segments
 from segadmin.events.similar_ids import similar_ids
-from segadmin.records import Import, Job, ModelVersion
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.audit import record
+from segadmin.storage.compaction import KEPT_HOURS
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone, no_step_runs
+from segadmin.storage.lake import Lake
+from segadmin.storage.predictions import keep_old_predictions
+from segadmin.storage.records import Import, Job, ModelVersion
+from segadmin.storage.schema import SCHEMAS
+from segadmin.storage.store import open_store
 
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")

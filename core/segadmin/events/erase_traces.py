@@ -18,21 +18,21 @@ import polars as pl
 from sqlalchemy import true
 from sqlmodel import Session, col, select
 
-from segadmin.database import transaction
+from segadmin.contracts.event_kinds import plain_word
+from segadmin.contracts.source import NOTE
 from segadmin.errors import JobError, StorageError
 from segadmin.events.cells import raw_rows, readable
 from segadmin.events.compression import DAMAGE, contents
 from segadmin.events.exact_json import encode
 from segadmin.events.field_names import ALSO_CALLED
 from segadmin.events.keys import show_key
-from segadmin.events.kinds import plain_word
 from segadmin.events.named_users import ERASED, NamedUsers
 from segadmin.events.quarantine_users import owned, row_of_json
-from segadmin.events.source import NOTE
 from segadmin.files import put
-from segadmin.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
 from segadmin.settings import Settings
-from segadmin.store import MARK
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
+from segadmin.storage.store import MARK
 
 #: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from segadmin.events.kinds import plain_word
+from segadmin.contracts.event_kinds import plain_word
 
 #: Other names of fields, written as :func:`plain_word` writes names; the likelier ones first.
 ALSO_CALLED = {

@@ -11,12 +11,12 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from segadmin.contracts.event_kinds import KIND_ALIASES, KINDS, kind_of
 from segadmin.errors import DataError, SegadminError
 from segadmin.events.advice import toml_text
 from segadmin.events.column_facts import ColumnFacts
 from segadmin.events.guess_columns import Guess, guess_columns
 from segadmin.events.ingest import Request
-from segadmin.events.kinds import KIND_ALIASES, KINDS, kind_of
 from segadmin.events.layouts import Layout, recognise
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.preview import Preview, preview

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
+from segadmin.contracts.event_kinds import plain_word
 from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.events.field_names import ALSO_CALLED
-from segadmin.events.kinds import plain_word
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.time_formats import fitting_formats
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 
 #: Quarantined cells of an import that a hint is made from.
 _LOOKED_AT = 1_000

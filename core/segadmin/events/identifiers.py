@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from segadmin.events.cells import GUARDED
-from segadmin.events.invisible import visible, visible_cells
+from segadmin.invisible import visible, visible_cells
 
 #: Whole numbers up to here are exact in a decimal.
 _EXACT = 2**53

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 from sqlmodel import col, select
 
-from segadmin.database import now, reading
 from segadmin.errors import SegadminError
 from segadmin.events.inbox import Inbox
 from segadmin.jobs.control import retry
+from segadmin.jobs.dispatch import Ring
 from segadmin.jobs.enqueue import INBOX_KEY
-from segadmin.jobs.ring import Ring
-from segadmin.records import Job, JobState
 from segadmin.settings import Settings
-from segadmin.store import check_store
+from segadmin.storage.database import now, reading
+from segadmin.storage.records import Job, JobState
+from segadmin.storage.store import check_store
 
 #: From one failure to the next attempt.
 PAUSE = timedelta(minutes=1)

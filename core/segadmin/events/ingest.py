@@ -17,7 +17,8 @@ from typing import Any
 import polars as pl
 from sqlmodel import Session, func, select
 
-from segadmin.database import transaction
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.source import Source, refuse_folder
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.advice import (
     repeated_ids,
@@ -27,27 +28,26 @@ from segadmin.events.advice import (
     unknown_kinds,
     unknown_statuses,
 )
-from segadmin.events.alone import alone
 from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
+from segadmin.events.deduplicate import settle_events
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
 from segadmin.events.interrupted import FROM_QUEUE, INTERRUPTED, content_name, note_interrupted, spool_folder
 from segadmin.events.keys import keys_of
-from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.quarantine_users import kept_mapping
-from segadmin.events.schema import SCHEMAS
-from segadmin.events.settle import settle_events
-from segadmin.events.source import Source, refuse_folder
 from segadmin.events.spool import Spool
 from segadmin.names import check_name, check_names
 from segadmin.paths import local_path
-from segadmin.plugins import load_plugins
-from segadmin.records import Import, LabelSet, utcnow
 from segadmin.settings import Settings
-from segadmin.store import note_import, open_store
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.records import Import, LabelSet, utcnow
+from segadmin.storage.schema import SCHEMAS
+from segadmin.storage.store import note_import, open_store
 from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.

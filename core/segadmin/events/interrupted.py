@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlmodel import Session, col, or_, select, update
 
-from segadmin.audit import record
-from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.alone import alone, is_importing
 from segadmin.events.spool import Spool
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.audit import record
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone, is_importing
+from segadmin.storage.records import Import
 
 #: Errors of imports that were cut short; those that are :data:`INTERRUPTED` go on when they are repeated.
 INTERRUPTED = "It was interrupted."
@@ -114,14 +114,14 @@ def state_of(imported: Import, *, importing: bool) -> str:
 
     Args:
         imported: its record.
-        importing: whether any import is going on; see :func:`segadmin.events.alone.is_importing`.
+        importing: whether any import is going on; see :func:`segadmin.storage.import_lock.is_importing`.
     """
     is_dead = imported.state == "running" and not importing
     return "interrupted" if is_dead or imported.error == INTERRUPTED else imported.state
 
 
 def note_interrupted(session: Session) -> None:
-    """Write down that no import is running; for who holds :func:`segadmin.events.alone.alone`."""
+    """Write down that no import is running; for who holds :func:`segadmin.storage.import_lock.alone`."""
     session.exec(update(Import).where(col(Import.state) == "running").values(state="failed", error=INTERRUPTED))
 
 
@@ -158,7 +158,7 @@ def drop_interrupted(settings: Settings, name: str) -> list[dict[str, Any]]:
 
 
 def remove(settings: Settings, dropped: Sequence[Interrupted]) -> None:
-    """Remove what interrupted imports read, for good; for who holds :func:`segadmin.events.alone.alone`."""
+    """Remove what interrupted imports read, for good; for who holds :func:`segadmin.storage.import_lock.alone`."""
     for one in dropped:
         if one.spool.folder.exists():
             shutil.rmtree(one.spool.folder)

@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from segadmin.contracts.event_kinds import IGNORE, KINDS, plain_word
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.field_names import ALSO_CALLED
-from segadmin.events.kinds import IGNORE, KINDS, plain_word
 from segadmin.events.shipped import mapping_file
 from segadmin.events.time_formats import check_format
 from segadmin.timezones import zone

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from segadmin.contracts.source import MULTIBYTE_ENCODINGS
 from segadmin.events.exact_json import encode
 from segadmin.events.identifiers import plain_id
-from segadmin.events.invisible import visible
 from segadmin.events.keys import show_key, user_key
-from segadmin.events.source import MULTIBYTE_ENCODINGS
+from segadmin.invisible import visible
 
 #: What stands where a user was named.
 ERASED = "(erased)"

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.source import OTHER
 from segadmin.events.exact_json import cell_of, decode
-from segadmin.events.source import OTHER
 
 
 def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:

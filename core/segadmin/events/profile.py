@@ -11,13 +11,13 @@ import polars as pl
 from pydantic import BaseModel
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import DataError
-from segadmin.events.lake import Lake
-from segadmin.events.settle import AGES
-from segadmin.records import Import
+from segadmin.events.deduplicate import AGES
 from segadmin.settings import Settings
-from segadmin.store import NO_EVENTS
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
+from segadmin.storage.store import NO_EVENTS
 
 #: Users by how many events they have: the upper ends.
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)

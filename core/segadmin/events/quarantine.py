@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import polars as pl
 
-from segadmin.audit import record
+from segadmin.contracts.source import ESCAPED, NOTE, OTHER, RESERVED, UNREADABLE_ROW
 from segadmin.errors import DataError
-from segadmin.events.alone import alone
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.formulas import escape_formulas, unescape_formulas
-from segadmin.events.lake import Lake
-from segadmin.events.source import ESCAPED, NOTE, OTHER, RESERVED, UNREADABLE_ROW
 from segadmin.settings import Settings
+from segadmin.storage.audit import record
+from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Lake
 
 #: The cells that have no column of their own: no note, but data.
 _OTHER_NOTE = f"{NOTE}other"
@@ -38,7 +38,7 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
     """Return rows in quarantine with the columns of the shop, and beside them why they are there.
 
     Args:
-        rows: with the columns of :data:`segadmin.events.schema.QUARANTINE`.
+        rows: with the columns of :data:`segadmin.storage.schema.QUARANTINE`.
         formulas: whether what opens the file takes cells for formulas: those are escaped, until an import undoes it.
 
     Raises:

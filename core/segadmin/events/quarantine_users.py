@@ -15,17 +15,17 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.source import UNREADABLE, UNREADABLE_ROW
 from segadmin.events.cells import without_missing
 from segadmin.events.elements import each_element
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.identifiers import plain_id
-from segadmin.events.invisible import INVISIBLE
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import NULLS, OPTIONAL, REQUIRED
 from segadmin.events.mapping import Mapping as Reading
 from segadmin.events.named_users import NamedUsers, words_of
 from segadmin.events.nested import with_paths
-from segadmin.events.source import UNREADABLE, UNREADABLE_ROW
+from segadmin.invisible import INVISIBLE
 
 #: The columns of rows and whose they are.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}

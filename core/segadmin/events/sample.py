@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.header import looks_like_data
 from segadmin.events.ingest import Request, source_of
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.settings import Settings
 
 #: What Polars and the source of CSV add to a name that a header has twice.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 from sqlmodel import select
 
-from segadmin.database import transaction
-from segadmin.events.lake import Lake
-from segadmin.records import NOT_ENOUGH, SegmentSnapshot, SegmentSummary, SnapshotState
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH, SegmentSnapshot, SegmentSummary, SnapshotState
 
 
 def count_segments(settings: Settings, lake: Lake) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from segadmin.events.lake import Lake
+from segadmin.storage.lake import Lake
 
 #: Suggestions for one id.
 _MOST = 3

@@ -8,9 +8,9 @@ from datetime import datetime
 import polars as pl
 
 from segadmin.events.cells import whole_numbers
-from segadmin.events.invisible import INVISIBLE
-from segadmin.events.schema import TIME
 from segadmin.events.time_formats import polars_format
+from segadmin.invisible import INVISIBLE
+from segadmin.storage.schema import TIME
 
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
 #: What PostgreSQL writes: an offset of hours only.

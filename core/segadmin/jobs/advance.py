@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session, col, func, select, update
 
-from segadmin.database import now, reading, transaction
 from segadmin.jobs import locks
-from segadmin.jobs.ring import Bell, call
-from segadmin.records import Job, JobState, Step, StepState
+from segadmin.jobs.dispatch import Bell, call
 from segadmin.settings import Settings
+from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.records import Job, JobState, Step, StepState
 
 #: States of a step that the stages after it wait for.
 _OPEN = [state for state in StepState if not state.done]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from segadmin import failpoints
 from segadmin.errors import StepFenced, StorageError
 from segadmin.files import file_digest, inside, put
-from segadmin.jobs.curve import Curve, Points
+from segadmin.learning_curve import Curve, Points
 from segadmin.settings import Settings
 
 if TYPE_CHECKING:

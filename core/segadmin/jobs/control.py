@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select, update
 
-from segadmin.database import reading, transaction
 from segadmin.errors import InvalidTransition, JobNotFound
 from segadmin.jobs.advance import advance, end_job, lock_job, unblock
+from segadmin.jobs.dispatch import Ring, ring_bells
 from segadmin.jobs.locks import in_the_way
 from segadmin.jobs.progress import Progress, progress_of
-from segadmin.jobs.ring import Ring, ring_bells
 from segadmin.jobs.stages import stages_of
-from segadmin.records import Job, JobState, Lock, Step, StepState
 from segadmin.settings import Settings
+from segadmin.storage.database import reading, transaction
+from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
 #: So many jobs are read at one time: databases limit how many numbers a query may name.
 _PAGE = 500

@@ -11,16 +11,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from segadmin import failpoints
-from segadmin.database import reading, transaction
 from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
-from segadmin.jobs.plans import PLANS, ranges_of
-from segadmin.jobs.request import check_request, chosen
-from segadmin.jobs.ring import Bell, Ring, ring_bells
-from segadmin.records import Job, Step
+from segadmin.jobs.dispatch import Bell, Ring, ring_bells
+from segadmin.jobs.registry import PLANS, ranges_of
 from segadmin.settings import Settings
-from segadmin.store import known_store
+from segadmin.storage.database import reading, transaction
+from segadmin.storage.records import Job, Step
+from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
+from segadmin.workflows.requests import check_request, chosen
 
 #: Beginnings of the keys of jobs that import posted events, and of all keys that are ours.
 INBOX_KEY = "inbox:"
@@ -59,7 +59,7 @@ def ask(
 
     Raises:
         KeyReused: the key belongs to a job that was asked for something else.
-        ConfigurationError: see :func:`segadmin.jobs.request.check_request`; or the key cannot be used.
+        ConfigurationError: see :func:`segadmin.workflows.requests.check_request`; or the key cannot be used.
         DataError: there are no events, or no such labels.
         PluginNotFound: there is no such backbone, textualizer or tracker.
     """
@@ -89,8 +89,8 @@ def enqueue(
 
     Args:
         settings: where the database is and how wide to cut.
-        ring: see :data:`segadmin.jobs.ring.Ring`; its failure is not an error here.
-        kind: a key of :data:`segadmin.jobs.plans.PLANS`.
+        ring: see :data:`segadmin.jobs.dispatch.Ring`; its failure is not an error here.
+        kind: a key of :data:`segadmin.jobs.registry.PLANS`.
         options: of the job; JSON only.
         idempotency_key: a second enqueue of the same with the same key returns the first one's job.
         priority: 0 (last) to 9 (first).

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlmodel import Session, col, update
 
-from segadmin.database import now, transaction
 from segadmin.errors import PERMANENT, OutOfMemory, StepFenced
 from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_is_open
 from segadmin.jobs.attempt import Attempt, Outcome
 from segadmin.jobs.lease import owned
-from segadmin.records import Step, StepState
+from segadmin.storage.database import now, transaction
+from segadmin.storage.records import Step, StepState
 
 
 def finish(attempt: Attempt, outcome: Outcome) -> Advanced:

@@ -13,13 +13,13 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.database import now, reading, transaction
 from segadmin.errors import SegadminError, StorageError
 from segadmin.jobs.attempt import Attempt, Json
-from segadmin.jobs.curve import Curve
-from segadmin.jobs.limits import Limits
-from segadmin.records import Job, JobState, Step, StepState
+from segadmin.jobs.resource_limits import Limits
+from segadmin.learning_curve import Curve
 from segadmin.settings import Settings
+from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.records import Job, JobState, Step, StepState
 
 log = logging.getLogger(__name__)
 #: How often a running step's time and memory are looked at.

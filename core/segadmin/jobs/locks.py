@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, select
 
-from segadmin.jobs.plans import PLANS, held_by
+from segadmin.jobs.registry import PLANS, held_by
 from segadmin.jobs.stages import Stages
-from segadmin.records import Job, JobState, Lock, Step, StepState
+from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
 
 def take(session: Session, job: Job, stage: str) -> bool:

@@ -14,10 +14,10 @@ from statistics import fmean
 
 from sqlmodel import Session, col, func, select
 
-from segadmin.database import now
-from segadmin.jobs.plans import PLANS
+from segadmin.jobs.registry import PLANS
 from segadmin.jobs.stages import Stages
-from segadmin.records import Job, JobState, Step, StepState
+from segadmin.storage.database import now
+from segadmin.storage.records import Job, JobState, Step, StepState
 
 #: So many of the latest jobs are averaged, if they are among so many of their kind.
 _PAST_JOBS, _LOOKED_AT = 3, 50

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from sqlmodel import col, delete, func, select
 
-from segadmin.database import transaction
 from segadmin.errors import SegadminError
-from segadmin.records import QuarantinedMessage
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import QuarantinedMessage
 
 log = logging.getLogger(__name__)
 #: Characters of a message that are kept, and messages that are kept: a flood must not fill the database.

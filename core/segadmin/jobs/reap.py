@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from sqlmodel import col, select
 
-from segadmin.database import now, reading, transaction
 from segadmin.jobs.advance import Advanced, fail_job, lock_job, unblock
-from segadmin.jobs.lost_rings import lengths_of_queues, lost_rings, unrung
-from segadmin.jobs.ring import Ring, Waiting, call, ring_bells
-from segadmin.records import Step, StepState, Store
+from segadmin.jobs.dispatch import Ring, Waiting, call, ring_bells
+from segadmin.jobs.lost_messages import lengths_of_queues, lost_rings, unrung
 from segadmin.settings import Settings
+from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.records import Step, StepState, Store
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def reap(settings: Settings, ring: Ring, waiting: Waiting | None = None) -> Reap
 
     Args:
         settings: where the database is, and how long a ring may take to be heard.
-        ring: see :data:`segadmin.jobs.ring.Ring`.
+        ring: see :data:`segadmin.jobs.dispatch.Ring`.
         waiting: how many messages wait in each queue; without it, every ring that was not heard in time is lost.
     """
     with reading(settings) as session:

@@ -6,17 +6,17 @@ import logging
 import os
 from collections.abc import Callable
 
+from segadmin.contracts.plugins import load_plugins
 from segadmin.device_memory import release_memory
 from segadmin.errors import PluginError, SegadminError, StepFenced
-from segadmin.events.alone import users_stay
 from segadmin.jobs.advance import Advanced, unblock
 from segadmin.jobs.attempt import Attempt, Outcome
+from segadmin.jobs.dispatch import Ring, ring_bells
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
-from segadmin.jobs.plans import stage_of
-from segadmin.jobs.ring import Ring, ring_bells
-from segadmin.plugins import load_plugins
+from segadmin.jobs.registry import stage_of
 from segadmin.settings import Settings
+from segadmin.storage.import_lock import users_stay
 
 log = logging.getLogger(__name__)
 #: Exit code of a process whose step was over a limit; ``EX_SOFTWARE`` of sysexits.h.

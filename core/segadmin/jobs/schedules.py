@@ -10,15 +10,15 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, select, update
 
-from segadmin.database import now, reading, transaction
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
+from segadmin.jobs.dispatch import Bell, Ring, ring_bells
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
-from segadmin.jobs.request import check_request
-from segadmin.jobs.ring import Bell, Ring, ring_bells
-from segadmin.records import Job, JobState, MissedSlots, Schedule
 from segadmin.settings import Settings
+from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.records import Job, JobState, MissedSlots, Schedule
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
+from segadmin.workflows.requests import check_request
 
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
@@ -50,7 +50,7 @@ def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, opti
 
     Raises:
         ConfigurationError: see :func:`next_slot`; or the expression has seconds, or years.
-        SegadminError: see :func:`segadmin.jobs.request.check_request`.
+        SegadminError: see :func:`segadmin.workflows.requests.check_request`.
     """
     if (fields := len(cron.split())) > _FIELDS:
         raise ConfigurationError(f"{cron!r} has {fields} fields instead of {_FIELDS}. {_FORM}")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, and_, case, col, func, or_, select
 
-from segadmin.records import Job, Step, StepState
+from segadmin.storage.records import Job, Step, StepState
 
 _DONE = col(Step.state).in_([StepState.SUCCEEDED, StepState.SKIPPED])
 

@@ -8,15 +8,15 @@ from shlex import quote
 
 import polars as pl
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.source import Sink
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.formulas import escape_formulas
 from segadmin.events.keys import show_key
-from segadmin.events.lake import Lake
-from segadmin.events.source import Sink
-from segadmin.plugins import load_plugins
-from segadmin.records import SegmentSnapshot
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import SegmentSnapshot
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from sqlmodel import Session, col, select
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
-from segadmin.pointers import current_snapshot
-from segadmin.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
+from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
+from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,8 +55,8 @@ def summaries(session: Session, snapshot_id: int) -> Sequence[SegmentSummary]:
 
 
 def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
-    """Return who is in which segment, in the columns of :data:`segadmin.events.schema.ASSIGNMENTS`."""
-    from segadmin.events.lake import Lake
+    """Return who is in which segment, in the columns of :data:`segadmin.storage.schema.ASSIGNMENTS`."""
+    from segadmin.storage.lake import Lake
 
     return Lake.of(settings).scan("assignments", buckets=buckets, snapshot_id=snapshot_id)
 

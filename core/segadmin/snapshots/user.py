@@ -7,16 +7,16 @@ from typing import Any
 
 import polars as pl
 
-from segadmin.database import transaction
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
 from segadmin.events.keys import bucket_of, meant_by
-from segadmin.events.lake import Lake
-from segadmin.learn.labels import after, latest_event
-from segadmin.plugins import load_plugins
-from segadmin.records import NOT_ENOUGH, ModelVersion
+from segadmin.labels.label_sets import after, latest_event
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
-from segadmin.store import NO_EVENTS, check_store, known_store
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH, ModelVersion
+from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe
 
@@ -39,7 +39,7 @@ def find_user(settings: Settings, given: str) -> int:
 
     Raises:
         DataError: there is no such user.
-        SegadminError: the secret or the folder is not the store's; see :func:`segadmin.store.check_store`.
+        SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)

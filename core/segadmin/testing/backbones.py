@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segadmin.contracts.backbone import Backbone, Examples, Fit
 from segadmin.files import UNSAFE_SUFFIXES
-from segadmin.learn.backbone import Backbone, Examples, Fit
 from segadmin.settings import Settings
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, get_args
 
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +24,8 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
     """
     import polars as pl
 
-    from segadmin.events.kinds import KINDS
-    from segadmin.events.schema import TIME
+    from segadmin.contracts.event_kinds import KINDS
+    from segadmin.storage.schema import TIME
 
     rows = [
         {

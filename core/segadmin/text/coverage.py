@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from segadmin.counts import counted
-from segadmin.records import Step
+from segadmin.storage.records import Step
 
 
 def coverage(steps: Iterable[Step]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.extras import amount, names_of
 from segadmin.events.items import FACET, facet
-from segadmin.events.kinds import KINDS
 from segadmin.text.recipe import Recipe, Window
 
 #: Parts of the window, counted back from its end, whose spend, visits and brands are features of their own.

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from segadmin.contracts.plugins import describe
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import PluginContractError, PluginError, SegadminError
 from segadmin.events.items import OF_ITEMS, facet, with_items
-from segadmin.events.lake import Lake
-from segadmin.plugins import describe
+from segadmin.storage.lake import Lake
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.recipe import Recipe, Window
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin.text.variant import CANONICAL, Variant
 
 #: What a user without events in the window reads as, so that everybody has a text.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.errors import BackboneUnavailable
-from segadmin.learn.backbone import Examples, Fit
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
 from segadmin_plugins.backbones.transformer.base import Transformer
-from segadmin_plugins.backbones.transformer.places import fetch, require_weights
 from segadmin_plugins.backbones.transformer.weight_files import check_files
+from segadmin_plugins.backbones.transformer.weights_lookup import fetch, require_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class HuggingFace(Transformer):
 
     def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
         """Return the pretrained model with a new classification layer, and its tokenizer."""
-        from segadmin_plugins.backbones.transformer.starting import start_from
+        from segadmin_plugins.backbones.transformer.warm_start import start_from
 
         folder = self.folder(run.settings)
         dtype = self.dtype_of_base(folder, run.settings)

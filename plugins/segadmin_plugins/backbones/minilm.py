@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
-from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segadmin.errors import DataError
-from segadmin.learn.metrics import one_vs_rest_auroc
+from segadmin.evaluation.metrics import one_vs_rest_auroc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from segadmin.learn.backbone import Examples
+    from segadmin.contracts.backbone import Examples
 
 
 def features_of(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:

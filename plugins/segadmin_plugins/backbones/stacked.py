@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining, no_progress
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining, no_progress
-from segadmin.learn.resolve import resolve_backbone
-from segadmin.learn.split import fold_of
-from segadmin.plugins import load_plugins
+from segadmin.labels.split import fold_of
 from segadmin.settings import Settings, get_settings
-from segadmin_plugins.backbones.installed import require
 from segadmin_plugins.backbones.options import pairs
+from segadmin_plugins.backbones.requirements import require
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.installed import require, threads
+from segadmin_plugins.backbones.requirements import require, threads
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
 from segadmin.errors import DataError
-from segadmin.learn.backbone import Backbone, Classifier, Examples, Fit, no_progress
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.installed import require
+from segadmin_plugins.backbones.requirements import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ class TfIdf(Backbone):
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.linear_model import LogisticRegression
 
-        from segadmin.learn.metrics import log_loss
+        from segadmin.evaluation.metrics import log_loss
         from segadmin_plugins.backbones.numbers import rows_of_all_segments
 
         run.progress(0.0, "counting words")

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from segadmin.learn.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.installed import TRANSFORMERS, require
+from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
 from segadmin_plugins.backbones.transformer.base import Transformer
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

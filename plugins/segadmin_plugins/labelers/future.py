@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.errors import DataError
 from segadmin.events.items import OF_ITEMS, facet
-from segadmin.events.schema import TIME
-from segadmin.learn.labeler import Labeler, Labelled
+from segadmin.storage.schema import TIME
 
 Found = dict[str, Any]
 _WINDOWS = ("observe_weeks", "outcome_weeks")
@@ -56,7 +56,7 @@ class Future(Labeler):
         """Return the segment of every row; null where nothing tells."""
 
     def label(self, events: pl.LazyFrame) -> Labelled:
-        """Return the labelled users; see :meth:`segadmin.learn.labeler.Labeler.label`."""
+        """Return the labelled users; see :meth:`segadmin.contracts.labeler.Labeler.label`."""
         bought = events.filter(pl.col("kind") == "purchase")
         train, test = self._cuts(bought)
         self._check_end(events, max(train + test) + timedelta(weeks=self.outcome_weeks))
@@ -78,7 +78,7 @@ class Future(Labeler):
         return Labelled(rows=rows, segments=names, definition={**found, **cuts, **weeks})
 
     def outcomes(self, events: pl.LazyFrame, definition: Found, as_of: datetime) -> pl.DataFrame | None:
-        """Return what became of users after ``as_of``; see :meth:`segadmin.learn.labeler.Labeler.outcomes`."""
+        """Return what became of users after ``as_of``; see :meth:`segadmin.contracts.labeler.Labeler.outcomes`."""
         weeks = {name: definition[name] for name in _WINDOWS}
         latest = events.select(pl.col("at").max()).collect().item()
         if latest is None or as_of + timedelta(weeks=weeks["outcome_weeks"]) > latest:

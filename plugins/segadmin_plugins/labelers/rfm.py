@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.errors import DataError
-from segadmin.events.schema import TIME
-from segadmin.learn.labeler import Labeler, Labelled
-from segadmin.learn.labels import after
+from segadmin.labels.label_sets import after
+from segadmin.storage.schema import TIME
 
 
 @dataclass(frozen=True)

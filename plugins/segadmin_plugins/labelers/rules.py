@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
-from segadmin.events.schema import TIME
-from segadmin.learn.labeler import Labeler, Labelled
-from segadmin.learn.labels import after
+from segadmin.labels.label_sets import after
+from segadmin.storage.schema import TIME
 from segadmin.text.features import feature_names, features
 from segadmin.text.recipe import Recipe, Window
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from segadmin.events.source import Sink
+from segadmin.contracts.source import Sink
 from segadmin_plugins.sinks.files import write_whole
 
 

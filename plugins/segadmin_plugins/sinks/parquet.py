@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from segadmin.events.source import Sink
+from segadmin.contracts.source import Sink
 from segadmin_plugins.sinks.files import write_whole
 
 

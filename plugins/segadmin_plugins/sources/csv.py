@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.contracts.source import LINE, NOTE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
 from segadmin.events.compression import DAMAGE, open_plain
-from segadmin.events.source import LINE, NOTE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin_plugins.sources.csv_dialect import FIRST, SEPARATORS, Dialect, dialect_of, encoding_of, utf8_blocks
 from segadmin_plugins.sources.csv_quoting import NONE, QUOTE, Quotes, escape_of
 from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
+from segadmin.contracts.source import MULTIBYTE_ENCODINGS
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.header import looks_like_data
-from segadmin.events.invisible import INVISIBLE
-from segadmin.events.source import MULTIBYTE_ENCODINGS
+from segadmin.invisible import INVISIBLE
 
 #: What else files are separated by, for a first line that does not have what it should be.
 SEPARATORS = ",;\t|"

@@ -10,10 +10,10 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from segadmin.contracts.source import Source, check_names
 from segadmin.errors import DataError
-from segadmin.events.delta_tables import open_table
-from segadmin.events.source import Source, check_names
 from segadmin.paths import local_path
+from segadmin.storage.delta_tables import open_table
 
 
 @dataclass(frozen=True)

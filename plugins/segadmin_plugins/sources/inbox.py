@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.contracts.source import Source
 from segadmin.errors import ConfigurationError, StorageError
 from segadmin.events.inbox import Inbox
-from segadmin.events.source import Source
 from segadmin.settings import get_settings
 from segadmin_plugins.sources.json_records import Record
 from segadmin_plugins.sources.jsonl import posted_frames, posted_records

@@ -16,12 +16,12 @@ from typing import ClassVar, TextIO
 
 import polars as pl
 
+from segadmin.contracts.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.compression import DAMAGE, open_plain
 from segadmin.events.event_limits import BatchLimits, is_too_deep
 from segadmin.events.exact_json import cells_of, encode, writable
 from segadmin.events.mapping import OPTIONAL, REQUIRED
-from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin_plugins.sources.json_records import (
     Form,
     Record,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from segadmin.contracts.source import Source, check_names
 from segadmin.errors import DataError
-from segadmin.events.source import Source, check_names
 from segadmin_plugins.sources.parquet_schema import fixed_length_columns
 
 #: How many digits each part of a UUID has.

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import polars as pl
 import redis
 
+from segadmin.contracts.source import Source
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.exact_json import encode
-from segadmin.events.source import Source
 from segadmin.urls import fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.json_records import Record, record_of
 from segadmin_plugins.sources.jsonl import frame_of

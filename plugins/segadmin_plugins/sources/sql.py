@@ -19,9 +19,9 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from segadmin.contracts.source import Source, check_names
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.cells import bytes_as_text
-from segadmin.events.source import Source, check_names
 from segadmin.urls import MASK, fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.drivers import engine_of
 

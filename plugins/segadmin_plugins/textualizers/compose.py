@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import ConfigurationError
-from segadmin.plugins import load_plugins
 from segadmin.settings import get_settings
-from segadmin.text.textualizer import TextContext, Textualizer
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from segadmin.text.textualizer import TextContext
+from segadmin.contracts.textualizer import TextContext
 from segadmin_plugins.textualizers.words import level
 
 #: What each number is called in English and in Chinese, in the order told. Where there are only purchases, eight are

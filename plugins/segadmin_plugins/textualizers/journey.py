@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from segadmin.events.kinds import KINDS
+from segadmin.contracts.event_kinds import KINDS
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import ago, group_name, verbs
 
 

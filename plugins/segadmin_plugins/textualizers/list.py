@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import newest_of_each, verb
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.figures import figures
 from segadmin_plugins.textualizers.words import group_name, level, newest_of_each, recency, thing, verb
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.figures import figures
 
 

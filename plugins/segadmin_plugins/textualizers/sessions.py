@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import polars as pl
 
-from segadmin.events.kinds import KINDS
+from segadmin.contracts.event_kinds import KINDS
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import about, ago, category, latest_first, level, newest, verbs
 
 

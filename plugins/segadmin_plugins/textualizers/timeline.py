@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import polars as pl
 
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.words import latest_first, moment, newest, number, verb
 
 #: The cart's verb has another end: put … into the cart.

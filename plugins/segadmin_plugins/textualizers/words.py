@@ -9,9 +9,9 @@ from typing import Literal, cast
 
 import polars as pl
 
+from segadmin.contracts.templates import VERBS as VERBS_SECTION
+from segadmin.contracts.textualizer import TextContext
 from segadmin.settings import Language
-from segadmin.text.templates import VERBS as VERBS_SECTION
-from segadmin.text.textualizer import TextContext
 
 _DAY = 24 * 60  #: minutes
 #: Numbers have their text looked up, not made: so many hundredths, and so many whole ones.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
 from segadmin.paths import sqlite_url
 from segadmin.urls import mask_url
 

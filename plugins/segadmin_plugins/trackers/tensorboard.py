@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
 
 
 @dataclass(frozen=True)

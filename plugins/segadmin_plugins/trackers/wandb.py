@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from segadmin.learn.tracker import TrackedRun, Tracker, Tracking
+from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin.contracts.tuner import Tuner, TuningRun
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from segadmin.learn.tuner import Tuner, TuningRun
+from segadmin.contracts.tuner import Tuner, TuningRun
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError
-from segadmin.learn.tuner import Tuner, TuningRun
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.errors import ConfigurationError, DataError, StepFenced
-from segadmin.learn.backbone import Examples, Fit
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace

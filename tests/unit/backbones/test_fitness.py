@@ -14,7 +14,8 @@ from segadmin.errors import BackboneUnavailable, ConfigurationError, SegadminErr
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.tiny import Tiny
-from segadmin_plugins.backbones.transformer import places, trial_run
+from segadmin_plugins.backbones.transformer import trial_run
+from segadmin_plugins.backbones.transformer import weights_lookup as places
 from segadmin_plugins.backbones.transformer.weight_files import classifiable
 from tests.models import make_model
 

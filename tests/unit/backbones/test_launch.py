@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from segadmin.contracts.backbone import Examples, Fit, no_progress
 from segadmin.errors import ConfigurationError, StepFenced
-from segadmin.learn.backbone import Examples, Fit, no_progress
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.learn.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.leaning import _fit, lean
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.numbers import auroc
+from segadmin_plugins.backbones.prior_regression import _fit, lean
 
 SEGMENTS = tuple("abcdefgh")
 NAMES = tuple(f"said:{n}" for n in range(len(SEGMENTS)))

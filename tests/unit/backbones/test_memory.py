@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from segadmin.contracts.backbone import Examples, Fit, Pretraining
 from segadmin.errors import OutOfMemory
 from segadmin.jobs.attempt import Attempt
-from segadmin.learn.backbone import Examples, Fit, Pretraining
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
@@ -146,8 +146,8 @@ def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_plugin_that_runs_out_of_memory_is_tried_again(settings: Settings, tmp_path: Path) -> None:
-    from segadmin.jobs import calls
-    from segadmin.plugins import load_plugins
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.jobs import plugin_guard as calls
     from tests.stores import empty_store
 
     empty_store(settings)

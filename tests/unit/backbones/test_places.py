@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import BackboneUnavailable
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
-from segadmin_plugins.backbones import installed
+from segadmin_plugins.backbones import requirements as installed
 from segadmin_plugins.backbones.hf import HuggingFace
-from segadmin_plugins.backbones.transformer.places import identity, locate
+from segadmin_plugins.backbones.transformer.weights_lookup import identity, locate
 from tests.models import make_model
 
 
@@ -181,7 +181,7 @@ import sys
 from segadmin.errors import BackboneUnavailable
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
-from segadmin_plugins.backbones.transformer.places import fetch, locate
+from segadmin_plugins.backbones.transformer.weights_lookup import fetch, locate
 what, model = sys.argv[1:]
 settings = Settings()
 if what == "locate":

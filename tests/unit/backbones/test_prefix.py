@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from segadmin.learn.backbone import Fit
+from segadmin.contracts.backbone import Fit
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace

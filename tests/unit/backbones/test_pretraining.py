@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segadmin.contracts.backbone import Examples, Fit, Pretraining
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Examples, Fit, Pretraining
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.learn.metrics import log_loss
+from segadmin.evaluation.metrics import log_loss
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import auroc, class_weights
@@ -146,7 +146,7 @@ def test_metrics_do_without_a_segment() -> None:
 
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    from segadmin_plugins.backbones.installed import threads
+    from segadmin_plugins.backbones.requirements import threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert threads() == 3

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.learn.backbone import Examples, Fit
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.tiny import Tiny
-from segadmin_plugins.backbones.transformer import places
+from segadmin_plugins.backbones.transformer import weights_lookup as places
 from segadmin_plugins.backbones.transformer.precision import dtype_for_base
 from segadmin_plugins.backbones.transformer.stored import BASE, LEARNED
 from tests.models import make_model

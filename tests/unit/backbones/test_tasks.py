@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from segadmin.contracts.backbone import Fit
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Fit
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
-from segadmin_plugins.backbones.transformer.starting import start_from
-from segadmin_plugins.backbones.transformer.tasks import UNKNOWN, last_layers, narrow, together
+from segadmin_plugins.backbones.transformer.multitask import UNKNOWN, last_layers, narrow, together
+from segadmin_plugins.backbones.transformer.warm_start import start_from
 from tests.models import make_model
 
 SMALL = {"max_tokens": 24, "epochs": 6, "batch_size": 16, "learning_rate": 2e-3}

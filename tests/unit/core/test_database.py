@@ -16,11 +16,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect, text
 from sqlmodel import SQLModel
 
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.errors import SchemaOutOfDate, StorageError
-from segadmin.records import Job, JobState, Schedule
 from segadmin.settings import Settings, get_settings
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, JobState, Schedule
 from tests.conftest import Cli
 
 

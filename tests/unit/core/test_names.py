@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
-from segadmin.learn.labeling import label
+from segadmin.labels.labeling import label
 from segadmin.names import check_name
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 
 USABLE = ["spend3", "my set #1 %20 [x]", "店" * 22, "a'b", "x=y", "x" * 100, "..", "a/b", "=1+1", "😀"]
 UNUSABLE = ["", " ", " a", "a ", "x" * 101, "店" * 23, "a\nb", "a\tb", "a\x00b", "a\u200bb", "\u202eabc", "a\u2028b"]

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from segadmin import database, preflight
+from segadmin import preflight
 from segadmin.events.inbox import Inbox
-from segadmin.events.lake import Lake
 from segadmin.files import make_folder, put_once
 from segadmin.permissions import exposures
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.lake import Lake
+from segadmin.storage.store import open_store
 from tests.conftest import Cli
 
 

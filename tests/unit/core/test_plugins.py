@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 import segadmin
+from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import ConfigurationError, PluginError, PluginNotFound
-from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
 
 FILE = """
@@ -160,7 +160,7 @@ class _Counting(segadmin.Textualizer):
 
 
 def test_options_become_what_the_field_says(plugins: Plugins) -> None:
-    from segadmin.plugins import Registered
+    from segadmin.contracts.plugins import Registered
 
     plugins.registered["textualizer"]["counting"] = Registered("textualizer", "counting", _Counting, "test")
     try:

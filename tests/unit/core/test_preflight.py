@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from segadmin import database, preflight
+from segadmin import preflight
 from segadmin.errors import InvalidSettings
 from segadmin.settings import Settings, get_settings
-from segadmin.store import open_store
+from segadmin.storage import database
+from segadmin.storage.store import open_store
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from segadmin import database, preflight
-from segadmin.database import transaction
+from segadmin import preflight
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
-from segadmin.events.alone import alone
 from segadmin.events.ingest import ALL_KNOWN, Request, import_file
-from segadmin.events.lake import Lake
-from segadmin.jobs.request import check_request
-from segadmin.records import Import, Step, Store
 from segadmin.settings import Settings
-from segadmin.store import MARK, check_folder, check_store, note_import, open_store, read_mark
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import, Step, Store
+from segadmin.storage.store import MARK, check_folder, check_store, note_import, open_store, read_mark
+from segadmin.workflows.requests import check_request
 from tests.conftest import Cli
 from tests.planted import through_the_engine
 from tests.privacy.victim import event, post

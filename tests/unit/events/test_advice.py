@@ -11,11 +11,11 @@ import pytest
 from segadmin.errors import DataError
 from segadmin.events.clean import clean
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping, Rules
 from segadmin.events.preview import preview
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 from tests.conftest import Cli
 
 HEADER = "user,kind,item,at"

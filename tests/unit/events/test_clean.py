@@ -10,9 +10,9 @@ import pytest
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.clean import clean
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 
 EVENT = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}
 

@@ -9,18 +9,18 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.audit import entries
-from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events.erase import forget
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import show_key, user_key
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.user_list import read_users
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.audit import entries
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 from tests.conftest import Cli
 
 

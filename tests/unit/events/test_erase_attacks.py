@@ -23,25 +23,25 @@ import polars as pl
 import pytest
 from sqlmodel import col, select
 
-from segadmin import database
-from segadmin.audit import entries, record
-from segadmin.database import transaction
 from segadmin.errors import DataError, JobError, StorageError
-from segadmin.events import alone as events_alone
 from segadmin.events import erase, ingest
-from segadmin.events.alone import alone, users_stay
-from segadmin.events.compact import compact
 from segadmin.events.erase import Erased, forget, remove_older
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import keys_of, show_key, user_key
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import, Job, JobState, LabelSet, Schedule, Step, utcnow
 from segadmin.settings import Settings, get_settings
-from segadmin.store import MARK, open_store
+from segadmin.storage import database
+from segadmin.storage import import_lock as events_alone
+from segadmin.storage.audit import entries, record
+from segadmin.storage.compaction import compact
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone, users_stay
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import, Job, JobState, LabelSet, Schedule, Step, utcnow
+from segadmin.storage.store import MARK, open_store
 from tests.privacy.search import find
 from tests.privacy.victim import HEAD, event, fill, left_of, post, put, quarantined, users
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from fastapi import HTTPException
 
+from segadmin.contracts.source import OTHER
 from segadmin.events.cells import readable
 from segadmin.events.clean import clean, complete
 from segadmin.events.event_limits import (
@@ -25,11 +26,10 @@ from segadmin.events.event_limits import (
 )
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.events.personal import mask
-from segadmin.events.source import OTHER
+from segadmin.events.pii import mask
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin_api.http.events import _check, _lines
 from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 from tests.hostile_events import SHAPES

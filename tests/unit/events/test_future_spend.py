@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from segadmin.errors import DataError
-from segadmin.events.schema import TIME
+from segadmin.storage.schema import TIME
 from segadmin_plugins.labelers.future_spend import FutureSpend
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -11,12 +11,12 @@ import pytest
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.guess import Proposal, propose
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.layouts import shipped_layouts
 from segadmin.events.mapping import Mapping
 from segadmin.events.shipped import shipped_mappings
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 
 TAOBAO = """\
 1,2268318,2520377,pv,1511544070

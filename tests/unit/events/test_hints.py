@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from segadmin.events.ingest import Request
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.preview import Preview, preview
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin_api.cli import app
 
 EVENT = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}

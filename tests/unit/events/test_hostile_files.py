@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from segadmin.errors import SegadminError
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 
 FIELDS = ("user", "kind", "item", "at", "quantity", "price", "rating", "text")
 _TIMES = (

@@ -19,11 +19,11 @@ from segadmin.events.erase import forget
 from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import meant_by, user_key
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.settings import Settings
 from segadmin.snapshots.user import find_user
+from segadmin.storage.lake import Lake
 
 EVENT = {"user": "u1", "kind": "view", "item": "a", "at": "2026-01-01"}
 

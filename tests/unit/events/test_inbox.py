@@ -14,8 +14,8 @@ import pytest
 from segadmin.errors import DataError, StorageError
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin_plugins.sources.inbox import Posted
 
 #: Reads the inbox, and dies at once where an event is of the user poison.

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from segadmin.database import transaction
 from segadmin.events.inbox import Inbox
 from segadmin.events.inbox_retry import PAUSE, failed_import
-from segadmin.events.lake import Lake
+from segadmin.jobs.dispatch import Bell
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
-from segadmin.jobs.request import check_request
-from segadmin.jobs.ring import Bell
 from segadmin.jobs.run import run_step
-from segadmin.records import Job
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Job
+from segadmin.storage.store import open_store
+from segadmin.workflows.requests import check_request
 from segadmin_worker.app import app
 from segadmin_worker.schedule import SqlScheduler
 from tests.conftest import Cli

@@ -16,16 +16,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events import ingest
 from segadmin.events.ingest import Request, import_file
 from segadmin.events.keys import parse_key, show_key, user_key
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.times import read_time
-from segadmin.records import Import, LabelSet
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import, LabelSet
 
 HEADER = "user,kind,item,at,quantity,price,rating,text"
 

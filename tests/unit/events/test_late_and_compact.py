@@ -14,15 +14,15 @@ import pytest
 from deltalake import DeltaTable
 
 from segadmin.errors import StorageError
-from segadmin.events import lake
-from segadmin.events.alone import alone
-from segadmin.events.compact import compact
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Commit, Lake
 from segadmin.events.profile import profile
-from segadmin.events.report import page
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage import lake
+from segadmin.storage.compaction import compact
+from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.records import Import
+from segadmin_api.dashboard.data_report import page
 
 NEWEST = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ import pytest
 
 from segadmin.events.clean import clean
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import NULLS, Mapping
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 
 ROW = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01", "price": "3", "text": "good"}
 

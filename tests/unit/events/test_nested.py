@@ -14,10 +14,10 @@ from segadmin.events.cells import readable
 from segadmin.events.clean import clean, complete
 from segadmin.events.elements import each_element
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.nested import keys_of, with_paths
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 
 PROPERTIES = {"product": {"id": "sku-1", "price": 9.5}, "lines": [{"qty": 3}], "page.url": "/a", "big": 2**60 + 1}
 

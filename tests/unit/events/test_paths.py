@@ -17,18 +17,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segadmin import database
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, StorageError
-from segadmin.events.compact import compact
-from segadmin.events.delta_tables import writing
 from segadmin.events.erase import forget
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.profile import profile
 from segadmin.paths import local_path, sqlite_url
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin.snapshots.export import write
+from segadmin.storage import database
+from segadmin.storage.compaction import compact
+from segadmin.storage.delta_tables import writing
+from segadmin.storage.lake import Lake
 
 AWKWARD = [
     "my shop", "店", "a#b", "a?b", "a%20b", "a*b", "[x]", "[", "]", "a'b", 'a"b', "a;b", "a:b", "a\\b", "-d", "a\nb",

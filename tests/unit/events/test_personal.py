@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
-from segadmin.events.personal import mask
+from segadmin.events.pii import mask
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 
 
 def masked(text: str) -> str:

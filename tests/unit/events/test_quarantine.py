@@ -12,18 +12,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from segadmin.database import transaction
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
 from segadmin.events.cells import raw_rows, readable
 from segadmin.events.formulas import escape_formulas, unescape_formulas
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
 from segadmin.events.quarantine import as_file, drop_rows, find_rows
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
-from segadmin.records import Import
 from segadmin.settings import Settings
 from segadmin.snapshots.export import find_sink
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 from segadmin_plugins.sources.csv import Csv
 from segadmin_plugins.sources.jsonl import JsonLines
 from segadmin_plugins.sources.parquet import Parquet

@@ -13,10 +13,10 @@ from segadmin.events.erase import forget
 from segadmin.events.hints import about_ids, about_times
 from segadmin.events.identifiers import plain_id
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 
 
 def take(settings: Settings, folder: Path, rows: list[dict[str, object]]) -> Import:

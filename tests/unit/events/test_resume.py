@@ -15,15 +15,15 @@ import pytest
 from deltalake.transaction import AddAction
 from sqlmodel import select
 
-from segadmin.database import transaction
 from segadmin.errors import DataError
 from segadmin.events import ingest
 from segadmin.events.erase import forget
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Commit, Lake
 from segadmin.events.mapping import Mapping
-from segadmin.records import Import
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.records import Import
 from tests.privacy.victim import event, post
 
 ROWS = 1000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from segadmin.database import transaction
 from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of
-from segadmin.events.lake import Lake
-from segadmin.records import NOT_ENOUGH, Job, JobState, ModelVersion, SegmentSnapshot, SegmentSummary, utcnow
 from segadmin.settings import Settings
 from segadmin.snapshots.read import summaries
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH, Job, JobState, ModelVersion, SegmentSnapshot, SegmentSummary, utcnow
 from tests.privacy.victim import HEAD, put
 
 

@@ -13,9 +13,9 @@ from deltalake import write_deltalake
 from segadmin.errors import StorageError
 from segadmin.events.erase import forget
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Commit, Lake
-from segadmin.events.schema import SCHEMAS, STATISTICS
 from segadmin.settings import Settings
+from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.schema import SCHEMAS, STATISTICS
 
 AT = datetime(2025, 1, 1, tzinfo=UTC)
 KEY = 7_318_349_394_477_056

@@ -9,10 +9,10 @@ import threading
 import httpx
 import pytest
 
-from segadmin import api_keys, database
 from segadmin.events.inbox import Inbox
 from segadmin.settings import Settings
-from segadmin.store import open_store
+from segadmin.storage import api_keys, database
+from segadmin.storage.store import open_store
 from segadmin_api.http import events
 from segadmin_api.http.app import create_app
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 import tests.probe  # noqa: F401  (adds the probe job kind)
-from segadmin.jobs.ring import Bell
+from segadmin.jobs.dispatch import Bell
 from segadmin.settings import Settings, get_settings
 from tests.stores import empty_store
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.attempt import Outcome
-from segadmin.jobs.curve import MOST, Curve
 from segadmin.jobs.finish import fail, finish
 from segadmin.jobs.lease import claim, extend
-from segadmin.records import Step
+from segadmin.learning_curve import MOST, Curve
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Step
 from segadmin_api.cli.curves import drawn, sparkline
 from tests.unit.jobs.conftest import Bells
 from tests.unit.jobs.test_engine import ask

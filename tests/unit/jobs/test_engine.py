@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import event
 from sqlmodel import Session
 
-from segadmin.database import engine, now, transaction
 from segadmin.errors import (
     BrokerUnavailable,
     DataError,
@@ -28,11 +27,12 @@ from segadmin.jobs.attempt import Attempt, Json, Outcome
 from segadmin.jobs.enqueue import Enqueued, enqueue
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, extend
-from segadmin.jobs.plans import PLANS, STAGES, Stage, bucket_ranges
 from segadmin.jobs.reap import lost_process, reap
+from segadmin.jobs.registry import PLANS, STAGES, Stage, bucket_ranges
 from segadmin.jobs.run import run_step
-from segadmin.records import Job, JobState, Step, StepState
 from segadmin.settings import Settings
+from segadmin.storage.database import engine, now, transaction
+from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.unit.jobs.conftest import Bells
 
 
@@ -395,7 +395,7 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
 
 def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settings, bells: Bells) -> None:
     with transaction(engine_settings) as session:
-        from segadmin.records import Store
+        from segadmin.storage.records import Store
 
         session.delete(session.get_one(Store, 1))
     with pytest.raises(DataError, match="There are no events yet"):

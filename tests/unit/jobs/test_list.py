@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from sqlalchemy import event
 from sqlmodel import col, update
 
-from segadmin import database
-from segadmin.database import transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.run import run_step
-from segadmin.records import Job, JobState
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, JobState
 from tests.unit.jobs.conftest import Bells
 
 

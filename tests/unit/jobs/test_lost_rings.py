@@ -14,16 +14,18 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, select, update
 
-from segadmin.database import now, transaction
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs import control, lost_rings, ring
+from segadmin.jobs import control
+from segadmin.jobs import dispatch as ring
+from segadmin.jobs import lost_messages as lost_rings
+from segadmin.jobs.dispatch import Bell
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.lease import claim
 from segadmin.jobs.reap import reap
-from segadmin.jobs.ring import Bell
 from segadmin.jobs.run import run_step
-from segadmin.records import Job, JobState, Step, StepState, Store
 from segadmin.settings import Settings
+from segadmin.storage.database import now, transaction
+from segadmin.storage.records import Job, JobState, Step, StepState, Store
 
 
 class Queue:

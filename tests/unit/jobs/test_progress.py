@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import Session, select
 
-from segadmin.database import now, transaction
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
-from segadmin.jobs.plans import PLANS
 from segadmin.jobs.progress import Progress
-from segadmin.records import Job, JobState, Step, StepState
+from segadmin.jobs.registry import PLANS
 from segadmin.settings import Settings
+from segadmin.storage.database import now, transaction
+from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.unit.jobs.conftest import Bells
 
 #: Seconds of each stage of a retrain; baselines and finetune run at the same time.

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlmodel import col, select, update
 
-from segadmin.database import now, transaction
 from segadmin.errors import ConfigurationError
 from segadmin.jobs import control, schedules
-from segadmin.jobs.request import REQUESTS, Textualize
 from segadmin.jobs.schedules import next_slot
-from segadmin.records import JobState, Schedule
 from segadmin.settings import Settings
+from segadmin.storage.database import now, transaction
+from segadmin.storage.records import JobState, Schedule
+from segadmin.workflows.requests import REQUESTS, Textualize
 from tests.unit.jobs.conftest import Bells
 
 

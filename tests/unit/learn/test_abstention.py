@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.learn.abstention import (
+from segadmin.contracts.backbone import Examples
+from segadmin.evaluation.abstention import (
     HISTORIES,
     answered,
     events_of,
@@ -16,7 +17,6 @@ from segadmin.learn.abstention import (
     placed,
     selective,
 )
-from segadmin.learn.backbone import Examples
 from segadmin.testing.backbones import planted
 
 

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from segadmin.database import transaction
+from segadmin.contracts.backbone import Classifier, Examples, no_progress
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.learn.artifact import Saved, artifact_digest, load_artifact, read_manifest, save_artifact
-from segadmin.learn.backbone import Classifier, Examples, no_progress
-from segadmin.plugins import load_plugins
-from segadmin.records import ModelVersion
+from segadmin.models.artifact import Saved, artifact_digest, load_artifact, read_manifest, save_artifact
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import ModelVersion
 from tests.planted import Run
 
 

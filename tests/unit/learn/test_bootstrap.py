@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from segadmin.learn.bootstrap import LEAST_USERS, Interval, auroc_draws, difference
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws, difference
 
 RANDOM = np.random.default_rng(3)
 N = 400

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin.errors import PluginContractError
-from segadmin.learn.backbone import Classifier, Examples, no_progress
-from segadmin.learn.calibration import fit_temperature, predict, scaled
-from segadmin.learn.metrics import expected_calibration_error, log_loss
+from segadmin.evaluation.calibration import fit_temperature, predict, scaled
+from segadmin.evaluation.metrics import expected_calibration_error, log_loss
 
 
 def _overconfident(rows: int, factor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from segadmin.learn.gate import compare
+from segadmin.workflows.gate import compare
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from segadmin.contracts.labeler import Labeler, Labelled
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginContractError
-from segadmin.events.schema import TIME
-from segadmin.learn.labeler import Labeler, Labelled
-from segadmin.learn.labeling import _check_windows
-from segadmin.plugins import load_plugins
+from segadmin.labels.labeling import _check_windows
 from segadmin.settings import Settings
+from segadmin.storage.schema import TIME
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 WEEKS = {"observe_weeks": 2, "outcome_weeks": 1, "train_cuts": "2,3", "test_cuts": "5", "first_week": "2026-01-05"}

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from segadmin.database import transaction
 from segadmin.errors import BackboneUnavailable, DataError, PluginNotFound
-from segadmin.events.lake import Lake
-from segadmin.learn.labels import read_labels
-from segadmin.records import LabelSet
+from segadmin.labels.label_sets import read_labels
 from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import LabelSet
 from tests.planted import LABELS, Run, plant, planted_users, retrain
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from segadmin.learn.backbone import Examples
-from segadmin.learn.limits import Limits
+from segadmin.contracts.backbone import Examples
+from segadmin.inference.clipping import Limits
 
 
 def examples(*rows: list[float | None]) -> Examples:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from segadmin.learn.metrics import HEADLINES, confusion, expected_calibration_error, log_loss, measure
+from segadmin.evaluation.metrics import HEADLINES, confusion, expected_calibration_error, log_loss, measure
 
 SEGMENTS = ("low", "middle", "high")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import PluginNotFound
-from segadmin.learn.resolve import resolve_backbone
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 
 

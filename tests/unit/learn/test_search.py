@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from segadmin.errors import ConfigurationError
-from segadmin.learn.search import Choice
-from segadmin.learn.search_page import page
+from segadmin.training.search_space import Choice
+from segadmin_api.dashboard.search_page import page
 
 
 def test_ranges_and_values() -> None:

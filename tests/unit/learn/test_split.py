@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segadmin.errors import DataError
-from segadmin.learn.split import draw, split_rows
+from segadmin.labels.split import draw, split_rows
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
 SEGMENTS = ("low", "high")

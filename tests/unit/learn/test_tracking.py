@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.contracts.plugins import Plugins, load_plugins
+from segadmin.contracts.tracker import TrackedRun
 from segadmin.errors import ConfigurationError
-from segadmin.jobs.request import Retrain
-from segadmin.learn.tracker import TrackedRun
-from segadmin.learn.tracking import Trackings, check_trackers
-from segadmin.plugins import Plugins, load_plugins
 from segadmin.settings import Settings
+from segadmin.training.tracking import Trackings, check_trackers
+from segadmin.workflows.requests import Retrain
 
 FILE = """
 from dataclasses import dataclass

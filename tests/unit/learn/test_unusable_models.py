@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from segadmin.errors import BackboneUnavailable
-from segadmin.jobs.request import check_request
 from segadmin.settings import Settings
+from segadmin.workflows.requests import check_request
 from tests.models import make_model
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources.csv import Csv
 
 COLUMNS = ["user", "kind", "item", "at", "text"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources.csv import Csv
 
 

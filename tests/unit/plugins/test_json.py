@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from segadmin.contracts.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW
 from segadmin_plugins.sources import json_records, json_text, jsonl
 from segadmin_plugins.sources.json_records import records_of_document
 from segadmin_plugins.sources.json_text import JsonText

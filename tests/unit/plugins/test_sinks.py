@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from segadmin.contracts.source import Sink
 from segadmin.errors import StorageError
-from segadmin.events.source import Sink
 from segadmin_plugins.sinks.csv import Csv
 from segadmin_plugins.sinks.jsonl import JsonLines
 from segadmin_plugins.sinks.parquet import Parquet

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
-from segadmin.events.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin_plugins.sources.csv import Csv
 from segadmin_plugins.sources.jsonl import JsonLines
 from segadmin_plugins.sources.parquet import Parquet

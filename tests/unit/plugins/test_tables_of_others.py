@@ -18,8 +18,8 @@ from deltalake import write_deltalake
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin_plugins.sources.delta import Delta
 from segadmin_plugins.sources.parquet import Parquet
 from segadmin_plugins.sources.parquet_schema import fixed_length_columns

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.events.keys import show_key
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
 from segadmin_plugins.textualizers.list import ItemList
 from segadmin_plugins.textualizers.mixed import Mixed
 from segadmin_plugins.textualizers.summary import Summary

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.learn.tracker import TrackedRun, Tracker
-from segadmin.plugins import load_plugins
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.tracker import TrackedRun, Tracker
 from segadmin.settings import Settings
 
 BUILT_IN = ["mlflow", "tensorboard", "wandb"]
@@ -122,7 +122,7 @@ def test_mlflow_reads_its_runs(settings: Settings, tmp_path: Path, kind: str) ->
 
 def test_mlflow_is_imported_with_its_telemetry_off(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from segadmin.learn.tracker import TrackedRun;"
+        "import sys; from pathlib import Path; from segadmin.contracts.tracker import TrackedRun;"
         "from segadmin_plugins.trackers.mlflow import MlFlow;"
         "MlFlow().start(TrackedRun(7, 1, 'job-7', {}, Path(sys.argv[1])));"
         "from mlflow.telemetry import get_telemetry_client; assert get_telemetry_client() is None"

@@ -4,14 +4,14 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.database import transaction
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
-from segadmin.events.lake import Lake
-from segadmin.learn.gate import promote
-from segadmin.plugins import load_plugins
-from segadmin.records import Evaluation, LabelSet, ModelVersion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Evaluation, LabelSet, ModelVersion
+from segadmin.workflows.gate import promote
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 

@@ -6,17 +6,17 @@ import polars as pl
 import pytest
 from sqlmodel import select
 
-from segadmin.database import transaction
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, StorageError
 from segadmin.events.keys import parse_key, show_key
-from segadmin.events.lake import Lake
-from segadmin.plugins import load_plugins
-from segadmin.pointers import current_snapshot, point, pointed
-from segadmin.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
+from segadmin.models.aliases import current_snapshot, point, pointed
 from segadmin.settings import Settings
 from segadmin.snapshots.export import Audience, audience, write
 from segadmin.snapshots.read import assignments, find_snapshot, list_snapshots, summaries
 from segadmin.snapshots.user import find_user, history, read_text
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 from tests.planted import LABELS, Run, more_weeks, planted_users
 
 

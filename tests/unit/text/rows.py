@@ -8,9 +8,9 @@ from zlib import crc32
 
 import polars as pl
 
-from segadmin.events.schema import TIME
+from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin.text.textualizer import TextContext, Textualizer
+from segadmin.storage.schema import TIME
 
 AS_OF = datetime(2022, 1, 29, tzinfo=UTC)
 SCHEMA = {

@@ -11,8 +11,8 @@ import pytest
 
 import segadmin
 from segadmin.errors import DataError, PluginContractError, PluginError
-from segadmin.events.lake import Lake
 from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.reader import Read, read_users
 from segadmin.text.recipe import Recipe

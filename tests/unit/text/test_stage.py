@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from segadmin import database
 from segadmin.events.keys import bucket_of
-from segadmin.events.lake import Lake
 from segadmin.jobs.attempt import Attempt, Json
-from segadmin.records import Step
 from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Step
 from segadmin.text.coverage import coverage
-from segadmin.text.stage import textualize
+from segadmin.workflows.textualize import textualize
 from tests.planted import LABELS, Run, label_future_spend, more_weeks, plant, retrain
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.templates import check_templates, fill, read_templates
+from segadmin.contracts.textualizer import TextContext
 from segadmin.errors import ConfigurationError, PluginNotFound
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
-from segadmin.text.templates import check_templates, fill, read_templates
-from segadmin.text.textualizer import TextContext
 from segadmin.text.variant import CANONICAL, Variant
 from tests.unit.text.rows import AS_OF, events
 

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.textualizer import TextContext
 from segadmin.errors import ConfigurationError, PluginNotFound
-from segadmin.events.schema import TIME
-from segadmin.plugins import load_plugins
 from segadmin.settings import Language, Settings
-from segadmin.text.textualizer import TextContext
+from segadmin.storage.schema import TIME
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 

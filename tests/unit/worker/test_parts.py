@@ -11,7 +11,7 @@ import pytest
 from segadmin.errors import ConfigurationError, StorageError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
-from segadmin_worker.parts import flower_part, free_port, parts_of_this_machine, worker_part
+from segadmin_worker.services import flower_part, free_port, parts_of_this_machine, worker_part
 
 
 def test_one_machine_runs_redis_first_and_pages_last(settings: Settings) -> None:

@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.generator.people import BRANDS, CATEGORIES, REVIEWS, SEGMENTS, STYLES
-from segadmin.events.kinds import KINDS
-from segadmin.events.schema import TIME
 from segadmin.settings import Language
+from segadmin.storage.schema import TIME
 
 #: Users made at a time.
 BLOCK_USERS = 5_000

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from segadmin.contracts.backbone import Backbone, Examples, Fit, Pretraining
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.tuner import Tuner
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Backbone, Examples, Fit, Pretraining
-from segadmin.learn.tuner import Tuner
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings, get_settings
-from segadmin_plugins.backbones.installed import threads
 from segadmin_plugins.backbones.options import pairs
+from segadmin_plugins.backbones.requirements import threads
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
@@ -103,7 +103,7 @@ class Transformer(Backbone):
         from transformers import set_seed
 
         from segadmin_plugins.backbones.transformer.pretraining import pretrain
-        from segadmin_plugins.backbones.transformer.quiet import quiet
+        from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 
         torch.set_num_threads(n_threads)
         set_seed(run.seed)
@@ -114,7 +114,7 @@ class Transformer(Backbone):
         """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
         if run.start is None:
             return self.pretrained(train, run)
-        from segadmin_plugins.backbones.transformer.starting import start_from
+        from segadmin_plugins.backbones.transformer.warm_start import start_from
 
         return start_from(
             run.start, train.segments, settings=run.settings, dtype=self.dtype_of_base(run.start, run.settings)
@@ -122,8 +122,8 @@ class Transformer(Backbone):
 
     def dtype_of_base(self, folder: Path, settings: Settings) -> str:
         """Return in which precision the weights in ``folder`` are loaded for a fit."""
-        from segadmin_plugins.backbones.transformer.places import weights_size
         from segadmin_plugins.backbones.transformer.precision import dtype_for_base
+        from segadmin_plugins.backbones.transformer.weights_lookup import weights_size
 
         frozen = self.made_tuner(settings).freezes_base
         return dtype_for_base(self.dtype, weights_size(folder), frozen=frozen)
@@ -134,7 +134,7 @@ class Transformer(Backbone):
         Raises:
             ConfigurationError: it should, but there is nothing that would stay as it is.
         """
-        from segadmin_plugins.backbones.transformer.places import LARGE, weights_size
+        from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, weights_size
 
         if self.store == "adapter" and (folder is None or not tuner.freezes_base):
             why = f"the tuner {tuner.name!r} changes it" if folder else f"{self.name!r} starts from nothing"

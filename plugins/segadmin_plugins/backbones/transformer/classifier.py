@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from segadmin.learn.backbone import Classifier, Examples, no_progress
+from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin_plugins.backbones.numbers import features_of, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Reading, Rows
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
-from segadmin_plugins.backbones.transformer.quiet import quiet
 from segadmin_plugins.backbones.transformer.scaling import Scaling
+from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
-from segadmin_plugins.backbones.transformer.starting import start_from
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
+from segadmin_plugins.backbones.transformer.warm_start import start_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

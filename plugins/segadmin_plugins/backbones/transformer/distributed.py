@@ -54,8 +54,8 @@ def _fit(folder: Path, rank: int) -> None:
     import torch.distributed as dist
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    from segadmin.learn.backbone import Examples, Fit, no_log, no_progress
-    from segadmin.plugins import load_plugins
+    from segadmin.contracts.backbone import Examples, Fit, no_log, no_progress
+    from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import Settings
 
     PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "true")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import set_seed
 
+from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError, PluginContractError
-from segadmin.learn.backbone import Examples, Fit
-from segadmin.learn.tuner import Tuner, TuningRun
 from segadmin_plugins.backbones.numbers import class_weights, features_of
 from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.transformer.batches import Reading
@@ -18,12 +18,12 @@ from segadmin_plugins.backbones.transformer.classifier import TransformerClassif
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
 from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
-from segadmin_plugins.backbones.transformer.places import Base, base_of
-from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.multitask import Tasks, narrow, together
 from segadmin_plugins.backbones.transformer.scaling import Scaling
+from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
-from segadmin_plugins.backbones.transformer.tasks import Tasks, narrow, together
 from segadmin_plugins.backbones.transformer.training import train_model
+from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.base import Transformer

@@ -18,7 +18,7 @@ from segadmin import errors
 from segadmin.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from segadmin.learn.backbone import Examples, Fit
+    from segadmin.contracts.backbone import Examples, Fit
     from segadmin_plugins.backbones.transformer.base import Transformer
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
 
@@ -118,7 +118,7 @@ def _launched(folder: Path, processes: int, heard: Any) -> Iterator[subprocess.P
     """Start the processes with what accelerate starts them with too, and end those that are left at the end."""
     import torch
 
-    from segadmin_plugins.backbones.installed import threads
+    from segadmin_plugins.backbones.requirements import threads
 
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, threads() // processes))}
     if not torch.cuda.is_available():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from segadmin_plugins.backbones.transformer.places import LARGE
+from segadmin_plugins.backbones.transformer.weights_lookup import LARGE
 
 
 def bf16_is_faster() -> bool:

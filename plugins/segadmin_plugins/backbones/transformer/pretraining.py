@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from segadmin.contracts.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin.errors import ConfigurationError
-from segadmin.learn.backbone import Examples, Fit, Learnt, Pretraining
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
-from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 from segadmin_plugins.backbones.transformer.training import (
     POINTS_PER_EPOCH,

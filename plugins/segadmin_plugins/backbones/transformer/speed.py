@@ -10,8 +10,8 @@ import sys
 import time
 
 from segadmin.settings import get_settings
-from segadmin_plugins.backbones.installed import threads
 from segadmin_plugins.backbones.minilm import MiniLm
+from segadmin_plugins.backbones.requirements import threads
 
 _SEGMENTS = ("low", "mid", "high")
 _BATCH = 8
@@ -28,8 +28,8 @@ def users_per_second(options: MiniLm) -> float:
 
     from segadmin_plugins.backbones.transformer.head import freeze_below
     from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
-    from segadmin_plugins.backbones.transformer.quiet import quiet
-    from segadmin_plugins.backbones.transformer.starting import start_from
+    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+    from segadmin_plugins.backbones.transformer.warm_start import start_from
 
     torch.set_num_threads(n_threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import BackboneUnavailable, StorageError
-from segadmin.learn.tuner import Tuner, TuningRun
-from segadmin.plugins import load_plugins
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.bottleneck import load_bottlenecks, save_bottlenecks
 from segadmin_plugins.backbones.transformer.learned_weights import (
@@ -27,10 +27,10 @@ from segadmin_plugins.backbones.transformer.learned_weights import (
     load_learned,
     loaded_weights,
 )
-from segadmin_plugins.backbones.transformer.places import Base, base_folders, weights_digest
+from segadmin_plugins.backbones.transformer.multitask import narrow
 from segadmin_plugins.backbones.transformer.precision import dtype_of
 from segadmin_plugins.backbones.transformer.prefix import load_prefixes, save_prefixes
-from segadmin_plugins.backbones.transformer.tasks import narrow
+from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_folders, weights_digest
 
 BASE, LEARNED = "base.json", "learned.safetensors"
 _SHOWN = 16  #: digits of a digest in messages

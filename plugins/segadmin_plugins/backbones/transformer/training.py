@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from segadmin.errors import DataError
-from segadmin.learn.metrics import log_loss
+from segadmin.evaluation.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import Pad, Rows
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
@@ -31,8 +31,8 @@ from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
-    from segadmin.learn.backbone import Fit
-    from segadmin.learn.tuner import Tuner
+    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.tuner import Tuner
     from segadmin_plugins.backbones.transformer.base import Transformer
 
 #: New weights start from nothing, so they learn this many times faster than pretrained ones.

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from segadmin.contracts.backbone import Examples, Fit
 from segadmin.errors import BackboneUnavailable, SegadminError
-from segadmin.learn.backbone import Examples, Fit
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.fitness import notes
-from segadmin_plugins.backbones.transformer.places import LARGE, WANTED, weights_size
-from segadmin_plugins.backbones.transformer.quiet import quiet
+from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, WANTED, weights_size
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.base import Transformer
@@ -109,7 +109,7 @@ def _examples() -> Examples:
 
 def _shallow(folder: Path, target: Path, settings: Settings) -> Path:
     """Write a model of the lowest layers of the one in ``folder``, with its tokenizer, and return where."""
-    from segadmin_plugins.backbones.transformer.starting import start_from
+    from segadmin_plugins.backbones.transformer.warm_start import start_from
 
     with _with_fewer_layers(folder, target.parent / "links") as links, quiet():
         model, tokenizer = start_from(links, ("no", "yes"), settings=settings, dtype="bfloat16")

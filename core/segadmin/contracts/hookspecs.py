@@ -1,0 +1,73 @@
+"""Every hook a plugin can implement: the whole contract, in one page.
+
+A ``register_…`` hook returns a list. An entry is a class, or a string ``"name = module:Class"`` that is imported
+only when the name is used, which keeps ``segadmin enqueue`` quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from segadmin.contracts.backbone import Backbone
+    from segadmin.contracts.labeler import Labeler
+    from segadmin.contracts.source import Sink, Source
+    from segadmin.contracts.textualizer import Textualizer
+    from segadmin.contracts.tracker import Tracker
+    from segadmin.contracts.tuner import Tuner
+    from segadmin.storage.records import Job, ModelVersion, SegmentSnapshot
+
+hookspec = pluggy.HookspecMarker("segadmin")
+hookimpl = pluggy.HookimplMarker("segadmin")
+
+
+@hookspec
+def register_textualizers() -> list[type[Textualizer] | str]:  # type: ignore[empty-body]
+    """Return textualizers, for ``--textualizer``."""
+
+
+@hookspec
+def register_backbones() -> list[type[Backbone] | str]:  # type: ignore[empty-body]
+    """Return backbones, for ``--backbone``."""
+
+
+@hookspec
+def register_tuners() -> list[type[Tuner] | str]:  # type: ignore[empty-body]
+    """Return tuners, for ``--backbone-option tuner=…``."""
+
+
+@hookspec
+def register_trackers() -> list[type[Tracker] | str]:  # type: ignore[empty-body]
+    """Return trackers, for ``--tracker``."""
+
+
+@hookspec
+def register_labelers() -> list[type[Labeler] | str]:  # type: ignore[empty-body]
+    """Return labelers, for ``segadmin data label --labeler``."""
+
+
+@hookspec
+def register_sources() -> list[type[Source] | str]:  # type: ignore[empty-body]
+    """Return sources, for ``segadmin data import --source``."""
+
+
+@hookspec
+def register_sinks() -> list[type[Sink] | str]:  # type: ignore[empty-body]
+    """Return sinks, for ``segadmin snapshots export --sink``."""
+
+
+@hookspec
+def job_finished(job: Job) -> None:
+    """A job is over; ``job.state`` says how. Called by the worker that finished it."""
+
+
+@hookspec
+def model_promoted(version: ModelVersion) -> None:
+    """A model version became champion of its label set."""
+
+
+@hookspec
+def snapshot_published(snapshot: SegmentSnapshot) -> None:
+    """A snapshot became the current one of its label set."""

@@ -1,0 +1,35 @@
+"""Calling a plugin: whatever it does, it is said which one did it, and only its step fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from segadmin.contracts.plugins import Registered, describe
+from segadmin.device_memory import is_out_of_memory, out_of_memory
+from segadmin.errors import PluginError, SegadminError
+from segadmin.jobs.attempt import Attempt
+from segadmin.jobs.lease import extend
+
+
+@contextmanager
+def calling(attempt: Attempt, plugin: Registered, method: str) -> Iterator[None]:
+    """Turn what a plugin raises in the body into a ``PluginError`` that names it.
+
+    It is written down first that it is called: a process that dies in it can say nothing any more. What only
+    this machine suffers from at this moment (memory, disk) stays as it is: another try may do. So may it where a GPU
+    is full, which torch reports as a ``RuntimeError``: that becomes ``OutOfMemory``.
+    """
+    outer, attempt.calling = attempt.calling, f"{method} of the {plugin.kind} {plugin.name!r} of {plugin.distribution}"
+    extend(attempt)
+    try:
+        yield
+    except (SegadminError, MemoryError, OSError):
+        raise
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"{attempt.calling} ran out of memory.") from error
+        who = f"The {plugin.kind} {plugin.name!r} of {plugin.distribution}"
+        raise PluginError(f"{who} failed in {method}: {describe(error)}") from error
+    finally:
+        attempt.calling = outer

@@ -1,0 +1,102 @@
+"""Deriving a label set from events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from segadmin.contracts.labeler import Labeler, Labelled
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import DataError, PluginContractError
+from segadmin.events.items import OF_ITEMS, with_items
+from segadmin.names import check_name, check_names
+from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import users_stay
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import LabelSet
+from segadmin.storage.store import open_store
+
+#: What labels must have.
+_COLUMNS = ("user_key", "segment", "observed_from", "as_of", "outcome_until")
+
+
+def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any]) -> LabelSet:
+    """Run a labeler over all events and keep its labels as the set ``name``, replacing one of that name.
+
+    Raises:
+        PluginNotFound: there is no such labeler.
+        DataError: there are no events, the labeler cannot use them, or a name cannot be used.
+    """
+    check_name("label set", name)
+    made: Labeler = load_plugins(settings).make("labeler", labeler, options)
+    with users_stay(settings):
+        return _label(settings, name, labeler, made, options)
+
+
+def _label(settings: Settings, name: str, labeler: str, made: Labeler, options: Mapping[str, Any]) -> LabelSet:
+    lake = Lake.of(settings)
+    if not lake.exists("events"):
+        raise DataError("There are no events to derive labels from. Import some: segadmin data import events FILE")
+    labelled = made.label(labelling_events(lake))
+    _check_returned(labeler, labelled)
+    if labelled.rows.is_empty():
+        raise DataError(f"The labeler {labeler!r} found no user to label.")
+    _check_windows(labeler, labelled.rows)
+    check_names("segment", labelled.segments)
+    buckets = open_store(settings).buckets
+    rows = labelled.rows.with_columns(bucket=pl.col("user_key") & (buckets - 1), label_set=pl.lit(name))
+    lake.replace_partition("labels", rows, "label_set", name)
+    with transaction(settings) as session:
+        saved = session.merge(
+            LabelSet(
+                name=name,
+                labeler=labeler,
+                definition={"options": dict(options), **labelled.definition},
+                segments=list(labelled.segments),
+                rows=rows.height,
+            )
+        )
+        session.flush()
+        return saved
+
+
+def labelling_events(lake: Lake) -> pl.LazyFrame:
+    """Return all events with what is known of their items, as labelers get them."""
+    return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS, item_extras="extras").collect())
+
+
+def _check_returned(labeler: str, labelled: object) -> None:
+    """Refuse what is no set of labels.
+
+    Raises:
+        PluginContractError: naming what was returned, or the columns that are missing.
+    """
+    if not isinstance(labelled, Labelled) or not isinstance(labelled.rows, pl.DataFrame):
+        given = labelled.rows if isinstance(labelled, Labelled) else labelled
+        raise PluginContractError(
+            f"The labeler {labeler!r} returned {type(given).__name__} from label(), not Labelled with a DataFrame."
+        )
+    missing = [name for name in _COLUMNS if name not in labelled.rows.columns]
+    if missing:
+        raise PluginContractError(
+            f"The labeler {labeler!r} returned no column {', '.join(missing)}, but {labelled.rows.columns}."
+        )
+
+
+def _check_windows(labeler: str, rows: pl.DataFrame) -> None:
+    """Refuse labels that were known before the text ends: a model would read the answer.
+
+    Raises:
+        PluginContractError: naming the first such row's times.
+    """
+    wrong = rows.filter((pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of")))
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise PluginContractError(
+            f"The labeler {labeler!r} gave {wrong.height:,} rows whose outcome window overlaps the observed one: "
+            f"observed {first['observed_from']:%Y-%m-%d} to {first['as_of']:%Y-%m-%d}, outcome known on "
+            f"{first['outcome_until']:%Y-%m-%d}. The outcome must begin where the observation ends."
+        )

@@ -1,0 +1,116 @@
+"""The registry by hand: promoting a version, and taking a promotion back, with the snapshot that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlmodel import Session, col, select
+
+from segadmin.errors import DataError, JobError
+from segadmin.evaluation.comparison import Pair, compare
+from segadmin.models.aliases import champion, current_snapshot, point, pointed
+from segadmin.models.versions import find_version
+from segadmin.settings import Settings
+from segadmin.storage.audit import entry
+from segadmin.storage.database import transaction
+from segadmin.storage.predictions import predictions_of
+from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.workflows.gate import promote as make_champion
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What is current now."""
+
+    label_set: str
+    champion: int
+    before: int | None  #: the champion until now
+    snapshot: int | None  #: the current snapshot, made by the champion; ``None`` where it has scored nobody yet
+
+
+def promote(settings: Settings, model: str, reason: str = "") -> Changed:
+    """Make a version champion, whatever the gate said, and its newest snapshot current, in one transaction.
+
+    Raises:
+        ConfigurationError: there is no such version.
+        JobError: a job is changing the same champion.
+        DataError: it is champion already.
+    """
+    with transaction(settings) as session:
+        return _change(session, find_version(session, model), "models.promote", reason)
+
+
+def rollback(settings: Settings, label_set: str | None = None, reason: str = "") -> Changed:
+    """Make the champion before this one champion again, and its newest snapshot current, in one transaction.
+
+    Raises:
+        DataError: there is no champion, or none before it.
+        JobError: a job is changing the same champion.
+    """
+    with transaction(settings) as session:
+        now = find_version(session, "champion", label_set)
+        before = session.exec(
+            select(ModelVersion)
+            .where(ModelVersion.label_set == now.label_set, ModelVersion.state == ModelState.RETIRED)
+            .order_by(col(ModelVersion.promoted_at).desc())
+        ).first()
+        if before is None:
+            raise DataError(
+                f"Version {now.id} is the first champion of {now.label_set!r}: there is none to go back to. "
+                "Promote another: segadmin models promote VERSION"
+            )
+        return _change(session, before, "models.rollback", reason)
+
+
+def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Pair:
+    """Return how two versions did on the test rows that they have in common.
+
+    A ``champion`` among them is that of ``label_set``, else that of the labels of the other.
+
+    Raises:
+        ConfigurationError: there is no such version.
+        DataError: they have no rows in common, or what one said of its test rows is not kept any more.
+    """
+    with transaction(settings) as session:
+        numbered = next((name for name in (one, other) if name != "champion"), None)
+        if label_set is None and numbered is not None:
+            label_set = find_version(session, numbered).label_set
+        versions = [find_version(session, name, label_set) for name in (one, other)]
+    first, second = (predictions_of(settings, version) for version in versions)
+    pair = compare(first.rows, second.rows)
+    if pair is None:
+        raise DataError(
+            f"Versions {versions[0].id} and {versions[1].id} were tested on no row in common. "
+            "Train on the same labels: segadmin enqueue retrain --labels"
+        )
+    return replace(pair, erased=max(first.erased, second.erased))
+
+
+def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Changed:
+    assert version.id is not None
+    before = pointed(session, champion(version.label_set))
+    if before == version.id:
+        raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")
+    _refuse_while_changing(session, version.label_set)
+    make_champion(session, version, expected=before)
+    snapshot = session.exec(
+        select(SegmentSnapshot)
+        .where(SegmentSnapshot.model_version_id == version.id, SegmentSnapshot.state == SnapshotState.PUBLISHED)
+        .order_by(col(SegmentSnapshot.published_at).desc())
+    ).first()
+    if snapshot is not None and snapshot.id is not None:
+        name = current_snapshot(version.label_set)
+        point(session, name, expected=pointed(session, name), target=snapshot.id)
+    changed = Changed(version.label_set, version.id, before, snapshot.id if snapshot else None)
+    session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
+    return changed
+
+
+def _refuse_while_changing(session: Session, label_set: str) -> None:
+    names = [f"{what}:{label_set}" for what in ("model", "snapshot")]
+    held = session.exec(select(Lock).where(col(Lock.name).in_(names))).first()
+    if held is not None:
+        raise JobError(
+            f"Job {held.job_id} is changing the {held.name.partition(':')[0]} of {label_set!r}. "
+            f"Wait, or: segadmin jobs cancel {held.job_id}"
+        )

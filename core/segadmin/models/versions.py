@@ -1,0 +1,124 @@
+"""Model versions: which one is meant, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, or_, select
+
+from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
+from segadmin.models.aliases import champion
+from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Current, Evaluation, ModelVersion
+
+_CHAMPION = champion("")
+_TEST = "test"
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """A model version in a list."""
+
+    version: ModelVersion
+    evaluations: Sequence[Evaluation]  #: its own, and those of the baselines beside it
+
+    @property
+    def name(self) -> str:
+        """The pretrained model where one was named, else the backbone."""
+        return str(self.version.manifest["backbone_options"].get("model") or self.version.backbone)
+
+    @property
+    def tested(self) -> Evaluation | None:
+        """How it did on the test rows, if it was tested."""
+        own = (row for row in self.evaluations if row.model_version_id == self.version.id)
+        return next((row for row in own if row.split == _TEST), None)
+
+    @property
+    def best_baseline(self) -> str:
+        """The best AUROC of a baseline, and whose it is, such as ``0.8535 tabular``; empty where there is none."""
+        beside = [row for row in self.evaluations if row.model_version_id is None and row.split == _TEST]
+        known = [row for row in beside if row.metrics["auroc"] is not None]
+        best = max(known, key=lambda row: row.metrics["auroc"], default=None)
+        return f"{best.metrics['auroc']:.4f} {best.name}" if best else ""
+
+
+def champions(session: Session) -> dict[str, int]:
+    """Return the champion's number by label set."""
+    rows = session.exec(select(Current).where(col(Current.name).startswith(_CHAMPION)).order_by(Current.name)).all()
+    return {row.name.removeprefix(_CHAMPION): row.target_id for row in rows}
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """A backbone as :func:`segadmin.contracts.resolve.resolve_backbone` returns it."""
+
+    backbone: str
+    options: Mapping[str, Any]
+
+    def __contains__(self, version: ModelVersion) -> bool:
+        """Whether ``version`` was made with it."""
+        options = version.manifest.get("backbone_options", {})
+        return version.backbone == self.backbone and all(options.get(name) == one for name, one in self.options.items())
+
+
+def find_version(
+    session: Session, model: str, label_set: str | None = None, made_with: MadeWith | None = None
+) -> ModelVersion:
+    """Return the model version that ``model`` means: ``champion`` (of ``label_set``, or the only one) or a number.
+
+    With ``made_with``, the newest version of the champion's labels that was, unless the champion itself was.
+
+    Raises:
+        ModelNotFound: there is no such version.
+        ConfigurationError: there are several champions; or the number is made otherwise.
+        DataError: there is no champion yet, or no version made so.
+    """
+    if model != "champion":
+        version = session.get(ModelVersion, int(model)) if model.isdigit() else None
+        if version is None:
+            raise ModelNotFound(f"There is no model version {model!r}. See: segadmin models list")
+        if made_with is not None and version not in made_with:
+            raise ConfigurationError(
+                f"Model version {model} is of {version.backbone!r}. Leave out --model or --backbone."
+            )
+        return version
+    known = champions(session)
+    if not known:
+        raise DataError("There is no champion model yet. Train one: segadmin enqueue retrain --wait")
+    if label_set is None and len(known) > 1:
+        raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(known)}.")
+    label_set = next(iter(known)) if label_set is None else label_set
+    if label_set not in known:
+        raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, known)}")
+    found = session.get_one(ModelVersion, known[label_set])
+    if made_with is None or found in made_with:
+        return found
+    others = [version for version in list_versions(session, label_set) if version in made_with]
+    if not others:
+        name = made_with.options.get("model", made_with.backbone)
+        raise DataError(f"No model of {label_set!r} has that backbone. Train one: segadmin enqueue retrain -b {name}")
+    return others[0]
+
+
+def list_versions(session: Session, label_set: str | None = None) -> Sequence[ModelVersion]:
+    """Return the model versions, newest first."""
+    chosen = select(ModelVersion).order_by(col(ModelVersion.id).desc())
+    if label_set is not None:
+        chosen = chosen.where(ModelVersion.label_set == label_set)
+    return session.exec(chosen).all()
+
+
+def list_lines(settings: Settings, label_set: str | None = None) -> list[VersionLine]:
+    """Return the model versions with their figures, newest first."""
+    with transaction(settings) as session:
+        return [VersionLine(one, evaluations_of(session, one)) for one in list_versions(session, label_set)]
+
+
+def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:
+    """Return a model version's evaluations and those of the baselines fitted beside it, on the same rows."""
+    beside = (col(Evaluation.job_id) == version.job_id) & col(Evaluation.model_version_id).is_(None)
+    own = col(Evaluation.model_version_id) == version.id
+    return session.exec(select(Evaluation).where(or_(own, beside)).order_by(col(Evaluation.id))).all()

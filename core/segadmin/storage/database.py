@@ -1,0 +1,295 @@
+"""The SQL database: engines, sessions, and whether the schema is the one this version expects."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlmodel import Session, SQLModel
+
+from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
+from segadmin.files import make_folder
+from segadmin.settings import Settings
+from segadmin.urls import mask_secrets, mask_url
+
+#: The newest revision under ``migrations/versions``; a test holds the two together.
+HEAD = "0011"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_WAL_TRIES = 50
+#: Execution option of connections that only read.
+_READING = "segadmin_reading"
+
+
+#: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a
+#: process that was stopped inside a transaction must not keep a job's row from everybody for as long as it is.
+_POSTGRES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c idle_in_transaction_session_timeout=30s",
+}
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str, umask: int) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed, umask)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
+    except (ArgumentError, NoSuchModuleError, ValueError):  # their messages repeat parts of the URL
+        raise ConfigurationError(
+            f"SEGADMIN_DATABASE_URL={mask_url(url)!r} is not a database URL. "
+            "Use sqlite:////path/to/segadmin.db or postgresql://user:password@host/name."
+        ) from None
+    except ImportError as error:
+        raise ConfigurationError(
+            f"SEGADMIN_DATABASE_URL={mask_url(url)!r} needs the driver {error.name or 'psycopg'}, which is not "
+            "installed. Run: pip install 'segadmin[postgres]'"
+        ) from None
+
+
+def _sqlite(url: URL, umask: int) -> Engine:
+    path = Path(url.database or "")
+    try:
+        make_folder(path.parent, umask)
+        if "file:" not in str(path):  # SQLite's own form of URL
+            with suppress(FileExistsError):  # it must not be opened beside SQLite: closing it would end SQLite's locks
+                # SQLite would let everybody read it; and it gives its write-ahead log the rights of this file.
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~umask))
+    except OSError as error:
+        raise StorageError(
+            f"The database {path} cannot be made: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
+            "another place."
+        ) from None
+    engine = create_engine(url, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN would be deferred: see _begin
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # users who are erased must not be left in free pages
+
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def wait_for_turn(engine: Engine) -> None:
+    """Make the transactions of an engine on SQLite that somebody else made wait for each other, as ours do."""
+    event.listen(engine, "connect", lambda connection, _record: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", _begin)
+    engine.dispose()
+
+
+def _begin(connection: Any) -> None:
+    # A deferred transaction that reads and then writes fails at once with "database is locked"
+    # when another writer came between; an immediate one waits its turn.
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READING) else "BEGIN IMMEDIATE")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch a SQLite file to write-ahead logging; of several who do so at once, SQLite lets some fail, not wait."""
+    for _ in range(_WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            time.sleep(0.1)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def engine(settings: Settings) -> Engine:
+    """Return the engine of ``settings``; one per process and URL.
+
+    Raises:
+        ConfigurationError: the URL cannot be understood or its driver is missing.
+    """
+    return _engine(settings.sqlalchemy_url, settings.umask_bits)
+
+
+def dispose_after_fork() -> None:
+    """Forget the parent's connections in a forked child, without closing them for the parent."""
+    _engine.cache_clear()
+
+
+@contextmanager
+def transaction(settings: Settings) -> Iterator[Session]:
+    """Open a session that commits at the end, or rolls back on an exception.
+
+    Rows stay readable after the commit. The schema is checked first, and made on first use where the
+    database is the default one.
+
+    Raises:
+        SchemaOutOfDate: the schema is not the one this version expects.
+        StorageError: the database cannot be reached.
+    """
+    with _session(settings) as session:
+        yield session
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    """Open a session that only reads; no writer waits for it, and it waits for none.
+
+    On SQLite it sees things as they are at one moment; on PostgreSQL each query does.
+
+    Raises:
+        SchemaOutOfDate: see :func:`transaction`.
+        StorageError: the database cannot be reached.
+    """
+    with _session(settings) as session:
+        session.connection(execution_options={_READING: True})
+        yield session
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
+    ensure_schema(settings)
+    try:
+        with Session(engine(settings), expire_on_commit=False) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        raise _unreachable(settings, error) from error
+
+
+def now(session: Session) -> datetime:
+    """Return the database's clock (UTC): leases must not depend on the clocks of the nodes agreeing."""
+    if session.get_bind().dialect.name == "postgresql":
+        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return moment.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+#: URLs whose schema this process found current.
+_checked: set[str] = set()
+
+
+def ensure_schema(settings: Settings) -> None:
+    """Check the schema once per process; make it if this is the default database and it is empty."""
+    url = settings.sqlalchemy_url
+    if url in _checked:
+        return
+    found = revision(settings)
+    if found is None and not settings.database_url:
+        upgrade(settings)
+    elif found != HEAD:
+        state = "has no segadmin tables" if found is None else f"is at revision {found}, not {HEAD}"
+        raise SchemaOutOfDate(f"The database {shown(settings)} {state}. Run: segadmin db upgrade")
+    _checked.add(url)
+
+
+def revision(settings: Settings) -> str | None:
+    """Return the schema revision found in the database, or ``None`` if it holds no schema."""
+    try:
+        with engine(settings).connect() as connection:
+            if not engine(settings).dialect.has_table(connection, "alembic_version"):
+                return None
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return found
+    except SQLAlchemyError as error:
+        raise _unreachable(settings, error) from error
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the schema to :data:`HEAD`; safe to call from several processes at once.
+
+    Where there is no schema yet, the tables are created as :mod:`segadmin.storage.records` has them, without the migrations
+    that led there.
+    """
+    try:
+        with engine(settings).begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
+                connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
+            if connection.dialect.has_table(connection, "alembic_version"):
+                migrate(connection)
+            else:
+                _create_tables(connection)
+    except SQLAlchemyError as error:
+        raise _unreachable(settings, error) from error
+
+
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations from the revision that the database is at."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _create_tables(connection: Connection) -> None:
+    """Create the tables of :data:`HEAD`; tables that plugins define in the same metadata are theirs."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from segadmin.storage import records
+
+    models = [one for one in vars(records).values() if isinstance(one, type) and issubclass(one, SQLModel)]
+    tables = [table for one in models if (table := getattr(one, "__table__", None)) is not None]
+    SQLModel.metadata.create_all(connection, tables, checkfirst=False)
+    MigrationContext.configure(connection).stamp(ScriptDirectory(str(_MIGRATIONS)), "head")
+
+
+def drop_history(settings: Settings) -> None:
+    """Let the database's files hold nothing that was deleted or changed, also not in the write-ahead log.
+
+    PostgreSQL keeps its own log, and copies of it are the operator's: there, only dead rows go.
+
+    Raises:
+        StorageError: other processes read or write without a pause.
+    """
+    connection = engine(settings).raw_connection()
+    driver: Any = connection.driver_connection
+    try:
+        if engine(settings).dialect.name == "sqlite":
+            driver.execute("VACUUM")
+            _empty_write_ahead_log(driver)
+        else:
+            driver.autocommit = True
+            driver.cursor().execute("VACUUM")
+    except (sqlite3.OperationalError, SQLAlchemyError) as error:
+        raise StorageError(
+            f"The database {shown(settings)} still holds what was erased: {error}. Try again: segadmin data forget"
+        ) from None
+    finally:
+        connection.invalidate()
+
+
+def _empty_write_ahead_log(connection: Any) -> None:
+    connection.execute("PRAGMA busy_timeout=0")  # it is tried again here
+    for _ in range(_WAL_TRIES):
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            return
+        time.sleep(0.1)
+    raise sqlite3.OperationalError("other processes use it all the time")
+
+
+def shown(settings: Settings) -> str:
+    """Return the database URL without its password, for messages."""
+    return mask_url(settings.sqlalchemy_url)
+
+
+def _unreachable(settings: Settings, error: SQLAlchemyError) -> StorageError:
+    reason = mask_secrets((str(getattr(error, "orig", error)).strip() or repr(error)).splitlines()[0])
+    return StorageError(
+        f"The database {shown(settings)} cannot be used: {reason}. Check SEGADMIN_DATABASE_URL, or run: segadmin doctor"
+    )

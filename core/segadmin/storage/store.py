@@ -1,0 +1,372 @@
+"""The store's fixed facts: its folder and the database know each other by an id, and the secret fits both.
+
+The folder has them too, in ``store.json``: a folder that is empty because a disk is not mounted, or that belongs to
+another database, is noticed before anything is read from it or written to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from sqlalchemy import func, text
+from sqlmodel import Session, col, select
+
+from segadmin.counts import counted
+from segadmin.errors import ConfigurationError, DataError, StorageError, StoreMissing
+from segadmin.files import make_folder, put_once, replace_text
+from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Import, Job, Store
+
+NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
+#: The file in the store's folder that says which store it is.
+MARK = "store.json"
+_FINGERPRINTED = b"segadmin store"
+ADOPT = "segadmin db adopt"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the store's folder says of itself."""
+
+    id: str  #: of the store; the database has it too
+    buckets: int
+    key_fingerprint: str
+    #: When the newest of its imports ended; ``None`` where only older versions have imported.
+    last_import: datetime | None = None
+
+    @property
+    def text(self) -> str:
+        """The content of its file."""
+        facts = {"id": self.id, "buckets": self.buckets, "key_fingerprint": self.key_fingerprint}
+        if self.last_import is not None:
+            facts["last_import"] = self.last_import.isoformat()
+        return json.dumps(facts, indent=1)
+
+    def is_older_than(self, moment: datetime | None) -> bool:
+        """Whether an import that ended at ``moment`` is missing."""
+        return moment is not None and self.last_import is not None and self.last_import < moment
+
+
+def known_store(session: Session) -> Store:
+    """Return the store's fixed facts, which the first import wrote.
+
+    Raises:
+        DataError: nothing was imported yet.
+    """
+    store = session.get(Store, 1)
+    if store is None:
+        raise DataError(NO_EVENTS)
+    return store
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store's fixed facts, writing them at the first import, into the database and into the folder.
+
+    A store that an older version made gets its id.
+
+    Raises:
+        ConfigurationError: the secret or the number of buckets is not the store's, or the folder is another store.
+        StoreMissing: the folder does not hold what was imported.
+        StorageError: the folder cannot be read or written.
+    """
+    store = check_store(settings)
+    if store is None or not _is_marked(settings, store):
+        store = _register(settings)
+        compare_keys(settings)  # another process may have been first, with other settings
+    return store
+
+
+def check_store(settings: Settings) -> Store | None:
+    """Compare folder, secret and buckets with the store's fixed facts, and return them; nothing is written, no secret.
+
+    Returns:
+        ``None`` where nothing was imported yet.
+
+    Raises:
+        ConfigurationError, StoreMissing, StorageError: as :func:`open_store` does.
+    """
+    store = compare_folder(settings)
+    compare_keys(settings)
+    return store
+
+
+def check_folder(settings: Settings) -> None:
+    """See that the folder is the store that the database knows; a store that an older version made gets its id.
+
+    It costs reading a small file: SQL is asked until a store is known, and then only to say what is wrong.
+
+    Raises:
+        ConfigurationError: the folder is another store, or the database knows none and the folder is one.
+        StoreMissing: the folder does not hold what was imported, or only what an older backup of it held.
+        StorageError: the folder cannot be read or written.
+    """
+    seen, mark = _seen_store(settings), read_mark(settings)
+    if seen is not None and mark is not None and mark.id == seen.id and not mark.is_older_than(seen.last_import):
+        seen.last_import = mark.last_import or seen.last_import
+        return
+    store = compare_folder(settings)
+    _seen.pop(settings.sqlalchemy_url, None)
+    if store is not None and not _is_marked(settings, store):
+        _register(settings)
+
+
+def check_known(settings: Settings) -> None:
+    """Do as :func:`check_folder` where the database knows a store; who only reads needs none.
+
+    Raises:
+        ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
+    """
+    if _seen_store(settings) is not None:
+        check_folder(settings)
+
+
+@dataclass
+class _Seen:
+    """What this process has seen of a store."""
+
+    id: str  #: which is never changed
+    last_import: datetime | None  #: the newest that the database or the folder had
+
+
+#: By the URL of the database.
+_seen: dict[str, _Seen] = {}
+
+
+def _seen_store(settings: Settings) -> _Seen | None:
+    url = settings.sqlalchemy_url
+    if url not in _seen:
+        with transaction(settings) as session:
+            store, last_import = session.get(Store, 1), _last_import(session)
+        if store is None or store.store_id is None:
+            return None
+        _seen[url] = _Seen(store.store_id, last_import)
+    return _seen.get(url)
+
+
+def _last_import(session: Session) -> datetime | None:
+    """Return when the import with the highest number ended, of those that succeeded: SQL need not look at all."""
+    newest = select(Import.finished_at).where(Import.state == "succeeded").order_by(col(Import.id).desc())
+    return session.exec(newest.limit(1)).first()
+
+
+def missing_imports(session: Session, mark: Mark | None) -> list[Import]:
+    """Return the imports that the database knows to have succeeded, and that came after the newest of the folder."""
+    if mark is None or mark.last_import is None:
+        return []
+    later = select(Import).where(Import.state == "succeeded", col(Import.finished_at) > mark.last_import)
+    return list(session.exec(later.order_by(col(Import.id))).all())
+
+
+def note_import(settings: Settings, moment: datetime) -> None:
+    """Write into the folder that an import ended at ``moment``, before the database says that it succeeded.
+
+    One process at a time: see :func:`segadmin.storage.import_lock.alone`. Clocks of machines differ, so of two times the later
+    one stays.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    mark = read_mark(settings)
+    if mark is None or (mark.last_import is not None and mark.last_import >= moment):
+        return
+    path = settings.store_path / MARK
+    try:
+        replace_text(path, replace(mark, last_import=moment).text, settings.umask_bits | 0o022)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}. Check the disk and SEGADMIN_STORE.") from None
+
+
+def read_mark(settings: Settings) -> Mark | None:
+    """Return what the folder says of itself; ``None`` if it says nothing.
+
+    Raises:
+        StorageError: the file is there and cannot be read.
+    """
+    path = settings.store_path / MARK
+    try:
+        kept = json.loads(path.read_bytes())
+        last = datetime.fromisoformat(kept["last_import"]).astimezone(UTC) if "last_import" in kept else None
+        return Mark(str(kept["id"]), int(kept["buckets"]), str(kept["key_fingerprint"]), last)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.is_symlink():
+            return None
+        raise StorageError(f"{path} cannot be read: {error.strerror}. Check SEGADMIN_STORE and its rights.") from None
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(
+            f"{path} is damaged. Restore it from a backup; or remove it, if the folder is the store of this "
+            f"database, and then: {ADOPT}"
+        ) from None
+
+
+def put_mark(settings: Settings, store: Store) -> Mark:
+    """Write into the folder which store it is, unless it says so already, and return what it says.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    assert store.store_id is not None
+    content = Mark(store.store_id, store.buckets, store.key_fingerprint).text
+    try:
+        make_folder(settings.store_path, settings.umask_bits)
+        put_once(settings.store_path / MARK, content, settings.umask_bits | 0o022)
+    except OSError as error:
+        raise StorageError(
+            f"{settings.store_path} cannot be written: {error.strerror}. Check the disk and SEGADMIN_STORE."
+        ) from None
+    mark = read_mark(settings)
+    assert mark is not None
+    return mark
+
+
+def has_tables(settings: Settings) -> bool:
+    """Whether anything was ever imported into the folder."""
+    return any(settings.store_path.glob("lake/*/_delta_log"))
+
+
+def one_at_a_time(session: Session) -> None:
+    """Make others wait who register a store; on SQLite every transaction does."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(7337, 2)"))
+
+
+def fingerprint(secret: bytes) -> str:
+    """Return what a secret is recognised by, and from which it cannot be computed."""
+    return hmac.digest(secret, _FINGERPRINTED, hashlib.sha256).hex()[:16]
+
+
+def compare_folder(settings: Settings) -> Store | None:
+    """Compare the folder with the store that the database knows, and return its facts; nothing is written.
+
+    Returns:
+        ``None`` where nothing was imported yet.
+
+    Raises:
+        ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
+    """
+    with transaction(settings) as session:
+        store = session.get(Store, 1)
+        used, last_import = _used(session, store), _last_import(session)
+    # In this order: whoever registers a store first tells the database, then marks the folder, then makes tables.
+    tables, mark = has_tables(settings), read_mark(settings)
+    if store is None and (tables or mark):
+        with transaction(settings) as session:
+            store = session.get(Store, 1)
+        if store is None:
+            raise _unknown(settings)
+    if store is not None:
+        _compare_folder(settings, store, mark, used, tables=tables)
+        if mark is not None and mark.is_older_than(last_import):
+            _refuse_older(settings, mark)
+    return store
+
+
+def _used(session: Session, store: Store | None) -> str:
+    """Return what the database knows to have been done in the store's folder, such as ``2 imports``; else nothing."""
+    brought = select(func.count(col(Import.id))).where(Import.state == "succeeded", Import.rows_read > 0)
+    counts = {"import": session.exec(brought).one()}
+    if store is not None and store.store_id is not None:  # there was a mark before there was a job
+        counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
+    return next((counted(count, what) for what, count in counts.items() if count), "")
+
+
+def _is_marked(settings: Settings, store: Store) -> bool:
+    return store.store_id is not None and read_mark(settings) is not None
+
+
+def _register(settings: Settings) -> Store:
+    """Make the database and the folder know each other; several processes may do so at once."""
+    with transaction(settings) as session:
+        one_at_a_time(session)
+        store = session.get(Store, 1)
+        if store is None:
+            made = fingerprint(settings.create_secret())
+            store = Store(buckets=settings.buckets, key_fingerprint=made, store_id=uuid.uuid4().hex)
+        elif store.store_id is None:  # the folder first: what has an id in the database, and tables, has a mark
+            store.store_id = uuid.uuid4().hex
+            store.store_id = put_mark(settings, store).id
+        session.add(store)
+    mark = put_mark(settings, store)
+    _compare_folder(settings, store, mark, "", tables=False)
+    return store
+
+
+def _compare_folder(settings: Settings, store: Store, mark: Mark | None, used: str, *, tables: bool) -> None:
+    path = settings.store_path
+    if mark is not None:
+        same = mark.key_fingerprint == store.key_fingerprint if store.store_id is None else mark.id == store.store_id
+        if not same:
+            raise ConfigurationError(
+                f"{path} is the store {mark.id[:8]}…, and the database {database.shown(settings)} belongs to "
+                f"{f'the store {store.store_id[:8]}…' if store.store_id else 'another one'}. Set SEGADMIN_STORE to the "
+                "folder of that, or SEGADMIN_DATABASE_URL to the database of this."
+            )
+    elif tables:
+        if store.store_id is not None:
+            raise ConfigurationError(
+                f"{path} has tables and no {MARK}, so it may be another store than the database's, "
+                f"{store.store_id[:8]}…. Restore {MARK} from a backup; or, if it is that store: {ADOPT}"
+            )
+    elif used:
+        other = "SEGADMIN_DATABASE_URL" if settings.database_url else "SEGADMIN_HOME"
+        raise StoreMissing(
+            f"The store is not in {path}: there is nothing, and the database {database.shown(settings)} knows of "
+            f"{used}. Mount it or restore it, or set SEGADMIN_STORE to its folder. If it is lost for good, begin again "
+            f"with another {other}."
+        )
+
+
+def _refuse_older(settings: Settings, mark: Mark) -> None:
+    with transaction(settings) as session:
+        numbers = [one.id for one in missing_imports(session, mark)]
+    if not numbers:  # adopted just now
+        return
+    which = f"import {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} imports, {numbers[0]} to {numbers[-1]}"
+    raise StoreMissing(
+        f"The store in {settings.store_path} is older than the database {database.shown(settings)}: it lacks {which}. "
+        f"Restore its newer backup. If there is none, go on without them: {ADOPT}. Then their files can be imported "
+        "again."
+    )
+
+
+def _unknown(settings: Settings) -> ConfigurationError:
+    return ConfigurationError(
+        f"{settings.store_path} is the store of another database than {database.shown(settings)}, which knows nothing "
+        f"of it. Restore that database, or set SEGADMIN_DATABASE_URL to it. To go on without it: {ADOPT}"
+    )
+
+
+def compare_keys(settings: Settings) -> None:
+    """Compare the secret and the buckets with those that the store was made with, if there is one; nothing is written.
+
+    Raises:
+        ConfigurationError: one of them is another, or the secret is not here.
+    """
+    with transaction(settings) as session:
+        store = session.get(Store, 1)
+    if store is None:
+        if (settings.root / "user_key_secret").exists():
+            settings.secret()  # so that one that cannot be read is known before the first import needs it
+        return
+    try:
+        found = fingerprint(settings.secret())
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"The store was made with the user-key secret {store.key_fingerprint}…, which is not here: {error}"
+        ) from None
+    if store.key_fingerprint != found:
+        raise ConfigurationError(
+            f"The store was made with the user-key secret {store.key_fingerprint}…, the settings have {found}…: "
+            "the same users would get other keys. Restore SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
+        )
+    if store.buckets != settings.buckets and "buckets" in settings.model_fields_set:
+        raise ConfigurationError(
+            f"SEGADMIN_BUCKETS={settings.buckets}, but the store was made with {store.buckets}, which is fixed. "
+            "Unset SEGADMIN_BUCKETS."
+        )

@@ -1,0 +1,86 @@
+"""Several label sets learnt at once: one encoder, a head each (Caruana: Multitask Learning, 1997).
+
+The heads are rows of one last layer, so that any sequence classifier of Hugging Face can have them; when all is learnt,
+only the rows of the label set that the model is for are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from segadmin.contracts.backbone import Examples
+    from segadmin_plugins.backbones.transformer.head import FeatureHead
+
+#: The target of a row that says nothing on a task; what cross-entropy of torch leaves out.
+UNKNOWN = -100
+_KEY = ["user_key", "as_of"]
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The rows of several tasks, each user and moment once."""
+
+    examples: Examples  #: ``segments`` are those of all tasks, one after another
+    targets: NDArray[np.int64]  #: ``(n_rows, n_tasks)``, the task that counts first
+    sizes: tuple[int, ...]  #: segments of each task
+
+
+def together(train: Examples, also: Mapping[str, Examples]) -> Tasks:
+    """Return ``train`` with the rows of ``also``; what is in both is one row with several targets."""
+    frame = train.frame.with_columns(pl.col("target").cast(pl.Int64))
+    for name, other in also.items():
+        theirs = other.frame.with_columns(pl.col("target").cast(pl.Int64).alias(name)).drop("target")
+        frame = frame.join(theirs.select(*_KEY, name), on=_KEY, how="left", maintain_order="left")
+        more = theirs.join(frame, on=_KEY, how="anti")
+        frame = pl.concat([frame, more.select(one for one in more.columns if one in frame.columns)], how="diagonal")
+    targets = frame.select(pl.col("target", *also).fill_null(UNKNOWN)).to_numpy()
+    segments = train.segments + tuple(f"{name}: {one}" for name, other in also.items() for one in other.segments)
+    sizes = (len(train.segments), *(len(other.segments) for other in also.values()))
+    return Tasks(replace(train, frame=frame.drop(also.keys()), segments=segments), targets.astype(np.int64), sizes)
+
+
+def narrow(text: Any, features: FeatureHead | None, segments: tuple[str, ...]) -> None:
+    """Keep, of the last layers, the rows of the first task, whose segments these are."""
+    kept = len(segments)
+    if text.config.num_labels == kept:
+        return
+    for owner, name, layer in last_layers(text):
+        setattr(owner, name, _first(layer, kept))
+    text.num_labels = kept
+    text.config.id2label = dict(enumerate(segments))
+    text.config.label2id = {segment: n for n, segment in enumerate(segments)}
+    if features is not None:
+        features.linear = _first(features.linear, kept)
+        features.deep[-1] = _first(features.deep[-1], kept)  # type: ignore[arg-type]
+
+
+def last_layers(text: Any) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Return the layers outside the pretrained part that give a number per segment, with who holds them, by name."""
+    inside = {id(one) for one in text.base_model.modules()}
+    return [
+        (owner, name, layer)
+        for owner in text.modules()
+        if id(owner) not in inside
+        for name, layer in owner.named_children()
+        if isinstance(layer, nn.Linear) and id(layer) not in inside and layer.out_features == text.config.num_labels
+    ]
+
+
+def _first(layer: nn.Linear, rows: int) -> nn.Linear:
+    """Return a layer of the first ``rows`` outputs."""
+    kept = nn.Linear(layer.in_features, rows, bias=layer.bias is not None, device=layer.weight.device)
+    with torch.no_grad():
+        kept.weight.copy_(layer.weight[:rows])
+        if layer.bias is not None:
+            kept.bias.copy_(layer.bias[:rows])
+    return kept

@@ -1,0 +1,120 @@
+"""The model that a fit starts from: pretrained weights, and a classification layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from segadmin.errors import BackboneUnavailable, ConfigurationError
+from segadmin.settings import Settings, get_settings
+from segadmin_plugins.backbones.transformer.head import layers_of
+from segadmin_plugins.backbones.transformer.learned_weights import mark_loaded
+from segadmin_plugins.backbones.transformer.multitask import last_layers
+
+
+def start_from(
+    folder: Path, segments: tuple[str, ...], *, settings: Settings | None = None, dtype: str = "float32"
+) -> tuple[Any, Any]:
+    """Return the model in ``folder`` as a classifier of ``segments``, and its tokenizer.
+
+    The classification layer is new, unless the folder holds a classifier of the very same segments.
+
+    Args:
+        folder: of pretrained weights, or of a model version.
+        segments: what the model is to tell apart.
+        settings: where the base of a version is looked for that is stored as an adapter.
+        dtype: of the weights, such as ``float32``.
+
+    Raises:
+        BackboneUnavailable: the weights are not those that the configuration describes.
+        ConfigurationError: a part of what was learnt is kept apart from the weights.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    from segadmin_plugins.backbones.transformer.stored import LEARNED, is_adapter, load_text
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    names = dict(enumerate(segments))
+    same = config.id2label == names
+    options: dict[str, Any] = {
+        "num_labels": len(segments),
+        "id2label": names,
+        "label2id": {segment: n for n, segment in names.items()},
+    }
+    auto: Any = AutoModelForSequenceClassification
+    whole: dict[str, Any] = {"pretrained_model_name_or_path": folder}
+    if is_adapter(folder):
+        parent, _ = load_text(folder, settings or get_settings(), lambda: None, start_from)
+        apart = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
+        _refuse_parts_apart(LEARNED if apart else "")
+        config = parent.config
+        for name, value in options.items():
+            setattr(config, name, value)
+        whole = {"pretrained_model_name_or_path": None, "config": config, "state_dict": parent.state_dict()}
+        auto, options = type(parent), {}
+    else:
+        files = [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]
+        _refuse_parts_apart(files[0] if files else "")
+    model, report = auto.from_pretrained(
+        **whole,
+        **options,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    new = {str(name) for name in report["missing_keys"]} | {str(one[0]) for one in report["mismatched_keys"]}
+    _check_complete(folder, model, new, report["mismatched_keys"])
+    if not same:
+        for owner, name, layer in last_layers(model):
+            layer.weight.data.normal_(std=getattr(model.config, "initializer_range", 0.02))
+            if layer.bias is not None:
+                layer.bias.data.zero_()
+            new |= {f"{_name_of(owner, model)}{name}.{part}" for part in ("weight", "bias")}
+    mark_loaded(model, new)
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _refuse_parts_apart(part: str) -> None:
+    if part:
+        raise ConfigurationError(
+            f"The version to go on from keeps what its tuner learnt in {part}, and nothing can go on from that. "
+            "Start from one of the tuner full or lora."
+        )
+
+
+def _check_complete(folder: Path, model: Any, new: Collection[str], mismatched: Collection[Any]) -> None:
+    """Check that all layers below the classification layer came from the files: else they would be random.
+
+    Raises:
+        BackboneUnavailable: they did not.
+    """
+    outside = tuple(f"{_name_of(owner, model)}{name}." for owner, name, _ in last_layers(model))
+    for name, stored, wanted in mismatched:
+        if not str(name).startswith(outside):
+            raise BackboneUnavailable(
+                f"The weights in {folder} are not those of its config.json: {name} is {_shape(stored)} in the files, "
+                f"{_shape(wanted)} by the configuration. Download the model again."
+            )
+    embedding = getattr(model.get_input_embeddings(), "weight", None)
+    needed = {id(weights) for layer in layers_of(model) for weights in layer.parameters()} | {id(embedding)}
+    names = {name: id(weights) for name, weights in model.named_parameters(remove_duplicate=False)}
+    lacking = sorted(name for name in new if names.get(name) in needed)
+    if lacking:
+        raise BackboneUnavailable(
+            f"The weights in {folder} are not those of its config.json: {len(lacking)} of {len(needed)} weights of the "
+            f"embedding and the layers are not in the files, such as {lacking[0]}. Download the model again."
+        )
+
+
+def _shape(size: Any) -> str:
+    return " x ".join(str(one) for one in size)
+
+
+def _name_of(owner: Any, model: Any) -> str:
+    """Return the name of ``owner`` within ``model`` with a dot behind it; empty for the model itself."""
+    name = next(name for name, module in model.named_modules() if module is owner)
+    return f"{name}." if name else ""
