@@ -10,12 +10,11 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import ConfigurationError
-from segadmin.evaluation.abstention import NOT_ENOUGH
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Evaluation, ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, Evaluation, ModelVersion
 from tests.conftest import Cli
 from tests.planted import Run, retrain
 

@@ -67,7 +67,7 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     assert "Calibration" in page and "Limits" in page
     pair = compare_versions(shop, "1", "2")
     assert pair.erased >= rows
-    assert "test rows were erased with their users" in cli("models", "compare", "1", "2").stdout
+    assert "Erased with their users since the versions were tested" in cli("models", "compare", "1", "2").stdout
     assert json.loads(cli("models", "show", "1", "--json").stdout)["evaluations"]
 
 

@@ -15,6 +15,8 @@ from segadmin.models.registry import make_champion
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion
 from tests.conftest import Cli
 from tests.planted import LABELS, retrain
@@ -94,6 +96,17 @@ def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) 
     assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
     assert "1 is better" in cli("models", "compare", "1", "2").stdout
     assert "Neither is shown" in cli("models", "compare", "1").stdout
+
+
+def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli) -> None:
+    with transaction(shop) as session:
+        version = session.get_one(ModelVersion, 1)
+    last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
+    Lake.of(shop).delete("predictions", f"user_key > {last}")
+    told = cli("models", "compare", "1", "1").stdout
+    assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in told
+    assert "too few users for an interval" in told
+    assert json.loads(cli("models", "compare", "1", "1", "--json").stdout)["lead"]["low"] is None
 
 
 def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli, tmp_path: Path) -> None:

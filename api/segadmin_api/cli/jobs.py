@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.jobs import control, quarantine
 from segadmin.settings import get_settings
 from segadmin.storage.records import JobState, Step
@@ -174,7 +175,7 @@ def quarantine_(
     """List messages from the broker that were not ours: set aside, and never run."""
     settings = get_settings()
     if clear:
-        typer.echo(f"Deleted {quarantine.clear(settings)} messages.")
+        typer.echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
         return
     found = quarantine.list_messages(settings, limit)
     if as_json:

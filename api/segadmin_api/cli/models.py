@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
 from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
@@ -82,6 +83,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
+    from segadmin.evaluation.bootstrap import LEAST_USERS
     from segadmin.models.registry import compare_versions
 
     pair = compare_versions(get_settings(), one, other, labels)
@@ -89,10 +91,12 @@ def compare(
         show_json(asdict(pair))
         return
     rows = [(one, f"{pair.one:.4f}"), (other, f"{pair.other:.4f}"), ("lead", str(pair.lead))]
-    table(f"AUROC on {pair.rows:,} rows", ["version", "AUROC"], rows)
+    table(f"AUROC on {counted(pair.rows, 'row')}", ["version", "AUROC"], rows)
     if pair.erased:
-        typer.echo(f"Up to {pair.erased:,} test rows were erased with their users since the versions were tested.")
-    if pair.lead.low > 0 or pair.lead.high < 0:
+        typer.echo(f"Erased with their users since the versions were tested: up to {counted(pair.erased, 'test row')}.")
+    if pair.lead.low is None or pair.lead.high is None:
+        typer.echo(f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {pair.users}.")
+    elif pair.lead.low > 0 or pair.lead.high < 0:
         typer.echo(f"{one if pair.lead.value > 0 else other} is better: the interval does not hold 0.")
     else:
         typer.echo("Neither is shown to be better: the interval holds 0.")
@@ -253,7 +257,7 @@ def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
     report = manifest.report
     lines = {
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
-        "read": f"{data.texts:,} texts in {len(data.windows)} windows until {data.until:%Y-%m-%d}",
+        "read": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
         f"(perplexity {report['perplexity']}), {report['objective']}",
         "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
@@ -268,7 +272,8 @@ def _capped(reports: Sequence[dict[str, int]]) -> str:
     """Return how much of the texts was left out before any backbone saw them."""
     counts = ("users", "users_capped", "phrases_dropped")
     users, capped, dropped = (sum(one[name] for one in reports) for name in counts)
-    return f"; {capped:,} of {users:,} texts had more, {dropped:,} phrases left out" if reports else ""
+    left_out = counted(dropped, "phrase")
+    return f"; {capped:,} of {counted(users, 'text')} had more, {left_out} left out" if reports else ""
 
 
 def _facts(line: VersionLine) -> dict[str, Any]:

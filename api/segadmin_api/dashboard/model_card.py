@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.evaluation.abstention import HISTORIES, placed
-from segadmin.evaluation.bootstrap import Interval, auroc_draws
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import expected_calibration_error
 from segadmin.models.manifest import manifest_of
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-#: Fewer rows than this, and a figure says nothing.
-_LEAST = 50
 _BINS = 10
 
 
@@ -100,8 +99,8 @@ def _figures(rows: Sequence[Evaluation]) -> str:
 
 
 def _interval(said: pl.DataFrame, columns: NDArray[np.float32]) -> str:
-    if said.height < _LEAST:
-        return f"too few ({said.height:,} rows)"
+    if (users := said["user_key"].n_unique()) < LEAST_USERS:
+        return f"too few ({counted(users, 'user')})"
     draws = auroc_draws(columns, said["target"].to_numpy(), said["user_key"].to_numpy())
     if not np.isfinite(draws[0]):
         return "all in one segment"

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: What it is called where a user is in no segment.
-NOT_ENOUGH = "not enough known"
 #: History lengths, in events of the window: the upper ends.
 HISTORIES = (0, 5, 20, 50, 100, 200, 500)
 #: Fewer validation users than this show nothing: of a history length, and above a threshold.

@@ -34,6 +34,7 @@ class Comparison:
     """Two models on the rows that both were tested on."""
 
     rows: int
+    users: int
     one: float  #: AUROC
     other: float
     lead: Interval  #: of the first over the second
@@ -56,7 +57,8 @@ def compare_predictions(one: pl.DataFrame, other: pl.DataFrame) -> Comparison | 
     alone = [float(auroc_draws(found, targets, users, 0)[0]) for found in (mine, theirs)]
     if not np.isfinite(alone).all():
         return None
-    return Comparison(both.height, alone[0], alone[1], difference(mine, theirs, targets, users))
+    users_compared = both["user_key"].n_unique()
+    return Comparison(both.height, users_compared, alone[0], alone[1], difference(mine, theirs, targets, users))
 
 
 def probabilities_of(column: pl.Series) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
-from segadmin.evaluation.abstention import NOT_ENOUGH
 from segadmin.events.keys import bucket_of, meant_by
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
@@ -16,7 +15,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, ModelVersion
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.reader import read_users
 

@@ -296,6 +296,10 @@ class SegmentSnapshot(SQLModel, table=True):
     published_at: datetime | None = Field(default=None, sa_column=_time())
 
 
+#: What the segment of users is called of whom too little is known to be put in one.
+NOT_ENOUGH = "not enough known"
+
+
 class SegmentSummary(SQLModel, table=True):
     """One segment of one snapshot, in numbers for people."""
 

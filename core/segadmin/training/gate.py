@@ -66,8 +66,7 @@ def against_baselines(own: pl.DataFrame, baselines: Mapping[str, pl.DataFrame], 
         pair = compare_predictions(own, predictions)
         if pair is None:
             continue
-        compared = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead}"
-        reason = f"{compared} (95 %)"
+        reason = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead}"
         if pair.lead.value < margin:
             wanted = f" It must lead by {margin:g}." if margin else ""
             fix = "Try --backbone stacked, which uses both, or say how much less will do: --margin -0.005"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.counts import counted
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.registry import Request, Stage, Workflow, register
@@ -75,7 +76,7 @@ def ingest(attempt: Attempt) -> StageResult:
 
     asked = Ingest.model_validate(attempt.options)
     wanted = Import(asked.table, asked.where, asked.mapping, source=asked.source, options=asked.source_options)
-    record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
+    record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))
     return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from segadmin.evaluation.bootstrap import Interval, auroc_draws, difference
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws, difference
 
 RANDOM = np.random.default_rng(3)
 N = 400
@@ -42,11 +42,22 @@ def test_a_pair_on_the_same_rows_is_told_apart_where_each_alone_is_not() -> None
     better, worse = scores(0.9, 1), scores(0.9, 1)
     worse[:40] = worse[:40][:, ::-1]  # the same but for a tenth of the rows
     apart = difference(better, worse, TARGETS, USERS)
+    assert apart.low is not None
     assert apart.low > 0
     alone = Interval.of(0.0, auroc_draws(worse, TARGETS, USERS)[1:])
+    assert alone.high is not None
     assert alone.high > auroc_draws(better, TARGETS, USERS)[0] - apart.value / 2
     assert difference(better, better, TARGETS, USERS) == Interval(0.0, 0.0, 0.0)
-    assert str(Interval(0.0021, -0.0004, 0.0046)) == "+0.0021 [-0.0004, +0.0046]"
+    assert str(Interval(0.0021, -0.0004, 0.0046)) == "+0.0021 [-0.0004, +0.0046] (95 %)"
+
+
+def test_of_few_users_there_is_no_interval_however_many_their_rows() -> None:
+    better, worse, few = scores(0.9, 1), scores(0.9, 2), USERS % (LEAST_USERS - 1)
+    lead = difference(better, worse, TARGETS, few)
+    assert (lead.low, lead.high) == (None, None)
+    assert lead.value == pytest.approx(difference(better, worse, TARGETS, USERS).value)
+    assert str(Interval(0.0021, None, None)) == "+0.0021 (too few users for an interval)"
+    assert difference(better, worse, TARGETS, USERS % LEAST_USERS).low is not None
 
 
 def test_a_segment_that_nobody_is_in_counts_for_nothing() -> None:

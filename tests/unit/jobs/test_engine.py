@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import Session
 
 from segadmin.errors import (
@@ -30,7 +31,7 @@ from segadmin.jobs.reap import lost_process, reap
 from segadmin.jobs.registry import Request, Stage, Workflow, bucket_ranges, stage_names, workflows
 from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import engine, now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.probe import Facts
 from tests.unit.jobs.conftest import Bells
@@ -59,6 +60,31 @@ def test_a_job_runs_to_its_end(engine_settings: Settings, bells: Bells) -> None:
     assert job.state == JobState.SUCCEEDED
     assert step_of(engine_settings, job.id or 0, "publish").result["sum"] == sum(range(8))
     assert {step.attempt for step in control.view(engine_settings, job.id or 0).steps} == {1}
+
+
+def nothing(_: Attempt) -> StageResult:
+    return StageResult()
+
+
+def test_a_small_job_asks_sql_little(engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand small jobs each statement is paid for a thousand times, and on PostgreSQL by a round trip."""
+    monkeypatch.setitem(workflows(), "nothing", Workflow("nothing", Request, (Stage("prepare", nothing),)))
+    patient = engine_settings.model_copy(update={"heartbeat_seconds": 600.0, "lease_seconds": 1200.0})
+    jobs = [enqueue(patient, bells, "nothing", {}).job for _ in range(3)]
+    first, second, third = bells.take()
+    for step_id in (first, second):  # which look at the store, as a process does once
+        run_step(patient, bells, step_id, "me")
+    said: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("BEGIN") and "clock_timestamp" not in statement:
+            said.append(statement.partition(" ")[0])
+
+    event.listen(engine(patient), "before_cursor_execute", note)
+    run_step(patient, bells, third, "me")
+    event.remove(engine(patient), "before_cursor_execute", note)
+    assert said == ["SELECT", "UPDATE", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE"], "three to begin, four to end"
+    assert control.view(patient, jobs[2].id or 0).job.state == JobState.SUCCEEDED
 
 
 def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, bells: Bells) -> None:
