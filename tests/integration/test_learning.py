@@ -17,7 +17,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet, ModelState, ModelVersion
 from tests.planted import LABELER, LABELS, Run, retrain
 
-TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300}
+TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300, "width": 64, "head_steps": 20}
 
 
 def pretrain(settings: Settings, **options: Any) -> Run:

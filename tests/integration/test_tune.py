@@ -86,7 +86,7 @@ def test_what_cannot_be_searched(shop: Settings) -> None:
 
 
 def test_a_language_model_is_pruned_between_its_epochs(shop: Settings) -> None:
-    options = {"max_tokens": 24, "batch_size": 32, "words": 300}
+    options = {"max_tokens": 24, "batch_size": 64, "words": 300, "width": 64, "layers": 1, "head_steps": 20}
     search = {"learning_rate": "1e-7,5e-3", "epochs": "2..3"}
     asked = {"backbone": "tiny", "backbone_options": options, "search": search, "trials": 9, "labels": LABELS}
     job = Run(shop, "tune", check_request(shop, "tune", asked | {"parallel": 1})).all()

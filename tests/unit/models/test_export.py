@@ -15,7 +15,7 @@ from tests.planted import retrain
 def test_a_version_is_exported_with_all_of_its_weights(shop: Settings, tmp_path: Path) -> None:
     """Export needs no store and no base afterwards; what is stored is an adapter."""
     base = make_model("qwen2", tmp_path / "qwen2")
-    options = {"model": str(base), "tuner": "lora", "store": "adapter", "max_tokens": 16, "epochs": 1}
+    options = {"model": str(base), "tuner": "lora", "store": "adapter", "max_tokens": 16, "epochs": 1, "head_steps": 20}
     retrain(shop, backbone="hf", backbone_options=options, baselines=[]).until("gate")
     stored = max((shop.store_path / "models").iterdir(), key=lambda path: path.stat().st_mtime)
     assert (stored / LEARNED).exists()
