@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.backbone import no_progress
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
 from segadmin.labels.label_sets import KnownLabels, read_labels
-from segadmin.labels.parts import Part, SplitBy
-from segadmin.labels.split import learnable, replayed
+from segadmin.labels.parts import Part, SplitBy, SplitOptions
+from segadmin.labels.split import learnable, replayed, split_rows
 from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -37,15 +38,60 @@ class AuxiliaryRows:
     rows: pl.DataFrame  #: ``user_key``, ``as_of``, ``observed_from``, ``target``
 
 
+@dataclass(frozen=True)
+class LabelledRows:
+    """All that is decided of the rows before a fit."""
+
+    label_set: str
+    segments: tuple[str, ...]
+    split: pl.DataFrame  #: see :func:`segadmin.labels.split.split_rows`; and ``observed_from``
+    recipe: Recipe  #: with the features that training data chose
+    windows: tuple[Window, ...]  #: where labelled users are read
+    auxiliary: Mapping[str, AuxiliaryRows]
+    data: TrainingData
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        recipe: Recipe,
+        label_set: str | None,
+        *,
+        how: SplitOptions,
+        auxiliary: Iterable[str] = (),
+        parent: ModelManifest | None = None,
+        progress: Callable[[float, str], None] = no_progress,
+    ) -> LabelledRows:
+        """Read a label set, split its rows, and choose features.
+
+        Args:
+            settings: where the store is.
+            recipe: how users are read.
+            label_set: its name; default: the only one there is.
+            how: the rows are split.
+            auxiliary: other label sets, learnt at the same time.
+            parent: the manifest of the version that the fit begins as.
+            progress: called with the fraction done and a few words.
+
+        Raises:
+            DataError: the labels cannot be learnt from, or split so.
+        """
+        progress(0.2, "reading the labels")
+        known = read_labels(settings, label_set, recipe.window_days)
+        name, segments = known.label_set.name, tuple(known.label_set.segments)
+        split = split_rows(known.rows, segments, how.by, how.seed, known.label_set.definition, held_out=how.held_out)
+        split = split.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
+        if parent is not None:
+            split = continued(parent, split, name, how)
+        progress(0.6, "choosing the features")
+        recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), known, split))
+        tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
+        windows = training_windows(known, recipe, split, tasks.values())
+        return cls(name, segments, split, recipe, windows, tasks, training_data(known, split))
+
+
 def auxiliary_rows(
-    settings: Settings,
-    name: str,
-    split: pl.DataFrame,
-    window_days: float,
-    *,
-    by: SplitBy,
-    seed: int,
-    held_out: float,
+    settings: Settings, name: str, split: pl.DataFrame, window_days: float, how: SplitOptions
 ) -> AuxiliaryRows:
     """Return the rows of the label set ``name`` that may be learnt beside ``split``, read as far back as it is.
 
@@ -54,7 +100,7 @@ def auxiliary_rows(
     """
     known = read_labels(settings, name, window_days)
     segments = tuple(known.label_set.segments)
-    rows = learnable(known.rows, split, by, seed, held_out)
+    rows = learnable(known.rows, split, how.by, how.seed, how.held_out)
     if rows.is_empty():
         raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
     target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
@@ -79,10 +125,8 @@ def training_windows(
     return windows
 
 
-def continued(
-    parent: ModelManifest, split: pl.DataFrame, label_set: str, *, by: SplitBy, seed: int, replay: float
-) -> pl.DataFrame:
-    """Return ``split`` for a fit that begins as ``parent``: what it has learnt is set aside, but for ``replay`` of it.
+def continued(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
+    """Return ``split`` for a fit that begins as ``parent``: what it has learnt is set aside, but for a share of it.
 
     Raises:
         DataError: nothing is new, or the parent has read what the test rows are to be predicted from.
@@ -94,14 +138,14 @@ def continued(
     else:
         until = max([*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)])
         why, fix = "taught what happened", "Start from an older version, or label later weeks"
-    if by == SplitBy.TIME and parent.split == SplitBy.TIME and until > first_test:
+    if how.by == SplitBy.TIME and parent.split == SplitBy.TIME and until > first_test:
         raise DataError(
             f"That version was {why} until {until:%Y-%m-%d}; these labels are tested from {first_test:%Y-%m-%d} on: "
             f"it may have read the answers. {fix}"
         )
-    if parent.label_set != label_set or replay >= 1:
+    if parent.label_set != label_set or how.replay >= 1:
         return split
-    return replayed(split, list(parent.data.cutoffs_of(Part.TRAIN)), replay, seed)
+    return replayed(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
 
 
 def training_data(known: KnownLabels, split: pl.DataFrame) -> TrainingData:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult, StepFile
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.labels.parts import SplitOptions
 from segadmin.models.evaluations import record_evaluations
 from segadmin.models.manifest import ModelManifest
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, resolved_backbone
+from segadmin.workflows.backbone_options import resolved_backbone
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.scoring import GateOutput, publish, score
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now, training_texts
@@ -82,75 +83,63 @@ def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTrain
         DataError: the labels cannot be learnt from, or split so.
         BackboneUnavailable: weights or libraries are missing here.
     """
-    from segadmin.contracts.plugins import load_plugins
-    from segadmin.labels.label_sets import read_labels
-    from segadmin.labels.split import split_rows
-    from segadmin.storage.lake import Lake
     from segadmin.text.plan import TextPlan
-    from segadmin.training import preparation
-    from segadmin.training.tracking import check_trackers
+    from segadmin.training.preparation import LabelledRows
 
-    settings, plugins = attempt.settings, load_plugins(attempt.settings)
-    recipe = asked.recipe(settings)
-    versions, end = lake_now(settings)
-    asked = asked.model_copy(
-        update=resolved_backbone(plugins, asked.backbone or DEFAULT_BACKBONE, asked.backbone_options)
-    )
-    backbone = asked.backbone or DEFAULT_BACKBONE
-    baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, asked.backbone_options))
-    attempt.progress(0.0, "checking the backbone")
-    preparation.check_backbones(
-        settings, plugins, {**{name: {} for name in baselines}, backbone: asked.backbone_options}
-    )
-    check_trackers(settings, plugins, asked.tracker_settings())
-    attempt.progress(0.2, "reading the labels")
-    known = read_labels(settings, asked.labels, asked.window_days)
-    segments = tuple(known.label_set.segments)
+    versions, end = lake_now(attempt.settings)
+    asked = _checked(attempt, asked)
     parent, manifest = _parent(attempt, asked)
-    update: dict[str, Any] = {"baselines": baselines, "labels": known.label_set.name}
     if manifest is not None and manifest.pretrained is None:  # the same users are held out
-        update |= {"seed": manifest.seed, "held_out": manifest.held_out}
-    asked = asked.model_copy(update=update)
-    split = split_rows(
-        known.rows, segments, asked.split, asked.seed, known.label_set.definition, held_out=asked.held_out
+        asked = asked.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
+    rows = LabelledRows.of(
+        attempt.settings,
+        asked.recipe(attempt.settings),
+        asked.labels,
+        how=SplitOptions(by=asked.split, seed=asked.seed, held_out=asked.held_out, replay=asked.replay),
+        auxiliary=asked.also,
+        parent=manifest,
+        progress=attempt.progress,
     )
-    split = split.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
-    if manifest is not None:
-        split = preparation.continued(
-            manifest, split, known.label_set.name, by=asked.split, seed=asked.seed, replay=asked.replay
-        )
-    attempt.progress(0.6, "choosing the features")
-    recipe = recipe.model_copy(update=preparation.chosen_features(Lake.of(settings), known, split))
-    auxiliary = {
-        name: preparation.auxiliary_rows(
-            settings, name, split, recipe.window_days, by=asked.split, seed=asked.seed, held_out=asked.held_out
-        )
-        for name in asked.also
-    }
+    split = attempt.write(rows.split, "split")
     tasks = {
         name: AuxiliaryTask(segments=task.segments, rows=attempt.write(task.rows, f"also-{name}"))
-        for name, task in auxiliary.items()
+        for name, task in rows.auxiliary.items()
     }
-    rows = attempt.write(split, "split")
     return kind(
         text=TextPlan(
-            recipe=recipe,
-            training=preparation.training_windows(known, recipe, split, auxiliary.values()),
-            scoring=recipe.window(end),
+            recipe=rows.recipe,
+            training=rows.windows,
+            scoring=rows.recipe.window(end),
             copies=asked.augment,
             drop_events=asked.drop_events,
             lake=versions,
         ),
-        wanted=(rows, *(task.rows for task in tasks.values())),
-        copied=rows if asked.augment else None,
-        request=asked,
-        label_set=known.label_set.name,
-        segments=segments,
-        split=rows,
+        wanted=(split, *(task.rows for task in tasks.values())),
+        copied=split if asked.augment else None,
+        request=asked.model_copy(update={"labels": rows.label_set}),
+        label_set=rows.label_set,
+        segments=rows.segments,
+        split=split,
         auxiliary=tasks,
         parent=parent,
-        data=preparation.training_data(known, split),
+        data=rows.data,
     )
+
+
+def _checked(attempt: Attempt, asked: Retrain) -> Retrain:
+    """Return the request with the backbones that are fitted, after checking all that the fit will need here."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.training.preparation import check_backbones
+    from segadmin.training.tracking import check_trackers
+
+    plugins = load_plugins(attempt.settings)
+    resolved = resolved_backbone(plugins, asked.backbone, asked.backbone_options)
+    backbone, options = resolved["backbone"], resolved["backbone_options"]
+    baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
+    attempt.progress(0.0, "checking the backbone")
+    check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
+    check_trackers(attempt.settings, plugins, asked.tracker_settings())
+    return asked.model_copy(update={**resolved, "baselines": baselines})
 
 
 def _parent(attempt: Attempt, asked: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
