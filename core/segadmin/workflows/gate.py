@@ -17,6 +17,7 @@ from segadmin.evaluation.comparison import compare as rows_compared
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import measure
 from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.labels.held_out import held_out_of
 from segadmin.models.aliases import champion, point, pointed
 from segadmin.models.artifact import LoadedModel, load_artifact
 from segadmin.storage.database import now, transaction
@@ -25,7 +26,7 @@ from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.training.dataset import join, read_split
 from segadmin.workflows.prepare_training import check_recipe
-from segadmin.workflows.prepared import Prepared, held_out_of
+from segadmin.workflows.prepared import Prepared
 
 log = logging.getLogger(__name__)
 #: A test AUROC that is lower by no more than this is not worse: retraining must be able to follow the shop.

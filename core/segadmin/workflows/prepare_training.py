@@ -16,6 +16,7 @@ from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.items import FACET, facet
 from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.labels.held_out import held_out_of
 from segadmin.labels.label_sets import KnownLabels, after, read_labels
 from segadmin.labels.split import learnable, replayed, split_rows
 from segadmin.models.artifact import Saved, read_manifest
@@ -26,7 +27,7 @@ from segadmin.storage.lake import Lake
 from segadmin.text.features import commonest, item_facets, used_extras
 from segadmin.text.recipe import Recipe, Window
 from segadmin.training.tracking import check_trackers
-from segadmin.workflows.prepared import Beside, Prepared, Start, held_out_of
+from segadmin.workflows.prepared import Beside, Prepared, Start
 from segadmin.workflows.pretrain import Pretrain
 from segadmin.workflows.retrain import DEFAULT_BACKBONE, Retrain
 from segadmin.workflows.textualize import Textualize

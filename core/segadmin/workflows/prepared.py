@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from segadmin.labels.held_out import HELD_OUT
 from segadmin.text.recipe import Recipe, Window
-
-#: Share of the users who choose when to stop; where users are kept apart, as many again test.
-HELD_OUT = 0.15
-
-
-def held_out_of(manifest: Mapping[str, Any]) -> float:
-    """Return the share that a model version holds out; those of before it could be chosen hold out the usual one."""
-    return float(manifest.get("held_out", HELD_OUT))
 
 
 class Beside(BaseModel):

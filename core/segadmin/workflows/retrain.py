@@ -13,11 +13,11 @@ from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.labels.held_out import HELD_OUT
 from segadmin.labels.label_sets import find_label_set
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.workflows.prepared import HELD_OUT
 from segadmin.workflows.scoring import publish, score
 from segadmin.workflows.text_options import TextRequest
 from segadmin.workflows.textualize import TEXTUALIZE
