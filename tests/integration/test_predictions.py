@@ -16,13 +16,14 @@ from sqlmodel import select
 
 from segadmin.errors import DataError, StorageError
 from segadmin.events.erase import forget
+from segadmin.models.card import card_of
 from segadmin.models.registry import compare_versions
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import keep_predictions, predictions_of
 from segadmin.storage.records import Job, JobState, ModelVersion
-from segadmin_api.dashboard import model_card as card
+from segadmin_api.dashboard.model_card import page as card_page
 from tests.conftest import Cli
 from tests.planted import planted_users, retrain, shop, trained_home
 from tests.servers import web_server
@@ -63,7 +64,7 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     assert not (shop.store_path / "work").exists()
     after = predictions_of(shop, version_of(shop))
     assert (before.erased, after.erased, after.rows.height) == (0, rows, before.rows.height - rows)
-    page = card.page(shop, "1")
+    page = card_page(card_of(shop, "1"))
     whole = f"{before.rows.height:,}"
     assert f"{rows:,} of {whole} test rows were erased with their users since the figures above were computed" in page
     assert "Calibration" in page and "Limits" in page
@@ -147,12 +148,12 @@ def test_an_older_version_keeps_its_card_while_its_file_is_there_and_when_users_
     path = made_before(shop)
     whole = predictions_of(shop, version_of(shop)).rows
     assert kept(shop).is_empty()
-    assert "Calibration" in card.page(shop, "1")
+    assert "Calibration" in card_page(card_of(shop, "1"))
     forget(shop, [gone])
     assert not path.exists()
     left = predictions_of(shop, version_of(shop))
     assert 0 < left.erased == whole.height - left.rows.height
-    assert "Calibration" in card.page(shop, "1")
+    assert "Calibration" in card_page(card_of(shop, "1"))
     forget(shop, users_of_test_rows(shop)[:1])
     assert predictions_of(shop, version_of(shop)).erased > left.erased
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from segadmin.jobs.control import view
 from segadmin.jobs.registry import Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.training.search_space import choices
-from segadmin.training.study import load_summary
+from segadmin.training.study import SearchSummary, load_summary
 from segadmin.workflows.retrain import Retrain, prepare
 from segadmin.workflows.textualize import TEXTUALIZE
 
@@ -34,7 +34,7 @@ class Tune(Retrain):
         return request.model_copy(update={"search": _search_space(load_plugins(settings), request)})
 
 
-def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> dict[str, Any]:
+def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> SearchSummary:
     """Return the trials of a search, whether it is over or not: see :func:`segadmin.training.study.load_summary`.
 
     Raises:

@@ -87,15 +87,14 @@ def choose(attempt: Attempt) -> StageResult:
         DataError: no trial came to its end.
     """
     prepared = Prepared.model_validate(attempt.input("prepare"))
-    found = study.study_of(attempt.settings, attempt.job_id)
-    told = study.summary(found)
-    if told["best"] is None:
+    search = study.summary(study.study_of(attempt.settings, attempt.job_id))
+    if search.best is None:
         raise DataError(
             "No trial came to its end, so there is nothing to choose from. Allow more: --minutes, --trials; "
             f"see: segadmin jobs trials {attempt.job_id}"
         )
-    options = prepared.backbone_options | told["best"]["options"]
-    return StageResult({**told, "backbone": prepared.backbone, "backbone_options": options})
+    options = prepared.backbone_options | search.best.options
+    return StageResult({**search.model_dump(mode="json"), "backbone": prepared.backbone, "backbone_options": options})
 
 
 def _fit(
