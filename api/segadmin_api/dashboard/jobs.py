@@ -39,9 +39,9 @@ def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = Fals
     )
 
 
-def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
+def page(settings: Settings, view: JobView, *, online: bool = False) -> str:
     """Return the page of one job; ``online`` it has links to others and comes again until the job is over."""
-    job = seen.job
+    job = view.job
     succeeded = job.state == JobState.SUCCEEDED
     searched = job.kind == "tune" and find_spec("optuna") is not None
     search = trials_of(settings, job.id or 0, importance=job.state.over) if searched else None
@@ -52,23 +52,23 @@ def page(settings: Settings, seen: JobView, *, online: bool = False) -> str:
         refresh=online and not job.state.over,
         job=job.id,
         subject=subject(job.options),
-        figures=_figures(seen),
-        results=came_to(seen) if succeeded else [],
-        versions=[step.result["model_version_id"] for step in seen.steps if succeeded and "promoted" in step.result],
+        figures=_figures(view),
+        results=came_to(view) if succeeded else [],
+        versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
         error=_error(job),
-        waiting="" if job.state.over else waits(seen),
-        stages=stages(seen),
-        curves=[chart for step in seen.steps for chart in _charts(step)],
+        waiting="" if job.state.over else waits(view),
+        stages=stages(view),
+        curves=[chart for step in view.steps for chart in _charts(step)],
         options=told(job.options),
         **({"search": None} if search is None else search_page.content(search)),
     )
 
 
-def _figures(seen: JobView) -> dict[str, str]:
-    job, left = seen.job, seen.progress.seconds_left
+def _figures(view: JobView) -> dict[str, str]:
+    job, left = view.job, view.progress.seconds_left
     return {
         "state": str(job.state),
-        "done": f"{seen.progress.done:.0%}",
+        "done": f"{view.progress.done:.0%}",
         **({} if left is None else {"left, about": duration(left)}),
         "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
