@@ -66,7 +66,7 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     assert (before.erased, after.erased, after.rows.height) == (0, rows, before.rows.height - rows)
     page = card_page(card_of(shop, "1"))
     whole = f"{before.rows.height:,}"
-    assert f"{rows:,} of {whole} test rows were erased with their users since the figures above were computed" in page
+    assert f"{rows:,} of {whole} test rows were erased with their users after the metrics above were computed" in page
     assert "Calibration" in page and "Limits" in page
     pair = compare_versions(shop, "1", "2")
     assert pair.erased >= rows
@@ -168,7 +168,7 @@ def test_where_nothing_is_kept_the_card_says_so(shop: Settings, cli: Cli, tmp_pa
     cli("models", "card", "1", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
     assert "is not kept any more" in page
-    assert "Figures on test, beside the baselines" in page and "What it was made from" in page
+    assert "Metrics on the test rows, with baselines" in page and "Training data and versions" in page
     assert "Calibration" not in page
 
 
@@ -182,4 +182,4 @@ def test_a_version_of_whose_test_users_nobody_is_left(shop: Settings, cli: Cli) 
         with urllib.request.urlopen(asked, timeout=30) as answer:
             page = answer.read().decode()
     assert "all of those users were erased" in page
-    assert "What it was made from" in page
+    assert "Training data and versions" in page

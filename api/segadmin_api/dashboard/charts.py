@@ -122,14 +122,14 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
             (one.low, one.high),
             (0, one.accuracy),
             _BIN_COLOUR,
-            f"{one.rows:,} users about {(one.low + one.high) / 2:.0%} sure, {one.accuracy:.1%} of them rightly",
+            f"{one.rows:,} users, probability about {(one.low + one.high) / 2:.0%}, accuracy {one.accuracy:.1%}",
         )
         for one in bins
     ]
     diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
     labels = [
-        _label(0, plot.height + 15, "0 % sure"),
-        _label(plot.width, plot.height + 15, "100 % sure", "end"),
+        _label(0, plot.height + 15, "probability 0 %"),
+        _label(plot.width, plot.height + 15, "100 %", "end"),
         _label(-5, 10, "1", "end"),
     ]
     description = "Accuracy by the probability of the most probable segment; on the dashed line both are equal"

@@ -19,7 +19,7 @@ from segadmin_api.formatting import JOBS, came_to, duration, job_row, stages, su
 
 #: The charts of a fit's metrics: the title, the metrics in one chart, and whether the lowest or the highest is best.
 _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
-    ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "loss in training"}, "min"),
+    ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
     ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
 )
 

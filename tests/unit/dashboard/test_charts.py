@@ -116,4 +116,4 @@ def test_a_bar_as_high_as_its_accuracy() -> None:
     drawn = figure(reliability_diagram([ReliabilityBin(0.5, 0.6, 40, 0.55, 0.5)]))
     [bar] = drawn.iter("rect")
     assert (float(bar.get("x", 0)), float(bar.get("y", 0)), float(bar.get("height", 0))) == (150, 150, 150)
-    assert bar.findtext("title") == "40 users about 55% sure, 50.0% of them rightly"
+    assert bar.findtext("title") == "40 users, probability about 55%, accuracy 50.0%"

@@ -107,14 +107,14 @@ def test_numbers(value: float | None, spec: str, text: str) -> None:
 
 def test_an_empty_store_has_all_pages(settings: Settings) -> None:
     assert "No jobs yet" in jobs.list_page(control.list_jobs(settings))
-    assert "No others" in jobs.list_page([], newest=False)
+    assert "No older jobs" in jobs.list_page([], newest=False)
     assert "No models yet" in models.list_page(list_lines(settings))
-    assert "No trial came to its end yet" in search_page.page(1, load_summary(settings, 1))
+    assert "No trial has finished yet" in search_page.page(1, load_summary(settings, 1))
     with transaction(settings) as session:
         session.add(Job(kind="tune"))
     page = jobs.page(settings, control.view(settings, 1))
-    assert "Nothing in particular" in page
-    assert "No trial came to its end yet" in page
+    assert "No options were set" in page
+    assert "No trial has finished yet" in page
     with pytest.raises(DataError) as no_champion:
         card_of(settings, "champion")
     assert "segadmin enqueue retrain" in problem.page("Unprocessable Content", str(no_champion.value))
@@ -152,9 +152,9 @@ def test_a_card_in_words() -> None:
         "0 events 4 model 60.0% too few (4 rows)",
         "1 to 5 events 70 model 60.0% all in one segment",
         "over 500 events",
-        "Asked: right in 70% of the cases. 25.0% of the test rows are put in a segment.",
+        "Minimum precision per segment: 70%. 25.0% of the test rows are assigned to a segment.",
         "by time, 15% held out, seed 17: train 3,000, validation 800, test 1,200",
-        "Fewer than 100 training rows are in gold",
+        "fewer than 100 training rows, whose predictions are less reliable: gold",
         "It is champion, promoted on 2026-01-03.",
     ):
         assert words in page
@@ -164,7 +164,7 @@ def test_a_card_without_test_rows_says_why() -> None:
     card = a_card("gold").model_copy(update={"test": None, "test_missing": "is not kept any more"})
     page = model_card.page(card)
     assert "is not kept any more" in page
-    assert "What it was made from" in page
+    assert "Training data and versions" in page
     assert "Calibration" not in page and "Limits" not in page
 
 

@@ -32,7 +32,7 @@ def test_what_cannot_be_searched(words: str, said: str) -> None:
 
 
 def test_a_page_of_nothing_yet_and_of_trials() -> None:
-    assert "No trial came to its end yet" in page(7, SearchSummary())
+    assert "No trial has finished yet" in page(7, SearchSummary())
     trials = (
         Trial(trial=1, state="complete", value=0.7, options={"epochs": 2}, seconds=1.0),
         Trial(trial=2, state="pruned", value=None, options={"epochs": 1}, seconds=1.0, why="<worse>"),
