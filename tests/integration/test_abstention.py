@@ -46,7 +46,7 @@ def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     assert exported["segment"].null_count() == left_out.height
     some = f"{left_out['user_key'][0] & (2**64 - 1):016x}"
     assert NOT_ENOUGH in cli("users", "show", some).stdout
-    assert "Who is not put anywhere" in _card(cli, tmp_path)
+    assert "Abstention" in _card(cli, tmp_path)
 
     again = Run(shop, "refresh", check_request(shop, "refresh", {})).all()
     assert again.inputs["publish"][0]["moved"] == 0

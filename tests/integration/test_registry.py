@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from segadmin.errors import DataError, JobError
 from segadmin.models import registry
 from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.card import ModelCard, card_of
 from segadmin.models.registry import make_champion
+from segadmin.models.versions import evaluations_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
@@ -129,6 +132,29 @@ def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli
 def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     cli("models", "card", "champion", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
-    for said in ("By segment", "By how much is known", "Calibration", "Limits", "users it had not learnt from", "<svg"):
-        assert said in page
+    for words in ("AUROC by segment", "By length of history", "Calibration", "Limits", "without training rows", "<svg"):
+        assert words in page
     assert "tabular" in page
+
+
+def test_the_card_as_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    told = cli("models", "card", "1", "--json", "--out", str(tmp_path / "card.html")).stdout
+    card = ModelCard.model_validate_json(told)
+    assert card == card_of(shop, "champion", LABELS)
+    assert "Calibration" in (tmp_path / "card.html").read_text()
+    [own, *_] = card.metrics
+    assert own.split == "test" and own.rows > 100
+    test = card.test
+    assert test is not None
+    assert test.rows == own.rows == card.origin.parts["test"]
+    assert test.calibration.ece == pytest.approx(own.ece, abs=1e-6)
+    for groups in (test.by_segment, test.by_history, test.calibration.bins):
+        assert sum(one.rows for one in groups) == test.rows
+    intervals = [one.auroc.interval for one in test.by_segment]
+    assert own.auroc == pytest.approx(fmean(interval.value for interval in intervals if interval), abs=1e-4)
+    assert all(interval.low < interval.value < interval.high for interval in intervals if interval)
+    accuracies = [(one.accuracy, one.rows) for one in test.by_history]
+    overall = sum(accuracy * rows for accuracy, rows in accuracies) / test.rows
+    with transaction(shop) as session:
+        recorded = evaluations_of(session, session.get_one(ModelVersion, 1))[0].metrics["accuracy"]
+    assert overall == pytest.approx(recorded)

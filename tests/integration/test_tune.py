@@ -60,8 +60,8 @@ def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
     dead.set_user_attr("step", 0)
     job.stage("trial")
     found = trials_of(shop, job.job_id)
-    assert found["trials"][0]["state"] == "fail"
-    assert sum(one["state"] in {"complete", "pruned"} for one in found["trials"]) == 3
+    assert found.trials[0].state == "fail"
+    assert sum(one.state in {"complete", "pruned"} for one in found.trials) == 3
 
 
 def test_the_time_is_up(shop: Settings) -> None:

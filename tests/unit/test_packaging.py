@@ -42,6 +42,13 @@ def test_the_wheel_holds_the_shipped_mappings(wheel: zipfile.ZipFile) -> None:
     assert wanted <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_the_templates_of_the_pages(wheel: zipfile.ZipFile) -> None:
+    folder = ROOT / "api" / "segadmin_api" / "dashboard" / "templates"
+    templates = {f"segadmin_api/dashboard/templates/{path.name}" for path in folder.iterdir()}
+    assert "segadmin_api/dashboard/templates/base.html" in templates
+    assert templates <= set(wheel.namelist())
+
+
 def test_the_wheel_holds_types_migrations_and_the_licence(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"{package}/py.typed" for package in ("segadmin", "segadmin_plugins", "segadmin_worker")} <= names

@@ -17,7 +17,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
 from segadmin_api.cli import imports, inbox, interrupted, mappings
-from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, save_page, show_json, table
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
@@ -201,11 +201,12 @@ def profile(
 ) -> None:
     """Show what the lake holds: events by kind and day, users by history, what is missing, top categories."""
     from segadmin.events.profile import profile as look
-    from segadmin_api.dashboard.data_report import page
 
     found = look(get_settings())
     if html is not None:
-        html.write_text(page(found), encoding="utf-8")
+        from segadmin_api.dashboard.data_report import page
+
+        save_page(html, page(found))
     if as_json:
         show_json(found.model_dump(mode="json"))
     elif html is not None:

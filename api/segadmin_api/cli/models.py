@@ -17,12 +17,14 @@ from segadmin.models.versions import VersionLine, evaluations_of, find_version, 
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
-from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
+from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import VERSIONS, version_row
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
 
+#: Where a card is written.
+_CARD = "model-card.html"
 app = group("Model versions and how good they are.")
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
 
@@ -141,13 +143,23 @@ def _tell(changed: Promotion, *, as_json: bool) -> None:
 @app.command()
 def card(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("model-card.html"),
+    out: Annotated[Path | None, typer.Option(help="The page to write.", show_default=_CARD)] = None,
     labels: Labels = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the card as JSON; a page is written only with --out.")
+    ] = False,
 ) -> None:
     """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
+    from segadmin.models.card import card_of
     from segadmin_api.dashboard.model_card import page
 
-    write_page(out, page(get_settings(), version, labels))
+    content = card_of(get_settings(), version, labels)
+    if not as_json:
+        write_page(out or Path(_CARD), page(content))
+        return
+    if out is not None:
+        save_page(out, page(content))
+    show_json(content.model_dump(mode="json"))
 
 
 @app.command()

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
-from html import escape
 from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import quote
@@ -31,8 +30,7 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
-from segadmin_api.dashboard.html import document
-from segadmin_api.dashboard.layout import NAVIGATION
+from segadmin_api.dashboard import problem
 from segadmin_api.http import events, pages
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
@@ -121,6 +119,6 @@ def _answer(request: Request, status: int, detail: str, headers: Mapping[str, st
     """Return a problem as ``application/problem+json``, or as a page to who asked for one."""
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("accept", ""):
-        return pages.answer(document(title, [f"<p>{escape(detail)}</p>"], above=NAVIGATION), status, headers)
-    problem = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-    return JSONResponse(problem, int(status), headers, media_type="application/problem+json")
+        return pages.answer(problem.page(title, detail), status, headers)
+    facts = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+    return JSONResponse(facts, int(status), headers, media_type="application/problem+json")

@@ -14,7 +14,7 @@ from segadmin.jobs.control import view
 from segadmin.jobs.registry import Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.training.search_space import choices
-from segadmin.training.study import load_summary
+from segadmin.training.study import SearchSummary, Trial, load_summary
 from segadmin.workflows.retrain import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
@@ -36,7 +36,7 @@ class Tune(Retrain):
         return request.model_copy(update={"search": _search_space(load_plugins(settings), request)})
 
 
-def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> dict[str, Any]:
+def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> SearchSummary:
     """Return the trials of a search, whether it is over or not: see :func:`segadmin.training.study.load_summary`.
 
     Raises:
@@ -90,8 +90,8 @@ class ChooseOutput(StageOutput):
 
     stage: ClassVar[str] = "choose"
 
-    best: dict[str, Any]
-    trials: tuple[dict[str, Any], ...]
+    best: Trial
+    trials: tuple[Trial, ...]
     importance: dict[str, float] = {}
     backbone: str
     backbone_options: dict[str, Any]
@@ -137,13 +137,20 @@ def choose(attempt: Attempt) -> StageResult:
 
     asked = attempt.output(PreparedSearch).request
     tried = summary(study_of(attempt.settings, attempt.job_id))
-    if tried["best"] is None:
+    if tried.best is None:
         raise DataError(
             "No trial came to its end, so there is nothing to choose from. Allow more: --minutes, --trials; "
             f"see: segadmin jobs trials {attempt.job_id}"
         )
-    options = asked.backbone_options | tried["best"]["options"]
-    return StageResult(ChooseOutput(**tried, backbone=asked.backbone or "", backbone_options=options))
+    return StageResult(
+        ChooseOutput(
+            best=tried.best,
+            trials=tried.trials,
+            importance=tried.importance,
+            backbone=asked.backbone or "",
+            backbone_options=asked.backbone_options | tried.best.options,
+        )
+    )
 
 
 register(

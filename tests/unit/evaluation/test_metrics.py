@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from segadmin.evaluation.metrics import HEADLINES, confusion, expected_calibration_error, log_loss, measure
+from segadmin.evaluation.metrics import (
+    HEADLINES,
+    confusion,
+    expected_calibration_error,
+    log_loss,
+    measure,
+    reliability_curve,
+)
 
 SEGMENTS = ("low", "middle", "high")
 
@@ -32,6 +39,14 @@ def test_calibration_error_by_hand() -> None:
     # Two users at 0.9, one of them right; two at 0.6, both right: (|0.5 - 0.9| * 2 + |1 - 0.6| * 2) / 4.
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     assert expected_calibration_error(probabilities, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
+
+
+def test_a_reliability_curve_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.55, 0.45], [0.5, 0.5]])
+    low, middle, high = reliability_curve(probabilities, np.array([0, 1, 0, 0]), 10)
+    assert (low.low, low.high, low.rows, low.accuracy) == (0.4, 0.5, 1, 1.0), "a bin holds its upper end"
+    assert (middle.low, middle.rows, middle.confidence, middle.accuracy) == (0.5, 1, pytest.approx(0.55), 1.0)
+    assert (high.high, high.rows, high.confidence, high.accuracy) == (0.9, 2, pytest.approx(0.9), 0.5)
 
 
 def test_a_certain_mistake_costs_much_but_not_infinity() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from segadmin.errors import ConfigurationError
 from segadmin.training.search_space import Choice
+from segadmin.training.study import SearchSummary, Trial
 from segadmin_api.dashboard.search_page import page
 
 
@@ -31,13 +32,13 @@ def test_what_cannot_be_searched(words: str, said: str) -> None:
 
 
 def test_a_page_of_nothing_yet_and_of_trials() -> None:
-    assert "No trial came to its end yet" in page(7, {"best": None, "trials": [], "importance": {}})
-    trials = [
-        {"trial": 1, "state": "complete", "value": 0.7, "options": {"epochs": 2}, "seconds": 1.0, "why": ""},
-        {"trial": 2, "state": "pruned", "value": None, "options": {"epochs": 1}, "seconds": 1.0, "why": "<worse>"},
-        {"trial": 3, "state": "complete", "value": 0.6, "options": {"epochs": 3}, "seconds": 1.0, "why": ""},
-    ]
-    told = page(7, {"best": trials[2], "trials": trials, "importance": {"epochs": 1.0}})
+    assert "No trial has finished yet" in page(7, SearchSummary())
+    trials = (
+        Trial(trial=1, state="complete", value=0.7, options={"epochs": 2}, seconds=1.0),
+        Trial(trial=2, state="pruned", value=None, options={"epochs": 1}, seconds=1.0, why="<worse>"),
+        Trial(trial=3, state="complete", value=0.6, options={"epochs": 3}, seconds=1.0),
+    )
+    told = page(7, SearchSummary(best=trials[2], trials=trials, importance={"epochs": 1.0}))
     assert "Trial 3 of 3 was best" in told
     assert "&lt;worse&gt;" in told
     assert told.count("<circle") == 2
