@@ -52,9 +52,9 @@ def test_the_wheel_holds_the_templates_of_the_pages(wheel: zipfile.ZipFile) -> N
 def test_the_wheel_holds_types_migrations_and_the_licence(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"{package}/py.typed" for package in ("segadmin", "segadmin_plugins", "segadmin_worker")} <= names
-    migrations = {f"segadmin/migrations/versions/{path.name}" for path in _migrations()}
+    migrations = {f"segadmin/storage/migrations/versions/{path.name}" for path in _migrations()}
     assert migrations
-    assert {"segadmin/migrations/env.py", *migrations} <= names
+    assert {"segadmin/storage/migrations/env.py", *migrations} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -146,7 +146,7 @@ def _is_base(line: str) -> bool:
 
 
 def _migrations() -> list[Path]:
-    return list((ROOT / "core" / "segadmin" / "migrations" / "versions").glob("*.py"))
+    return list((ROOT / "core" / "segadmin" / "storage" / "migrations" / "versions").glob("*.py"))
 
 
 def _imported(words: list[str]) -> set[str]:
