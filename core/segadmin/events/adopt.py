@@ -14,7 +14,7 @@ from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin.storage.delta_tables import open_table
 from segadmin.storage.import_lock import alone
-from segadmin.storage.records import Store
+from segadmin.storage.records import ImportState, Store
 from segadmin.storage.store import (
     MARK,
     Mark,
@@ -73,7 +73,7 @@ def _adopt(settings: Settings) -> Store:
         session.add(store)
         lost = missing_imports(session, mark) if not is_new else []
         for one in lost:
-            one.state, one.error, one.rows_kept = "failed", _LOST, 0
+            one.state, one.error, one.rows_kept = ImportState.FAILED, _LOST, 0
             session.add(one)
     put_mark(settings, store)
     record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new, lost_imports=len(lost))

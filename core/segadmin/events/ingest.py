@@ -45,7 +45,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Commit, Lake
-from segadmin.storage.records import Import, LabelSet, utcnow
+from segadmin.storage.records import Import, ImportState, LabelSet, utcnow
 from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import note_import, open_store
 from segadmin.urls import mask_url, url_problem
@@ -170,7 +170,7 @@ def import_file(
         run = _Run(settings, request, record, lake, buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
-            record = _close(run, "succeeded")
+            record = _close(run, ImportState.SUCCEEDED)
             run.clear()
             return record, True
         run.clear_other_readings()
@@ -181,9 +181,9 @@ def import_file(
             # Mended, it will be another file or mapping; but what a queue gave is nowhere else.
             if not source.consumes and (isinstance(error, DataError) or identity is None):
                 run.clear()
-            _close(run, "failed", _told(error))
+            _close(run, ImportState.FAILED, _told(error))
             raise
-        record = _close(run, "succeeded")
+        record = _close(run, ImportState.SUCCEEDED)
         run.clear()
         return record, True
 
@@ -236,14 +236,14 @@ def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, co
         ).first()
         if (
             before is not None
-            and before.state == "succeeded"
+            and before.state == ImportState.SUCCEEDED
             and not (request.again or consumes)
             and _is_current(session, request, digest)
         ):
             return before, True
-        if before is None or before.state == "succeeded":
+        if before is None or before.state == ImportState.SUCCEEDED:
             before = Import(id=number, table=_table(request), file=request.name, sha256=digest)
-        before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
+        before.state, before.error, before.finished_at, before.rows_read = ImportState.RUNNING, None, None, 0
         before.mapping = kept_mapping(request.mapping, settings.secret())
         session.add(before)
         session.flush()
@@ -447,7 +447,7 @@ def _replace_labels(run: _Run) -> None:
         )
 
 
-def _close(run: _Run, state: str, error: str | None = None) -> Import:
+def _close(run: _Run, state: ImportState, error: str | None = None) -> Import:
     """End the import; what is in quarantine is counted in the lake, where an interrupted run may have put it."""
     record = run.record
     bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id)
@@ -455,12 +455,12 @@ def _close(run: _Run, state: str, error: str | None = None) -> Import:
     record.reasons = dict(bad.group_by("reason").len().collect().iter_rows())
     record.rows_quarantined, record.rows_ignored = sum(record.reasons.values()), run.spool.ignored
     kept = record.rows_read - record.rows_quarantined - record.rows_ignored
-    record.rows_kept = kept if state == "succeeded" else 0
+    record.rows_kept = kept if state == ImportState.SUCCEEDED else 0
     record.warnings = [*run.warnings, *_word_warnings(run, bad)]
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
-    if state == "succeeded":
+    if state == ImportState.SUCCEEDED:
         note_import(run.settings, record.finished_at)
     with transaction(run.settings) as session:
         return session.merge(record)

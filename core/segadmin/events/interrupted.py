@@ -18,12 +18,12 @@ from segadmin.settings import Settings
 from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone, is_importing
-from segadmin.storage.records import Import
+from segadmin.storage.records import Import, ImportState
 
 #: Errors of imports that were cut short; those that are :data:`INTERRUPTED` go on when they are repeated.
 INTERRUPTED = "It was interrupted."
 DROPPED = "It was interrupted, and what it had read was removed."
-_IS_CUT_SHORT = or_(col(Import.state) == "running", col(Import.error) == INTERRUPTED)
+_IS_CUT_SHORT = or_(col(Import.state) == ImportState.RUNNING, col(Import.error) == INTERRUPTED)
 #: What the folder of a queue's rows is called: they are nowhere else, in whatever way they are to be read.
 FROM_QUEUE = "any"
 
@@ -106,7 +106,9 @@ def list_interrupted(settings: Settings) -> list[Interrupted]:
     spools = spool_folder(settings)
     unread = [(Spool(spools / content_name(one.sha256, one.table)), one) for one in cut_short if one.id not in numbers]
     found = [*read, *(Interrupted(spool, one) for spool, one in unread)]
-    return [one for one in found if one.imported is None or not (importing and one.imported.state == "running")]
+    return [
+        one for one in found if one.imported is None or not (importing and one.imported.state == ImportState.RUNNING)
+    ]
 
 
 def state_of(imported: Import, *, importing: bool) -> str:
@@ -116,13 +118,17 @@ def state_of(imported: Import, *, importing: bool) -> str:
         imported: its record.
         importing: whether any import is going on; see :func:`segadmin.storage.import_lock.is_importing`.
     """
-    is_dead = imported.state == "running" and not importing
+    is_dead = imported.is_running and not importing
     return "interrupted" if is_dead or imported.error == INTERRUPTED else imported.state
 
 
 def note_interrupted(session: Session) -> None:
     """Write down that no import is running; for who holds :func:`segadmin.storage.import_lock.alone`."""
-    session.exec(update(Import).where(col(Import.state) == "running").values(state="failed", error=INTERRUPTED))
+    session.exec(
+        update(Import)
+        .where(col(Import.state) == ImportState.RUNNING)
+        .values(state=ImportState.FAILED, error=INTERRUPTED)
+    )
 
 
 def find_interrupted(settings: Settings, name: str) -> list[Interrupted]:
@@ -166,7 +172,7 @@ def remove(settings: Settings, dropped: Sequence[Interrupted]) -> None:
     numbers = [one.imported.id for one in dropped if one.imported is not None]
     with transaction(settings) as session:
         ended = update(Import).where(_IS_CUT_SHORT, col(Import.id).in_(numbers))
-        session.exec(ended.values(state="failed", error=DROPPED))
+        session.exec(ended.values(state=ImportState.FAILED, error=DROPPED))
 
 
 def remove_empty(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from segadmin.files import make_folder, put_once, replace_text
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Import, Job, Store
+from segadmin.storage.records import Import, ImportState, Job, Store
 
 NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
 #: The file in the store's folder that says which store it is.
@@ -152,7 +152,7 @@ def _seen_store(settings: Settings) -> _Seen | None:
 
 def _last_import(session: Session) -> datetime | None:
     """Return when the import with the highest number ended, of those that succeeded: SQL need not look at all."""
-    newest = select(Import.finished_at).where(Import.state == "succeeded").order_by(col(Import.id).desc())
+    newest = select(Import.finished_at).where(Import.state == ImportState.SUCCEEDED).order_by(col(Import.id).desc())
     return session.exec(newest.limit(1)).first()
 
 
@@ -160,7 +160,7 @@ def missing_imports(session: Session, mark: Mark | None) -> list[Import]:
     """Return the imports that the database knows to have succeeded, and that came after the newest of the folder."""
     if mark is None or mark.last_import is None:
         return []
-    later = select(Import).where(Import.state == "succeeded", col(Import.finished_at) > mark.last_import)
+    later = select(Import).where(Import.state == ImportState.SUCCEEDED, col(Import.finished_at) > mark.last_import)
     return list(session.exec(later.order_by(col(Import.id))).all())
 
 
@@ -269,7 +269,7 @@ def compare_folder(settings: Settings) -> Store | None:
 
 def _used(session: Session, store: Store | None) -> str:
     """Return what the database knows to have been done in the store's folder, such as ``2 imports``; else nothing."""
-    brought = select(func.count(col(Import.id))).where(Import.state == "succeeded", Import.rows_read > 0)
+    brought = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
     counts = {"import": session.exec(brought).one()}
     if store is not None and store.store_id is not None:  # there was a mark before there was a job
         counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
