@@ -15,7 +15,7 @@ from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
-from segadmin_api.http.bodies import encodings_of, read_body, unpack
+from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
 from segadmin_api.http.security import known_key
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
@@ -57,13 +57,14 @@ class HttpProblem(BaseModel):
     detail: str = Field(description="What is wrong, and what to do.")
 
 
-#: Status → when a batch is refused so.
-_REFUSALS: dict[int | str, str] = {
+#: Status → the reason why a batch is refused with it.
+_REFUSALS = {
     400: "The body is incomplete, not UTF-8, not JSON, or not compressed as stated.",
     401: "The key is missing or unknown, or it does not open this.",
-    413: "The body is larger than 10 MiB, has more than 200,000 events, or an event of more than 256 KiB.",
+    413: f"The body is larger than {MOST_BYTES >> 20} MiB, has more than {MOST_EVENTS:,} events, "
+    f"or an event of more than {LARGEST_EVENT >> 10} KiB.",
     415: "The `Content-Encoding` is not supported.",
-    429: "Too many wrong keys came from this address; `Retry-After` says when to try again.",
+    429: "Too many wrong keys came from this address; `Retry-After` gives the seconds to wait.",
     503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
