@@ -50,8 +50,8 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Each is an environment variable, read once when a process starts. `segadmin doctor` names variables that are",
-        "no setting. Processes that work together need the same values, except for those that name local paths.",
+        "Each is an environment variable that is read once when a process starts. `segadmin doctor` reports variables",
+        "that are not settings. Processes that work together need the same values, except for local paths.",
         "",
         "| variable | type | default | meaning |",
         "|---|---|---|---|",

@@ -53,6 +53,16 @@ def test_every_dependency_has_a_reason() -> None:
     assert set(reasons) - {"package"} == wanted
 
 
+def test_the_architecture_page_lists_the_layers_of_core_in_order() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("exhaustive")]
+    packages = {path.parent.name for path in (ROOT / "core" / "segadmin").glob("*/__init__.py")}
+    wanted = [name for layer in layers for name in layer.split(" | ") if name in packages]
+    page = (ROOT / "docs" / "concepts" / "architecture.md").read_text()
+    section = page[page.index("## Inside `core/segadmin`") : page.index("## Where does a new thing go?")]
+    assert re.findall(r"`(\w+)/`", "\n".join(re.findall(r"^\| (.+?) \|", section, re.M))) == wanted
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_names)
 def test_links_and_anchors_exist(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", _without_code(page.read_text())):
