@@ -1,9 +1,9 @@
 """How good the segments are on Complete Journey, over several tasks and seeds: ``stacked`` beside its baselines.
 
-Needs a home with the data and the labels, and its workers up: see ``docs/quality.md``. Every seed draws other held-out
-households, other initial weights and another order of the rows; the test rows are the same. What counts is chosen on
-validation households; the test cut-offs are only reported. Intervals are 95 % over households, of the mean over seeds.
-What is there already (``--kept FILE``) is not run again. Last line: JSON.
+Needs a home with the data and the labels, and its workers up: see ``docs/reference/quality.md``. Every seed draws other
+held-out households, other initial weights and another order of the rows; the test rows are the same. Choices are made
+on validation households; the test cut-offs are only reported. Intervals are 95 % over households, of the mean over
+seeds. Results that exist already (``--kept FILE``) are not computed again. Last line: JSON.
 
     SEGADMIN_HOME=HOME python -m bench.quality [--tasks spend3,growth3] [--seeds 17,18,19] [--kept FILE]
 """
@@ -44,7 +44,8 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     from segadmin.contracts.plugins import load_plugins
     from segadmin.evaluation.comparison import probabilities_of
     from segadmin.inference.clipping import Limits
-    from segadmin.models.artifact import Saved, load_saved
+    from segadmin.inference.predictor import load_predictor
+    from segadmin.models.artifact import Saved
     from segadmin.settings import get_settings
     from segadmin.storage.database import transaction
     from segadmin.storage.predictions import predictions_of
@@ -54,8 +55,8 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     settings = get_settings()
     steps = {step.stage: step.result for step in steps_of(job)}
     tuned = steps["finetune"]
-    model = load_saved(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
-    rows = dataset(job).within(Limits.from_json(model.manifest["feature_limits"]))
+    model = load_predictor(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
+    rows = dataset(job).within(Limits.from_json(model.manifest.feature_limits))
     found: dict[str, Any] = {}
     with transaction(settings) as session:
         version = session.get_one(ModelVersion, steps["evaluate"]["model_version_id"])

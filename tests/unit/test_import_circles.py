@@ -33,14 +33,7 @@ def imported_siblings(graph: grimp.ImportGraph, module: str, siblings: set[str])
     return {one for one in siblings for name in imported if f"{name}.".startswith(f"{one}.")}
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        # What is left is among the workflows, and from labels and training to them.
-        pytest.param("segadmin", marks=pytest.mark.xfail(strict=True)),
-        *("segadmin_plugins", "segadmin_worker", "segadmin_api"),
-    ],
-)
+@pytest.mark.parametrize("package", ["segadmin", "segadmin_plugins", "segadmin_worker", "segadmin_api"])
 def test_no_circle_between_modules_or_packages(package: str) -> None:
     assert circles(package) == []
 

@@ -12,6 +12,7 @@ from segadmin.errors import SegadminError
 from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
+from segadmin.workflows.inbox_retry import retry_import
 from segadmin_worker.client import ring_over
 from segadmin_worker.inspection import queue_lengths
 
@@ -34,6 +35,9 @@ class SqlScheduler(Scheduler):
         ring = ring_over(settings)
         try:
             tick(settings, ring)
+            if (retried := retry_import(settings, ring)) is not None:
+                facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
+                log.info("job is tried again", extra=facts)
             reaped = reap(settings, ring, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped", extra={"action": "reap", **asdict(reaped)})

@@ -18,9 +18,9 @@ from segadmin.errors import ConfigurationError
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import ask
+from segadmin.labels.parts import HELD_OUT
 from segadmin.settings import get_settings
 from segadmin.urls import mask_all
-from segadmin.workflows.prepared import HELD_OUT
 from segadmin_api.cli.imports import MappingFile, SourceName
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
 from segadmin_api.formatting import waits

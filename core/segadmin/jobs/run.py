@@ -67,8 +67,9 @@ def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
         log.warning(str(error), extra={"action": "fenced"})
         return None
     if outcome is not None:
-        rows = {"rows": outcome.result["rows"]} if isinstance(outcome.result.get("rows"), int) else {}
-        log.info("step finished", extra={"action": "finish", "seconds": _since(started), **rows})
+        rows = getattr(outcome.output, "rows", None)
+        counted = {"rows": rows} if isinstance(rows, int) else {}
+        log.info("step finished", extra={"action": "finish", "seconds": _since(started), **counted})
     attempt.reach("committed")
     ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
     if outcome is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from sqlmodel import Session, col, update
 
 from segadmin.errors import StorageError
-from segadmin.storage.database import now
-from segadmin.storage.records import Current, ModelState, ModelVersion
+from segadmin.storage.records import Current
 
 
 def pointed(session: Session, name: str) -> int | None:
@@ -38,19 +37,3 @@ def champion(label_set: str) -> str:
 def current_snapshot(label_set: str) -> str:
     """Return the name under which a label set's current snapshot is kept."""
     return f"snapshot:{label_set}"
-
-
-def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:
-    """Make ``version`` the champion of its label set, if ``expected`` still is.
-
-    Raises:
-        StorageError: another version was promoted meanwhile; nothing was written.
-    """
-    assert version.id is not None
-    point(session, champion(version.label_set), expected=expected, target=version.id)
-    if expected not in {None, version.id}:
-        retired = session.get_one(ModelVersion, expected)
-        retired.state = ModelState.RETIRED
-        session.add(retired)
-    version.state, version.promoted_at = ModelState.CHAMPION, now(session)
-    session.add(version)

@@ -31,6 +31,7 @@ SETTINGS = Settings()
 
 def _backbone(folder: Path, **options: Any) -> HuggingFace:
     known = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "tuner": "lora"}
+    known["head_steps"] = 20
     return HuggingFace(model=str(folder), **known | options)
 
 

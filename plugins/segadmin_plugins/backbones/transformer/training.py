@@ -50,12 +50,11 @@ LESS_MEMORY = (
     "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
     "--backbone-option tuner=lora"
 )
-HEAD_STEPS = 500
 HEAD_BATCH = 256
 
 
 def pretrain_head(
-    model: UserModel, train: UserDataset, validation: UserDataset, run: Fit, *, balanced: bool = False
+    model: UserModel, train: UserDataset, validation: UserDataset, run: Fit, *, steps: int, balanced: bool = False
 ) -> None:
     """Fit the features' head alone, in about a second: the slow model then needs fewer epochs."""
     head, held_out = model.features, validation if len(validation) else train
@@ -69,7 +68,7 @@ def pretrain_head(
     known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
-    for step in range(1, HEAD_STEPS + 1):
+    for step in range(1, steps + 1):
         chosen = torch.randint(0, len(x), (HEAD_BATCH,))
         if balanced:
             chosen = torch.multinomial(odds, HEAD_BATCH, replacement=True)
@@ -108,7 +107,7 @@ def train_model(
         resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     if resume is None:
-        pretrain_head(model, train, validation, run, balanced=asked.balanced)
+        pretrain_head(model, train, validation, run, steps=asked.head_steps, balanced=asked.balanced)
     started = time.monotonic()
 
     def made(options: TrainingOptions) -> _Trainer:
