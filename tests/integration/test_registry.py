@@ -82,8 +82,8 @@ def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -
 def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="segadmin")
     retrain(shop, seed=5).all()
-    registry.rollback(shop)
-    registry.promote(shop, "2")
+    registry.roll_back_champion(shop)
+    registry.promote_version(shop, "2")
     lines = [{"message": line.getMessage(), **fields_of(line)} for line in caplog.records]
     promoted, published, back, again = (line for line in lines if "label_set" in line)
     assert promoted == {
