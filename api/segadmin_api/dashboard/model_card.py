@@ -139,7 +139,7 @@ def _left_out(version: ModelVersion, said: pl.DataFrame) -> str:
     """Return how sure the model must be of each segment, and how many test users that leaves."""
     thresholds = version.manifest.get("thresholds") or []
     if not thresholds:
-        return "<p>Everybody is put in the likeliest segment; with --precision, who is not sure enough is left out.</p>"
+        return "<p>Everybody is put in the likeliest segment; with --min-precision, users below it stay unassigned.</p>"
     found, targets = probabilities_of(said["probabilities"]), said["target"].to_numpy()
     there, likeliest = placed(found, said["events"].to_numpy(), thresholds), found.argmax(axis=1)
     told = []
@@ -211,6 +211,6 @@ def _limits(version: ModelVersion, said: pl.DataFrame) -> str:
         told.append(f"Fewer than 100 training rows are in {', '.join(rare)}: little is known of them.")
     silent = said.filter(said["events"] == 0).height
     told.append(
-        f"{silent:,} test rows are of users without events; they get what is commonest, with --precision no segment."
+        f"{silent:,} test rows are of users without events; they get what is commonest, or none (--min-precision)."
     )
     return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in told) + "</ul>"

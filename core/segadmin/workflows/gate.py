@@ -81,7 +81,7 @@ def _somebody_is_placed(attempt: Attempt) -> Verdict | None:
     return Verdict(
         promoted=False,
         reason=f"of no segment are validation users right in {precision:.0%} of the cases, however sure the model is, "
-        "so nobody would be put in any. Ask less of it: a lower --precision",
+        "so nobody would be put in any. Ask less of it: a lower --min-precision",
     )
 
 

@@ -68,7 +68,7 @@ def prepare(attempt: Attempt) -> StageResult:
     attempt.progress(0.6, "choosing the features")
     recipe = recipe.model_copy(update=_chosen_features(Lake.of(settings), known, rows))
     apart = partial(learnable, split=rows, by=asked.split, seed=seed, held_out=held_out)
-    beside = {name: _beside(settings, name, recipe, rows, apart) for name in asked.also}
+    beside = {name: _beside(settings, name, recipe, rows, apart) for name in asked.auxiliary_labels}
     prepared = Prepared(
         recipe=recipe,
         label_set=known.label_set.name,
@@ -82,7 +82,7 @@ def prepare(attempt: Attempt) -> StageResult:
         seed=seed,
         held_out=held_out,
         margin=asked.margin,
-        precision=asked.precision,
+        precision=asked.min_precision,
         augment=asked.augment,
         drop_events=asked.drop_events,
         split=asked.split,
@@ -116,7 +116,9 @@ def _beside(
     segments = tuple(known.label_set.segments)
     rows = apart(known.rows)
     if rows.is_empty():
-        raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
+        raise DataError(
+            f"No row of the labels {name!r} was known before the first test row. Leave out --auxiliary-labels {name}"
+        )
     target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
     observed = pl.col("as_of") - pl.duration(seconds=recipe.window_days * 86_400)
     there = split.select("user_key", "as_of", own="observed_from")

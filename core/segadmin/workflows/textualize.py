@@ -27,4 +27,11 @@ def textualize(attempt: Attempt) -> StageResult:
 
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)
 
-register(Workflow("textualize", Textualize, (Stage("prepare", prepare), TEXTUALIZE)))
+register(
+    Workflow(
+        "textualize",
+        Textualize,
+        (Stage("prepare", prepare), TEXTUALIZE),
+        "Turn every user's recent events into text, and report on it.",
+    )
+)

@@ -34,7 +34,7 @@ _HELD_OUT = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class Foresight(Backbone):
-    """A regression on what models of other label sets (``--also``) foresee.
+    """A regression on what models of other label sets (``--auxiliary-labels``) foresee.
 
     Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
     matter of few weights: fewest where a segment there has the name of one here, whatever the case of its letters.
@@ -77,7 +77,7 @@ class Foresight(Backbone):
         """
         if not run.also:
             raise ConfigurationError(
-                "foresight learns from other labels. Name some: --also LABELS, any number of times"
+                "foresight learns from other labels. Name some: --auxiliary-labels LABELS, any number of times"
             )
         readers = self._readers(run.settings)
         jobs = [(labels, name) for labels in run.also for name in readers]

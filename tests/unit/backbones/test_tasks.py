@@ -115,7 +115,7 @@ def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> Non
 
 def test_foresight_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
     plugins = load_plugins(settings)
-    with pytest.raises(ConfigurationError, match="--also LABELS"):
+    with pytest.raises(ConfigurationError, match="--auxiliary-labels LABELS"):
         plugins.make("backbone", "foresight", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
     with pytest.raises(ConfigurationError, match="names no backbones"):
         plugins.make("backbone", "foresight", {"readers": ""}).check(settings)

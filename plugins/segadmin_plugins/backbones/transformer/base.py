@@ -55,7 +55,7 @@ class Transformer(Backbone):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
-    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of what is learnt beside (``--also``), all of it together
+    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of all ``--auxiliary-labels`` together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
     processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
     #: what a version keeps: all weights (``merged``), or what was learned and which base that was (``adapter``);
