@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,10 +17,10 @@ from segadmin.errors import ConfigurationError
 from segadmin.labels.split import draw, fold_of
 from segadmin.settings import Settings, get_settings
 from segadmin_plugins.backbones.linear import Linear
-from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.prior_regression import lean
 from segadmin_plugins.backbones.requirements import require
 from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
+from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,8 @@ class Foresight(Backbone):
     name: ClassVar[str] = "foresight"
     learns_beside: ClassVar[bool] = True
 
-    readers: str = "tabular,linear"  #: the backbones that foresee
-    reader_options: str = ""  #: options of all of them, such as ``epochs=1``
+    readers: Names = ("tabular", "linear")  #: the backbones that foresee
+    reader_options: Table = field(default_factory=dict)  #: options of all of them, such as ``epochs=1``
     folds: Annotated[int, Field(ge=2, le=20)] = 3
     features: bool = False  #: read the features themselves too
     #: strengths of ridge on what is not of the same name; held-out users choose
@@ -116,13 +116,12 @@ class Foresight(Backbone):
         return ForesightClassifier(fitted, Linear().load(folder / "last"), kept["facts"], kept["report"])
 
     def _readers(self, settings: Settings) -> dict[str, Backbone]:
-        plugins, options = load_plugins(settings), pairs("reader_options", self.reader_options)
-        names = [one.strip() for one in self.readers.split(",") if one.strip()]
-        if not names or self.name in names:
+        plugins = load_plugins(settings)
+        if not self.readers or self.name in self.readers:
             raise ConfigurationError(
-                f"readers={self.readers!r} names no backbones that could. Write readers=tabular,linear"
+                f"readers={','.join(self.readers)!r} names no backbones that could. Write readers=tabular,linear"
             )
-        resolved = {name: resolve_backbone(plugins, name, options) for name in names}
+        resolved = {name: resolve_backbone(plugins, name, self.reader_options) for name in self.readers}
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
 
     def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:

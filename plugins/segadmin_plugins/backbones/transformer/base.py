@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,8 +15,8 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.tuner import Tuner
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings, get_settings
-from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.requirements import threads
+from segadmin_plugins.options import Table
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
@@ -47,7 +47,7 @@ class Transformer(Backbone):
     patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
     features: bool = True  #: add the features to the text
     tuner: str = "full"  #: which weights learn, and how
-    tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
+    tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
     balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
@@ -160,7 +160,7 @@ class Transformer(Backbone):
             PluginNotFound: there is no such tuner.
             ConfigurationError: it has no such option, or cannot use the value.
         """
-        made: Tuner = load_plugins(settings).make("tuner", self.tuner, pairs("tuner_options", self.tuner_options))
+        made: Tuner = load_plugins(settings).make("tuner", self.tuner, self.tuner_options)
         return made
 
     def room(self, config: Any) -> int:
