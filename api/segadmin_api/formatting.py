@@ -47,6 +47,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def percent(share: float) -> str:
+    """Return a share of two digits at least, such as ``0.35 %`` or ``120 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 def time_left(line: JobLine) -> str:
     """Return how long a job will still take, such as ``about 3 min left``; empty where that is not known."""
     left = line.progress.seconds_left

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from segadmin.events.mapping import Mapping
 from segadmin.jobs import control
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -83,7 +84,7 @@ def test_files_that_a_job_file_names_are_looked_for_beside_it(store: Settings, c
     assert tomllib.loads(printed) == {"templates": {"en": {"summary.phrase": ["{item}"]}}}
     (tmp_path / "ingest.toml").write_text('where = "redis://broker/0"\nmapping = "taobao"\n')
     printed = cli("enqueue", "ingest", "--config", str(tmp_path / "ingest.toml"), "--print-config").stdout
-    assert tomllib.loads(printed)["mapping"]["columns"]
+    assert Mapping.of(tomllib.loads(printed)["mapping"]) == Mapping.read(Path("taobao"))
 
 
 def test_what_is_needed_may_stand_in_the_file(store: Settings, cli: Cli, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_an_old_request_means_the_same() -> None:
     old = Retrain.model_validate({"also": ["lapse"], "precision": 0.7})
     assert old == Retrain(auxiliary_labels=("lapse",), min_precision=0.7)
     assert chosen_options("retrain", {"precision": 0.7}) == {"min_precision": 0.7}
-    with pytest.raises(ConfigurationError, match="has no option 'precison'. Did you mean 'min_precision'"):
+    with pytest.raises(ConfigurationError, match=r"has no option 'precison'\. Did you mean 'min_precision'"):
         chosen_options("retrain", {"precison": 0.7})
 
 
