@@ -65,12 +65,12 @@ def _default(value: Any) -> str:
     return f"`{value}`"
 
 
-def main() -> None:
-    """Write the pages."""
+def main(folder: Path = DOCS) -> None:
+    """Write the pages into ``folder``."""
     for name, page in PAGES.items():
-        (DOCS / name).write_text(page())
+        (folder / name).write_text(page())
         sys.stdout.write(f"docs/{name}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

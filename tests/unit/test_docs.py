@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import re
-import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +17,24 @@ from segadmin_api.cli import COMMANDS, app
 from tests.servers import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-GENERATED = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+GENERATED = ("cli.md", "settings.md")
 
 
 def _names(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pages that a process of its own makes: tests register kinds of jobs, which get commands."""
+    folder = tmp_path_factory.mktemp("docs")
+    subprocess.run([sys.executable, ROOT / "docs" / "generate.py", folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
 @pytest.mark.parametrize("name", GENERATED)
-def test_pages_made_from_the_program_are_current(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == GENERATED[name](), "run: make docs"
+def test_pages_made_from_the_program_are_current(name: str, generated: Path) -> None:
+    assert (ROOT / "docs" / name).read_text() == (generated / name).read_text(), "run: make docs"
 
 
 def test_every_dependency_has_a_reason() -> None:
