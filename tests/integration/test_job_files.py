@@ -119,6 +119,11 @@ def test_errors_name_the_file(store: Settings, cli: Cli, tmp_path: Path, text: s
     assert control.list_jobs(store) == []
 
 
+def test_what_a_kind_stores_and_does_not_use_is_no_option_of_it(store: Settings, cli: Cli, job_file: Path) -> None:
+    done = cli("enqueue", "tune", "--config", str(job_file), check=False)
+    assert f"{job_file}: a tune job has no option 'baselines'." in done.stderr
+
+
 def test_a_file_that_is_not_there(store: Settings, cli: Cli, tmp_path: Path) -> None:
     done = cli("enqueue", "retrain", "--config", str(tmp_path / "no.toml"), check=False)
     assert done.stderr == f"Error: The job file {tmp_path / 'no.toml'} cannot be read: No such file or directory.\n"

@@ -36,7 +36,7 @@ def read_job_file(kind: str, path: Path) -> dict[str, Any]:
     old = model.old_names()
     options = {old.get(name, name): value for name, value in given.items()}
     for name in options:
-        if name not in model.model_fields:
+        if name not in model.offered():
             raise ConfigurationError(f"{path}: a {kind} job has no option {name!r}.{_meant(name, model)}")
     options = {name: _read(name, value, model, path.parent) for name, value in options.items()}
     try:
