@@ -114,3 +114,11 @@ def _options(kind: str) -> dict[str, str]:
     context = command.make_context(kind, [], resilient_parsing=True)
     records = [option.get_help_record(context) for option in command.params if option.param_type_name == "option"]
     return {names.split()[0].rstrip(","): text for names, text in filter(None, records)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schema_of_a_request_describes_every_field_by_its_present_name(kind: str) -> None:
+    model = workflows()[kind].request
+    properties = model.model_json_schema().get("properties", {})
+    assert set(properties) == set(model.model_fields)
+    assert all(properties[name].get("description") for name in model.offered())
