@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.jobs.registry import Request, option_of, workflow_of
 from segadmin.jobs.requests import check_options
-from segadmin_api.cli.request_options import option_name
+from segadmin_api.cli.request_options import default_of, option_name
 
 _WIDTH = 100  #: of the comments in a printed file
 
@@ -81,7 +81,7 @@ def _default(field: FieldInfo) -> str:
     """Return a field's default as TOML writes it; nothing for what it cannot write."""
     import tomlkit
 
-    value = field.default
+    value = default_of(field)
     if value is None or isinstance(value, BaseModel):
         return ""
     return "{}" if value == {} else tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()

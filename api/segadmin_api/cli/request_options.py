@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -57,6 +58,12 @@ def option_name(name: str, field: FieldInfo) -> str:
     return f"--{option_of(field).name or name.replace('_', '-')}"
 
 
+def default_of(field: FieldInfo) -> Any:
+    """Return the default of a field that has one, else ``None``; of an enum's member its value."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return default.value if isinstance(default, Enum) else default
+
+
 def _called(name: str, field: FieldInfo) -> str:
     return f"argument '{name.upper()}'" if option_of(field).positional else f"option '{option_name(name, field)}'"
 
@@ -73,9 +80,11 @@ def _parameter(parameter: str, name: str, field: FieldInfo, *, hidden: bool = Fa
     """Return the ``parameter`` of the field ``name``: the field itself, or a hidden one of an old name."""
     option, taken = option_of(field), _type(field)
     shown: dict[str, Any] = {"help": _help(field), "metavar": _metavar(name, field, taken), "hidden": hidden}
-    default = field.default if taken in {bool, int, float, str} and not field.is_required() else None
-    if option.default or (taken == list[str] and field.default):
-        shown["show_default"] = option.default or ", ".join(field.default)
+    default = default_of(field)
+    if option.default or (taken == list[str] and default):
+        shown["show_default"] = option.default or ", ".join(map(str, default))
+    if taken not in {bool, int, float, str}:
+        default = None
     if option.positional:
         info = typer.Argument(**shown)
     else:
@@ -121,11 +130,18 @@ def _metavar(name: str, field: FieldInfo, taken: Any) -> str | None:
     option, kind = option_of(field), _without_none(field.annotation)
     if option.metavar or option.positional:
         return option.metavar or name.upper()
-    if get_origin(kind) is Literal:
-        return f"[{'|'.join(map(str, get_args(kind)))}]"
+    if choices := _choices(kind):
+        return f"[{'|'.join(choices)}]"
     if _is_table(field):
         return "KEY=VALUE"
     return (option.name or "value").upper() if taken == list[str] else None
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return the values that a type names, if it names them."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return [str(member.value) for member in kind]
+    return [str(value) for value in get_args(kind)] if get_origin(kind) is Literal else []
 
 
 def _help(field: FieldInfo) -> str:

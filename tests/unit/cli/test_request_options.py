@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +17,17 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs import registry
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register, workflows
 from segadmin_api.cli.enqueue import app, options_of
+from segadmin_api.cli.job_file import write_job_file
 from segadmin_api.cli.output import UsageError
 
 KINDS = ("compact", "ingest", "pretrain", "refresh", "retain", "retrain", "score", "textualize", "tune")
+
+
+class Colour(StrEnum):
+    """A choice that is an enum."""
+
+    RED = "red"
+    BLUE = "blue"
 
 
 class Everything(Request):
@@ -29,6 +39,8 @@ class Everything(Request):
     share: float | None = Field(None, gt=0, description="How much.")
     deep: bool = Field(False, description="Whether to go on.")
     side: Literal["left", "right"] = Field("left", description="Which side.")
+    colour: Colour = Field(Colour.RED, description="Which colour.")
+    order: Annotated[list[str], Option(metavar="NAME")] = Field(default_factory=lambda: ["a"], description="A name.")
     until: datetime | None = Field(None, description="When to stop.")
     words: Annotated[tuple[str, ...], Option("word")] = Field(
         (), validation_alias=AliasChoices("words", "terms"), description="A word."
@@ -51,6 +63,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("here", {}),
         ("here --count 3", {"count": 3}),
         ("here --share .5 --deep --side right", {"share": 0.5, "deep": True, "side": "right"}),
+        ("here --colour blue --order b", {"colour": "blue", "order": ["b"]}),
         ("here --no-deep --until 2026-01-05", {"deep": False, "until": datetime(2026, 1, 5)}),
         ("here --word a --word b", {"words": ["a", "b"]}),
         ("here --setting a=1 --setting b=2=3", {"settings": {"a": "1", "b": "2=3"}}),
@@ -73,6 +86,8 @@ def test_help_shows_descriptions_defaults_and_bounds_and_hides_old_names(everyth
     assert options["--count"] == "How many.  [1<=x<9]  [default: 3]"
     assert options["--share"] == "How much.  [0<x]"
     assert options["--side"] == "Which side.  [default: left]"
+    assert options["--colour"] == "Which colour.  [default: red]"
+    assert options["--order"] == "A name.  [repeatable]  [default: (a)]"
     assert options["--word"] == "A word.  [repeatable]"
     assert not {"--name", "--terms"} & set(options)
 
@@ -122,3 +137,10 @@ def test_the_schema_of_a_request_describes_every_field_by_its_present_name(kind:
     properties = model.model_json_schema().get("properties", {})
     assert set(properties) == set(model.model_fields)
     assert all(properties[name].get("description") for name in model.offered())
+
+
+def test_a_job_file_has_the_default_of_every_field(everything: str) -> None:
+    printed = write_job_file(everything, Everything(where="here", colour=Colour.BLUE, settings={"a": 1}))
+    assert tomllib.loads(printed) == {"where": "here", "colour": "blue", "settings": {"a": 1}}
+    for line in ("# count = 3", "# title =", "# deep = false", '# side = "left"', '# order = ["a"]', "# words = []"):
+        assert line in printed.splitlines()
