@@ -28,7 +28,7 @@ STEPS, DRAINED = 10_000, 1000
 
 def noop(_: Attempt) -> StageResult:
     """Do nothing."""
-    return StageResult({})
+    return StageResult()
 
 
 register(Workflow("noop", Request, (Stage("textualize", noop, per_buckets=True),)))

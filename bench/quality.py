@@ -44,7 +44,8 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     from segadmin.contracts.plugins import load_plugins
     from segadmin.evaluation.comparison import probabilities_of
     from segadmin.inference.clipping import Limits
-    from segadmin.models.artifact import Saved, load_saved
+    from segadmin.inference.predictor import load_predictor
+    from segadmin.models.artifact import Saved
     from segadmin.settings import get_settings
     from segadmin.storage.database import transaction
     from segadmin.storage.predictions import predictions_of
@@ -54,8 +55,8 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     settings = get_settings()
     steps = {step.stage: step.result for step in steps_of(job)}
     tuned = steps["finetune"]
-    model = load_saved(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
-    rows = dataset(job).within(Limits.from_json(model.manifest["feature_limits"]))
+    model = load_predictor(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
+    rows = dataset(job).within(Limits.from_json(model.manifest.feature_limits))
     found: dict[str, Any] = {}
     with transaction(settings) as session:
         version = session.get_one(ModelVersion, steps["evaluate"]["model_version_id"])

@@ -38,7 +38,7 @@ QUEUED, BACKLOG, LISTED = 1000, 700, 100_000
 
 def nothing(_: Attempt) -> StageResult:
     """Do nothing."""
-    return StageResult({})
+    return StageResult()
 
 
 register(Workflow("nothing", Request, (Stage("prepare", nothing),)))

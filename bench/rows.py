@@ -23,13 +23,14 @@ def dataset(job: int) -> Any:
     import polars as pl
 
     from segadmin.settings import get_settings
-    from segadmin.training.dataset import Dataset, join
-    from segadmin.workflows.prepared import Prepared
+    from segadmin.text.features import feature_names
+    from segadmin.training.dataset import Dataset
+    from segadmin.workflows.textualize import TextOutput
+    from segadmin.workflows.training_data import PreparedTraining
 
     settings, steps = get_settings(), steps_of(job)
-    prepared = Prepared.model_validate(next(step.result for step in steps if step.stage == "prepare"))
-    assert prepared.rows is not None
-    written = [step.result["training"] for step in steps if step.stage == "textualize"]
-    texts = [pl.read_parquet(settings.store_path / one["path"]) for one in written if one]
-    rows = pl.read_parquet(settings.store_path / prepared.rows["path"])
-    return Dataset(*(join(texts, rows, part, prepared) for part in ("train", "validation", "test")))
+    prepared = PreparedTraining.read(next(step.result for step in steps if step.stage == "prepare"))
+    files = [TextOutput.read(step.result).training for step in steps if step.stage == "textualize"]
+    texts = [pl.read_parquet(settings.store_path / file.path) for file in files if file]
+    split = pl.read_parquet(settings.store_path / prepared.split.path)
+    return Dataset.of(texts, split, prepared.segments, feature_names(prepared.recipe))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,23 @@ _SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "
 
 def make_model(kind: str, folder: Path) -> Path:
     """Write a model of ``kind`` and its tokenizer into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _files(kind).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@lru_cache
+def _files(kind: str) -> dict[str, bytes]:
+    """Return what a model of ``kind`` and its tokenizer consist of; built once in a process."""
     import torch
 
     torch.manual_seed(0)
     tokenizer, model = _BUILDERS[kind]()
-    tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
-    return folder
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def _bert(words: list[str]) -> tuple[Any, Any]:

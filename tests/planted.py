@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from segadmin.events.keys import keys_of
-from segadmin.jobs.attempt import Attempt, Json, StageResult
+from segadmin.jobs.attempt import Attempt, Json, StageResult, StepFile
 from segadmin.jobs.dispatch import Bell
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.registry import ranges_of, workflow_of
@@ -160,6 +160,10 @@ class Run:
         if outcome.after is not None:
             outcome.after()
         return {**outcome.result, **extra}
+
+    def read(self, written: Json) -> pl.DataFrame:
+        """Return a table that a stage wrote."""
+        return self.attempts("prepare")[0].read(StepFile.model_validate(written))
 
 
 def retrain(settings: Settings, **options: Any) -> Run:

@@ -11,8 +11,16 @@ import signal
 import time
 from pathlib import Path
 
-from segadmin.jobs.attempt import Attempt, StageResult
+from pydantic import ConfigDict
+
+from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.registry import Request, Stage, Workflow, register
+
+
+class Facts(StageOutput):
+    """Whatever a stage found out."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 def begin(attempt: Attempt) -> StageResult:
@@ -21,7 +29,7 @@ def begin(attempt: Attempt) -> StageResult:
     (attempt.checkpoints / f"attempt-{attempt.number}").touch()
     if attempt.number <= attempt.options.get("failures", 0):
         raise RuntimeError(f"failure {attempt.number}")
-    return StageResult({"began": attempt.number, "frozen": gc.get_freeze_count()})
+    return StageResult(Facts(began=attempt.number, frozen=gc.get_freeze_count()))
 
 
 def work(attempt: Attempt) -> StageResult:
@@ -33,13 +41,13 @@ def work(attempt: Attempt) -> StageResult:
     for piece in range(pieces):
         attempt.progress(piece / pieces, f"piece {piece}")
         time.sleep(attempt.options.get("sleep", 0.0))
-    return StageResult({"buckets": [attempt.buckets.start, attempt.buckets.stop - 1], "sum": sum(attempt.buckets)})
+    return StageResult(Facts(buckets=[attempt.buckets.start, attempt.buckets.stop - 1], sum=sum(attempt.buckets)))
 
 
 def collect(attempt: Attempt) -> StageResult:
     """Add up what the steps before found."""
     _note(attempt, "collect")
-    return StageResult({"sum": sum(one["sum"] for one in attempt.inputs["textualize"])})
+    return StageResult(Facts(sum=sum(one["sum"] for one in attempt.inputs["textualize"])))
 
 
 def _note(attempt: Attempt, what: str) -> None:

@@ -84,6 +84,11 @@ def told(options: dict[str, Any]) -> dict[str, str]:
     return {name: mask_url(words(value)) for name, value in options.items() if value not in (None, {}, [])}
 
 
+def option_value(value: Any) -> str:
+    """Return a value of an option in a few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 #: The columns of a list of jobs, and of one of model versions; ``>`` is for those on the right.
 JOBS = (">job", "kind", "state", ">done", "asked", ">took", "what")
 VERSIONS = (">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained")

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from segadmin.events.mapping import Mapping
-from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.enqueue import INBOX_KEY, enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin_worker.client import ring_over
@@ -20,5 +20,5 @@ def import_soon(settings: Settings, mapping: Mapping) -> None:
     options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
     # The mapping may change between two posts: what is asked for then is another request.
     reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
-    key = f"inbox:{due.isoformat()}:{reading}"
+    key = f"{INBOX_KEY}{due.isoformat()}:{reading}"
     enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +35,27 @@ def make_folder(folder: Path, umask: int) -> None:
         folder.mkdir(mode, exist_ok=True)
 
 
+def private_folder(temporary: str) -> Path:
+    """Return this user's folder in the folder ``temporary``, where everybody may write; it is made if it is missing.
+
+    Whoever makes it first would decide what is in it, and who listens on its sockets: it is looked at at each call.
+
+    Raises:
+        StorageError: it cannot be made, or somebody else owns it or may open it.
+    """
+    folder = Path(temporary) / f"segadmin-{os.getuid()}"
+    try:
+        folder.mkdir(0o700, exist_ok=True)
+        facts = folder.lstat()
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}. Set TMPDIR to a folder of your own.") from None
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise StorageError(
+            f"{folder} is not a folder that you alone may open. Remove it, or set TMPDIR to a folder of your own."
+        )
+    return folder
+
+
 def put_once(path: Path, content: str, umask: int) -> None:
     """Write a file, whole and on disk, without the rights in ``umask``; one that is there already is left as it is.
 
@@ -53,6 +75,20 @@ def put_once(path: Path, content: str, umask: int) -> None:
             with suppress(FileExistsError):
                 _write_new(path, content, umask)
         sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, content: str, umask: int) -> None:
+    """Write a file, whole and on disk, without the rights in ``umask``, in place of one that may be there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _write_new(draft, content, umask)
+        put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -65,7 +65,8 @@ def exposures(settings: Settings, at_most: int | None = None) -> Iterator[Exposu
 def _roots(settings: Settings) -> list[Path]:
     """Return home, the store, the socket and the files of a SQLite database; none within another."""
     roots = [settings.root]
-    for path in (settings.store_path, settings.redis_socket, *settings.database_files):
+    socket = [settings.redis_socket] if settings.embedded_broker else []
+    for path in (settings.store_path, *socket, *settings.database_files):
         if not any(path.is_relative_to(root) for root in roots):
             roots.append(path)
     return roots

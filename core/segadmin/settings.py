@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from segadmin.errors import ConfigurationError, InvalidSettings
-from segadmin.files import make_folder, put_once
+from segadmin.files import make_folder, private_folder, put_once
 from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
 
@@ -253,12 +253,19 @@ class Settings(BaseSettings):
 
     @property
     def redis_socket(self) -> Path:
-        """The embedded Redis' unix socket; under the temporary folder where home's path is too long."""
+        """The embedded Redis' unix socket; in a private folder under the temporary one where home's path is too long.
+
+        Raises:
+            StorageError: that folder is somebody else's.
+        """
         path = self.run_path / "redis.sock"
         if len(str(path).encode()) <= _SOCKET_PATH_LIMIT:
             return path
         digest = blake2s(str(self.root).encode(), digest_size=6).hexdigest()
-        return Path(tempfile.gettempdir()) / f"segadmin-{os.getuid()}-{digest}.sock"
+        temporary = tempfile.gettempdir()
+        if len(os.fsencode(temporary)) > _SOCKET_PATH_LIMIT - len(f"/segadmin-{os.getuid()}/{digest}.sock"):
+            temporary = "/tmp"  # noqa: S108  (who owns what is in it is looked at)
+        return private_folder(temporary) / f"{digest}.sock"
 
     @property
     def celery_broker_url(self) -> str:

@@ -17,6 +17,8 @@ import polars as pl
 from sqlmodel import Session, select
 
 from segadmin.contracts.plugins import Registered
+from segadmin.inference.predictor import likeliest
+from segadmin.inference.scoring import SCORES
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Request, Stage, Workflow, register
@@ -26,10 +28,10 @@ from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelVersion, SegmentSnapshot, SnapshotState, Step
+from segadmin.text.plan import TextPlan
 from segadmin.text.recipe import Recipe
-from segadmin.workflows.prepared import Prepared
-from segadmin.workflows.score_stage import SCORES, assigned
-from segadmin.workflows.scoring import publish
+from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.scoring import ScoreOutput, publish
 from tests.planted import START
 
 SEGMENTS = ("low", "high")
@@ -45,14 +47,13 @@ def prepare(attempt: Attempt) -> StageResult:
     with transaction(attempt.settings) as session:
         version = session.exec(select(ModelVersion)).first()
         assert version is not None
-    prepared = Prepared(
-        recipe=recipe,
+    prepared = PreparedSegments(
+        text=TextPlan(recipe=recipe, scoring=recipe.window(AS_OF)),
         label_set=attempt.options["labels"],
         segments=SEGMENTS,
-        scoring=recipe.window(AS_OF),
         model_version_id=version.id,
     )
-    return StageResult(prepared.model_dump(mode="json"), commit=_count(attempt))
+    return StageResult(prepared, commit=_count(attempt))
 
 
 def score(attempt: Attempt) -> StageResult:
@@ -69,15 +70,16 @@ def score(attempt: Attempt) -> StageResult:
     scores = users.select(
         "bucket",
         "user_key",
-        *assigned(probabilities, SEGMENTS),
+        *likeliest(probabilities, SEGMENTS),
         probabilities,
-        pl.lit(attempt.input("prepare")["model_version_id"]).alias("model_version_id"),
+        pl.lit(attempt.output(PreparedSegments).model_version_id).alias("model_version_id"),
         pl.lit(0).alias("phrase_hash"),
         pl.lit(AS_OF).alias("scored_as_of"),
     ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     attempt.progress(0.9, "writing")
-    result = {"scores": attempt.write(scores, "scores"), "rescored": users.height, "carried": 0}
-    return StageResult(result, commit=_count(attempt))
+    buckets = (attempt.buckets.start, attempt.buckets.stop - 1)
+    output = ScoreOutput(buckets=buckets, scores=attempt.write(scores, "scores"), rescored=users.height, carried=0)
+    return StageResult(output, commit=_count(attempt))
 
 
 def _raise() -> None:

@@ -10,16 +10,13 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import ConfigurationError
-from segadmin.evaluation.abstention import NOT_ENOUGH
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Evaluation, ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, Evaluation, ModelVersion
 from tests.conftest import Cli
-from tests.planted import Run, retrain, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import Run, retrain
 
 
 def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
@@ -49,7 +46,7 @@ def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     assert exported["segment"].null_count() == left_out.height
     some = f"{left_out['user_key'][0] & (2**64 - 1):016x}"
     assert NOT_ENOUGH in cli("users", "show", some).stdout
-    assert "Who is not put anywhere" in _card(cli, tmp_path)
+    assert "Abstention" in _card(cli, tmp_path)
 
     again = Run(shop, "refresh", check_request(shop, "refresh", {})).all()
     assert again.inputs["publish"][0]["moved"] == 0

@@ -13,9 +13,8 @@ from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import JobState
 from tests.conftest import Cli
-from tests.planted import LABELS, retrain, shop, through_the_engine, trained_home
+from tests.planted import LABELS, retrain, through_the_engine
 
-__all__ = ["shop", "trained_home"]
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +24,7 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
 
     done = cli("data", "import", "events", str(path), *MAP, "--timezone", "Asia/Shanghai").stdout
     assert "events: 2 of 3 rows kept from 事件.csv." in done
-    assert "1 rows are in quarantine (unknown_kind: 1). Look: segadmin data quarantine --import 1" in done
+    assert "In quarantine: 1 row (unknown_kind: 1). Look: segadmin data quarantine --import 1" in done
     assert "was imported before (import 1)" in cli("data", "import", "events", str(path), *MAP).stdout
 
     [bad] = json.loads(cli("data", "quarantine", "--import", "1", "--json").stdout)
@@ -36,6 +37,16 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
     assert {one["table"]: one["rows"] for one in facts["tables"]}["users"] == 1
     assert facts["imports"][0]["file"] == "事件.csv"
     assert "2026-01-01 to 2026-01-01" in cli("data", "list").stdout
+
+
+def test_of_several_label_sets_the_next_command_names_one(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    days = [date(2024, 1, 1) + timedelta(days=day) for day in range(0, 380, 4)]
+    rows = [f"u{n},purchase,i,{day},{n}\n" for n in range(1, 31) for day in days]
+    path.write_text(f"user,kind,item,at,price\n{''.join(rows)}")
+    cli("data", "import", "events", str(path))
+    assert cli("data", "label", "one").stdout.endswith(" Next: segadmin enqueue retrain --wait\n")
+    assert cli("data", "label", "my own").stdout.endswith(" Next: segadmin enqueue retrain --labels 'my own' --wait\n")
 
 
 def test_errors_are_one_line_with_the_mend(cli: Cli, tmp_path: Path) -> None:
@@ -61,7 +72,7 @@ def test_labels_and_items(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "i.jsonl").write_text('{"item": "苹果", "title": "红苹果", "price": 3}\n', encoding="utf-8")
     (tmp_path / "l.csv").write_text("user,segment\n张伟,高价值\n王芳,低价值\n", encoding="utf-8")
     cli("data", "import", "events", str(tmp_path / "e.csv"), *MAP)
-    assert "items: 1 of 1 rows kept" in cli("data", "import", "items", str(tmp_path / "i.jsonl")).stdout
+    assert "items: 1 of 1 row kept" in cli("data", "import", "items", str(tmp_path / "i.jsonl")).stdout
     labels = cli("data", "import", "labels", str(tmp_path / "l.csv"), "--name", "value").stdout
     assert "unknown_user: 1" in labels
     [one] = json.loads(cli("data", "list", "--json").stdout)["label_sets"]
@@ -117,13 +128,13 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
     path.write_text("who,kind,item,at,price\nu1,view,=a,2026-01-01,\nu1,purchase,=b,2026-01-02,12;50\n")
     cli("data", "import", "events", str(path), "--map", "user=who")
     said = cli("data", "quarantine", "--import", "1", "--out", str(out)).stdout
-    assert "Wrote 1 rows" in said
+    assert "Wrote 1 row to" in said
     assert f"segadmin data import events {out}" in said
     assert "segadmin data quarantine --import 1 --drop" in said
     out.write_text(out.read_text(encoding="utf-8-sig").replace("12;50", "12.50"), encoding="utf-8")
-    assert "1 of 1 rows kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
+    assert "1 of 1 row kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
     assert cli("data", "quarantine", "--import", "1", "--drop", check=False).returncode == 1  # nobody says yes
-    assert "Deleted 1 rows" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
+    assert "Deleted 1 row from" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
     assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
     actions = {one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)}
     assert actions == {"data.quarantine", "data.quarantine.drop"}

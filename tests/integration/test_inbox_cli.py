@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from segadmin.events.inbox import Inbox
 from segadmin.settings import Settings
+from segadmin.storage.import_lock import no_step_runs
 from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 
@@ -16,7 +20,7 @@ EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:
 
 def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Settings, cli: Cli) -> None:
     box = Inbox.of(settings)
-    assert "0 batches wait" in cli("data", "inbox").stdout
+    assert "0 batches to be imported" in cli("data", "inbox").stdout
     poison = box.add([json.dumps(EVENT | {"currency": currency}) for currency in ("EUR", "USD")])
     box.add([json.dumps(EVENT | {"user": "u2"})])
     cli("data", "import", "events", "inbox://")
@@ -48,6 +52,23 @@ def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Set
     assert not list(box.failed_folder.iterdir())
     actions = [one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)]
     assert {"data.inbox.retry", "data.inbox.drop"} <= set(actions)
+
+
+def test_a_batch_is_put_back_when_no_erasure_goes_on(settings: Settings, cli: Cli) -> None:
+    cli("data", "import", "events", "inbox://")
+    box = Inbox.of(settings)
+    name = box.add([json.dumps(EVENT)])
+    [batch] = box.batches()
+    box.set_aside(batch, "poison")
+    with ThreadPoolExecutor(1) as pool:
+        with no_step_runs(settings):
+            retrying = pool.submit(cli, "data", "inbox", "--retry", name, check=False)
+            with pytest.raises(TimeoutError):
+                retrying.result(3)
+            box.remove(box.failed_batches())  # all of it was the user's
+        done = retrying.result(60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"No batch {name!r} is set aside." in done.stderr
 
 
 def test_posted_events_that_wait_for_long_are_a_warning(settings: Settings, cli: Cli) -> None:

@@ -14,8 +14,10 @@ import pytest
 from segadmin.events import erase, ingest
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import Request, import_file
+from segadmin.events.interrupted import list_interrupted
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
+from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.servers import PATH
@@ -24,9 +26,16 @@ KILLED = """
 import os, signal, sys
 from segadmin.events import ingest
 from segadmin.settings import get_settings
-ingest._settle = lambda run: os.kill(os.getpid(), signal.SIGKILL)
+setattr(ingest, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 ingest.import_file(get_settings(), ingest.Request("events", sys.argv[1]))
 """
+
+
+def kill_import(where: str, at: str) -> None:
+    """Let a process import, and kill it when it calls the function ``at``."""
+    command = [sys.executable, "-c", KILLED, where, at]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": PATH}, check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp_path: Path, cli: Cli) -> None:
@@ -34,25 +43,50 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
     Inbox.of(settings).add([json.dumps({"user": "u3", "kind": "view", "item": "a", "at": "2025-01-01"})])
     for where in (str(tmp_path / "e.csv"), "inbox://"):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, where], env={**os.environ, "PYTHONPATH": PATH}, check=False
-        )
-        assert done.returncode == -signal.SIGKILL
+        kill_import(where, "_settle")
     listed = json.loads(cli("data", "interrupted", "--json").stdout)
     told = sorted((one["import"], one["file"], one["rows"], one["can_be_read_again"]) for one in listed)
     assert told == [("1", "e.csv", 2, True), ("2", "inbox://", 1, False)]
     assert "e.csv" in cli("data", "interrupted").stdout
-    refused = cli("data", "interrupted", "--drop", "7", "--yes", check=False)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
+    for yes in ([], ["--yes"]):
+        refused = cli("data", "interrupted", "--drop", "7", *yes, check=False)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
     assert cli("data", "interrupted", "--drop", "1", check=False).returncode == 1  # nobody said yes
     dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
-    assert dropped == "Removed 2 rows of import 1 that were not in the lake.\n"
+    assert dropped == "Removed 2 rows that import 1 had read.\n"
     assert [
         one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
     ] == ["2"]
     assert not list((settings.store_path / "spool").iterdir())
     assert [one.subject for one in entries(settings, "data.interrupted")] == ["import 2", "import 1"]
+
+
+def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
+    settings: Settings, tmp_path: Path, cli: Cli
+) -> None:
+    path = tmp_path / "e v.csv"
+    path.write_text("user,kind,item,at\nu1,view,a,2025-01-01\n")
+    kill_import(str(path), "_read")
+    [listed] = json.loads(cli("data", "list", "--json").stdout)["imports"]
+    assert listed["state"] == "interrupted"
+    assert "Go on with what was interrupted: segadmin data interrupted" in cli("data", "list").stdout
+    [left] = json.loads(cli("data", "interrupted", "--json").stdout)
+    assert (left["import"], left["rows"], left["error"]) == ("1", 0, "It was interrupted.")
+    assert cli("data", "interrupted").stdout.endswith("\n  segadmin data import events 'e v.csv'\n")
+    with alone(settings):  # as where it is going on
+        assert list_interrupted(settings) == []
+        assert json.loads(cli("data", "list", "--json").stdout)["imports"][0]["state"] == "running"
+
+    kill_import("inbox://", "_read")  # it knows that no other import is running
+    states = {one["id"]: one["state"] for one in json.loads(cli("data", "list", "--json").stdout)["imports"]}
+    assert states == {1: "interrupted", 2: "interrupted"}
+    assert cli("data", "interrupted", "--drop", "2", "--yes").stdout.startswith("Removed 0 rows of import 2")
+    assert [one["import"] for one in json.loads(cli("data", "interrupted", "--json").stdout)] == ["1"]
+    cli("data", "import", "events", str(path))
+    assert json.loads(cli("data", "interrupted", "--json").stdout) == []
+    states = {one["id"]: one["state"] for one in json.loads(cli("data", "list", "--json").stdout)["imports"]}
+    assert states == {1: "succeeded", 2: "failed"}
 
 
 def test_an_import_that_can_never_succeed_blocks_no_erasure(
@@ -73,7 +107,7 @@ def test_an_import_that_can_never_succeed_blocks_no_erasure(
         import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
     [left] = json.loads(cli("data", "interrupted", "--json").stdout)
     assert (left["table"], left["error"]) == ("labels:x", "PanicException: not yet implemented")
-    assert "1 of 1 users erased" in cli("data", "forget", "u1", "--yes").stdout
+    assert "1 of 1 user erased" in cli("data", "forget", "u1", "--yes").stdout
     assert json.loads(cli("data", "interrupted", "--json").stdout) == []
     import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
     assert Lake.of(settings).scan("labels").collect().height == 1

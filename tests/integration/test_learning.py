@@ -15,11 +15,9 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet, ModelState, ModelVersion
-from tests.planted import LABELER, LABELS, Run, retrain, shop, trained_home
+from tests.planted import LABELER, LABELS, Run, retrain
 
-__all__ = ["shop", "trained_home"]
-
-TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300}
+TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300, "width": 64, "head_steps": 20}
 
 
 def pretrain(settings: Settings, **options: Any) -> Run:
@@ -148,7 +146,7 @@ def test_a_version_is_taught_what_is_new_and_some_of_the_old(shop: Settings) -> 
     old, new = (dict(parts["parts"]) for parts in (first.inputs["prepare"][0]["data"], prepared["data"]))
     assert 0 < new["learnt"] < old["train"]  # about half of what it knew is left out
     assert new["train"] > 0
-    assert prepared["seed"] == first.inputs["prepare"][0]["seed"]
+    assert prepared["request"]["seed"] == first.inputs["prepare"][0]["request"]["seed"]
     assert version_of(shop, job.inputs["evaluate"][0]["model_version_id"]).manifest["started_from"] == int(number)
 
 
@@ -160,8 +158,7 @@ def test_several_label_sets_at_once(shop: Settings) -> None:
     )  # fmt: skip
     job = Run(shop, "retrain", asked).all()
     prepared = job.inputs["prepare"][0]
-    [attempt] = job.attempts("prepare")
-    beside, split = attempt.read(prepared["also"]["lapse"]["rows"]), attempt.read(prepared["rows"])
+    beside, split = job.read(prepared["auxiliary"]["lapse"]["rows"]), job.read(prepared["split"])
     tested = split.filter(pl.col("part") == "test")
     assert beside["as_of"].max() < tested["as_of"].min()  # type: ignore[operator]
     held_out = split.filter(pl.col("part") == "validation")["user_key"]
@@ -190,7 +187,7 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     """The model learns the new segment as far as it can, going on too; lost again, the champion is not in the way."""
     first = retrain(shop, backbone="tiny", backbone_options=TINY).all()
     number = str(first.inputs["evaluate"][0]["model_version_id"])
-    split = first.attempts("prepare")[0].read(first.inputs["prepare"][0]["rows"])
+    split = first.read(first.inputs["prepare"][0]["split"])
     one = split.filter(pl.col("part") == "train").row(0, named=True)
     put_alone(shop, one)
     asked = check_request(shop, "retrain", {"start_from": number, "replay": 1, "baselines": ["tabular"], "margin": -1})
@@ -206,9 +203,8 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
 
 
 def test_a_segment_that_no_training_row_is_in(shop: Settings) -> None:
-    split = retrain(shop).stage("prepare")[0]
-    [attempt] = retrain(shop).attempts("prepare")
-    tested = attempt.read(split["rows"]).filter(pl.col("part") == "test").row(0, named=True)
+    run = retrain(shop)
+    tested = run.read(run.stage("prepare")[0]["split"]).filter(pl.col("part") == "test").row(0, named=True)
     put_alone(shop, tested)
     with pytest.raises(DataError, match="No training row is in the segment 'whale'"):
         retrain(shop).stage("prepare")

@@ -17,10 +17,8 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin_api.dashboard.jobs import page
 from tests.conftest import Cli
-from tests.planted import LABELS, shop, through_the_engine, trained_home
+from tests.planted import LABELS, through_the_engine
 from tests.servers import web_server
-
-__all__ = ["shop", "trained_home"]
 
 
 class _Page(HTMLParser):
@@ -79,7 +77,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert f"/jobs/{job}" in older.links
         assert f"/jobs/{waiting}" not in older.links
         assert "/jobs" in older.links, "back to the newest"
-        assert "No others" in _Page(get(f"{url}/jobs?before=1", key)[1]).words
+        assert "No older jobs" in _Page(get(f"{url}/jobs?before=1", key)[1]).words
         assert get(f"{url}/jobs?before=nonsense", key)[0] == 404
 
         html = get(f"{url}/jobs/{job}", key)[1]
@@ -115,7 +113,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
 
 def test_looking_at_a_search_that_has_not_begun_makes_nothing(shop: Settings) -> None:
     job = enqueue(shop, lambda _bells: None, "tune", check_request(shop, "tune", {"backbone": "tabular"})).job.id
-    assert "No trial came to its end yet" in page(shop, control.view(shop, job or 0))
+    assert "No trial has finished yet" in page(shop, control.view(shop, job or 0))
     with transaction(shop) as session:
         assert not inspect(session.connection()).has_table("studies")
 

@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_imported_is_shown_and_the_rest_goes_on(cli: Cli, 
     assert listed.stderr == f"{line}\n"
     assert "timeline" in listed.stdout
     previewed = cli("data", "preview", str(events), SEGADMIN_PLUGIN_FILES=str(broken))
-    assert "1 of the first 1 rows can be used" in previewed.stdout
+    assert "1 of the first 1 row can be used" in previewed.stdout
     assert previewed.stderr == ""
     missing = cli("plugins", "show", "textualizer", "shouting", check=False, SEGADMIN_PLUGIN_FILES=str(broken))
     assert missing.returncode == 1

@@ -16,18 +16,17 @@ from sqlmodel import select
 
 from segadmin.errors import DataError, StorageError
 from segadmin.events.erase import forget
+from segadmin.models.card import card_of
 from segadmin.models.registry import compare_versions
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import keep_predictions, predictions_of
 from segadmin.storage.records import Job, JobState, ModelVersion
-from segadmin_api.dashboard import model_card as card
+from segadmin_api.dashboard.model_card import page as card_page
 from tests.conftest import Cli
-from tests.planted import planted_users, retrain, shop, trained_home
+from tests.planted import planted_users, retrain
 from tests.servers import web_server
-
-__all__ = ["shop", "trained_home"]
 
 
 def version_of(settings: Settings, number: int = 1) -> ModelVersion:
@@ -63,13 +62,13 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     assert not (shop.store_path / "work").exists()
     after = predictions_of(shop, version_of(shop))
     assert (before.erased, after.erased, after.rows.height) == (0, rows, before.rows.height - rows)
-    page = card.page(shop, "1")
+    page = card_page(card_of(shop, "1"))
     whole = f"{before.rows.height:,}"
-    assert f"{rows:,} of {whole} test rows were erased with their users since the figures above were computed" in page
+    assert f"{rows:,} of {whole} test rows were erased with their users after the metrics above were computed" in page
     assert "Calibration" in page and "Limits" in page
     pair = compare_versions(shop, "1", "2")
     assert pair.erased >= rows
-    assert "test rows were erased with their users" in cli("models", "compare", "1", "2").stdout
+    assert "Erased with their users since the versions were tested" in cli("models", "compare", "1", "2").stdout
     assert json.loads(cli("models", "show", "1", "--json").stdout)["evaluations"]
 
 
@@ -147,12 +146,12 @@ def test_an_older_version_keeps_its_card_while_its_file_is_there_and_when_users_
     path = made_before(shop)
     whole = predictions_of(shop, version_of(shop)).rows
     assert kept(shop).is_empty()
-    assert "Calibration" in card.page(shop, "1")
+    assert "Calibration" in card_page(card_of(shop, "1"))
     forget(shop, [gone])
     assert not path.exists()
     left = predictions_of(shop, version_of(shop))
     assert 0 < left.erased == whole.height - left.rows.height
-    assert "Calibration" in card.page(shop, "1")
+    assert "Calibration" in card_page(card_of(shop, "1"))
     forget(shop, users_of_test_rows(shop)[:1])
     assert predictions_of(shop, version_of(shop)).erased > left.erased
 
@@ -167,7 +166,7 @@ def test_where_nothing_is_kept_the_card_says_so(shop: Settings, cli: Cli, tmp_pa
     cli("models", "card", "1", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
     assert "is not kept any more" in page
-    assert "Figures on test, beside the baselines" in page and "What it was made from" in page
+    assert "Metrics on the test rows, with baselines" in page and "Training data and versions" in page
     assert "Calibration" not in page
 
 
@@ -181,4 +180,4 @@ def test_a_version_of_whose_test_users_nobody_is_left(shop: Settings, cli: Cli) 
         with urllib.request.urlopen(asked, timeout=30) as answer:
             page = answer.read().decode()
     assert "all of those users were erased" in page
-    assert "What it was made from" in page
+    assert "Training data and versions" in page

@@ -22,9 +22,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, JobState
 from tests.conftest import Cli
-from tests.planted import Run, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import Run
 
 WHO = "user-239"
 
@@ -81,7 +79,7 @@ def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_pat
     assert cli("users", "show", WHO, check=False).returncode == 1
     again = cli("data", "forget", WHO, "--yes", check=False)
     assert f"user {WHO!r} ({show_key(key)}) is not known; nothing was erased." in again.stderr
-    assert (again.returncode, again.stdout) == (1, "0 of 1 users erased; 1 not found.\n")
+    assert (again.returncode, again.stdout) == (1, "0 of 1 user erased; 1 not found.\n")
     actions = json.loads(cli("audit", "list", "--action", "data", "--json").stdout)
     assert [one["action"] for one in actions] == ["data.forget", "data.forget"]
     assert WHO not in json.dumps(actions)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from segadmin.errors import DataError, JobError
 from segadmin.models import registry
 from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.card import ModelCard, card_of
+from segadmin.models.registry import make_champion
+from segadmin.models.versions import evaluations_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion
-from segadmin.workflows.gate import promote as make_champion
 from tests.conftest import Cli
-from tests.planted import LABELS, retrain, shop, trained_home
-
-__all__ = ["shop", "trained_home"]
+from tests.planted import LABELS, retrain
 
 
 def current(settings: Settings) -> tuple[int | None, int | None]:
@@ -50,7 +53,7 @@ def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> 
     """Split by user, another seed holds out other users: most of them the champion knows by heart."""
     deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
     if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
-        registry.promote(shop, "2")
+        registry.promote_version(shop, "2")
     told = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
     champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", told["reason"])
     assert champion_has, told["reason"]
@@ -79,13 +82,13 @@ def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> No
     with transaction(shop) as session:
         session.add(Lock(name=f"snapshot:{LABELS}", job_id=1))
     with pytest.raises(JobError, match="Job 1 is changing the snapshot"):
-        registry.rollback(shop)
+        registry.roll_back_champion(shop)
     assert current(shop) == (2, 2)
 
 
 def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
     with pytest.raises(DataError, match="the first champion"):
-        registry.rollback(shop)
+        registry.roll_back_champion(shop)
 
 
 def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) -> None:
@@ -96,6 +99,17 @@ def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) 
     assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
     assert "1 is better" in cli("models", "compare", "1", "2").stdout
     assert "Neither is shown" in cli("models", "compare", "1").stdout
+
+
+def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli) -> None:
+    with transaction(shop) as session:
+        version = session.get_one(ModelVersion, 1)
+    last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
+    Lake.of(shop).delete("predictions", f"user_key > {last}")
+    told = cli("models", "compare", "1", "1").stdout
+    assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in told
+    assert "too few users for an interval" in told
+    assert json.loads(cli("models", "compare", "1", "1", "--json").stdout)["lead"]["low"] is None
 
 
 def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli, tmp_path: Path) -> None:
@@ -118,6 +132,29 @@ def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli
 def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     cli("models", "card", "champion", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
-    for said in ("By segment", "By how much is known", "Calibration", "Limits", "users it had not learnt from", "<svg"):
-        assert said in page
+    for words in ("AUROC by segment", "By length of history", "Calibration", "Limits", "without training rows", "<svg"):
+        assert words in page
     assert "tabular" in page
+
+
+def test_the_card_as_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    told = cli("models", "card", "1", "--json", "--out", str(tmp_path / "card.html")).stdout
+    card = ModelCard.model_validate_json(told)
+    assert card == card_of(shop, "champion", LABELS)
+    assert "Calibration" in (tmp_path / "card.html").read_text()
+    [own, *_] = card.metrics
+    assert own.split == "test" and own.rows > 100
+    test = card.test
+    assert test is not None
+    assert test.rows == own.rows == card.origin.parts["test"]
+    assert test.calibration.ece == pytest.approx(own.ece, abs=1e-6)
+    for groups in (test.by_segment, test.by_history, test.calibration.bins):
+        assert sum(one.rows for one in groups) == test.rows
+    intervals = [one.auroc.interval for one in test.by_segment]
+    assert own.auroc == pytest.approx(fmean(interval.value for interval in intervals if interval), abs=1e-4)
+    assert all(interval.low < interval.value < interval.high for interval in intervals if interval)
+    accuracies = [(one.accuracy, one.rows) for one in test.by_history]
+    overall = sum(accuracy * rows for accuracy, rows in accuracies) / test.rows
+    with transaction(shop) as session:
+        recorded = evaluations_of(session, session.get_one(ModelVersion, 1))[0].metrics["accuracy"]
+    assert overall == pytest.approx(recorded)

@@ -17,9 +17,8 @@ from segadmin.storage import database
 from segadmin.training.study import study_of
 from segadmin.workflows.tune import trials_of
 from tests.conftest import Cli
-from tests.planted import LABELS, Run, shop, trained_home
+from tests.planted import LABELS, Run
 
-__all__ = ["shop", "trained_home"]
 QUICK = {"backbone": "tabular", "backbone_options": {"rounds": "40"}, "labels": LABELS}
 SPACE = {"leaves": "2..31:log", "min_users": "5..60", "learning_rate": "0.01,0.1"}
 
@@ -61,8 +60,8 @@ def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
     dead.set_user_attr("step", 0)
     job.stage("trial")
     found = trials_of(shop, job.job_id)
-    assert found["trials"][0]["state"] == "fail"
-    assert sum(one["state"] in {"complete", "pruned"} for one in found["trials"]) == 3
+    assert found.trials[0].state == "fail"
+    assert sum(one.state in {"complete", "pruned"} for one in found.trials) == 3
 
 
 def test_the_time_is_up(shop: Settings) -> None:
@@ -87,7 +86,7 @@ def test_what_cannot_be_searched(shop: Settings) -> None:
 
 
 def test_a_language_model_is_pruned_between_its_epochs(shop: Settings) -> None:
-    options = {"max_tokens": 24, "batch_size": 32, "words": 300}
+    options = {"max_tokens": 24, "batch_size": 64, "words": 300, "width": 64, "layers": 1, "head_steps": 20}
     search = {"learning_rate": "1e-7,5e-3", "epochs": "2..3"}
     asked = {"backbone": "tiny", "backbone_options": options, "search": search, "trials": 9, "labels": LABELS}
     job = Run(shop, "tune", check_request(shop, "tune", asked | {"parallel": 1})).all()

@@ -179,6 +179,18 @@ def test_a_foreign_host_is_refused_and_never_redirected_to(web: str, host: str, 
     assert "location" not in headers(answer)
 
 
+def test_a_request_that_names_no_host_gets_nothing_but_the_health(web: str) -> None:
+    for head in (
+        "{} HTTP/1.0\r\n\r\n",
+        "{} HTTP/1.0\r\nHost:\r\n\r\n",
+        "{} HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+    ):
+        assert status(raw(web, head.format("GET /jobs"))) == 421
+        assert status(raw(web, head.format("GET /healthz"))) == 200, "load balancers send no Host"
+    assert status(raw(web, "GET /healthz HTTP/1.1\r\n\r\n")) == 400, "HTTP/1.1 needs one"
+    assert status(raw(web, "GET /jobs HTTP/1.0\r\nHost: localhost\r\n\r\n")) == 401
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8000", "shop.example", "a.shop.example:443"])
 def test_its_own_hosts_are_answered_and_redirects_are_paths(web: str, host: str) -> None:
     answer = get(web, "/jobs/", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", host=host)
@@ -384,6 +396,24 @@ def test_an_upgrade_leads_nowhere(web: str) -> None:
             web, "/jobs", "Upgrade: " + what, "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13"
         )
         assert status(answer) in {400, 401}
+
+
+def test_a_body_that_is_too_large_is_refused_by_its_head(web: str) -> None:
+    head = f"{POST}Content-Length: {10 * 2**20 + 1}\r\n"
+    for expect in ("", "Expect: 100-continue\r\n"):
+        with connection(web) as client:
+            client.sendall(f"{head}{expect}\r\n".encode())
+            answer = client.recv(65536).decode()  # no byte of the body was sent
+        assert (status(answer), headers(answer)["connection"]) == (413, "close")
+
+
+def test_who_sends_a_refused_body_to_its_end_can_read_the_answer(web: str) -> None:
+    body = b" " * (30 * 2**20)
+    assert status(post(web, body)) == 413
+    refused = raw(
+        web, b"POST /v1/events HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 9999999\r\n\r\n" + body[:9999999]
+    )
+    assert status(refused) == 421
 
 
 def test_bombs(web: str, key: str) -> None:

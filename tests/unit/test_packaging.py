@@ -42,12 +42,19 @@ def test_the_wheel_holds_the_shipped_mappings(wheel: zipfile.ZipFile) -> None:
     assert wanted <= set(wheel.namelist())
 
 
+def test_the_wheel_holds_the_templates_of_the_pages(wheel: zipfile.ZipFile) -> None:
+    folder = ROOT / "api" / "segadmin_api" / "dashboard" / "templates"
+    templates = {f"segadmin_api/dashboard/templates/{path.name}" for path in folder.iterdir()}
+    assert "segadmin_api/dashboard/templates/base.html" in templates
+    assert templates <= set(wheel.namelist())
+
+
 def test_the_wheel_holds_types_migrations_and_the_licence(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"{package}/py.typed" for package in ("segadmin", "segadmin_plugins", "segadmin_worker")} <= names
-    migrations = {f"segadmin/migrations/versions/{path.name}" for path in _migrations()}
+    migrations = {f"segadmin/storage/migrations/versions/{path.name}" for path in _migrations()}
     assert migrations
-    assert {"segadmin/migrations/env.py", *migrations} <= names
+    assert {"segadmin/storage/migrations/env.py", *migrations} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -142,7 +149,7 @@ def _is_base(line: str) -> bool:
 
 
 def _migrations() -> list[Path]:
-    return list((ROOT / "core" / "segadmin" / "migrations" / "versions").glob("*.py"))
+    return list((ROOT / "core" / "segadmin" / "storage" / "migrations" / "versions").glob("*.py"))
 
 
 def _imported(words: list[str]) -> set[str]:

@@ -1,9 +1,10 @@
-"""How durations are put into words."""
+"""How durations and numbers of things are put into words."""
 
 from __future__ import annotations
 
 import pytest
 
+from segadmin.counts import counted
 from segadmin_api.formatting import duration
 
 
@@ -22,3 +23,12 @@ from segadmin_api.formatting import duration
 )
 def test_a_duration_is_rounded_to_what_matters(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1200, "1,200 rows")])
+def test_a_noun_agrees_with_its_number(number: int, words: str) -> None:
+    assert counted(number, "row") == words
+
+
+def test_a_plural_that_is_not_formed_by_an_s_is_given() -> None:
+    assert (counted(1, "batch", "batches"), counted(2, "batch", "batches")) == ("1 batch", "2 batches")

@@ -11,6 +11,7 @@ from segadmin.errors import SegadminError
 from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
+from segadmin.workflows.inbox_retry import retry_import
 from segadmin_worker.client import ring_over
 from segadmin_worker.inspection import queue_lengths
 
@@ -34,6 +35,10 @@ class SqlScheduler(Scheduler):
         try:
             for job in tick(settings, ring):
                 log.info("job %s (%s) was due", job.id, job.kind, extra={"action": "schedule", "job": job.id})
+            if (retried := retry_import(settings, ring)) is not None:
+                log.info(
+                    "job %s (%s) is tried again", retried.id, retried.kind, extra={"action": "retry", "job": retried.id}
+                )
             reaped = reap(settings, ring, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped: %s", reaped, extra={"action": "reap"})

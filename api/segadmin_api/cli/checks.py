@@ -8,18 +8,20 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from segadmin import preflight
+from segadmin.counts import counted
 from segadmin.errors import BrokerUnavailable, PluginNotFound, StorageError
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
+from segadmin.workflows.inbox_retry import failed_import
 from segadmin_api.cli.startup import same_port
 from segadmin_worker import state
 from segadmin_worker.state import PartState
@@ -135,16 +137,25 @@ def inbox(settings: Settings) -> Iterator[Finding]:
     """Whether posted events come into the lake: none are set aside, and none wait for long."""
     box = Inbox.of(settings)
     if failed := box.failed():
-        detail = f"no import could take {len(failed)} batches of posted events: {failed[0].reason[:200]}"
+        detail = f"no import could take {_batches(failed)}: {failed[0].reason[:200]}"
         yield Finding(Level.FAIL, "inbox", detail, "segadmin data inbox")
     waiting = box.batches()
-    oldest = min((path.stat().st_mtime for path in waiting), default=time.time())
-    if time.time() - oldest > _INBOX_LATE.total_seconds() + settings.inbox_seconds:
+    job = failed_import(settings) if waiting and database.revision(settings) == database.HEAD else None
+    oldest = box.oldest() or time.time()
+    if job is not None:
+        detail = f"waiting: {_batches(waiting)}; the import, job {job.id}, failed: {job.error}"
+        mend = f"fix that; beat tries it again every minute, or at once: segadmin jobs retry {job.id}"
+        yield Finding(Level.FAIL, "inbox", detail, mend)
+    elif time.time() - oldest > _INBOX_LATE.total_seconds() + settings.inbox_seconds:
         since = datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
-        detail = f"{len(waiting)} batches of posted events wait since {since}"
+        detail = f"waiting since {since}: {_batches(waiting)}"
         yield Finding(Level.WARN, "inbox", detail, "segadmin enqueue ingest inbox:// --wait")
     elif not failed:
-        yield Finding(Level.OK, "inbox", f"{len(waiting)} batches of posted events wait")
+        yield Finding(Level.OK, "inbox", f"waiting: {_batches(waiting)}")
+
+
+def _batches(some: Sequence[object]) -> str:
+    return counted(len(some), "batch of posted events", "batches of posted events")
 
 
 def erasure(settings: Settings) -> Iterator[Finding]:
@@ -197,7 +208,7 @@ def beat(settings: Settings) -> Iterator[Finding]:
     if late:
         yield Finding(Level.FAIL, "beat", f"overdue: {', '.join(late)}", "segadmin up --detach, or segadmin beat")
     else:
-        yield Finding(Level.OK, "beat", f"does not run here; none of {len(schedules)} schedules is overdue")
+        yield Finding(Level.OK, "beat", f"does not run here; none of {counted(len(schedules), 'schedule')} is overdue")
 
 
 def plugins(settings: Settings) -> Iterator[Finding]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
 from segadmin_api.cli import imports, inbox, interrupted, mappings
-from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, save_page, show_json, table
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def generate(
         show_json(told)
         return
     typer.echo(
-        f"{told['rows']:,} rows of {users:,} users in {out}; {told['usable']:,} are usable, the rest is planted."
+        f"{counted(told['rows'], 'row')} of {counted(users, 'user')} in {out}; "
+        f"{told['usable']:,} can be used, the rest is planted."
     )
     here = quote(str(out.absolute()))
     typer.echo(f"Next: segadmin data import items {here}/items.parquet && segadmin data import events {here}/events/*")
@@ -94,19 +96,27 @@ def forget(
         list[str] | None, typer.Argument(metavar="USER...", help="Shop's ids, or pseudonyms of 16 hex digits.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="CSV with a column of users, or one user a line.")] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The file's column of users; default: user, user_id or the like.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Erase users: from tables, quarantine, what waits to be imported, and what jobs left behind. It cannot be undone.
 
     Users who are not known are named, and the exit code is 1; the others are erased all the same. Without USER, an
-    erasure that was interrupted is finished.
+    erasure that was interrupted is finished. Whom a shop goes on to send events of is there again with the next one:
+    end that first.
     """
     from segadmin.events.erase import forget as erase
     from segadmin.events.erasure_mark import was_interrupted
     from segadmin.events.user_list import ListedUser, read_users
 
-    listed = [*(ListedUser(user) for user in users or []), *(read_users(file) if file else [])]
+    if column is not None and file is None:
+        raise typer.BadParameter("It is a column of a file. Add the file: --file", param_hint="--column")
+    listed = [*(ListedUser(user) for user in users or []), *(read_users(file, column) if file else [])]
+    for name in {one.column for one in listed} - {None}:
+        typer.echo(f"{file}: the users are those in the column {name!r}. Another one: --column NAME", err=True)
     asked: dict[str, ListedUser] = {}
     for one in listed:
         asked.setdefault(one.user, one)
@@ -124,7 +134,7 @@ def forget(
     elif done:
         for who, erased in done:
             _show_erased(who, erased, file)
-        typer.echo(f"{len(done) - len(unknown):,} of {len(done):,} users erased; {len(unknown):,} not found.")
+        typer.echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
     if unknown:
         raise typer.Exit(1)
 
@@ -154,7 +164,7 @@ def compact(as_json: JsonOption = False) -> None:
         show_json(done)
         return
     for name, one in done.items():
-        typer.echo(f"{name}: {one['before']:,} files became {one['after']:,}.")
+        typer.echo(f"{name}: {counted(one['before'], 'file')} became {one['after']:,}.")
     if not done:
         typer.echo("Nothing is to be joined.")
 
@@ -169,13 +179,19 @@ def label_(
     as_json: JsonOption = False,
 ) -> None:
     """Derive labels from the events themselves."""
+    from sqlmodel import select
+
     from segadmin.labels.labeling import label
 
     made = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
     if as_json:
         show_json(made.model_dump(mode="json"))
         return
-    typer.echo(f"{name}: {made.rows:,} labels of {', '.join(made.segments)}. Next: segadmin enqueue retrain --wait")
+    with transaction(get_settings()) as session:
+        is_only = len(session.exec(select(LabelSet.name)).all()) == 1
+    which = "" if is_only else f" --labels {quote(name)}"
+    labels = f"{counted(made.rows, 'label')} of {', '.join(made.segments)}"
+    typer.echo(f"{name}: {labels}. Next: segadmin enqueue retrain{which} --wait")
 
 
 @app.command()
@@ -185,15 +201,16 @@ def profile(
 ) -> None:
     """Show what the lake holds: events by kind and day, users by history, what is missing, top categories."""
     from segadmin.events.profile import profile as look
-    from segadmin_api.dashboard.data_report import page
 
     found = look(get_settings())
     if html is not None:
-        html.write_text(page(found), encoding="utf-8")
+        from segadmin_api.dashboard.data_report import page
+
+        save_page(html, page(found))
     if as_json:
         show_json(found.model_dump(mode="json"))
     elif html is not None:
-        typer.echo(f"Wrote the profile of {found.events:,} events to {html}. Open it in a browser.")
+        typer.echo(f"Wrote the profile of {counted(found.events, 'event')} to {html}. Open it in a browser.")
     else:
         _show_profile(found)
 
@@ -205,7 +222,8 @@ def _show_profile(found: Profile) -> None:
     from rich.text import Text
 
     typer.echo(
-        f"{found.events:,} events of {found.users:,} users about {found.items:,} items, {found.first} to {found.last}"
+        f"{counted(found.events, 'event')} of {counted(found.users, 'user')} about {counted(found.items, 'item')}, "
+        f"{found.first} to {found.last}"
     )
     for title, counts in (
         ("events by kind", found.by_kind),
@@ -232,18 +250,23 @@ def list_(as_json: JsonOption = False) -> None:
     """List what the store holds: tables, label sets and imports."""
     from sqlmodel import col, select
 
+    from segadmin.events.interrupted import state_of
+    from segadmin.storage.import_lock import is_importing
+
     settings = get_settings()
     compare_folder(settings)
     with transaction(settings) as session:
         sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
         done = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
+    importing = is_importing(settings)
+    states = {one.id: state_of(one, importing=importing) for one in done}
     facts = _tables(settings)
     if as_json:
         show_json(
             {
                 "tables": facts,
                 "label_sets": [one.model_dump(mode="json") for one in sets],
-                "imports": [one.model_dump(mode="json") for one in done],
+                "imports": [one.model_dump(mode="json") | {"state": states[one.id]} for one in done],
             }
         )
         return
@@ -262,7 +285,7 @@ def list_(as_json: JsonOption = False) -> None:
                 one.id,
                 one.table,
                 one.file,
-                one.state,
+                states[one.id],
                 f"{one.rows_kept:,}",
                 f"{one.rows_quarantined:,}",
                 f"{one.rows_ignored:,}",
@@ -271,6 +294,8 @@ def list_(as_json: JsonOption = False) -> None:
             for one in done
         ],
     )
+    if "interrupted" in states.values():
+        typer.echo("Go on with what was interrupted: segadmin data interrupted")
 
 
 @app.command()
@@ -331,7 +356,7 @@ def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None
 
     sink = find_sink(get_settings(), out)
     written = sink.write(as_file(rows, formulas=sink.formulas and not raw_cells).lazy(), out)
-    typer.echo(f"Wrote {written:,} rows to {out}.")
+    typer.echo(f"Wrote {counted(written, 'row')} to {out}.")
     if written:
         number, name = rows["import_id"][0], rows["table"][0]
         typer.echo(
@@ -350,7 +375,7 @@ def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], 
     if as_json:
         show_json({"rows": rows})
     else:
-        typer.echo(f"Deleted {rows:,} rows from quarantine.")
+        typer.echo(f"Deleted {counted(rows, 'row')} from quarantine.")
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

@@ -40,6 +40,9 @@ def adopt() -> None:
 
     A new database keeps the store's events, items, labels and users; snapshots, quarantine and what jobs left are
     removed, since only the lost database could explain them. Rather restore that database, where there is a backup.
+
+    Where the store is an older backup than the database, imports that it lacks are marked as failed, and their files
+    can be imported again.
     """
     from segadmin.events.adopt import adopt_store
 

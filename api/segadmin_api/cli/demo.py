@@ -11,6 +11,7 @@ from rich.console import Console
 from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
@@ -115,7 +116,7 @@ def _label(settings: Settings, console: Console) -> None:
     made = label(settings, LABELS, "future-spend", {"first_week": WEEK_ONE})
     lower, upper = made.definition["thresholds"]
     console.print(
-        f"{made.rows:,} labels: low up to {lower:.0f}, mid up to {upper:.0f}, high above. "
+        f"{counted(made.rows, 'label')}: low up to {lower:.0f}, mid up to {upper:.0f}, high above. "
         f"Learnt from {_days(made.definition['train_cuts'])}; tested on {_days(made.definition['test_cuts'])}.",
         highlight=False,
     )

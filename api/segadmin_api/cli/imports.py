@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import Import
 from segadmin.urls import MASK, mask_url
@@ -215,20 +216,21 @@ def preview(
 def _show(request: Request, found: Preview, limit: int) -> None:
     several = _several(found.source_rows, found.rows, request.table)
     typer.echo(
-        f"{request.name}: {found.usable:,} of the first {found.rows:,} rows can be used as {request.table}.{several}"
+        f"{request.name}: {found.usable:,} of the first {counted(found.rows, 'row')} can be used as "
+        f"{request.table}.{several}"
     )
     fields = [(one.field, one.column, one.filled, " · ".join(one.examples)) for one in found.fields]
     table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
     _tell_changes(found.changes)
     if found.ignored:
-        typer.echo(f"Ignored, as the mapping says: {found.ignored:,} rows.")
+        typer.echo(f"Ignored, as the mapping says: {counted(found.ignored, 'row')}.")
     for reason, count in found.reasons.items():
         bad = [one for one in found.problems if one.reason == reason][:limit]
         shown = [(one.line, one.column or "", one.value or "", one.row) for one in bad]
-        table(f"{reason}: {count:,} rows", [">line", "column", "value", "row"], shown)
+        table(f"{reason}: {counted(count, 'row')}", [">line", "column", "value", "row"], shown)
     if found.spend is not None:
         typer.echo(
-            f"Prices of whole lines: {found.spend.total:,.2f} in {found.spend.rows:,} rows, "
+            f"Prices of whole lines: {found.spend.total:,.2f} in {counted(found.spend.rows, 'row')}, "
             f"such as {' · '.join(found.spend.examples)}"
         )
     for warning in found.warnings:
@@ -354,7 +356,7 @@ def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
 
     name = escape(request.name)
     with Console(stderr=True).status(f"Importing {name} …") as spinner:
-        return import_file(settings, request, lambda rows: spinner.update(f"Importing {name}: {rows:,} rows"))
+        return import_file(settings, request, lambda rows: spinner.update(f"Importing {name}: {counted(rows, 'row')}"))
 
 
 def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> None:
@@ -362,17 +364,17 @@ def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> N
         typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
         return
     typer.echo(
-        f"{record.table}: {record.rows_kept:,} of {record.rows_read:,} rows kept from {record.file}."
+        f"{record.table}: {record.rows_kept:,} of {counted(record.rows_read, 'row')} kept from {record.file}."
         f"{_several(record.source_rows, record.rows_read, record.table)}"
     )
     _tell_changes(record.changes)
     if record.rows_quarantined:
         typer.echo(
-            f"{record.rows_quarantined:,} rows are in quarantine ({_counted(record.reasons)}). "
+            f"In quarantine: {counted(record.rows_quarantined, 'row')} ({_by_name(record.reasons)}). "
             f"Look: segadmin data quarantine --import {record.id}"
         )
     if record.rows_ignored:
-        typer.echo(f"{record.rows_ignored:,} rows were ignored, as the mapping says.")
+        typer.echo(f"Ignored, as the mapping says: {counted(record.rows_ignored, 'row')}.")
     _warn(record.warnings)
     if mapping is not None:
         from segadmin.events.hints import about_import
@@ -383,7 +385,7 @@ def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> N
 
 def _several(source_rows: int, rows: int, table: str) -> str:
     """Return what to say where a row of the source holds several of ours."""
-    return "" if rows == source_rows else f" (The source's {source_rows:,} rows hold {rows:,} {table}.)"
+    return "" if rows == source_rows else f" (Rows of the source: {source_rows:,}; {table} in them: {rows:,}.)"
 
 
 def _warn(warnings: list[str]) -> None:
@@ -393,8 +395,8 @@ def _warn(warnings: list[str]) -> None:
 
 def _tell_changes(changes: dict[str, int]) -> None:
     if changes:
-        typer.echo(f"Mended: {_counted(changes)}")
+        typer.echo(f"Mended: {_by_name(changes)}")
 
 
-def _counted(counts: dict[str, int]) -> str:
+def _by_name(counts: dict[str, int]) -> str:
     return ", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items()))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.audit import record
+from segadmin.storage.import_lock import users_stay
 from segadmin_api.cli.output import JsonOption, show_json, table
 
 _ALL = "all"
@@ -39,9 +42,9 @@ def inbox(
             "a batch is tried again or deleted: take one of --retry and --drop", param_hint="--drop"
         )
     if retry:
-        _retry(settings, box, _names(box, retry), as_json=as_json)
+        _retry(settings, box, retry, as_json=as_json)
     elif drop:
-        _drop(settings, box, _names(box, drop), yes=yes, as_json=as_json)
+        _drop(settings, box, drop, yes=yes, as_json=as_json)
     else:
         _show(box, as_json=as_json)
 
@@ -56,42 +59,48 @@ def _names(box: Inbox, given: list[str]) -> list[str]:
     return list(dict.fromkeys(given))
 
 
-def _retry(settings: Settings, box: Inbox, names: list[str], *, as_json: bool) -> None:
+def _retry(settings: Settings, box: Inbox, given: list[str], *, as_json: bool) -> None:
     from segadmin_api.inbox_import import import_soon
 
-    for name in names:
-        box.put_back(name)
-        record(settings, "data.inbox.retry", f"batch {name}")
+    with users_stay(settings):  # an erasure writes batches anew, or removes them
+        names = _names(box, given)
+        for name in names:
+            box.put_back(name)
+            record(settings, "data.inbox.retry", f"batch {name}")
     if names:
         import_soon(settings, Mapping.read(settings.events_mapping))
     if as_json:
         show_json({"retried": names})
     else:
-        typer.echo(
-            f"Put back {len(names)} batches; they are imported with what is posted next. Look: segadmin jobs list"
-        )
+        typer.echo(f"Put back {_batches(names)}, to be imported with what is posted next. Look: segadmin jobs list")
 
 
-def _drop(settings: Settings, box: Inbox, names: list[str], *, yes: bool, as_json: bool) -> None:
+def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_json: bool) -> None:
+    names = _names(box, given)
     if names and not yes:
-        typer.confirm(f"Delete {len(names)} batches for good, with all of their events?", abort=True)
-    for name in names:
-        box.drop(name)
-        record(settings, "data.inbox.drop", f"batch {name}")
+        typer.confirm(f"Delete {_batches(names)} for good, with all events?", abort=True)
+    with users_stay(settings):  # an erasure would write a batch again
+        for name in names:
+            box.drop(name)
+            record(settings, "data.inbox.drop", f"batch {name}")
     if as_json:
         show_json({"dropped": names})
     else:
-        typer.echo(f"Deleted {len(names)} batches.")
+        typer.echo(f"Deleted {_batches(names)}.")
+
+
+def _batches(some: Sequence[object]) -> str:
+    return counted(len(some), "batch", "batches")
 
 
 def _show(box: Inbox, *, as_json: bool) -> None:
     waiting, failed = box.batches(), box.failed()
-    oldest = min((path.stat().st_mtime for path in waiting), default=None)
+    oldest = box.oldest()
     since = None if oldest is None else datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
     if as_json:
         show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(one) for one in failed]})
         return
-    typer.echo(f"{len(waiting)} batches wait to be imported{'' if since is None else f', the oldest since {since}'}.")
+    typer.echo(f"{_batches(waiting)} to be imported{'' if since is None else f', the oldest since {since}'}.")
     if failed:
         rows = [(one.name, f"{one.bytes:,}", one.attempts, one.failed_at, one.reason) for one in failed]
         table("set aside", ["batch", ">bytes", ">attempts", "since", "reason"], rows)

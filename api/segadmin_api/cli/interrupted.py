@@ -1,4 +1,4 @@
-"""``segadmin data interrupted``: what interrupted imports read, which is in the lake only when they are repeated."""
+"""``segadmin data interrupted``: interrupted imports, of which nothing is in the lake before they are repeated."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, show_json, table
 
@@ -22,19 +23,18 @@ def interrupted(
     The same import command goes on from there. What a queue gave (the inbox, a stream) is nowhere else; a file is read
     again.
     """
-    from segadmin.events.interrupted import drop_interrupted, list_interrupted
+    from segadmin.events.interrupted import drop_interrupted, find_interrupted, list_interrupted
 
     settings = get_settings()
     if drop is not None:
+        find_interrupted(settings, drop)
         if not yes:
             typer.confirm(f"Remove what import {drop} read for good?", abort=True)
         dropped = drop_interrupted(settings, drop)
         if as_json:
             show_json(dropped)
         else:
-            typer.echo(
-                f"Removed {sum(one['rows'] for one in dropped):,} rows of import {drop} that were not in the lake."
-            )
+            typer.echo(f"Removed {counted(sum(one['rows'] for one in dropped), 'row')} that import {drop} had read.")
         return
     found = [one.facts() for one in list_interrupted(settings)]
     if as_json:
@@ -55,3 +55,8 @@ def interrupted(
         ],
         empty="No import was interrupted.",
     )
+    commands = [one["command"] for one in found if one["command"]]
+    if commands:
+        typer.echo("To go on, repeat the command where it was given and with its options:")
+    for command in commands:
+        typer.echo(f"  {command}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.jobs import control, quarantine
 from segadmin.settings import get_settings
 from segadmin.storage.records import JobState, Step
@@ -14,7 +15,7 @@ from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.formatting import JOBS, ago, came_to, job_row, time_left, told, took, waits
+from segadmin_api.formatting import JOBS, ago, came_to, job_row, option_value, time_left, told, took, waits
 from segadmin_worker.client import ring_over
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -54,34 +55,34 @@ def trials(
 ) -> None:
     """Show what a search (`enqueue tune`) has tried so far, what was best, and which options mattered."""
     from segadmin.workflows.tune import trials_of
-    from segadmin_api.dashboard.search_page import page, shown
+    from segadmin_api.dashboard.search_page import option_names, page
 
-    found = trials_of(get_settings(), job)
+    search = trials_of(get_settings(), job)
     if as_json:
-        show_json(found)
+        show_json(search.model_dump(mode="json"))
         return
-    names = list(dict.fromkeys(name for one in found["trials"] for name in one["options"]))
-    ordered = sorted(found["trials"], key=lambda one: (one["value"] is None, one["value"]))
+    names = option_names(search.trials)
+    ordered = sorted(search.trials, key=lambda trial: (trial.value is None, trial.value or 0.0))
     table(
         "trials, the best first",
         [">trial", "state", ">log-loss", *(f">{name}" for name in names), "why"],
         [
             (
-                str(one["trial"]),
-                one["state"],
-                "–" if one["value"] is None else f"{one['value']:.4f}",
-                *(shown(one["options"].get(name, "–")) for name in names),
-                one["why"],
+                str(trial.trial),
+                trial.state,
+                "–" if trial.value is None else f"{trial.value:.4f}",
+                *(option_value(trial.options.get(name, "–")) for name in names),
+                trial.why,
             )
-            for one in ordered
+            for trial in ordered
         ],
         empty="No trial has begun yet.",
     )
-    most = max(found["importance"].values(), default=1.0)
-    for name, share in found["importance"].items():
+    most = max(search.importance.values(), default=1.0)
+    for name, share in search.importance.items():
         typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / most)}")
     if out is not None:
-        write_page(out, page(job, found))
+        write_page(out, page(job, search))
 
 
 @app.command()
@@ -174,7 +175,7 @@ def quarantine_(
     """List messages from the broker that were not ours: set aside, and never run."""
     settings = get_settings()
     if clear:
-        typer.echo(f"Deleted {quarantine.clear(settings)} messages.")
+        typer.echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
         return
     found = quarantine.list_messages(settings, limit)
     if as_json:

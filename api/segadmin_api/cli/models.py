@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segadmin.contracts.option_text import option_text
+from segadmin.counts import counted
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
+from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
-from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
+from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import VERSIONS, version_row
 
 if TYPE_CHECKING:
-    from segadmin.models.registry import Changed
+    from segadmin.models.registry import Promotion
 
+#: Where a card is written.
+_CARD = "model-card.html"
 app = group("Model versions and how good they are.")
 Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
 
@@ -68,7 +72,7 @@ def show(
         _show_split(split, [row for row in rows if row.split == split])
     if line.tested is not None:
         _show_segments(found, line.tested)
-    _show_origin(found.manifest, line.tested)
+    _show_origin(manifest_of(found), line.tested)
 
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]
@@ -82,6 +86,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
+    from segadmin.evaluation.bootstrap import LEAST_USERS
     from segadmin.models.registry import compare_versions
 
     pair = compare_versions(get_settings(), one, other, labels)
@@ -89,10 +94,12 @@ def compare(
         show_json(asdict(pair))
         return
     rows = [(one, f"{pair.one:.4f}"), (other, f"{pair.other:.4f}"), ("lead", str(pair.lead))]
-    table(f"AUROC on {pair.rows:,} rows", ["version", "AUROC"], rows)
+    table(f"AUROC on {counted(pair.rows, 'row')}", ["version", "AUROC"], rows)
     if pair.erased:
-        typer.echo(f"Up to {pair.erased:,} test rows were erased with their users since the versions were tested.")
-    if pair.lead.low > 0 or pair.lead.high < 0:
+        typer.echo(f"Erased with their users since the versions were tested: up to {counted(pair.erased, 'test row')}.")
+    if pair.lead.low is None or pair.lead.high is None:
+        typer.echo(f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {pair.users}.")
+    elif pair.lead.low > 0 or pair.lead.high < 0:
         typer.echo(f"{one if pair.lead.value > 0 else other} is better: the interval does not hold 0.")
     else:
         typer.echo("Neither is shown to be better: the interval holds 0.")
@@ -107,7 +114,7 @@ def promote(
     """Make a version champion whatever the gate said, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.promote(get_settings(), version, reason), as_json=as_json)
+    _tell(registry.promote_version(get_settings(), version, reason), as_json=as_json)
 
 
 @app.command()
@@ -119,10 +126,10 @@ def rollback(
     """Make the champion before this one champion again, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.rollback(get_settings(), labels, reason), as_json=as_json)
+    _tell(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
 
 
-def _tell(changed: Changed, *, as_json: bool) -> None:
+def _tell(changed: Promotion, *, as_json: bool) -> None:
     if as_json:
         show_json(asdict(changed))
         return
@@ -137,13 +144,23 @@ def _tell(changed: Changed, *, as_json: bool) -> None:
 @app.command()
 def card(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("model-card.html"),
+    out: Annotated[Path | None, typer.Option(help="The page to write.", show_default=_CARD)] = None,
     labels: Labels = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the card as JSON; a page is written only with --out.")
+    ] = False,
 ) -> None:
     """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
+    from segadmin.models.card import card_of
     from segadmin_api.dashboard.model_card import page
 
-    write_page(out, page(get_settings(), version, labels))
+    content = card_of(get_settings(), version, labels)
+    if not as_json:
+        write_page(out or Path(_CARD), page(content))
+        return
+    if out is not None:
+        save_page(out, page(content))
+    show_json(content.model_dump(mode="json"))
 
 
 @app.command()
@@ -213,50 +230,47 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
     )
 
 
-def _show_origin(manifest: dict[str, Any], test: Evaluation | None) -> None:
-    if "pretrained" in manifest:
-        _show_reading(manifest)
+def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
+    if manifest.pretrained is not None:
+        _show_pretraining(manifest, manifest.pretrained)
         return
     tested = test.metrics if test is not None else {}
-    recipe, data, calibration = manifest["recipe"], manifest["data"], manifest["calibration"]
-    begun = manifest.get("started_from")
+    recipe, data, calibration = manifest.recipe, manifest.data, manifest.calibration
     lines = {
-        "began as": f"version {begun}" if begun else "",
-        "learnt beside": ", ".join(manifest.get("learnt_beside") or ()),
-        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
-        f"({manifest['backbone_distribution']})",
-        "textualizer": f"{recipe['textualizer']} version {recipe['textualizer_version']} "
-        f"{_pairs(recipe['textualizer_options'])}({recipe['distribution']})",
-        "text": f"{recipe['language']}, {recipe['window_days']:g} days, at most {recipe['max_phrases']} phrases"
-        + _capped(manifest.get("text") or []),
-        "features": f"{len(manifest['features'])}, of them {len(recipe['categories'])} category shares"
+        "began as": f"version {manifest.started_from}" if manifest.started_from else "",
+        "learnt beside": ", ".join(manifest.learnt_beside),
+        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
+        "textualizer": f"{recipe.textualizer} version {recipe.textualizer_version} "
+        f"{_pairs(recipe.textualizer_options)}({recipe.distribution})",
+        "text": f"{recipe.language}, {recipe.window_days:g} days, at most {recipe.max_phrases} phrases"
+        + _capped(manifest.text),
+        "features": f"{len(manifest.features)}, of them {len(recipe.categories)} category shares"
         + (
-            f"; {manifest['features_clipped']:,} outliers in training brought to 0.1 % and 99.9 % of all values"
-            if manifest.get("features_clipped")
+            f"; {manifest.features_clipped:,} outliers in training brought to 0.1 % and 99.9 % of all values"
+            if manifest.features_clipped
             else ""
         ),
-        "data": f"{data['rows']:,} rows of {data['users']:,} users, events to {data['latest_event'][:10]}",
-        "split": f"by {manifest['split']}, seed {manifest['seed']}: "
-        + ", ".join(f"{part} {rows:,}" for part, rows in data["parts"].items()),
-        "training rows": f"sha256 {data['training_keys_sha256'][:16]}…",
-        "calibration": f"temperature {calibration['temperature']:.3f}, found on {calibration['rows']:,} validation "
-        f"rows; ECE there {_number(calibration['ece_before'])} before, {_number(calibration['ece_after'])} after; "
+        "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
+        "split": f"by {manifest.split.value}, seed {manifest.seed}: "
+        + ", ".join(f"{part} {rows:,}" for part, rows in data.parts.items()),
+        "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
+        "calibration": f"temperature {calibration.temperature:.3f}, found on {calibration.rows:,} validation "
+        f"rows; ECE there {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(tested.get('ece_before'))} before, {_number(tested.get('ece'))} after",
-        "cut off": _pairs(manifest["report"].get("truncation") or {}),
-        "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
+        "cut off": _pairs(manifest.report.get("truncation") or {}),
+        "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }
     for name, value in lines.items():
         if value:
             typer.echo(f"  {name}: {value}")
 
 
-def _show_reading(manifest: dict[str, Any]) -> None:
-    """Tell what a pretrained version has read, and what that did."""
-    read, report = manifest["pretrained"], manifest["report"]
+def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
+    """Show what a pretrained version has read, and what that did."""
+    report = manifest.report
     lines = {
-        "backbone": f"{manifest['backbone']} {_pairs(manifest['backbone_options'])}"
-        f"({manifest['backbone_distribution']})",
-        "read": f"{read['texts']:,} texts in {len(read['windows'])} windows until {read['until'][:10]}",
+        "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
+        "read": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
         f"(perplexity {report['perplexity']}), {report['objective']}",
         "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
@@ -271,7 +285,8 @@ def _capped(reports: Sequence[dict[str, int]]) -> str:
     """Return how much of the texts was left out before any backbone saw them."""
     counts = ("users", "users_capped", "phrases_dropped")
     users, capped, dropped = (sum(one[name] for one in reports) for name in counts)
-    return f"; {capped:,} of {users:,} texts had more, {dropped:,} phrases left out" if reports else ""
+    left_out = counted(dropped, "phrase")
+    return f"; {capped:,} of {counted(users, 'text')} had more, {left_out} left out" if reports else ""
 
 
 def _facts(line: VersionLine) -> dict[str, Any]:

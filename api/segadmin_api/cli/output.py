@@ -59,7 +59,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 
 def write_page(out: Path, html: str) -> None:
-    """Write a page.
+    """Write a page to the file ``out``, and print where it is; see :func:`save_page`."""
+    save_page(out, html)
+    typer.echo(f"Wrote {out}. Open it in a browser.")
+
+
+def save_page(out: Path, html: str) -> None:
+    """Write a page to the file ``out``.
 
     Raises:
         ConfigurationError: it cannot be written there.
@@ -68,7 +74,6 @@ def write_page(out: Path, html: str) -> None:
         out.write_text(html, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{out} cannot be written: {error.strerror}. Name a folder that is there.") from None
-    typer.echo(f"Wrote {out}. Open it in a browser.")
 
 
 def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:

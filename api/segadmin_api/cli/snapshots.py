@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segadmin.counts import counted
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
 from segadmin.storage.database import transaction
@@ -88,7 +89,7 @@ def export(
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
         return
-    typer.echo(f"Wrote {rows:,} users of snapshot {snapshot.id} to {out}.")
+    typer.echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
     if not rows:
         typer.echo("Nobody fits: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
@@ -103,7 +104,7 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     console = Console()
     console.print(
         f"snapshot {snapshot.id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
-        f"{snapshot.as_of:%Y-%m-%d %H:%M} · {snapshot.users:,} users",
+        f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
         highlight=False,
     )
     if snapshot.previous_id is not None:

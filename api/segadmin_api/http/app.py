@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
-from html import escape
 from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import quote
@@ -31,13 +30,12 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
-from segadmin_api.dashboard.html import document
-from segadmin_api.dashboard.layout import NAVIGATION
+from segadmin_api.dashboard import problem
 from segadmin_api.http import events, pages
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
 from segadmin_api.http.hosts import Hosts
-from segadmin_api.http.shield import Shield
+from segadmin_api.http.shield import HEALTH, Shield
 from segadmin_worker.services import LOOPBACK
 
 log = logging.getLogger(__name__)
@@ -57,10 +55,6 @@ _NEUTRAL = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; its log says why. Try again later.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed at this; its log says why.",
 }
-
-
-#: Bodies that are read at the same time: each takes a core.
-_READ_AT_ONCE = 2
 
 
 def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
@@ -86,14 +80,16 @@ def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
     )
     app.state.settings = settings
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
-    app.state.reading = asyncio.Semaphore(_READ_AT_ONCE)
+    # One body is read at a time: the threads of two would take turns with the interpreter, so that both are done no
+    # sooner, and the event loop, which needs it many times for each answer, would wait for both each time.
+    app.state.reading = asyncio.Lock()
     app.include_router(events.router)
     app.include_router(pages.router)
     app.include_router(pages.described)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route(HEALTH, methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> dict[str, str]:  # needs no thread, of which others may hold all
         """Say that the process answers."""
         return {"status": "ok"}
@@ -123,6 +119,6 @@ def _answer(request: Request, status: int, detail: str, headers: Mapping[str, st
     """Return a problem as ``application/problem+json``, or as a page to who asked for one."""
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("accept", ""):
-        return pages.answer(document(title, [f"<p>{escape(detail)}</p>"], above=NAVIGATION), status, headers)
-    problem = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-    return JSONResponse(problem, int(status), headers, media_type="application/problem+json")
+        return pages.answer(problem.page(title, detail), status, headers)
+    facts = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+    return JSONResponse(facts, int(status), headers, media_type="application/problem+json")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: A larger body is refused, as it comes and unpacked alike.
 MOST_BYTES = 10 * 2**20
+TOO_LARGE = f"The body is larger than {MOST_BYTES >> 20} MiB. Send several."
 #: Bytes of all bodies that are held at one time.
 MOST_HELD = 8 * MOST_BYTES
 #: Encodings on top of each other that are unpacked; nobody needs more, and each costs the bound once.
@@ -132,7 +133,7 @@ def _unpack(packed: bytes, encoding: str) -> bytes:
 
 def _check_size(body: bytearray) -> None:
     if len(body) > MOST_BYTES:
-        raise HTTPException(413, f"The body is larger than {MOST_BYTES >> 20} MiB. Send several.")
+        raise HTTPException(413, TOO_LARGE)
 
 
 def _inflate(packed: bytes) -> _Stream:

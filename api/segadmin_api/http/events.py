@@ -76,20 +76,28 @@ async def post_events(request: Request, key: Annotated[str, Depends(known_key)])
     state, encodings = request.app.state, encodings_of(request)
     with state.body_memory.lease() as take:
         body = await read_body(request, take)
+        content_type = request.headers.get("content-type", "")
+        mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
         async with state.reading:
-            content_type = request.headers.get("content-type", "")
-            return await run_in_threadpool(_take, state.settings, body, encodings, content_type)
+            lines, checked = await run_in_threadpool(_read, body, encodings, content_type, mapping)
+        batch = await run_in_threadpool(_keep, state.settings, lines, mapping)
+        return Accepted(batch=batch, events=checked[0], usable=checked[1], problems=checked[2])
 
 
-def _take(settings: Settings, body: bytes, encodings: list[str], content_type: str) -> Accepted:
-    """Say which events of a body cannot be used, keep all of them, and see that they will be imported."""
+def _read(
+    body: bytes, encodings: list[str], content_type: str, mapping: Mapping
+) -> tuple[list[str], tuple[int, int, list[Problem]]]:
+    """Return the events of a body, and what :func:`_check` says of them."""
     lines = _lines(unpack(body, encodings), content_type)
-    mapping = Mapping.read(settings.events_mapping)
-    events, usable, problems = _check(lines, mapping)
+    return lines, _check(lines, mapping)
+
+
+def _keep(settings: Settings, lines: list[str], mapping: Mapping) -> str:
+    """Keep events, see that they will be imported, and return the name of their batch."""
     check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
     batch = Inbox.of(settings).add(lines)
     import_soon(settings, mapping)
-    return Accepted(batch=batch, events=events, usable=usable, problems=problems)
+    return batch
 
 
 def _lines(body: bytes, content_type: str) -> list[str]:

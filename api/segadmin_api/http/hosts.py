@@ -26,10 +26,10 @@ class Hosts:
         self._listens_everywhere = _is_unspecified(address)
 
     def allows(self, header: str) -> bool:
-        """Whether a request with this ``Host`` is answered."""
+        """Whether a request with this ``Host`` is answered; an empty one is, where all names are."""
         match = _HOST.fullmatch(header)
         if match is None:
-            return False
+            return not header and "" in self._endings
         host = (match["ipv6"] or match["name"]).lower().removesuffix(".")
         if host in self._names or host.endswith(self._endings):
             return True

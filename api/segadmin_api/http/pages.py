@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from segadmin.jobs import control
+from segadmin.models.card import card_of
 from segadmin.models.versions import list_lines
-from segadmin_api.dashboard import jobs, models
-from segadmin_api.dashboard import model_card as card
-from segadmin_api.dashboard.layout import NAVIGATION
+from segadmin_api.dashboard import jobs, model_card, models
 from segadmin_api.http.security import known, known_reader
 from segadmin_api.http.shield import HEADERS
 
@@ -54,7 +53,7 @@ def show_model(
     request: Request, version: Annotated[str, Path(pattern="^(champion|[0-9]{1,9})$")], labels: str | None = None
 ) -> HTMLResponse:
     """Show the card of a version, or of the champion (of ``labels``)."""
-    return answer(card.page(request.app.state.settings, version, labels, above=NAVIGATION))
+    return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
 
 
 @described.get("/openapi.json")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segadmin_api.http.bodies import MOST_BYTES, TOO_LARGE
 from segadmin_api.http.hosts import Hosts
 
 #: What answers say where they do not say otherwise.
@@ -23,6 +26,10 @@ HEADERS = {
 _VERSIONS = ("1.0", "1.1")
 #: Headers that must not be there twice: a proxy before this server may have read another one of them.
 _ONCE = ("authorization", "content-length", "content-type", "host", "transfer-encoding")
+#: What load balancers ask, often by HTTP/1.0 without a ``Host``: nothing is read or changed there.
+HEALTH = "/healthz"
+#: How long a client may go on to send the body of a request that was refused.
+_LINGER_SECONDS = 5.0
 
 
 class Shield:
@@ -48,15 +55,16 @@ class Shield:
                 _complete(MutableHeaders(raw=message.setdefault("headers", [])))
             await send(message)
 
-        refusal = self._refusal(scope["http_version"], Headers(scope=scope))
-        answer = self._app
-        if refusal is not None:
-            answer = self._problem(Request(scope), *refusal)
-            answer.headers["Connection"] = "close"  # where one request ends and the next begins is not clear
-        await answer(scope, receive, send_with_headers)
+        refusal = self._refusal(scope["http_version"], scope["path"], Headers(scope=scope))
+        if refusal is None:
+            await self._app(scope, receive, send_with_headers)
+            return
+        answer = self._problem(Request(scope), *refusal)
+        answer.headers["Connection"] = "close"  # where one request ends and the next begins is not clear
+        await answer(scope, receive, _lingering(receive, send_with_headers))
 
-    def _refusal(self, version: str, headers: Headers) -> tuple[int, str] | None:
-        """Return the status and the reason for not answering, or ``None``."""
+    def _refusal(self, version: str, path: str, headers: Headers) -> tuple[int, str] | None:
+        """Return the status and the reason for not answering, or ``None``; nothing but the head is known yet."""
         if version not in _VERSIONS:
             return 505, f"The server does not speak HTTP/{version}."
         for name in _ONCE:
@@ -64,13 +72,34 @@ class Shield:
                 return 400, f"There are several {name.title()} headers."
         if "transfer-encoding" in headers and "content-length" in headers:
             return 400, "There are both a Content-Length and a Transfer-Encoding."
-        host = headers.get("host", "")
-        if host and not self._hosts.allows(host):
-            return (
-                421,
-                f"This server is not called {host[:100]!r}. If it is yours: set SEGADMIN_WEB_HOSTS to that name.",
-            )
+        host = headers.get("host", "")  # of HTTP/1.1 without one h11 says that it is no request
+        if not self._hosts.allows(host) and (host or path != HEALTH):
+            named = f"This server is not called {host[:100]!r}." if host else "The request names no host."
+            return 421, f"{named} If it is yours: set SEGADMIN_WEB_HOSTS to {'that name' if host else '*'}."
+        if int(headers.get("content-length", 0)) > MOST_BYTES:
+            return 413, TOO_LARGE
         return None
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """Return what sends an answer at once, but ends it when the client has sent its body, or some seconds later.
+
+    With the end the connection is closed, and a client that still sends would be reset before it has read the answer
+    (RFC 9112, section 9.6).
+    """
+
+    async def send_and_wait(message: Message) -> None:
+        if message["type"] != "http.response.body" or message.get("more_body"):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body"})
+
+    return send_and_wait
 
 
 def _complete(headers: MutableHeaders) -> None:

@@ -8,21 +8,19 @@ history is: where what is commonest was right more than the model was, what is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from segadmin.contracts.backbone import Examples
 from segadmin.contracts.event_kinds import KINDS
+from segadmin.evaluation.policy import Answer, Policy
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Json = dict[str, Any]
-#: What it is called where a user is in no segment.
-NOT_ENOUGH = "not enough known"
 #: History lengths, in events of the window: the upper ends.
 HISTORIES = (0, 5, 20, 50, 100, 200, 500)
 #: Fewer validation users than this show nothing: of a history length, and above a threshold.
@@ -48,7 +46,7 @@ def lengths(events: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.searchsorted(np.asarray(HISTORIES), events, side="left")
 
 
-def learn_policy(probabilities: NDArray[np.float64], validation: Examples, train_targets: NDArray[np.int64]) -> Json:
+def learn_policy(probabilities: NDArray[np.float64], validation: Examples, train_targets: NDArray[np.int64]) -> Policy:
     """Return whose probabilities are given, by history length: ``prior`` (how common each segment is) or ``model``.
 
     The one with the lower log-loss on validation. A length of too few rows does as the next longer one; of users
@@ -61,7 +59,7 @@ def learn_policy(probabilities: NDArray[np.float64], validation: Examples, train
     segments = len(validation.segments)
     common = (np.bincount(train_targets, minlength=segments) + 1.0) / (len(train_targets) + segments)
     places = lengths(events_of(validation)) if len(validation) else np.empty(0, np.int64)
-    answers = ["model"] * (len(HISTORIES) + 1)
+    answers: list[Answer] = ["model"] * (len(HISTORIES) + 1)
     for place in reversed(range(len(answers))):
         here = places == place
         if place == 0:
@@ -72,17 +70,22 @@ def learn_policy(probabilities: NDArray[np.float64], validation: Examples, train
             answers[place] = "prior" if of_prior < log_loss(probabilities[here], targets) else "model"
         elif place + 1 < len(answers):
             answers[place] = answers[place + 1]
-    return {"prior": [round(float(share), 6) for share in common], "answers": answers}
+    return Policy(prior=tuple(round(float(share), 6) for share in common), answers=tuple(answers))
 
 
-def answered(probabilities: NDArray[np.float64], examples: Examples, policy: Mapping[str, Any]) -> NDArray[np.float64]:
+def answered(probabilities: NDArray[np.float64], examples: Examples, policy: Policy | None) -> NDArray[np.float64]:
     """Return ``probabilities`` with what is common where the policy says so."""
     import numpy as np
 
-    if not policy or not len(examples) or not any(f"{kind}_events" in examples.feature_names for kind in KINDS):
+    if (
+        policy is None
+        or not policy.prior
+        or not len(examples)
+        or not any(f"{kind}_events" in examples.feature_names for kind in KINDS)
+    ):
         return probabilities
-    prior = np.asarray(policy["prior"])
-    from_prior = np.asarray([one == "prior" for one in policy["answers"]])[lengths(events_of(examples))]
+    prior = np.asarray(policy.prior)
+    from_prior = np.asarray([one == "prior" for one in policy.answers])[lengths(events_of(examples))]
     return np.where(from_prior[:, None], prior / prior.sum(), probabilities)
 
 

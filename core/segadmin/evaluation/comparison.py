@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from segadmin.contracts.backbone import Examples
 from segadmin.evaluation.abstention import events_of
 from segadmin.evaluation.bootstrap import Interval, difference
-from segadmin.jobs.attempt import Attempt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,25 +29,19 @@ def predictions_frame(test: Examples, probabilities: NDArray[np.float64]) -> pl.
     )
 
 
-def write_predictions(
-    attempt: Attempt, name: str, test: Examples, probabilities: NDArray[np.float64]
-) -> dict[str, Any]:
-    """Write what a baseline said of the test rows, for the rest of the job; return what :meth:`Attempt.write` does."""
-    return attempt.write(predictions_frame(test, probabilities), f"predictions-{name.replace('/', '-')}")
-
-
 @dataclass(frozen=True)
-class Pair:
+class Comparison:
     """Two models on the rows that both were tested on."""
 
     rows: int
+    users: int
     one: float  #: AUROC
     other: float
     lead: Interval  #: of the first over the second
     erased: int = 0  #: of either: test rows of users who were erased since
 
 
-def compare(one: pl.DataFrame, other: pl.DataFrame) -> Pair | None:
+def compare_predictions(one: pl.DataFrame, other: pl.DataFrame) -> Comparison | None:
     """Return how two models do on the same rows; ``None`` where they have none in common, or nothing can be ranked."""
     import numpy as np
 
@@ -64,7 +57,8 @@ def compare(one: pl.DataFrame, other: pl.DataFrame) -> Pair | None:
     alone = [float(auroc_draws(found, targets, users, 0)[0]) for found in (mine, theirs)]
     if not np.isfinite(alone).all():
         return None
-    return Pair(both.height, alone[0], alone[1], difference(mine, theirs, targets, users))
+    users_compared = both["user_key"].n_unique()
+    return Comparison(both.height, users_compared, alone[0], alone[1], difference(mine, theirs, targets, users))
 
 
 def probabilities_of(column: pl.Series) -> NDArray[np.float32]:

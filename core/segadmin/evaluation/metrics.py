@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,19 +101,44 @@ def log_loss(probabilities: Probabilities, targets: Targets) -> float:
     return float(-np.log(np.clip(of_target, 1e-7, 1.0)).mean())
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows whose highest probability lies in one bin, open below and closed above."""
+
+    low: float
+    high: float
+    rows: int
+    confidence: float  #: mean of the highest probabilities
+    accuracy: float  #: fraction of the rows whose most probable segment is the true one
+
+
+def reliability_curve(probabilities: Probabilities, targets: Targets, bins: int = _BINS) -> list[ReliabilityBin]:
+    """Return how often the most probable segment is right, by its probability; empty bins are left out.
+
+    Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 2.
+    """
+    import numpy as np
+
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == targets
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    rows = np.bincount(bin_of, minlength=bins)
+    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, right))
+    confidences, accuracies = (total / np.maximum(rows, 1) for total in sums)
+    return [
+        ReliabilityBin(n / bins, (n + 1) / bins, int(rows[n]), float(confidences[n]), float(accuracies[n]))
+        for n in range(bins)
+        if rows[n]
+    ]
+
+
 def expected_calibration_error(probabilities: Probabilities, targets: Targets, bins: int = _BINS) -> float:
     """Return how far the highest probability is from how often it is right, on average over ``bins`` equal bins.
 
     Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """
-    import numpy as np
-
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
-    # Bins are open below and closed above, as in the paper.
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(targets))
+    curve = reliability_curve(probabilities, targets, bins)
+    return sum(one.rows * abs(one.accuracy - one.confidence) for one in curve) / len(targets)
 
 
 def _mean(values: Any) -> float | None:

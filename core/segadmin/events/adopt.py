@@ -13,14 +13,25 @@ from segadmin.settings import Settings
 from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin.storage.delta_tables import open_table
-from segadmin.storage.records import Store
-from segadmin.storage.store import MARK, Mark, fingerprint, has_tables, one_at_a_time, put_mark, read_mark
+from segadmin.storage.import_lock import alone
+from segadmin.storage.records import ImportState, Store
+from segadmin.storage.store import (
+    MARK,
+    Mark,
+    fingerprint,
+    has_tables,
+    missing_imports,
+    one_at_a_time,
+    put_mark,
+    read_mark,
+)
 
 #: What only the database that is lost can explain: a new one counts jobs, snapshots and imports from 1 again, and would
 #: take these for its own.
 _OF_THE_LOST = ("lake/assignments", "lake/predictions", "lake/trainings", "lake/quarantine", "work", "spool")
 #: So many users are looked at to see whether the secret is theirs.
 _LOOKED_AT = 100
+_LOST = "The store was restored from a backup that was made before this import."
 
 
 def adopt_store(settings: Settings) -> Store:
@@ -28,16 +39,22 @@ def adopt_store(settings: Settings) -> Store:
 
     A new database keeps the events, items, labels and users that it finds. What jobs made of them, and the quarantine,
     are removed. The store gets a new id, so that the other database, should it still be used, no longer takes it for
-    its own. A database that knows the store only writes its id into the folder again.
+    its own. A database that knows the store writes its id into the folder again, and where the folder is an older
+    backup, its later imports become failed ones, so that their files can be imported again.
 
     Raises:
         StoreMissing: there is no store in the folder.
         ConfigurationError: the secret or the number of buckets is not the store's, or the database has another store.
         StorageError: the folder cannot be read or written.
     """
-    mark = read_mark(settings)
-    if mark is None and not has_tables(settings):
+    if read_mark(settings) is None and not has_tables(settings):
         raise StoreMissing(f"There is no store in {settings.store_path}. Set SEGADMIN_STORE to its folder.")
+    with alone(settings, known=False):  # an import of the other database may be going on
+        return _adopt(settings)
+
+
+def _adopt(settings: Settings) -> Store:
+    mark = read_mark(settings)
     buckets = _check_users(settings, mark)
     with transaction(settings) as session:
         one_at_a_time(session)
@@ -54,8 +71,12 @@ def adopt_store(settings: Settings) -> Store:
                 "of that, or SEGADMIN_DATABASE_URL to a new database."
             )
         session.add(store)
+        lost = missing_imports(session, mark) if not is_new else []
+        for one in lost:
+            one.state, one.error, one.rows_kept = ImportState.FAILED, _LOST, 0
+            session.add(one)
     put_mark(settings, store)
-    record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new)
+    record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new, lost_imports=len(lost))
     return store
 
 

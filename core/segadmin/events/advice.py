@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from segadmin.contracts.event_kinds import IGNORE, KINDS, kind_of
+from segadmin.counts import counted
 from segadmin.events.statuses import PARTLY_BOUGHT
 
 #: Words that one import names; the others are only counted.
@@ -111,11 +112,19 @@ def several_segments(users: int) -> list[str]:
     """Return what it means that users have labels of several segments at the same moment."""
     if not users:
         return []
-    have = "1 user has" if users == 1 else f"{users:,} users have"
+    have = counted(users, "user has", "users have")
     return [
         f"{have} labels of several segments at the same time, and all of them are kept. If only one is right, leave "
         "the others out and import the labels again; if each was right at its time, give the times in a column as_of."
     ]
+
+
+def replaced_rows(number: int, rows: int) -> str:
+    """Return what became of the rows in quarantine of an earlier import of the same file."""
+    return (
+        f"{rows:,} rows in quarantine of import {number}, which was of the same file, are gone: those of this import "
+        "are there instead."
+    )
 
 
 def toml_text(text: str) -> str:
@@ -129,4 +138,4 @@ def _most(words: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _rows(count: int) -> str:
-    return "1 row has" if count == 1 else f"{count:,} rows have"
+    return counted(count, "row has", "rows have")

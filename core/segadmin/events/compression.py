@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
 #: What reading a file raises that is damaged or cannot be read.
-DAMAGE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstandard.ZstdError)
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _READ_BYTES = 1 << 17
@@ -25,6 +29,8 @@ _NO_TEXT = {
     b"PAR1\x15": "Parquet. Add: --source parquet",
     b"SQLite format 3\x00": "a SQLite database. Name it sqlite:///PATH and add a --query",
 }
+#: An archive may hold archives; but one that holds itself has no end.
+_DEEPEST = 3
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 
 
@@ -40,11 +46,31 @@ def open_plain(path: Path) -> BinaryIO:
         file.close()
         raise OSError(f"it is {what}")
     if head.startswith(_ZSTD):
-        return io.BufferedReader(cast(io.RawIOBase, _Zstandard(file)))
+        return _open_zstandard(file)
     if head.startswith(_GZIP):
         file.close()
         return cast(BinaryIO, gzip.open(path))
     return file
+
+
+def contents(file: io.BufferedReader, depth: int = 0) -> Iterator[io.BufferedReader]:
+    """Yield a file, unpacked if it is compressed; and, if it is a zip archive, what the files in it yield.
+
+    Raises:
+        OSError: an archive needs a password. Also, as reading does, any of :data:`DAMAGE`.
+    """
+    head = file.peek(16)
+    opener = next((opener for mark, opener in _OPENERS.items() if head.startswith(mark)), None)
+    yield file if opener is None else opener(file)
+    if opener is not None or depth == _DEEPEST or not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as inner:
+                    yield from contents(cast(io.BufferedReader, inner), depth + 1)
+    except RuntimeError as error:  # it needs a password, or is compressed in another way
+        raise OSError(str(error)) from None
 
 
 def _not_text(head: bytes) -> str | None:
@@ -82,3 +108,15 @@ class _Zstandard(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _open_zstandard(file: BinaryIO) -> io.BufferedReader:
+    return io.BufferedReader(cast(io.RawIOBase, _Zstandard(file)))
+
+
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    _GZIP: gzip.open,
+    _ZSTD: _open_zstandard,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}

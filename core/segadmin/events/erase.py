@@ -11,6 +11,7 @@ from itertools import islice
 import polars as pl
 from sqlmodel import Session, col, select
 
+from segadmin.counts import counted
 from segadmin.errors import JobError
 from segadmin.events.erase_traces import (
     GOING_ON,
@@ -20,12 +21,13 @@ from segadmin.events.erase_traces import (
     erase_in_streams,
     refuse_asked_for,
 )
-from segadmin.events.erase_waiting import count_waiting, erase_waiting
+from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import meant_by, show_key
 from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import rows_of_users
+from segadmin.events.segment_counts import count_segments
 from segadmin.events.similar_ids import similar_ids
 from segadmin.settings import Settings
 from segadmin.storage import database
@@ -92,6 +94,7 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         with transaction(settings) as session:
             _refuse_while_working(session)
             refuse_asked_for(session, named)
+        drop_unfinished(settings)
         bad = _in_quarantine(settings, lake, named)
         found = _found(settings, lake, named, bad)
         known = {key: one for key, one in found.items() if one.is_known or key in left}
@@ -120,8 +123,7 @@ def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
     """Write down what was done, and of nobody whom it was done to: even a pseudonym would tell that user apart."""
     rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
     versions = sorted({version for one in erased for version in one.model_versions})
-    subject = "1 user" if len(erased) == 1 else f"{len(erased)} users"
-    record(settings, "data.forget", subject, rows=rows, model_versions=versions, unknown=unknown)
+    record(settings, "data.forget", counted(len(erased), "user"), rows=rows, model_versions=versions, unknown=unknown)
 
 
 def _refuse_while_working(session: Session) -> None:
@@ -192,6 +194,7 @@ def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], users: N
     # Phrases and splits of ended jobs: made again where they are needed, and full of users.
     shutil.rmtree(settings.store_path / "work", ignore_errors=True)
     _erase_rows(lake, found, bad)
+    count_segments(settings, lake)
     for table in SCHEMAS:
         lake.drop_history(table)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import time
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +22,7 @@ from segadmin.contracts.event_kinds import plain_word
 from segadmin.contracts.source import NOTE
 from segadmin.errors import JobError, StorageError
 from segadmin.events.cells import raw_rows, readable
-from segadmin.events.compression import DAMAGE, open_plain
+from segadmin.events.compression import DAMAGE, contents
 from segadmin.events.exact_json import encode
 from segadmin.events.field_names import ALSO_CALLED
 from segadmin.events.keys import show_key
@@ -49,6 +52,7 @@ _OURS = frozenset(
 #: States of jobs that have steps to come.
 GOING_ON = [state for state in JobState if not state.over]
 _LINES = 50_000
+_PARQUET = b"PAR1"
 _REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 
 
@@ -59,17 +63,24 @@ def refuse_asked_for(session: Session, users: NamedUsers) -> None:
         JobError: one will; naming it.
     """
     for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), Job.kind == "ingest")).all():
-        if users.without(job.options) != job.options:
+        if what := _what_names(job.options, users):
             raise JobError(
-                f"Job {job.id} will give every row that it imports to a user who is to be erased. Wait, or: segadmin "
-                f"jobs cancel {job.id}"
+                f"Job {job.id} will {what} a user who is to be erased. Wait, or: segadmin jobs cancel {job.id}"
             )
     for one in session.exec(select(Schedule)).all():
-        if users.without(one.options) != one.options:
+        if what := _what_names(one.options, users):
             raise JobError(
-                f"The schedule {one.name!r} gives every row that it imports to a user who is to be erased. Remove it: "
-                f"segadmin schedule remove {one.name}"
+                f"The schedule {one.name!r} will {what} a user who is to be erased. Remove it: segadmin schedule "
+                f"remove {one.name}"
             )
+
+
+def _what_names(options: dict[str, Any], users: NamedUsers) -> str | None:
+    """Return what a job with these options does to one of the users; ``None`` where they name none."""
+    mapping = options.get("mapping")
+    if users.without(mapping) != mapping:
+        return "give every row that it imports to"
+    return "import a file that is named after" if users.without(options) != options else None
 
 
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
@@ -235,17 +246,21 @@ def _erase_in_file(path: Path, users: NamedUsers) -> None:
 
 
 def _names(path: Path, users: NamedUsers) -> bool:
-    """Whether a file names one of the users; an archive, or another database, as far as its bytes tell."""
-    try:
-        file = open_plain(path)
-    except OSError:
-        file = path.open("rb")
-    with file:
-        while lines := list(islice(file, _LINES)):
-            texts = pl.Series([line.decode("utf-8", "backslashreplace") for line in lines], dtype=pl.String)
-            if any(owner is not None for owner in users.of_texts(texts)):
-                return True
-    return False
+    """Whether a file names one of the users, or one in a zip archive; another database as far as its bytes tell."""
+    with path.open("rb") as file:
+        texts = (texts for content in contents(file) for texts in _texts(content))
+        return any(owner is not None for some in texts for owner in users.of_texts(some))
+
+
+def _texts(file: io.BufferedReader) -> Iterator[pl.Series]:
+    """Yield the lines of a file; of Parquet, its rows."""
+    if file.peek(len(_PARQUET)).startswith(_PARQUET):
+        file = io.BufferedReader(io.BytesIO(file.read()))
+        with suppress(pl.exceptions.PolarsError):
+            yield raw_rows(readable(pl.read_parquet(file, hive_partitioning=False)))
+        file.seek(0)
+    while lines := list(islice(file, _LINES)):
+        yield pl.Series([line.decode("utf-8", "backslashreplace") for line in lines], dtype=pl.String)
 
 
 def _erase_json_lines(path: Path, users: NamedUsers) -> None:
@@ -261,10 +276,19 @@ def _erase_csv(path: Path, users: NamedUsers) -> None:
         head = file.readline().decode("utf-8-sig")
     has_mark = path.read_bytes()[:3] == BOM_UTF8
     separator = max(",;\t", key=head.count)
-    frame = pl.read_csv(path, separator=separator, infer_schema=False, glob=False)
-    _erase_frame(
-        path, frame, users, lambda left, draft: left.write_csv(draft, separator=separator, include_bom=has_mark)
-    )
+    has_header = _is_header(next(csv.reader([head], delimiter=separator), []), users)
+    frame = pl.read_csv(path, separator=separator, has_header=has_header, infer_schema=False, glob=False)
+
+    def write(left: pl.DataFrame, draft: Path) -> None:
+        left.write_csv(draft, separator=separator, include_bom=has_mark, include_header=has_header)
+
+    _erase_frame(path, frame, users, write)
+
+
+def _is_header(cells: Sequence[str], users: NamedUsers) -> bool:
+    """Whether a table's first line names its columns: it names none of the users, or says which column has them."""
+    names_column = any(plain_word(cell) in _USER_COLUMNS for cell in cells)
+    return names_column or all(users.of_cell(cell) is None for cell in cells)
 
 
 def _erase_parquet(path: Path, users: NamedUsers) -> None:

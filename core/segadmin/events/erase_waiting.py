@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +10,18 @@ import polars as pl
 
 from segadmin.events.cells import raw_rows
 from segadmin.events.inbox import Inbox
-from segadmin.events.interrupted import list_interrupted, remove_empty
+from segadmin.events.interrupted import list_read, remove, remove_empty
 from segadmin.events.mapping import Mapping as Reading
 from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import kept_mapping, owned, row_of_json
 from segadmin.settings import Settings
+
+
+def drop_unfinished(settings: Settings) -> None:
+    """Remove what processes that died were writing: no import reads it, and nobody can tell whom it is of."""
+    Inbox.of(settings).drop_drafts()
+    for one in list_read(settings):
+        one.spool.drop_unfinished()
 
 
 def count_waiting(settings: Settings, users: NamedUsers) -> dict[str, Counter[int]]:
@@ -43,17 +49,15 @@ def _inbox(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int
             inbox.replace(batch, [line for place, line in enumerate(lines) if place not in gone])
     if erase:
         inbox.change_reasons(users.mask)
-        inbox.drop_drafts()
     return counts
 
 
 def _spool(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int]:
     counts: Counter[int] = Counter()
-    for one in list_interrupted(settings):
-        if one.can_be_read_again:
-            if erase:
-                shutil.rmtree(one.spool.folder)
-            continue
+    read = list_read(settings)
+    if erase:
+        remove(settings, [one for one in read if one.can_be_read_again])
+    for one in read:
 
         def gone(raw: pl.DataFrame, mapping: Mapping[str, Any] = one.mapping) -> pl.Series:
             mine = owned(raw_rows(raw), mapping, users)
@@ -61,8 +65,6 @@ def _spool(settings: Settings, users: NamedUsers, *, erase: bool) -> Counter[int
             return mine["line"]
 
         one.spool.remove_rows(gone, dry_run=not erase)
-        if erase:
-            one.spool.drop_unfinished()
     if erase:
         remove_empty(settings)
     return counts

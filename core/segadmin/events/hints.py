@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from segadmin.contracts.event_kinds import plain_word
+from segadmin.counts import counted
 from segadmin.errors import DataError
 from segadmin.events.field_names import ALSO_CALLED
 from segadmin.events.mapping import Mapping
@@ -100,7 +101,7 @@ def about_ids(ids: pl.DataFrame) -> Iterator[str]:
             is_most = place == 0 and count > 1 and len(rows) > 1 and _NUMBER_FOR_NOBODY.fullmatch(word)
             if is_most or _NOBODY.fullmatch(word):
                 yield (
-                    f"{word!r} is the {column.name} of {count:,} rows. If it stands for a missing value: "
+                    f"{word!r} is the {column.name} of {counted(count, 'row')}. If it stands for a missing value: "
                     f"--null {shlex.quote(word)}"
                 )
 

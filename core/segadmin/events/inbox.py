@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +84,10 @@ class Inbox:
         """Return the batches that wait, the oldest first."""
         return _oldest_first(self.folder)
 
+    def oldest(self) -> float | None:
+        """Return since when a batch waits, in seconds since 1970; ``None`` where none does."""
+        return next((time / 1e9 for time, _ in _with_times(self.folder)), None)
+
     def failures(self) -> dict[str, int]:
         """Return how often reading failed, by the name of the batch; of one that was never begun there is nothing.
 
@@ -138,15 +142,16 @@ class Inbox:
         found = []
         for path in self.failed_batches():
             facts = _read(path.with_suffix(".json"))
-            found.append(
-                FailedBatch(
-                    name=path.stem,
-                    reason=str(facts.get("reason", "")),
-                    attempts=int(facts.get("attempts", 0)),
-                    failed_at=str(facts.get("failed_at", "")),
-                    bytes=path.stat().st_size,
+            with suppress(FileNotFoundError):  # put back or deleted by another process just now
+                found.append(
+                    FailedBatch(
+                        name=path.stem,
+                        reason=str(facts.get("reason", "")),
+                        attempts=int(facts.get("attempts", 0)),
+                        failed_at=str(facts.get("failed_at", "")),
+                        bytes=path.stat().st_size,
+                    )
                 )
-            )
         return found
 
     def change_reasons(self, change: Callable[[str], str]) -> None:
@@ -224,8 +229,16 @@ class Inbox:
 
 
 def _oldest_first(folder: Path) -> list[Path]:
-    found = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.jsonl")]
-    return [path for _, path in sorted(found)]
+    return [path for _, path in _with_times(folder)]
+
+
+def _with_times(folder: Path) -> list[tuple[int, Path]]:
+    """Return the batches of a folder by their time, in nanoseconds since 1970; other processes take some meanwhile."""
+    found = []
+    for path in folder.glob("*.jsonl"):
+        with suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime_ns, path))
+    return sorted(found)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
-from sqlmodel import Session, select
+from sqlmodel import Session, func, select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.source import Source, refuse_folder
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.advice import (
     repeated_ids,
+    replaced_rows,
     segment_names,
     several_segments,
     unknown_kinds,
@@ -32,7 +33,7 @@ from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.deduplicate import settle_events
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
-from segadmin.events.interrupted import FROM_QUEUE, content_name, spool_folder
+from segadmin.events.interrupted import FROM_QUEUE, INTERRUPTED, content_name, note_interrupted, spool_folder
 from segadmin.events.keys import keys_of
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.number_columns import NumberColumns
@@ -44,14 +45,13 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Commit, Lake
-from segadmin.storage.records import Import, LabelSet, utcnow
+from segadmin.storage.records import Import, ImportState, LabelSet, utcnow
 from segadmin.storage.schema import SCHEMAS
-from segadmin.storage.store import open_store
+from segadmin.storage.store import note_import, open_store
 from segadmin.urls import mask_url, url_problem
 
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
 CHUNK_ROWS = 500_000
-INTERRUPTED = "It was interrupted."
 ALL_KNOWN = "All of its events are in the store already."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -123,6 +123,12 @@ class _Run:
         content = content_name(self.record.sha256, _table(self.request))
         return Spool(spool_folder(self.settings) / content / reading)
 
+    def clear_other_readings(self) -> None:
+        """Remove what was read of the same content in another way: the record knows only how it is read now."""
+        for folder in self.spool.folder.parent.glob("*"):
+            if folder != self.spool.folder:
+                shutil.rmtree(folder)
+
     def clear(self) -> None:
         """Remove what was read, in this way or in another."""
         shutil.rmtree(self.spool.folder.parent, ignore_errors=True)
@@ -156,16 +162,18 @@ def import_file(
     identity = source.identity(request.place)
     with alone(settings):
         buckets = open_store(settings).buckets
-        record, done = _record(settings, request, _digest(identity), consumes=source.consumes)
+        lake = Lake.of(settings)
+        record, done = _record(settings, request, _digest(identity), lake, consumes=source.consumes)
         if done:
             return record, False
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
-        run = _Run(settings, request, record, Lake.of(settings), buckets, source.consumes, numbers)
+        run = _Run(settings, request, record, lake, buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed just behind its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
-            record = _close(run, "succeeded")
+            record = _close(run, ImportState.SUCCEEDED)
             run.clear()
             return record, True
+        run.clear_other_readings()
         try:
             _read(run, source, progress)
             _settle(run)
@@ -173,9 +181,9 @@ def import_file(
             # Mended, it will be another file or mapping; but what a queue gave is nowhere else.
             if not source.consumes and (isinstance(error, DataError) or identity is None):
                 run.clear()
-            _close(run, "failed", _told(error))
+            _close(run, ImportState.FAILED, _told(error))
             raise
-        record = _close(run, "succeeded")
+        record = _close(run, ImportState.SUCCEEDED)
         run.clear()
         return record, True
 
@@ -218,26 +226,36 @@ def source_of(settings: Settings, request: Request) -> Source:
     return made
 
 
-def _record(settings: Settings, request: Request, digest: str, *, consumes: bool) -> tuple[Import, bool]:
+def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, consumes: bool) -> tuple[Import, bool]:
     """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
+    number = _next_number(settings, lake)
     with transaction(settings) as session:
+        note_interrupted(session)
         before = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()
         if (
             before is not None
-            and before.state == "succeeded"
+            and before.state == ImportState.SUCCEEDED
             and not (request.again or consumes)
             and _is_current(session, request, digest)
         ):
             return before, True
-        if before is None or before.state == "succeeded":
-            before = Import(table=_table(request), file=request.name, sha256=digest)
-        before.state, before.error, before.finished_at, before.rows_read = "running", None, None, 0
+        if before is None or before.state == ImportState.SUCCEEDED:
+            before = Import(id=number, table=_table(request), file=request.name, sha256=digest)
+        before.state, before.error, before.finished_at, before.rows_read = ImportState.RUNNING, None, None, 0
         before.mapping = kept_mapping(request.mapping, settings.secret())
         session.add(before)
         session.flush()
         return before, False
+
+
+def _next_number(settings: Settings, lake: Lake) -> int:
+    """Return a number that no import has had: a database that was restored forgot some, and the quarantine did not."""
+    with transaction(settings) as session:
+        known = session.exec(select(func.max(Import.id))).one() or 0
+    rows = lake.scan("quarantine").select(pl.col("import_id").max()).collect().item() or 0
+    return max(known, rows) + 1
 
 
 def _is_current(session: Session, request: Request, digest: str) -> bool:
@@ -372,12 +390,27 @@ def _settle(run: _Run) -> None:
 
 
 def _quarantine(run: _Run, bad: pl.DataFrame) -> None:
-    """Keep the rows that cannot be used, as they came; instead of those that an interrupted run kept."""
-    run.lake.delete("quarantine", f"import_id = {run.record.id}")
+    """Keep the rows that cannot be used, as they came; instead of those that an earlier run of the same file kept."""
+    earlier = [] if run.consumes else _earlier(run)
+    numbers = [run.record.id, *earlier]
+    run.lake.delete("quarantine", f"import_id IN ({', '.join(map(str, numbers))})")
     if bad.is_empty():
         return
     told = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
     run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**told))
+
+
+def _earlier(run: _Run) -> list[int]:
+    """Return the earlier imports of the same file that left rows in quarantine, and say that this one replaces them."""
+    with transaction(run.settings) as session:
+        same = (Import.table == run.record.table, Import.sha256 == run.record.sha256, Import.id != run.record.id)
+        numbers = session.exec(select(Import.id).where(*same)).all()
+    if not numbers:
+        return []
+    theirs = run.lake.scan("quarantine").filter(pl.col("import_id").is_in(numbers))
+    rows = theirs.group_by("import_id").len().sort("import_id").collect()
+    run.warnings += [replaced_rows(number, count) for number, count in rows.iter_rows()]
+    return rows["import_id"].to_list()
 
 
 def _replace_labels(run: _Run) -> None:
@@ -414,7 +447,7 @@ def _replace_labels(run: _Run) -> None:
         )
 
 
-def _close(run: _Run, state: str, error: str | None = None) -> Import:
+def _close(run: _Run, state: ImportState, error: str | None = None) -> Import:
     """End the import; what is in quarantine is counted in the lake, where an interrupted run may have put it."""
     record = run.record
     bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id)
@@ -422,11 +455,13 @@ def _close(run: _Run, state: str, error: str | None = None) -> Import:
     record.reasons = dict(bad.group_by("reason").len().collect().iter_rows())
     record.rows_quarantined, record.rows_ignored = sum(record.reasons.values()), run.spool.ignored
     kept = record.rows_read - record.rows_quarantined - record.rows_ignored
-    record.rows_kept = kept if state == "succeeded" else 0
+    record.rows_kept = kept if state == ImportState.SUCCEEDED else 0
     record.warnings = [*run.warnings, *_word_warnings(run, bad)]
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
+    if state == ImportState.SUCCEEDED:
+        note_import(run.settings, record.finished_at)
     with transaction(run.settings) as session:
         return session.merge(record)
 

@@ -25,7 +25,8 @@ ERASED = "(erased)"
 _ENCODED = r"\\[uxnrtbf/\"\\]|\"\"|&#?\w+;|%[0-9A-Fa-f]{2}|[\u0300-\u036f\u00ad\u200b-\u200f\u2060\ufeff]"
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([/\"\\nrtbf]))")
 _BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
-_SHORT = 6
+#: Numbers of fewer digits, and words of fewer bytes, mean other things too; a Chinese sign has three bytes.
+_SHORT_NUMBER, _SHORT_WORD = 6, 3
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -38,10 +39,9 @@ class NamedUsers:
 
     @cached_property
     def distinctive(self) -> NamedUsers:
-        """The same, by pseudonym alone where the id is a number so short that any text has it for other things."""
+        """The same, by pseudonym alone where the id is so short that any text has it for other things."""
         return NamedUsers(
-            self.secret,
-            {key: show_key(key) if name.isdigit() and len(name) < _SHORT else name for key, name in self.names.items()},
+            self.secret, {key: show_key(key) if _is_short(name) else name for key, name in self.names.items()}
         )
 
     def of_cell(self, cell: str) -> int | None:
@@ -85,6 +85,8 @@ class NamedUsers:
     def _without(self, name: str, value: Any) -> Any:
         if name in {"error", "file", "note"} and isinstance(value, str):
             return self.mask(value)
+        if name == "where" and isinstance(value, str):  # a path, in which folders may be called as users are
+            return "/".join(map(self.distinctive.mask, value.split("/")))
         if name == "warnings" and isinstance(value, list):
             return [self.mask(str(one)) for one in value]
         if name == "constants" and isinstance(value, dict) and self.of_cell(str(value.get("user"))) is not None:
@@ -108,6 +110,10 @@ class NamedUsers:
     def words(self) -> list[str]:
         """The ids and the pseudonyms, in hex and as numbers."""
         return sorted(self._owners)
+
+
+def _is_short(name: str) -> bool:
+    return len(name.encode()) < (_SHORT_NUMBER if name.isdigit() else _SHORT_WORD)
 
 
 def readings(text: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from segadmin.events.deduplicate import AGES
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Import
+from segadmin.storage.records import Import, ImportState
 from segadmin.storage.store import NO_EVENTS
 
 #: Users by how many events they have: the upper ends.
@@ -78,7 +78,7 @@ def profile(settings: Settings) -> Profile:
 def _late(settings: Settings) -> dict[str, int]:
     """Return how many events came after newer ones had, over all imports; those erased since are counted too."""
     with transaction(settings) as session:
-        told = session.exec(select(Import.late).where(Import.state == "succeeded")).all()
+        told = session.exec(select(Import.late).where(Import.state == ImportState.SUCCEEDED)).all()
     counts = sum((Counter(one) for one in told), Counter[str]())
     return {age: counts[age] for age in AGES if counts[age]}
 

@@ -2,7 +2,8 @@
 
 A row is kept as the source had it, so the user is in the column that the import's mapping says. Imports from before
 mappings were kept, and files of items, do not say: there, a cell that is the user's id decides. A row that could not be
-read has no cells: there, the id has to stand in it as a word of its own.
+read has no cells: there, the id has to stand in it as a word of its own. So it has in a row whose cell of the user is
+empty, in a column that is mapped to nothing else; ids that are words of other things as well do not count there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.source import UNREADABLE, UNREADABLE_ROW
+from segadmin.events.cells import without_missing
 from segadmin.events.elements import each_element
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import show_key, user_key
+from segadmin.events.mapping import NULLS, OPTIONAL, REQUIRED
 from segadmin.events.mapping import Mapping as Reading
 from segadmin.events.named_users import NamedUsers, words_of
 from segadmin.events.nested import with_paths
@@ -26,6 +29,9 @@ from segadmin.invisible import INVISIBLE
 
 #: The columns of rows and whose they are.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
+_ROW = {"import_id": pl.Int64, "line": pl.Int64, "row": pl.String}
+#: Fields whose cells name something else than a user; people write about users in ``text``.
+_OTHER_FIELDS = {field for fields in (*REQUIRED.values(), *OPTIONAL.values()) for field in fields} - {"user", "text"}
 _PLACE = "segadmin:place"
 _IS_UNREAD = pl.col("row").str.contains(f'"{UNREADABLE}":"', literal=True)
 
@@ -63,8 +69,8 @@ def rows_of_users(
             key = users.of_cell(mapping["constants"]["user"])
             parts.append(rows.filter(key is not None).select("import_id", "line", user_key=pl.lit(key)).collect())
         else:
-            mapped, others = _by_columns(rows, mapping, users)
-            parts += [mapped, _by_any_cell(others, users)]
+            mapped, nameless, others = _by_columns(rows, mapping, users)
+            parts += [mapped, _by_words(nameless, mapping, users), _by_any_cell(others, users)]
     return pl.concat([pl.DataFrame(schema=OWNED), *parts], how="vertical_relaxed").unique(
         ["import_id", "line"], maintain_order=True
     )
@@ -96,15 +102,21 @@ def row_of_json(text: str) -> str:
     return json.dumps(cells_of(values), ensure_ascii=False, separators=(",", ":"))
 
 
-def _by_columns(rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUsers) -> tuple[pl.DataFrame, pl.LazyFrame]:
-    """Return the rows where a column of the mapping names one of the users, and the rows that have no such column."""
+def _by_columns(
+    rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUsers
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.LazyFrame]:
+    """Tell the rows by what the columns of the mapping say.
+
+    Returns:
+        The rows where one names one of the users; those where they are all empty; and those that have no such column.
+    """
     paths = [mapping["columns"].get("user", "user"), *mapping.get("fallbacks", {}).get("user", ())]
     row = pl.col("row")
     has = {head: row.str.contains(_key(head), literal=True) for path in paths for head in _heads(path)}
     there = rows.filter(~_IS_UNREAD).select(is_there.any().alias(head) for head, is_there in has.items()).collect()
     bases = [head for head in has if there[head].item()]  # rows that a queue gave may have different columns
     if not bases:
-        return pl.DataFrame(schema=OWNED), rows
+        return pl.DataFrame(schema=OWNED), pl.DataFrame(schema=_ROW), rows
     has_it = pl.any_horizontal(has[base] for base in bases)
     read = rows.filter(has_it & ~_IS_UNREAD).collect()
     cells = read.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
@@ -118,7 +130,20 @@ def _by_columns(rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUser
     keys = {cell: _of_cell(cell, users) for cell in named["cell"].unique()}
     mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
     owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
-    return owned, rows.filter(_IS_UNREAD | ~has_it)
+    filled, _ = without_missing(named["cell"], mapping.get("nulls", NULLS))
+    with_name = named.filter(filled.is_not_null())[_PLACE].unique()
+    nameless = read.filter(~pl.int_range(read.height, eager=True).is_in(with_name.implode()))
+    return owned, nameless, rows.filter(_IS_UNREAD | ~has_it)
+
+
+def _by_words(rows: pl.DataFrame, mapping: Mapping[str, Any], users: NamedUsers) -> pl.DataFrame:
+    """Return the rows that name one of the users with a word of its own, in a column that is of no other field."""
+    columns = mapping["columns"]
+    others = {columns.get(field, field) for field in _OTHER_FIELDS}
+    values = ((value for column, value in json.loads(row).items() if column not in others) for row in rows["row"])
+    texts = pl.Series(["\n".join(_leaves(list(each))) for each in values], dtype=pl.String)
+    keys = pl.Series(users.distinctive.of_texts(texts), dtype=pl.Int64)
+    return rows.select("import_id", "line", user_key=keys).drop_nulls("user_key")
 
 
 def _heads(path: str) -> list[str]:
@@ -172,15 +197,12 @@ def _owner(row: str, users: NamedUsers) -> int | None:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Yield the values in a row, also those in JSON in its cells."""
+    """Yield the values in a row, and those in cells that hold JSON."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _leaves(inner)
     elif value is not None:
         yield str(value)
-        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-            try:
-                inside = json.loads(value)
-            except (ValueError, RecursionError):
-                return
-            yield from _leaves(inside)

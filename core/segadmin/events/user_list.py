@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,22 @@ class ListedUser:
 
     user: str
     line: int | None = None  #: where it begins in the file; ``None`` where it is from no file
+    column: str | None = None  #: what the file calls the column that it is in; ``None`` where it has no header
 
 
-def read_users(path: Path) -> list[ListedUser]:
+def read_users(path: Path, column: str | None = None) -> list[ListedUser]:
     """Return the users in a file.
 
-    Cells may be quoted. Of several columns the header must say which has the users: ``user``, ``user_id``,
-    ``customer`` and the like. A file with one column needs no header. Blank lines are left out.
+    Cells may be quoted; they are separated by commas, semicolons or tabs. Of several columns the header must say which
+    has the users: ``user``, ``user_id``, ``customer`` and the like. A file with one column needs no header. Blank lines
+    are left out.
+
+    Args:
+        path: the file.
+        column: what its header calls the users' column; default: the likeliest name of those above.
 
     Raises:
-        DataError: the file cannot be read, or has several columns and no header; naming the line.
+        DataError: the file cannot be read, has several columns and no header, or not that column; naming the line.
     """
     try:
         content = path.read_bytes()
@@ -39,18 +46,23 @@ def read_users(path: Path) -> list[ListedUser]:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
-    separator = next((sign for sign in _SEPARATORS if _header(text, sign) is not None), ",")
+    headers = _headers(text)
+    names = (column,) if column is not None else ("user", *ALSO_CALLED["user"])
+    found = ((sign, _place(cells, names)) for sign, cells in headers.items())
+    separator, place = next((pair for pair in found if pair[1] is not None), (next(iter(headers)), None))
+    cells = headers[separator]
+    if column is not None and place is None:
+        raise DataError(f"{path} has no column {column!r}. There are: {', '.join(cells)}.")
     records = _records(text, separator, path)
-    column = _header(text, separator)
-    if column is not None and len(records) > 1:
-        return _of_column(records[1:], column, path, is_only=len(records[0][1]) == 1)
-    for line, cells, _ in records:
-        if len(cells) > 1:
+    if place is not None and (column is not None or len(records) > 1):
+        return _of_column(records[1:], place, cells, path)
+    for line, record, written in records:
+        if len(record) > 1 or (not written.startswith('"') and any(sign in record[0] for sign in _SEPARATORS)):
             raise DataError(
-                f"{path}, line {line}: several columns, and no header that says which has the users. Call it user, or "
-                "put an id that has a comma in quotes."
+                f"{path}, line {line}: several columns, and no header that says which has the users. Name it: --column "
+                f"{shlex.quote(cells[0])}, of {', '.join(cells)}; or put an id that has a separator in quotes."
             )
-    return [ListedUser(cells[0].strip(), line) for line, cells, _ in records]
+    return [ListedUser(record[0].strip(), line) for line, record, _ in records]
 
 
 _Record = tuple[int, list[str], str]
@@ -71,21 +83,30 @@ def _records(text: str, separator: str, path: Path) -> list[_Record]:
     return records
 
 
-def _header(text: str, separator: str) -> int | None:
-    """Return which column the first line calls the users'; ``None`` where it is no header."""
+def _headers(text: str) -> dict[str, list[str]]:
+    """Return the cells of the first line by what may separate them, the separator first that makes most of it."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    cells = next(csv.reader([first], delimiter=separator), [])
-    names = ["".join(sign for sign in cell.casefold() if sign.isalnum()) for cell in cells]
-    return next((names.index(name) for name in ("user", *ALSO_CALLED["user"]) if name in names), None)
+    cells = {sign: [cell.strip() for cell in next(csv.reader([first], delimiter=sign), [])] for sign in _SEPARATORS}
+    return dict(sorted(cells.items(), key=lambda one: -len(one[1])))
 
 
-def _of_column(records: Sequence[_Record], column: int, path: Path, *, is_only: bool) -> list[ListedUser]:
-    users = []
+def _place(cells: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return which cell is the first of some names that there is, whatever its case, spaces and signs."""
+    plain = [_plain(cell) for cell in cells]
+    return next((plain.index(name) for name in map(_plain, names) if name in plain), None)
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
+def _of_column(records: Sequence[_Record], place: int, header: Sequence[str], path: Path) -> list[ListedUser]:
+    users, name = [], header[place]
     for line, cells, text in records:
-        if is_only:  # what has a comma in it, though not in quotes, is one id all the same
-            users.append(ListedUser(cells[0].strip() if len(cells) == 1 else text, line))
-        elif column < len(cells) and cells[column].strip():
-            users.append(ListedUser(cells[column].strip(), line))
+        if len(header) == 1:  # what has a comma in it, though not in quotes, is one id all the same
+            users.append(ListedUser(cells[0].strip() if len(cells) == 1 else text, line, name))
+        elif place < len(cells) and cells[place].strip():
+            users.append(ListedUser(cells[place].strip(), line, name))
         else:
-            raise DataError(f"{path}, line {line}: there is no user in column {column + 1}.")
+            raise DataError(f"{path}, line {line}: there is no user in column {place + 1}.")
     return users

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from segadmin import failpoints
 from segadmin.errors import StepFenced, StorageError
@@ -24,16 +26,64 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+class StepFile(BaseModel):
+    """A table that a step wrote, as later stages find it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str  #: relative to the store
+    sha256: str
+    rows: int
+
+
+class StageOutput(BaseModel):
+    """What a stage found out: kept as JSON on its step, and read by the stages after it.
+
+    A subclass is of one stage, or of several that write the same. Where its fields change, ``version`` goes up and
+    :meth:`upgraded` reads what was written before: a job may be under way while segadmin is updated.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: ClassVar[str]  #: the stage that writes it
+    current_version: ClassVar[int] = 1
+
+    version: int = 0
+
+    @classmethod
+    def upgraded(cls, written: Json) -> Json:
+        """Return what an earlier version wrote in the form of this one; by default nothing is different."""
+        return written
+
+    @classmethod
+    def read(cls, written: Json) -> Self:
+        """Return what a step has as its result."""
+        known = written.get("version", 0)
+        return cls.model_validate(written if known == cls.current_version else cls.upgraded(written))
+
+    def as_json(self) -> Json:
+        """Return what the step keeps."""
+        return self.model_dump(mode="json") | {"version": self.current_version}
+
+
+Output = TypeVar("Output", bound=StageOutput)
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a stage function returns."""
 
-    result: Json  #: kept on the step; JSON only; later stages read it
+    output: StageOutput | None = None
     #: SQL to run in the very transaction that finishes the step: it happens if and only if this attempt counts.
-    #: What it returns (new row ids, say) is added to ``result``.
+    #: What it returns (new row ids, say) is added to what the step keeps of ``output``.
     commit: Callable[[Session], Json] | None = None
     after: Callable[[], None] | None = None  #: called once that is committed: lifecycle hooks of plugins
     skip: tuple[str, ...] = ()  #: stages of this job that are not needed any more
+
+    @property
+    def result(self) -> Json:
+        """What is kept on the step, JSON only."""
+        return self.output.as_json() if self.output else {}
 
 
 @dataclass
@@ -58,9 +108,13 @@ class Attempt:
     _progress: tuple[float, str] = (0.0, "")
     _lock: Lock = field(default_factory=Lock)
 
-    def input(self, stage: str) -> Json:
-        """Return the result of a stage that has one step."""
-        return self.inputs[stage][0]
+    def output(self, kind: type[Output]) -> Output:
+        """Return what a stage of one step found out."""
+        return kind.read(self.inputs[kind.stage][0])
+
+    def outputs(self, kind: type[Output]) -> list[Output]:
+        """Return what every step of a stage found out, in bucket order."""
+        return [kind.read(written) for written in self.inputs[kind.stage]]
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the work is (0 to 1) and what it is doing; the heartbeat carries it to SQL.
@@ -121,8 +175,8 @@ class Attempt:
     def _job_folder(self) -> Path:
         return self.settings.store_path / "work" / f"job-{self.job_id}"
 
-    def write(self, frame: pl.DataFrame, name: str) -> Json:
-        """Write ``frame`` as Parquet and return ``path`` (relative to the store), ``sha256`` and ``rows``.
+    def write(self, frame: pl.DataFrame, name: str) -> StepFile:
+        """Write ``frame`` as Parquet and return where it is.
 
         The file appears under its final name, which holds its digest, complete and on disk, or not at all.
         """
@@ -132,9 +186,9 @@ class Attempt:
         digest = file_digest(draft)
         path = self.folder / f"{name}-{digest[:12]}.parquet"
         put(draft, path)
-        return {"path": str(path.relative_to(self.settings.store_path)), "sha256": digest, "rows": frame.height}
+        return StepFile(path=str(path.relative_to(self.settings.store_path)), sha256=digest, rows=frame.height)
 
-    def read(self, written: Json) -> pl.DataFrame:
+    def read(self, written: StepFile) -> pl.DataFrame:
         """Read what :meth:`write` wrote, in whichever attempt.
 
         Raises:
@@ -142,8 +196,8 @@ class Attempt:
         """
         import polars as pl
 
-        path = inside(self.settings.store_path, written["path"])
-        if not path.exists() or file_digest(path) != written["sha256"]:
+        path = inside(self.settings.store_path, written.path)
+        if not path.exists() or file_digest(path) != written.sha256:
             state = "has other content than was written" if path.exists() else "is gone"
             raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
         return pl.read_parquet(path, glob=False)

@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
 from segadmin.errors import SegadminError, StorageError
-from segadmin.jobs.advance import lock_job
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
@@ -34,12 +33,12 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
     up, so whatever the last holder still does with its own token touches nothing.
     """
     with transaction(settings) as session:
-        found = session.get(Step, step_id)
-        if found is None:
+        # The job is locked before its steps, always, or two could wait for each other.
+        job = session.exec(select(Job).join(Step).where(Step.id == step_id).with_for_update(of=Job)).one_or_none()
+        if job is None:
             return None
-        job = lock_job(session, found.job_id)  # always the job before its steps, or two could wait for each other
         moment = now(session)
-        taken = session.exec(
+        take = (
             update(Step)
             .where(
                 col(Step.id) == step_id,
@@ -62,11 +61,12 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
                 note="",
                 calling="",
             )
-            .execution_options(synchronize_session=False)  # what is read of it is read anew below
+            .returning(Step)
+            .execution_options(synchronize_session=False)  # nothing of it was read before
         )
-        if taken.rowcount == 0:
+        step = session.scalars(take).one_or_none()
+        if step is None:
             return None
-        step = session.get_one(Step, step_id, populate_existing=True)
         if job.state == JobState.QUEUED:
             job.state, job.started_at = JobState.RUNNING, moment
             session.add(job)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from segadmin.errors import DataError
-from segadmin.workflows.prepared import HELD_OUT
+from segadmin.labels.parts import HELD_OUT
 
 #: Share of the cut-offs, the latest, that test where the labels do not say which do.
 _TEST_CUTOFFS = 0.4

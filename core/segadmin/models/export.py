@@ -8,7 +8,7 @@ from pathlib import Path
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, StorageError
 from segadmin.files import make_folder, put, sync
-from segadmin.models.artifact import MANIFEST, Saved, load_artifact, read_manifest
+from segadmin.models.artifact import MANIFEST, Saved, load_classifier, read_manifest
 from segadmin.settings import Settings
 from segadmin.storage.records import ModelState, ModelVersion
 
@@ -35,9 +35,9 @@ def export_version(settings: Settings, version: ModelVersion, folder: Path) -> i
             read_manifest(settings, saved)
             shutil.copytree(settings.store_path / version.folder, draft)
         else:
-            model = load_artifact(settings, load_plugins(settings), version)
+            model, _ = load_classifier(settings, load_plugins(settings), saved)
             make_folder(draft, settings.umask_bits)
-            model.classifier.export(draft)
+            model.export(draft)
             shutil.copyfile(settings.store_path / version.folder / MANIFEST, draft / MANIFEST)
         files = [path for path in draft.rglob("*") if path.is_file()]
         for path in files:

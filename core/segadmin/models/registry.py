@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session, col, select
 
 from segadmin.errors import DataError, JobError
-from segadmin.evaluation.comparison import Pair, compare
+from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
-from segadmin.storage.database import transaction
+from segadmin.storage.database import now, transaction
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
-from segadmin.workflows.gate import promote as make_champion
 
 
 @dataclass(frozen=True)
-class Changed:
+class Promotion:
     """What is current now."""
 
     label_set: str
@@ -28,7 +27,7 @@ class Changed:
     snapshot: int | None  #: the current snapshot, made by the champion; ``None`` where it has scored nobody yet
 
 
-def promote(settings: Settings, model: str, reason: str = "") -> Changed:
+def promote_version(settings: Settings, model: str, reason: str = "") -> Promotion:
     """Make a version champion, whatever the gate said, and its newest snapshot current, in one transaction.
 
     Raises:
@@ -40,7 +39,7 @@ def promote(settings: Settings, model: str, reason: str = "") -> Changed:
         return _change(session, find_version(session, model), "models.promote", reason)
 
 
-def rollback(settings: Settings, label_set: str | None = None, reason: str = "") -> Changed:
+def roll_back_champion(settings: Settings, label_set: str | None = None, reason: str = "") -> Promotion:
     """Make the champion before this one champion again, and its newest snapshot current, in one transaction.
 
     Raises:
@@ -48,21 +47,21 @@ def rollback(settings: Settings, label_set: str | None = None, reason: str = "")
         JobError: a job is changing the same champion.
     """
     with transaction(settings) as session:
-        now = find_version(session, "champion", label_set)
+        current = find_version(session, "champion", label_set)
         before = session.exec(
             select(ModelVersion)
-            .where(ModelVersion.label_set == now.label_set, ModelVersion.state == ModelState.RETIRED)
+            .where(ModelVersion.label_set == current.label_set, ModelVersion.state == ModelState.RETIRED)
             .order_by(col(ModelVersion.promoted_at).desc())
         ).first()
         if before is None:
             raise DataError(
-                f"Version {now.id} is the first champion of {now.label_set!r}: there is none to go back to. "
+                f"Version {current.id} is the first champion of {current.label_set!r}: there is none to go back to. "
                 "Promote another: segadmin models promote VERSION"
             )
         return _change(session, before, "models.rollback", reason)
 
 
-def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Pair:
+def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Comparison:
     """Return how two versions did on the test rows that they have in common.
 
     A ``champion`` among them is that of ``label_set``, else that of the labels of the other.
@@ -77,7 +76,7 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
             label_set = find_version(session, numbered).label_set
         versions = [find_version(session, name, label_set) for name in (one, other)]
     first, second = (predictions_of(settings, version) for version in versions)
-    pair = compare(first.rows, second.rows)
+    pair = compare_predictions(first.rows, second.rows)
     if pair is None:
         raise DataError(
             f"Versions {versions[0].id} and {versions[1].id} were tested on no row in common. "
@@ -86,7 +85,23 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
     return replace(pair, erased=max(first.erased, second.erased))
 
 
-def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Changed:
+def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:
+    """Make ``version`` the champion of its label set, if ``expected`` still is.
+
+    Raises:
+        StorageError: another version was promoted meanwhile; nothing was written.
+    """
+    assert version.id is not None
+    point(session, champion(version.label_set), expected=expected, target=version.id)
+    if expected not in {None, version.id}:
+        retired = session.get_one(ModelVersion, expected)
+        retired.state = ModelState.RETIRED
+        session.add(retired)
+    version.state, version.promoted_at = ModelState.CHAMPION, now(session)
+    session.add(version)
+
+
+def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Promotion:
     assert version.id is not None
     before = pointed(session, champion(version.label_set))
     if before == version.id:
@@ -101,7 +116,7 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str) -
     if snapshot is not None and snapshot.id is not None:
         name = current_snapshot(version.label_set)
         point(session, name, expected=pointed(session, name), target=snapshot.id)
-    changed = Changed(version.label_set, version.id, before, snapshot.id if snapshot else None)
+    changed = Promotion(version.label_set, version.id, before, snapshot.id if snapshot else None)
     session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
     return changed
 

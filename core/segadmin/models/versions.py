@@ -10,13 +10,14 @@ from sqlmodel import Session, col, or_, select
 
 from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
+from segadmin.labels.parts import Part
 from segadmin.models.aliases import champion
+from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
-_TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,18 @@ class VersionLine:
     @property
     def name(self) -> str:
         """The pretrained model where one was named, else the backbone."""
-        return str(self.version.manifest["backbone_options"].get("model") or self.version.backbone)
+        return manifest_of(self.version).name
 
     @property
     def tested(self) -> Evaluation | None:
         """How it did on the test rows, if it was tested."""
         own = (row for row in self.evaluations if row.model_version_id == self.version.id)
-        return next((row for row in own if row.split == _TEST), None)
+        return next((row for row in own if row.split == Part.TEST), None)
 
     @property
     def best_baseline(self) -> str:
         """The best AUROC of a baseline, and whose it is, such as ``0.8535 tabular``; empty where there is none."""
-        beside = [row for row in self.evaluations if row.model_version_id is None and row.split == _TEST]
+        beside = [row for row in self.evaluations if row.model_version_id is None and row.split == Part.TEST]
         known = [row for row in beside if row.metrics["auroc"] is not None]
         best = max(known, key=lambda row: row.metrics["auroc"], default=None)
         return f"{best.metrics['auroc']:.4f} {best.name}" if best else ""
@@ -61,7 +62,7 @@ class MadeWith:
 
     def __contains__(self, version: ModelVersion) -> bool:
         """Whether ``version`` was made with it; an option is the same as a list and as the string that means it."""
-        made_with = version.manifest.get("backbone_options", {})
+        made_with = manifest_of(version).backbone_options
         return version.backbone == self.backbone and all(
             name in made_with and option_text(made_with[name]) == option_text(value)
             for name, value in self.options.items()

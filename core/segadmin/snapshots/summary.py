@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from segadmin.evaluation.abstention import NOT_ENOUGH
 from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH
 from segadmin.text.recipe import Window
 
 #: A category is distinctive only where it is common enough to mean something.

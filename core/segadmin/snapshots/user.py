@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
-from segadmin.evaluation.abstention import NOT_ENOUGH
 from segadmin.events.keys import bucket_of, meant_by
 from segadmin.labels.label_sets import after, latest_event
+from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, ModelVersion
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.reader import read_users
-from segadmin.text.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ def history(settings: Settings, key: int) -> list[Assigned]:
 def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
     """Return the phrases that a model version reads about a user now, the most informative first."""
     with transaction(settings) as session:
-        manifest: dict[str, Any] = session.get_one(ModelVersion, model_version_id).manifest
-    recipe, lake = Recipe.model_validate(manifest["recipe"]), Lake.of(settings)
+        recipe = manifest_of(session.get_one(ModelVersion, model_version_id)).recipe
+    lake = Lake.of(settings)
     textualizer = load_plugins(settings).make("textualizer", recipe.textualizer, recipe.textualizer_options)
     window = recipe.window(after(latest_event(lake)))
     user = pl.DataFrame({"user_key": [key]}, schema={"user_key": pl.Int64})

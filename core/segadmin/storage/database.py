@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.files import make_folder
@@ -23,6 +23,7 @@ from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test holds the two together.
 HEAD = "0011"
+_MIGRATIONS = Path(__file__).parent / "migrations"
 _WAL_TRIES = 50
 #: Execution option of connections that only read.
 _READING = "segadmin_reading"
@@ -206,20 +207,45 @@ def revision(settings: Settings) -> str | None:
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the schema to :data:`HEAD`; safe to call from several processes at once."""
-    from alembic import command
-    from alembic.config import Config
+    """Bring the schema to :data:`HEAD`; safe to call from several processes at once.
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    Where there is no schema yet, the tables are created as :mod:`segadmin.storage.records` has them, without the
+    migrations that led there.
+    """
     try:
         with engine(settings).begin() as connection:
             if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
                 connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if connection.dialect.has_table(connection, "alembic_version"):
+                migrate(connection)
+            else:
+                _create_tables(connection)
     except SQLAlchemyError as error:
         raise _unreachable(settings, error) from error
+
+
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations from the revision that the database is at."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _create_tables(connection: Connection) -> None:
+    """Create the tables of :data:`HEAD`; tables that plugins define in the same metadata are theirs."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from segadmin.storage import records
+
+    models = [one for one in vars(records).values() if isinstance(one, type) and issubclass(one, SQLModel)]
+    tables = [table for one in models if (table := getattr(one, "__table__", None)) is not None]
+    SQLModel.metadata.create_all(connection, tables, checkfirst=False)
+    MigrationContext.configure(connection).stamp(ScriptDirectory(str(_MIGRATIONS)), "head")
 
 
 def drop_history(settings: Settings) -> None:

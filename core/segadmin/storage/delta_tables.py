@@ -28,7 +28,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from segadmin.errors import StorageError
-from segadmin.files import inside
+from segadmin.files import inside, private_folder
 
 #: What delta-rs or Polars cannot have in a path.
 _MISREAD = re.compile(r"[\x00-\x1f\x7f*?\[\]=|^\\%]")
@@ -179,19 +179,14 @@ def _linked(folder: Path) -> Path:
     if _MISREAD.search(temporary) or not temporary.isascii() or " " in temporary:
         temporary = "/tmp"  # noqa: S108  (who owns what is in it is looked at)
     digest = blake2s(os.fsencode(folder), digest_size=12).hexdigest()
-    ours = Path(temporary) / f"segadmin-{os.getuid()}"
-    root = ours / digest
+    root = private_folder(temporary) / digest
     try:
-        for made in (ours, root):
-            made.mkdir(mode=0o700, exist_ok=True)
-            facts = made.lstat()
-            if not made.is_dir() or made.is_symlink() or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-                raise StorageError(f"{made} belongs to somebody else. Set TMPDIR to a folder of your own.")
+        root.mkdir(0o700, exist_ok=True)
         link = root / _NAME
         if not link.is_symlink():
             link.symlink_to(folder)
     except FileExistsError:  # another process made it just now
         pass
     except OSError as error:
-        raise StorageError(f"{ours} cannot be written: {error.strerror}. Set TMPDIR to a folder of your own.") from None
+        raise StorageError(f"{root} cannot be written: {error.strerror}. Set TMPDIR to a folder of your own.") from None
     return root

@@ -12,24 +12,40 @@ from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
 
-_ERASURE = "erasure.lock"
+_IMPORT, _ERASURE = "import.lock", "erasure.lock"
 #: How long an erasure waits for steps.
 _PATIENCE_SECONDS = 60.0
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings, *, known: bool = True) -> Iterator[None]:
     """Wait until no other process imports into this store, and keep others waiting meanwhile.
 
     What is new, an event or a user, is told by what the lake holds; two imports at once would each not see the
     other's, and the lake would hold them twice. The kernel drops the lock of a process that dies.
 
+    Args:
+        settings: where the store is.
+        known: whether the folder must be the store that the database knows.
+
     Raises:
         StorageError: the store cannot be written.
         SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_folder`.
     """
-    with _locked(settings, "import.lock", fcntl.LOCK_EX):
+    with _locked(settings, _IMPORT, fcntl.LOCK_EX, known=known):
         yield
+
+
+def is_importing(settings: Settings) -> bool:
+    """Whether some process holds what :func:`alone` waits for: an import, mostly."""
+    try:
+        with (settings.store_path / _IMPORT).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextmanager
@@ -71,8 +87,9 @@ def no_step_runs(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings, name: str, operation: int) -> Iterator[None]:
-    check_folder(settings)
+def _locked(settings: Settings, name: str, operation: int, *, known: bool = True) -> Iterator[None]:
+    if known:
+        check_folder(settings)
     path = settings.store_path / name
     try:
         make_folder(path.parent, settings.umask_bits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from pydantic import BaseModel
 
 from segadmin.errors import DataError
 from segadmin.files import file_digest, inside
@@ -14,6 +15,24 @@ from segadmin.settings import Settings
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import ModelVersion
 from segadmin.storage.schema import PREDICTIONS
+
+
+class _Kept(BaseModel):
+    """What a manifest has of the predictions; the path, where an older segadmin wrote them into the work folder."""
+
+    rows: int = 0
+    path: str = ""
+    sha256: str = ""
+
+
+class _Manifest(BaseModel):
+    """As much of a manifest as is read here: the whole model is in a layer above."""
+
+    predictions: _Kept | None = None
+
+
+def _kept(version: ModelVersion) -> _Kept:
+    return _Manifest.model_validate(version.manifest).predictions or _Kept()
 
 
 @dataclass(frozen=True)
@@ -60,22 +79,22 @@ def predictions_of(settings: Settings, version: ModelVersion) -> Predictions:
     columns = [name for name in PREDICTIONS if name not in {"job_id", "artifact"}]
     kept = Lake.of(settings).scan("predictions").filter(own).select(columns).sort("as_of", "user_key").collect()
     rows = _in_work(settings, version) if kept.is_empty() else kept
-    written = version.manifest.get("predictions") or {}
+    kept_rows = _kept(version).rows
     if rows is None:
         raise DataError(
-            f"What version {version.id} said of each of its {written.get('rows', 0):,} test rows is not kept any more: "
+            f"What version {version.id} said of each of its {kept_rows:,} test rows is not kept any more: "
             "it was in the work folder, which was emptied, or all of those users were erased. Its figures are there, "
             f"see: segadmin models show {version.id}. For a card and comparisons train anew: segadmin enqueue retrain"
         )
-    return Predictions(rows, max(written.get("rows", 0) - rows.height, 0))
+    return Predictions(rows, max(kept_rows - rows.height, 0))
 
 
 def _in_work(settings: Settings, version: ModelVersion) -> pl.DataFrame | None:
     """Return what an older version of segadmin wrote into the work folder; ``None`` where it is gone."""
-    written = version.manifest.get("predictions") or {}
-    if "path" not in written:
+    written = _kept(version)
+    if not written.path:
         return None
-    path = inside(settings.store_path, written["path"])
-    if not path.exists() or file_digest(path) != written["sha256"]:
+    path = inside(settings.store_path, written.path)
+    if not path.exists() or file_digest(path) != written.sha256:
         return None
     return pl.read_parquet(path, glob=False)

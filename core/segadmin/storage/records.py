@@ -50,6 +50,21 @@ class MaskedText(TypeDecorator[str]):
         return None if value is None else mask_secrets(value)
 
 
+class _ImportStateText(TypeDecorator[StrEnum]):
+    """The state of an import: text of any length, as it was made before the other states."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Write the value."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Read the state."""
+        return None if value is None else ImportState(value)
+
+
 def utcnow() -> datetime:
     """Return this machine's clock in UTC; leases use :func:`segadmin.storage.database.now` instead."""
     return datetime.now(UTC)
@@ -97,6 +112,14 @@ class ModelState(StrEnum):
     RETIRED = "retired"  #: was champion before
 
 
+class ImportState(StrEnum):
+    """Where an import is."""
+
+    RUNNING = "running"  #: or interrupted, where no process is importing: see :mod:`segadmin.events.interrupted`
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class SnapshotState(StrEnum):
     """Whether a snapshot may be read."""
 
@@ -138,7 +161,7 @@ class Import(SQLModel, table=True):
     table: str  #: events, items or labels
     file: str = Field(sa_column=_masked(nullable=False))  #: base name, or URL
     sha256: str = Field(index=True)
-    state: str = "running"  #: running, succeeded or failed
+    state: ImportState = Field(default=ImportState.RUNNING, sa_column=Column(_ImportStateText(), nullable=False))
     source_rows: int = 0  #: as the source has them
     rows_read: int = 0  #: events, items or labels: more than ``source_rows`` where a row holds several
     rows_kept: int = 0
@@ -152,6 +175,11 @@ class Import(SQLModel, table=True):
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended: a process is importing, or was killed while it did."""
+        return self.state == ImportState.RUNNING
 
 
 class Opens(StrEnum):
@@ -294,6 +322,10 @@ class SegmentSnapshot(SQLModel, table=True):
     moved: int = 0  #: users in another segment than in the previous snapshot
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     published_at: datetime | None = Field(default=None, sa_column=_time())
+
+
+#: What the segment of users is called of whom too little is known to be put in one.
+NOT_ENOUGH = "not enough known"
 
 
 class SegmentSummary(SQLModel, table=True):

@@ -10,17 +10,19 @@ import hashlib
 import hmac
 import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from sqlalchemy import func, text
 from sqlmodel import Session, col, select
 
+from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, DataError, StorageError, StoreMissing
-from segadmin.files import make_folder, put_once
+from segadmin.files import make_folder, put_once, replace_text
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Import, Job, Store
+from segadmin.storage.records import Import, ImportState, Job, Store
 
 NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
 #: The file in the store's folder that says which store it is.
@@ -36,6 +38,20 @@ class Mark:
     id: str  #: of the store; the database has it too
     buckets: int
     key_fingerprint: str
+    #: When the newest of its imports ended; ``None`` where only older versions have imported.
+    last_import: datetime | None = None
+
+    @property
+    def text(self) -> str:
+        """The content of its file."""
+        facts = {"id": self.id, "buckets": self.buckets, "key_fingerprint": self.key_fingerprint}
+        if self.last_import is not None:
+            facts["last_import"] = self.last_import.isoformat()
+        return json.dumps(facts, indent=1)
+
+    def is_older_than(self, moment: datetime | None) -> bool:
+        """Whether an import that ended at ``moment`` is missing."""
+        return moment is not None and self.last_import is not None and self.last_import < moment
 
 
 def known_store(session: Session) -> Store:
@@ -88,13 +104,15 @@ def check_folder(settings: Settings) -> None:
 
     Raises:
         ConfigurationError: the folder is another store, or the database knows none and the folder is one.
-        StoreMissing: the folder does not hold what was imported.
+        StoreMissing: the folder does not hold what was imported, or only what an older backup of it held.
         StorageError: the folder cannot be read or written.
     """
-    known, mark = _known_id(settings), read_mark(settings)
-    if known is not None and mark is not None and mark.id == known:
+    seen, mark = _seen_store(settings), read_mark(settings)
+    if seen is not None and mark is not None and mark.id == seen.id and not mark.is_older_than(seen.last_import):
+        seen.last_import = mark.last_import or seen.last_import
         return
     store = compare_folder(settings)
+    _seen.pop(settings.sqlalchemy_url, None)
     if store is not None and not _is_marked(settings, store):
         _register(settings)
 
@@ -105,23 +123,64 @@ def check_known(settings: Settings) -> None:
     Raises:
         ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
     """
-    if _known_id(settings) is not None:
+    if _seen_store(settings) is not None:
         check_folder(settings)
 
 
-#: Store ids that this process has seen, by database; an id is never changed.
-_ids: dict[str, str] = {}
+@dataclass
+class _Seen:
+    """What this process has seen of a store."""
+
+    id: str  #: which is never changed
+    last_import: datetime | None  #: the newest that the database or the folder had
 
 
-def _known_id(settings: Settings) -> str | None:
+#: By the URL of the database.
+_seen: dict[str, _Seen] = {}
+
+
+def _seen_store(settings: Settings) -> _Seen | None:
     url = settings.sqlalchemy_url
-    if url not in _ids:
+    if url not in _seen:
         with transaction(settings) as session:
-            store = session.get(Store, 1)
+            store, last_import = session.get(Store, 1), _last_import(session)
         if store is None or store.store_id is None:
             return None
-        _ids[url] = store.store_id
-    return _ids[url]
+        _seen[url] = _Seen(store.store_id, last_import)
+    return _seen.get(url)
+
+
+def _last_import(session: Session) -> datetime | None:
+    """Return when the import with the highest number ended, of those that succeeded: SQL need not look at all."""
+    newest = select(Import.finished_at).where(Import.state == ImportState.SUCCEEDED).order_by(col(Import.id).desc())
+    return session.exec(newest.limit(1)).first()
+
+
+def missing_imports(session: Session, mark: Mark | None) -> list[Import]:
+    """Return the imports that the database knows to have succeeded, and that came after the newest of the folder."""
+    if mark is None or mark.last_import is None:
+        return []
+    later = select(Import).where(Import.state == ImportState.SUCCEEDED, col(Import.finished_at) > mark.last_import)
+    return list(session.exec(later.order_by(col(Import.id))).all())
+
+
+def note_import(settings: Settings, moment: datetime) -> None:
+    """Write into the folder that an import ended at ``moment``, before the database says that it succeeded.
+
+    One process at a time: see :func:`segadmin.storage.import_lock.alone`. Clocks of machines differ, so of two times
+    the later one stays.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    mark = read_mark(settings)
+    if mark is None or (mark.last_import is not None and mark.last_import >= moment):
+        return
+    path = settings.store_path / MARK
+    try:
+        replace_text(path, replace(mark, last_import=moment).text, settings.umask_bits | 0o022)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}. Check the disk and SEGADMIN_STORE.") from None
 
 
 def read_mark(settings: Settings) -> Mark | None:
@@ -133,7 +192,8 @@ def read_mark(settings: Settings) -> Mark | None:
     path = settings.store_path / MARK
     try:
         kept = json.loads(path.read_bytes())
-        return Mark(str(kept["id"]), int(kept["buckets"]), str(kept["key_fingerprint"]))
+        last = datetime.fromisoformat(kept["last_import"]).astimezone(UTC) if "last_import" in kept else None
+        return Mark(str(kept["id"]), int(kept["buckets"]), str(kept["key_fingerprint"]), last)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.is_symlink():
             return None
@@ -152,7 +212,7 @@ def put_mark(settings: Settings, store: Store) -> Mark:
         StorageError: it cannot be written.
     """
     assert store.store_id is not None
-    content = json.dumps(asdict(Mark(store.store_id, store.buckets, store.key_fingerprint)), indent=1)
+    content = Mark(store.store_id, store.buckets, store.key_fingerprint).text
     try:
         make_folder(settings.store_path, settings.umask_bits)
         put_once(settings.store_path / MARK, content, settings.umask_bits | 0o022)
@@ -192,7 +252,7 @@ def compare_folder(settings: Settings) -> Store | None:
     """
     with transaction(settings) as session:
         store = session.get(Store, 1)
-        used = _used(session, store)
+        used, last_import = _used(session, store), _last_import(session)
     # In this order: whoever registers a store first tells the database, then marks the folder, then makes tables.
     tables, mark = has_tables(settings), read_mark(settings)
     if store is None and (tables or mark):
@@ -202,16 +262,18 @@ def compare_folder(settings: Settings) -> Store | None:
             raise _unknown(settings)
     if store is not None:
         _compare_folder(settings, store, mark, used, tables=tables)
+        if mark is not None and mark.is_older_than(last_import):
+            _refuse_older(settings, mark)
     return store
 
 
 def _used(session: Session, store: Store | None) -> str:
     """Return what the database knows to have been done in the store's folder, such as ``2 imports``; else nothing."""
-    brought = select(func.count(col(Import.id))).where(Import.state == "succeeded", Import.rows_read > 0)
+    brought = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
     counts = {"import": session.exec(brought).one()}
     if store is not None and store.store_id is not None:  # there was a mark before there was a job
         counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
-    return next((f"{count:,} {what}{'s' * (count != 1)}" for what, count in counts.items() if count), "")
+    return next((counted(count, what) for what, count in counts.items() if count), "")
 
 
 def _is_marked(settings: Settings, store: Store) -> bool:
@@ -258,6 +320,19 @@ def _compare_folder(settings: Settings, store: Store, mark: Mark | None, used: s
             f"{used}. Mount it or restore it, or set SEGADMIN_STORE to its folder. If it is lost for good, begin again "
             f"with another {other}."
         )
+
+
+def _refuse_older(settings: Settings, mark: Mark) -> None:
+    with transaction(settings) as session:
+        numbers = [one.id for one in missing_imports(session, mark)]
+    if not numbers:  # adopted just now
+        return
+    which = f"import {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} imports, {numbers[0]} to {numbers[-1]}"
+    raise StoreMissing(
+        f"The store in {settings.store_path} is older than the database {database.shown(settings)}: it lacks {which}. "
+        f"Restore its newer backup. If there is none, go on without them: {ADOPT}. Then their files can be imported "
+        "again."
+    )
 
 
 def _unknown(settings: Settings) -> ConfigurationError:

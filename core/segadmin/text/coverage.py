@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from segadmin.counts import counted
 from segadmin.storage.records import Step
 
 
@@ -17,7 +18,7 @@ def coverage(steps: Iterable[Step]) -> str:
     if not total["users"]:
         return ""
     said = [
-        f"{total['users']:,} texts, {total['users_without_events']:,} of them of users without events",
+        f"{counted(total['users'], 'text')}, {total['users_without_events']:,} of them of users without events",
         f"{total['phrases'] / total['users']:.1f} phrases each of {total['events'] / total['users']:.1f} events",
         f"{1 - total['distinct_phrases'] / total['phrases']:.0%} of the phrases are said more than once",
     ]
@@ -25,5 +26,5 @@ def coverage(steps: Iterable[Step]) -> str:
         made = total["phrases"] + total["phrases_dropped"]
         said.append(f"{total['users_capped']:,} had too many: {total['phrases_dropped'] / made:.1%} left out")
     if total["augmented"]:
-        said.append(f"{total['augmented']:,} copies to train on")
+        said.append(f"{counted(total['augmented'], 'copy', 'copies')} to train on")
     return " · ".join(said)

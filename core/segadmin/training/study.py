@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import inspect
 
 from segadmin.settings import Settings
@@ -13,7 +14,6 @@ from segadmin.storage.database import engine, transaction, wait_for_turn
 if TYPE_CHECKING:
     import optuna
 
-Json = dict[str, Any]
 #: So many trials are run whole before any is pruned, and drawn by chance before the sampler guides.
 _STARTUP = 5
 
@@ -31,41 +31,66 @@ def study_of(settings: Settings, job_id: int) -> optuna.Study:
     )
 
 
-def load_summary(settings: Settings, job_id: int, *, importance: bool = True) -> Json:
+class Trial(BaseModel):
+    """One try of the options, numbered from 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: int
+    state: str  #: of Optuna: ``running``, ``complete``, ``pruned`` or ``fail``
+    value: float | None  #: log-loss on validation, once it is complete
+    options: dict[str, Any]
+    seconds: float | None
+    why: str = ""  #: why it failed or was pruned
+
+
+class SearchSummary(BaseModel):
+    """What a search has found so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    best: Trial | None = None
+    trials: tuple[Trial, ...] = ()
+    importance: dict[str, float] = {}  #: option → its share of what makes trials differ
+
+
+def load_summary(settings: Settings, job_id: int, *, importance: bool = True) -> SearchSummary:
     """Return the :func:`summary` of a job's search, whether it is over or not.
 
     Reading makes no study, and no tables for one: the job does, once.
     """
     import optuna
 
-    nothing: Json = {"best": None, "trials": [], "importance": {}}
     if not inspect(engine(settings)).has_table("studies"):
-        return nothing
+        return SearchSummary()
     try:
         study = optuna.load_study(study_name=_name(job_id), storage=_storage(settings))
     except KeyError:
-        return nothing
+        return SearchSummary()
     return summary(study, importance=importance)
 
 
-def summary(study: optuna.Study, *, importance: bool = True) -> Json:
-    """Return the trials, the best of them, and how much each option mattered, JSON only."""
+def summary(study: optuna.Study, *, importance: bool = True) -> SearchSummary:
+    """Return the trials, the best of them, and how much each option mattered."""
     from optuna.trial import TrialState
 
-    trials = [
-        {
-            "trial": one.number + 1,
-            "state": one.state.name.lower(),
-            "value": one.value if one.state == TrialState.COMPLETE else None,
-            "options": one.params,
-            "seconds": one.duration.total_seconds() if one.duration else None,
-            "why": one.user_attrs.get("why", ""),
-        }
+    trials = tuple(
+        Trial(
+            trial=one.number + 1,
+            state=one.state.name.lower(),
+            value=one.value if one.state == TrialState.COMPLETE else None,
+            options=one.params,
+            seconds=one.duration.total_seconds() if one.duration else None,
+            why=one.user_attrs.get("why", ""),
+        )
         for one in study.trials
-    ]
-    whole = [one for one in trials if one["state"] == "complete"]
-    best = min(whole, key=lambda one: one["value"]) if whole else None
-    return {"best": best, "trials": trials, "importance": _importance(study) if importance and len(whole) > 1 else {}}
+    )
+    complete = [one for one in trials if one.value is not None]
+    return SearchSummary(
+        best=min(complete, key=lambda one: one.value or 0.0, default=None),
+        trials=trials,
+        importance=_importance(study) if importance and len(complete) > 1 else {},
+    )
 
 
 def count_trials(study: optuna.Study, *, running: bool = True) -> int:

@@ -10,13 +10,12 @@ from typing import Any
 
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.contracts.tracker import TrackedRun, Tracking
-from segadmin.jobs.attempt import Attempt
 from segadmin.learning_curve import finite
 from segadmin.settings import Settings
-from segadmin.workflows.prepared import Prepared
+from segadmin.training.context import RunContext
 
 log = logging.getLogger(__name__)
-Options = dict[str, dict[str, Any]]
+Options = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -88,49 +87,34 @@ def check_trackers(settings: Settings, plugins: Plugins, wanted: Mapping[str, Ma
 
 
 @contextmanager
-def tracked(attempt: Attempt, prepared: Prepared) -> Iterator[Trackings]:
-    """Track what is fitted in the body, which calls ``log`` and, at the end, ``finish``."""
-    plugins, trackings = load_plugins(attempt.settings), Trackings()
+def tracked(context: RunContext, trackers: Options, run_of: Callable[[str], TrackedRun]) -> Iterator[Trackings]:
+    """Track what is fitted in the body, which calls ``log`` and, at the end, ``finish``.
+
+    Args:
+        context: whose progress is reported.
+        trackers: the options of each tracker, by its name.
+        run_of: returns what a tracker, named, is told of the run.
+    """
+    plugins, trackings = load_plugins(context.settings), Trackings()
     try:
-        for tracker, options in prepared.trackers.items():
-            attempt.progress(0.0, f"starting {tracker}")
-            trackings.start(plugins, tracker, options, _run(attempt, prepared, tracker))
+        for tracker, options in trackers.items():
+            context.progress(0.0, f"starting {tracker}")
+            trackings.start(plugins, tracker, options, run_of(tracker))
         yield trackings
     finally:
         trackings.abandon()  # nothing is left to abandon where it finished
 
 
 def add_to_runs(
-    attempt: Attempt, prepared: Prepared, keys: Mapping[str, str], figures: Mapping[str, float]
+    context: RunContext,
+    trackers: Options,
+    run_of: Callable[[str], TrackedRun],
+    keys: Mapping[str, str],
+    metrics: Mapping[str, float],
 ) -> dict[str, str]:
-    """Add ``figures`` to the runs that an earlier stage began, by their ``keys``, and return which failed, and why."""
-    plugins, trackings = load_plugins(attempt.settings), Trackings(keys={**keys})
+    """Add ``metrics`` to the runs that an earlier stage began, by their ``keys``; return which failed, and why."""
+    plugins, trackings = load_plugins(context.settings), Trackings(keys={**keys})
     for name in keys:
-        attempt.progress(0.99, f"telling {name}")
-        trackings.add(plugins, name, prepared.trackers[name], _run(attempt, prepared, name), finite(figures))
+        context.progress(0.99, f"telling {name}")
+        trackings.add(plugins, name, trackers[name], run_of(name), finite(metrics))
     return trackings.told
-
-
-def _run(attempt: Attempt, prepared: Prepared, tracker: str) -> TrackedRun:
-    name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
-    folder = attempt.settings.root / "trackers" / tracker
-    return TrackedRun(attempt.job_id, attempt.number, name, _config(prepared), folder)
-
-
-def _config(prepared: Prepared) -> dict[str, Any]:
-    recipe = prepared.recipe
-    return {
-        "backbone": prepared.backbone,
-        "backbone_options": prepared.backbone_options,
-        "textualizer": recipe.textualizer,
-        "textualizer_options": recipe.textualizer_options,
-        "language": recipe.language,
-        "window_days": recipe.window_days,
-        "labels": prepared.label_set,
-        "segments": list(prepared.segments),
-        "split": prepared.split,
-        "held_out": prepared.held_out,
-        "augment": prepared.augment,
-        "seed": prepared.seed,
-        "rows": prepared.data.get("parts", {}),
-    }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.counts import counted
 from segadmin.events.mapping import Mapping
-from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
@@ -61,6 +62,33 @@ class Compact(Request):
     """Options of ``compact``: none."""
 
 
+class IngestOutput(StageOutput):
+    """The import's record, as ``data list --json`` shows it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stage: ClassVar[str] = "ingest"
+
+    fresh: bool  #: whether there was anything that was not imported before
+
+
+class RetainOutput(StageOutput):
+    """What was removed."""
+
+    stage: ClassVar[str] = "retain"
+
+    before: datetime
+    events: int
+
+
+class CompactOutput(StageOutput):
+    """Of each table where there was something to join, the number of files ``before`` and ``after``."""
+
+    stage: ClassVar[str] = "compact"
+
+    tables: dict[str, dict[str, int]]
+
+
 def ingest(attempt: Attempt) -> StageResult:
     """Import what the job names: a stream's new events, say. A second attempt goes on where the first one was."""
     from segadmin.events.ingest import Request as Import
@@ -68,8 +96,8 @@ def ingest(attempt: Attempt) -> StageResult:
 
     asked = Ingest.model_validate(attempt.options)
     wanted = Import(asked.table, asked.where, asked.mapping, source=asked.source, options=asked.source_options)
-    record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, f"{rows:,} rows"))
-    return StageResult({"fresh": fresh, **record.model_dump(mode="json")})
+    record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))
+    return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 
 
 def retain(attempt: Attempt) -> StageResult:
@@ -78,14 +106,14 @@ def retain(attempt: Attempt) -> StageResult:
 
     before = utcnow() - timedelta(days=Retain.model_validate(attempt.options).keep_days)
     removed = remove_older(attempt.settings, before)
-    return StageResult({"before": before.isoformat(timespec="seconds"), "events": removed})
+    return StageResult(RetainOutput(before=before.replace(microsecond=0), events=removed))
 
 
 def compact(attempt: Attempt) -> StageResult:
     """Join the lake's small files."""
     from segadmin.storage.compaction import compact as join_small_files
 
-    return StageResult({"tables": join_small_files(attempt.settings)})
+    return StageResult(CompactOutput(tables=join_small_files(attempt.settings)))
 
 
 register(

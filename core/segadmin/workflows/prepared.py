@@ -1,67 +1,55 @@
-"""What the first stage of a job finds out, for the stages after it."""
+"""What the ``prepare`` stage of every kind of job finds out, for the stages after it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
+from segadmin.jobs.attempt import Json, StageOutput, StepFile
+from segadmin.text.plan import TextPlan
 from segadmin.text.recipe import Recipe, Window
 
-#: Share of the users who choose when to stop; where users are kept apart, as many again test.
-HELD_OUT = 0.15
+
+class Prepared(StageOutput):
+    """Whom to read, and how: what ``textualize`` needs of any kind of job."""
+
+    stage: ClassVar[str] = "prepare"
+
+    text: TextPlan
+    wanted: tuple[StepFile, ...] = ()  #: ``user_key``, ``observed_from``, ``as_of``: whom to read at training windows
+    copied: StepFile | None = None  #: the split, where its training rows get augmented copies
+
+    @property
+    def recipe(self) -> Recipe:
+        """How events become text and features."""
+        return self.text.recipe
+
+    @classmethod
+    def upgraded(cls, written: Json) -> Json:
+        """Return what was written before there were versions: one flat object for all kinds of jobs."""
+        tasks: dict[str, Any] = written.get("also") or {}
+        split = written.get("rows")
+        text = {
+            "recipe": written["recipe"],
+            "training": written.get("training", ()),
+            "scoring": written.get("scoring"),
+            "copies": written.get("augment", 0),
+            "drop_events": written.get("drop_events", 0.0),
+            "lake": written.get("lake"),
+        }
+        wanted = [file for file in (split, *(task["rows"] for task in tasks.values())) if file]
+        return {**written, "text": text, "wanted": wanted, "copied": split if written.get("augment") else None}
 
 
-def held_out_of(manifest: Mapping[str, Any]) -> float:
-    """Return the share that a model version holds out; those of before it could be chosen hold out the usual one."""
-    return float(manifest.get("held_out", HELD_OUT))
+class PreparedSegments(Prepared):
+    """What ``score`` and ``publish`` need: which segments, when, and by which model."""
 
-
-class Beside(BaseModel):
-    """Another label set that is learnt beside the one that counts."""
-
-    model_config = ConfigDict(frozen=True)
-
-    segments: tuple[str, ...]
-    rows: dict[str, Any]  #: ``user_key``, ``as_of``, ``observed_from``, ``target``, as an attempt wrote them
-
-
-class Start(BaseModel):
-    """The model version to go on from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: int
-    folder: str
-    sha256: str
-
-
-class Prepared(BaseModel):
-    """The result of the ``prepare`` stage: what to read, how, and for which model."""
-
-    model_config = ConfigDict(frozen=True)
-
-    recipe: Recipe
     label_set: str
     segments: tuple[str, ...]
-    training: tuple[Window, ...] = ()  #: where labelled users are read, to train and evaluate
-    scoring: Window | None = None  #: where every user is read, to be put in a segment
-    backbone: str = ""
-    backbone_options: dict[str, Any] = {}
-    baselines: tuple[str, ...] = ()  #: backbones fitted beside it on the same rows
-    trackers: dict[str, dict[str, Any]] = {}  #: who is told of the fit's figures, with their options
-    seed: int = 17
-    held_out: float = HELD_OUT  #: share of the users who choose when to stop
-    margin: float = 0.0  #: by how much the test AUROC must be above each baseline's
-    precision: float | None = None  #: how often those put in a segment shall be right; none: everybody is put in one
-    augment: int = 0  #: copies of each training row that say the same otherwise
-    drop_events: float = 0.0  #: share of the events that a copy leaves out
-    split: Literal["time", "user"] = "time"
-    rows: dict[str, Any] | None = None  #: the split, as :mod:`segadmin.labels.split` wrote it
-    also: dict[str, Beside] = {}  #: learnt at the same time
-    start: Start | None = None
-    lake: dict[str, int] | None = None  #: versions of the tables as they are read, whatever is imported meanwhile
-    data: dict[str, Any] = {}  #: what there was to learn from: counts, windows, the labels' definition, a digest
     model_version_id: int | None = None  #: the model to score with, where the job does not train one
     previous_snapshot_id: int | None = None  #: the snapshot to carry unchanged users from (refresh)
+
+    @property
+    def window(self) -> Window:
+        """Where every user is read, to be put in a segment."""
+        assert self.text.scoring is not None, "a job that scores has a scoring window"
+        return self.text.scoring

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
+from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Stage, Workflow, register
+from segadmin.models.manifest import ModelManifest, PretrainingData
 from segadmin.settings import Settings
-from segadmin.workflows.retrain import DEFAULT_BACKBONE, check_here, resolved_backbone
+from segadmin.storage.records import ModelState, ModelVersion
+from segadmin.workflows.artifacts import model_facts, save_model
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, check_here, resolved_backbone
+from segadmin.workflows.prepared import Prepared
 from segadmin.workflows.text_options import TextRequest
-from segadmin.workflows.textualize import TEXTUALIZE
+from segadmin.workflows.textualize import TEXTUALIZE, lake_now, training_texts
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
 
 class Pretrain(TextRequest):
@@ -43,18 +52,98 @@ class Pretrain(TextRequest):
         return request
 
 
+class PreparedPretraining(Prepared):
+    """Whom to read, and until when."""
+
+    request: Pretrain
+    until: datetime
+
+    @classmethod
+    def upgraded(cls, written: Json) -> Json:
+        """Return what was written before there were versions."""
+        request = {"backbone": written["backbone"], "backbone_options": written["backbone_options"]}
+        until = written["data"]["until"]
+        return {**super().upgraded(written), "request": request | {"seed": written["seed"]}, "until": until}
+
+
+class PretrainOutput(StageOutput):
+    """The artifact, and what pretraining reported."""
+
+    stage: ClassVar[str] = "pretrain"
+
+    folder: str  #: relative to the store
+    sha256: str
+    report: dict[str, Any] = {}
+    model_version_id: int = 0  #: set by the transaction that finishes the step
+
+
 def prepare(attempt: Attempt) -> StageResult:
     """Check the weights and decide the windows: whom to read, and until when."""
-    from segadmin.workflows.pretrain_stages import prepare as run
+    from segadmin.storage.lake import Lake
+    from segadmin.text.plan import TextPlan
+    from segadmin.training.preparation import check_backbones
+    from segadmin.training.pretraining import first_event, last_moment, rows_of, windows_until
 
-    return run(attempt)
+    settings, asked = attempt.settings, Pretrain.model_validate(attempt.options)
+    check_backbones(settings, load_plugins(settings), {asked.backbone: asked.backbone_options})
+    versions, end = lake_now(settings)
+    lake = Lake.of(settings)
+    start = first_event(lake)
+    until = last_moment(settings, asked.until, start, end)
+    recipe = asked.recipe(settings)
+    windows = windows_until(recipe.window(until), asked.windows, start)
+    rows = attempt.write(rows_of(lake, windows), "rows")
+    plan = TextPlan(recipe=recipe, training=windows, lake=versions)
+    return StageResult(PreparedPretraining(text=plan, wanted=(rows,), request=asked, until=until))
 
 
 def pretrain(attempt: Attempt) -> StageResult:
     """Let the backbone read, and keep what it has become as a model version to start from."""
-    from segadmin.workflows.pretrain_stages import pretrain as run
+    from segadmin.contracts.backbone import Backbone, Fit, Pretraining
+    from segadmin.training.pretraining import texts_apart
+    from segadmin.training.records import record_training_users
 
-    return run(attempt)
+    prepared, asked = attempt.output(PreparedPretraining), Pretrain.model_validate(attempt.options)
+    settings, plugins = attempt.settings, load_plugins(attempt.settings)
+    texts, held_out = texts_apart(training_texts(attempt), prepared.until, asked.seed)
+    backbone: Backbone = plugins.make("backbone", prepared.request.backbone, prepared.request.backbone_options)
+    how = Pretraining(mask=asked.mask, whole_phrases=asked.whole_phrases, new_words=asked.new_words)
+    run = Fit(settings, attempt.checkpoints, asked.seed, attempt.progress, attempt.log)
+    with calling(attempt, plugins.find("backbone", prepared.request.backbone), "pretrain"):
+        model = backbone.pretrain(texts, held_out, run, how)
+    record_training_users(settings, attempt.job_id, attempt.step_id, [texts])
+    options = prepared.request.backbone_options
+    manifest = ModelManifest(
+        **model_facts(attempt, prepared, prepared.request.backbone, options, asked.seed),
+        report=model.report,
+        pretrained=PretrainingData(
+            until=prepared.until,
+            windows=tuple(window.as_of for window in prepared.text.training),
+            **asdict(how),
+            texts=len(texts),
+            held_out=len(held_out),
+        ),
+    )
+    saved = save_model(attempt, model, manifest)
+
+    def commit(session: Session) -> Json:
+        version = ModelVersion(
+            label_set="",
+            state=ModelState.PRETRAINED,
+            backbone=prepared.request.backbone,
+            textualizer=prepared.recipe.textualizer,
+            segments=[],
+            folder=saved.folder,
+            sha256=saved.sha256,
+            manifest=manifest.as_json(),
+            job_id=attempt.job_id,
+        )
+        session.add(version)
+        session.flush()
+        return {"model_version_id": version.id}
+
+    output = PretrainOutput(folder=saved.folder, sha256=saved.sha256, report=model.report)
+    return StageResult(output, commit=commit)
 
 
 register(

@@ -2,216 +2,367 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import AliasChoices, Field
-from sqlmodel import Session
+from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult, StepFile
+from segadmin.jobs.plugin_guard import calling
+from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.labels.parts import SplitOptions
+from segadmin.models.evaluations import record_evaluations
+from segadmin.models.manifest import ModelManifest
+from segadmin.storage.records import ModelState, ModelVersion
+from segadmin.workflows.artifacts import model_facts, save_model
+from segadmin.workflows.backbone_options import resolved_backbone
+from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.scoring import GateOutput, publish, score
+from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now, training_texts
+from segadmin.workflows.training_data import (
+    AuxiliaryTask,
+    ParentVersion,
+    PreparedTraining,
+    augmented_texts,
+    read_auxiliary,
+    read_dataset,
+    training_context,
+)
 
-from segadmin.contracts.backbone import Backbone
-from segadmin.contracts.plugins import Plugins, load_plugins
-from segadmin.contracts.resolve import resolve_backbone
-from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.jobs.attempt import Attempt, StageResult
-from segadmin.jobs.registry import Option, Stage, Workflow, register
-from segadmin.labels.label_sets import find_label_set
-from segadmin.models.versions import find_version
-from segadmin.settings import Settings
-from segadmin.storage.database import reading
-from segadmin.workflows.prepared import HELD_OUT
-from segadmin.workflows.scoring import publish, score
-from segadmin.workflows.text_options import TextRequest
-from segadmin.workflows.textualize import TEXTUALIZE
+if TYPE_CHECKING:
+    from sqlmodel import Session
 
-#: Where nobody says which, and no version to go on from tells.
-DEFAULT_BACKBONE = "minilm"
-
-
-class Retrain(TextRequest):
-    """Options of ``retrain``."""
-
-    backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_BACKBONE}")] = Field(
-        None, description="A registered name, a Hugging Face id, or a folder."
-    )
-    backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
-        {}, description="Option of the backbone."
-    )
-    start_from: Annotated[str | None, Option("from", metavar="VERSION")] = Field(
-        None,
-        description="Continue from a model version or from `champion`; of a trained one, the seed and the held-out "
-        "users are kept.",
-    )
-    replay: float = Field(
-        0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."
-    )
-    labels: str | None = Field(None, description="Label set; needed only where there are several.")
-    auxiliary_labels: Annotated[tuple[str, ...], Option(metavar="LABELS")] = Field(
-        (),
-        validation_alias=AliasChoices("auxiliary_labels", "also"),
-        description="Label set to learn at the same time, which helps where labels are few.",
-    )
-    split: Literal["time", "user"] = Field("time", description="How test rows are held out: by time or by user.")
-    held_out: float = Field(
-        HELD_OUT,
-        gt=0,
-        le=0.3,
-        description="Fraction of users held out for validation; with --split user, as many again for the test.",
-    )
-    seed: int = Field(17, description="Random seed.")
-    margin: float = Field(
-        0.0, ge=-1, le=1, description="Promote only if the test AUROC is above each baseline's by this much."
-    )
-    min_precision: Annotated[float | None, Option(default="every user is assigned")] = Field(
-        None,
-        gt=0,
-        lt=1,
-        validation_alias=AliasChoices("min_precision", "precision"),
-        description="Minimum precision per segment; users below it stay unassigned.",
-    )
-    augment: int = Field(0, ge=0, le=20, description="Augmented copies per training row.")
-    drop_events: float = Field(0.1, ge=0, lt=1, description="Fraction of events left out of an augmented copy.")
-    baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
-        ("tabular", "tfidf"), description="Backbone to train for comparison."
-    )
-    trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(
-        None, description="Experiment tracker: tensorboard, wandb, mlflow, or none."
-    )
-    tracker_options: Annotated[dict[str, Any], Option("tracker-option")] = Field(
-        {}, description="Option of a tracker, such as mlflow.uri=http://mlflow:5000."
-    )
-
-    def completed(self, settings: Settings) -> Self:
-        """Return the request with its labels, its backbone and its trackers."""
-        wanted = settings.trackers if self.trackers is None else self.trackers
-        request = super().completed(settings).model_copy(update={"trackers": () if wanted == ("none",) else wanted})
-        with reading(settings) as session:
-            request = request.model_copy(update=_found(session, request))
-        plugins = load_plugins(settings)
-        request = request.model_copy(update=resolved_backbone(plugins, request.backbone, request.backbone_options))
-        assert request.backbone is not None
-        _check_able(plugins.find("backbone", request.backbone).load(), request)
-        for baseline in request.baselines:
-            plugins.find("backbone", baseline)
-        trackers = [plugins.make("tracker", *each) for each in request.tracker_settings().items()]
-        backbone = plugins.make("backbone", request.backbone, request.backbone_options)
-        check_here(settings, plugins, backbone, *trackers)
-        return request
-
-    def tracker_settings(self) -> dict[str, dict[str, Any]]:
-        """Return the options of each tracker.
-
-        Raises:
-            ConfigurationError: an option is of none of them.
-        """
-        options: dict[str, dict[str, Any]] = {name: {} for name in self.trackers or ()}
-        for option, value in self.tracker_options.items():
-            tracker, _, name = option.partition(".")
-            if tracker not in options or not name:
-                known = f"TRACKER.OPTION=VALUE, of one of the trackers {', '.join(options) or '(there are none)'}"
-                raise ConfigurationError(f"The tracker option {option!r} is not {known}.")
-            options[tracker][name] = value
-        return options
+    from segadmin.contracts.tracker import TrackedRun
+    from segadmin.training.finetune import Finetuned
 
 
-def resolved_backbone(plugins: Plugins, backbone: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields ``backbone`` and ``backbone_options`` of a request, as the registry knows them."""
-    name, known = resolve_backbone(plugins, backbone or DEFAULT_BACKBONE, options)
-    return {"backbone": name, "backbone_options": known}
+class BaselinesOutput(StageOutput):
+    """How the baselines did."""
+
+    stage: ClassVar[str] = "baselines"
+
+    evaluations: tuple[dict[str, Any], ...]  #: rows of ``Evaluation``
+    reports: dict[str, dict[str, Any]] = {}  #: by baseline
+    predictions: dict[str, StepFile] = {}  #: of the test rows, by baseline
 
 
-def check_here(settings: Settings, plugins: Plugins, *needed: Any) -> None:
-    """Check what the workers will need, where they are on this machine.
+class FinetuneOutput(StageOutput):
+    """The artifact, and what its fit reported."""
 
-    Raises:
-        BackboneUnavailable: weights or libraries are missing.
-    """
-    if not settings.embedded_broker:
-        return
-    for each in needed:
-        try:
-            each.check(settings)
-        except BackboneUnavailable as error:  # the name of a backbone whose plugin failed is taken for a model's
-            raise BackboneUnavailable(f"{error}{plugins.failures}") from None
+    stage: ClassVar[str] = "finetune"
+
+    folder: str  #: relative to the store
+    sha256: str
+    manifest: ModelManifest
+    report: dict[str, Any] = {}
+    trackers: dict[str, str] = {}  #: for each tracker where to look, or that it failed
+    tracker_keys: dict[str, str] = {}  #: by which its run is found again
 
 
-def _found(session: Session, request: Retrain) -> dict[str, Any]:
-    """Return the names that ``request`` leaves open, checked against what there is.
+class EvaluateOutput(StageOutput):
+    """The model version, and its headline metrics."""
 
-    Raises:
-        DataError: there are no such labels.
-        ConfigurationError: there is no such version, or it is of another backbone.
-    """
-    labels = find_label_set(session, request.labels).name
-    for name in request.auxiliary_labels:
-        if find_label_set(session, name).name == labels:
-            raise ConfigurationError(
-                f"--auxiliary-labels {name} names the labels that are learnt anyway. Leave it out."
-            )
-    found: dict[str, Any] = {"labels": labels}
-    if request.start_from is not None:
-        version = find_version(session, request.start_from, labels)
-        known = version.manifest["backbone_options"]
-        if request.backbone in {None, version.backbone}:
-            options = known | request.backbone_options
-            found |= {"backbone": version.backbone, "backbone_options": options}
-        elif request.backbone != "stacked" and known.get("model") != request.backbone:
-            raise ConfigurationError(
-                f"Model version {version.id} is of {version.backbone!r} and cannot become {request.backbone!r}. "
-                "Leave out --backbone, or say stacked."
-            )
-        found["start_from"] = str(version.id)
-    return found
+    stage: ClassVar[str] = "evaluate"
 
-
-def _check_able(backbone: type[Backbone], request: Retrain) -> None:
-    """Check that the backbone uses what it is given: what it would leave aside must not be asked for.
-
-    Raises:
-        ConfigurationError: it cannot go on from a version, or learn other labels beside.
-    """
-    for asked, able, option in (
-        (request.start_from, backbone.goes_on, "--from"),
-        (request.auxiliary_labels, backbone.learns_beside, "--auxiliary-labels"),
-    ):
-        if asked and not able:
-            raise ConfigurationError(
-                f"The backbone {backbone.name!r} cannot use {option}; language models can. Leave it out, or say "
-                "--backbone minilm"
-            )
+    evaluations: tuple[dict[str, Any], ...] = ()
+    trackers: dict[str, str] = {}  #: those that failed, and why
+    model_version_id: int = 0  #: set by the transaction that finishes the step
 
 
 def prepare(attempt: Attempt) -> StageResult:
     """Check the options, the weights and the data; decide the windows, the split and the features."""
-    from segadmin.workflows.prepare_training import prepare as run
+    prepared = prepared_training(attempt, Retrain.model_validate(attempt.options), PreparedTraining)
+    return StageResult(prepared)
 
-    return run(attempt)
+
+def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTraining]) -> PreparedTraining:
+    """Return what ``retrain`` and ``tune`` begin with, as a ``kind`` of prepared job.
+
+    Raises:
+        DataError: the labels cannot be learnt from, or split so.
+        BackboneUnavailable: weights or libraries are missing here.
+    """
+    from segadmin.text.plan import TextPlan
+    from segadmin.training.preparation import LabelledRows
+
+    versions, end = lake_now(attempt.settings)
+    asked = _checked(attempt, asked)
+    parent, manifest = _parent(attempt, asked)
+    if manifest is not None and manifest.pretrained is None:  # the same users are held out
+        asked = asked.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
+    rows = LabelledRows.of(
+        attempt.settings,
+        asked.recipe(attempt.settings),
+        asked.labels,
+        how=SplitOptions(by=asked.split, seed=asked.seed, held_out=asked.held_out, replay=asked.replay),
+        auxiliary=asked.auxiliary_labels,
+        parent=manifest,
+        progress=attempt.progress,
+    )
+    split = attempt.write(rows.split, "split")
+    tasks = {
+        name: AuxiliaryTask(segments=task.segments, rows=attempt.write(task.rows, f"also-{name}"))
+        for name, task in rows.auxiliary.items()
+    }
+    return kind(
+        text=TextPlan(
+            recipe=rows.recipe,
+            training=rows.windows,
+            scoring=rows.recipe.window(end),
+            copies=asked.augment,
+            drop_events=asked.drop_events,
+            lake=versions,
+        ),
+        wanted=(split, *(task.rows for task in tasks.values())),
+        copied=split if asked.augment else None,
+        request=asked.model_copy(update={"labels": rows.label_set}),
+        label_set=rows.label_set,
+        segments=rows.segments,
+        split=split,
+        auxiliary=tasks,
+        parent=parent,
+        data=rows.data,
+    )
+
+
+def _checked(attempt: Attempt, asked: Retrain) -> Retrain:
+    """Return the request with the backbones that are fitted, after checking all that the fit will need here."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.training.preparation import check_backbones
+    from segadmin.training.tracking import check_trackers
+
+    plugins = load_plugins(attempt.settings)
+    resolved = resolved_backbone(plugins, asked.backbone, asked.backbone_options)
+    backbone, options = resolved["backbone"], resolved["backbone_options"]
+    baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
+    attempt.progress(0.0, "checking the backbone")
+    check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
+    check_trackers(attempt.settings, plugins, asked.tracker_settings())
+    return asked.model_copy(update={**resolved, "baselines": baselines})
+
+
+def _parent(attempt: Attempt, asked: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
+    """Return the version that the fit begins as, and its manifest."""
+    from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.models.versions import find_version
+    from segadmin.storage.database import transaction
+
+    if asked.start_from is None:
+        return None, None
+    with transaction(attempt.settings) as session:
+        version = find_version(session, asked.start_from, asked.labels)
+    assert version.id is not None
+    manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
+    return ParentVersion(version=version.id, folder=version.folder, sha256=version.sha256), manifest
 
 
 def baselines(attempt: Attempt) -> StageResult:
     """Fit every baseline and report how it does on the test rows."""
-    from segadmin.workflows.baselines import baselines as run
+    from segadmin.evaluation.comparison import predictions_frame
+    from segadmin.training.baselines import fit_baselines
 
-    return run(attempt)
+    prepared = attempt.output(PreparedTraining)
+    dataset = read_dataset(attempt, prepared, training_texts(attempt))
+    found = fit_baselines(training_context(attempt), prepared.request.baselines, dataset, prepared.request.seed)
+    files = {
+        name: attempt.write(predictions_frame(dataset.test, rows), f"predictions-{name.replace('/', '-')}")
+        for name, rows in found.probabilities.items()
+    }
+    return StageResult(BaselinesOutput(evaluations=tuple(found.evaluations), reports=found.reports, predictions=files))
 
 
 def finetune(attempt: Attempt) -> StageResult:
-    """Fit the backbone on the training rows and keep it as an artifact."""
-    from segadmin.workflows.finetune import finetune as run
+    """Fit the backbone on the training rows and keep it as an artifact, named by its content."""
+    from segadmin.training.finetune import finetune as fit
+    from segadmin.training.records import record_training_users
+    from segadmin.training.tracking import tracked
 
-    return run(attempt)
+    prepared = attempt.output(PreparedTraining)
+    asked, texts = prepared.request, training_texts(attempt)
+    auxiliary = read_auxiliary(attempt, prepared, texts)
+    context = training_context(attempt)
+    with tracked(context, asked.tracker_settings(), partial(_tracked_run, attempt, prepared)) as trackings:
+
+        def log(step: int, metrics: Mapping[str, float]) -> None:
+            attempt.log(step, metrics)
+            trackings.log(step, metrics)
+
+        model = fit(
+            replace(context, log=log),
+            asked.backbone or "",
+            asked.backbone_options,
+            read_dataset(attempt, prepared, texts),
+            seed=asked.seed,
+            copies=augmented_texts(attempt),
+            auxiliary=auxiliary,
+            parent=_parent_folder(attempt, prepared),
+            precision=asked.min_precision,
+        )
+        trackings.finish(model.fitted.metrics)
+    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, (model.train, *auxiliary.values()))
+    manifest = _manifest(attempt, prepared, model)
+    saved = save_model(attempt, model.fitted.classifier, manifest)
+    return StageResult(
+        FinetuneOutput(
+            folder=saved.folder,
+            sha256=saved.sha256,
+            manifest=manifest,
+            report={**model.fitted.classifier.report, "calibration": model.fitted.calibration.model_dump()},
+            trackers=trackings.told,
+            tracker_keys=trackings.keys,
+        )
+    )
+
+
+def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) -> ModelManifest:
+    asked = prepared.request
+    return ModelManifest(
+        **model_facts(attempt, prepared, asked.backbone or "", asked.backbone_options, asked.seed),
+        report=model.fitted.classifier.report,
+        label_set=prepared.label_set,
+        segments=prepared.segments,
+        features=model.train.feature_names,
+        feature_limits=model.limits.each,
+        features_clipped=model.clipped,
+        rows_learnt=len(model.train),
+        calibration=model.fitted.calibration,
+        policy=model.policy,
+        precision=asked.min_precision,
+        thresholds=model.thresholds,
+        learnt_beside={name: task.segments for name, task in prepared.auxiliary.items()},
+        started_from=prepared.parent.version if prepared.parent else None,
+        split=asked.split,
+        held_out=asked.held_out,
+        data=prepared.data,
+        text=tuple(texts.report for texts in attempt.outputs(TextOutput)),
+    )
+
+
+def _parent_folder(attempt: Attempt, prepared: PreparedTraining) -> Path | None:
+    """Return the folder of the version to begin as, after checking that it is what was saved."""
+    from segadmin.files import inside
+    from segadmin.models.artifact import Saved, read_manifest
+
+    if prepared.parent is None:
+        return None
+    read_manifest(attempt.settings, Saved(prepared.parent.folder, prepared.parent.sha256))
+    return inside(attempt.settings.store_path, prepared.parent.folder)
+
+
+def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> TrackedRun:
+    """Return what a tracker gets to know of the fit: nothing about single users."""
+    asked, recipe = prepared.request, prepared.recipe
+    name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
+    config = {
+        "backbone": asked.backbone,
+        "backbone_options": asked.backbone_options,
+        "textualizer": recipe.textualizer,
+        "textualizer_options": recipe.textualizer_options,
+        "language": recipe.language,
+        "window_days": recipe.window_days,
+        "labels": prepared.label_set,
+        "segments": list(prepared.segments),
+        "split": asked.split.value,
+        "held_out": asked.held_out,
+        "augment": asked.augment,
+        "seed": asked.seed,
+        "rows": prepared.data.parts,
+    }
+    folder = attempt.settings.root / "trackers" / tracker
+    return TrackedRun(attempt.job_id, attempt.number, name, config, folder)
 
 
 def evaluate(attempt: Attempt) -> StageResult:
-    """Load the artifact as scoring will, and measure it on rows that it did not learn from."""
-    from segadmin.workflows.evaluate import evaluate as run
+    """Load the artifact again, as scoring will, and measure it; from here on it is a model version."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.evaluation.comparison import predictions_frame
+    from segadmin.inference.predictor import load_predictor
+    from segadmin.models.artifact import Saved
+    from segadmin.storage.predictions import keep_predictions
+    from segadmin.training.evaluate import evaluate_model, headline, tracked_metrics
+    from segadmin.training.tracking import add_to_runs
 
-    return run(attempt)
+    prepared, tuned = attempt.output(PreparedTraining), attempt.output(FinetuneOutput)
+    asked, plugins = prepared.request, load_plugins(attempt.settings)
+    backbone = plugins.find("backbone", asked.backbone or "")
+    with calling(attempt, backbone, "load"):
+        predictor = load_predictor(attempt.settings, plugins, Saved(tuned.folder, tuned.sha256))
+    dataset = read_dataset(attempt, prepared, training_texts(attempt))
+    with calling(attempt, backbone, "predict"):
+        rows, probabilities = evaluate_model(predictor, dataset, attempt.progress)
+    tested = predictions_frame(dataset.test, probabilities)
+    predictions = keep_predictions(attempt.settings, attempt.job_id, tuned.sha256, tested)
+    beside = attempt.output(BaselinesOutput).evaluations
+    run_of = partial(_tracked_run, attempt, prepared)
+    metrics = tracked_metrics(rows, beside)
+    failed = add_to_runs(training_context(attempt), asked.tracker_settings(), run_of, tuned.tracker_keys, metrics)
+
+    def commit(session: Session) -> Json:
+        version = ModelVersion(
+            label_set=prepared.label_set,
+            backbone=asked.backbone or "",
+            textualizer=prepared.recipe.textualizer,
+            segments=list(prepared.segments),
+            folder=tuned.folder,
+            sha256=tuned.sha256,
+            manifest={**tuned.manifest.as_json(), "predictions": predictions},
+            job_id=attempt.job_id,
+        )
+        return {"model_version_id": record_evaluations(session, version, rows, beside)}
+
+    output = EvaluateOutput(evaluations=tuple(map(headline, rows)), trackers=failed)
+    return StageResult(output, commit=commit)
 
 
 def gate(attempt: Attempt) -> StageResult:
     """Promote the new model version, or keep it as a challenger and score nobody."""
-    from segadmin.workflows.gate import gate as run
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.models.aliases import champion, pointed
+    from segadmin.models.registry import make_champion
+    from segadmin.storage.database import transaction
+    from segadmin.storage.predictions import predictions_of
+    from segadmin.training.gate import against_baselines, against_champion, nobody_is_placed
 
-    return run(attempt)
+    prepared = attempt.output(PreparedTraining)
+    version_id = attempt.output(EvaluateOutput).model_version_id
+    with transaction(attempt.settings) as session:
+        version = session.get_one(ModelVersion, version_id)
+        before = pointed(session, champion(prepared.label_set))
+        rival = None if before in {None, version_id} else session.get_one(ModelVersion, before)
+    own = predictions_of(attempt.settings, version).rows
+    tested = attempt.output(BaselinesOutput).predictions
+    verdict = nobody_is_placed(attempt.output(FinetuneOutput).manifest) or against_baselines(
+        own, {name: attempt.read(file) for name, file in tested.items()}, prepared.request.margin
+    )
+    if verdict.promoted:
+        verdict = against_champion(
+            training_context(attempt),
+            rival,
+            own,
+            segments=prepared.segments,
+            plan=prepared.text,
+            split=attempt.read(prepared.split),
+            texts=partial(training_texts, attempt),
+        )
+    promoted: list[ModelVersion] = []
+
+    def commit(session: Session) -> Json:
+        version = session.get_one(ModelVersion, version_id)
+        if verdict.promoted:
+            make_champion(session, version, expected=before)
+            promoted.append(version)
+        else:
+            version.state = ModelState.CHALLENGER
+            session.add(version)
+        return {}
+
+    def after() -> None:
+        for version in promoted:
+            load_plugins(attempt.settings).announce("model_promoted", version=version)
+
+    output = GateOutput(promoted=verdict.promoted, reason=verdict.reason, model_version_id=version_id)
+    return StageResult(output, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
 
 
 register(

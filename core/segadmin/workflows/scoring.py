@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
-from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult, StepFile
+from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.storage.records import ModelState, ModelVersion
-from segadmin.workflows.textualize import TEXTUALIZE
+from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlmodel import Session
 
 
 class Score(Request):
@@ -62,32 +69,234 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
+class ScoreOutput(StageOutput):
+    """The segments of a range of buckets."""
+
+    stage: ClassVar[str] = "score"
+
+    buckets: tuple[int, int]  #: first and last
+    scores: StepFile
+    rescored: int
+    carried: int  #: users whose text did not change
+    remark: str = ""  #: what is worth knowing of how the model predicted here
+
+
+class GateOutput(StageOutput):
+    """Whether a new model scores users from now on, and why."""
+
+    stage: ClassVar[str] = "gate"
+
+    promoted: bool
+    reason: str
+    model_version_id: int
+
+
+class OutcomesOutput(StageOutput):
+    """Which earlier snapshots were measured."""
+
+    stage: ClassVar[str] = "outcomes"
+
+    measured: tuple[dict[str, int], ...] = ()  #: ``snapshot_id`` and ``rows``
+    note: str = ""
+
+
+class PublishOutput(StageOutput):
+    """The snapshot, and what is counted of it: all set by the transaction that publishes it."""
+
+    stage: ClassVar[str] = "publish"
+
+    snapshot_id: int | None = None
+    users: int | None = None
+    rescored: int | None = None
+    carried: int | None = None
+    moved: int | None = None
+
+
+class PreparedScoring(PreparedSegments):
+    """A scoring job whose model was found and checked."""
+
+    backbone: str = ""
+    backbone_options: dict[str, Any] = {}
+
+
 def prepare(attempt: Attempt) -> StageResult:
     """Find the model, and check that it is whole and that what it needs is installed here."""
-    from segadmin.workflows.prepare_scoring import prepare as run
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.models.aliases import current_snapshot, pointed
+    from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.storage.database import transaction
+    from segadmin.text.plan import TextPlan
+    from segadmin.text.recipes import check_recipe
 
-    return run(attempt)
+    asked, plugins = Score.model_validate(attempt.options), load_plugins(attempt.settings)
+    versions, end = lake_now(attempt.settings)
+    with transaction(attempt.settings) as session:
+        version = find_version(session, asked.model, asked.labels, asked.made_with)
+        previous = pointed(session, current_snapshot(version.label_set))
+    manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
+    check_recipe(plugins, manifest.recipe, f"Model version {version.id}")
+    plugins.find("backbone", version.backbone)
+    return StageResult(
+        PreparedScoring(
+            text=TextPlan(recipe=manifest.recipe, scoring=manifest.recipe.window(end), lake=versions),
+            label_set=version.label_set,
+            segments=tuple(version.segments),
+            backbone=version.backbone,
+            backbone_options=manifest.backbone_options,
+            model_version_id=version.id,
+            previous_snapshot_id=previous if attempt.job_kind == "refresh" else None,
+        )
+    )
 
 
 def score(attempt: Attempt) -> StageResult:
-    """Put every user of a range of buckets in a segment."""
-    from segadmin.workflows.score_stage import score as run
+    """Carry forward the users whose text did not change, and let the model read the others."""
+    import polars as pl
 
-    return run(attempt)
+    from segadmin.inference.scoring import SCORES, carried_forward
+    from segadmin.snapshots.read import assignments
+
+    prepared, users = attempt.output(PreparedSegments), _texts(attempt)
+    version_id = _version_id(attempt, prepared)
+    carried = pl.DataFrame(schema=SCORES)
+    if (previous := prepared.previous_snapshot_id) is not None:
+        before = assignments(attempt.settings, previous, buckets=attempt.buckets)
+        carried = carried_forward(before, users, version_id)
+    fresh = users.join(carried, on="user_key", how="anti")
+    rescored, remark = _rescored(attempt, fresh, version_id) if fresh.height else ([], "")
+    scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
+    return StageResult(
+        ScoreOutput(
+            buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
+            scores=attempt.write(scores, "scores"),
+            rescored=fresh.height,
+            carried=carried.height,
+            remark=remark,
+        )
+    )
+
+
+def _version_id(attempt: Attempt, prepared: PreparedSegments) -> int:
+    """Return the number of the model version that scores: a given one, or the one that this job has trained."""
+    return prepared.model_version_id or attempt.output(GateOutput).model_version_id
+
+
+def _texts(attempt: Attempt) -> pl.DataFrame:
+    """Return the texts of this step's buckets, whichever ranges they were written in."""
+    import polars as pl
+
+    wanted = attempt.buckets
+    files = [
+        texts.scoring
+        for texts in attempt.outputs(TextOutput)
+        if texts.scoring and texts.buckets[0] < wanted.stop and texts.buckets[1] >= wanted.start
+    ]
+    frames = [attempt.read(file).filter(pl.col("bucket").is_in(list(wanted))) for file in files]
+    return pl.concat(frames).sort("bucket", "user_key")
+
+
+def _rescored(attempt: Attempt, users: pl.DataFrame, version_id: int) -> tuple[list[pl.DataFrame], str]:
+    """Return the segments of users whom the model reads, and what it remarks."""
+    from segadmin.inference.predictor import load_predictor
+    from segadmin.inference.scoring import scored_batches
+    from segadmin.storage.database import transaction
+
+    plugins = load_plugins(attempt.settings)
+    with transaction(attempt.settings) as session:
+        version = session.get_one(ModelVersion, version_id)
+    backbone = plugins.find("backbone", version.backbone)
+    attempt.progress(0.0, "loading the model")
+    with calling(attempt, backbone, "load"):
+        predictor = load_predictor(attempt.settings, plugins, version)
+    call = partial(calling, attempt, backbone, "predict")
+    batches = list(scored_batches(users, predictor, version_id, call=call, progress=attempt.progress))
+    return batches, predictor.classifier.remark
 
 
 def outcomes(attempt: Attempt) -> StageResult:
-    """Measure earlier snapshots whose users' outcomes are known by now."""
-    from segadmin.workflows.outcomes import evaluate_outcomes as run
+    """Measure every snapshot whose users' outcomes are known by now and that was not measured before."""
+    from segadmin.snapshots.outcomes import labeler_of, measure_outcomes, unmeasured
+    from segadmin.storage.database import transaction
+    from segadmin.storage.records import Evaluation, LabelSet
 
-    return run(attempt)
+    label_set_name = attempt.output(PreparedSegments).label_set
+    with transaction(attempt.settings) as session:
+        label_set = session.get(LabelSet, label_set_name)
+        waiting = unmeasured(session, label_set_name)
+    labeler = labeler_of(attempt.settings, label_set)
+    if label_set is None or labeler is None:
+        reason = f"the labels {label_set_name!r} are not derived from events, so their outcomes cannot be seen"
+        return StageResult(OutcomesOutput(note=reason))
+    measured: dict[int, Json] = {}
+    for n, (snapshot, version) in enumerate(waiting):
+        attempt.progress(n / len(waiting), f"snapshot {snapshot.id}")
+        if version.segments == label_set.segments:
+            row = measure_outcomes(attempt.settings, labeler, label_set, snapshot)
+            measured |= {snapshot.id or 0: row} if row else {}
+    note = f"the outcomes of {len(waiting)} snapshots are not known yet" if waiting else "all known"
+
+    def commit(session: Session) -> Json:
+        session.add_all([Evaluation(job_id=attempt.job_id, **row) for row in measured.values()])
+        return {}
+
+    rows = tuple({"snapshot_id": snapshot, "rows": row["rows"]} for snapshot, row in measured.items())
+    return StageResult(OutcomesOutput(measured=rows, note="" if rows else note), commit=commit)
 
 
 def publish(attempt: Attempt) -> StageResult:
-    """Make all scores one snapshot, and the current one."""
-    from segadmin.workflows.publish_stage import publish as run
+    """Put the scores in the lake as one snapshot and make it the current one of its label set."""
+    import polars as pl
 
-    return run(attempt)
+    from segadmin.snapshots.publish import (
+        SnapshotCounts,
+        begin_snapshot,
+        commit_assignments,
+        count_moved,
+        make_current,
+    )
+    from segadmin.snapshots.summary import summarise
+    from segadmin.storage.lake import Lake
+
+    settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
+    version_id = _version_id(attempt, prepared)
+    snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version_id, prepared.window.as_of)
+    number = snapshot.id
+    assert number is not None
+    if snapshot.state == SnapshotState.PUBLISHED:
+        return StageResult(_published(snapshot))
+    users = pl.concat([attempt.read(step.scores) for step in steps])
+    attempt.progress(0.3, "writing the assignments")
+    commit_assignments(settings, number, users)
+    attempt.reach("publish")
+    attempt.progress(0.6, "summing up")
+    summaries = summarise(Lake.of(settings, prepared.text.lake), users, prepared.segments, prepared.window)
+    counts = SnapshotCounts(
+        previous_id=previous,
+        users=users.height,
+        rescored=sum(step.rescored for step in steps),
+        carried=sum(step.carried for step in steps),
+        moved=count_moved(settings, users, previous),
+    )
+    published: list[SegmentSnapshot] = []
+
+    def commit(session: Session) -> Json:
+        published[:] = [make_current(session, number, counts, summaries)]
+        return _published(published[0]).as_json()
+
+    def after() -> None:
+        load_plugins(settings).announce("snapshot_published", snapshot=published[0])
+
+    return StageResult(PublishOutput(), commit=commit, after=after)
+
+
+def _published(snapshot: SegmentSnapshot) -> PublishOutput:
+    return PublishOutput(
+        snapshot_id=snapshot.id,
+        users=snapshot.users,
+        rescored=snapshot.rescored,
+        carried=snapshot.carried,
+        moved=snapshot.moved,
+    )
 
 
 _BEFORE = (

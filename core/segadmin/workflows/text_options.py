@@ -10,6 +10,8 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.templates import check_templates, read_templates
 from segadmin.jobs.registry import Option, Request
 from segadmin.settings import Language, Settings
+from segadmin.text.recipe import Recipe
+from segadmin.text.recipes import new_recipe
 
 
 class TextRequest(Request):
@@ -45,3 +47,15 @@ class TextRequest(Request):
         for templates in self.templates.values():
             check_templates(plugins, templates)
         return self if self.language else self.model_copy(update={"language": settings.language})
+
+    def recipe(self, settings: Settings) -> Recipe:
+        """Return the recipe that is asked for, without the features that only training data can choose."""
+        return new_recipe(
+            load_plugins(settings),
+            self.textualizer,
+            self.textualizer_options,
+            language=self.language or settings.language,
+            templates=self.templates,
+            window_days=self.window_days,
+            max_phrases=self.max_phrases,
+        )

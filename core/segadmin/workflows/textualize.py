@@ -2,27 +2,98 @@
 
 from __future__ import annotations
 
-from segadmin.jobs.attempt import Attempt, StageResult
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from segadmin.jobs.attempt import Attempt, StageOutput, StageResult, StepFile
+from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.settings import Settings
+from segadmin.workflows.prepared import Prepared
 from segadmin.workflows.text_options import TextRequest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Textualize(TextRequest):
     """Options of ``textualize``."""
 
 
+class TextOutput(StageOutput):
+    """The texts of a range of buckets."""
+
+    stage: ClassVar[str] = "textualize"
+
+    buckets: tuple[int, int]  #: first and last
+    training: StepFile | None = None
+    augmented: StepFile | None = None
+    scoring: StepFile | None = None
+    report: dict[str, int] = {}
+
+
 def prepare(attempt: Attempt) -> StageResult:
     """Decide how users are read, and until when."""
-    from segadmin.workflows.prepare_scoring import prepare_text
+    from segadmin.text.plan import TextPlan
 
-    return prepare_text(attempt)
+    asked = Textualize.model_validate(attempt.options)
+    recipe = asked.recipe(attempt.settings)
+    versions, latest = lake_now(attempt.settings)
+    return StageResult(Prepared(text=TextPlan(recipe=recipe, scoring=recipe.window(latest), lake=versions)))
 
 
 def textualize(attempt: Attempt) -> StageResult:
-    """Read the users of a range of buckets."""
-    from segadmin.workflows.textualize_stage import textualize as run
+    """Read the users that prepare named at every training window, and all at the scoring window."""
+    import polars as pl
 
-    return run(attempt)
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.labels.parts import Part
+    from segadmin.text.read_buckets import read_buckets
+
+    prepared = attempt.output(Prepared)
+    plan = prepared.text
+    plugin = load_plugins(attempt.settings).find("textualizer", plan.recipe.textualizer)
+    texts = read_buckets(
+        attempt.settings,
+        plan,
+        attempt.buckets,
+        wanted=_rows_to_read(attempt, prepared),
+        copied=attempt.read(prepared.copied).filter(pl.col("part") == Part.TRAIN) if prepared.copied else None,
+        call=partial(calling, attempt, plugin, "phrases"),
+        progress=attempt.progress,
+    )
+    frames = {"training": texts.training, "augmented": texts.augmented, "scoring": texts.scoring}
+    files: dict[str, Any] = {name: attempt.write(pl.concat(each), name) for name, each in frames.items() if each}
+    buckets = (attempt.buckets.start, attempt.buckets.stop - 1)
+    return StageResult(TextOutput(buckets=buckets, **files, report=dict(texts.report)))
+
+
+def _rows_to_read(attempt: Attempt, prepared: Prepared) -> pl.DataFrame | None:
+    """Return whom to read when, each user and moment once: ``user_key``, ``observed_from``, ``as_of``."""
+    import polars as pl
+
+    columns = ["user_key", "observed_from", "as_of"]
+    frames = [attempt.read(file).select(columns) for file in prepared.wanted]
+    return pl.concat(frames).unique(["user_key", "as_of"], keep="first", maintain_order=True) if frames else None
+
+
+def lake_now(settings: Settings) -> tuple[dict[str, int], datetime]:
+    """Return the versions of the lake's tables, and the end of what they hold: just after the newest event.
+
+    Raises:
+        DataError: there are no events.
+    """
+    from segadmin.labels.label_sets import after, latest_event
+    from segadmin.storage.lake import Lake
+
+    versions = Lake.of(settings).current_versions()
+    return versions, after(latest_event(Lake.of(settings, versions)))
+
+
+def training_texts(attempt: Attempt) -> list[pl.DataFrame]:
+    """Return the texts of the training windows, a frame for each step that wrote some."""
+    return [attempt.read(texts.training) for texts in attempt.outputs(TextOutput) if texts.training]
 
 
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)

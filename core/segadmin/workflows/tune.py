@@ -8,15 +8,18 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from segadmin.contracts.plugins import Plugins, load_plugins
-from segadmin.errors import ConfigurationError
-from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.errors import ConfigurationError, DataError
+from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.control import view
 from segadmin.jobs.registry import Option, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.training.search_space import Values, choices
-from segadmin.training.study import load_summary
-from segadmin.workflows.retrain import DEFAULT_BACKBONE, Retrain, prepare
-from segadmin.workflows.textualize import TEXTUALIZE
+from segadmin.training.study import SearchSummary, Trial, load_summary
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONE
+from segadmin.workflows.retrain import prepared_training
+from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.textualize import TEXTUALIZE, training_texts
+from segadmin.workflows.training_data import PreparedTraining, read_auxiliary, read_dataset, training_context
 
 
 class Tune(Retrain):
@@ -51,7 +54,7 @@ class Tune(Retrain):
         return request.model_copy(update={"search": _search_space(load_plugins(settings), request)})
 
 
-def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> dict[str, Any]:
+def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> SearchSummary:
     """Return the trials of a search, whether it is over or not: see :func:`segadmin.training.study.load_summary`.
 
     Raises:
@@ -84,18 +87,88 @@ def _search_space(plugins: Plugins, request: Tune) -> dict[str, Values]:
     return space
 
 
+class PreparedSearch(PreparedTraining):
+    """A search whose options, weights and data were checked."""
+
+    request_type: ClassVar[type[Retrain]] = Tune
+
+    request: Tune
+
+
+class TrialOutput(StageOutput):
+    """How many trials a step has run."""
+
+    stage: ClassVar[str] = "trial"
+
+    trials: int
+
+
+class ChooseOutput(StageOutput):
+    """The best options, what was tried, and which options mattered."""
+
+    stage: ClassVar[str] = "choose"
+
+    best: Trial
+    trials: tuple[Trial, ...]
+    importance: dict[str, float] = {}
+    backbone: str
+    backbone_options: dict[str, Any]
+
+
+def prepare(attempt: Attempt) -> StageResult:
+    """Check the options, the weights and the data; decide the windows, the split and the features."""
+    from segadmin.training.study import study_of
+
+    prepared = prepared_training(attempt, Tune.model_validate(attempt.options), PreparedSearch)
+    study_of(attempt.settings, attempt.job_id)  # by one step, before several trials would make its tables at once
+    return StageResult(prepared)
+
+
 def trial(attempt: Attempt) -> StageResult:
     """Run trials until there are enough or the time is up."""
-    from segadmin.workflows.tune_stages import trial as run
+    from segadmin.training.study import study_of
+    from segadmin.training.trials import Search, run_trials
 
-    return run(attempt)
+    prepared, texts = attempt.output(PreparedSearch), training_texts(attempt)
+    asked = Tune.model_validate(attempt.options)
+    search = Search(
+        backbone=prepared.request.backbone or "",
+        options=prepared.request.backbone_options,
+        choices=tuple(choices(asked.search)),
+        dataset=read_dataset(attempt, prepared, texts),
+        auxiliary=read_auxiliary(attempt, prepared, texts),
+        seed=prepared.request.seed,
+        trials=asked.trials,
+        minutes=asked.minutes,
+    )
+    trials = study_of(attempt.settings, attempt.job_id)
+    return StageResult(TrialOutput(trials=run_trials(training_context(attempt), search, trials, attempt.buckets.start)))
 
 
 def choose(attempt: Attempt) -> StageResult:
-    """Report which options were best, and which mattered."""
-    from segadmin.workflows.tune_stages import choose as run
+    """Report which options were best, and which mattered.
 
-    return run(attempt)
+    Raises:
+        DataError: no trial came to its end.
+    """
+    from segadmin.training.study import study_of, summary
+
+    asked = attempt.output(PreparedSearch).request
+    tried = summary(study_of(attempt.settings, attempt.job_id))
+    if tried.best is None:
+        raise DataError(
+            "No trial came to its end, so there is nothing to choose from. Allow more: --minutes, --trials; "
+            f"see: segadmin jobs trials {attempt.job_id}"
+        )
+    return StageResult(
+        ChooseOutput(
+            best=tried.best,
+            trials=tried.trials,
+            importance=tried.importance,
+            backbone=asked.backbone or "",
+            backbone_options=asked.backbone_options | tried.best.options,
+        )
+    )
 
 
 register(

@@ -23,7 +23,7 @@ from segadmin_plugins.backbones.transformer.batches import Rows
 from segadmin_plugins.backbones.transformer.head import Loss, UserModel
 from tests.models import make_model
 
-TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10)
+TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, head_steps=60)
 SHAPE = {
     "hidden_size": 16,
     "num_hidden_layers": 3,

@@ -19,7 +19,9 @@ from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 
-TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, tuner="large")
+TINY = Tiny(
+    max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, head_steps=60, tuner="large"
+)
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 #: A model whose forward needs too much memory above ``ROWS`` rows. What it had taken until then must be free again

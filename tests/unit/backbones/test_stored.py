@@ -30,6 +30,7 @@ TRAIN, VALIDATION, TEST = planted(96), planted(24, seed=1), planted(40, seed=2)
 
 def _backbone(folder: Path, **options: Any) -> HuggingFace:
     known = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "tuner": "lora"}
+    known["head_steps"] = 20
     return HuggingFace(model=str(folder), **known | options)
 
 

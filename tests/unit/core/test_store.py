@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,18 @@ from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
+from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, Step, Store
-from segadmin.storage.store import MARK, check_folder, check_store, open_store, read_mark
+from segadmin.storage.store import MARK, check_folder, check_store, note_import, open_store, read_mark
 from tests.conftest import Cli
 from tests.planted import through_the_engine
 from tests.privacy.victim import event, post
 
 ROWS = "user,kind,item,at\nu1,view,a,2026-01-01\nu2,view,b,2026-01-02\n"
+
+
+LAST_IMPORT_BROKEN = '{"id": "a", "buckets": 16, "key_fingerprint": "b", "last_import": "yesterday"}'
 
 
 def take(settings: Settings, tmp_path: Path, rows: str = ROWS) -> Import:
@@ -223,6 +228,19 @@ def test_a_new_database_that_counts_imports_again_loses_no_posted_events(setting
     database.engine(fresh).dispose()
 
 
+def test_a_store_is_adopted_when_no_import_goes_on(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    fresh = fresh_database(settings, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with alone(settings):
+            adopting = pool.submit(adopt_store, fresh)
+            with pytest.raises(TimeoutError):
+                adopting.result(0.3)
+            assert read_mark(settings) is not None, "nothing is removed before"
+        assert adopting.result(60).buckets == 16
+    database.engine(fresh).dispose()
+
+
 def test_what_does_not_fit_is_not_adopted(settings: Settings, tmp_path: Path) -> None:
     fresh = fresh_database(settings, tmp_path)
     with pytest.raises(StoreMissing, match="There is no store in"):
@@ -255,7 +273,7 @@ def test_a_lost_mark_is_written_again(cli: Cli, settings: Settings, tmp_path: Pa
     assert cli("audit", "list").stdout.count("store.adopt") == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 1}', "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 1}', "\xff", LAST_IMPORT_BROKEN])
 def test_a_damaged_mark_is_named(settings: Settings, tmp_path: Path, content: str) -> None:
     take(settings, tmp_path)
     (settings.store_path / MARK).write_text(content)
@@ -276,6 +294,56 @@ def test_a_mark_that_cannot_be_read_is_named(settings: Settings, tmp_path: Path)
     mark.mkdir()
     with pytest.raises(StorageError, match=r"store\.json cannot be read: Is a directory"):
         open_store(settings)
+
+
+def test_an_older_backup_of_the_store_is_noticed(cli: Cli, any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
+    take(settings, tmp_path)
+    shutil.copytree(settings.store_path, tmp_path / "backup")
+    for user in ("u3", "u4"):
+        take(settings, tmp_path, f"user,kind,item,at\n{user},view,c,2026-01-03\n")
+    assert preflight.problems(settings) == []
+    shutil.rmtree(settings.store_path)
+    shutil.copytree(tmp_path / "backup", settings.store_path)
+    for refused in (open_store, check_folder, Lake.of, lambda one: check_request(one, "compact", {})):
+        with pytest.raises(StoreMissing, match=r"is older than the database .*: it lacks 2 imports, 2 to 3\. Restore"):
+            refused(settings)
+    assert "✗ store: The store in" in cli("doctor", check=False).stdout  # a process that has seen nothing yet
+    cli("db", "adopt")
+    assert preflight.problems(settings) == []
+    check_folder(settings)
+    again = take(settings, tmp_path, "user,kind,item,at\nu4,view,c,2026-01-03\n")
+    assert again.rows_kept == 1, "its file can be imported again"
+    assert set(Lake.of(settings).scan("users").collect()["user"]) == {"u1", "u2", "u4"}
+    with transaction(settings) as session:
+        states = {one.id: one.state for one in session.exec(select(Import)).all()}
+    assert states == {1: "succeeded", 2: "failed", 3: "succeeded"}
+    assert check_store(settings) is not None
+
+
+def test_an_older_backup_of_the_database_goes_on(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    database.engine(settings).dispose()
+    shutil.copy(settings.root / "segadmin.db", tmp_path / "backup.db")
+    take(settings, tmp_path, "user,kind,item,at\nu3,view,c,2026-01-03\n")
+    older = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/backup.db"})
+    assert preflight.problems(older) == []
+    assert take(older, tmp_path, "user,kind,item,at\nu4,view,c,2026-01-03\n").rows_kept == 1
+    database.engine(older).dispose()
+
+
+def test_an_import_that_ends_by_an_earlier_clock_is_not_missing(settings: Settings, tmp_path: Path) -> None:
+    take(settings, tmp_path)
+    ahead = datetime.now(UTC) + timedelta(minutes=5)  # a machine whose clock is ahead had the last one
+    with transaction(settings) as session:
+        session.get_one(Import, 1).finished_at = ahead
+    note_import(settings, ahead)
+    take(settings, tmp_path, "user,kind,item,at\nu3,view,c,2026-01-03\n")
+    mark = read_mark(settings)
+    assert mark is not None
+    assert mark.last_import == ahead
+    assert preflight.problems(settings) == []
 
 
 def test_doctor_says_what_is_wrong_with_the_store(cli: Cli, settings: Settings, tmp_path: Path) -> None:

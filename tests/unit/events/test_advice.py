@@ -161,10 +161,10 @@ def test_what_the_commands_say(cli: Cli, tmp_path: Path) -> None:
     mapping.write_text('[kinds]\nscroll = "ignore"\n')
     words = ("events", str(path), "--mapping", str(mapping))
     looked = cli("data", "preview", str(path), "--mapping", str(mapping)).stdout
-    assert "Ignored, as the mapping says: 1 rows." in looked
+    assert "Ignored, as the mapping says: 1 row." in looked
     done = cli("data", "import", *words).stdout
     assert "events: 1 of 3 rows kept" in done
-    assert "1 rows were ignored, as the mapping says." in done
+    assert "Ignored, as the mapping says: 1 row." in done
     assert 'Note: 1 row has the kind "wish"' in done
     again = json.loads(cli("data", "import", *words, "--json").stdout)
     assert (again["rows_ignored"], len(again["warnings"])) == (1, 1)

@@ -54,6 +54,8 @@ def work(settings: Settings) -> Path:
         b'name;customer_id\nx;"Doe, Jo"\n\ny;u2\n',
         '\ufeffUser ID\n"Doe, Jo"\n\nu2'.encode("utf-16-le"),
         b"user\nDoe, Jo\n\nu2\n",
+        b'user;id\n"Doe, Jo";1\n\nu2;2\n',
+        b"customer\temail\nDoe, Jo\tx@y\n\nu2\tz@y\n",
         b'id,\xe7\x94\xa8\xe6\x88\xb7\n1,"Doe, Jo"\n\n2,u2\n',
     ],
 )
@@ -77,7 +79,12 @@ def test_a_file_that_holds_only_the_word_user_names_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n", "line 1: several columns, and no header that says which has the users"),
+        (
+            b"a,b\n",
+            "line 1: several columns, and no header that says which has the users. Name it: --column a",
+        ),
+        (b"a;b\nc;d\n", "line 1: several columns, .*--column a, of a, b"),
+        (b"a\nb\tc\n", "line 2: several columns"),
         (b'user\nok\n"open\n', "line 3: .*quote"),
         (b"user,x\n,1\n", "line 2: there is no user in column 1"),
         (b"user\n\xff\n", "is not UTF-8: .*byte 5"),
@@ -87,6 +94,27 @@ def test_a_list_that_cannot_be_read_erases_nobody(tmp_path: Path, content: bytes
     (tmp_path / "users.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_users(tmp_path / "users.csv")
+
+
+def test_the_column_of_users_may_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("name;Kunden Nr;E-Mail\na@b;7;c@d\n")
+    assert [(one.user, one.column) for one in read_users(path)] == [("c@d", "E-Mail")]
+    assert [(one.user, one.column) for one in read_users(path, "kunden nr")] == [("7", "Kunden Nr")]
+    with pytest.raises(DataError, match=r"no column 'kunde'\. There are: name, Kunden Nr, E-Mail"):
+        read_users(path, "kunde")
+
+
+def test_the_column_that_was_taken_is_told(settings: Settings, cli: Cli, tmp_path: Path) -> None:
+    put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu2,view,a,2024-03-01\n")
+    (tmp_path / "users.csv").write_text("name;email\nu1;u2\n")
+    asked = cli("data", "forget", "--file", str(tmp_path / "users.csv"), check=False)
+    assert "users.csv: the users are those in the column 'email'. Another one: --column NAME" in asked.stderr
+    assert users(settings) == ["u1", "u2"]
+    cli("data", "forget", "--file", str(tmp_path / "users.csv"), "--column", "name", "--yes")
+    assert users(settings) == ["u2"]
+    none = cli("data", "forget", "u2", "--column", "name", "--yes", check=False)
+    assert (none.returncode, users(settings)) == (2, ["u2"])
 
 
 def test_known_users_are_erased_and_unknown_ones_named(settings: Settings, cli: Cli, tmp_path: Path) -> None:
@@ -140,6 +168,35 @@ def test_only_a_users_own_rows_leave_quarantine(settings: Settings) -> None:
     rows = quarantined(settings)
     assert len(rows) == 4
     assert not any('"who":"12"' in row for row in rows)
+
+
+def test_rows_without_a_user_that_name_one_in_another_column_go(settings: Settings) -> None:
+    head = "user,kind,item,at,text,note,mail\n"
+    gone = [
+        ",view,a,2024-01-01,,ask ann-b,",
+        "NULL,view,a,2024-01-01,ann-b was here,,",
+        ' ,view,a,2024-01-01,,"{""who"": {""id"": ""ann-b""}}",',
+        "-,view,a,2024-01-01,,,Ann &lt;ann&#45;b&gt;",
+    ]
+    kept = [
+        ",view,ann-b,2024-01-01,,,",  # an item that is called so
+        ",view,a,2024-01-01,,ann-bo,x.ann-b@shop.example",
+        ',view,a,2024-01-01,,"{""ann-b"": 1}",',
+        "7,stare,a,2024-01-01,,ann-b,",  # what another wrote
+    ]
+    rows = "".join(f"{row}\n" for row in [*gone, *kept])
+    put(settings, "e.csv", head + rows, Mapping(nulls=("NULL", "-")))
+    assert len(quarantined(settings)) == 8
+    [erased] = forget(settings, ["ann-b"])
+    assert erased.rows["quarantine"] == 4
+    assert len(quarantined(settings)) == 4
+
+
+@pytest.mark.parametrize("user", ["12", "12345", "ab"])
+def test_ids_that_are_words_of_other_things_too_take_no_row_without_a_user(settings: Settings, user: str) -> None:
+    put(settings, "e.csv", f"user,kind,item,at,note\n{user},view,a,2024-01-01,\n,view,b,2024-01-01,{user} {user}\n")
+    assert forget(settings, [user])[0].rows["quarantine"] == 0
+    assert len(quarantined(settings)) == 1
 
 
 def test_a_user_inside_json_is_found_by_the_path_of_the_mapping(settings: Settings) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import multiprocessing
 import os
 import sqlite3
 import threading
 import time
+import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -254,6 +259,36 @@ def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monk
     assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (2, 2, 0)
 
 
+def test_a_user_only_in_what_a_killed_import_of_a_file_read_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(settings, "known.csv", HEAD + "other,view,a,2025-01-01\n")
+    mapping = Mapping(columns={"user": "who"})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ingest, "_settle", die)
+        put(settings, "e.csv", "who,kind,item,at\nspooled,view,other,2025-01-01\nspooled,stare,a,2025-01-01\n", mapping)
+    [one] = list_interrupted(settings)
+    (one.spool.folder / "000002.raw.arrow").write_text("half a chunk of unfinished")
+    assert not forget(settings, ["unfinished"])[0].is_known
+    assert left_of(settings, "unfinished") == {}
+    assert list_interrupted(settings), "what it read is nobody's who was asked for"
+    assert counts(forget(settings, ["spooled"])[0]) == {"spool": 2}
+    assert left_of(settings, "spooled") == {}
+    assert list_interrupted(settings) == []
+    assert users(settings) == {"other"}
+
+
+def test_what_a_killed_import_read_in_another_way_is_not_kept(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for column in ("a", "b"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ingest, "_settle", die)
+            put(settings, "e.csv", "a,b,kind,item,at\nann,bob,view,x,2025-01-01\n", Mapping(columns={"user": column}))
+    [one] = list_interrupted(settings)
+    assert one.spool.users().collect()["user"].to_list() == ["bob"]
+
+
 def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK_ROWS", 20)
     names = [f"u{n % 7}" for n in range(50)]
@@ -341,6 +376,62 @@ def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Se
     assert outside.read_text() == "ann"
 
 
+def zipped(**files: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return archive.getvalue()
+
+
+def test_lists_without_a_header_lose_their_first_line_and_archives_go_whole(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "ann,view,a,2025-01-01\nbob,view,a,2025-01-01\n")
+    folder = settings.store_path / "exports"
+    folder.mkdir()
+    parquet = io.BytesIO()
+    pl.DataFrame({"who": ["ann"] * 3}).write_parquet(parquet)
+    plain = b"x" * 9000 + b"\nann\n"
+    files = {
+        "list.csv": b"ann\nbob\nann\n",
+        "mark.csv": b'\xef\xbb\xbf"ann",1\nbob,2\n',
+        "others.csv": b"bob\nann\n",
+        "header.csv": b"user,ann\nbob,1\nann,2\n",
+        "one.csv": b"ann\n",
+        "a.zip": zipped(deep=plain),
+        "b.zip": zipped(deep=zipped(deep=gzip.compress(plain))),
+        "c.zip": zipped(table=parquet.getvalue()),
+        "d.bin": parquet.getvalue(),
+        "e.xz": lzma.compress(plain),
+        "f.bz2": bz2.compress(plain),
+        "g.zip": zipped(deep=b"anne, bob"),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    forget(settings, ["ann"])
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert left == {
+        "list.csv": b"bob\n",
+        "mark.csv": b"\xef\xbb\xbfbob,2\n",
+        "others.csv": b"bob\n",
+        "header.csv": b"user,ann\nbob,1\n",
+        "one.csv": b"",
+        "g.zip": files["g.zip"],
+    }
+
+
+def test_an_archive_that_cannot_be_looked_into_is_named(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "ann,view,a,2025-01-01\n")
+    archive = bytearray(zipped(deep=b"bob"))
+    for start in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
+        archive[start] |= 1  # encrypted, it says
+    (settings.store_path / "a.zip").write_bytes(archive)
+    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Take it out of the store"):
+        forget(settings, ["ann"])
+    (settings.store_path / "a.zip").unlink()
+    assert forget(settings, []) == []
+    assert users(settings) == set()
+
+
 def test_an_unknown_user_changes_no_export(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "7,view,a,2025-01-01\n")
     (settings.store_path / "a.csv").write_text("user\nnobody\n")
@@ -384,9 +475,34 @@ def test_a_schedule_that_would_bring_a_user_back_is_named(settings: Settings) ->
     options = {"where": "x.csv", "mapping": {"constants": {"user": "bob"}}}
     with transaction(settings) as session:
         session.add(Schedule(name="nightly", cron="0 3 * * *", kind="ingest", options=options, next_slot=utcnow()))
-    with pytest.raises(JobError, match=r"'nightly' gives every row.*segadmin schedule remove nightly"):
+    with pytest.raises(JobError, match=r"'nightly' will give every row.*segadmin schedule remove nightly"):
         forget(settings, ["bob"])
     assert users(settings) == {"bob"}
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, None], ids=["job", "schedule"])
+def test_a_file_to_be_imported_that_is_named_after_a_user_is_named(settings: Settings, state: JobState | None) -> None:
+    put(settings, "e.csv", HEAD + "bobby,view,a,2025-01-01\nb,view,a,2025-01-01\n")
+    options = {"where": "/b/bobby/x.csv", "mapping": {}}
+    nightly = Schedule(name="nightly", cron="0 3 * * *", kind="ingest", options=options, next_slot=utcnow())
+    with transaction(settings) as session:
+        session.add(nightly if state is None else Job(kind="ingest", options=options, state=state))
+    with pytest.raises(JobError, match=r"(Job 1|'nightly') will import a file that is named after a user"):
+        forget(settings, ["bobby"])
+    assert forget(settings, ["b"])[0].is_known, "too short to be told from other words"
+    assert users(settings) == {"bobby"}
+
+
+def test_paths_of_jobs_lose_the_user(settings: Settings) -> None:
+    put(settings, "e.csv", HEAD + "bobby,view,a,2025-01-01\n")
+    options = {"where": "/data/bobby/bobby.csv?x=bobby", "mapping": {}}
+    with transaction(settings) as session:
+        session.add(Job(kind="ingest", options=options, asked=options, state=JobState.FAILED))
+    forget(settings, ["bobby"])
+    with transaction(settings) as session:
+        job = session.get_one(Job, 1)
+        assert job.options["where"] == job.asked["where"] == "/data/(erased)/(erased).csv?x=(erased)"
+    assert left_of(settings, "bobby") == {}
 
 
 def _hold(settings: Settings, started: object, seconds: float) -> None:

@@ -52,7 +52,7 @@ def test_a_price_that_looks_like_that_of_one_piece(settings: Settings, tmp_path:
 @pytest.mark.parametrize("word", ["None", "unknown", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
 def test_an_id_that_is_a_word_for_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
     told = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
-    assert f"{word!r} is the user of 1 rows. If it stands for a missing value: --null {shlex.quote(word)}" in told
+    assert f"{word!r} is the user of 1 row. If it stands for a missing value: --null {shlex.quote(word)}" in told
 
 
 def test_a_number_for_nobody_is_the_most_frequent_one(settings: Settings, tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_the_printed_command_of_a_query_and_of_labels(settings: Settings, tmp_pa
     query = """SELECT who AS "user", bought AS item, time AS at FROM o WHERE who != '$x'"""
     where = f"sqlite:///{tmp_path}/shop.db"
     told = run("data", "preview", where, "--query", query, "--set", "kind=view").output
-    assert "1 of 1 rows kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+    assert "1 of 1 row kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
     (tmp_path / "l.csv").write_text("member,segment\nu1,a\n")
     told = run("data", "preview", str(tmp_path / "l.csv"), "--table", "labels", "--map", "user=member").output
-    assert "1 of 1 rows kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+    assert "1 of 1 row kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
 
 
 def test_an_import_says_which_format_its_times_have(settings: Settings, tmp_path: Path) -> None:

@@ -110,6 +110,20 @@ def test_what_kills_the_process_is_set_aside_after_its_attempts(settings: Settin
     assert "poison" in (box.failed_folder / f"{failed.name}.jsonl").read_text()
 
 
+def test_batches_that_another_process_takes_meanwhile_are_left_out(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Inbox.of(settings)
+    for user in ("a", "b"):
+        box.add(lines(user))
+    gone = box.folder / "0123.jsonl"
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [*glob(folder, pattern), gone])
+    assert len(box.batches()) == 2
+    assert box.oldest() == min(path.stat().st_mtime_ns for path in box.batches()) / 1e9
+    assert box.failed() == []
+
+
 def given(settings: Settings) -> Generator[pl.DataFrame]:
     frames: Iterator[pl.DataFrame] = Posted().chunks("inbox://", 1000)
     assert isinstance(frames, Generator)

@@ -21,10 +21,13 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.quarantine import as_file, drop_rows, find_rows
 from segadmin.settings import Settings
 from segadmin.snapshots.export import find_sink
+from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import
 from segadmin_plugins.sources.csv import Csv
 from segadmin_plugins.sources.jsonl import JsonLines
 from segadmin_plugins.sources.parquet import Parquet
+from tests.privacy.victim import event, post
 
 HEADER = "user,kind,item,at,price,text\n"
 SOURCES: dict[str, type[Source]] = {"q.csv": Csv, "q.jsonl": JsonLines, "q.parquet": Parquet}
@@ -111,6 +114,40 @@ def test_rows_of_imports_with_other_columns_need_a_choice(settings: Settings, tm
     assert drop_rows(settings, 3, "unknown_kind") == 1
     export(settings, tmp_path / "q.csv")
     assert len((tmp_path / "q.csv").read_text(encoding="utf-8-sig").splitlines()) == 3
+
+
+def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp_path: Path) -> None:
+    for name, user in (("e", "u1"), ("other", "u2")):
+        rows = f"{user},view,a,2026-01-01,,\n{user},stare,b,2026-01-01,,\n{user},view,c,never,,\n"
+        (tmp_path / f"{name}.csv").write_text(HEADER + rows)
+        import_file(settings, Request("events", str(tmp_path / f"{name}.csv")))
+    request = Request("events", str(tmp_path / "e.csv"), Mapping(kinds={"stare": "view"}), again=True)
+    done, _ = import_file(settings, request)
+    assert (done.id, done.rows_kept, done.reasons) == (3, 1, {"duplicate_event": 1, "bad_time": 1})
+    [told] = done.warnings
+    assert told.startswith("2 rows in quarantine of import 1, which was of the same file, are gone")
+    left = find_rows(settings, None, None).collect()
+    assert left.select("import_id", "line").rows() == [(2, 3), (2, 4), (3, 2), (3, 4)]
+    done, _ = import_file(settings, request)
+    assert find_rows(settings, None, None).collect()["import_id"].to_list() == [2, 2, 4, 4, 4]
+
+
+def test_what_a_queue_gave_before_stays(settings: Settings) -> None:
+    for user in ("u1", "u2"):
+        post(settings, event(user, kind="stare"))
+        done, _ = import_file(settings, Request("events", "inbox://"))
+        assert not any("same file" in one for one in done.warnings)
+    assert find_rows(settings, None, None).collect()["import_id"].to_list() == [1, 2]
+
+
+def test_an_old_database_that_was_restored_gives_no_number_again(settings: Settings, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        if number == 3:  # as a backup from before the second import
+            with transaction(settings) as session:
+                session.delete(session.get_one(Import, 2))
+        (tmp_path / "e.csv").write_text(f"{HEADER}u{number},stare,a,2026-01-01,,\n")
+        assert import_file(settings, Request("events", str(tmp_path / "e.csv")))[0].id == number
+    assert find_rows(settings, None, None).collect()["import_id"].to_list() == [1, 2, 3]
 
 
 def test_apostrophes_of_the_export_are_no_quotes(settings: Settings, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_words_for_nothing_are_nobody(settings: Settings, tmp_path: Path, word: 
 )
 def test_words_that_may_be_ids_are_warned_of(word: str) -> None:
     [warning] = about_ids(pl.DataFrame({"user": [word, "u1"]}))
-    assert warning.startswith(f"'{word}' is the user of 1 rows")
+    assert warning.startswith(f"'{word}' is the user of 1 row.")
 
 
 def test_numbers_of_64_bits_keep_their_digits(settings: Settings, tmp_path: Path) -> None:

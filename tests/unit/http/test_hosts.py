@@ -37,6 +37,8 @@ from segadmin_api.http.hosts import Hosts
         (("*.shop.example",), "0.0.0.0", "shop.example", False),
         (("*.shop.example",), "0.0.0.0", "evilshop.example", False),
         (("*",), "127.0.0.1", "anything.example", True),
+        (("*",), "127.0.0.1", "", True),
+        (("shop.example",), "0.0.0.0", "", False),
     ],
 )
 def test_hosts(names: tuple[str, ...], address: str, header: str, *, allowed: bool) -> None:

@@ -87,7 +87,7 @@ def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings
     assert second is not None
     assert second.points == [[10, {LOSS: 0.7}], [20, {LOSS: 0.6}]]
     second.log(20, {LOSS: 0.65})
-    finish(second, StageResult({}))
+    finish(second, StageResult())
     assert _kept(engine_settings, step_id) == [[10, {LOSS: 0.7}], [20, {LOSS: 0.65}]]
     assert control.view(engine_settings, asked.job.id or 0).steps[0].curve == second.points
 

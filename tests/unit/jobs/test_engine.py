@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import Session
 
 from segadmin.errors import (
@@ -30,8 +31,9 @@ from segadmin.jobs.reap import lost_process, reap
 from segadmin.jobs.registry import Request, Stage, Workflow, bucket_ranges, stage_names, workflows
 from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import engine, now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
+from tests.probe import Facts
 from tests.unit.jobs.conftest import Bells
 
 
@@ -56,8 +58,33 @@ def test_a_job_runs_to_its_end(engine_settings: Settings, bells: Bells) -> None:
     assert [bell.label for bell in bells.rung] == [f"job {done.job.id} · probe"]
     job = drain(engine_settings, bells, done.job.id or 0)
     assert job.state == JobState.SUCCEEDED
-    assert step_of(engine_settings, job.id or 0, "publish").result == {"sum": sum(range(8))}
+    assert step_of(engine_settings, job.id or 0, "publish").result["sum"] == sum(range(8))
     assert {step.attempt for step in control.view(engine_settings, job.id or 0).steps} == {1}
+
+
+def nothing(_: Attempt) -> StageResult:
+    return StageResult()
+
+
+def test_a_small_job_asks_sql_little(engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand small jobs each statement is paid for a thousand times, and on PostgreSQL by a round trip."""
+    monkeypatch.setitem(workflows(), "nothing", Workflow("nothing", Request, (Stage("prepare", nothing),)))
+    patient = engine_settings.model_copy(update={"heartbeat_seconds": 600.0, "lease_seconds": 1200.0})
+    jobs = [enqueue(patient, bells, "nothing", {}).job for _ in range(3)]
+    first, second, third = bells.take()
+    for step_id in (first, second):  # which look at the store, as a process does once
+        run_step(patient, bells, step_id, "me")
+    said: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("BEGIN") and "clock_timestamp" not in statement:
+            said.append(statement.partition(" ")[0])
+
+    event.listen(engine(patient), "before_cursor_execute", note)
+    run_step(patient, bells, third, "me")
+    event.remove(engine(patient), "before_cursor_execute", note)
+    assert said == ["SELECT", "UPDATE", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE"], "three to begin, four to end"
+    assert control.view(patient, jobs[2].id or 0).job.state == JobState.SUCCEEDED
 
 
 def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, bells: Bells) -> None:
@@ -86,17 +113,17 @@ def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Be
 
     assert extend(late) is False
     for write in (
-        lambda: finish(late, StageResult({"by": "late"}, commit=commit)),
+        lambda: finish(late, StageResult(Facts(by="late"), commit=commit)),
         lambda: fail(late, RuntimeError("late")),
         lambda: release(late, "late"),
     ):
         with pytest.raises(StepFenced):
             write()
-    finish(other, StageResult({"by": "other"}))
+    finish(other, StageResult(Facts(by="other")))
     with pytest.raises(StepFenced):
-        finish(late, StageResult({"by": "late"}, commit=commit))
+        finish(late, StageResult(Facts(by="late"), commit=commit))
     assert ran == []
-    assert step_of(engine_settings, other.job_id, "prepare").result == {"by": "other"}
+    assert step_of(engine_settings, other.job_id, "prepare").result["by"] == "other"
 
 
 def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, bells: Bells) -> None:
@@ -322,7 +349,7 @@ def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Setting
     control.cancel(engine_settings, bells, job.id)
     assert extend(attempt) is False
     with pytest.raises(StepFenced):
-        finish(attempt, StageResult({}))
+        finish(attempt, StageResult())
     with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
         control.cancel(engine_settings, bells, job.id)
     with pytest.raises(JobNotFound, match="There is no job 999"):
@@ -360,7 +387,7 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
     assert len(attempts) == 4
 
     def end(attempt: object) -> None:
-        finish(attempt, StageResult({"sum": 1}))  # type: ignore[arg-type]
+        finish(attempt, StageResult(Facts(sum=1)))  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(end, attempts))
@@ -405,7 +432,7 @@ class Node:
 
 def leave_a_cycle(_: Attempt) -> StageResult:
     _LEFT.append(weakref.ref(Node()))
-    return StageResult({})
+    return StageResult()
 
 
 def test_no_step_leaves_its_memory_to_the_next(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from segadmin.errors import ConfigurationError
+from segadmin.errors import ConfigurationError, StorageError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
 from segadmin_worker.services import flower_part, free_port, parts_of_this_machine, worker_part
@@ -74,3 +76,28 @@ def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     long = Settings(home=tmp_path / ("x" * 100) / ("y" * 100))
     assert len(str(long.redis_socket).encode()) <= 100
     assert long.redis_socket != Settings(home=tmp_path / ("x" * 100) / ("z" * 100)).redis_socket
+    folder = long.redis_socket.parent
+    assert (folder.stat().st_mode & 0o777, folder.stat().st_uid) == (0o700, os.getuid())
+
+
+def test_a_socket_that_somebody_else_may_have_made_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = os.getuid()
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        ours, elsewhere = Path(short, f"segadmin-{user}"), Path(short, "elsewhere")
+        long = Settings(home=Path(short, "x" * 100))
+        refused = r"is not a folder that you alone may open\. Remove it, or set TMPDIR"
+        ours.mkdir(0o700)
+        ours.chmod(0o710)
+        with pytest.raises(StorageError, match=refused):
+            redis_server.write_config(long)
+        ours.rmdir()
+        elsewhere.mkdir(0o700)
+        ours.symlink_to(elsewhere)
+        with pytest.raises(StorageError, match=refused):
+            _ = long.celery_broker_url
+        ours.unlink()
+        Path(short, f"segadmin-{user + 1}").mkdir(0o700)  # made by this user, to be taken for the other one's
+        monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        with pytest.raises(StorageError, match=refused):
+            _ = long.redis_socket

@@ -46,6 +46,7 @@ class Transformer(Backbone):
     weight_decay: float = 0.01
     patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
     features: bool = True  #: add the features to the text
+    head_steps: Annotated[int, Field(ge=0)] = 500  #: in which the features' head learns alone, before all the rest
     tuner: str = "full"  #: which weights learn, and how
     tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights

@@ -50,11 +50,12 @@ LESS_MEMORY = (
     "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
     "--backbone-option tuner=lora"
 )
-WARM_START_STEPS = 500
 WARM_START_BATCH = 256
 
 
-def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, balanced: bool = False) -> None:
+def warm_start(
+    model: UserModel, train: Rows, validation: Rows, run: Fit, *, steps: int, balanced: bool = False
+) -> None:
     """Fit the features' head alone: a second's work that saves the slow model epochs."""
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
@@ -67,7 +68,7 @@ def warm_start(model: UserModel, train: Rows, validation: Rows, run: Fit, *, bal
     known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
-    for step in range(1, WARM_START_STEPS + 1):
+    for step in range(1, steps + 1):
         chosen = torch.randint(0, len(x), (WARM_START_BATCH,))
         if balanced:
             chosen = torch.multinomial(odds, WARM_START_BATCH, replacement=True)
@@ -99,7 +100,7 @@ def train_model(
         resume = last_checkpoint(folder)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     if resume is None:
-        warm_start(model, train, validation, run, balanced=asked.balanced)
+        warm_start(model, train, validation, run, steps=asked.head_steps, balanced=asked.balanced)
     started = time.monotonic()
 
     def made(options: Transformer) -> _Trainer:

@@ -1,0 +1,245 @@
+"""The charts of the pages: SVG that needs no script, each a figure with a title and a description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from segadmin.evaluation.metrics import ReliabilityBin
+    from segadmin.events.profile import Profile
+    from segadmin.training.study import Trial
+
+Range = tuple[float, float]
+Points = Sequence[tuple[float, float]]
+#: Of the series of a line chart, in their order.
+_SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
+_KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
+_BIN_COLOUR = "#8fb8de"
+#: The y axis shows at least this fraction of its highest value, so that noise does not look like a slope.
+_LEAST_SPAN = 0.01
+#: Room around the plot for the labels of the axes: left, top, right, bottom.
+_MARGIN = (56, 4, 8, 20)
+#: Radius of a dot on a line, and of one without.
+_DOT, _LONE_DOT = 2.5, 4.0
+#: Fraction of its place that a bar fills.
+_BAR_WIDTH = 0.9
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points ``(x, y)`` under one name: joined by a line, marked by dots, or both."""
+
+    name: str
+    points: Points
+    line: bool = True
+    dots: bool = True
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An area of ``width`` times ``height`` units that shows the values ``x`` and ``y``, y upwards."""
+
+    width: float
+    height: float
+    x: Range
+    y: Range
+    inset: float = 0  #: units between the outermost values and the edge
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point lies, from the upper left corner."""
+        across, up = _fraction(x, self.x), _fraction(y, self.y)
+        wide, high = self.width - 2 * self.inset, self.height - 2 * self.inset
+        return self.inset + wide * across, self.inset + high * (1 - up)
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    best: Literal["", "min", "max"] = "",
+    unit: str = "step",
+    x: Range | None = None,
+    size: tuple[float, float] = (360, 150),
+) -> Markup:
+    """Return a chart of ``series``, the first one in front.
+
+    Args:
+        title: of the figure.
+        series: each with at least one point.
+        best: mark the lowest or the highest point of the first series.
+        unit: of the x axis.
+        x: what the x axis shows; ``None``: from the first point to the last.
+        size: of the plot, in units of the picture.
+    """
+    xs, ys = zip(*(point for one in series for point in one.points), strict=True)
+    plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
+    coloured = list(zip(_SERIES_COLOURS, series, strict=False))
+    marks = [_series(plot, colour, one) for colour, one in reversed(coloured)]
+    summary = ""
+    if best:
+        points = series[0].points
+        where, value = (min if best == "min" else max)(points, key=lambda point: point[1])
+        marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
+        summary = f"best {value:.4f} at {where:g}, last {points[-1][1]:.4f}"
+    (left, right), (low, high) = plot.x, plot.y
+    marks += [
+        _label(-5, 10, f"{high:.4f}", "end"),
+        _label(-5, plot.height, f"{low:.4f}", "end"),
+        _label(0, plot.height + 15, f"{left:g}"),
+        _label(plot.width, plot.height + 15, f"{unit} {right:g}", "end"),
+    ]
+    description = f"{', '.join(one.name for one in series)} by {unit}, {low:.4f} to {high:.4f}"
+    picture = _picture(plot, title, description, [_axes(plot), *marks])
+    caption = Markup("<figcaption>{}{}</figcaption>").format(
+        title, Markup(" <small>{}</small>").format(summary) if summary else ""
+    )
+    return _figure(Markup("{}{}{}").format(caption, picture, _key((one.name, colour) for colour, one in coloured)))
+
+
+def search_chart(trials: Sequence[Trial]) -> Markup:
+    """Return each complete trial as a dot, and the best so far as a line; nothing where no trial is complete."""
+    points = [(float(one.trial), one.value) for one in trials if one.value is not None]
+    if not points:
+        return Markup("")
+    numbers, values = zip(*points, strict=True)
+    best = list(zip(numbers, accumulate(values, min), strict=True))
+    series = [Series("best so far", best, dots=False), Series("trial", points, line=False)]
+    return line_chart("Validation log-loss", series, unit="trial", x=(1, len(trials)), size=(600, 200))
+
+
+def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
+    """Return how often the most probable segment is right, a bar for each range of probabilities."""
+    plot = Plot(300, 300, (0, 1), (0, 1))
+    bars = [
+        _bar(
+            plot,
+            (one.low, one.high),
+            (0, one.accuracy),
+            _BIN_COLOUR,
+            f"{one.rows:,} users, probability about {(one.low + one.high) / 2:.0%}, accuracy {one.accuracy:.1%}",
+        )
+        for one in bins
+    ]
+    diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
+    labels = [
+        _label(0, plot.height + 15, "probability 0 %"),
+        _label(plot.width, plot.height + 15, "100 %", "end"),
+        _label(-5, 10, "1", "end"),
+    ]
+    description = "Accuracy by the probability of the most probable segment; on the dashed line both are equal"
+    return _figure(_picture(plot, "Reliability", description, [*bars, diagonal, _axes(plot), *labels]))
+
+
+def events_by_day(profile: Profile) -> Markup:
+    """Return the events of each day by kind, stacked; of weeks or months where there are very many days."""
+    spans = _spans(profile)
+    highest = max((sum(counts.values()) for _, counts in spans), default=1)
+    plot = Plot(900, 200, (0, len(spans)), (0, highest))
+    bars = [bar for n, (first, counts) in enumerate(spans) for bar in _stack(plot, n, first, counts)]
+    labels = [
+        _label(-5, 10, f"{highest:,}", "end"),
+        _label(0, plot.height + 15, f"{profile.first}"),
+        _label(plot.width, plot.height + 15, f"{profile.last}", "end"),
+    ]
+    description = f"From {profile.first} to {profile.last}, at most {highest:,} events in one bar"
+    picture = _picture(plot, "Events by day", description, [*bars, _axes(plot), *labels])
+    return _figure(Markup("{}{}").format(picture, _key(_KIND_COLOURS.items())))
+
+
+def _stack(plot: Plot, n: int, first: date, counts: Mapping[str, int]) -> list[Markup]:
+    bars, below = [], 0
+    for kind, colour in _KIND_COLOURS.items():
+        above = below + counts.get(kind, 0)
+        bars.append(_bar(plot, (n, n + 1), (below, above), colour, f"{first}: {kind} {above - below:,}"))
+        below = above
+    return bars
+
+
+def _spans(profile: Profile) -> list[tuple[date, dict[str, int]]]:
+    """Return the first day and the events by kind of each bar: of a day, a week or 30 days, as many as can be seen."""
+    days = (profile.last - profile.first).days + 1
+    length = 1 if days <= 200 else 7 if days <= 1_400 else 30
+    spans: list[tuple[date, dict[str, int]]] = [(profile.first + timedelta(days=n), {}) for n in range(0, days, length)]
+    for day, counts in profile.by_day.items():
+        span = spans[(day - profile.first).days // length][1]
+        for kind, count in counts.items():
+            span[kind] = span.get(kind, 0) + count
+    return spans
+
+
+def _fraction(value: float, shown: Range) -> float:
+    low, high = shown
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _padded(low: float, high: float) -> Range:
+    least = _LEAST_SPAN * abs(high)
+    if high - low >= least:
+        return low, high
+    return (high + low - least) / 2, (high + low + least) / 2
+
+
+def _series(plot: Plot, colour: str, series: Series) -> Markup:
+    places = [plot.place(*point) for point in series.points]
+    line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>').format(
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in places), colour
+    )
+    dots = [
+        _circle(place, _DOT if series.line else _LONE_DOT, colour, title=f"{series.name} {x:g}: {y:.4f}")
+        for place, (x, y) in zip(places, series.points, strict=True)
+    ]
+    return Markup("").join([*([line] if series.line else []), *(dots if series.dots else [])])
+
+
+def _circle(
+    place: tuple[float, float], radius: float, fill: str = "none", stroke: str = "none", title: str = ""
+) -> Markup:
+    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" fill="{}" stroke="{}">{}</circle>').format(
+        *place, radius, fill, stroke, _title(title)
+    )
+
+
+def _bar(plot: Plot, across: Range, up: Range, colour: str, title: str) -> Markup:
+    left, bottom = plot.place(across[0], up[0])
+    right, top = plot.place(across[1], up[1])
+    return Markup('<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}" fill="{}">{}</rect>').format(
+        left, top, (right - left) * _BAR_WIDTH, bottom - top, colour, _title(title)
+    )
+
+
+def _title(text: str) -> Markup:
+    return Markup("<title>{}</title>").format(text) if text else Markup("")
+
+
+def _axes(plot: Plot) -> Markup:
+    return Markup('<path d="M0 0V{0:g}H{1:g}" fill="none" stroke="#ccc"/>').format(plot.height, plot.width)
+
+
+def _label(x: float, y: float, text: str, anchor: Literal["start", "end"] = "start") -> Markup:
+    return Markup('<text x="{:g}" y="{:g}" font-size="12" fill="#666" text-anchor="{}">{}</text>').format(
+        x, y, anchor, text
+    )
+
+
+def _picture(plot: Plot, title: str, description: str, marks: Iterable[Markup]) -> Markup:
+    left, top, right, bottom = _MARGIN
+    width, height = plot.width + left + right, plot.height + top + bottom
+    return Markup(
+        '<svg viewBox="{:g} {:g} {:g} {:g}" style="max-width:{:g}px" role="img">{}<desc>{}</desc>{}</svg>'
+    ).format(-left, -top, width, height, width, _title(title), description, Markup("").join(marks))
+
+
+def _key(colours: Iterable[tuple[str, str]]) -> Markup:
+    """Return the legend: names with their colours."""
+    entry = Markup('<span class="key" style="background:{1}"></span>{0}')
+    return Markup("<p>{}</p>").format(Markup(" ").join(entry.format(name, colour) for name, colour in colours))
+
+
+def _figure(content: Markup) -> Markup:
+    return Markup("<figure>{}</figure>").format(content)

@@ -1,0 +1,10 @@
+"""An error as a page."""
+
+from __future__ import annotations
+
+from segadmin_api.dashboard.render import render
+
+
+def page(title: str, detail: str) -> str:
+    """Return the page of a problem (RFC 9457): what kind of problem it is, and what is wrong."""
+    return render("problem.html", title=title, online=True, detail=detail)

@@ -1,0 +1,315 @@
+"""The model card (Mitchell et al. 2019) as data: what a version was trained on, how good it is, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from segadmin.errors import DataError
+from segadmin.evaluation.abstention import HISTORIES, placed
+from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
+from segadmin.evaluation.comparison import probabilities_of
+from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
+from segadmin.labels.parts import Part, SplitBy
+from segadmin.models.manifest import ModelManifest, manifest_of
+from segadmin.models.versions import evaluations_of, find_version
+from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.predictions import Predictions, predictions_of
+from segadmin.storage.records import Evaluation, ModelState, ModelVersion
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+    Probabilities = NDArray[np.float32]
+
+#: A segment with fewer training rows is named among the limits.
+_FEWEST_TRAINING_ROWS = 100
+#: Bars of the reliability diagram.
+_BINS = 10
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelMetrics(_Part):
+    """The metrics of the version, or of a baseline beside it, on one split; ``None`` where undefined."""
+
+    name: str
+    split: str
+    rows: int
+    auroc: float | None
+    macro_f1: float | None
+    log_loss: float | None
+    ece: float | None
+
+
+class Undefined(StrEnum):
+    """Why an AUROC is not given."""
+
+    TOO_FEW_USERS = "too few users"
+    ONE_SEGMENT = "all rows in one segment"
+
+
+class Auroc(_Part):
+    """An AUROC of some test rows, with its 95 % interval over users."""
+
+    rows: int
+    users: int
+    interval: Interval | None = None
+    undefined: Undefined | None = None  #: why there is no interval
+
+
+class SegmentQuality(_Part):
+    """How well the users of one segment are told from all others."""
+
+    segment: str
+    rows: int  #: test rows that are truly in the segment
+    auroc: Auroc
+
+
+class HistoryQuality(_Part):
+    """How good the version is for users with a history of one length, in events of the window."""
+
+    shortest: int
+    longest: int | None  #: ``None``: no limit
+    rows: int
+    answer: str  #: where the probabilities come from: ``model``, or ``prior`` (how common each segment is)
+    accuracy: float
+    auroc: Auroc
+
+
+class SegmentThreshold(_Part):
+    """From which probability on users are assigned to one segment, and what that does to the test rows."""
+
+    segment: str
+    threshold: float | None  #: ``None``: nobody is ever assigned
+    rows: int  #: assigned
+    coverage: float  #: fraction of the rows whose most probable segment this is
+    precision: float | None
+
+
+class Abstention(_Part):
+    """Who stays unassigned: the thresholds learnt for the minimum precision that was asked for."""
+
+    min_precision: float
+    coverage: float  #: fraction of the test rows that are assigned
+    segments: tuple[SegmentThreshold, ...]
+
+
+class Calibration(_Part):
+    """How far probabilities mean what they say."""
+
+    ece: float  #: expected calibration error
+    bins: tuple[ReliabilityBin, ...]
+
+
+class PredictionQuality(_Part):
+    """What is computed from the predictions for single test rows, less those of users erased since."""
+
+    rows: int
+    erased: int
+    unseen: int  #: of users without a training row
+    without_events: int
+    by_segment: tuple[SegmentQuality, ...]
+    by_history: tuple[HistoryQuality, ...]
+    abstention: Abstention | None  #: ``None``: everybody is assigned to the most probable segment
+    calibration: Calibration
+
+
+class Origin(_Part):
+    """What a version was trained on, and with what."""
+
+    labeler: str
+    rows: int
+    users: int
+    latest_event: date | None
+    split: SplitBy
+    held_out: float
+    seed: int
+    parts: dict[str, int]  #: part of the split → rows
+    training_keys_sha256: str
+    textualizer_version: str
+    language: str
+    window_days: float
+    features: int
+    sha256: str
+    versions: dict[str, str]  #: package → version
+    rare_segments: tuple[str, ...]  #: with fewer than 100 training rows
+
+
+class ModelCard(_Part):
+    """Everything that a model card shows."""
+
+    version: int
+    label_set: str
+    segments: tuple[str, ...]
+    backbone: str
+    textualizer: str
+    state: ModelState
+    promoted_at: datetime | None
+    metrics: tuple[ModelMetrics, ...]
+    test: PredictionQuality | None
+    test_missing: str = ""  #: why there is no ``test``
+    origin: Origin
+
+
+def card_of(settings: Settings, model: str, label_set: str | None = None) -> ModelCard:
+    """Return the card of a version, or of the champion of ``label_set``.
+
+    Raises:
+        ModelNotFound: there is no such version.
+        DataError: it was pretrained only, or there is no champion.
+    """
+    with transaction(settings) as session:
+        version = find_version(session, model, label_set)
+        manifest = manifest_of(version)
+        if manifest.pretrained is not None:
+            raise DataError(
+                f"Version {version.id} has read texts and was never tested, so there is no card. Teach it: "
+                f"segadmin enqueue retrain --from {version.id}"
+            )
+        evaluations = evaluations_of(session, version)
+    test, missing = None, ""
+    try:
+        predictions = predictions_of(settings, version)
+    except DataError as error:
+        missing = str(error)
+    else:
+        test = _quality(manifest, predictions)
+    return ModelCard(
+        version=version.id or 0,
+        label_set=version.label_set,
+        segments=tuple(version.segments),
+        backbone=version.backbone,
+        textualizer=version.textualizer,
+        state=version.state,
+        promoted_at=version.promoted_at,
+        metrics=tuple(map(_metrics, evaluations)),
+        test=test,
+        test_missing=missing,
+        origin=_origin(version, manifest),
+    )
+
+
+def _metrics(row: Evaluation) -> ModelMetrics:
+    names = ("auroc", "macro_f1", "log_loss", "ece")
+    return ModelMetrics(
+        name=row.name, split=row.split, rows=row.rows, **{name: row.metrics.get(name) for name in names}
+    )
+
+
+def _quality(manifest: ModelManifest, predictions: Predictions) -> PredictionQuality:
+    rows = predictions.rows
+    probabilities, targets = probabilities_of(rows["probabilities"]), rows["target"].to_numpy()
+    return PredictionQuality(
+        rows=rows.height,
+        erased=predictions.erased,
+        unseen=rows.filter("unseen").height,
+        without_events=rows.filter(rows["events"] == 0).height,
+        by_segment=tuple(_by_segment(manifest.segments, rows)),
+        by_history=tuple(_by_history(manifest, rows)),
+        abstention=_abstention(manifest, rows),
+        calibration=Calibration(
+            ece=expected_calibration_error(probabilities, targets),
+            bins=tuple(reliability_curve(probabilities, targets, _BINS)),
+        ),
+    )
+
+
+def _auroc(rows: pl.DataFrame, probabilities: Probabilities) -> Auroc:
+    """Return the AUROC of ``rows`` with ``probabilities`` ``(n_rows, n_segments)`` of their ``target``."""
+    users = rows["user_key"].n_unique()
+    if users < LEAST_USERS:
+        return Auroc(rows=rows.height, users=users, undefined=Undefined.TOO_FEW_USERS)
+    draws = auroc_draws(probabilities, rows["target"].to_numpy(), rows["user_key"].to_numpy())
+    if not np.isfinite(draws[0]):
+        return Auroc(rows=rows.height, users=users, undefined=Undefined.ONE_SEGMENT)
+    return Auroc(rows=rows.height, users=users, interval=Interval.of(float(draws[0]), draws[1:]))
+
+
+def _by_segment(segments: Sequence[str], rows: pl.DataFrame) -> list[SegmentQuality]:
+    probabilities = probabilities_of(rows["probabilities"])
+    found = []
+    for n, segment in enumerate(segments):
+        inside = (rows["target"] == n).cast(int)
+        one_vs_rest = np.stack([1 - probabilities[:, n], probabilities[:, n]], axis=1)
+        auroc = _auroc(rows.with_columns(inside.alias("target")), one_vs_rest)
+        found.append(SegmentQuality(segment=segment, rows=int(inside.sum()), auroc=auroc))
+    return found
+
+
+def _by_history(manifest: ModelManifest, rows: pl.DataFrame) -> list[HistoryQuality]:
+    ends = [*HISTORIES, None]
+    answers = (manifest.policy.answers if manifest.policy else ()) or ("model",) * len(ends)
+    found = []
+    for below, longest, answer in zip([-1, *HISTORIES], ends, answers, strict=True):
+        within = rows.filter(rows["events"] > below, True if longest is None else rows["events"] <= longest)
+        if within.is_empty():
+            continue
+        probabilities = probabilities_of(within["probabilities"])
+        found.append(
+            HistoryQuality(
+                shortest=below + 1,
+                longest=longest,
+                rows=within.height,
+                answer=answer,
+                accuracy=float((probabilities.argmax(axis=1) == within["target"].to_numpy()).mean()),
+                auroc=_auroc(within, probabilities),
+            )
+        )
+    return found
+
+
+def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | None:
+    thresholds = manifest.thresholds
+    if not thresholds:
+        return None
+    probabilities, targets = probabilities_of(rows["probabilities"]), rows["target"].to_numpy()
+    assigned = placed(probabilities, rows["events"].to_numpy(), thresholds)
+    most_probable = probabilities.argmax(axis=1)
+    segments = []
+    for n, segment in enumerate(manifest.segments):
+        here = assigned & (most_probable == n)
+        segments.append(
+            SegmentThreshold(
+                segment=segment,
+                threshold=thresholds[n],
+                rows=int(here.sum()),
+                coverage=float(here.sum() / max((most_probable == n).sum(), 1)),
+                precision=float((targets[here] == n).mean()) if here.any() else None,
+            )
+        )
+    return Abstention(
+        min_precision=manifest.precision or 0.0, coverage=float(assigned.mean()), segments=tuple(segments)
+    )
+
+
+def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
+    data, recipe = manifest.data, manifest.recipe
+    rare = (rows for rows in data.segments if rows.part == Part.TRAIN and rows.rows < _FEWEST_TRAINING_ROWS)
+    return Origin(
+        labeler=data.labeler,
+        rows=data.rows,
+        users=data.users,
+        latest_event=data.latest_event.date() if data.latest_event else None,
+        split=manifest.split,
+        held_out=manifest.held_out,
+        seed=manifest.seed,
+        parts=data.parts,
+        training_keys_sha256=data.training_keys_sha256,
+        textualizer_version=recipe.textualizer_version,
+        language=recipe.language,
+        window_days=recipe.window_days,
+        features=len(manifest.features),
+        sha256=version.sha256,
+        versions=manifest.versions,
+        rare_segments=tuple(rows.segment for rows in rare),
+    )

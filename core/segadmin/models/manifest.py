@@ -1,0 +1,123 @@
+"""The manifest of a model version: all that one must know to use the model, or to make it again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from segadmin.evaluation.policy import Policy
+from segadmin.labels.parts import HELD_OUT, Part, SplitBy
+from segadmin.storage.records import ModelVersion
+from segadmin.text.recipe import Recipe
+
+#: Goes up where a field changes its meaning; what is only added has a default.
+MANIFEST_VERSION = 1
+#: Polars compares times only where both have the same time zone object.
+_Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Calibration(_Model):
+    """What the logits are divided by, and the calibration error on validation before and after."""
+
+    temperature: float = 1.0
+    ece_before: float | None = None
+    ece_after: float | None = None
+    rows: int = 0
+
+
+class SegmentRows(_Model):
+    """How many rows of a segment a part has."""
+
+    part: Part
+    segment: str
+    rows: int
+
+
+class TrainingData(_Model):
+    """What there was to learn from: enough to tell whether it is the same another time."""
+
+    rows: int = 0
+    users: int = 0
+    parts: dict[str, int] = {}  #: rows by part
+    unseen: int = 0  #: test rows of users who are not in training
+    segments: tuple[SegmentRows, ...] = ()
+    cutoffs: dict[str, tuple[_Moment, ...]] = {}  #: by part, in order
+    labeler: str = ""
+    definition: dict[str, Any] = {}  #: of the label set
+    latest_event: _Moment | None = None
+    training_keys_sha256: str = ""
+
+    def cutoffs_of(self, part: Part) -> tuple[datetime, ...]:
+        """Return the moments that rows of ``part`` speak of, in order."""
+        return self.cutoffs.get(part, ())
+
+
+class PretrainingData(_Model):
+    """What a language model read before it was fine-tuned, and how."""
+
+    until: _Moment
+    windows: tuple[_Moment, ...] = ()
+    mask: float | None = None
+    whole_phrases: bool = False
+    new_words: int = 0
+    texts: int = 0
+    held_out: int = 0  #: texts that only measured
+
+
+class ModelManifest(_Model):
+    """All that one must know of a model version."""
+
+    manifest_version: int = 0  #: 0: written before there were any
+    backbone: str
+    backbone_options: dict[str, Any] = {}
+    backbone_distribution: str = ""
+    recipe: Recipe
+    seed: int = 17
+    report: dict[str, Any] = {}  #: what the backbone reported
+    versions: dict[str, str] = {}  #: of Python and of libraries
+    job: int | None = None
+    created: _Moment | None = None
+    #: Of a version that is pretrained only; such a version has none of what follows.
+    pretrained: PretrainingData | None = None
+    label_set: str = ""
+    segments: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    feature_limits: tuple[tuple[float, float] | None, ...] = ()
+    features_clipped: int = 0  #: values beyond the limits, in training
+    rows_learnt: int = 0  #: copies included
+    calibration: Calibration = Calibration()
+    policy: Policy | None = None
+    precision: float | None = None  #: minimum precision per segment that was asked for
+    thresholds: tuple[float | None, ...] = ()  #: of each segment; empty where everybody is put in one
+    learnt_beside: dict[str, tuple[str, ...]] = {}  #: auxiliary label sets and their segments
+    started_from: int | None = None  #: the model version
+    split: SplitBy = SplitBy.TIME
+    held_out: float = HELD_OUT
+    data: TrainingData = TrainingData()
+    text: tuple[dict[str, int], ...] = ()  #: report of each textualize step
+
+    @property
+    def name(self) -> str:
+        """The pretrained model where one was named, else the backbone."""
+        return model_name(self.backbone, self.backbone_options)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is written into the artifact and kept in SQL."""
+        kept = self.model_dump(mode="json") | {"manifest_version": MANIFEST_VERSION}
+        return kept if self.pretrained else {name: value for name, value in kept.items() if name != "pretrained"}
+
+
+def model_name(backbone: str, options: dict[str, Any]) -> str:
+    """Return what to call a model in tables: the pretrained model where one was named, else the backbone."""
+    return str(options.get("model") or backbone)
+
+
+def manifest_of(version: ModelVersion) -> ModelManifest:
+    """Return the manifest that SQL has of a version, whichever segadmin wrote it."""
+    return ModelManifest.model_validate(version.manifest)

@@ -1,0 +1,93 @@
+"""Publishing: all scores become one snapshot, at once or not at all.
+
+The rows enter the lake in one commit under a number that nobody reads yet; one SQL transaction makes it the current
+snapshot. Publishing that was cut off anywhere can simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlmodel import Session, select
+
+from segadmin.errors import StorageError
+from segadmin.models.aliases import current_snapshot, point, pointed
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments
+from segadmin.storage.database import now, transaction
+from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SnapshotCounts:
+    """What is kept of a snapshot beside its rows."""
+
+    previous_id: int | None  #: the snapshot that was current until now
+    users: int
+    rescored: int
+    carried: int
+    moved: int  #: users who are in another segment than before
+
+
+def begin_snapshot(
+    settings: Settings, job_id: int, label_set: str, version_id: int, as_of: datetime
+) -> tuple[SegmentSnapshot, int | None]:
+    """Return the snapshot of a job, made the first time, and the number of the one that is current now."""
+    with transaction(settings) as session:
+        snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).first()
+        if snapshot is None:
+            snapshot = SegmentSnapshot(label_set=label_set, model_version_id=version_id, job_id=job_id, as_of=as_of)
+        if snapshot.state == SnapshotState.BUILDING:  # begun by an earlier attempt, perhaps of another model
+            snapshot.model_version_id, snapshot.as_of = version_id, as_of
+            session.add(snapshot)
+            session.flush()
+        return snapshot, pointed(session, current_snapshot(label_set))
+
+
+def commit_assignments(settings: Settings, snapshot_id: int, users: pl.DataFrame) -> None:
+    """Write the rows of a snapshot that is being built, exactly once."""
+    lake = Lake.of(settings)
+    frame = users.with_columns(pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"))
+    if lake.append("assignments", frame, Commit(app=f"snapshot-{snapshot_id}", version=1)):
+        return
+    # Written by an attempt that was cut off. After `jobs retry --from-start` the scores may be others by now.
+    written = assignments(settings, snapshot_id).select(users.columns).collect()
+    if not written.sort("user_key").equals(users.sort("user_key")):
+        lake.replace_partition("assignments", frame, "snapshot_id", str(snapshot_id))
+
+
+def make_current(
+    session: Session, snapshot_id: int, counts: SnapshotCounts, summaries: Sequence[Json]
+) -> SegmentSnapshot:
+    """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
+
+    Raises:
+        StorageError: it was published meanwhile, or another snapshot became current; nothing was written.
+    """
+    snapshot = session.get_one(SegmentSnapshot, snapshot_id)
+    if snapshot.state == SnapshotState.PUBLISHED:
+        raise StorageError(f"Snapshot {snapshot_id} was published meanwhile; trying again")
+    for name, value in asdict(counts).items():
+        setattr(snapshot, name, value)
+    snapshot.state, snapshot.published_at = SnapshotState.PUBLISHED, now(session)
+    session.add(snapshot)
+    session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
+    point(session, current_snapshot(snapshot.label_set), expected=counts.previous_id, target=snapshot_id)
+    return snapshot
+
+
+def count_moved(settings: Settings, users: pl.DataFrame, previous: int | None) -> int:
+    """Return how many users are in another segment than in the snapshot ``previous``."""
+    if previous is None:
+        return 0
+    before = assignments(settings, previous).select("user_key", pl.col("segment").alias("before"))
+    both = before.join(users.lazy().select("user_key", "segment"), on="user_key")
+    moved: int = both.filter(pl.col("before").ne_missing(pl.col("segment"))).select(pl.len()).collect().item()
+    return moved

@@ -1,0 +1,90 @@
+"""Reading the users of several buckets at every window of a plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.textualizer import Textualizer
+from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.storage.store import open_store
+from segadmin.text.plan import TextPlan
+from segadmin.text.reader import read_users
+from segadmin.text.recipe import Window
+from segadmin.text.variant import CANONICAL, Variant
+
+
+@dataclass
+class Texts:
+    """Users as they were read: frames of ``bucket, user_key, as_of, phrases, phrase_hash, features``."""
+
+    training: list[pl.DataFrame] = field(default_factory=list)  #: at the training windows
+    augmented: list[pl.DataFrame] = field(default_factory=list)  #: copies of training rows
+    scoring: list[pl.DataFrame] = field(default_factory=list)  #: everybody, at the scoring window
+    report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
+
+
+def read_buckets(
+    settings: Settings,
+    plan: TextPlan,
+    buckets: Iterable[int],
+    *,
+    wanted: pl.DataFrame | None = None,
+    copied: pl.DataFrame | None = None,
+    call: Callable[[], AbstractContextManager[None]] = nullcontext,
+    progress: Callable[[float, str], None] = lambda _fraction, _note: None,
+) -> Texts:
+    """Read users bucket by bucket: ``wanted`` at the training windows, everybody at the scoring window.
+
+    Args:
+        settings: where the store is.
+        plan: what is read, and how.
+        buckets: of the users.
+        wanted: ``user_key``, ``observed_from``, ``as_of``; default: nobody.
+        copied: ``user_key``, ``as_of`` of the rows that get augmented copies, where the plan has any.
+        call: what the textualizer is called inside of.
+        progress: called with the fraction done and a few words.
+
+    Raises:
+        PluginError: the textualizer failed, or returned something else than phrases.
+    """
+    buckets = list(buckets)
+    recipe, lake, texts = plan.recipe, Lake.of(settings, plan.lake), Texts()
+    textualizer: Textualizer = load_plugins(settings).make(
+        "textualizer", recipe.textualizer, recipe.textualizer_options
+    )
+    variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
+
+    def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
+        seen = read_users(
+            lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call()
+        )
+        texts.report.update(seen.report if variant is CANONICAL else {"augmented": seen.users.height})
+        return seen.users
+
+    bucket_of = pl.col("user_key") & (open_store(settings).buckets - 1)
+    rows = None if wanted is None else wanted.with_columns(bucket=bucket_of)
+    for done, bucket in enumerate(buckets):
+        progress(done / len(buckets), f"bucket {bucket}")
+        for window in plan.training:
+            if rows is None:
+                break
+            times = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
+            users = rows.filter(pl.col("bucket") == bucket, *times).select("user_key").sort("user_key")
+            texts.training.append(read(bucket, window, users))
+            if variants and copied is not None:
+                theirs = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
+                texts.augmented += [read(bucket, window, theirs, variant) for variant in variants]
+        if plan.scoring is not None:
+            everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
+            texts.scoring.append(read(bucket, plan.scoring, everybody))
+    phrases = [frame["phrases"] for frame in texts.training + texts.scoring]
+    distinct = pl.concat(phrases).explode(empty_as_null=False, keep_nulls=False).n_unique() if phrases else 0
+    texts.report["distinct_phrases"] = distinct
+    return texts

@@ -1,0 +1,55 @@
+"""Measuring a fitted model on rows that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from segadmin.evaluation.abstention import selective
+from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error
+from segadmin.evaluation.reports import EvaluatedOn, evaluation, evaluations
+from segadmin.inference.predictor import Predictor
+from segadmin.training.dataset import Dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Json = dict[str, Any]
+_TRACKED = {EvaluatedOn.TEST.value: "test", EvaluatedOn.UNSEEN.value: "test_unseen_users"}
+
+
+def evaluate_model(
+    predictor: Predictor, dataset: Dataset, progress: Callable[[float, str], None]
+) -> tuple[list[Json], NDArray[np.float64]]:
+    """Return the model's rows of ``Evaluation`` and its probabilities on the test rows.
+
+    On test, ``ece_before`` is the calibration error without the temperature.
+    """
+    name, thresholds = predictor.manifest.name, predictor.manifest.thresholds
+    validation = predictor.probabilities(dataset.validation)
+    raw = predictor.model_probabilities(dataset.test, progress)
+    probabilities = predictor.finish(raw, dataset.test)
+    rows = evaluations(name, probabilities, dataset.test)
+    if thresholds:
+        rows[0]["metrics"] |= selective(probabilities, dataset.test, thresholds)
+    rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
+    own = dataset.validation.targets, predictor.segments
+    return [*rows, evaluation(name, EvaluatedOn.VALIDATION, validation, *own)], probabilities
+
+
+def tracked_metrics(rows: Iterable[Mapping[str, Any]], baselines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the metrics on test under the names for trackers: ``test/auroc``, of a baseline ``test/tabular/auroc``."""
+    named = [("", row) for row in rows] + [(f"{row['name']}/", row) for row in baselines]
+    return {
+        f"{_TRACKED[row['split']]}/{name}{metric}": value
+        for name, row in named
+        for metric in HEADLINES
+        if row["split"] in _TRACKED and (value := row["metrics"].get(metric)) is not None
+    }
+
+
+def headline(row: Mapping[str, Any]) -> Json:
+    """Return the metrics of a row that people look at first."""
+    metrics = row["metrics"]
+    return {"split": row["split"], "rows": row["rows"], "auroc": metrics["auroc"], "macro_f1": metrics["macro_f1"]}

@@ -1,0 +1,68 @@
+"""Fine-tuning: clip, fit, calibrate, and decide on validation when the model is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from segadmin.contracts.backbone import Examples
+from segadmin.evaluation.abstention import answered, learn_policy, learn_thresholds
+from segadmin.evaluation.policy import Policy
+from segadmin.inference.clipping import Limits
+from segadmin.training.context import RunContext
+from segadmin.training.dataset import Dataset, with_copies
+from segadmin.training.fitting import Fitted, fit
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A fitted backbone, and what was decided on training and validation rows for its use."""
+
+    fitted: Fitted
+    train: Examples  #: what it learnt from, copies included, clipped
+    limits: Limits
+    clipped: int  #: values beyond the limits, in training
+    policy: Policy
+    thresholds: tuple[float | None, ...]  #: of each segment; empty where everybody is put in one
+
+
+def finetune(
+    context: RunContext,
+    backbone: str,
+    options: dict[str, Any],
+    dataset: Dataset,
+    *,
+    seed: int,
+    copies: Sequence[pl.DataFrame] = (),
+    auxiliary: Mapping[str, Examples] | None = None,
+    parent: Path | None = None,
+    precision: float | None = None,
+) -> Finetuned:
+    """Fit a backbone on the training rows.
+
+    Args:
+        context: progress, checkpoints, and what gets the metrics of the fit.
+        backbone: its name.
+        options: of the backbone.
+        dataset: learnt from ``train``, chosen and calibrated on ``validation``; ``test`` is not looked at.
+        seed: of everything random.
+        copies: texts of augmented copies of training rows.
+        auxiliary: rows of auxiliary label sets, by name.
+        parent: the folder of an earlier version to begin as.
+        precision: minimum precision per segment; users below it stay unassigned. Default: everybody is assigned.
+    """
+    limits = Limits.fit(dataset.train)
+    train = with_copies(dataset.train, copies) if copies else dataset.train
+    clipped = replace(dataset, train=train).within(limits)
+    tasks = {name: limits.clip(rows) for name, rows in (auxiliary or {}).items()}
+    fitted = fit(context.within(0.0, 0.95, backbone), backbone, options, clipped, seed=seed, also=tasks, start=parent)
+    policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
+    thresholds: tuple[float | None, ...] = ()
+    if precision is not None:
+        probabilities = answered(fitted.validation, dataset.validation, policy)
+        thresholds = tuple(learn_thresholds(probabilities, dataset.validation.targets, precision))
+    return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds)

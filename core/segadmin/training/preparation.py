@@ -1,0 +1,204 @@
+"""What is decided before a fit: the rows, the windows and the features that only training data can choose."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from segadmin.contracts.backbone import no_progress
+from segadmin.contracts.plugins import Plugins
+from segadmin.errors import DataError
+from segadmin.events.items import FACET, facet
+from segadmin.labels.label_sets import KnownLabels, read_labels
+from segadmin.labels.parts import Part, SplitBy, SplitOptions
+from segadmin.labels.split import learnable, replayed, split_rows
+from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
+from segadmin.settings import Settings
+from segadmin.storage.lake import Lake
+from segadmin.text.features import commonest, item_facets, used_extras
+from segadmin.text.recipe import Recipe, Window
+from segadmin.text.recipes import window_parts
+
+#: The commonest categories, brands and values of a facet, whose shares are features.
+_CATEGORIES, _BRANDS, _FACETS = 24, 8, 16
+#: Events that show which extras are used now and then.
+_EXTRAS_READ = 200_000
+
+
+@dataclass(frozen=True)
+class AuxiliaryRows:
+    """The rows of another label set that may be learnt at the same time."""
+
+    segments: tuple[str, ...]
+    rows: pl.DataFrame  #: ``user_key``, ``as_of``, ``observed_from``, ``target``
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """All that is decided of the rows before a fit."""
+
+    label_set: str
+    segments: tuple[str, ...]
+    split: pl.DataFrame  #: see :func:`segadmin.labels.split.split_rows`; and ``observed_from``
+    recipe: Recipe  #: with the features that training data chose
+    windows: tuple[Window, ...]  #: where labelled users are read
+    auxiliary: Mapping[str, AuxiliaryRows]
+    data: TrainingData
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        recipe: Recipe,
+        label_set: str | None,
+        *,
+        how: SplitOptions,
+        auxiliary: Iterable[str] = (),
+        parent: ModelManifest | None = None,
+        progress: Callable[[float, str], None] = no_progress,
+    ) -> LabelledRows:
+        """Read a label set, split its rows, and choose features.
+
+        Args:
+            settings: where the store is.
+            recipe: how users are read.
+            label_set: its name; default: the only one there is.
+            how: the rows are split.
+            auxiliary: other label sets, learnt at the same time.
+            parent: the manifest of the version that the fit begins as.
+            progress: called with the fraction done and a few words.
+
+        Raises:
+            DataError: the labels cannot be learnt from, or split so.
+        """
+        progress(0.2, "reading the labels")
+        known = read_labels(settings, label_set, recipe.window_days)
+        name, segments = known.label_set.name, tuple(known.label_set.segments)
+        split = split_rows(known.rows, segments, how.by, how.seed, known.label_set.definition, held_out=how.held_out)
+        split = split.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
+        if parent is not None:
+            split = continued(parent, split, name, how)
+        progress(0.6, "choosing the features")
+        recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), known, split))
+        tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
+        windows = training_windows(known, recipe, split, tasks.values())
+        return cls(name, segments, split, recipe, windows, tasks, training_data(known, split))
+
+
+def auxiliary_rows(
+    settings: Settings, name: str, split: pl.DataFrame, window_days: float, how: SplitOptions
+) -> AuxiliaryRows:
+    """Return the rows of the label set ``name`` that may be learnt beside ``split``, read as far back as it is.
+
+    Raises:
+        DataError: none was known before the first test row.
+    """
+    known = read_labels(settings, name, window_days)
+    segments = tuple(known.label_set.segments)
+    rows = learnable(known.rows, split, how.by, how.seed, how.held_out)
+    if rows.is_empty():
+        raise DataError(
+            f"No row of the labels {name!r} was known before the first test row. Leave out --auxiliary-labels {name}"
+        )
+    target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
+    observed = pl.col("as_of") - pl.duration(seconds=window_days * 86_400)
+    own = split.select("user_key", "as_of", own="observed_from")
+    return AuxiliaryRows(
+        segments,
+        rows.join(own, on=["user_key", "as_of"], how="left")
+        .select("user_key", "as_of", pl.coalesce("own", observed).alias("observed_from"), target.alias("target"))
+        .sort("as_of", "user_key"),
+    )
+
+
+def training_windows(
+    known: KnownLabels, recipe: Recipe, split: pl.DataFrame, auxiliary: Iterable[AuxiliaryRows]
+) -> tuple[Window, ...]:
+    """Return where labelled users are read: the windows of the labels, and those that only auxiliary rows have."""
+    windows = known.windows
+    for task in auxiliary:
+        moments = task.rows.select("as_of").unique().join(split, on="as_of", how="anti").sort("as_of")["as_of"]
+        windows += tuple(window for window in map(recipe.window, moments) if window not in windows)
+    return windows
+
+
+def continued(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
+    """Return ``split`` for a fit that begins as ``parent``: what it has learnt is set aside, but for a share of it.
+
+    Raises:
+        DataError: nothing is new, or the parent has read what the test rows are to be predicted from.
+    """
+    first_test: datetime = split.filter(pl.col("part") == Part.TEST).select(pl.col("as_of").min()).item()
+    if parent.pretrained is not None:
+        until, why = parent.pretrained.until, "pretrained on texts"
+        fix = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
+    else:
+        until = max([*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)])
+        why, fix = "taught what happened", "Start from an older version, or label later weeks"
+    if how.by == SplitBy.TIME and parent.split == SplitBy.TIME and until > first_test:
+        raise DataError(
+            f"That version was {why} until {until:%Y-%m-%d}; these labels are tested from {first_test:%Y-%m-%d} on: "
+            f"it may have read the answers. {fix}"
+        )
+    if parent.label_set != label_set or how.replay >= 1:
+        return split
+    return replayed(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
+
+
+def training_data(known: KnownLabels, split: pl.DataFrame) -> TrainingData:
+    """Return what there is to learn from."""
+    learnt = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
+    listed = learnt.sort("user_key", "as_of").write_csv(include_header=False)
+    segment = pl.col("target").replace_strict(dict(enumerate(known.label_set.segments)), return_dtype=pl.String)
+    counts = split.group_by("part", segment.alias("segment")).len().sort("part", "segment")
+    cutoffs = split.group_by("part").agg(pl.col("as_of").unique().sort()).sort("part")
+    return TrainingData(
+        rows=split.height,
+        users=split["user_key"].n_unique(),
+        parts={part: split.filter(pl.col("part") == part).height for part in cutoffs["part"]},
+        unseen=split.filter((pl.col("part") == Part.TEST) & pl.col("unseen")).height,
+        segments=tuple(SegmentRows(part=part, segment=name, rows=rows) for part, name, rows in counts.iter_rows()),
+        cutoffs={part: tuple(moments) for part, moments in cutoffs.iter_rows()},
+        labeler=known.label_set.labeler,
+        definition=known.label_set.definition,
+        latest_event=known.latest,
+        training_keys_sha256=hashlib.sha256(listed.encode()).hexdigest(),
+    )
+
+
+def chosen_features(lake: Lake, known: KnownLabels, split: pl.DataFrame) -> dict[str, Any]:
+    """Return, for the recipe, the windows' length and what the training users have most to do with in them."""
+    learnt = split.filter(pl.col("part") == Part.TRAIN).join(known.rows, on=["user_key", "as_of"])
+    users = learnt.select("user_key").unique().lazy()
+    start, end = learnt["observed_from"].min(), learnt["as_of"].max()
+    inside = lake.scan("events").filter(pl.col("at") >= start, pl.col("at") < end)
+    theirs, items = inside.join(users, on="user_key", how="semi"), lake.scan("items")
+    parts, brands = window_parts(known.window_days), commonest(theirs, items, "brand", _BRANDS)
+    return {
+        "window_days": known.window_days,
+        "parts": parts,
+        "categories": commonest(theirs, items, "category", _CATEGORIES),
+        "brands": brands,
+        "recent_brands": brands if parts else (),  # half of a short window tells little
+        "facets": {
+            name: commonest(theirs, items.select("item", facet(name)), FACET + name, _FACETS)
+            for name in item_facets(items)
+        },
+        "uses": used_extras(theirs.select("extras").head(_EXTRAS_READ).collect()),
+    }
+
+
+def check_backbones(settings: Settings, plugins: Plugins, wanted: Mapping[str, dict[str, Any]]) -> None:
+    """Check that every backbone can be used here, before any work.
+
+    Raises:
+        PluginNotFound: there is no such backbone.
+        BackboneUnavailable: its weights or libraries cannot be had, with what fixes it.
+    """
+    for name, options in wanted.items():
+        plugins.make("backbone", name, options).check(settings)

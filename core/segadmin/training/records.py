@@ -1,0 +1,34 @@
+"""What is kept of every fit: who was learnt from, and with which libraries."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+
+import polars as pl
+
+from segadmin.contracts.backbone import Examples
+from segadmin.settings import Settings
+from segadmin.storage.lake import Commit, Lake
+
+#: Libraries whose versions can change what a model does.
+_LIBRARIES = ("segadmin", "lightgbm", "numpy", "polars", "scikit-learn", "tokenizers", "torch", "transformers")
+
+
+def record_training_users(settings: Settings, job_id: int, step_id: int, learnt: Iterable[Examples]) -> None:
+    """Write down whose events a model has seen: an erasure must be able to name the model."""
+    users = pl.concat(examples.frame.select("user_key") for examples in learnt).unique()
+    commit = Commit(f"training-{job_id}-{step_id}", 1)
+    Lake.of(settings).append("trainings", users.with_columns(job_id=pl.lit(job_id)), commit)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that can change what a model does."""
+    versions = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

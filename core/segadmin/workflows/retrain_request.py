@@ -1,0 +1,153 @@
+"""What can be asked of ``retrain``: the labels, the backbone, the split, and when the model is good enough."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import AliasChoices, Field
+from sqlmodel import Session
+
+from segadmin.contracts.backbone import Backbone
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import ConfigurationError
+from segadmin.jobs.registry import Option
+from segadmin.labels.label_sets import find_label_set
+from segadmin.labels.parts import HELD_OUT, SplitBy
+from segadmin.models.manifest import manifest_of
+from segadmin.models.versions import find_version
+from segadmin.settings import Settings
+from segadmin.storage.database import reading
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, check_here, resolved_backbone
+from segadmin.workflows.text_options import TextRequest
+
+
+class Retrain(TextRequest):
+    """Options of ``retrain``."""
+
+    backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_BACKBONE}")] = Field(
+        None, description="A registered name, a Hugging Face id, or a folder."
+    )
+    backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
+        {}, description="Option of the backbone."
+    )
+    start_from: Annotated[str | None, Option("from", metavar="VERSION")] = Field(
+        None,
+        description="Continue from a model version or from `champion`; of a trained one, the seed and the held-out "
+        "users are kept.",
+    )
+    replay: float = Field(
+        0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."
+    )
+    labels: str | None = Field(None, description="Label set; needed only where there are several.")
+    auxiliary_labels: Annotated[tuple[str, ...], Option(metavar="LABELS")] = Field(
+        (),
+        validation_alias=AliasChoices("auxiliary_labels", "also"),
+        description="Label set to learn at the same time, which helps where labels are few.",
+    )
+    split: SplitBy = Field(SplitBy.TIME, description="How test rows are held out: by time or by user.")
+    held_out: float = Field(
+        HELD_OUT,
+        gt=0,
+        le=0.3,
+        description="Fraction of users held out for validation; with --split user, as many again for the test.",
+    )
+    seed: int = Field(17, description="Random seed.")
+    margin: float = Field(
+        0.0, ge=-1, le=1, description="Promote only if the test AUROC is above each baseline's by this much."
+    )
+    min_precision: Annotated[float | None, Option(default="every user is assigned")] = Field(
+        None,
+        gt=0,
+        lt=1,
+        validation_alias=AliasChoices("min_precision", "precision"),
+        description="Minimum precision per segment; users below it stay unassigned.",
+    )
+    augment: int = Field(0, ge=0, le=20, description="Augmented copies per training row.")
+    drop_events: float = Field(0.1, ge=0, lt=1, description="Fraction of events left out of an augmented copy.")
+    baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
+        ("tabular", "tfidf"), description="Backbone to train for comparison."
+    )
+    trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(
+        None, description="Experiment tracker: tensorboard, wandb, mlflow, or none."
+    )
+    tracker_options: Annotated[dict[str, Any], Option("tracker-option")] = Field(
+        {}, description="Option of a tracker, such as mlflow.uri=http://mlflow:5000."
+    )
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its labels, its backbone and its trackers."""
+        wanted = settings.trackers if self.trackers is None else self.trackers
+        request = super().completed(settings).model_copy(update={"trackers": () if wanted == ("none",) else wanted})
+        with reading(settings) as session:
+            request = request.model_copy(update=_found(session, request))
+        plugins = load_plugins(settings)
+        request = request.model_copy(update=resolved_backbone(plugins, request.backbone, request.backbone_options))
+        assert request.backbone is not None
+        _check_able(plugins.find("backbone", request.backbone).load(), request)
+        for baseline in request.baselines:
+            plugins.find("backbone", baseline)
+        trackers = [plugins.make("tracker", *each) for each in request.tracker_settings().items()]
+        backbone = plugins.make("backbone", request.backbone, request.backbone_options)
+        check_here(settings, plugins, backbone, *trackers)
+        return request
+
+    def tracker_settings(self) -> dict[str, dict[str, Any]]:
+        """Return the options of each tracker.
+
+        Raises:
+            ConfigurationError: an option is of none of them.
+        """
+        options: dict[str, dict[str, Any]] = {name: {} for name in self.trackers or ()}
+        for option, value in self.tracker_options.items():
+            tracker, _, name = option.partition(".")
+            if tracker not in options or not name:
+                known = f"TRACKER.OPTION=VALUE, of one of the trackers {', '.join(options) or '(there are none)'}"
+                raise ConfigurationError(f"The tracker option {option!r} is not {known}.")
+            options[tracker][name] = value
+        return options
+
+
+def _found(session: Session, request: Retrain) -> dict[str, Any]:
+    """Return the names that ``request`` leaves open, checked against what there is.
+
+    Raises:
+        DataError: there are no such labels.
+        ConfigurationError: there is no such version, or it is of another backbone.
+    """
+    labels = find_label_set(session, request.labels).name
+    for name in request.auxiliary_labels:
+        if find_label_set(session, name).name == labels:
+            raise ConfigurationError(
+                f"--auxiliary-labels {name} names the labels that are learnt anyway. Leave it out."
+            )
+    found: dict[str, Any] = {"labels": labels}
+    if request.start_from is not None:
+        version = find_version(session, request.start_from, labels)
+        known = manifest_of(version).backbone_options
+        if request.backbone in {None, version.backbone}:
+            options = known | request.backbone_options
+            found |= {"backbone": version.backbone, "backbone_options": options}
+        elif request.backbone != "stacked" and known.get("model") != request.backbone:
+            raise ConfigurationError(
+                f"Model version {version.id} is of {version.backbone!r} and cannot become {request.backbone!r}. "
+                "Leave out --backbone, or say stacked."
+            )
+        found["start_from"] = str(version.id)
+    return found
+
+
+def _check_able(backbone: type[Backbone], request: Retrain) -> None:
+    """Check that the backbone uses what it is given: what it would leave aside must not be asked for.
+
+    Raises:
+        ConfigurationError: it cannot go on from a version, or learn other labels beside.
+    """
+    for asked, able, option in (
+        (request.start_from, backbone.goes_on, "--from"),
+        (request.auxiliary_labels, backbone.learns_beside, "--auxiliary-labels"),
+    ):
+        if asked and not able:
+            raise ConfigurationError(
+                f"The backbone {backbone.name!r} cannot use {option}; language models can. Leave it out, or say "
+                "--backbone minilm"
+            )

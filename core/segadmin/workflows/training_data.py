@@ -1,0 +1,110 @@
+"""What the stages of ``retrain`` and ``tune`` share: the prepared job, and its labelled rows with their texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from segadmin.jobs.attempt import Attempt, Json, StepFile
+from segadmin.models.manifest import TrainingData
+from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.textualize import TextOutput
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from segadmin.contracts.backbone import Examples
+    from segadmin.training.context import RunContext
+    from segadmin.training.dataset import Dataset
+
+
+class AuxiliaryTask(BaseModel):
+    """Another label set that is learnt at the same time as the one that counts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    segments: tuple[str, ...]
+    rows: StepFile  #: ``user_key``, ``as_of``, ``observed_from``, ``target``
+
+
+class ParentVersion(BaseModel):
+    """The model version that a fit begins as."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int
+    folder: str
+    sha256: str
+
+
+class PreparedTraining(PreparedSegments):
+    """A training job whose options, weights and data were checked."""
+
+    request_type: ClassVar[type[Retrain]] = Retrain
+
+    request: Retrain  #: as it is carried out: with the parent's seed and held-out users, say
+    split: StepFile  #: as :func:`segadmin.labels.split.split_rows` returns it, and ``observed_from``
+    auxiliary: dict[str, AuxiliaryTask] = {}
+    parent: ParentVersion | None = None
+    data: TrainingData = TrainingData()
+
+    @classmethod
+    def upgraded(cls, written: Json) -> Json:
+        """Return what was written before there were versions, with the request that it copied from."""
+        fields = {*cls.request_type.model_fields, *cls.request_type.old_names()}
+        request = {name: written[name] for name in fields if name in written}
+        request |= {"labels": written["label_set"], "trackers": tuple(written.get("trackers") or ())}
+        request["also"] = tuple(written.get("also") or ())
+        request["tracker_options"] = {
+            f"{tracker}.{option}": value
+            for tracker, options in (written.get("trackers") or {}).items()
+            for option, value in options.items()
+        }
+        return {
+            **super().upgraded(written),
+            "request": request,
+            "split": written["rows"],
+            "auxiliary": written.get("also") or {},
+            "parent": written.get("start"),
+        }
+
+
+def training_context(attempt: Attempt) -> RunContext:
+    """Return what a fit gets from the step that runs it."""
+    from functools import partial
+
+    from segadmin.jobs.plugin_guard import calling
+    from segadmin.training.context import RunContext
+
+    return RunContext(attempt.settings, attempt.checkpoints, attempt.progress, attempt.log, partial(calling, attempt))
+
+
+def augmented_texts(attempt: Attempt) -> list[pl.DataFrame]:
+    """Return the augmented copies of training rows, a frame for each step that wrote some."""
+    return [attempt.read(texts.augmented) for texts in attempt.outputs(TextOutput) if texts.augmented]
+
+
+def read_dataset(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]) -> Dataset:
+    """Return every part of the split with its texts.
+
+    Raises:
+        StorageError: labelled users have no text.
+    """
+    from segadmin.text.features import feature_names
+    from segadmin.training.dataset import Dataset
+
+    return Dataset.of(texts, attempt.read(prepared.split), prepared.segments, feature_names(prepared.recipe))
+
+
+def read_auxiliary(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]) -> dict[str, Examples]:
+    """Return the rows of the auxiliary label sets with their texts, by name."""
+    from segadmin.text.features import feature_names
+    from segadmin.training.dataset import labelled
+
+    features = feature_names(prepared.recipe)
+    return {
+        name: labelled(texts, attempt.read(task.rows), task.segments, features)
+        for name, task in prepared.auxiliary.items()
+    }

@@ -1,0 +1,154 @@
+"""A page of every template, with any text in each place that holds what users and plugins wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+from segadmin.evaluation.bootstrap import Interval
+from segadmin.evaluation.metrics import ReliabilityBin
+from segadmin.events.profile import Profile
+from segadmin.jobs.control import JobLine, JobView
+from segadmin.jobs.progress import Progress
+from segadmin.models.card import (
+    Abstention,
+    Auroc,
+    Calibration,
+    HistoryQuality,
+    ModelCard,
+    ModelMetrics,
+    Origin,
+    PredictionQuality,
+    SegmentQuality,
+    SegmentThreshold,
+    Undefined,
+)
+from segadmin.models.versions import VersionLine
+from segadmin.settings import Settings
+from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelState, ModelVersion, Step, StepState
+from segadmin.training.study import SearchSummary, Trial
+from segadmin_api.dashboard import data_report, jobs, model_card, models, problem, search_page
+
+
+def a_profile(text: str) -> Profile:
+    return Profile(
+        events=10,
+        users=2,
+        items=1,
+        first=date(2026, 1, 1),
+        last=date(2026, 1, 2),
+        by_kind={"view": 10},
+        by_day={date(2026, 1, 1): {"view": 9}, date(2026, 1, 2): {"view": 1}},
+        by_history={"3-5": 2},
+        filled={"price": {"view": 0.5}},
+        items_known={"known": 0.5},
+        top_categories={text: 10},
+        quarantine={text: 1},
+        late={"a day": 1},
+    )
+
+
+def a_search(text: str) -> SearchSummary:
+    complete = Trial(trial=1, state="complete", value=0.7, options={text: text}, seconds=1)
+    pruned = Trial(trial=2, state="pruned", value=None, options={text: 2.0}, seconds=1, why=text)
+    return SearchSummary(best=complete, trials=(complete, pruned), importance={text: 1.0})
+
+
+def a_card(text: str) -> ModelCard:
+    interval = Interval(0.8, 0.7, 0.9)
+    return ModelCard(
+        version=3,
+        label_set=text,
+        segments=(text, "other"),
+        backbone=text,
+        textualizer=text,
+        state=ModelState.CHAMPION,
+        promoted_at=datetime(2026, 1, 3, tzinfo=UTC),
+        metrics=(
+            ModelMetrics(name=text, split="test", rows=1_200, auroc=0.8, macro_f1=0.5, log_loss=0.9, ece=0.01),
+            ModelMetrics(name="majority", split=text, rows=1_200, auroc=None, macro_f1=None, log_loss=None, ece=None),
+        ),
+        test=PredictionQuality(
+            rows=1_200,
+            erased=7,
+            unseen=30,
+            without_events=4,
+            by_segment=(SegmentQuality(segment=text, rows=600, auroc=Auroc(rows=1_200, interval=interval)),),
+            by_history=(
+                _history(0, 0, Auroc(rows=4, undefined=Undefined.TOO_FEW_ROWS)),
+                _history(1, 5, Auroc(rows=70, undefined=Undefined.ONE_SEGMENT)),
+                _history(501, None, Auroc(rows=900, interval=interval)),
+            ),
+            abstention=Abstention(
+                min_precision=0.7,
+                coverage=0.25,
+                segments=(
+                    SegmentThreshold(segment=text, threshold=0.61, rows=300, coverage=0.5, precision=0.72),
+                    SegmentThreshold(segment="other", threshold=None, rows=0, coverage=0.0, precision=None),
+                ),
+            ),
+            calibration=Calibration(ece=0.02, bins=(ReliabilityBin(0.5, 0.6, 1_200, 0.55, 0.6),)),
+        ),
+        origin=Origin(
+            labeler=text,
+            rows=5_000,
+            users=900,
+            latest_event=date(2026, 1, 2),
+            split="time",
+            held_out=0.15,
+            seed=17,
+            parts={"train": 3_000, "validation": 800, "test": 1_200},
+            training_keys_sha256="0" * 64,
+            textualizer_version=text,
+            language="zh",
+            window_days=112,
+            features=23,
+            sha256="1" * 64,
+            versions={text: text},
+            rare_segments=(text,),
+        ),
+    )
+
+
+def _history(shortest: int, longest: int | None, auroc: Auroc) -> HistoryQuality:
+    return HistoryQuality(
+        shortest=shortest, longest=longest, rows=auroc.rows, answer="model", accuracy=0.6, auroc=auroc
+    )
+
+
+def a_job(text: str, state: JobState = JobState.FAILED) -> JobView:
+    job = Job(id=7, kind="retrain", state=state, error=text, options={"labels": text, text: {text: [text]}})
+    curve = [[1, {f"{text}/validation_log_loss": 0.9}], [2, {f"{text}/validation_log_loss": 0.8}]]
+    step = Step(
+        id=9, job_id=7, stage="finetune", queue="gpu", state=StepState.FAILED, error=text, note=text, curve=curve
+    )
+    lock = Lock(name=f"champion:{text}", job_id=6)
+    return JobView(job, Progress(0.5, None), lock, [step])
+
+
+def a_version(text: str) -> VersionLine:
+    version = ModelVersion(
+        id=3,
+        label_set=text,
+        backbone=text,
+        textualizer=text,
+        segments=[text],
+        folder="",
+        sha256="",
+        job_id=7,
+        manifest={"backbone_options": {"model": text}},
+    )
+    beside = Evaluation(job_id=7, name=text, split="test", rows=1, metrics={"auroc": 0.7})
+    return VersionLine(version, [beside])
+
+
+#: Template → its page, with the text in every place.
+PAGES: dict[str, Callable[[Settings, str], str]] = {
+    "data_report.html": lambda _, text: data_report.page(a_profile(text)),
+    "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
+    "jobs.html": lambda _, text: jobs.list_page([JobLine(a_job(text).job, Progress(0.5, None), None)]),
+    "model_card.html": lambda _, text: model_card.page(a_card(text)),
+    "models.html": lambda _, text: models.list_page([a_version(text)]),
+    "problem.html": lambda _, text: problem.page(text, text),
+    "search.html": lambda _, text: search_page.page(7, a_search(text)),
+}

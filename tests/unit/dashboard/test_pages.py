@@ -1,0 +1,189 @@
+"""Pages hold what users and plugins wrote as text, load nothing, and show a store that is empty."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from segadmin.errors import DataError
+from segadmin.events.profile import profile
+from segadmin.jobs import control
+from segadmin.models.card import ModelCard, card_of
+from segadmin.models.versions import list_lines
+from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.records import Job, JobState
+from segadmin.training.study import load_summary
+from segadmin_api.dashboard import jobs, model_card, models, problem, search_page
+from segadmin_api.dashboard.render import environment, number
+from tests.servers import ROOT
+from tests.unit.dashboard.examples import PAGES, a_card, a_job
+
+HOSTILE = """</td><script>alert("1")</script><img src=x onerror='alert(2)'>&lt;{{ 7 * 7 }}{% raw %}"""
+#: Every attribute that pages have; none runs a script, and of those that load something there is only the link.
+ATTRIBUTES = {
+    *("charset", "class", "content", "href", "http-equiv", "lang", "name", "role", "style"),
+    *("cx", "cy", "d", "fill", "font-size", "height", "points", "r", "stroke", "stroke-dasharray", "stroke-width"),
+    *("text-anchor", "viewbox", "width", "x", "y"),
+}
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page: its text, its tags, and their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in {"meta"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_what_others_wrote_is_text(template: str, settings: Settings) -> None:
+    html = PAGES[template](settings, HOSTILE)
+    page, plain = Parsed(html), Parsed(PAGES[template](settings, "plain"))
+    assert page.tags == plain.tags, "the text has made no tag"
+    assert {name for name, _ in page.attributes} <= ATTRIBUTES
+    assert sum(text.count(HOSTILE) for text in page.texts) >= sum(text.count("plain") for text in plain.texts) > 0
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_page_is_one_whole_file(template: str, settings: Settings) -> None:
+    html = PAGES[template](settings, "plain")
+    page = Parsed(html)
+    assert html.startswith("<!doctype html>")
+    assert page.open == []
+    assert {"html", "head", "title", "style", "body", "h1"} <= set(page.tags)
+    assert not {"script", "link", "img", "iframe", "form"} & set(page.tags)
+    assert "url(" not in html and "@import" not in html
+
+
+def test_every_template_is_a_page_or_a_part_of_one() -> None:
+    parts = {"base.html", "macros.html", "search_sections.html", "style.css"}
+    templates = environment().list_templates()
+    assert set(templates) == PAGES.keys() | parts
+    assert not [
+        name for name in templates if re.search(r"\|\s*safe\b", environment().loader.get_source(environment(), name)[0])
+    ]
+
+
+def test_a_name_that_nothing_was_given_for_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        environment().from_string("{{ nothing }}").render()
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "text"), [(1234567, ",", "1,234,567"), (0.256, ".1%", "25.6%"), (None, ".4f", "–")]
+)
+def test_numbers(value: float | None, spec: str, text: str) -> None:
+    assert number(value, spec) == text
+
+
+def test_an_empty_store_has_all_pages(settings: Settings) -> None:
+    assert "No jobs yet" in jobs.list_page(control.list_jobs(settings))
+    assert "No older jobs" in jobs.list_page([], newest=False)
+    assert "No models yet" in models.list_page(list_lines(settings))
+    assert "No trial has finished yet" in search_page.page(1, load_summary(settings, 1))
+    with transaction(settings) as session:
+        session.add(Job(kind="tune"))
+    page = jobs.page(settings, control.view(settings, 1))
+    assert "No options were set" in page
+    assert "No trial has finished yet" in page
+    with pytest.raises(DataError) as no_champion:
+        card_of(settings, "champion")
+    assert "segadmin enqueue retrain" in problem.page("Unprocessable Content", str(no_champion.value))
+    with pytest.raises(DataError, match="no events yet"):
+        profile(settings)
+
+
+def test_a_job_says_what_became_of_it(settings: Settings) -> None:
+    failed = jobs.page(settings, a_job("out of memory"), online=True)
+    assert "out of memory" in failed
+    assert "segadmin jobs retry 7" in failed
+    assert 'http-equiv="refresh"' not in failed
+    waiting = jobs.page(settings, a_job("spend", JobState.QUEUED), online=True)
+    assert "waits for job 6, which is changing the champion of &#39;spend&#39;" in waiting
+    assert 'http-equiv="refresh"' in waiting
+    kept = jobs.page(settings, a_job("spend", JobState.QUEUED))
+    assert "<nav>" not in kept and 'http-equiv="refresh"' not in kept
+
+
+def test_the_reason_of_the_gate_is_text(settings: Settings) -> None:
+    done = a_job("spend", JobState.SUCCEEDED)
+    verdict = {"promoted": True, "model_version_id": 3, "reason": HOSTILE}
+    gate = done.steps[0].model_copy(update={"stage": "gate", "result": verdict})
+    page = Parsed(jobs.page(settings, replace(done, steps=[gate]), online=True))
+    assert f"Version 3 is champion: {HOSTILE}." in "".join(page.texts)
+    assert ("href", "/models/3") in page.attributes
+    assert "script" not in page.tags
+
+
+def test_a_card_in_words() -> None:
+    page = " ".join(" ".join(Parsed(model_card.page(a_card("gold"))).texts).split())
+    for words in (
+        "7 of 1,207 test rows were erased",
+        "0.8000 [0.7000, 0.9000]",
+        "0 events 4 model 60.0% too few (4 rows)",
+        "1 to 5 events 70 model 60.0% all in one segment",
+        "over 500 events",
+        "Minimum precision per segment: 70%. 25.0% of the test rows are assigned to a segment.",
+        "by time, 15% held out, seed 17: train 3,000, validation 800, test 1,200",
+        "fewer than 100 training rows, whose predictions are less reliable: gold",
+        "It is champion, promoted on 2026-01-03.",
+    ):
+        assert words in page
+
+
+def test_a_card_without_test_rows_says_why() -> None:
+    card = a_card("gold").model_copy(update={"test": None, "test_missing": "is not kept any more"})
+    page = model_card.page(card)
+    assert "is not kept any more" in page
+    assert "Training data and versions" in page
+    assert "Calibration" not in page and "Limits" not in page
+
+
+def test_a_card_is_data() -> None:
+    card = a_card("gold")
+    assert ModelCard.model_validate_json(card.model_dump_json()) == card
+
+
+def test_html_is_written_in_templates_and_charts_only() -> None:
+    tag = re.compile(r"</(a|b|body|code|div|figure|h\d|html|li|nav|p|section|span|svg|t[drh]|table|title|ul)>")
+    found = {
+        path.name
+        for room in ("core", "plugins", "worker", "api")
+        for path in (ROOT / room).rglob("*.py")
+        if any(tag.search(text) for text in _strings(path))
+    }
+    assert found == {"charts.py"}
+
+
+def _strings(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]

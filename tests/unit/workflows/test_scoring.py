@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from sqlmodel import select
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
+from segadmin.models.registry import make_champion
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Evaluation, LabelSet, ModelVersion
+from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
+
+
+def _scores(run: Run) -> pl.DataFrame:
+    return pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
+
+
+def _second_version(settings: Settings) -> ModelVersion:
+    """Register the champion's artifact once more, as another version."""
+    with transaction(settings) as session:
+        first = session.get_one(ModelVersion, 1)
+        second = ModelVersion(**first.model_dump(exclude={"id"}))
+        session.add(second)
+        session.flush()
+        return second
+
+
+def test_every_user_is_scored_and_the_segment_is_the_likeliest(shop: Settings) -> None:
+    run = Run(shop, "score", {}).until("publish")
+    scores = _scores(run)
+    assert sorted(scores["user_key"]) == sorted(planted_users(shop)["user_key"])
+    probabilities = scores["probabilities"].list.to_array(3).to_numpy()
+    assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    segments = ["low", "mid", "high"]
+    assert scores["segment"].to_list() == [segments[n] for n in probabilities.argmax(axis=1)]
+    assert scores["probability"].to_numpy() == pytest.approx(probabilities.max(axis=1))
+    assert sum(one["rescored"] for one in run.inputs["score"]) == 240
+
+
+def test_a_refresh_without_news_carries_everybody_forward_unchanged(shop: Settings) -> None:
+    run = Run(shop, "refresh", {}).until("publish")
+    assert sum(one["carried"] for one in run.inputs["score"]) == 240
+    before = assignments(shop, 1).drop("snapshot_id").sort("user_key").collect()
+    assert _scores(run).sort("user_key").equals(before.select(_scores(run).columns))
+
+
+def test_a_refresh_scores_exactly_the_users_whose_text_changed(shop: Settings) -> None:
+    active = planted_users(shop).head(30)
+    more_weeks(shop, active, range(14, 15))
+    run = Run(shop, "refresh", {}).until("publish")
+    texts = pl.concat([run.read(one["scoring"]) for one in run.inputs["textualize"]])
+    before = assignments(shop, 1).select("user_key", "phrase_hash", "scored_as_of").collect()
+    changed = set(texts.join(before, on=["user_key", "phrase_hash"], how="anti")["user_key"])
+    scores = _scores(run)
+    rescored = set(scores.filter(pl.col("scored_as_of") > before["scored_as_of"].max())["user_key"])
+    assert rescored == changed
+    assert sum(one["rescored"] for one in run.inputs["score"]) == len(changed) < 240
+    assert len(changed & set(active["user_key"])) > 20
+
+
+def test_another_model_version_carries_nobody_forward(shop: Settings) -> None:
+    version = _second_version(shop)
+    run = Run(shop, "refresh", {"model": str(version.id)}).until("publish")
+    assert sum(one["carried"] for one in run.inputs["score"]) == 0
+    assert _scores(run)["model_version_id"].unique().to_list() == [version.id]
+
+
+def test_score_forgets_the_snapshot_before(shop: Settings) -> None:
+    assert Run(shop, "score", {}).stage("prepare")[0]["previous_snapshot_id"] is None
+
+
+def test_the_texts_of_other_bucket_ranges_are_found_too(shop: Settings) -> None:
+    run = Run(shop, "score", {}).until("score")
+    run.fan_out = 5  # textualize was cut into 2
+    run.stage("score")
+    assert sorted(_scores(run)["user_key"]) == sorted(planted_users(shop)["user_key"])
+
+
+def test_the_champion_is_meant_unless_a_version_is_named(shop: Settings) -> None:
+    version = _second_version(shop)
+    assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1
+    with transaction(shop) as session:
+        make_champion(session, session.get_one(ModelVersion, version.id), expected=1)
+    assert Run(shop, "score", {"labels": LABELS}).stage("prepare")[0]["model_version_id"] == version.id
+    assert Run(shop, "score", {"model": "1"}).stage("prepare")[0]["model_version_id"] == 1
+
+
+def test_what_there_is_no_model_for(shop: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"no model version '7'.*segadmin models list"):
+        Run(shop, "score", {"model": "7"}).stage("prepare")
+    with pytest.raises(ConfigurationError, match=r"no champion for 'spend4'. Did you mean 'spend3'"):
+        Run(shop, "score", {"labels": "spend4"}).stage("prepare")
+
+
+def test_several_champions_are_listed(shop: Settings) -> None:
+    other = _second_version(shop)
+    with transaction(shop) as session:
+        version = session.get_one(ModelVersion, other.id)
+        version.label_set = "lapse"
+        make_champion(session, version, expected=None)
+    with pytest.raises(ConfigurationError, match=r"Which champion\? Add --labels; there are: lapse, spend3"):
+        Run(shop, "score", {}).stage("prepare")
+
+
+def test_no_champion_yet(settings: Settings) -> None:
+    plant(settings, users=5, weeks=1)
+    with pytest.raises(DataError, match=r"no champion model yet.*segadmin enqueue retrain"):
+        Run(settings, "score", {}).stage("prepare")
+
+
+def test_a_damaged_model_is_noticed_before_any_text_is_written(shop: Settings) -> None:
+    with transaction(shop) as session:
+        folder = shop.store_path / session.get_one(ModelVersion, 1).folder
+    (folder / "trees.txt").write_text("no trees")
+    with pytest.raises(StorageError, match="is damaged"):
+        Run(shop, "score", {}).stage("prepare")
+
+
+def test_a_model_whose_plugin_is_gone_is_noticed(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(load_plugins(shop).registered["backbone"], "tabular")
+    with pytest.raises(PluginNotFound, match="no backbone 'tabular'"):
+        Run(shop, "score", {}).stage("prepare")
+
+
+def test_a_textualizer_of_another_version_is_refused(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_plugins(shop).find("textualizer", "mixed").load(), "version", "2")
+    with pytest.raises(ConfigurationError, match=r"'mixed' version 1 .* but version 2 .* is installed"):
+        Run(shop, "score", {}).stage("prepare")
+
+
+def test_textualize_alone_needs_no_model(settings: Settings) -> None:
+    plant(settings, users=12, weeks=2)
+    done = Run(settings, "textualize", {"textualizer": "timeline"}).all().inputs["textualize"]
+    assert sum(one["scoring"]["rows"] for one in done) == 12
+    assert [one["training"] for one in done] == [None, None]
+
+
+def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings) -> None:
+    users = planted_users(shop)
+    early = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
+    assert early["measured"] == []
+    assert early["note"] == "the outcomes of 1 snapshots are not known yet"
+    more_weeks(shop, users, range(14, 17))
+    run = Run(shop, "refresh", {}).all()
+    assert [one["snapshot_id"] for one in run.inputs["outcomes"][0]["measured"]] == [1, 2]
+    with transaction(shop) as session:
+        found = session.exec(select(Evaluation).where(Evaluation.split == "outcome")).all()
+    rows = {row.name: row for row in found}
+    # Everybody went on as before, so the model does as well as it did on test.
+    assert rows["snapshot 1"].metrics["auroc"] > 0.65
+    assert rows["snapshot 1"].rows > 200
+    assert Run(shop, "refresh", {}).all().inputs["outcomes"][0]["measured"] == []
+
+
+def test_outcomes_agree_with_labels_derived_later(shop: Settings) -> None:
+    more_weeks(shop, planted_users(shop), range(14, 17))
+    labeler = load_plugins(shop).make("labeler", "future-spend")
+    lake = Lake.of(shop)
+    labels = lake.scan("labels", label_set=LABELS).collect()
+    with transaction(shop) as session:
+        definition = session.get_one(ModelVersion, 1).manifest["data"]["definition"]
+    cutoff = labels["as_of"].max()
+    told = labeler.outcomes(lake.scan("events"), definition, cutoff)
+    known = labels.filter(pl.col("as_of") == cutoff).select("user_key", "segment")
+    assert told.sort("user_key").equals(known.sort("user_key"))
+
+
+def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:
+    with transaction(shop) as session:
+        session.get_one(LabelSet, LABELS).labeler = "table"
+    done = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
+    assert "not derived from events" in done["note"]
+
+
+def test_a_challenger_scores_nobody(shop: Settings) -> None:
+    run = retrain(shop, backbone_options={"rounds": "1", "leaves": "2", "min_users": "200"}).all()
+    verdict = run.inputs["gate"][0]
+    assert not verdict["promoted"]
+    assert "the champion (version 1) has 0.7" in verdict["reason"]
+    assert run.skipped == {"score", "publish"}
+    assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1
