@@ -14,7 +14,9 @@ from segadmin.jobs.schedules import add, run
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, LabelSet
-from segadmin.workflows.retrain import Retrain
+from segadmin.text.recipe import Recipe
+from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.training_data import PreparedTraining
 from tests.unit.jobs.conftest import Bells
 
 #: What a version before the renaming stored of a job.
@@ -50,6 +52,21 @@ def test_a_failed_old_job_can_be_retried(store: Settings, bells: Bells) -> None:
 def test_an_old_schedule_runs(store: Settings, bells: Bells) -> None:
     add(store, "weekly", "0 3 * * 1", "retrain", OLD)
     assert run(store, bells, "weekly").job.options == check_request(store, "retrain", OLD)
+
+
+def test_an_old_job_goes_on_from_what_its_first_stage_found() -> None:
+    rows = {"path": "split.parquet", "sha256": "0" * 64, "rows": 10}
+    written = {
+        "recipe": Recipe(textualizer="mixed", textualizer_version="1").model_dump(mode="json"),
+        "label_set": "spend3",
+        "segments": ["low", "high"],
+        "backbone": "tiny",
+        "precision": 0.7,
+        "also": {"lapse": {"segments": ["no", "yes"], "rows": rows}},
+        "rows": rows,
+    }
+    request = PreparedTraining.read(written).request
+    assert (request.min_precision, request.auxiliary_labels) == (0.7, ("lapse",))
 
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["with what was asked", "from before that was kept"])

@@ -9,11 +9,15 @@ import pytest
 from segadmin.contracts.option_text import option_text
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, PluginNotFound
+from segadmin.models.manifest import ModelManifest
 from segadmin.models.versions import MadeWith
 from segadmin.settings import Settings
 from segadmin.storage.records import ModelVersion
+from segadmin.text.recipe import Recipe
 from segadmin.training.search_space import Choice, choices
 from segadmin.workflows.tune import Tune
+
+RECIPE = Recipe(textualizer="mixed", textualizer_version="1")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,8 @@ def test_strings_and_typed_values_make_the_same(
 ) -> None:
     made = [load_plugins(settings).make(kind, name, {option: value}) for value in (text, typed)]
     assert made[0] == made[1]
-    version = ModelVersion(backbone=name, manifest={"backbone_options": {option: text.replace(" ", "")}})
+    stored = ModelManifest(backbone=name, backbone_options={option: text.replace(" ", "")}, recipe=RECIPE)
+    version = ModelVersion(backbone=name, manifest=stored.as_json())
     assert version in MadeWith(name, {option: typed})
     assert version not in MadeWith(name, {option: "another"})
 
