@@ -1,26 +1,26 @@
-# `make demo` is all that a fresh checkout needs; `make lint test` is what CI runs.
+# A fresh checkout needs only `make demo`; CI runs `make lint test` and more (.ci/run).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help install demo test test-slow test-install privacy faults faults-mutants lint format bench docs constraints wheel clean
 
-help:  ## Show this
+help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segadmin needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 
-# Once for every change of what is needed; what is installed already is not fetched again.
+# Runs again when the requirements change; packages that are installed already are not downloaded again.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing segadmin[$*] into $(VENV); the first time takes minutes.'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
-install: $(VENV)/.installed-dev  ## Make .venv with everything that development needs
+install: $(VENV)/.installed-dev  ## Create .venv with everything that development needs
 
-demo: $(VENV)/.installed-demo  ## The main job on real data, start to finish, on this machine
+demo: $(VENV)/.installed-demo  ## Run the main job on real data, start to finish, on this machine
 	$(BIN)/segadmin demo
 
 test: install  ## Run the tests that take seconds
@@ -29,16 +29,16 @@ test: install  ## Run the tests that take seconds
 test-slow: install  ## Run the tests that take minutes
 	$(BIN)/pytest -m slow
 
-test-install: install  ## Run the built wheel with each documented set of extras, in environments that hold nothing else
+test-install: install  ## Test the built wheel with each documented set of extras, in clean environments
 	$(BIN)/pytest -m install -n 2 --dist worksteal
 
-privacy: install  ## Erase users who are everywhere, and look for them in every byte
+privacy: install  ## Erase users and search every byte of the home for them
 	$(BIN)/pytest -m privacy tests/privacy -n 2 --dist worksteal
 
-faults: install  ## Let everything die, hang and lie, and see that nothing is lost or done twice
+faults: install  ## Run the fault-injection tests
 	$(BIN)/python -m pytest -m faults tests/faults -n 2 --dist worksteal --timeout 400 -p tests.faults.report
 
-faults-mutants: install  ## Take the safeguards out one by one: each time a test must fail
+faults-mutants: install  ## Remove safeguards one by one and check that a fault-injection test fails
 	$(BIN)/python -m tests.faults.mutants
 
 lint: install  ## Check style, types and the direction of imports
@@ -47,11 +47,11 @@ lint: install  ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: install  ## Mend style
+format: install  ## Fix style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: install  ## Measure enqueuing, recovery, thousands of steps and of jobs, broken brokers, and the demo
+bench: install  ## Run the benchmarks: enqueuing, recovery, many steps and jobs, broken brokers, the demo
 	$(BIN)/python -m bench.enqueue
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.engine
@@ -60,15 +60,15 @@ bench: install  ## Measure enqueuing, recovery, thousands of steps and of jobs, 
 	$(BIN)/python -m bench.hostile
 	$(BIN)/python -m bench.demo
 
-docs: install  ## Write the generated pages anew
+docs: install  ## Regenerate the generated pages
 	$(BIN)/python docs/generate.py
 
-constraints: install  ## Write constraints.txt anew from what is installed
+constraints: install  ## Regenerate constraints.txt from the installed packages
 	$(BIN)/python .ci/constraints.py > constraints.new
 	mv constraints.new constraints.txt
 
 wheel: install  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
-clean:  ## Remove what was made, but not .segadmin: that is data
+clean:  ## Remove generated files, but not .segadmin, which holds data
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

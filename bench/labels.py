@@ -1,9 +1,9 @@
 """How few labels do: the same test rows, with 16 to 1,024 labelled households, for several ways to learn.
 
-Needs a home in which ``bench.quality`` ran; the rows and texts of one of its jobs are read. A labelled household brings
-all its training cut-offs; a fifth of the labelled ones choose when to stop, so no other label of the task is seen. What
-may be learnt beside are label sets that events alone give, of all training households (see ``docs/quality.md``). Every
-draw of households has a seed. Last line: JSON.
+Needs a home in which ``bench.quality`` ran; the rows and texts of one of its jobs are used. A labelled household brings
+all its training cut-offs; a fifth of the labelled ones is used for validation, so no other label of the task is seen.
+Auxiliary label sets are derived from events alone, of all training households (see ``docs/reference/quality.md``).
+Every draw of households has a seed. Last line: JSON.
 
     SEGADMIN_HOME=HOME python -m bench.labels [--job 1] [--tasks affin10,spend3,redeem] [--sizes 16,64,256,1024]
 """

@@ -1,9 +1,9 @@
 """How good the segments are on Complete Journey, over several tasks and seeds: ``stacked`` beside its baselines.
 
-Needs a home with the data and the labels, and its workers up: see ``docs/quality.md``. Every seed draws other held-out
-households, other initial weights and another order of the rows; the test rows are the same. What counts is chosen on
-validation households; the test cut-offs are only reported. Intervals are 95 % over households, of the mean over seeds.
-What is there already (``--kept FILE``) is not run again. Last line: JSON.
+Needs a home with the data and the labels, and its workers up: see ``docs/reference/quality.md``. Every seed draws other
+held-out households, other initial weights and another order of the rows; the test rows are the same. Choices are made
+on validation households; the test cut-offs are only reported. Intervals are 95 % over households, of the mean over
+seeds. Results that exist already (``--kept FILE``) are not computed again. Last line: JSON.
 
     SEGADMIN_HOME=HOME python -m bench.quality [--tasks spend3,growth3] [--seeds 17,18,19] [--kept FILE]
 """

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")
     broker_ca: Path | None = Field(None, description="CA certificates that a rediss:// broker is checked against")
     signing_key: Path | None = Field(
-        None, description="Private key (PEM) that messages are signed with; see operations"
+        None, description="Private key (PEM) that messages are signed with; see docs/how-to/restrict-access.md"
     )
     signing_certificate: Path | None = Field(None, description="The certificate that goes with the signing key")
     signing_trusted: str = Field(

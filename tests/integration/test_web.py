@@ -125,9 +125,12 @@ def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings,
     assert "sha256" not in listed[0]
     described = urllib.request.Request(f"{web}/openapi.json", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(described, timeout=10) as answer:
-        assert "/v1/events" in json.load(answer)["paths"]
+        answers = json.load(answer)["paths"]["/v1/events"]["post"]["responses"]
     cli("keys", "revoke", "shop")
-    assert post(web, body, key)[0] == 401
+    status, problem = post(web, body, key)
+    assert status == 401
+    [content] = answers["401"]["content"].items()
+    assert (content[0], set(content[1]["schema"]["properties"])) == ("application/problem+json", set(problem))
     assert "Did you mean 'shop'" not in cli("keys", "revoke", "shop", check=False).stderr
 
 

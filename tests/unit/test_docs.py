@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,18 @@ import pytest
 import typer
 from packaging.requirements import Requirement
 
+import segadmin
 from segadmin_api.cli import COMMANDS, app
 from tests.servers import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-GENERATED = ("cli.md", "settings.md")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+#: Code, tests and configuration that name pages.
+SOURCES = sorted(
+    path
+    for pattern in ("*/segadmin*/**/*.py", "bench/**/*.py", "tests/**/*.py", "Makefile", "pyproject.toml", "Dockerfile")
+    for path in ROOT.glob(pattern)
+)
+GENERATED = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
 
 
 def _names(page: Path) -> str:
@@ -37,20 +46,73 @@ def test_pages_made_from_the_program_are_current(name: str, generated: Path) -> 
     assert (ROOT / "docs" / name).read_text() == (generated / name).read_text(), "run: make docs"
 
 
+def test_the_python_reference_has_every_public_name(generated: Path) -> None:
+    page = (generated / "reference/python.md").read_text()
+    assert sorted(re.findall(r"^### (\w+)$", page, re.M)) == sorted(segadmin.__all__)
+    assert "| `mask` | `float` | `0.15` | " in page  # an attribute with the comment on its line
+    assert re.search(r"\| `freezes_base` \| `bool` \| `False` \| \w+", page)  # and one with the comment above
+    assert "#### Classifier.predict" in page
+
+
 def test_every_dependency_has_a_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     wanted = {Requirement(one).name for one in listed} - {"segadmin"}
-    page = (ROOT / "docs" / "dependencies.md").read_text()
+    page = (ROOT / "docs" / "reference" / "dependencies.md").read_text()
     reasons = dict(re.findall(r"^\| ([\w-]+) \| (.+) \|$", page, re.M))
     assert set(reasons) - {"package"} == wanted
 
 
+def test_the_architecture_page_lists_the_layers_of_core_in_order() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("exhaustive")]
+    packages = {path.parent.name for path in (ROOT / "core" / "segadmin").glob("*/__init__.py")}
+    wanted = [name for layer in layers for name in layer.split(" | ") if name in packages]
+    page = (ROOT / "docs" / "concepts" / "architecture.md").read_text()
+    section = page[page.index("## Inside `core/segadmin`") : page.index("## Where does a new thing go?")]
+    assert re.findall(r"`(\w+)/`", "\n".join(re.findall(r"^\| (.+?) \|", section, re.M))) == wanted
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_names)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+def test_links_and_anchors_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", _without_code(page.read_text())):
+        if target.startswith(("http:", "https:")):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in _anchors(path), f"{target}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    reached, waiting = set[Path](), [index]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", _without_code(page.read_text()))
+            waiting += [(page.parent / target).resolve() for target in targets]
+    assert set((ROOT / "docs").rglob("*.md")) <= reached
+
+
+def test_pages_that_code_names_exist() -> None:
+    named = {(source, name) for source in SOURCES for name in re.findall(r"\bdocs/[\w/.-]+\.md\b", source.read_text())}
+    assert {name for _, name in named} >= {"docs/reference/quality.md"}
+    assert not [(_names(source), name) for source, name in named if not (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("POST /v1/events", "post-v1events"),
+        ("`segadmin data import`", "segadmin-data-import"),
+        ("中文简介", "中文简介"),
+    ],
+)
+def test_anchors_are_those_of_github(tmp_path: Path, heading: str, anchor: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# {heading}\n\n```bash\n# no heading\n```\n\n## {heading}\n")
+    assert _anchors(page) == {anchor, f"{anchor}-1"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_names)
@@ -68,6 +130,22 @@ def test_the_readme_shows_every_kind_of_command() -> None:
     for name in ("data", "enqueue", "jobs", "models", "snapshots", "schedule", "doctor", "up", "down"):
         assert name in COMMANDS
         assert f"segadmin {name}" in text
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    counts: Counter[str] = Counter()
+    anchors: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.M):
+        anchor = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        anchors.add(f"{anchor}-{counts[anchor]}" if counts[anchor] else anchor)
+        counts[anchor] += 1
+    return anchors
 
 
 def _commands(text: str) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""docs/plugins.md names every hook, with its arguments as they are, and its example works."""
+"""The reference names every hook with its exact arguments, and the example of the tutorial works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from segadmin.settings import Settings
 from segadmin.testing import check_textualizer
 from tests.servers import ROOT
 
-DOCS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+HOOKS = ROOT / "docs" / "reference" / "hooks.md"
+TUTORIAL = ROOT / "docs" / "tutorials" / "textualizer-plugin.md"
 
 
 def test_every_hook_is_documented_with_its_arguments() -> None:
@@ -21,12 +22,12 @@ def test_every_hook_is_documented_with_its_arguments() -> None:
         for name, hook in vars(hookspecs).items()
         if inspect.isfunction(hook)
     }
-    assert set(re.findall(r"^\| `([a-z_]+\([a-z, ]*\))` \|", DOCS, flags=re.MULTILINE)) == hooks
+    assert set(re.findall(r"^\| `([a-z_]+\([a-z, ]*\))` \|", HOOKS.read_text(), flags=re.MULTILINE)) == hooks
 
 
 def test_the_first_example_works_as_it_stands(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "shouting.py"
-    [source] = re.findall(r"```python\n(# shouting\.py\n.*?)```", DOCS, flags=re.DOTALL)
+    [source] = re.findall(r"```python\n(# shouting\.py\n.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
     path.write_text(source)
     plugins = load_plugins(settings.model_copy(update={"plugin_files": (path,)}))
     check_textualizer(plugins.make("textualizer", "shouting"))

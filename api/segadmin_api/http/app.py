@@ -59,6 +59,11 @@ _NEUTRAL = {
 
 def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
     """Return the application over the store and the database of ``settings``, which listens on ``address``."""
+    return Shield(routes(settings), Hosts(settings.web_hosts, address), _answer)
+
+
+def routes(settings: Settings) -> FastAPI:
+    """Return the application without its shield; its OpenAPI description is what ``docs/generate.py`` reads."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +99,7 @@ def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
         """Say that the process answers."""
         return {"status": "ok"}
 
-    return Shield(app, Hosts(settings.web_hosts, address), _answer)
+    return app
 
 
 async def _problem(request: Request, error: Exception) -> Response:

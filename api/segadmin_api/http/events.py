@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
-from segadmin_api.http.bodies import encodings_of, read_body, unpack
+from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
 from segadmin_api.http.security import known_key
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
@@ -33,25 +33,52 @@ router = APIRouter(prefix="/v1", tags=["events"])
 class Problem(BaseModel):
     """An event that will go to quarantine."""
 
-    index: int  #: in the batch, from 0
-    reason: str
-    field: str | None
-    value: str | None
+    index: int = Field(description="Its place in the batch, from 0.")
+    reason: str = Field(description="The cleaning rule, such as `bad_time`.")
+    field: str | None = Field(description="The field with the problem.")
+    value: str | None = Field(description="The beginning of that field's value.")
 
 
 class Accepted(BaseModel):
-    """What became of a batch."""
+    """What was stored of a batch."""
 
-    batch: str  #: its name: the same batch has the same
-    events: int
-    usable: int  #: duplicates and bots are told only by the import
-    problems: list[Problem]  #: of the others, the first hundred
+    batch: str = Field(description="The name of the batch; the same batch has the same name.")
+    events: int = Field(description="Number of events in the batch.")
+    usable: int = Field(description="Events without a problem; duplicates and bots are found only by the import.")
+    problems: list[Problem] = Field(description="The other events, the first hundred of them.")
+
+
+class HttpProblem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="Always `about:blank`.")
+    title: str = Field(description="The name of the status.")
+    status: int = Field(description="The status.")
+    detail: str = Field(description="What is wrong, and what to do.")
+
+
+#: Status → the reason why a batch is refused with it.
+_REFUSALS = {
+    400: "The body is incomplete, not UTF-8, not JSON, or not compressed as stated.",
+    401: "The key is missing or unknown, or it does not open this.",
+    413: f"The body is larger than {MOST_BYTES >> 20} MiB, has more than {MOST_EVENTS:,} events, "
+    f"or an event of more than {LARGEST_EVENT >> 10} KiB.",
+    415: "The `Content-Encoding` is not supported.",
+    429: "Too many wrong keys came from this address; `Retry-After` gives the seconds to wait.",
+    503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": when, "content": {"application/problem+json": {"schema": HttpProblem.model_json_schema()}}}
+    for status, when in _REFUSALS.items()
+}
 
 
 @router.post(
     "/events",
     status_code=202,
     response_model=Accepted,
+    response_description="The batch is on disk.",
+    responses=_RESPONSES,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -67,11 +94,11 @@ class Accepted(BaseModel):
     },
 )
 async def post_events(request: Request, key: Annotated[str, Depends(known_key)]) -> Accepted:
-    """Keep events: an object, a list of them, or one a line (`application/x-ndjson`).
+    """Store events: an object, a list of objects, or one object per line (`application/x-ndjson`).
 
-    Fields are those of an import: `user`, `kind`, `item` and `at`, and what else there is. When this is answered the
-    events are on disk. Send them again if you are not sure: with an `event_id`, or where they say the same, they count
-    once. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
+    The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events
+    are on disk. Send them again if you are not sure that they arrived: events with the same `event_id`, or with the
+    same content, are stored once. The body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
     """
     state, encodings = request.app.state, encodings_of(request)
     with state.body_memory.lease() as take:

@@ -190,7 +190,7 @@ def finetune(attempt: Attempt) -> StageResult:
 
         model = fit(
             replace(context, log=log),
-            asked.backbone or "",
+            prepared.backbone,
             asked.backbone_options,
             read_dataset(attempt, prepared, texts),
             seed=asked.seed,
@@ -218,7 +218,7 @@ def finetune(attempt: Attempt) -> StageResult:
 def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) -> ModelManifest:
     asked = prepared.request
     return ModelManifest(
-        **model_facts(attempt, prepared, asked.backbone or "", asked.backbone_options, asked.seed),
+        **model_facts(attempt, prepared, prepared.backbone, asked.backbone_options, asked.seed),
         report=model.fitted.classifier.report,
         label_set=prepared.label_set,
         segments=prepared.segments,
@@ -285,7 +285,7 @@ def evaluate(attempt: Attempt) -> StageResult:
 
     prepared, tuned = attempt.output(PreparedTraining), attempt.output(FinetuneOutput)
     asked, plugins = prepared.request, load_plugins(attempt.settings)
-    backbone = plugins.find("backbone", asked.backbone or "")
+    backbone = plugins.find("backbone", prepared.backbone)
     with calling(attempt, backbone, "load"):
         predictor = load_predictor(attempt.settings, plugins, Saved(tuned.folder, tuned.sha256))
     dataset = read_dataset(attempt, prepared, training_texts(attempt))
@@ -301,7 +301,7 @@ def evaluate(attempt: Attempt) -> StageResult:
     def commit(session: Session) -> Json:
         version = ModelVersion(
             label_set=prepared.label_set,
-            backbone=asked.backbone or "",
+            backbone=prepared.backbone,
             textualizer=prepared.recipe.textualizer,
             segments=list(prepared.segments),
             folder=tuned.folder,

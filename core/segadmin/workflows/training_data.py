@@ -50,6 +50,12 @@ class PreparedTraining(PreparedSegments):
     parent: ParentVersion | None = None
     data: TrainingData = TrainingData()
 
+    @property
+    def backbone(self) -> str:
+        """The backbone that is fitted, as the registry names it."""
+        assert self.request.backbone is not None, "prepare resolves it"
+        return self.request.backbone
+
     @classmethod
     def upgraded(cls, written: Json) -> Json:
         """Return what was written before there were versions, with the request that it copied from."""

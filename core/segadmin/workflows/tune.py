@@ -132,7 +132,7 @@ def trial(attempt: Attempt) -> StageResult:
     prepared, texts = attempt.output(PreparedSearch), training_texts(attempt)
     asked = Tune.model_validate(attempt.options)
     search = Search(
-        backbone=prepared.request.backbone or "",
+        backbone=prepared.backbone,
         options=prepared.request.backbone_options,
         choices=tuple(choices(asked.search)),
         dataset=read_dataset(attempt, prepared, texts),
@@ -153,7 +153,7 @@ def choose(attempt: Attempt) -> StageResult:
     """
     from segadmin.training.study import study_of, summary
 
-    asked = attempt.output(PreparedSearch).request
+    prepared = attempt.output(PreparedSearch)
     tried = summary(study_of(attempt.settings, attempt.job_id))
     if tried.best is None:
         raise DataError(
@@ -165,8 +165,8 @@ def choose(attempt: Attempt) -> StageResult:
             best=tried.best,
             trials=tried.trials,
             importance=tried.importance,
-            backbone=asked.backbone or "",
-            backbone_options=asked.backbone_options | tried.best.options,
+            backbone=prepared.backbone,
+            backbone_options=prepared.request.backbone_options | tried.best.options,
         )
     )
 
