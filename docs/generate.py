@@ -286,12 +286,13 @@ def _plain(text: str) -> str:
     return re.sub(r"``(.+?)``", r"`\1`", _ROLE.sub(r"`\1`", text))
 
 
-def main() -> None:
-    """Write the pages."""
+def main(folder: Path = DOCS) -> None:
+    """Write the pages into ``folder``."""
     for name, page in PAGES.items():
-        (DOCS / name).write_text(page())
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(page())
         sys.stdout.write(f"docs/{name}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

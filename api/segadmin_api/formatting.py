@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from segadmin.contracts.option_text import option_text
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Step, StepState
@@ -43,6 +45,11 @@ def duration(seconds: float) -> str:
         return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def percent(share: float) -> str:
+    """Return a share of two digits at least, such as ``0.35 %`` or ``120 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def time_left(line: JobLine) -> str:
@@ -183,7 +190,9 @@ def came_to(seen: JobView) -> list[str]:
             )
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
-            words = " ".join(f"--backbone-option {name}={value}" for name, value in options)
+            words = " ".join(
+                shlex.join(["--backbone-option", f"{name}={option_text(value)}"]) for name, value in options
+            )
             said.append(
                 f"Trial {best['trial']} of {len(result['trials'])} was best: validation log-loss {best['value']:.4f}. "
                 f"Train with it: segadmin enqueue retrain -b {result['backbone']} {words}"

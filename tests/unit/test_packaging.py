@@ -75,7 +75,10 @@ def test_a_machine_that_only_enqueues_needs_no_torch(wheel: zipfile.ZipFile) -> 
     assert not base & {"torch", "transformers", "lightgbm", "scikit-learn", "flower"}
 
 
-@pytest.mark.parametrize("words", ["--help", "enqueue --help", "enqueue retrain --help", "up --help", "status"])
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "enqueue --help", "enqueue retrain --help", "enqueue tune --print-config", "up --help", "status"],
+)
 def test_looking_at_the_command_line_imports_nothing_heavy(settings: Settings, words: str) -> None:
     assert _imported(words.split()) & HEAVY == set()
 

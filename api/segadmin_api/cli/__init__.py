@@ -17,6 +17,7 @@ from segadmin.errors import InvalidSettings, SegadminError
 from segadmin.log_masking import mask_logs
 from segadmin.permissions import use_umask
 from segadmin.urls import mask_secrets
+from segadmin_api.cli.output import UsageError
 
 #: Subcommand → where its Typer app lives, its one-line help, and the panel of ``--help`` it stands in.
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
@@ -45,10 +46,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-#: Of words that a command does not take; Typer exports only the classes below it.
-_UsageError: Any = typer.BadParameter.__base__
-
-
 class LazyGroup(TyperGroup):
     """Knows its subcommands by name and imports one when it is asked for."""
 
@@ -68,7 +65,7 @@ class LazyGroup(TyperGroup):
         """Run a subcommand; words that it cannot use are shown without the passwords in them."""
         try:
             return super().invoke(ctx)
-        except _UsageError as error:
+        except UsageError as error:
             error.message = mask_secrets(error.message)
             raise
 

@@ -1,353 +1,182 @@
-"""``segadmin enqueue``: asking for a job."""
+"""``segadmin enqueue``: asking for a job. There is a command for every kind, made from the kind's request model."""
 
 from __future__ import annotations
 
-from collections import abc
-from collections.abc import Sequence
-from datetime import datetime
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    import click
-
-from segadmin.contracts.templates import read_templates
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
-from segadmin.events.mapping import Mapping
 from segadmin.jobs.control import view
-from segadmin.jobs.enqueue import ask
-from segadmin.labels.parts import HELD_OUT
+from segadmin.jobs.enqueue import Enqueued, ask
+from segadmin.jobs.registry import Workflow, workflows
+from segadmin.jobs.requests import parse_request
 from segadmin.settings import get_settings
 from segadmin.urls import mask_all
-from segadmin_api.cli.imports import MappingFile, SourceName
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json
+from segadmin_api.cli.job_file import merge, read_job_file, write_job_file
+from segadmin_api.cli.output import JsonOption, group, show_json
+from segadmin_api.cli.request_options import check_needed, given_options, parameters
 from segadmin_api.formatting import waits
 from segadmin_worker.client import ring_over
 
-app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.")
 
-Labels = Annotated[str | None, typer.Option(help="Label set; needed only where there are several.")]
-Model = Annotated[str, typer.Option(help="`champion`, or the number of a model version.")]
-OfBackbone = Annotated[
-    str | None,
-    typer.Option("--backbone", "-b", help="The newest model with this backbone, unless the champion has it."),
-]
-Textualizer = Annotated[str, typer.Option("--textualizer", "-t", help="How events become text.")]
-TextualizerOption = Annotated[
-    list[str] | None, typer.Option("--textualizer-option", metavar="KEY=VALUE", help="Option of the textualizer.")
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option("--backbone", "-b", help="A registered name, a Hugging Face id, or a folder.  [default: minilm]"),
-]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
-Also = Annotated[
-    list[str] | None, typer.Option(help="Label set to learn at the same time: it helps where labels are few.")
-]
-Split = Annotated[str, typer.Option(help="How test rows are kept apart: time or user.")]
-HeldOut = Annotated[
-    float,
-    typer.Option(
-        help="Share of the users who choose when to stop; with --split user as many again test. With --from a trained "
-        "version, that version's."
-    ),
-]
-BackboneOption = Annotated[
-    list[str] | None, typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone.")
-]
-LanguageOption = Annotated[str | None, typer.Option("--language", help="Language of the text: en or zh.")]
-TemplateFile = Annotated[
-    Path | None,
-    typer.Option("--templates", metavar="FILE", help="TOML file with other sentences; see `plugins show textualizer`."),
-]
-WindowDays = Annotated[float, typer.Option(help="How many days back the text goes.")]
-MaxPhrases = Annotated[int, typer.Option(help="So many phrases of a user are kept, the most informative.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")]
-Priority = Annotated[int, typer.Option(min=0, max=9, help="9 goes first.")]
-#: Parameters that say how to enqueue, and not what.
-_ABOUT_ENQUEUING = ("wait", "priority", "key", "as_json")
-Key = Annotated[
-    str | None,
-    typer.Option(
-        "--key",
-        help="Idempotency key: the same request with the same key makes no second job; another request is an error.",
-    ),
-]
+class _Kinds(TyperGroup):
+    """Has a command for every kind of job; plugins are loaded only where they may have brought the kind."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Only the names: "did you mean" looks through them.
+        self.commands = cast("dict[str, Any]", dict.fromkeys(workflows()))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return all kinds."""
+        _load_plugins()
+        return sorted(workflows())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Make the command of a kind."""
+        return _command(cmd_name)
 
 
-def _days(told: str | float) -> float:
-    """Return the days of ``400d``, ``400``, ``18m`` or ``2y``."""
-    text = str(told).strip().lower()
-    unit = {"d": 1.0, "w": 7.0, "m": 30.0, "y": 365.0}.get(text[-1:], 1.0)
-    try:
-        return float(text.rstrip("dwmy")) * unit
-    except ValueError:
-        raise typer.BadParameter(f"{told!r} is no length of time. Say it as in 400d, 60w, 18m or 2y.") from None
+app = group("Ask for a job. It is saved first, so it is never lost; workers do it when they can.", cls=_Kinds)
 
 
-@app.command()
-def retrain(
-    context: typer.Context,
-    backbone: Backbone = None,
-    backbone_option: BackboneOption = None,
-    start_from: Annotated[
-        str | None,
-        typer.Option("--from", metavar="VERSION", help="Go on from a model version, or `champion`, with its backbone."),
-    ] = None,
-    replay: Annotated[
-        float, typer.Option(help="Share of what that version has learnt that it is shown again beside what is new.")
-    ] = 0.2,
-    textualizer: Textualizer = "mixed",
-    textualizer_option: TextualizerOption = None,
-    templates: TemplateFile = None,
-    labels: Labels = None,
-    also: Also = None,
-    split: Split = "time",
-    held_out: HeldOut = HELD_OUT,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="Backbone to fit beside it; default: tabular and tfidf.")
-    ] = None,
-    tracker: Annotated[
-        list[str] | None,
-        typer.Option(help="Who is told of the fit's figures: tensorboard, wandb, mlflow, none; repeatable."),
-    ] = None,
-    tracker_option: Annotated[
-        list[str] | None,
-        typer.Option("--tracker-option", metavar="KEY=VALUE", help="Such as mlflow.uri=http://mlflow:5000."),
-    ] = None,
-    language: LanguageOption = None,
-    window_days: WindowDays = 112.0,
-    max_phrases: MaxPhrases = 96,
-    margin: Annotated[
-        float, typer.Option(help="To be promoted, the test AUROC must be so much above each baseline's.")
-    ] = 0.0,
-    precision: Annotated[
-        float | None,
-        typer.Option(help="Who cannot be put in a segment so surely, say 0.7, is put in none.  [default: all are]"),
-    ] = None,
-    augment: Annotated[int, typer.Option(help="Copies of each training row that say the same otherwise.")] = 0,
-    drop_events: Annotated[float, typer.Option(help="Share of the events that such a copy leaves out.")] = 0.1,
-    seed: Seed = 17,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment."""
-    _enqueue("retrain", context.params)
+@app.callback()
+def _group() -> None:
+    """Make this a group, which Typer does not for an app without commands."""
 
 
-@app.command()
-def tune(
-    context: typer.Context,
-    backbone: Backbone = None,
-    backbone_option: BackboneOption = None,
-    search: Annotated[
-        list[str] | None,
+def _about_enqueuing(
+    config: Annotated[
+        Path | None,
         typer.Option(
-            metavar="OPTION=VALUES", help="Such as epochs=1..4, learning_rate=1e-5..1e-3:log, tuner=full,lora."
+            metavar="FILE.toml",
+            help="Job file: its keys are this request's fields; options given here go before it. See --print-config.",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(help="So many tries, pruned ones counted.")] = 20,
-    parallel: Annotated[int, typer.Option(help="So many at a time, where there are workers.")] = 2,
-    minutes: Annotated[float | None, typer.Option(help="No trial begins later, and those that run end.")] = None,
-    textualizer: Textualizer = "mixed",
-    textualizer_option: TextualizerOption = None,
-    templates: TemplateFile = None,
-    labels: Labels = None,
-    also: Also = None,
-    split: Split = "time",
-    held_out: HeldOut = HELD_OUT,
-    language: LanguageOption = None,
-    window_days: WindowDays = 112.0,
-    max_phrases: MaxPhrases = 96,
-    seed: Seed = 17,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Search the backbone's options by validation log-loss; `jobs trials` shows what was tried and what matters."""
-    _enqueue("tune", context.params)
-
-
-@app.command()
-def pretrain(
-    context: typer.Context,
-    backbone: Annotated[
-        str, typer.Option("--backbone", "-b", help="A registered language model, a Hugging Face id, or a folder.")
-    ] = "minilm",
-    backbone_option: BackboneOption = None,
-    textualizer: Textualizer = "mixed",
-    textualizer_option: TextualizerOption = None,
-    templates: TemplateFile = None,
-    language: LanguageOption = None,
-    window_days: WindowDays = 112.0,
-    max_phrases: MaxPhrases = 96,
-    windows: Annotated[int, typer.Option(help="Texts of each user, each half a window before the next.")] = 4,
-    until: Annotated[
-        datetime | None,
-        typer.Option(help="Texts end here, UTC.  [default: where the labels' test rows begin, else the newest event]"),
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the job file of this request; enqueue nothing.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")
+    ] = False,
+    priority: Annotated[int, typer.Option(min=0, max=9, help="Priority, 0 (lowest) to 9 (highest).")] = 5,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Idempotency key: the same request with the same key makes no second job; another request is an error."
+        ),
     ] = None,
-    mask: Annotated[float, typer.Option(help="Share of what is hidden and to be guessed, in encoders.")] = 0.15,
-    whole_phrases: Annotated[bool, typer.Option("--whole-phrases", help="Hide whole phrases.")] = False,
-    new_words: Annotated[int, typer.Option(help="So many of the shop's own words become part of the vocabulary.")] = 0,
-    seed: Seed = 17,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a language model read all users' texts, labelled or not; `retrain --from` starts from what it has become."""
-    _enqueue("pretrain", context.params)
+    """Stand for the options of every kind that say how to enqueue, and not what."""
 
 
-def _scoring(kind: str, summary: str) -> None:
-    """Add a command that scores with a model there is."""
-
-    @app.command(kind, help=summary)
-    def enqueue_scoring(
-        context: typer.Context,
-        model: Model = "champion",
-        backbone: OfBackbone = None,
-        labels: Labels = None,
-        wait: Wait = False,
-        priority: Priority = 5,
-        key: Key = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        _enqueue(kind, context.params)
-
-
-_scoring("score", "Score every user anew and publish a snapshot.")
-_scoring("refresh", "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.")
-
-
-@app.command()
-def textualize(
-    context: typer.Context,
-    textualizer: Textualizer = "mixed",
-    textualizer_option: TextualizerOption = None,
-    templates: TemplateFile = None,
-    language: LanguageOption = None,
-    window_days: WindowDays = 112.0,
-    max_phrases: MaxPhrases = 96,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Turn every user's recent events into text, and report what it is like."""
-    _enqueue("textualize", context.params)
-
-
-@app.command()
-def ingest(
-    context: typer.Context,
-    where: Annotated[str, typer.Argument(metavar="WHERE", help="A file or URL that workers reach, such as redis://…")],
-    table: Annotated[str, typer.Option(help="events or items.")] = "events",
-    mapping: MappingFile = None,
-    source: SourceName = None,
-    source_option: Annotated[
-        list[str] | None, typer.Option("--source-option", metavar="KEY=VALUE", help="Option of the source.")
-    ] = None,
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Import by a worker: what came into a stream since the last time, or what a query gives now. For schedules."""
-    _enqueue("ingest", context.params)
-
-
-@app.command()
-def retain(
-    context: typer.Context,
-    keep_days: Annotated[float, typer.Option("--keep", parser=_days, metavar="400d", help="Events this new stay.")],
-    wait: Wait = False,
-    priority: Priority = 5,
-    key: Key = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Remove the events that are older."""
-    _enqueue("retain", context.params)
-
-
-@app.command()
-def compact(
-    context: typer.Context, wait: Wait = False, priority: Priority = 5, key: Key = None, as_json: JsonOption = False
-) -> None:
-    """Join the lake's small files, which many imports leave, to large ones."""
-    _enqueue("compact", context.params)
+_HOW = tuple(inspect.signature(_about_enqueuing, eval_str=True).parameters.values())
 
 
 def options_of(kind: str, words: Sequence[str]) -> dict[str, Any]:
-    """Return the options of a job that ``segadmin enqueue KIND WORDS…`` would ask for.
+    """Return the options of a job that ``segadmin enqueue KIND WORDS…`` would ask for; nothing of an unknown kind.
 
     Raises:
-        click.UsageError: there is no such option.
+        UsageError: there is no such option, or a needed one is missing.
         ConfigurationError: an option is about this one enqueue and not about the job.
     """
-    command = cast("click.Group", typer.main.get_command(app)).commands[kind]
+    command = _command(kind)
+    if command is None:
+        return {}
     with command.make_context(f"segadmin enqueue {kind}", list(words)) as context:
-        sources = {name: context.get_parameter_source(name) for name in _ABOUT_ENQUEUING}
-        if given := [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
-            raise ConfigurationError(f"--{given[0].removeprefix('as_')} is not an option of the job. Leave it out.")
-        return _job_options(context.params)
+        for name in (parameter.name for parameter in _HOW if parameter.name != "config"):
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                flag = name.removeprefix("as_").replace("_", "-")
+                raise ConfigurationError(f"--{flag} is not an option of the job. Leave it out.")
+        return _options(workflows()[kind], context)
 
 
-def _job_options(parameters: abc.Mapping[str, Any]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if name.endswith("_option"):
-            options[f"{name}s"] = parse_options(value or [], f"--{name.replace('_', '-')}")
-        elif name in {"baseline", "tracker"}:
-            options |= {f"{name}s": value} if value else {}
-        elif name == "search":
-            options |= {name: parse_options(value, "--search")} if value else {}
-        elif name == "also":
-            options |= {name: value} if value else {}
-        elif name == "until":
-            options |= {name: value.isoformat()} if value else {}
-        elif name == "templates":
-            options |= {name: read_templates(value)} if value else {}
-        elif name == "mapping":
-            options |= {name: Mapping.read(value).model_dump(mode="json")} if value else {}
-        elif name not in _ABOUT_ENQUEUING:
-            options[name] = value
+def _command(kind: str) -> Any:
+    """Return the command of a kind of job, or ``None`` if there is no such kind."""
+    if kind not in workflows():
+        _load_plugins()
+    workflow = workflows().get(kind)
+    if workflow is None:
+        return None
+    alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    alone.command(kind, help=workflow.summary)(_function(workflow))
+    return typer.main.get_command(alone)
+
+
+def _function(workflow: Workflow) -> Callable[..., None]:
+    """Return a function of the options of ``workflow``, from which Typer makes a command."""
+
+    def enqueue(context: typer.Context, **_: Any) -> None:
+        _enqueue(workflow, context)
+
+    about = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    how = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in _HOW]
+    signature = inspect.Signature([about, *parameters(workflow.request), *how])
+    enqueue.__signature__ = signature  # type: ignore[attr-defined]
+    enqueue.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return enqueue
+
+
+def _load_plugins() -> None:
+    """Let installed plugins register their kinds; where the settings cannot be used, there are the built-in ones."""
+    with suppress(ConfigurationError):
+        load_plugins(get_settings())
+
+
+def _options(workflow: Workflow, context: typer.Context) -> dict[str, Any]:
+    """Return what was asked for: in the job file, and over that on the command line."""
+    config, options = context.params["config"], given_options(workflow.request, context)
+    if config is not None:
+        options = merge(read_job_file(workflow.kind, config), options)
+    check_needed(workflow.request, options)
     return options
 
 
-def _enqueue(kind: str, parameters: abc.Mapping[str, Any]) -> None:
-    options = _job_options(parameters)
-    wait, priority, key, as_json = (parameters[name] for name in _ABOUT_ENQUEUING)
+def _enqueue(workflow: Workflow, context: typer.Context) -> None:
+    options = _options(workflow, context)
+    if context.params["print_config"]:
+        typer.echo(write_job_file(workflow.kind, parse_request(workflow.kind, options)), nl=False)
+        return
     settings = get_settings()
-    done = ask(settings, ring_over(settings), kind, options, idempotency_key=key, priority=priority)
-    number = done.job.id
-    assert number is not None
+    key, as_json = context.params["key"], context.params["as_json"]
+    done = ask(
+        settings,
+        ring_over(settings),
+        workflow.kind,
+        options,
+        idempotency_key=key,
+        priority=context.params["priority"],
+    )
     if as_json:
-        show_json(
-            {
-                "job": number,
-                "kind": kind,
-                "created": done.created,
-                "rung": done.rung,
-                "options": mask_all(done.job.options),
-            }
-        )
+        facts = {"job": done.job.id, "kind": workflow.kind, "created": done.created, "rung": done.rung}
+        show_json(facts | {"options": mask_all(done.job.options)})
     elif not done.created:
-        typer.echo(f"Job {number} has the key {key!r} already; nothing new was enqueued.")
-    elif done.rung:
-        waiting = waits(view(settings, number))
-        typer.echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
-        if waiting:
-            typer.echo(f"It {waiting}.")
+        typer.echo(f"Job {done.job.id} has the key {key!r} already; nothing new was enqueued.")
     else:
-        typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
-        typer.echo(str(done.trouble), err=True)
-    if wait:
+        _report(done)
+    if context.params["wait"]:
         from segadmin_api.cli.watch import watch
 
-        raise typer.Exit(watch(settings, number, quiet=as_json))
+        raise typer.Exit(watch(settings, done.job.id or 0, quiet=as_json))
+
+
+def _report(done: Enqueued) -> None:
+    """Say which job was made, and what it waits for."""
+    number, kind = done.job.id or 0, done.job.kind
+    if not done.rung:
+        typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
+        typer.echo(str(done.trouble), err=True)
+        return
+    waiting = waits(view(get_settings(), number))
+    typer.echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
+    if waiting:
+        typer.echo(f"It {waiting}.")

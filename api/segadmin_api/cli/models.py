@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
 from segadmin.evaluation.metrics import HEADLINES, LOWER_IS_BETTER
 from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
@@ -312,4 +313,4 @@ def _number(value: float | None, best: float | None = None, *, mark: bool = Fals
 
 
 def _pairs(facts: dict[str, Any]) -> str:
-    return "".join(f"{name}={value} " for name, value in facts.items())
+    return "".join(f"{name}={option_text(value)} " for name, value in facts.items())

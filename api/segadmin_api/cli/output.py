@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from segadmin.errors import ConfigurationError
 
@@ -19,14 +20,15 @@ RawCells = Annotated[
     typer.Option("--raw-cells", help="CSV: put no ' before text that spreadsheets would run as a formula (= + - @)."),
 ]
 
-
+#: Of words that a command does not take; Typer exports only the classes below it.
+UsageError: Any = typer.BadParameter.__base__
 #: Cells up to this length are never broken.
 _WHOLE = 14
 
 
-def group(summary: str) -> typer.Typer:
-    """Return an empty group of subcommands."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=summary)
+def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
+    """Return an empty group of subcommands, of the class ``cls`` if there is one."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help=summary, cls=cls)
 
 
 def show_json(value: object) -> None:

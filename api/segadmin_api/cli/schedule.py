@@ -37,8 +37,7 @@ def add(
     The job is checked as `segadmin enqueue` checks it. After the kind come its options, as there:
     `segadmin schedule add nightly --cron "0 3 * * *" refresh --labels spend3`.
     """
-    asked = options_of(kind, context.args) if kind in workflows() else {}
-    options = default_options(kind, asked | parse_options(option or [], "--option"))
+    options = default_options(kind, options_of(kind, context.args) | parse_options(option or [], "--option"))
     schedules.check_schedule(get_settings(), cron, timezone, kind, options)
     saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
     typer.echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")

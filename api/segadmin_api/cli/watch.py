@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import typer
 from rich.console import Console, Group
@@ -15,20 +16,26 @@ from segadmin.jobs.control import JobView, view
 from segadmin.settings import Settings
 from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
-from segadmin_api.formatting import came_to, stages, time_left, took, waits
+from segadmin_api.formatting import came_to, percent, stages, time_left, took, waits
 
 _LOOK_SECONDS = 0.5
-#: Outside a terminal: at most so long between two lines.
+#: Outside a terminal: so long between two lines that say how far the job is.
 _LINE_SECONDS = 20.0
 #: Nothing started for this long: say what may be missing.
 _PATIENCE_SECONDS = 15.0
 
 
-def watch(settings: Settings, job_id: int, *, quiet: bool = False) -> int:
+def watch(settings: Settings, job_id: int, *, quiet: bool = False, every: float = _LINE_SECONDS) -> int:
     """Show a job until it is over and return its exit code: 0 when it succeeded.
 
-    On a terminal there is a bar for each stage; elsewhere a line when a stage begins or ends, and at least every
-    :data:`_LINE_SECONDS`.
+    On a terminal there is a bar for each stage; elsewhere a line when a stage begins or ends, and one with percentage,
+    speed and time left.
+
+    Args:
+        settings: where the job is.
+        job_id: which one.
+        quiet: leave stdout alone.
+        every: seconds from one line with the percentage to the next.
     """
     console = Console(stderr=quiet)
     seen = view(settings, job_id)
@@ -40,22 +47,34 @@ def watch(settings: Settings, job_id: int, *, quiet: bool = False) -> int:
                 seen = view(settings, job_id)
             live.update(_draw(seen))
     else:
-        seen = _watch_lines(settings, seen, console)
+        seen = _watch_lines(settings, seen, console, Lines(every))
     return _outcome(seen, console)
 
 
-def _watch_lines(settings: Settings, seen: JobView, console: Console) -> JobView:
+@dataclass
+class Lines:
+    """What is printed of a job where there is no terminal."""
+
+    every: float  #: seconds from one line with the percentage to the next
+    _shown: dict[str, StepState] = field(default_factory=dict)
+    _last: tuple[float, float] | None = None  #: when there was such a line, and how much was done
+
+    def of(self, seen: JobView, moment: float) -> list[str]:
+        """Return the lines that are due at ``moment``, in seconds on a monotonic clock."""
+        lines, done = list(_changes(seen, self._shown)), seen.progress.done
+        since, before = self._last or (moment, done)
+        if moment - since >= self.every and not seen.job.state.over:
+            lines.append(_progress_line(seen, max(done - before, 0.0) / (moment - since)))
+            since, before = moment, done
+        self._last = since, before
+        return lines
+
+
+def _watch_lines(settings: Settings, seen: JobView, console: Console, lines: Lines) -> JobView:
     """Print lines until the job is over, and return it as it is then."""
-    shown: dict[str, StepState] = {}
-    due = time.monotonic() + _LINE_SECONDS
     while True:
-        lines = list(_changes(seen, shown))
-        if not lines and time.monotonic() >= due and not seen.job.state.over:
-            lines = [_progress_line(seen)]
-        for line in lines:
+        for line in lines.of(seen, time.monotonic()):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-        if lines:
-            due = time.monotonic() + _LINE_SECONDS
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
@@ -77,17 +96,24 @@ def _changes(seen: JobView, shown: dict[str, StepState]) -> Iterator[str]:
             yield from _curves(stage.steps)
 
 
-def _progress_line(seen: JobView) -> str:
-    """Return how far the job is, how long it will take and what it does, or what it waits for."""
-    doing = [
-        f"{stage.name} {stage.done:.0%}" + (f" ({stage.note})" if stage.note else "")
-        for stage in stages(seen)
-        if stage.state == StepState.RUNNING
-    ]
-    hints = [hint.plain for hint in _hint(seen)]
-    return " · ".join(
-        filter(None, (f"job {seen.job.id}: {seen.progress.done:.0%} done", time_left(seen), *doing, *hints))
+def _progress_line(seen: JobView, speed: float) -> str:
+    """Return how far the job is, how fast, how long it will take and what it does, or what it waits for.
+
+    Args:
+        seen: the job.
+        speed: how much of it was done in a second, of late; shown where no step says how fast it is.
+    """
+    running = [stage for stage in stages(seen) if stage.state == StepState.RUNNING]
+    doing = [f"{stage.name} {stage.done:.0%}" + (f" ({stage.note})" if stage.note else "") for stage in running]
+    has_rate = any("/s" in stage.note for stage in running)
+    facts = (
+        f"job {seen.job.id}: {seen.progress.done:.0%} done",
+        "" if has_rate or not running else f"{percent(speed * 60)} a minute",
+        time_left(seen) or "time left not known yet",
+        *doing,
+        *(hint.plain for hint in _hint(seen)),
     )
+    return " · ".join(filter(None, facts))
 
 
 def _outcome(seen: JobView, console: Console) -> int:

@@ -1,7 +1,7 @@
 """Who is not put in any segment: users of whom too little is known to be sure enough.
 
-What is asked is how often an answer is right (``--precision``). For each segment the validation users that the model
-puts there are lined up by how sure it is; from the lowest confidence on at which they are surely right so often,
+What is asked is how often an answer is right (``--min-precision``). For each segment the validation users that the
+model puts there are lined up by how sure it is; from the lowest confidence on at which they are surely right so often,
 answers are given (selective classification, Geifman and El-Yaniv 2017). And the answer itself depends on how long a
 history is: where what is commonest was right more than the model was, what is commonest is said.
 """

@@ -15,7 +15,7 @@ from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
 from segadmin.jobs.dispatch import Bell, Ring, ring_bells
 from segadmin.jobs.registry import ranges_of, workflow_of
-from segadmin.jobs.requests import check_request, chosen_options
+from segadmin.jobs.requests import check_request, chosen_options, current_names
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import Job, Step
@@ -188,10 +188,7 @@ def _same(job: Job, kind: str, asked: dict[str, Any]) -> Enqueued:
     Raises:
         KeyReused: it was asked for something else; naming what differs.
     """
-    before = job.asked
-    if before is None:  # from before there was such a column: what was left open is not known, so only this is compared
-        before = {name: job.options.get(name) for name in asked}
-    differences = [f"its kind is {job.kind}, not {kind}"] if job.kind != kind else list(_differences(before, asked))
+    differences = _unlike(job, kind, asked)
     if differences:
         more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise KeyReused(
@@ -200,6 +197,17 @@ def _same(job: Job, kind: str, asked: dict[str, Any]) -> Enqueued:
             f"segadmin jobs show {job.id}"
         )
     return Enqueued(job, created=False)
+
+
+def _unlike(job: Job, kind: str, asked: dict[str, Any]) -> list[str]:
+    """Return how the request that made ``job`` differs from one of this ``kind`` for what is ``asked``."""
+    if job.kind != kind:
+        return [f"its kind is {job.kind}, not {kind}"]
+    if job.asked is not None:
+        return list(_differences(current_names(kind, job.asked), asked))
+    # From before there was such a column: what was left open is not known, so only what is asked is compared.
+    options = current_names(kind, job.options)
+    return list(_differences({name: options.get(name) for name in asked}, asked))
 
 
 def _differences(before: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:

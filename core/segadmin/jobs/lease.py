@@ -11,7 +11,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
 from segadmin.errors import SegadminError, StorageError
@@ -59,7 +59,6 @@ def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
                 worker=worker,
                 lease_until=moment + timedelta(seconds=settings.lease_seconds),
                 started_at=moment,
-                progress=0.0,
                 note="",
                 calling="",
             )
@@ -121,12 +120,16 @@ def _attempt(settings: Settings, step: Step, job: Job) -> Attempt:
 
 
 def extend(attempt: Attempt) -> bool:
-    """Extend the lease and store progress and curve; ``False`` when the step is somebody else's now."""
+    """Extend the lease and store progress and curve; ``False`` when the step is somebody else's now.
+
+    Progress is the furthest that any attempt came: a job's percentage does not go back when a step is tried again.
+    """
     fraction, note = attempt.latest
     here = time.monotonic() + attempt.settings.lease_seconds  # before asking: it may take a while to be answered
     with transaction(attempt.settings) as session:
         until = now(session) + timedelta(seconds=attempt.settings.lease_seconds)
-        values = {"lease_until": until, "progress": fraction, "note": note, "calling": attempt.calling}
+        furthest = case((col(Step.progress) > fraction, Step.progress), else_=fraction)
+        values = {"lease_until": until, "progress": furthest, "note": note, "calling": attempt.calling}
         values |= {"curve": points} if (points := attempt.points) else {}
         held = session.exec(update(Step).where(*owned(attempt)).values(**values))
     if held.rowcount:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 
 from segadmin.errors import ConfigurationError, did_you_mean
 
@@ -23,10 +25,32 @@ if TYPE_CHECKING:
 Queue = Literal["cpu", "gpu"]
 
 
+@dataclass(frozen=True)
+class Option:
+    """How a command line asks for a field of a request, where the field's name and type do not say it.
+
+    Put it into the field's type: ``Annotated[tuple[str, ...], Option("baseline")]``.
+    """
+
+    name: str = ""  #: instead of the field's own, without ``--``; of a list or table, what one entry is called
+    short: str = ""  #: a letter that stands for it
+    metavar: str = ""  #: what the help shows in place of the value
+    default: str = ""  #: what is taken where the field's default is ``None``, in words
+    positional: bool = False  #: given without its name
+    read: Callable[[Path], Any] | None = None  #: a file is given, from which this reads the value
+
+
 class Request(BaseModel):
-    """The options of one kind of job. Each kind subclasses it; the CLI and HTTP derive their options from it."""
+    """The options of one kind of job. Each kind subclasses it; the CLI and HTTP derive their options from it.
+
+    A field's description is the option's help text. A field that was renamed keeps its old names as further
+    ``validation_alias`` choices: options that are stored under them stay readable, and the command line goes on taking
+    them without listing them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    #: Fields of a base class that this kind stores and does not use: the command line does not offer them.
+    unused: ClassVar[frozenset[str]] = frozenset()
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with what it leaves open filled in, checked against what is there; by default as it is.
@@ -38,6 +62,26 @@ class Request(BaseModel):
             SegadminError: something that it names is not there, or cannot be used.
         """
         return self
+
+    @classmethod
+    def offered(cls) -> dict[str, FieldInfo]:
+        """Return the fields that can be asked for, by name, in the order of the options."""
+        return {name: field for name, field in cls.model_fields.items() if name not in cls.unused}
+
+    @classmethod
+    def old_names(cls) -> dict[str, str]:
+        """Return old name → field."""
+        return {old: name for name, field in cls.model_fields.items() for old in _old_names(name, field)}
+
+
+def option_of(field: FieldInfo) -> Option:
+    """Return how a command line asks for ``field``."""
+    return next((one for one in field.metadata if isinstance(one, Option)), Option())
+
+
+def _old_names(name: str, field: FieldInfo) -> Iterator[str]:
+    if isinstance(field.validation_alias, AliasChoices):
+        yield from (str(choice) for choice in field.validation_alias.choices if choice != name)
 
 
 @dataclass(frozen=True)
@@ -62,6 +106,7 @@ class Workflow:
     kind: str
     request: type[Request]
     stages: tuple[Stage, ...]
+    summary: str = ""  #: what such a job does, in one sentence: the help text of ``segadmin enqueue KIND``
 
     def stage(self, name: str) -> Stage:
         """Return the stage of that name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -12,6 +12,9 @@ from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.store import check_folder, known_store
 from segadmin.urls import has_secret, mask_all, mask_url
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Json = dict[str, Any]
 
@@ -51,18 +54,43 @@ def chosen_options(kind: str, options: Json) -> Json:
     return parse_request(kind, options).model_dump(mode="json", exclude_defaults=True)
 
 
+def check_options(kind: str, options: Json) -> None:
+    """Check the form of some of a request's options; others may be missing.
+
+    Raises:
+        ConfigurationError: an unknown kind or option, or a value that cannot be used.
+    """
+    _validate(kind, options, partial=True)
+
+
+def current_names(kind: str, options: Json) -> Json:
+    """Return ``options``, stored by whatever version, under the names that they have now."""
+    names = workflow_of(kind).request.old_names()
+    return {names.get(name, name): value for name, value in options.items()}
+
+
 def parse_request(kind: str, options: Json) -> Request:
     """Return the request that ``options`` make.
 
     Raises:
         ConfigurationError: an unknown kind or option, or a value that cannot be used.
     """
+    request = _validate(kind, options)
+    assert request is not None
+    return request
+
+
+def _validate(kind: str, options: Json, *, partial: bool = False) -> Request | None:
+    """Return the request; ``None`` where it is ``partial`` and something that is needed is missing."""
     model = workflow_of(kind).request
     _refuse_secrets(kind, options)
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        raise ConfigurationError(_explain(kind, model, error)) from None
+        problems = [one for one in error.errors() if not (partial and one["type"] == "missing")]
+        if not problems:
+            return None
+        raise ConfigurationError(_explain(kind, model, problems[0])) from None
 
 
 def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
@@ -84,9 +112,11 @@ def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
         )
 
 
-def _explain(kind: str, model: type[Request], error: ValidationError) -> str:
-    first = error.errors()[0]
-    option = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
+    option = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
         return f"A {kind} job has no option {option!r}.{did_you_mean(option, model.model_fields)}"
-    return f"A {kind} job cannot use {option}={mask_all(first['input'])!r}: {first['msg']}."
+    if problem["type"] == "missing":
+        return f"A {kind} job needs the option {option!r}."
+    reason = str(problem.get("ctx", {}).get("error", problem["msg"])).rstrip(".")
+    return f"A {kind} job cannot use {option}={mask_all(problem['input'])!r}: {reason}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, or_, select
 
+from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
 from segadmin.labels.parts import Part
 from segadmin.models.aliases import champion
@@ -60,9 +61,12 @@ class MadeWith:
     options: Mapping[str, Any]
 
     def __contains__(self, version: ModelVersion) -> bool:
-        """Whether ``version`` was made with it."""
-        options = manifest_of(version).backbone_options
-        return version.backbone == self.backbone and all(options.get(name) == one for name, one in self.options.items())
+        """Whether ``version`` was made with it; an option is the same as a list and as the string that means it."""
+        made_with = manifest_of(version).backbone_options
+        return version.backbone == self.backbone and all(
+            name in made_with and option_text(made_with[name]) == option_text(value)
+            for name, value in self.options.items()
+        )
 
 
 def find_version(

@@ -265,7 +265,7 @@ class Step(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_column=_time())
     not_before: datetime | None = Field(default=None, sa_column=_time())
     rung_at: datetime | None = Field(default=None, sa_column=_time())  #: when it was last rung for; null: not yet
-    progress: float = 0.0  #: 0 to 1
+    progress: float = 0.0  #: 0 to 1: the furthest that an attempt came
     note: str = ""  #: what it is doing, in a few words
     calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it
     result: Json = Field(default_factory=dict, sa_column=_json())

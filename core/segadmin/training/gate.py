@@ -49,7 +49,7 @@ def nobody_is_placed(manifest: ModelManifest) -> Verdict | None:
     return Verdict(
         promoted=False,
         reason=f"of no segment are validation users right in {manifest.precision:.0%} of the cases, however sure the "
-        "model is, so nobody would be put in any. Ask less of it: a lower --precision",
+        "model is, so nobody would be put in any. Ask less of it: a lower --min-precision",
     )
 
 

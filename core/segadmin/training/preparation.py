@@ -102,7 +102,9 @@ def auxiliary_rows(
     segments = tuple(known.label_set.segments)
     rows = learnable(known.rows, split, how.by, how.seed, how.held_out)
     if rows.is_empty():
-        raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
+        raise DataError(
+            f"No row of the labels {name!r} was known before the first test row. Leave out --auxiliary-labels {name}"
+        )
     target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
     observed = pl.col("as_of") - pl.duration(seconds=window_days * 86_400)
     own = split.select("user_key", "as_of", own="observed_from")

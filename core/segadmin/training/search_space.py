@@ -1,4 +1,8 @@
-"""What is searched: an option of a backbone, and the values that it may take, written as ``epochs=1..4``."""
+"""What is searched: an option of a backbone, and the values that it may take.
+
+On a command line they are written as ``epochs=1..4``, in TOML and JSON also as a list or a table:
+``epochs = {low = 1, high = 4}``.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from segadmin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import optuna
 
 _RANGE = re.compile(r"(?P<low>[^.,][^,]*?)\.\.(?P<high>[^,:]+?)(?P<log>:log)?")
+
+
+class Range(BaseModel):
+    """Numbers from ``low`` to ``high``, both included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: int | float
+    high: int | float
+    log: bool = False  #: evenly by magnitude
+
+
+#: ``1..4``, ``1e-5..1e-3:log`` or ``full,lora``; or a list; or a range.
+Values = str | tuple[bool | int | float | str, ...] | Range
 
 
 @dataclass(frozen=True)
@@ -26,24 +46,26 @@ class Choice:
     values: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, name: str, words: str) -> Choice:
-        """Return what ``1..4``, ``1e-5..1e-3:log`` or ``full,lora`` says.
+    def of(cls, name: str, values: Values) -> Choice:
+        """Return the choice among ``values`` of the option ``name``.
 
         Raises:
-            ConfigurationError: it says nothing that can be searched.
+            ConfigurationError: there is nothing to choose from.
         """
-        text = words.strip()
-        if found := _RANGE.fullmatch(text):
-            low, high = (_number(name, text, found[side]) for side in ("low", "high"))
-            if not low < high or (found["log"] and low <= 0):
-                raise ConfigurationError(f"{name}={words}: a range goes up, and one by magnitude begins above 0.")
-            return cls(name, low, high, log=bool(found["log"]))
-        values = tuple(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
-        if len(values) < 2:
+        if isinstance(values, str):
+            values = _parse(name, values)
+        if isinstance(values, Range):
+            if not values.low < values.high or (values.log and values.low <= 0):
+                raise ConfigurationError(
+                    f"{name} from {values.low} to {values.high}: a range goes up, and one by magnitude begins above 0."
+                )
+            return cls(name, values.low, values.high, log=values.log)
+        words = tuple(dict.fromkeys(str(value) for value in values))
+        if len(words) < 2:
             raise ConfigurationError(
-                f"{name}={words} leaves nothing to choose. Write 1..4, 1e-5..1e-3:log or full,lora."
+                f"{name}={','.join(words)} leaves nothing to choose. Write 1..4, 1e-5..1e-3:log or full,lora."
             )
-        return cls(name, values=values)
+        return cls(name, values=words)
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """Return a value for ``trial``."""
@@ -60,9 +82,18 @@ class Choice:
         return self.values[0] if self.values else str(self.low)
 
 
-def choices(space: Mapping[str, str]) -> list[Choice]:
+def choices(space: Mapping[str, Values]) -> list[Choice]:
     """Return what ``space`` says, in its order."""
-    return [Choice.parse(name, words) for name, words in space.items()]
+    return [Choice.of(name, values) for name, values in space.items()]
+
+
+def _parse(name: str, words: str) -> Range | tuple[str, ...]:
+    """Return what ``1..4``, ``1e-5..1e-3:log`` or ``full,lora`` stands for."""
+    text = words.strip()
+    if found := _RANGE.fullmatch(text):
+        low, high = (_number(name, text, found[side]) for side in ("low", "high"))
+        return Range(low=low, high=high, log=bool(found["log"]))
+    return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
 def _number(name: str, words: str, text: str) -> float | int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.counts import counted
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
-from segadmin.jobs.registry import Request, Stage, Workflow, register
+from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
 
@@ -19,11 +19,17 @@ from segadmin.storage.records import utcnow
 class Ingest(Request):
     """Options of ``ingest``."""
 
-    where: str
-    table: Literal["events", "items"] = "events"
-    source: str | None = None
-    source_options: dict[str, Any] = {}
-    mapping: Mapping = Mapping()
+    where: Annotated[str, Option(positional=True)] = Field(
+        description="A file or URL that the workers can reach, such as redis://…"
+    )
+    table: Literal["events", "items"] = Field("events", description="What to import.")
+    mapping: Annotated[Mapping, Option(metavar="FILE.toml", read=Mapping.read)] = Field(
+        Mapping(), description="The mapping (columns, kinds, units, rules): a file, or the name of a shipped one."
+    )
+    source: Annotated[str | None, Option(default="by suffix or URL")] = Field(
+        None, description="Source plugin to read with."
+    )
+    source_options: Annotated[dict[str, Any], Option("source-option")] = Field({}, description="Option of the source.")
 
     def completed(self, settings: Settings) -> Self:
         """Return the request, when there is such a source."""
@@ -32,10 +38,24 @@ class Ingest(Request):
         return self
 
 
+def _days(given: Any) -> Any:
+    """Return the days of ``400d``, ``400``, ``60w``, ``18m`` or ``2y``; what is no text as it is."""
+    if not isinstance(given, str):
+        return given
+    text = given.strip().lower()
+    unit = {"d": 1.0, "w": 7.0, "m": 30.0, "y": 365.0}.get(text[-1:], 1.0)
+    try:
+        return float(text.rstrip("dwmy")) * unit
+    except ValueError:
+        raise ValueError("this is no length of time; write it as 400d, 60w, 18m or 2y") from None
+
+
 class Retain(Request):
     """Options of ``retain``."""
 
-    keep_days: float = Field(ge=1)
+    keep_days: Annotated[float, BeforeValidator(_days), Option("keep", metavar="400d")] = Field(
+        ge=1, description="Delete events older than this."
+    )
 
 
 class Compact(Request):
@@ -96,6 +116,15 @@ def compact(attempt: Attempt) -> StageResult:
     return StageResult(CompactOutput(tables=join_small_files(attempt.settings)))
 
 
-register(Workflow("ingest", Ingest, (Stage("ingest", ingest),)))
-register(Workflow("retain", Retain, (Stage("retain", retain),)))
-register(Workflow("compact", Compact, (Stage("compact", compact),)))
+register(
+    Workflow(
+        "ingest",
+        Ingest,
+        (Stage("ingest", ingest),),
+        "Import on a worker, for schedules: what is new in a stream, or what a query returns now.",
+    )
+)
+register(Workflow("retain", Retain, (Stage("retain", retain),), "Delete events older than a number of days."))
+register(
+    Workflow("compact", Compact, (Stage("compact", compact),), "Merge the small files that many imports leave behind.")
+)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
-from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.jobs.registry import Option, Stage, Workflow, register
 from segadmin.models.manifest import ModelManifest, PretrainingData
 from segadmin.settings import Settings
 from segadmin.storage.records import ModelState, ModelVersion
@@ -28,14 +28,20 @@ if TYPE_CHECKING:
 class Pretrain(TextRequest):
     """Options of ``pretrain``."""
 
-    backbone: str = DEFAULT_BACKBONE
-    backbone_options: dict[str, Any] = {}
-    until: datetime | None = None  #: texts end here; default: where the labels' test rows begin, else now
-    windows: int = Field(4, ge=1, le=60)  #: so many texts of each user, each half a window before the next
-    mask: float = Field(0.15, gt=0, lt=1)  #: share of what is hidden and to be guessed, in encoders
-    whole_phrases: bool = False  #: hide whole phrases, not single tokens
-    new_words: int = Field(0, ge=0, le=50_000)  #: of the shop's own, to be added to the vocabulary
-    seed: int = 17
+    backbone: Annotated[str, Option(short="b")] = Field(
+        DEFAULT_BACKBONE, description="A registered language model, a Hugging Face id, or a folder."
+    )
+    backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
+        {}, description="Option of the backbone."
+    )
+    until: Annotated[datetime | None, Option(default="where the labels' test rows begin, else the newest event")] = (
+        Field(None, description="Texts end here (UTC).")
+    )
+    windows: int = Field(4, ge=1, le=60, description="Texts per user, each half a window earlier than the next.")
+    mask: float = Field(0.15, gt=0, lt=1, description="Fraction of tokens to mask, in encoders.")
+    whole_phrases: bool = Field(False, description="Mask whole phrases instead of single tokens.")
+    new_words: int = Field(0, ge=0, le=50_000, description="Number of the shop's own words to add to the vocabulary.")
+    seed: int = Field(17, description="Random seed.")
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its backbone."""
@@ -149,5 +155,6 @@ register(
             TEXTUALIZE,
             Stage("pretrain", pretrain, "gpu", after=("textualize",), cost=100),
         ),
+        "Adapt a language model to all users' texts, labelled or not; `retrain --from` continues from the result.",
     )
 )

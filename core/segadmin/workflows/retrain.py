@@ -99,7 +99,7 @@ def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTrain
         asked.recipe(attempt.settings),
         asked.labels,
         how=SplitOptions(by=asked.split, seed=asked.seed, held_out=asked.held_out, replay=asked.replay),
-        auxiliary=asked.also,
+        auxiliary=asked.auxiliary_labels,
         parent=manifest,
         progress=attempt.progress,
     )
@@ -200,7 +200,7 @@ def finetune(attempt: Attempt) -> StageResult:
             copies=augmented_texts(attempt),
             auxiliary=auxiliary,
             parent=_parent_folder(attempt, prepared),
-            precision=asked.precision,
+            precision=asked.min_precision,
         )
         trackings.finish(model.fitted.metrics)
     record_training_users(attempt.settings, attempt.job_id, attempt.step_id, (model.train, *auxiliary.values()))
@@ -231,7 +231,7 @@ def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) ->
         rows_learnt=len(model.train),
         calibration=model.fitted.calibration,
         policy=model.policy,
-        precision=asked.precision,
+        precision=asked.min_precision,
         thresholds=model.thresholds,
         learnt_beside={name: task.segments for name, task in prepared.auxiliary.items()},
         started_from=prepared.parent.version if prepared.parent else None,
@@ -386,5 +386,6 @@ register(
             Stage("score", score, "gpu", after=("gate",), per_buckets=True, cost=10),
             Stage("publish", publish, after=("score",)),
         ),
+        "Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment.",
     )
 )

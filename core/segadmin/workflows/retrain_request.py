@@ -2,44 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from sqlmodel import Session
 
 from segadmin.contracts.backbone import Backbone
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
+from segadmin.jobs.registry import Option
 from segadmin.labels.label_sets import find_label_set
 from segadmin.labels.parts import HELD_OUT, SplitBy
 from segadmin.models.manifest import manifest_of
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.workflows.backbone_options import check_here, resolved_backbone
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, check_here, resolved_backbone
 from segadmin.workflows.text_options import TextRequest
 
 
 class Retrain(TextRequest):
     """Options of ``retrain``."""
 
-    backbone: str | None = None  #: default: that of the version to go on from, else :data:`DEFAULT_BACKBONE`
-    backbone_options: dict[str, Any] = {}
-    start_from: str | None = None  #: ``champion``, or the number of a model version, pretrained or trained
-    replay: float = Field(0.2, ge=0, le=1)  #: share of what that version has learnt that it is shown again
-    labels: str | None = None  #: default: the only label set there is
-    also: tuple[str, ...] = ()  #: label sets to learn at the same time
-    split: SplitBy = SplitBy.TIME
-    held_out: float = Field(HELD_OUT, gt=0, le=0.3)  #: share of the users who choose when to stop
-    seed: int = 17
-    margin: float = Field(0.0, ge=-1, le=1)  #: by how much the test AUROC must be above each baseline's
-    #: how often those put in a segment shall be right; who cannot be is put in none. Default: everybody is put in one
-    precision: float | None = Field(None, gt=0, lt=1)
-    augment: int = Field(0, ge=0, le=20)  #: copies of each training row that say the same otherwise
-    drop_events: float = Field(0.1, ge=0, lt=1)  #: share of the events that a copy leaves out
-    baselines: tuple[str, ...] = ("tabular", "tfidf")
-    trackers: tuple[str, ...] | None = None  #: default: ``SEGADMIN_TRACKERS``; ``none`` for none
-    tracker_options: dict[str, Any] = {}  #: such as ``{"mlflow.uri": "http://mlflow:5000"}``
+    backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_BACKBONE}")] = Field(
+        None, description="A registered name, a Hugging Face id, or a folder."
+    )
+    backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
+        {}, description="Option of the backbone."
+    )
+    start_from: Annotated[str | None, Option("from", metavar="VERSION")] = Field(
+        None,
+        description="Continue from a model version or from `champion`; of a trained one, the seed and the held-out "
+        "users are kept.",
+    )
+    replay: float = Field(
+        0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."
+    )
+    labels: str | None = Field(None, description="Label set; needed only where there are several.")
+    auxiliary_labels: Annotated[tuple[str, ...], Option(metavar="LABELS")] = Field(
+        (),
+        validation_alias=AliasChoices("auxiliary_labels", "also"),
+        description="Label set to learn at the same time, which helps where labels are few.",
+    )
+    split: SplitBy = Field(SplitBy.TIME, description="How test rows are held out: by time or by user.")
+    held_out: float = Field(
+        HELD_OUT,
+        gt=0,
+        le=0.3,
+        description="Fraction of users held out for validation; with --split user, as many again for the test.",
+    )
+    seed: int = Field(17, description="Random seed.")
+    margin: float = Field(
+        0.0, ge=-1, le=1, description="Promote only if the test AUROC is above each baseline's by this much."
+    )
+    min_precision: Annotated[float | None, Option(default="every user is assigned")] = Field(
+        None,
+        gt=0,
+        lt=1,
+        validation_alias=AliasChoices("min_precision", "precision"),
+        description="Minimum precision per segment; users below it stay unassigned.",
+    )
+    augment: int = Field(0, ge=0, le=20, description="Augmented copies per training row.")
+    drop_events: float = Field(0.1, ge=0, lt=1, description="Fraction of events left out of an augmented copy.")
+    baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
+        ("tabular", "tfidf"), description="Backbone to train for comparison."
+    )
+    trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(
+        None, description="Experiment tracker: tensorboard, wandb, mlflow, or none."
+    )
+    tracker_options: Annotated[dict[str, Any], Option("tracker-option")] = Field(
+        {}, description="Option of a tracker, such as mlflow.uri=http://mlflow:5000."
+    )
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its labels, its backbone and its trackers."""
@@ -82,9 +115,11 @@ def _found(session: Session, request: Retrain) -> dict[str, Any]:
         ConfigurationError: there is no such version, or it is of another backbone.
     """
     labels = find_label_set(session, request.labels).name
-    for name in request.also:
+    for name in request.auxiliary_labels:
         if find_label_set(session, name).name == labels:
-            raise ConfigurationError(f"--also {name} names the labels that are learnt anyway. Leave it out.")
+            raise ConfigurationError(
+                f"--auxiliary-labels {name} names the labels that are learnt anyway. Leave it out."
+            )
     found: dict[str, Any] = {"labels": labels}
     if request.start_from is not None:
         version = find_version(session, request.start_from, labels)
@@ -109,7 +144,7 @@ def _check_able(backbone: type[Backbone], request: Retrain) -> None:
     """
     for asked, able, option in (
         (request.start_from, backbone.supports_warm_start, "--from"),
-        (request.also, backbone.supports_auxiliary_tasks, "--also"),
+        (request.auxiliary_labels, backbone.supports_auxiliary_tasks, "--auxiliary-labels"),
     ):
         if asked and not able:
             raise ConfigurationError(

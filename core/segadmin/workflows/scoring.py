@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult, StepFile
 from segadmin.jobs.plugin_guard import calling
-from segadmin.jobs.registry import Request, Stage, Workflow, register
+from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
@@ -29,10 +31,16 @@ log = logging.getLogger(__name__)
 class Score(Request):
     """Options of ``score`` and ``refresh``."""
 
-    model: str = "champion"  #: or the number of a model version
-    labels: str | None = None  #: default: the only label set with a champion
-    backbone: str | None = None  #: the newest model with this one, where the champion has another
-    backbone_options: dict[str, Any] = {}
+    model: str = Field("champion", description="Number of a model version, or `champion`.")
+    backbone: Annotated[str | None, Option(short="b")] = Field(
+        None, description="Use the newest model with this backbone, unless the champion has it."
+    )
+    backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
+        {}, description="With --backbone: an option that the model was trained with."
+    )
+    labels: Annotated[str | None, Option(default="the only label set with a champion")] = Field(
+        None, description="Label set."
+    )
 
     @property
     def made_with(self) -> MadeWith | None:
@@ -301,11 +309,19 @@ _BEFORE = (
     TEXTUALIZE,
     Stage("score", score, "gpu", after=("textualize",), per_buckets=True, cost=10),
 )
-register(Workflow("score", Score, (*_BEFORE, Stage("publish", publish, after=("score",)))))
+register(
+    Workflow(
+        "score",
+        Score,
+        (*_BEFORE, Stage("publish", publish, after=("score",))),
+        "Score every user and publish a snapshot.",
+    )
+)
 register(
     Workflow(
         "refresh",
         Score,
         (*_BEFORE, Stage("outcomes", outcomes, after=("score",)), Stage("publish", publish, after=("outcomes",))),
+        "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.contracts.templates import check_templates
-from segadmin.jobs.registry import Request
+from segadmin.contracts.templates import check_templates, read_templates
+from segadmin.jobs.registry import Option, Request
 from segadmin.settings import Language, Settings
 from segadmin.text.recipe import Recipe
 from segadmin.text.recipes import new_recipe
@@ -17,13 +17,21 @@ from segadmin.text.recipes import new_recipe
 class TextRequest(Request):
     """How events become text."""
 
-    textualizer: str = "mixed"
-    textualizer_options: dict[str, Any] = {}
-    language: Language | None = None  #: default: ``SEGADMIN_LANGUAGE``
-    window_days: float = Field(112.0, gt=0)
-    max_phrases: int = Field(96, ge=1, le=10_000)  #: a user's phrases beyond these are not kept
-    #: what a file says instead of the textualizers' own templates, by language
-    templates: dict[Language, dict[str, tuple[str, ...]]] = {}
+    textualizer: Annotated[str, Option(short="t")] = Field("mixed", description="How events become text.")
+    textualizer_options: Annotated[dict[str, Any], Option("textualizer-option")] = Field(
+        {}, description="Option of the textualizer."
+    )
+    language: Annotated[Language | None, Option(default="SEGADMIN_LANGUAGE")] = Field(
+        None, description="Language of the text."
+    )
+    window_days: float = Field(112.0, gt=0, description="Days of events before the cut-off that the text covers.")
+    max_phrases: int = Field(
+        96, ge=1, le=10_000, description="Maximum number of phrases per user; the most informative are kept."
+    )
+    #: by language, in place of the textualizers' own
+    templates: Annotated[
+        dict[Language, dict[str, tuple[str, ...]]], Option(metavar="FILE.toml", read=read_templates)
+    ] = Field({}, description="TOML file with other sentences for the text; see `plugins show textualizer`.")
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its language: who asks decides, and not the worker's setting.

@@ -98,4 +98,11 @@ def training_texts(attempt: Attempt) -> list[pl.DataFrame]:
 
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)
 
-register(Workflow("textualize", Textualize, (Stage("prepare", prepare), TEXTUALIZE)))
+register(
+    Workflow(
+        "textualize",
+        Textualize,
+        (Stage("prepare", prepare), TEXTUALIZE),
+        "Turn every user's recent events into text, and report on it.",
+    )
+)

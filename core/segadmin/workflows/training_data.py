@@ -59,7 +59,8 @@ class PreparedTraining(PreparedSegments):
     @classmethod
     def upgraded(cls, written: Json) -> Json:
         """Return what was written before there were versions, with the request that it copied from."""
-        request = {name: written[name] for name in cls.request_type.model_fields if name in written}
+        fields = {*cls.request_type.model_fields, *cls.request_type.old_names()}
+        request = {name: written[name] for name in fields if name in written}
         request |= {"labels": written["label_set"], "trackers": tuple(written.get("trackers") or ())}
         request["also"] = tuple(written.get("also") or ())
         request["tracker_options"] = {

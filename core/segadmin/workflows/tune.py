@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -11,10 +11,11 @@ from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.control import view
-from segadmin.jobs.registry import Stage, Workflow, register
+from segadmin.jobs.registry import Option, Stage, Workflow, register
 from segadmin.settings import Settings
-from segadmin.training.search_space import choices
+from segadmin.training.search_space import Values, choices
 from segadmin.training.study import SearchSummary, Trial, load_summary
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONE
 from segadmin.workflows.retrain import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
@@ -24,11 +25,28 @@ from segadmin.workflows.training_data import PreparedTraining, read_auxiliary, r
 class Tune(Retrain):
     """Options of ``tune``: those of ``retrain``, of which the search tries other ``backbone_options``."""
 
+    unused: ClassVar[frozenset[str]] = frozenset(
+        {"start_from", "replay", "margin", "min_precision", "augment", "drop_events"}
+        | {"baselines", "trackers", "tracker_options"}
+    )
+
+    backbone: Annotated[str | None, Option(short="b", default=DEFAULT_BACKBONE)] = Field(
+        None, description="A registered name, a Hugging Face id, or a folder."
+    )
     baselines: tuple[str, ...] = ()
-    search: dict[str, str] = {}  #: option of the backbone → its values; default: what the backbone says
-    trials: int = Field(20, ge=1, le=10_000)
-    parallel: int = Field(2, ge=1, le=64)  #: steps that run trials at the same time, where there are workers
-    minutes: float | None = Field(None, gt=0)  #: no trial begins later, and those that run are pruned
+    #: option of the backbone → its values
+    search: Annotated[dict[str, Values], Option(metavar="OPTION=VALUES", default="what the backbone suggests")] = Field(
+        {},
+        description="Values of a backbone option to search, such as epochs=1..4, learning_rate=1e-5..1e-3:log or "
+        "tuner=full,lora.",
+    )
+    trials: int = Field(20, ge=1, le=10_000, description="Maximum number of trials, including pruned ones.")
+    parallel: int = Field(
+        2, ge=1, le=64, description="Maximum number of trials at the same time; each needs a free worker."
+    )
+    minutes: float | None = Field(
+        None, gt=0, description="Time limit: no trial starts after it, and those that run are pruned."
+    )
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with what is searched."""
@@ -51,14 +69,14 @@ def trials_of(settings: Settings, job_id: int, *, importance: bool = True) -> Se
     return load_summary(settings, job_id, importance=importance)
 
 
-def _search_space(plugins: Plugins, request: Tune) -> dict[str, str]:
+def _search_space(plugins: Plugins, request: Tune) -> dict[str, Values]:
     """Return what is searched, by default what the backbone says, less the options that are given.
 
     Raises:
         ConfigurationError: the backbone has no such option, cannot use a value, or says nothing to search.
     """
     backbone, options = request.backbone or "", request.backbone_options
-    space = dict(request.search) or dict(plugins.find("backbone", backbone).load().search)
+    space: dict[str, Values] = dict(request.search) or dict(plugins.find("backbone", backbone).load().search)
     space = {name: words for name, words in space.items() if name not in options or name in request.search}
     searched = choices(space)
     if not searched:
@@ -163,5 +181,6 @@ register(
             Stage("trial", trial, "gpu", after=("textualize",), parallel="parallel", cost=100),
             Stage("choose", choose, after=("trial",)),
         ),
+        "Search the backbone's options by validation log-loss; `jobs trials` shows the trials and what matters.",
     )
 )

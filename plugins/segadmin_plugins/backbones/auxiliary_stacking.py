@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,10 +17,10 @@ from segadmin.errors import ConfigurationError
 from segadmin.labels.split import draw, fold_of
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
-from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.prior_regression import fit_prior_regression
 from segadmin_plugins.backbones.requirements import require
 from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
+from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ _HELD_OUT = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class AuxiliaryStacking(Backbone):
-    """A regression on what models of other label sets (``--also``) predict.
+    """A regression on what models of other label sets (``--auxiliary-labels``) predict.
 
     Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
     matter of few weights: fewest where a segment there has the name of one here, whatever the case of its letters.
@@ -46,8 +46,8 @@ class AuxiliaryStacking(Backbone):
     name: ClassVar[str] = "auxiliary-stacking"
     supports_auxiliary_tasks: ClassVar[bool] = True
 
-    readers: str = "tabular,linear"  #: the backbones that learn the other label sets
-    reader_options: str = ""  #: options of all of them, such as ``epochs=1``
+    readers: Names = ("tabular", "linear")  #: the backbones that learn the other label sets
+    reader_options: Table = field(default_factory=dict)  #: options of all of them, such as ``epochs=1``
     folds: Annotated[int, Field(ge=2, le=20)] = 3
     features: bool = False  #: read the features themselves too
     #: strengths of ridge on what is not of the same name; held-out users choose
@@ -79,7 +79,7 @@ class AuxiliaryStacking(Backbone):
         """
         if not run.also:
             raise ConfigurationError(
-                "auxiliary-stacking learns from other labels. Name some: --also LABELS, any number of times"
+                "auxiliary-stacking learns from other labels. Name some: --auxiliary-labels LABELS, any number of times"
             )
         readers = self._readers(run.settings)
         jobs = [(labels, name) for labels in run.also for name in readers]
@@ -125,12 +125,11 @@ class AuxiliaryStacking(Backbone):
         )
 
     def _readers(self, settings: Settings) -> dict[str, Backbone]:
-        plugins, options = load_plugins(settings), pairs("reader_options", self.reader_options)
-        names = [one.strip() for one in self.readers.split(",") if one.strip()]
-        resolved = {name: resolve_backbone(plugins, name, options) for name in names}
+        plugins = load_plugins(settings)
+        resolved = {name: resolve_backbone(plugins, name, self.reader_options) for name in self.readers}
         if not resolved or self.name in {name for name, _ in resolved.values()}:
             raise ConfigurationError(
-                f"readers={self.readers!r} names no backbones that could. Write readers=tabular,linear"
+                f"readers={','.join(self.readers)!r} names no backbones that could. Write readers=tabular,linear"
             )
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
 

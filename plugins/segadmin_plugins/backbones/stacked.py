@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -25,8 +25,8 @@ from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.labels.split import fold_of
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.requirements import require
+from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +54,8 @@ class Stacked(Backbone):
     supports_auxiliary_tasks: ClassVar[bool] = True
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
-    text_options: str = ""  #: its options, such as ``epochs=1,max_tokens=96``
-    beside: str = "tabular,linear,tfidf"  #: the backbones that are weighed against it
+    text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
+    beside: Names = ("tabular", "linear", "tfidf")  #: the backbones that are weighed against it
     folds: Annotated[int, Field(ge=0, le=20)] = 0
 
     def check(self, settings: Settings) -> None:
@@ -122,14 +122,15 @@ class Stacked(Backbone):
     def _members(self, settings: Settings) -> dict[str, Backbone]:
         """Return the backbones by name, the one that reads the text first."""
         plugins = load_plugins(settings)
-        name, options = resolve_backbone(plugins, self.text, pairs("text_options", self.text_options))
-        others = [one.strip() for one in self.beside.split(",") if one.strip()]
-        if self.name in {name, *others}:
+        name, options = resolve_backbone(plugins, self.text, self.text_options)
+        if self.name in {name, *self.beside}:
             raise ConfigurationError("stacked cannot be a part of itself. Say who reads the text: text=minilm")
-        if TEXT in others or not others:
-            raise ConfigurationError(f"beside={self.beside!r} names no backbones. Write it as beside=tabular,linear")
+        if TEXT in self.beside or not self.beside:
+            raise ConfigurationError(
+                f"beside={','.join(self.beside)!r} names no backbones. Write it as beside=tabular,linear"
+            )
         return {TEXT: plugins.make("backbone", name, options)} | {
-            one: plugins.make("backbone", one, {}) for one in others
+            one: plugins.make("backbone", one, {}) for one in self.beside
         }
 
 

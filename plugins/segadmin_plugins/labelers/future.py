@@ -29,8 +29,9 @@ class Future(Labeler):
 
     observe_weeks: int = 16
     outcome_weeks: int = 8
-    train_cuts: str = "16,24,32"  #: ends of the observed weeks, counted from the first week
-    test_cuts: str = "40,44"  #: none where users are kept apart: ``--split user``
+    #: ends of the observed weeks, counted from the first week
+    train_cuts: str | tuple[int, ...] = "16,24,32"
+    test_cuts: str | tuple[int, ...] = "40,44"  #: none where users are kept apart: ``--split user``
     first_week: str = ""  #: ISO time at which week 1 begins
 
     @abstractmethod
@@ -97,7 +98,7 @@ class Future(Labeler):
             raise DataError(
                 f"observe_weeks={self.observe_weeks} and outcome_weeks={self.outcome_weeks} must be 1 or more."
             )
-        train, test = _weeks(self.train_cuts), _weeks(self.test_cuts) if self.test_cuts.strip() else []
+        train, test = _weeks(self.train_cuts), _weeks(self.test_cuts, needed=False)
         both = sorted(set(train) & set(test))
         if both:
             raise DataError(
@@ -189,11 +190,12 @@ def _moment(words: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _weeks(words: str) -> list[int]:
+def _weeks(given: str | tuple[int, ...], *, needed: bool = True) -> list[int]:
+    words = [word for word in given.split(",") if word.strip()] if isinstance(given, str) else given
     try:
-        weeks = sorted({int(word) for word in words.split(",") if word.strip()})
+        weeks = sorted({int(word) for word in words})
     except ValueError:
         weeks = []
-    if not weeks:
-        raise DataError(f"{words!r} is not a list of weeks. Write them as 16,24,32.")
+    if not weeks and (needed or words):
+        raise DataError(f"{given!r} is not a list of weeks. Write them as 16,24,32.")
     return weeks

@@ -38,7 +38,7 @@ class Csv(Source):
     block_bytes: ClassVar[int] = 8 << 20  #: read and taken apart at a time
     separator: str = ""  #: default: what separates most lines into as many cells as the first
     encoding: str = ""  #: such as gb18030 or utf-16; default: by the byte order mark, else utf-8
-    header: str = ""  #: the columns' names, separated by commas, where the file has no header
+    header: str | tuple[str, ...] = ""  #: the columns' names, where the file has no header: user,item or a list
     skip: int = 0  #: how many lines, such as a report's title, stand above the header
     quote: str = ""  #: what quotes cells, or none; default: ", or ' where whole columns are in apostrophes
     escape: str = ""  #: what stands before a quote inside a cell, or none; default: \ where lines are right only so

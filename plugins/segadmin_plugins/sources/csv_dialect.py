@@ -103,7 +103,9 @@ def utf8_blocks(file: BinaryIO, encoding: str, size: int) -> Iterator[bytes]:
             return
 
 
-def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header: str, skip: int) -> Dialect:
+def dialect_of(
+    start: bytes, name: str, *, encoding: str, separator: str, header: str | Sequence[str], skip: int
+) -> Dialect:
     """Return how a file is written, by how it begins.
 
     Args:
@@ -137,7 +139,7 @@ def dialect_of(start: bytes, name: str, *, encoding: str, separator: str, header
     separator = separator or _separator(texts, name)
     names, height = ([], 0)
     if header and header != FIRST:
-        names = header.split(",")
+        names = header.split(",") if isinstance(header, str) else list(header)
     else:
         names, height = _header(every[place:], name, encoding, separator)
         if not header and looks_like_data(names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -20,18 +20,25 @@ class Compose(Textualizer):
     """The phrases of each part, those of the first part first: ``parts="rfm + summary(20) + sessions(limit=8)"``.
 
     A part is any textualizer, of a plugin too, with its options in brackets, such as ``mixed(by=item)``; a single
-    number is its ``limit``. Write ``_`` for ``-`` in names. Its version is that of all the parts, so a change in one is
-    noticed.
+    number is its ``limit``. Write ``_`` for ``-`` in names. In TOML and JSON the parts may be a list of names and
+    tables: ``parts = ["rfm", {name = "summary", limit = 20}]``. Its version is that of all the parts, so a change in
+    one is noticed.
     """
 
     name: ClassVar[str] = "compose"
-    parts: str = "rfm + summary + timeline"
+    parts: str | tuple[str | dict[str, Any], ...] = "rfm + summary + timeline"
     made: ClassVar[tuple[Textualizer, ...]] = ()  #: the parts, set with the version by :meth:`with_settings`
 
     def with_settings(self, settings: Settings) -> Compose:
         """Make the parts, of the plugins that there are."""
         plugins = load_plugins(settings)
-        asked = list(_read(self.parts, plugins.names("textualizer")))
+        known = plugins.names("textualizer")
+        parts = (self.parts,) if isinstance(self.parts, str) else self.parts
+        asked = [each for part in parts for each in (_read(part, known) if isinstance(part, str) else [_part(part)])]
+        if not asked:
+            raise ConfigurationError(
+                'parts=[] names no textualizers. Write it as ["rfm", {name = "summary", limit = 20}]'
+            )
         made = tuple(plugins.make("textualizer", name, options) for name, options in asked)
         composed = replace(self)
         object.__setattr__(composed, "made", made)
@@ -69,9 +76,22 @@ def _read(parts: str, known: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(name, ast.Name):
             raise _unreadable(parts, ast.unparse(node))
         written = name.id if name.id in known else name.id.replace("_", "-")
-        if written == Compose.name:
-            raise ConfigurationError("compose cannot be a part of itself. Name its parts instead.")
-        yield written, {} if call is None else _options(parts, call)
+        yield _allowed(written), {} if call is None else _options(parts, call)
+
+
+def _part(table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a part that is a table."""
+    options = dict(table)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigurationError(f'The part {dict(table)} has no name. Write it as {{name = "summary", limit = 20}}')
+    return _allowed(name), options
+
+
+def _allowed(name: str) -> str:
+    if name == Compose.name:
+        raise ConfigurationError("compose cannot be a part of itself. Name its parts instead.")
+    return name
 
 
 def _options(parts: str, call: ast.Call) -> dict[str, Any]:

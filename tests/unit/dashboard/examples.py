@@ -73,11 +73,13 @@ def a_card(text: str) -> ModelCard:
             erased=7,
             unseen=30,
             without_events=4,
-            by_segment=(SegmentQuality(segment=text, rows=600, auroc=Auroc(rows=1_200, interval=interval)),),
+            by_segment=(
+                SegmentQuality(segment=text, rows=600, auroc=Auroc(rows=1_200, users=1_100, interval=interval)),
+            ),
             by_history=(
-                _history(0, 0, Auroc(rows=4, undefined=Undefined.TOO_FEW_ROWS)),
-                _history(1, 5, Auroc(rows=70, undefined=Undefined.ONE_SEGMENT)),
-                _history(501, None, Auroc(rows=900, interval=interval)),
+                _history(0, 0, Auroc(rows=4, users=4, undefined=Undefined.TOO_FEW_USERS)),
+                _history(1, 5, Auroc(rows=70, users=60, undefined=Undefined.ONE_SEGMENT)),
+                _history(501, None, Auroc(rows=900, users=900, interval=interval)),
             ),
             abstention=Abstention(
                 min_precision=0.7,

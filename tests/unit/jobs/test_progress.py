@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pytest
 from sqlmodel import Session, select
 
 from segadmin.jobs import control
+from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.lease import claim, extend
 from segadmin.jobs.progress import Progress
 from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
@@ -162,3 +164,56 @@ def _finished(
         for step in _steps(session, job):
             step.state, step.started_at = StepState.SUCCEEDED, moment
             step.finished_at = moment + timedelta(seconds=took[step.stage])
+
+
+def test_the_percentage_never_goes_back(engine_settings: Settings, bells: Bells) -> None:
+    """Stages one by one, the fit tried again, and what the gate leaves out: measured before, and by the plan alone."""
+    _finished(engine_settings, bells, "tiny", TOOK)
+    for backbone in ("tiny", "of which nothing is known"):
+        job = enqueue(engine_settings, bells, "retrain", {"backbone": backbone}).job
+        seen = [_progress(engine_settings, job).done]
+        for stage in ("prepare", "textualize", "baselines", "finetune", "evaluate", "gate"):
+            for attempt in _attempts(engine_settings, job, stage, 2 if stage == "finetune" else 1):
+                for fraction in (0.0, 0.4, 0.2, 0.8):
+                    attempt.progress(fraction)
+                    extend(attempt)
+                    seen.append(_progress(engine_settings, job).done)
+            skipped = ("score", "publish") if stage == "gate" else ()
+            _succeed(engine_settings, job, stage, skipped)
+            seen.append(_progress(engine_settings, job).done)
+        assert seen == sorted(seen)
+        assert (seen[0], seen[-1]) == (0.0, pytest.approx(1.0))
+
+
+def test_a_retry_on_request_begins_anew(engine_settings: Settings, retrain: Job, bells: Bells) -> None:
+    [attempt] = _attempts(engine_settings, retrain, "prepare", 1)
+    attempt.progress(0.5)
+    extend(attempt)
+    assert _progress(engine_settings, retrain).done == pytest.approx(5 / WHOLE)
+    control.cancel(engine_settings, bells, retrain.id or 0)
+    control.retry(engine_settings, bells, retrain.id or 0)
+    assert _progress(engine_settings, retrain).done == 0.0
+
+
+def _attempts(settings: Settings, job: Job, stage: str, number: int) -> Iterator[Attempt]:
+    """Yield so many attempts at each step of ``stage``, all but the last of which lose their lease."""
+    with transaction(settings) as session:
+        steps = [step.id for step in _steps(session, job) if step.stage == stage]
+    for step_id in steps:
+        for _ in range(number):
+            with transaction(settings) as session:
+                step = session.get_one(Step, step_id)
+                step.state, step.lease_until = StepState.RUNNING, now(session) - timedelta(seconds=1)
+            attempt = claim(settings, step_id or 0, "worker")
+            assert attempt is not None
+            yield attempt
+
+
+def _succeed(settings: Settings, job: Job, stage: str, skipped: Sequence[str]) -> None:
+    """Write into SQL that a stage is done, and that others are not needed."""
+    with transaction(settings) as session:
+        for step in _steps(session, job):
+            if step.stage == stage:
+                step.state, step.progress, step.finished_at = StepState.SUCCEEDED, 1.0, now(session)
+            elif step.stage in skipped:
+                step.state = StepState.SKIPPED

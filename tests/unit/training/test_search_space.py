@@ -9,11 +9,11 @@ from segadmin_api.dashboard.search_page import page
 
 
 def test_ranges_and_values() -> None:
-    assert Choice.parse("epochs", "1..4") == Choice("epochs", 1, 4)
-    assert Choice.parse("rate", "1e-5..1e-3:log") == Choice("rate", 1e-5, 1e-3, log=True)
-    assert Choice.parse("share", "0..0.5") == Choice("share", 0, 0.5)
-    assert Choice.parse("tuner", "full, lora,full") == Choice("tuner", values=("full", "lora"))
-    assert Choice.parse("tuner", "full,lora").an_example == "full"
+    assert Choice.of("epochs", "1..4") == Choice("epochs", 1, 4)
+    assert Choice.of("rate", "1e-5..1e-3:log") == Choice("rate", 1e-5, 1e-3, log=True)
+    assert Choice.of("share", "0..0.5") == Choice("share", 0, 0.5)
+    assert Choice.of("tuner", "full, lora,full") == Choice("tuner", values=("full", "lora"))
+    assert Choice.of("tuner", "full,lora").an_example == "full"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_ranges_and_values() -> None:
 )
 def test_what_cannot_be_searched(words: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        Choice.parse("epochs", words)
+        Choice.of("epochs", words)
 
 
 def test_a_page_of_nothing_yet_and_of_trials() -> None:

@@ -14,7 +14,6 @@ from segadmin.errors import ConfigurationError, PluginContractError
 from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import class_weights
-from segadmin_plugins.backbones.options import pairs
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
@@ -111,5 +110,5 @@ def _adapter(options: TrainingOptions, begun: _Begun) -> Adapter | None:
     """Return what a version keeps instead of all weights, if it does."""
     if begun.base is None or not begun.stores_adapter:
         return None
-    made = options.tuner, pairs("tuner_options", options.tuner_options)
+    made = options.tuner, options.tuner_options
     return learned_over(begun.model.text, begun.base, made, begun.tuning, begun.model.loaded)

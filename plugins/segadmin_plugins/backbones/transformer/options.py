@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.tuner import Tuner
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
-from segadmin_plugins.backbones.options import pairs
+from segadmin_plugins.options import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class TrainingOptions:
     features: bool = True  #: add the features to the text
     head_steps: Annotated[int, Field(ge=0)] = 500  #: in which the features' head learns alone, before all the rest
     tuner: str = "full"  #: which weights learn, and how
-    tuner_options: str = ""  #: its options, such as ``rank=4,alpha=8``
+    tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: weigh rare segments up
     balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
@@ -39,7 +39,7 @@ class TrainingOptions:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
-    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of the auxiliary tasks (``--also``), all of them together
+    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of all ``--auxiliary-labels`` together
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
     processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
     #: what a version keeps: all weights (``merged``), or what was learned and which base that was (``adapter``);
@@ -55,7 +55,7 @@ class TrainingOptions:
             PluginNotFound: there is no such tuner.
             ConfigurationError: it has no such option, or cannot use the value.
         """
-        made: Tuner = load_plugins(settings).make("tuner", self.tuner, pairs("tuner_options", self.tuner_options))
+        made: Tuner = load_plugins(settings).make("tuner", self.tuner, self.tuner_options)
         return made
 
     def dtype_of_base(self, folder: Path, settings: Settings) -> str:

@@ -42,7 +42,7 @@ class Adapter:
 
     base: Base
     tuner: str
-    tuner_options: Mapping[str, str]
+    tuner_options: Mapping[str, Any]
     run: TuningRun
     segments: tuple[str, ...]  #: of the classification layer in training: those of all label sets
     dtype: str  #: of the frozen weights

@@ -1,0 +1,58 @@
+"""What is printed of a job where there is no terminal, at made-up times."""
+
+from __future__ import annotations
+
+from segadmin.jobs.control import JobView
+from segadmin.jobs.progress import Progress
+from segadmin.storage.records import Job, JobState, Step, StepState
+from segadmin_api.cli.watch import _LINE_SECONDS, Lines
+
+
+def test_a_line_comes_at_least_every_half_minute() -> None:
+    lines, printed = Lines(_LINE_SECONDS), []
+    for moment in range(0, 600):  # looked at every second, of which each brings a thousandth
+        printed += [(moment, line) for line in lines.of(_job(moment / 1000), moment)]
+    assert printed[0] == (0, "job 7: finetune running · 0% done · about 3 min left")
+    moments = [moment for moment, _ in printed]
+    assert max(later - moment for moment, later in zip(moments, [*moments[1:], 600], strict=True)) <= 30
+    assert dict(printed)[100] == "job 7: 10% done · 6 % a minute · about 3 min left · finetune 10% (epoch 1 of 3)"
+
+
+def test_stages_that_begin_do_not_put_off_the_line_with_the_percentage() -> None:
+    lines = Lines(every=20)
+    lines.of(_job(0.1), 0)
+    assert "baselines running" in " ".join(lines.of(_job(0.2, stage="baselines"), 19))
+    assert "20% done" in lines.of(_job(0.2, stage="baselines"), 20)[0]
+
+
+def test_the_speed_is_that_of_the_step_where_it_says_so() -> None:
+    lines = Lines(every=20)
+    lines.of(_job(0.1), 0)
+    [line] = lines.of(_job(0.2, note="epoch 2 of 3, 120 users/s"), 20)
+    assert line == "job 7: 20% done · about 3 min left · finetune 20% (epoch 2 of 3, 120 users/s)"
+
+
+def test_slow_and_standing_jobs_and_those_without_an_estimate() -> None:
+    lines = Lines(every=20)
+    lines.of(_job(0.1), 0)
+    assert "0.15 % a minute" in lines.of(_job(0.1005), 20)[0]
+    assert "· 0 % a minute · time left not known yet ·" in lines.of(_job(0.1005, left=None), 40)[0]
+
+
+def test_a_job_that_is_over_has_no_percentage() -> None:
+    lines = Lines(every=20)
+    lines.of(_job(0.9), 0)
+    over = _job(1.0, state=JobState.FAILED)
+    assert lines.of(over, 100) == []
+
+
+def _job(
+    done: float,
+    *,
+    stage: str = "finetune",
+    note: str = "epoch 1 of 3",
+    left: float | None = 180.0,
+    state: JobState = JobState.RUNNING,
+) -> JobView:
+    step = Step(job_id=7, stage=stage, queue="gpu", state=StepState.RUNNING, progress=done, note=note)
+    return JobView(Job(id=7, kind="retrain", state=state), Progress(done, left), None, [step])
