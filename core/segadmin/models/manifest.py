@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from segadmin.errors import StorageError
 from segadmin.evaluation.policy import Policy
 from segadmin.labels.parts import HELD_OUT, Part, SplitBy
 from segadmin.storage.records import ModelVersion
@@ -119,5 +120,26 @@ def model_name(backbone: str, options: dict[str, Any]) -> str:
 
 
 def manifest_of(version: ModelVersion) -> ModelManifest:
-    """Return the manifest that SQL has of a version, whichever segadmin wrote it."""
-    return ModelManifest.model_validate(version.manifest)
+    """Return the manifest that SQL has of a version, whichever segadmin wrote it.
+
+    Raises:
+        StorageError: it is not one.
+    """
+    try:
+        return ModelManifest.model_validate(version.manifest)
+    except ValidationError as error:
+        raise StorageError(
+            f"The manifest of model version {version.id} cannot be read ({error.errors()[0]['msg']}). Restore the "
+            "database from a backup, or train again: segadmin enqueue retrain"
+        ) from None
+
+
+class _BackboneOptions(BaseModel):
+    """As much of a manifest as lists of versions need."""
+
+    backbone_options: dict[str, Any] = {}
+
+
+def backbone_options_of(version: ModelVersion) -> dict[str, Any]:
+    """Return the options of a version's backbone, without reading the rest of its manifest."""
+    return _BackboneOptions.model_validate(version.manifest).backbone_options

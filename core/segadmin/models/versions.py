@@ -12,7 +12,7 @@ from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
 from segadmin.labels.parts import Part
 from segadmin.models.aliases import champion
-from segadmin.models.manifest import manifest_of
+from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Current, Evaluation, ModelVersion
@@ -30,7 +30,7 @@ class VersionLine:
     @property
     def name(self) -> str:
         """The pretrained model where one was named, else the backbone."""
-        return manifest_of(self.version).name
+        return model_name(self.version.backbone, backbone_options_of(self.version))
 
     @property
     def tested(self) -> Evaluation | None:
@@ -62,7 +62,7 @@ class MadeWith:
 
     def __contains__(self, version: ModelVersion) -> bool:
         """Whether ``version`` was made with it; an option is the same as a list and as the string that means it."""
-        made_with = manifest_of(version).backbone_options
+        made_with = backbone_options_of(version)
         return version.backbone == self.backbone and all(
             name in made_with and option_text(made_with[name]) == option_text(value)
             for name, value in self.options.items()

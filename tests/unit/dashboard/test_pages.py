@@ -149,7 +149,7 @@ def test_a_card_in_words() -> None:
     for words in (
         "7 of 1,207 test rows were erased",
         "0.8000 [0.7000, 0.9000]",
-        "0 events 4 model 60.0% too few (4 rows)",
+        "0 events 4 model 60.0% too few (4 users)",
         "1 to 5 events 70 model 60.0% all in one segment",
         "over 500 events",
         "Minimum precision per segment: 70%. 25.0% of the test rows are assigned to a segment.",
