@@ -67,19 +67,19 @@ def measure(home: Path, url: str) -> dict[str, Any]:
     from segadmin.jobs.dispatch import AT_ONCE
     from segadmin.jobs.enqueue import enqueue
     from segadmin.jobs.reap import reap
-    from segadmin_worker.client import ring_over
+    from segadmin_worker.client import dispatcher
 
     with settings_of(home, url) as settings, redis_server(settings), ExitStack() as stack:
-        ring = ring_over(settings)
+        dispatch = dispatcher(settings)
         started = time.perf_counter()
-        big = enqueue(settings, ring, "noop", {}).job.id or 0
+        big = enqueue(settings, dispatch, "noop", {}).job.id or 0
         enqueued = time.perf_counter() - started
         for _ in range(STEPS // AT_ONCE):
             reap(settings, lambda _: None)
         looks = []
         for _ in range(5):
             started = time.perf_counter()
-            reap(settings, ring)
+            reap(settings, dispatch)
             looks.append(time.perf_counter() - started)
         client = redis.Redis(unix_socket_path=str(settings.redis_socket))
         sent = bare_send(settings, STEPS)
@@ -94,10 +94,10 @@ def measure(home: Path, url: str) -> dict[str, Any]:
         bare = DRAINED / (time.perf_counter() - started)
         before = done(settings, big)
         started = time.perf_counter()
-        ring_all(settings, ring, big)
+        ring_all(settings, dispatch, big)
         wait_for(lambda: done(settings, big) >= before + DRAINED)
         drained = (done(settings, big) - before) / (time.perf_counter() - started)
-        cancel(settings, ring, big)
+        cancel(settings, dispatch, big)
         errors = len(re.findall(r"database is locked|deadlock|could not serialize", (home / "worker.log").read_text()))
         client.close()
     return {
@@ -139,18 +139,18 @@ def bare_send(settings: Any, count: int) -> float:
     return time.perf_counter() - started
 
 
-def ring_all(settings: Any, ring: Any, job: int) -> None:
+def ring_all(settings: Any, dispatch: Any, job: int) -> None:
     """Ring for as many steps as the engine does at a time."""
     from sqlmodel import select
 
-    from segadmin.jobs.dispatch import call, ring_bells
+    from segadmin.jobs.dispatch import dispatch_messages, messages_for
     from segadmin.storage.database import transaction
     from segadmin.storage.records import Step, StepState
 
     with transaction(settings) as session:
         steps = session.exec(select(Step.id).where(Step.job_id == job, Step.state == StepState.READY)).all()
-        bells = call(session, [step for step in steps if step is not None])
-    ring_bells(settings, ring, bells)
+        messages = messages_for(session, [step for step in steps if step is not None])
+    dispatch_messages(settings, dispatch, messages)
 
 
 def done(settings: Any, job: int) -> int:

@@ -61,14 +61,14 @@ def enqueue_for(seconds: float) -> float:
     """Enqueue for some seconds; return the jobs a second, not counting the first, for which much is imported."""
     from segadmin.jobs.enqueue import ask
     from segadmin.settings import get_settings
-    from segadmin_worker.client import ring_over
+    from segadmin_worker.client import dispatcher
 
     settings = get_settings()
-    ask(settings, ring_over(settings), "compact", {})
+    ask(settings, dispatcher(settings), "compact", {})
     time.sleep(max(0.0, 2.0 - time.process_time()))  # so that all begin together
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        ask(settings, ring_over(settings), "compact", {})
+        ask(settings, dispatcher(settings), "compact", {})
         count += 1
     return count / (time.perf_counter() - started)
 
@@ -94,7 +94,7 @@ def drained(settings: Any) -> dict[str, float]:
     return found
 
 
-def rung(settings: Any) -> dict[str, float]:
+def dispatched(settings: Any) -> dict[str, float]:
     """Return the messages for each step, while nobody takes any for fifty times as long as a ring may take."""
     import redis
 
@@ -131,12 +131,12 @@ def listed(settings: Any) -> dict[str, float]:
 def _save(settings: Any, kind: str, count: int) -> None:
     """Enqueue jobs, and ring for them by one message each."""
     from segadmin.jobs.enqueue import enqueue
-    from segadmin_worker.client import ring_over
+    from segadmin_worker.client import dispatcher
 
-    bells: list[Any] = []
+    messages: list[Any] = []
     for _ in range(count):
-        enqueue(settings, bells.extend, kind, {})
-    ring_over(settings)(bells)
+        enqueue(settings, messages.extend, kind, {})
+    dispatcher(settings)(messages)
 
 
 def _cancel_all(settings: Any) -> None:
@@ -214,7 +214,7 @@ def _wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 MEASURES: dict[str, Callable[[Any], dict[str, float]]] = {
     "enqueued_per_second": enqueued,
     "drained_per_second": drained,
-    "rung": rung,
+    "rung": dispatched,
     "seconds_at_100000_jobs": listed,
 }
 

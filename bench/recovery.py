@@ -55,13 +55,13 @@ def once(home: Path, *, whole: bool) -> float:
     from segadmin.jobs.enqueue import enqueue
     from segadmin.settings import get_settings
     from segadmin.storage.records import StepState
-    from segadmin_worker.client import ring_over
+    from segadmin_worker.client import dispatcher
 
     get_settings.cache_clear()
     settings = get_settings()
     empty_store(settings, buckets=1)
     with redis_server(settings), worker(settings), worker(settings), beat(settings):
-        job = enqueue(settings, ring_over(settings), "probe", {"pieces": 3000, "sleep": 0.05}).job.id or 0
+        job = enqueue(settings, dispatcher(settings), "probe", {"pieces": 3000, "sleep": 0.05}).job.id or 0
 
         def attempt() -> int:
             return next((s.attempt for s in view(settings, job).steps if s.stage == "textualize"), 0)
@@ -72,7 +72,7 @@ def once(home: Path, *, whole: bool) -> float:
         for process in family if whole else family[1:]:
             process.kill()
         seconds = wait_until(lambda: attempt() == 2, 120, "the next attempt starts")
-        cancel(settings, ring_over(settings), job)
+        cancel(settings, dispatcher(settings), job)
     return seconds
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from segadmin.events.keys import keys_of
 from segadmin.jobs.attempt import Attempt, Json, StageResult, StepFile
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.registry import ranges_of, workflow_of
 from segadmin.jobs.run import run_step
@@ -177,12 +177,12 @@ def through_the_engine(settings: Settings, kind: str, options: Json) -> int:
     """Enqueue a job, run all its steps in this process as a worker would, and return its number."""
     todo: list[int] = []
 
-    def ring(bells: Sequence[Bell]) -> None:
-        todo.extend(bell.step_id for bell in bells)
+    def dispatch(messages: Sequence[StepMessage]) -> None:
+        todo.extend(message.step_id for message in messages)
 
-    job = enqueue(settings, ring, kind, options).job
+    job = enqueue(settings, dispatch, kind, options).job
     while todo:
-        run_step(settings, ring, todo.pop(), "me")
+        run_step(settings, dispatch, todo.pop(), "me")
     assert job.id is not None
     return job.id
 

@@ -10,7 +10,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 
 def import_soon(settings: Settings, mapping: Mapping) -> None:
@@ -21,4 +21,4 @@ def import_soon(settings: Settings, mapping: Mapping) -> None:
     # The mapping may change between two posts: what is asked for then is another request.
     reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
     key = f"{INBOX_KEY}{due.isoformat()}:{reading}"
-    enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)
+    enqueue(settings, dispatcher(settings), "ingest", options, idempotency_key=key, not_before=due)

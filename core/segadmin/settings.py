@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         2.0, gt=0, le=_DAY, description="How often expired steps and due schedules are looked for"
     )
     ring_seconds: float = Field(
-        10.0, ge=0, le=_DAY, description="A ring not heard this long is looked for, and rung again if it is lost"
+        10.0, ge=0, le=_DAY, description="A message not taken for this long is looked for, and sent again if it is lost"
     )
     max_attempts: int = Field(3, ge=1, le=1000, description="Attempts a step has before its job fails")
     step_seconds: float = Field(12 * 3600, gt=0, le=366 * _DAY, description="A step that runs longer fails its job")

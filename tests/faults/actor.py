@@ -12,7 +12,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.run import WorkerStopping, run_step
 from segadmin.settings import get_settings
 from segadmin.storage.database import dispose_after_fork
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.faults.actor"])
@@ -49,7 +49,7 @@ def _run(environment: dict[str, str], step_id: int) -> None:
     settings = get_settings()
     try:
         with _stoppable():
-            run_step(settings, ring_over(settings), step_id, f"actor-{os.getpid()}")
+            run_step(settings, dispatcher(settings), step_id, f"actor-{os.getpid()}")
     except WorkerStopping:
         os._exit(0)
 
@@ -57,4 +57,4 @@ def _run(environment: dict[str, str], step_id: int) -> None:
 def _ask(environment: dict[str, str], options: dict[str, Any]) -> None:
     _enter(environment)
     settings = get_settings()
-    enqueue(settings, ring_over(settings), "chain", options, idempotency_key=options.get("key"))
+    enqueue(settings, dispatcher(settings), "chain", options, idempotency_key=options.get("key"))

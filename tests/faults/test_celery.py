@@ -234,11 +234,11 @@ def test_an_urgent_job_overtakes_a_big_one(shop: Shop) -> None:
     shop.worker()
     wait_until(lambda: shop.running(big), 40, "the big job's first step runs")
     from segadmin.jobs.enqueue import enqueue
-    from segadmin_worker.client import ring_over
+    from segadmin_worker.client import dispatcher
 
     settings = shop.world.settings
     urgent = (
-        enqueue(settings, ring_over(settings), "chain", {"labels": "other", "alone": False}, priority=9).job.id or 0
+        enqueue(settings, dispatcher(settings), "chain", {"labels": "other", "alone": False}, priority=9).job.id or 0
     )
     shop.ends(urgent)
     assert not control.view(settings, big).job.state.over

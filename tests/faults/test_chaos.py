@@ -21,7 +21,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Step
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.faults.chain import broken_promises, content_hash
 from tests.faults.world import USERS, World
 from tests.servers import beat, worker
@@ -120,7 +120,7 @@ def test_chaos(world: World, seed: int, fault_free: str, monkeypatch: pytest.Mon
         stack.enter_context(world.redis())
         stack.enter_context(beat(settings, app=APP))
         options = [{"labels": f"labels-{n}", "pieces": 4} for n in range(JOBS)]
-        jobs = [enqueue(settings, ring_over(settings), "chain", one).job.id or 0 for one in options]
+        jobs = [enqueue(settings, dispatcher(settings), "chain", one).job.id or 0 for one in options]
         stack.enter_context(one_worker(world))
         stack.enter_context(one_worker(world))
         client = redis.Redis(unix_socket_path=str(settings.redis_socket))

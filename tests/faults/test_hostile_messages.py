@@ -16,7 +16,7 @@ import tests.probe  # noqa: F401  (adds the job kind)
 from segadmin.jobs import control, quarantine
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings, get_settings
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.conftest import Cli
 from tests.servers import redis_server, wait_until, worker
 from tests.stores import empty_store
@@ -122,7 +122,7 @@ SHAPES: dict[str, bytes] = {
 
 def succeeds(settings: Settings) -> None:
     """Enqueue a job and wait until it has succeeded."""
-    job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
+    job = enqueue(settings, dispatcher(settings), "probe", {}).job.id or 0
     wait_until(lambda: control.view(settings, job).job.state == "succeeded", 30, "a job after it succeeds")
 
 

@@ -20,7 +20,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import get_settings
 from segadmin.storage import database
 from segadmin.storage.records import StepState
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.faults.chain import broken_promises
 from tests.faults.world import LABELS, USERS, World
 from tests.servers import beat, stop, wait_until, worker
@@ -148,10 +148,10 @@ def test_a_worker_without_a_network(world: World, tmp_path: Path, monkeypatch: p
         get_settings.cache_clear()
         world.settings = settings = get_settings()
         stack.callback(lambda: database.engine(settings).dispose())
-        ring = ring_over(settings)
+        dispatch = dispatcher(settings)
         stack.enter_context(beat(settings, app=APP))
         stack.enter_context(worker(settings, app=APP, concurrency=1, prefix=("ip", "netns", "exec", name)))
-        job = enqueue(settings, ring, "chain", {"labels": LABELS, "pieces": 60}).job.id or 0
+        job = enqueue(settings, dispatch, "chain", {"labels": LABELS, "pieces": 60}).job.id or 0
 
         def works() -> bool:
             return any(
@@ -166,7 +166,7 @@ def test_a_worker_without_a_network(world: World, tmp_path: Path, monkeypatch: p
             )
             assert broken_promises(settings, job, USERS) == []
         ip("link", "set", f"{name}-here", "up")
-        following = enqueue(settings, ring, "chain", {"labels": LABELS}).job.id or 0
+        following = enqueue(settings, dispatch, "chain", {"labels": LABELS}).job.id or 0
         came_back = wait_until(
             lambda: control.view(settings, following).job.state.over, 90, "the worker there comes back"
         )

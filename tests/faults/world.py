@@ -25,7 +25,7 @@ from segadmin.jobs.reap import reap
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, ModelVersion, Step, utcnow
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.faults import actor
 from tests.planted import plant
 from tests.servers import redis_server, wait_until
@@ -89,10 +89,10 @@ class World:
     def drive(self, job_id: int, seconds: float = 60) -> None:
         """Be reaper and workers until a job is over: no message is needed for it."""
         deadline = time.monotonic() + seconds
-        ring = ring_over(self.settings)
+        dispatch = dispatcher(self.settings)
         while not control.view(self.settings, job_id).job.state.over:
             assert time.monotonic() < deadline, control.view(self.settings, job_id)
-            reap(self.settings, ring)
+            reap(self.settings, dispatch)
             self._round(self.due())
             time.sleep(0.05)
 

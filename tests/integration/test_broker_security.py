@@ -24,7 +24,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs import control, quarantine
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings, get_settings
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.servers import redis_server, wait_until, worker
 from tests.stores import empty_store
 
@@ -79,7 +79,7 @@ def test_only_signed_messages_are_run(settings: Settings, tmp_path: Path, monkey
 
 def ask(settings: Settings) -> None:
     """Enqueue a probe job."""
-    run(settings, "assert enqueue(s, ring_over(s), 'probe', {}).rung")
+    run(settings, "assert enqueue(s, dispatcher(s), 'probe', {}).rung")
 
 
 def run(settings: Settings, code: str) -> None:
@@ -94,7 +94,7 @@ def run(settings: Settings, code: str) -> None:
     environment |= {name: value for name, value in variables.items() if value}
     start = (
         "import tests.probe; from segadmin.settings import get_settings; from segadmin.jobs.enqueue import enqueue; "
-        "from segadmin_worker.client import ring_over; s = get_settings(); "
+        "from segadmin_worker.client import dispatcher; s = get_settings(); "
     )
     subprocess.run([sys.executable, "-c", start + code], env=environment, cwd=Path(__file__).parents[2], check=True)
 
@@ -103,7 +103,7 @@ def test_a_key_that_is_missing_is_said(settings: Settings, tmp_path: Path) -> No
     broken = settings.model_copy(update={"signing_key": tmp_path / "none.key"})
     empty_store(settings)
     with pytest.raises(ConfigurationError, match="SEGADMIN_SIGNING_CERTIFICATE"):
-        enqueue(broken, ring_over(broken), "probe", {})
+        enqueue(broken, dispatcher(broken), "probe", {})
 
 
 @contextmanager
@@ -155,11 +155,11 @@ def test_a_broker_behind_tls_is_checked(settings: Settings, tmp_path: Path, monk
     with redis_server(settings), tls_in_front(settings, key, pem) as port:
         url = f"rediss://localhost:{port}/0"
         trusting = settings.model_copy(update={"broker_url": url, "broker_ca": pem})
-        assert enqueue(trusting, ring_over(trusting), "probe", {}).rung
+        assert enqueue(trusting, dispatcher(trusting), "probe", {}).dispatched
         misled = settings.model_copy(update={"broker_url": url, "broker_ca": stranger})
         elsewhere = trusting.model_copy(update={"broker_url": url.replace("localhost", "127.0.0.1")})
         for one in (misled, elsewhere):
-            done = enqueue(one, ring_over(one), "probe", {})
+            done = enqueue(one, dispatcher(one), "probe", {})
             assert "cannot be trusted" in str(done.trouble)
             assert done.created
         monkeypatch.setenv("SEGADMIN_BROKER_URL", url)

@@ -17,7 +17,7 @@ import tests.probe  # noqa: F401
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from segadmin_worker.services import free_port
 from tests.servers import ROOT, redis_server, stop, wait_until, worker
 from tests.stores import empty_store
@@ -59,9 +59,9 @@ def test_flower_shows_readable_tasks_behind_a_password(flower: str, settings: Se
     login = settings.flower_login()
     assert status(flower, "segadmin:guess") == 401
     assert status(flower, login) == 200
-    job = enqueue(settings, ring_over(settings), "probe", {}).job.id or 0
+    job = enqueue(settings, dispatcher(settings), "probe", {}).job.id or 0
     wait_until(lambda: control.view(settings, job).job.state.over, 40, "the job ends")
-    bad = enqueue(settings, ring_over(settings), "probe", {"failures": 1}).job.id or 0
+    bad = enqueue(settings, dispatcher(settings), "probe", {"failures": 1}).job.id or 0
 
     def tasks() -> list[dict[str, str]]:
         with urllib.request.urlopen(request(f"{flower}/api/tasks", login), timeout=5) as answer:

@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.settings import Settings
 from segadmin_worker import inspection
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.servers import redis_server
 
 
 def test_messages_of_every_priority_are_counted(settings: Settings) -> None:
     with redis_server(settings):
         assert inspection.queue_lengths(settings) == {"cpu": 0, "control": 0, "gpu": 0}
-        ring_over(settings)([Bell(number, "score", "gpu", "", number) for number in range(10)])
+        dispatcher(settings)([StepMessage(number, "score", "gpu", "", number) for number in range(10)])
         assert inspection.queue_lengths(settings) == {"cpu": 0, "control": 0, "gpu": 10}
         assert inspection.workers(settings, seconds=0.2) == {}
 

@@ -15,7 +15,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.logs import OF_A_STEP
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import JobState
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.servers import beat, redis_server, wait_until, worker
 from tests.stores import empty_store
 
@@ -56,7 +56,7 @@ def test_a_job_is_followed_through_two_workers(home: Settings) -> None:
 
     with worker(home, concurrency=1), worker(home, concurrency=1), beat(home):
         options = {"failures": 1, "pieces": 10, "sleep": 0.1}
-        job, other = (enqueue(home, ring_over(home), "probe", options).job.id or 0 for _ in range(2))
+        job, other = (enqueue(home, dispatcher(home), "probe", options).job.id or 0 for _ in range(2))
         wait_until(lambda: succeeded(job) and succeeded(other), 120, "both jobs succeed")
     steps = {str(step.id): step for step in control.view(home, job).steps}
     lines = lines_of(home, job)

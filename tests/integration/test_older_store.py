@@ -15,7 +15,7 @@ import pytest
 from segadmin.contracts.plugins import load_plugins
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs import control
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.run import run_step
 from segadmin.models.manifest import manifest_of
 from segadmin.models.registry import compare_versions
@@ -47,11 +47,11 @@ def finish(settings: Settings, job_id: int) -> JobState:
     """Run the steps of a job that are ready, as workers would, to its end."""
     todo = [step.id for step in control.view(settings, job_id).steps if step.state == StepState.READY]
 
-    def ring(bells: Sequence[Bell]) -> None:
-        todo.extend(bell.step_id for bell in bells)
+    def dispatch(messages: Sequence[StepMessage]) -> None:
+        todo.extend(message.step_id for message in messages)
 
     while todo:
-        run_step(settings, ring, todo.pop() or 0, "me")
+        run_step(settings, dispatch, todo.pop() or 0, "me")
     return control.view(settings, job_id).job.state
 
 

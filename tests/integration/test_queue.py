@@ -17,7 +17,7 @@ from segadmin.jobs.reap import reap
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import JobState
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, stop, wait_until, worker
@@ -48,7 +48,7 @@ def client(home: Settings) -> Iterator[redis.Redis]:
 
 
 def ask(settings: Settings, jobs: int, **options: object) -> list[int]:
-    return [enqueue(settings, ring_over(settings), "probe", dict(options)).job.id or 0 for _ in range(jobs)]
+    return [enqueue(settings, dispatcher(settings), "probe", dict(options)).job.id or 0 for _ in range(jobs)]
 
 
 def messages(client: redis.Redis) -> int:
@@ -127,29 +127,29 @@ def test_messages_that_are_not_ours_hide_no_loss_for_long(home: Settings, client
 
 def test_without_beat_a_killed_redis_is_found_at_the_next_look(home: Settings, client: redis.Redis) -> None:
     """A Redis that was restarted is reached over the connection that was kept open to the one before."""
-    ring = ring_over(home)
-    enqueue(home, ring, "probe", {})
+    dispatch = dispatcher(home)
+    enqueue(home, dispatch, "probe", {})
     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    done = enqueue(home, ring, "probe", {})
-    assert done.rung, done.trouble
+    done = enqueue(home, dispatch, "probe", {})
+    assert done.dispatched, done.trouble
     assert queue_lengths(home)["cpu"] == 2
     client.flushall()
     time.sleep(home.ring_seconds)
-    assert reap(home, ring, lambda: queue_lengths(home)).rung == 2
+    assert reap(home, dispatch, lambda: queue_lengths(home)).dispatched == 2
 
 
 def test_a_broker_that_stops_answering_between_two_rings(settings: Settings) -> None:
     empty_store(settings, buckets=1)
-    ring = ring_over(settings)
+    dispatch = dispatcher(settings)
     with redis_server(settings) as process:
-        assert enqueue(settings, ring, "probe", {}).rung
+        assert enqueue(settings, dispatch, "probe", {}).dispatched
         stop(process)
     started = time.monotonic()
-    done = enqueue(settings, ring, "probe", {})
-    assert not done.rung
+    done = enqueue(settings, dispatch, "probe", {})
+    assert not done.dispatched
     assert time.monotonic() - started < 10
     with redis_server(settings):
-        assert reap(settings, ring, lambda: queue_lengths(settings)).rung == 1, "the one that it did not take"
+        assert reap(settings, dispatch, lambda: queue_lengths(settings)).dispatched == 1, "the one that it did not take"
 
 
 def test_a_process_goes_through_its_modules_for_garbage_once(home: Settings) -> None:

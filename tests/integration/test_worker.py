@@ -22,7 +22,7 @@ from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import JobState, StepState
 from segadmin_api.cli.watch import watch
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, worker
 from tests.stores import empty_store
@@ -41,7 +41,7 @@ def home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
 
 
 def ask(settings: Settings, **options: object) -> int:
-    job = enqueue(settings, ring_over(settings), "probe", dict(options)).job
+    job = enqueue(settings, dispatcher(settings), "probe", dict(options)).job
     assert job.id is not None
     return job.id
 
@@ -80,7 +80,7 @@ def test_a_watch_through_a_pipe_shows_how_far_the_job_is(home: Settings) -> None
             assert watching.stdout is not None
             begun = re.compile(rf"job {job}: textualize running · \d+% done · about .+ left\n")
             assert any(map(begun.fullmatch, watching.stdout))
-            control.cancel(home, ring_over(home), job)
+            control.cancel(home, dispatcher(home), job)
     assert watching.returncode == 1
 
 
@@ -101,7 +101,7 @@ def test_without_a_terminal_a_line_comes_when_nothing_changes(
         try:
             wait_until(line_was_printed, 60, "a line with percentage, time left and what is done")
         finally:
-            control.cancel(home, ring_over(home), job)
+            control.cancel(home, dispatcher(home), job)
         assert watching.result(20) == 1
 
 
@@ -128,7 +128,7 @@ def test_a_killed_worker_costs_one_attempt(home: Settings) -> None:
                 lambda: any(line[2:4] == [str(running.id), "2"] for line in diary(home, "work")), 30, "attempt 2"
             )
             assert again < 20
-            control.cancel(home, ring_over(home), job)
+            control.cancel(home, dispatcher(home), job)
 
 
 def test_a_redis_that_comes_back_empty_loses_nothing(
@@ -144,8 +144,8 @@ def test_a_redis_that_comes_back_empty_loses_nothing(
 
 def test_a_job_saved_without_a_broker_starts_when_it_is_back(settings: Settings, cli: Cli) -> None:
     empty_store(settings)
-    done = enqueue(settings, ring_over(settings), "probe", {})
-    assert done.rung is False
+    done = enqueue(settings, dispatcher(settings), "probe", {})
+    assert done.dispatched is False
     with redis_server(settings), worker(settings), beat(settings):
         succeeds(settings, done.job.id or 0, 40)
 
@@ -154,7 +154,7 @@ def test_cancel_stops_a_running_step(home: Settings) -> None:
     with worker(home):
         job = ask(home, pieces=1000, sleep=0.05)
         wait_until(lambda: diary(home, "work"), 20, "a step starts")
-        control.cancel(home, ring_over(home), job)
+        control.cancel(home, dispatcher(home), job)
         client = redis.Redis(unix_socket_path=str(home.redis_socket))
         next_job = ask(home)
         succeeds(home, next_job, 20)  # the worker is free again

@@ -1,4 +1,4 @@
-"""The broker as its clients see it: connecting, and ringing workers."""
+"""The broker as its clients see it: connecting, and sending messages to workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs.dispatch import Bell, Ring
+from segadmin.jobs.dispatch import Dispatch, StepMessage
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls, transport_problem
@@ -34,24 +34,24 @@ def _app(settings: Settings, _process: int) -> Celery:
     return secure(app, settings)
 
 
-def ring_over(settings: Settings) -> Ring:
-    """Return the function that rings workers over the broker of ``settings``."""
+def dispatcher(settings: Settings) -> Dispatch:
+    """Return the function that sends messages over the broker of ``settings``."""
 
-    def ring(bells: Sequence[Bell]) -> None:
+    def dispatch(messages: Sequence[StepMessage]) -> None:
         with _producing(settings) as (app, producer):
-            for bell in bells:
+            for message in messages:
                 app.send_task(
-                    f"segadmin.{bell.stage}",
-                    args=[bell.step_id],
-                    queue=bell.queue,
-                    priority=9 - bell.priority,  # Redis serves the lowest first
-                    argsrepr=bell.label,
+                    f"segadmin.{message.stage}",
+                    args=[message.step_id],
+                    queue=message.queue,
+                    priority=9 - message.priority,  # Redis serves the lowest first
+                    argsrepr=message.label,
                     kwargsrepr="",
                     producer=producer,
                     retry=False,
                 )
 
-    return ring
+    return dispatch
 
 
 @contextmanager

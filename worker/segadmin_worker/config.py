@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Longer than any step: Redis must not deliver a message again because its step takes long.
 _VISIBILITY_SECONDS = 24 * 3600
-#: A broker that does not answer in this time is down: the job is saved, and reaping rings again.
+#: A broker that does not answer in this time is down: the job is saved, and the reaper sends its messages later.
 SOCKET_SECONDS = 3.0
 
 

@@ -13,7 +13,7 @@ from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
 from segadmin.workflows.inbox_retry import retry_import
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ class SqlScheduler(Scheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due and return the seconds until the next look."""
         settings = get_settings()
-        ring = ring_over(settings)
+        dispatch = dispatcher(settings)
         try:
-            tick(settings, ring)
-            if (retried := retry_import(settings, ring)) is not None:
+            tick(settings, dispatch)
+            if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
                 log.info("job is tried again", extra=facts)
-            reaped = reap(settings, ring, lambda: queue_lengths(settings))
+            reaped = reap(settings, dispatch, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped", extra={"action": "reap", **asdict(reaped)})
         except SegadminError as error:  # the database is away: the next tick looks again

@@ -24,7 +24,7 @@ from segadmin.settings import get_settings
 from segadmin.storage import database
 from segadmin.storage.database import dispose_after_fork
 from segadmin_worker.app import app
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 log = logging.getLogger(__name__)
 #: With ``REMAP_SIGTERM`` the pool stops its processes by SIGQUIT.
@@ -41,7 +41,7 @@ def _run(task: Task[..., None], step_id: int) -> None:
     settings = get_settings()
     try:
         with _stoppable():
-            failed = run_step(settings, ring_over(settings), int(step_id), str(task.request.hostname))
+            failed = run_step(settings, dispatcher(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool is going down: nobody waits for an answer
     _garbage.leave_out()
@@ -87,7 +87,7 @@ def _notice_death(sender: Task[..., None], exception: BaseException, args: Seque
     settings = get_settings()
     try:
         reason = f"its process died ({str(exception).partition(' Job:')[0].rstrip('.')})"
-        lost_process(settings, ring_over(settings), int(args[0]), str(sender.request.hostname), reason)
+        lost_process(settings, dispatcher(settings), int(args[0]), str(sender.request.hostname), reason)
     except SegadminError:
         log.exception("the lease will have to run out", extra={"action": "death", "step": args[0]})
     finally:

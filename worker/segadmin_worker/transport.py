@@ -2,7 +2,7 @@
 
 Kombu parses what it takes from a queue before anybody can look at it, and an error there ends the worker's main
 loop. An acknowledgement that Redis does not answer leaves the message counted as being worked on, and with a
-prefetch of one the worker then takes no other, ever. Neither is needed: a message is only a ring.
+prefetch of one the worker then takes no other, ever. Neither is needed: a message only says that a step is ready.
 """
 
 from __future__ import annotations

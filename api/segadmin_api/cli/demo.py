@@ -20,7 +20,7 @@ from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import
 from segadmin_api.cli.demo_scale import WHOLE, Scale, choose, explain, measure
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 #: What a household spends in the eight weeks after the text ends, in terciles.
 LABELS = "spend3"
@@ -130,7 +130,7 @@ def _retrain(settings: Settings, options: dict[str, Any]) -> int:
     from segadmin_api.cli.watch import watch
 
     checked = check_request(settings, "retrain", options)
-    number = enqueue(settings, ring_over(settings), "retrain", checked).job.id
+    number = enqueue(settings, dispatcher(settings), "retrain", checked).job.id
     assert number is not None
     if watch(settings, number):
         raise SegadminError(f"The demo's job failed. Look: segadmin jobs show {number}")

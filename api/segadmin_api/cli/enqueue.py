@@ -23,7 +23,7 @@ from segadmin_api.cli.job_file import merge, read_job_file, write_job_file
 from segadmin_api.cli.output import JsonOption, group, show_json
 from segadmin_api.cli.request_options import check_needed, given_options, parameters
 from segadmin_api.formatting import waits
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 
 class _Kinds(TyperGroup):
@@ -150,14 +150,14 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
     key, as_json = context.params["key"], context.params["as_json"]
     done = ask(
         settings,
-        ring_over(settings),
+        dispatcher(settings),
         workflow.kind,
         options,
         idempotency_key=key,
         priority=context.params["priority"],
     )
     if as_json:
-        facts = {"job": done.job.id, "kind": workflow.kind, "created": done.created, "rung": done.rung}
+        facts = {"job": done.job.id, "kind": workflow.kind, "created": done.created, "rung": done.dispatched}
         show_json(facts | {"options": mask_all(done.job.options)})
     elif not done.created:
         typer.echo(f"Job {done.job.id} has the key {key!r} already; nothing new was enqueued.")
@@ -172,7 +172,7 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
 def _report(done: Enqueued) -> None:
     """Say which job was made, and what it waits for."""
     number, kind = done.job.id or 0, done.job.kind
-    if not done.rung:
+    if not done.dispatched:
         typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
         typer.echo(str(done.trouble), err=True)
         return

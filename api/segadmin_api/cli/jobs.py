@@ -16,7 +16,7 @@ from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
 from segadmin_api.formatting import JOBS, ago, came_to, job_row, option_value, time_left, told, took, waits
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 app = group("List, show, watch, cancel and retry jobs.")
 Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
@@ -151,7 +151,7 @@ def watch(job: Number) -> None:
 def cancel(job: Number) -> None:
     """Cancel a job; a running step stops within seconds, and what is done stays."""
     settings = get_settings()
-    control.cancel(settings, ring_over(settings), job)
+    control.cancel(settings, dispatcher(settings), job)
     typer.echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
 
 
@@ -162,7 +162,7 @@ def retry(
 ) -> None:
     """Run again what failed or was cancelled; what succeeded is kept."""
     settings = get_settings()
-    control.retry(settings, ring_over(settings), job, from_start=from_start)
+    control.retry(settings, dispatcher(settings), job, from_start=from_start)
     typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
 
 

@@ -15,7 +15,7 @@ from segadmin.urls import mask_all
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
-from segadmin_worker.client import ring_over
+from segadmin_worker.client import dispatcher
 
 Name = Annotated[str, typer.Argument(help="Which one.")]
 app = group("Jobs that repeat on a cron expression; beat enqueues each slot exactly once.")
@@ -113,7 +113,7 @@ def resume(name: Name) -> None:
 def run(name: Name) -> None:
     """Enqueue the job of a schedule now, out of turn."""
     settings = get_settings()
-    done = schedules.run(settings, ring_over(settings), name)
+    done = schedules.run(settings, dispatcher(settings), name)
     typer.echo(f"Enqueued job {done.job.id} ({done.job.kind}). Watch it: segadmin jobs watch {done.job.id}")
 
 

@@ -1,4 +1,4 @@
-"""Moving a job on. Idempotent: called once too often, it changes nothing."""
+"""Advancing a job. Idempotent: called once too often, it changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlmodel import Session, col, func, select, update
 
 from segadmin.jobs import locks
-from segadmin.jobs.dispatch import Bell, call
+from segadmin.jobs.dispatch import StepMessage, messages_for
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
@@ -22,7 +22,7 @@ _OPEN = [state for state in StepState if not state.done]
 class Advanced:
     """What moved: the steps that are ready now, and the job if this ended it."""
 
-    ready: list[Bell] = field(default_factory=list)  #: to be rung once that is committed
+    ready: list[StepMessage] = field(default_factory=list)  #: to be sent once that is committed
     ended: Job | None = None
     freed: bool = False  #: whether it let go of a lock, for which other jobs may wait
 
@@ -54,7 +54,7 @@ def advance(session: Session, job: Job) -> Advanced:
         session.add(job)
         return Advanced(ended=job, freed=locks.release(session, job))
     firsts = session.exec(select(Step).where(col(Step.id).in_(unfinished.values())).order_by(col(Step.id))).all()
-    ready: list[Bell] = []
+    ready: list[StepMessage] = []
     for first in firsts:  # one step stands for its stage: they wait for the same
         if not unfinished.keys() & set(first.after):
             ready += _ready(session, job, first.stage)
@@ -67,11 +67,11 @@ def stage_is_open(session: Session, job_id: int, stage: str) -> bool:
     return session.exec(undone.limit(1)).first() is not None
 
 
-def unblock(settings: Settings) -> list[Bell]:
-    """Move on the jobs that wait for a lock which is free now; return the bells of their steps."""
+def unblock(settings: Settings) -> list[StepMessage]:
+    """Advance the jobs that wait for a lock which is free now; return the messages of their steps."""
     with reading(settings) as session:
         waiting = locks.stalled(session)
-    ready: list[Bell] = []
+    ready: list[StepMessage] = []
     for job_id in waiting:
         with transaction(settings) as session:
             ready += advance(session, lock_job(session, job_id)).ready
@@ -106,11 +106,11 @@ def log_ended(job: Job) -> None:
     log.info("job ended", extra=facts)
 
 
-def _ready(session: Session, job: Job, stage: str) -> list[Bell]:
+def _ready(session: Session, job: Job, stage: str) -> list[StepMessage]:
     waiting = (col(Step.job_id) == job.id, col(Step.stage) == stage, col(Step.state) == StepState.WAITING)
-    found = session.exec(select(Step.id).where(*waiting).order_by(col(Step.id))).all()
-    if not found or not locks.take(session, job, stage):
+    step_ids = session.exec(select(Step.id).where(*waiting).order_by(col(Step.id))).all()
+    if not step_ids or not locks.take(session, job, stage):
         return []
     ready = update(Step).where(*waiting).values(state=StepState.READY, rung_at=None)
     session.exec(ready.execution_options(synchronize_session=False))  # of thousands, none is read from this session
-    return call(session, [step_id for step_id in found if step_id is not None])
+    return messages_for(session, [step_id for step_id in step_ids if step_id is not None])

@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select, update
 
 from segadmin.errors import InvalidTransition, JobNotFound
 from segadmin.jobs.advance import advance, end_job, lock_job, log_ended, unblock
-from segadmin.jobs.dispatch import Ring, ring_bells
-from segadmin.jobs.locks import in_the_way
+from segadmin.jobs.dispatch import Dispatch, dispatch_messages
+from segadmin.jobs.locks import blocking_locks
 from segadmin.jobs.progress import Progress, progress_of
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
@@ -68,7 +68,7 @@ def view(settings: Settings, job_id: int) -> JobView:
         return JobView(line.job, line.progress, line.waits_for, steps)
 
 
-def cancel(settings: Settings, ring: Ring, job_id: int) -> Job:
+def cancel(settings: Settings, dispatch: Dispatch, job_id: int) -> Job:
     """Cancel a job: waiting steps never start, and a running one stops at its next report of progress.
 
     Jobs that waited for it go on.
@@ -84,11 +84,11 @@ def cancel(settings: Settings, ring: Ring, job_id: int) -> Job:
             raise InvalidTransition(f"Job {job_id} is {job.state}: there is nothing to cancel.")
         ended = end_job(session, job, JobState.CANCELLED, "cancelled on request")
     log_ended(job)
-    ring_bells(settings, ring, unblock(settings) if ended.freed else [])
+    dispatch_messages(settings, dispatch, unblock(settings) if ended.freed else [])
     return job
 
 
-def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = False) -> Job:
+def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bool = False) -> Job:
     """Run what failed or was cancelled again; what succeeded is kept, unless ``from_start``.
 
     Raises:
@@ -122,7 +122,7 @@ def retry(settings: Settings, ring: Ring, job_id: int, *, from_start: bool = Fal
         session.add(job)
         session.flush()
         ready = advance(session, job).ready
-    ring_bells(settings, ring, ready)
+    dispatch_messages(settings, dispatch, ready)
     return job
 
 
@@ -136,5 +136,5 @@ def _job(session: Session, job_id: int) -> Job:
 def _lines(session: Session, jobs: Sequence[Job]) -> list[JobLine]:
     """Return ``jobs`` as a list has them; the number of queries does not grow with the number of jobs."""
     stages = stages_of(session, [job for job in jobs if job.state != JobState.SUCCEEDED])
-    progress, locks = progress_of(session, jobs, stages), in_the_way(session, jobs, stages)
+    progress, locks = progress_of(session, jobs, stages), blocking_locks(session, jobs, stages)
     return [JobLine(job, progress[job.id or 0], locks.get(job.id or 0)) for job in jobs]

@@ -1,4 +1,4 @@
-"""Ringing: telling workers which steps are ready. Losing a ring loses nothing but time."""
+"""Dispatching: sending workers the numbers of the steps that are ready. A lost message costs nothing but time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Job, Step, StepState
 
-#: Steps that are rung for at one time.
+#: Steps that are dispatched at one time.
 AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Bell:
-    """One ring: the step, the queue it belongs on, and what monitors show."""
+class StepMessage:
+    """One message: the step, the queue it belongs on, and what monitors show."""
 
     step_id: int
     stage: str
@@ -30,40 +30,41 @@ class Bell:
     priority: int
 
 
-#: Publishes bells. Raises :class:`segadmin.errors.BrokerUnavailable` when the broker does not answer.
-Ring = Callable[[Sequence[Bell]], None]
-#: Returns how many messages wait in each queue. Raises as :data:`Ring` does.
+#: Publishes messages. Raises :class:`segadmin.errors.BrokerUnavailable` when the broker does not answer.
+Dispatch = Callable[[Sequence[StepMessage]], None]
+#: Returns how many messages wait in each queue. Raises as :data:`Dispatch` does.
 Waiting = Callable[[], Mapping[str, int]]
 
 
-def call(session: Session, step_ids: Sequence[int]) -> list[Bell]:
-    """Note that those of ``step_ids`` that are ready now are rung for; return their bells.
+def messages_for(session: Session, step_ids: Sequence[int]) -> list[StepMessage]:
+    """Mark those of ``step_ids`` that are ready now as dispatched; return their messages.
 
-    They are for :func:`ring_bells`, once ``session`` is committed: a worker that hears earlier finds nothing to do. Of
-    thousands only the first are called: that takes a second and keeps workers busy until the reaper, which calls the
-    others, looks again.
+    Send them with :func:`dispatch_messages` once ``session`` is committed: a worker that gets a message earlier finds
+    nothing to do. Of thousands of steps only the first are returned. They keep workers busy until the reaper, which
+    dispatches the others, runs again.
     """
     if not step_ids:
         return []
     moment = now(session)
     rows = _ready(session, step_ids[:AT_ONCE], moment)
-    called = [row.id for row in rows]
-    rung = update(Step).where(col(Step.id).in_(called)).values(rung_at=moment)
-    session.exec(rung.execution_options(synchronize_session=False))
-    return [_bell(row) for row in rows]
+    marked = update(Step).where(col(Step.id).in_([row.id for row in rows])).values(rung_at=moment)
+    session.exec(marked.execution_options(synchronize_session=False))
+    return [_message(row) for row in rows]
 
 
-def ring_bells(settings: Settings, ring: Ring, bells: Sequence[Bell]) -> BrokerUnavailable | None:
-    """Ring ``bells``; return what kept the broker from taking them, which the reaper tries again."""
-    if not bells:
+def dispatch_messages(
+    settings: Settings, dispatch: Dispatch, messages: Sequence[StepMessage]
+) -> BrokerUnavailable | None:
+    """Send ``messages``; return what kept the broker from taking them. The reaper sends them again then."""
+    if not messages:
         return None
     try:
-        ring(bells)
+        dispatch(messages)
     except BrokerUnavailable as error:
-        called = [bell.step_id for bell in bells]
+        steps = [message.step_id for message in messages]
         with transaction(settings) as session:
-            unheard = update(Step).where(col(Step.id).in_(called), col(Step.state) == StepState.READY)
-            session.exec(unheard.values(rung_at=None))
+            unsent = update(Step).where(col(Step.id).in_(steps), col(Step.state) == StepState.READY)
+            session.exec(unsent.values(rung_at=None))
         return error
     return None
 
@@ -94,6 +95,6 @@ def _ready(session: Session, step_ids: Sequence[int], moment: datetime) -> Seque
     ).all()
 
 
-def _bell(row: Row[Any]) -> Bell:
+def _message(row: Row[Any]) -> StepMessage:
     buckets = f" · buckets {row.bucket_from}-{row.bucket_to}" if row.bucket_from >= 0 else ""
-    return Bell(row.id, row.stage, row.queue, f"job {row.job_id} · {row.kind}{buckets}", row.priority)
+    return StepMessage(row.id, row.stage, row.queue, f"job {row.job_id} · {row.kind}{buckets}", row.priority)

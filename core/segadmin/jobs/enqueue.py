@@ -1,4 +1,4 @@
-"""Saving a job and its steps in one transaction, then ringing."""
+"""Saving a job and its steps in one transaction, then dispatching."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlmodel import Session, select
 from segadmin import failpoints
 from segadmin.errors import BrokerUnavailable, ConfigurationError, KeyReused
 from segadmin.jobs.advance import advance
-from segadmin.jobs.dispatch import Bell, Ring, ring_bells
+from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.registry import ranges_of, workflow_of
 from segadmin.jobs.requests import check_request, chosen_options, current_names
 from segadmin.settings import Settings
@@ -38,14 +38,14 @@ class Enqueued:
     trouble: BrokerUnavailable | None = None  #: with the broker; workers hear of the job when it is over
 
     @property
-    def rung(self) -> bool:
+    def dispatched(self) -> bool:
         """Whether workers were told."""
         return self.trouble is None
 
 
 def ask(
     settings: Settings,
-    ring: Ring,
+    dispatch: Dispatch,
     kind: str,
     options: dict[str, Any],
     *,
@@ -71,12 +71,12 @@ def ask(
         if known is not None:
             return _same(known, kind, asked)
     checked = check_request(settings, kind, options)
-    return enqueue(settings, ring, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=asked)
+    return enqueue(settings, dispatch, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=asked)
 
 
 def enqueue(
     settings: Settings,
-    ring: Ring,
+    dispatch: Dispatch,
     kind: str,
     options: dict[str, Any],
     *,
@@ -89,7 +89,7 @@ def enqueue(
 
     Args:
         settings: where the database is and how wide to cut.
-        ring: see :data:`segadmin.jobs.dispatch.Ring`; its failure is not an error here.
+        dispatch: see :data:`segadmin.jobs.dispatch.Dispatch`; its failure is not an error here.
         kind: of the job, registered by :func:`segadmin.jobs.registry.register`.
         options: of the job; JSON only.
         idempotency_key: a second enqueue of the same with the same key returns the first one's job.
@@ -104,7 +104,7 @@ def enqueue(
     asked = options if asked is None else asked
     try:
         with transaction(settings) as session:
-            job, bells = save(
+            job, messages = save(
                 session,
                 settings,
                 kind,
@@ -121,7 +121,7 @@ def enqueue(
             raise
         return _same(known, kind, asked)
     failpoints.reach("enqueue")
-    return Enqueued(job, created=True, trouble=ring_bells(settings, ring, bells))
+    return Enqueued(job, created=True, trouble=dispatch_messages(settings, dispatch, messages))
 
 
 def save(
@@ -134,8 +134,8 @@ def save(
     priority: int = 5,
     not_before: datetime | None = None,
     asked: dict[str, Any] | None = None,
-) -> tuple[Job, list[Bell]]:
-    """Add a job and its steps to ``session``; return the job, and the bells to be rung once that is committed.
+) -> tuple[Job, list[StepMessage]]:
+    """Add a job and its steps to ``session``; return the job, and the messages to be sent once that is committed.
 
     Raises:
         DataError: the store is empty.
@@ -161,9 +161,9 @@ def save(
         for first, last in ranges_of(stage, options, store.buckets, settings.fan_out)
     ]
     session.add_all(steps)
-    bells = advance(session, job).ready
+    messages = advance(session, job).ready
     failpoints.reach("saved")
-    return job, bells
+    return job, messages
 
 
 def _job_of(session: Session, key: str | None) -> Job | None:

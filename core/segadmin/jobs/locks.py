@@ -30,7 +30,7 @@ def release(session: Session, job: Job) -> bool:
     return session.exec(delete(Lock).where(col(Lock.job_id) == job.id)).rowcount > 0
 
 
-def in_the_way(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Lock]:
+def blocking_locks(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Lock]:
     """Return the lock of another job that keeps a job from going on, by the number of each of ``jobs`` that waits."""
     needed = {job.id or 0: _missed(job, stages.get(job.id or 0, {})) for job in jobs if not job.state.over}
     names = {name for wanted in needed.values() for name in wanted}

@@ -1,11 +1,11 @@
-"""Finding rings that were lost. What is known to wait in its queue is not rung for again, however long it waits.
+"""Finding lost messages. A message that is known to wait in its queue is not sent again, however long it waits.
 
-A step that was rung for and that nobody took may be one of thousands in a long queue, or its message is gone: Redis
-came back empty, or a worker died with it. Two things tell:
+The message of a step that no worker took may be one of thousands in a long queue, or it is lost: Redis was restarted
+empty, or a worker crashed with it. Two observations show a loss:
 
-- Fewer messages wait than steps that were rung for a while ago. So many are missing; which ones nobody can see, so it
-  is the first in turn that are rung for. A wrong guess costs a message that finds nothing to do.
-- A step was taken whose turn was later. That finds a loss which messages of cancelled steps hide from the count.
+- Fewer messages wait than steps were dispatched a while ago. The difference is the number of lost messages. Which ones
+  were lost cannot be seen, so the first in turn are sent again. A wrong guess costs a message that finds nothing to do.
+- A step was taken whose turn was later. This shows a loss that messages of cancelled steps hide from the count.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from segadmin.storage.records import Job, Step, StepState
 
 #: States of a step that a worker has taken.
 _TAKEN = (StepState.RUNNING, StepState.SUCCEEDED, StepState.FAILED)
-#: First the most urgent, then those that were rung for first: the order in which a queue gives them out.
+#: The highest priority first, then the earliest dispatched: the order in which a queue delivers.
 _TURN = (col(Job.priority).desc(), col(Step.rung_at), col(Step.id))
 
 
 def lengths_of_queues(settings: Settings, waiting: Waiting | None) -> Mapping[str, int] | None:
-    """Return how many messages wait in each queue, where a ring may be lost; ``None`` where none is.
+    """Return how many messages wait in each queue, where a message may be lost; ``None`` where none is.
 
     It must be asked before SQL is: a step that is taken in between is then not taken for lost. Without ``waiting``,
     nothing waits.
@@ -40,16 +40,16 @@ def lengths_of_queues(settings: Settings, waiting: Waiting | None) -> Mapping[st
         return None
     try:
         return {} if waiting is None else waiting()
-    except BrokerUnavailable:  # nobody could ring either
+    except BrokerUnavailable:  # nothing could be sent either
         return None
 
 
-def lost_rings(session: Session, settings: Settings, lengths: Mapping[str, int]) -> list[int]:
-    """Return the steps that must be rung for again, the first in turn first.
+def lost_steps(session: Session, settings: Settings, lengths: Mapping[str, int]) -> list[int]:
+    """Return the steps whose message must be sent again, the first in turn first.
 
     Args:
-        session: in which they are called (see :func:`segadmin.jobs.dispatch.call`), one reaper at a time.
-        settings: how long a ring may take to be heard.
+        session: in which they are dispatched (see :func:`segadmin.jobs.dispatch.messages_for`), one reaper at a time.
+        settings: how long a message may wait before it is looked for.
         lengths: see :func:`lengths_of_queues`.
     """
     late = _late(session, settings)
@@ -65,21 +65,21 @@ def lost_rings(session: Session, settings: Settings, lengths: Mapping[str, int])
     return lost
 
 
-def unrung(session: Session) -> list[int]:
-    """Return the steps that are due and were not rung for yet, the most urgent first."""
+def undispatched(session: Session) -> list[int]:
+    """Return the steps that are due and were not dispatched yet, the highest priority first."""
     due = select(Step.id).join(Job).where(*is_due(now(session)), col(Step.rung_at).is_(None))
     return _nobodys(session, due.order_by(col(Job.priority).desc(), col(Step.id)).limit(AT_ONCE))
 
 
 def _late(session: Session, settings: Settings) -> tuple[Any, ...]:
-    """Return the conditions under which a ring was not heard in time, or comes from before a clock was set back."""
+    """Return the conditions under which a message waits too long, or was sent before a clock was set back."""
     moment = now(session)
     since = moment - timedelta(seconds=settings.ring_seconds)
     return (col(Step.state) == StepState.READY, or_(col(Step.rung_at) <= since, col(Step.rung_at) > moment))
 
 
 def _is_overtaken(session: Session, queue: str, first: tuple[int | None, datetime | None, int] | None) -> bool:
-    """Return whether a step was taken that was rung for later than ``first``, and is not more urgent."""
+    """Return whether a step was taken that was dispatched later than ``first`` and has no higher priority."""
     if first is None:
         return False
     _, rung_at, priority = first
@@ -89,5 +89,5 @@ def _is_overtaken(session: Session, queue: str, first: tuple[int | None, datetim
 
 
 def _nobodys(session: Session, steps: Any) -> list[int]:
-    """Return the numbers of ``steps``, locked, without those that somebody changes now: nobody waits for them."""
+    """Return the numbers of ``steps``, locked, without those that are being changed: none is waited for."""
     return [row[0] for row in session.execute(steps.with_for_update(skip_locked=True, of=Step)).all()]

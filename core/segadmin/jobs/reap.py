@@ -1,4 +1,4 @@
-"""Finding what fell through: leases that ran out, rings that were lost, jobs that nobody moved on."""
+"""Recovering what was lost: expired leases, lost messages, and jobs that no step advanced."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from segadmin.jobs.advance import Advanced, fail_job, lock_job, log_ended, unblock
-from segadmin.jobs.dispatch import Ring, Waiting, call, ring_bells
-from segadmin.jobs.lost_messages import lengths_of_queues, lost_rings, unrung
+from segadmin.jobs.dispatch import Dispatch, Waiting, dispatch_messages, messages_for
+from segadmin.jobs.lost_messages import lengths_of_queues, lost_steps, undispatched
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, Step, StepState, Store
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reaped:
-    """What was found."""
+    """What was recovered."""
 
     expired: int  #: steps whose lease had run out
-    rung: int  #: ready steps that were rung for, or rung for again
+    dispatched: int  #: ready steps whose message was sent, or sent again
     failed: int  #: jobs that ended because a step had no attempt left
 
 
-def reap(settings: Settings, ring: Ring, waiting: Waiting | None = None) -> Reaped:
+def reap(settings: Settings, dispatch: Dispatch, waiting: Waiting | None = None) -> Reaped:
     """Do it once. Safe to run anywhere, any number of times, also at the same moment.
 
     Args:
-        settings: where the database is, and how long a ring may take to be heard.
-        ring: see :data:`segadmin.jobs.dispatch.Ring`.
-        waiting: how many messages wait in each queue; without it, every ring that was not heard in time is lost.
+        settings: where the database is, and how long a message may wait before it is looked for.
+        dispatch: see :data:`segadmin.jobs.dispatch.Dispatch`.
+        waiting: how many messages wait in each queue; without it, every message that waits too long is taken for lost.
     """
     with reading(settings) as session:
         expired = session.exec(
@@ -41,18 +41,18 @@ def reap(settings: Settings, ring: Ring, waiting: Waiting | None = None) -> Reap
             .order_by(col(Step.id))
         ).all()
     lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") for step_id, token in expired]
-    bells = [bell for one in lost for bell in one.ready] + unblock(settings)
+    messages = [message for advanced in lost for message in advanced.ready] + unblock(settings)
     lengths = lengths_of_queues(settings, waiting)
     with transaction(settings) as session:
-        session.exec(select(Store.id).with_for_update())  # one reaper at a time, or two would ring for the same
-        bells += call(session, unrung(session))
+        session.exec(select(Store.id).with_for_update())  # one reaper at a time, or two would dispatch the same steps
+        messages += messages_for(session, undispatched(session))
         if lengths is not None:
-            bells += call(session, lost_rings(session, settings, lengths))
-    ring_bells(settings, ring, bells)
-    return Reaped(len(expired), len(bells), sum(one.ended is not None for one in lost))
+            messages += messages_for(session, lost_steps(session, settings, lengths))
+    dispatch_messages(settings, dispatch, messages)
+    return Reaped(len(expired), len(messages), sum(advanced.ended is not None for advanced in lost))
 
 
-def lost_process(settings: Settings, ring: Ring, step_id: int, worker: str, reason: str) -> None:
+def lost_process(settings: Settings, dispatch: Dispatch, step_id: int, worker: str, reason: str) -> None:
     """Take a step back at once from a process that its worker saw die."""
     with reading(settings) as session:
         token = session.exec(
@@ -60,7 +60,7 @@ def lost_process(settings: Settings, ring: Ring, step_id: int, worker: str, reas
         ).first()
     if token is not None:
         advanced = _lost(settings, step_id, token, "the process of a step died", reason)
-        ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
+        dispatch_messages(settings, dispatch, advanced.ready + (unblock(settings) if advanced.freed else []))
 
 
 def _lost(settings: Settings, step_id: int, token: int, event: str, reason: str = "") -> Advanced:
@@ -69,7 +69,7 @@ def _lost(settings: Settings, step_id: int, token: int, event: str, reason: str 
         job = lock_job(session, session.get_one(Step, step_id).job_id)
         step = session.get_one(Step, step_id, populate_existing=True)
         if step.token != token or step.state != StepState.RUNNING:
-            return Advanced()  # it was heard of meanwhile
+            return Advanced()  # its worker answered meanwhile
         facts = {"job": job.id, "kind": job.kind, "stage": step.stage, "step": step_id, "attempt": step.attempt}
         facts |= {"action": "lost", "worker": step.worker}
         advanced = _take_back(session, job, step, reason or f"the worker {step.worker} stopped answering")
@@ -87,7 +87,7 @@ def _take_back(session: Session, job: Job, step: Step, reason: str) -> Advanced:
     if step.attempt < step.max_attempts:
         step.state, step.rung_at = StepState.READY, None
         session.flush()
-        return Advanced(ready=call(session, [step.id or 0]))
+        return Advanced(ready=messages_for(session, [step.id or 0]))
     step.state, step.finished_at = StepState.FAILED, now(session)
     return fail_job(session, job, f"{step.stage}: {why}")
 

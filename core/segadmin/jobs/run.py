@@ -1,4 +1,4 @@
-"""Running one step: what a worker does when the bell rings."""
+"""Running one step: what a worker does with a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segadmin.device_memory import release_memory
 from segadmin.errors import PluginError, SegadminError, StepFenced
 from segadmin.jobs.advance import Advanced, log_ended, unblock
 from segadmin.jobs.attempt import Attempt, StageResult
-from segadmin.jobs.dispatch import Ring, ring_bells
+from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
 from segadmin.jobs.registry import workflow_of
@@ -30,7 +30,7 @@ class WorkerStopping(BaseException):
     """Raised in the running step when its worker is told to stop."""
 
 
-def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str | None:
+def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) -> str | None:
     """Claim the step and do its work; whatever happens ends up in SQL, nothing is raised for a failed step.
 
     Returns:
@@ -54,12 +54,12 @@ def run_step(settings: Settings, ring: Ring, step_id: int, worker: str) -> str |
     ):
         log.info("step claimed", extra={"action": "claim"})
         try:
-            return _run(settings, ring, attempt)
+            return _run(settings, dispatch, attempt)
         finally:  # whoever waits for the next step holds no model, and no memory of a GPU that others could use
             release_memory()
 
 
-def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
+def _run(settings: Settings, dispatch: Dispatch, attempt: Attempt) -> str | None:
     started = time.monotonic()
     try:
         advanced, outcome = _work(attempt, started)
@@ -71,7 +71,7 @@ def _run(settings: Settings, ring: Ring, attempt: Attempt) -> str | None:
         counted = {"rows": rows} if isinstance(rows, int) else {}
         log.info("step finished", extra={"action": "finish", "seconds": _since(started), **counted})
     attempt.reach("committed")
-    ring_bells(settings, ring, advanced.ready + (unblock(settings) if advanced.freed else []))
+    dispatch_messages(settings, dispatch, advanced.ready + (unblock(settings) if advanced.freed else []))
     if outcome is not None:
         attempt.drop_checkpoints()
     _announce(settings, advanced, outcome)

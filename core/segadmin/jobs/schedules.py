@@ -12,7 +12,7 @@ from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, select, update
 
 from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
-from segadmin.jobs.dispatch import Bell, Ring, ring_bells
+from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
@@ -119,7 +119,7 @@ def resume(settings: Settings, name: str) -> Schedule:
         return schedule
 
 
-def run(settings: Settings, ring: Ring, name: str) -> Enqueued:
+def run(settings: Settings, dispatch: Dispatch, name: str) -> Enqueued:
     """Enqueue the job of a schedule out of turn; its next slot stays.
 
     Raises:
@@ -128,7 +128,7 @@ def run(settings: Settings, ring: Ring, name: str) -> Enqueued:
     """
     with transaction(settings) as session:
         schedule = _find(session, name)
-    done = enqueue(settings, ring, schedule.kind, check_request(settings, schedule.kind, schedule.options))
+    done = enqueue(settings, dispatch, schedule.kind, check_request(settings, schedule.kind, schedule.options))
     with transaction(settings) as session:
         _note_job(session, name, done.job)
     return done
@@ -157,7 +157,7 @@ def view(settings: Settings, name: str, slots: int = 5) -> ScheduleView:
         return ScheduleView(schedule, upcoming, jobs, session.exec(missed.limit(slots)).all())
 
 
-def tick(settings: Settings, ring: Ring) -> list[Job]:
+def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
     """Enqueue what is due and return the jobs.
 
     A slot is taken by moving ``next_slot`` on by compare-and-set in the transaction that saves the job, so it
@@ -165,7 +165,7 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
     written down. A schedule that cannot be read any more is paused, with a failed job that says why.
     """
     jobs: list[Job] = []
-    bells: list[Bell] = []
+    messages: list[StepMessage] = []
     with reading(settings) as session:
         moment = now(session)
         due = session.exec(select(Schedule).where(Schedule.next_slot <= moment, col(Schedule.paused).is_(False))).all()
@@ -201,8 +201,8 @@ def tick(settings: Settings, ring: Ring) -> list[Job]:
                 session.add(missed)
         _log_slot(schedule, job, missed)
         jobs.append(job)
-        bells += called
-    ring_bells(settings, ring, bells)
+        messages += called
+    dispatch_messages(settings, dispatch, messages)
     return jobs
 
 

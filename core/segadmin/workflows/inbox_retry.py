@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from segadmin.errors import SegadminError
 from segadmin.events.inbox import Inbox
 from segadmin.jobs.control import retry
-from segadmin.jobs.dispatch import Ring
+from segadmin.jobs.dispatch import Dispatch
 from segadmin.jobs.enqueue import INBOX_KEY
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading
@@ -31,7 +31,7 @@ def failed_import(settings: Settings) -> Job | None:
     return job if Inbox.of(settings).batches() else None
 
 
-def retry_import(settings: Settings, ring: Ring) -> Job | None:
+def retry_import(settings: Settings, dispatch: Dispatch) -> Job | None:
     """Retry :func:`failed_import` where store and secret are in order, a minute after it failed; return its job.
 
     A job fails at once where a retry of its step would meet the same error, such as a secret that is missing. Nobody
@@ -45,6 +45,6 @@ def retry_import(settings: Settings, ring: Ring) -> Job | None:
             return None
     try:
         check_store(settings)
-        return retry(settings, ring, job.id)
+        return retry(settings, dispatch, job.id)
     except SegadminError:  # the job and ``segadmin doctor`` say what is wrong; or another beat was first
         return None

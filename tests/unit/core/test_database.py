@@ -196,9 +196,9 @@ def test_steps_that_are_ready_are_rung_for_after_an_upgrade(any_database: Settin
             marks = ", ".join(f":{name}" for name in row)
             connection.execute(text(f'INSERT INTO "{table}" ({names}) VALUES ({marks})'), row)
     database.upgrade(any_database)
-    rung: list[int] = []
-    reap(any_database, lambda bells: rung.extend(bell.step_id for bell in bells))
-    assert rung == [9]
+    dispatched: list[int] = []
+    reap(any_database, lambda messages: dispatched.extend(message.step_id for message in messages))
+    assert dispatched == [9]
 
 
 def test_who_reads_waits_for_no_writer(settings: Settings) -> None:

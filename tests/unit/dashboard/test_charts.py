@@ -61,13 +61,13 @@ def test_the_best_point_is_marked_and_named() -> None:
     drawn = figure(line_chart("loss", [Series("validation", points)], best="min"))
     caption = drawn.find("figcaption/small")
     assert caption is not None and caption.text == "best 0.5000 at 2, last 0.7000"
-    *dots, ring = drawn.iter("circle")
+    *dots, dispatch = drawn.iter("circle")
     assert [dot.findtext("title") for dot in dots] == [
         "validation 1: 0.9000",
         "validation 2: 0.5000",
         "validation 3: 0.7000",
     ]
-    assert (ring.get("cx"), ring.get("cy")) == (dots[1].get("cx"), dots[1].get("cy"))
+    assert (dispatch.get("cx"), dispatch.get("cy")) == (dots[1].get("cx"), dots[1].get("cy"))
 
 
 def test_what_hardly_moves_does_not_look_as_if_it_fell() -> None:

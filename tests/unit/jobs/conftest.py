@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 import tests.probe  # noqa: F401  (adds the probe job kind)
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.settings import Settings, get_settings
 from tests.stores import empty_store
 
@@ -23,22 +23,22 @@ def engine_settings(any_database: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     return settings
 
 
-class Bells:
+class Messages:
     """A ring that remembers what was rung, for tests that play the worker themselves."""
 
     def __init__(self) -> None:
-        self.rung: list[Bell] = []
+        self.dispatched: list[StepMessage] = []
 
-    def __call__(self, bells: Sequence[Bell]) -> None:
-        self.rung += bells
+    def __call__(self, messages: Sequence[StepMessage]) -> None:
+        self.dispatched += messages
 
     def take(self) -> list[int]:
         """Return and forget the steps rung for."""
-        rung, self.rung = [bell.step_id for bell in self.rung], []
-        return rung
+        dispatched, self.dispatched = [message.step_id for message in self.dispatched], []
+        return dispatched
 
 
 @pytest.fixture
-def bells() -> Bells:
+def messages() -> Messages:
     """An empty set of bells."""
-    return Bells()
+    return Messages()

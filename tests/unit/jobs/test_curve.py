@@ -14,7 +14,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Step
 from segadmin_api.cli.curves import drawn, sparkline
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 from tests.unit.jobs.test_engine import ask
 
 LOSS = "validation_log_loss"
@@ -72,9 +72,9 @@ def test_figures_that_are_no_numbers_are_left_out() -> None:
     json.dumps(curve.points, allow_nan=False)
 
 
-def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings: Settings, bells: Bells) -> None:
-    asked = ask(engine_settings, bells)
-    [step_id] = bells.take()
+def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings: Settings, messages: Messages) -> None:
+    asked = ask(engine_settings, messages)
+    [step_id] = messages.take()
     first = claim(engine_settings, step_id, "first")
     assert first is not None
     first.log(10, {LOSS: 0.7})

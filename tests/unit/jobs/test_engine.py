@@ -34,29 +34,29 @@ from segadmin.settings import Settings
 from segadmin.storage.database import engine, now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
 from tests.probe import Facts
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 
 
-def drain(settings: Settings, bells: Bells, job_id: int) -> Job:
+def drain(settings: Settings, messages: Messages, job_id: int) -> Job:
     """Be the workers until nothing rings any more."""
-    while rung := bells.take():
-        for step_id in rung:
-            run_step(settings, bells, step_id, "me")
+    while dispatched := messages.take():
+        for step_id in dispatched:
+            run_step(settings, messages, step_id, "me")
     return control.view(settings, job_id).job
 
 
-def ask(settings: Settings, bells: Bells, **options: object) -> Enqueued:
-    return enqueue(settings, bells, "probe", dict(options))
+def ask(settings: Settings, messages: Messages, **options: object) -> Enqueued:
+    return enqueue(settings, messages, "probe", dict(options))
 
 
 def step_of(settings: Settings, job_id: int, stage: str) -> Step:
     return next(step for step in control.view(settings, job_id).steps if step.stage == stage)
 
 
-def test_a_job_runs_to_its_end(engine_settings: Settings, bells: Bells) -> None:
-    done = ask(engine_settings, bells)
-    assert [bell.label for bell in bells.rung] == [f"job {done.job.id} · probe"]
-    job = drain(engine_settings, bells, done.job.id or 0)
+def test_a_job_runs_to_its_end(engine_settings: Settings, messages: Messages) -> None:
+    done = ask(engine_settings, messages)
+    assert [message.label for message in messages.dispatched] == [f"job {done.job.id} · probe"]
+    job = drain(engine_settings, messages, done.job.id or 0)
     assert job.state == JobState.SUCCEEDED
     assert step_of(engine_settings, job.id or 0, "publish").result["sum"] == sum(range(8))
     assert {step.attempt for step in control.view(engine_settings, job.id or 0).steps} == {1}
@@ -66,14 +66,16 @@ def nothing(_: Attempt) -> StageResult:
     return StageResult()
 
 
-def test_a_small_job_asks_sql_little(engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_job_asks_sql_little(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a thousand small jobs each statement is paid for a thousand times, and on PostgreSQL by a round trip."""
     monkeypatch.setitem(workflows(), "nothing", Workflow("nothing", Request, (Stage("prepare", nothing),)))
     patient = engine_settings.model_copy(update={"heartbeat_seconds": 600.0, "lease_seconds": 1200.0})
-    jobs = [enqueue(patient, bells, "nothing", {}).job for _ in range(3)]
-    first, second, third = bells.take()
+    jobs = [enqueue(patient, messages, "nothing", {}).job for _ in range(3)]
+    first, second, third = messages.take()
     for step_id in (first, second):  # which look at the store, as a process does once
-        run_step(patient, bells, step_id, "me")
+        run_step(patient, messages, step_id, "me")
     said: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -81,24 +83,24 @@ def test_a_small_job_asks_sql_little(engine_settings: Settings, bells: Bells, mo
             said.append(statement.partition(" ")[0])
 
     event.listen(engine(patient), "before_cursor_execute", note)
-    run_step(patient, bells, third, "me")
+    run_step(patient, messages, third, "me")
     event.remove(engine(patient), "before_cursor_execute", note)
     assert said == ["SELECT", "UPDATE", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE"], "three to begin, four to end"
     assert control.view(patient, jobs[2].id or 0).job.state == JobState.SUCCEEDED
 
 
-def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, bells: Bells) -> None:
-    ask(engine_settings, bells)
-    [step_id] = bells.take()
+def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, messages: Messages) -> None:
+    ask(engine_settings, messages)
+    [step_id] = messages.take()
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda n: claim(engine_settings, step_id, f"worker {n}"), range(8)))
     assert len([one for one in claims if one is not None]) == 1
 
 
-def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Bells) -> None:
+def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, messages: Messages) -> None:
     """A worker that was thought dead comes back after its step was done by another: it changes nothing."""
-    ask(engine_settings, bells)
-    [step_id] = bells.take()
+    ask(engine_settings, messages)
+    [step_id] = messages.take()
     late = claim(engine_settings, step_id, "late")
     assert late is not None
     time.sleep(0.7)  # its lease of 0.6 s runs out
@@ -126,9 +128,9 @@ def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, bells: Be
     assert step_of(engine_settings, other.job_id, "prepare").result["by"] == "other"
 
 
-def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, bells: Bells) -> None:
-    ask(engine_settings, bells)
-    attempt = claim(engine_settings, bells.take()[0], "me")
+def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, messages: Messages) -> None:
+    ask(engine_settings, messages)
+    attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
 
     def commit(session: Session) -> Json:
@@ -142,25 +144,25 @@ def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings
 
 
 def test_a_failed_step_is_tried_again_then_the_job_fails_with_the_reason(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
-    job = ask(engine_settings, bells, failures=2).job
+    job = ask(engine_settings, messages, failures=2).job
     assert job.id
-    run_step(engine_settings, bells, bells.take()[0], "me")
+    run_step(engine_settings, messages, messages.take()[0], "me")
     assert step_of(engine_settings, job.id, "prepare").state == StepState.READY
     work = engine_settings.store_path / "work" / f"job-{job.id}"
     assert [path.name for path in work.glob("prepare-*/checkpoints/*")] == ["attempt-1"]  # kept for the next attempt
-    reap(engine_settings, bells)  # what waits for another attempt is rung for by reaping
-    run_step(engine_settings, bells, bells.take()[0], "me")
-    reap(engine_settings, bells)
-    assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
+    reap(engine_settings, messages)  # what waits for another attempt is rung for by reaping
+    run_step(engine_settings, messages, messages.take()[0], "me")
+    reap(engine_settings, messages)
+    assert drain(engine_settings, messages, job.id).state == JobState.SUCCEEDED
     assert list(work.glob("*/checkpoints")) == []
 
-    job = ask(engine_settings, bells, failures=99).job
+    job = ask(engine_settings, messages, failures=99).job
     assert job.id
     for _ in range(3):
-        run_step(engine_settings, bells, bells.take()[0], "me")
-        reap(engine_settings, bells)
+        run_step(engine_settings, messages, messages.take()[0], "me")
+        reap(engine_settings, messages)
     job = control.view(engine_settings, job.id).job
     assert (job.state, job.error) == (JobState.FAILED, "prepare: RuntimeError: failure 3")
     assert {step.state for step in control.view(engine_settings, job.id or 0).steps} == {
@@ -170,21 +172,21 @@ def test_a_failed_step_is_tried_again_then_the_job_fails_with_the_reason(
 
 
 def test_the_wait_before_the_next_attempt_is_kept(
-    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = engine_settings.model_copy(update={"backoff_seconds": 60.0})
-    ask(settings, bells, failures=1)
-    [step_id] = bells.take()
-    run_step(settings, bells, step_id, "me")
-    assert reap(settings, bells).rung == 0
+    ask(settings, messages, failures=1)
+    [step_id] = messages.take()
+    run_step(settings, messages, step_id, "me")
+    assert reap(settings, messages).dispatched == 0
     assert claim(settings, step_id, "impatient") is None
 
 
 def test_permanent_errors_are_not_tried_again(
-    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = ask(engine_settings, bells).job
-    attempt = claim(engine_settings, bells.take()[0], "me")
+    job = ask(engine_settings, messages).job
+    attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
     fail(attempt, DataError("no labels. Import some"))
     job = control.view(engine_settings, job.id or 0).job
@@ -192,11 +194,11 @@ def test_permanent_errors_are_not_tried_again(
 
 
 def test_a_step_that_ran_out_of_memory_is_tried_again_after_a_longer_wait(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
     settings = engine_settings.model_copy(update={"backoff_seconds": 5.0})
-    job = ask(settings, bells).job
-    attempt = claim(settings, bells.take()[0], "me")
+    job = ask(settings, messages).job
+    attempt = claim(settings, messages.take()[0], "me")
     assert attempt is not None
     with transaction(settings) as session:
         before = now(session)
@@ -209,14 +211,14 @@ def test_a_step_that_ran_out_of_memory_is_tried_again_after_a_longer_wait(
 
 
 def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
-    job = ask(engine_settings, bells).job
+    job = ask(engine_settings, messages).job
     assert job.id
     for attempt in (1, 2, 3):
-        assert claim(engine_settings, bells.take()[0], "dying") is not None
+        assert claim(engine_settings, messages.take()[0], "dying") is not None
         time.sleep(0.7)
-        reaped = reap(engine_settings, bells)
+        reaped = reap(engine_settings, messages)
         assert (reaped.expired, reaped.failed) == (1, int(attempt == 3))
     ended = control.view(engine_settings, job.id).job
     assert ended.state == JobState.FAILED
@@ -224,85 +226,85 @@ def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
     assert "the worker dying stopped answering (attempt 3 of 3)" in ended.error
 
 
-def test_a_lost_ring_is_rung_again(engine_settings: Settings, bells: Bells) -> None:
-    ask(engine_settings, bells)
-    [step_id] = bells.take()  # and Redis comes back empty
-    assert reap(engine_settings, bells).rung == 0
+def test_a_lost_ring_is_rung_again(engine_settings: Settings, messages: Messages) -> None:
+    ask(engine_settings, messages)
+    [step_id] = messages.take()  # and Redis comes back empty
+    assert reap(engine_settings, messages).dispatched == 0
     time.sleep(engine_settings.ring_seconds)
-    assert reap(engine_settings, bells).rung == 1
-    assert bells.take() == [step_id]
-    assert reap(engine_settings, bells).rung == 0  # the pause doubles
+    assert reap(engine_settings, messages).dispatched == 1
+    assert messages.take() == [step_id]
+    assert reap(engine_settings, messages).dispatched == 0  # the pause doubles
 
 
-def test_an_unheard_step_is_rung_for_by_priority(engine_settings: Settings, bells: Bells) -> None:
+def test_an_unheard_step_is_rung_for_by_priority(engine_settings: Settings, messages: Messages) -> None:
     def silent(_: object) -> None:
         raise BrokerUnavailable("no broker")
 
     for priority in (5, 9, 1):
         enqueue(engine_settings, silent, "probe", {}, priority=priority)
-    reap(engine_settings, bells)
-    assert [bell.priority for bell in bells.rung] == [9, 5, 1]
+    reap(engine_settings, messages)
+    assert [message.priority for message in messages.dispatched] == [9, 5, 1]
 
 
-def test_jobs_that_would_change_the_same_wait_for_each_other(engine_settings: Settings, bells: Bells) -> None:
-    first, second, other = (ask(engine_settings, bells, labels=labels).job.id or 0 for labels in ("a", "a", "b"))
+def test_jobs_that_would_change_the_same_wait_for_each_other(engine_settings: Settings, messages: Messages) -> None:
+    first, second, other = (ask(engine_settings, messages, labels=labels).job.id or 0 for labels in ("a", "a", "b"))
     waits_for = {line.job.id: line.waits_for and line.waits_for.job_id for line in control.list_jobs(engine_settings)}
     assert waits_for == {first: None, second: first, other: None}
-    assert len(bells.rung) == 2
-    drain(engine_settings, bells, first)
+    assert len(messages.dispatched) == 2
+    drain(engine_settings, messages, first)
     states = {line.job.id: line.job.state for line in control.list_jobs(engine_settings)}
     assert set(states.values()) == {JobState.SUCCEEDED}
     ends = [control.view(engine_settings, job).job for job in (first, second)]
     assert ends[0].finished_at and ends[1].started_at and ends[0].finished_at <= ends[1].started_at
 
 
-def test_a_cancelled_job_lets_the_next_go_on(engine_settings: Settings, bells: Bells) -> None:
-    first, second = (ask(engine_settings, bells, labels="a").job.id or 0 for _ in range(2))
-    control.cancel(engine_settings, bells, first)
-    drain(engine_settings, bells, second)
+def test_a_cancelled_job_lets_the_next_go_on(engine_settings: Settings, messages: Messages) -> None:
+    first, second = (ask(engine_settings, messages, labels="a").job.id or 0 for _ in range(2))
+    control.cancel(engine_settings, messages, first)
+    drain(engine_settings, messages, second)
     assert control.view(engine_settings, second).job.state == JobState.SUCCEEDED
-    control.retry(engine_settings, bells, first)
-    assert drain(engine_settings, bells, first).state == JobState.SUCCEEDED
+    control.retry(engine_settings, messages, first)
+    assert drain(engine_settings, messages, first).state == JobState.SUCCEEDED
 
 
 def test_the_reaper_moves_on_what_waited_for_a_job_whose_end_nobody_saw(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
-    first, second = (ask(engine_settings, bells, labels="a").job.id or 0 for _ in range(2))
+    first, second = (ask(engine_settings, messages, labels="a").job.id or 0 for _ in range(2))
     with transaction(engine_settings) as session:  # as a worker that was killed right after its commit
         end_job(session, session.get_one(Job, first), JobState.FAILED, "gone")
-    bells.take()
-    reap(engine_settings, bells)
-    assert drain(engine_settings, bells, second).state == JobState.SUCCEEDED
+    messages.take()
+    reap(engine_settings, messages)
+    assert drain(engine_settings, messages, second).state == JobState.SUCCEEDED
 
 
-def test_a_process_that_died_gives_its_step_back_at_once(engine_settings: Settings, bells: Bells) -> None:
-    ask(engine_settings, bells)
-    attempt = claim(engine_settings, bells.take()[0], "me")
+def test_a_process_that_died_gives_its_step_back_at_once(engine_settings: Settings, messages: Messages) -> None:
+    ask(engine_settings, messages)
+    attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
-    lost_process(engine_settings, bells, attempt.step_id, "somebody else", "its process died")
+    lost_process(engine_settings, messages, attempt.step_id, "somebody else", "its process died")
     assert extend(attempt)  # not theirs to give back
-    lost_process(engine_settings, bells, attempt.step_id, "me", "its process died (signal 9 (SIGKILL))")
+    lost_process(engine_settings, messages, attempt.step_id, "me", "its process died (signal 9 (SIGKILL))")
     assert not extend(attempt)
-    assert bells.take() == [attempt.step_id]
+    assert messages.take() == [attempt.step_id]
     step = step_of(engine_settings, attempt.job_id, "prepare")
     assert step.error is not None
     assert "signal 9" in step.error
 
 
-def test_without_a_broker_the_job_is_saved_and_starts_later(engine_settings: Settings, bells: Bells) -> None:
+def test_without_a_broker_the_job_is_saved_and_starts_later(engine_settings: Settings, messages: Messages) -> None:
     def silent(_: object) -> None:
         raise BrokerUnavailable("no broker")
 
     done = enqueue(engine_settings, silent, "probe", {})
-    assert (done.created, done.rung) == (True, False)
-    reap(engine_settings, bells)
-    assert drain(engine_settings, bells, done.job.id or 0).state == JobState.SUCCEEDED
+    assert (done.created, done.dispatched) == (True, False)
+    reap(engine_settings, messages)
+    assert drain(engine_settings, messages, done.job.id or 0).state == JobState.SUCCEEDED
 
 
-def test_an_idempotency_key_makes_one_job(engine_settings: Settings, bells: Bells) -> None:
+def test_an_idempotency_key_makes_one_job(engine_settings: Settings, messages: Messages) -> None:
     def once(_: int) -> Enqueued:
-        return enqueue(engine_settings, bells, "probe", {}, idempotency_key="today")
+        return enqueue(engine_settings, messages, "probe", {}, idempotency_key="today")
 
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(once, range(6)))
@@ -311,10 +313,10 @@ def test_an_idempotency_key_makes_one_job(engine_settings: Settings, bells: Bell
 
 
 def test_a_key_of_another_request_is_an_error_that_names_the_job_and_what_differs(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
     def nightly(kind: str = "probe", **options: object) -> Enqueued:
-        return enqueue(engine_settings, bells, kind, options, idempotency_key="nightly")
+        return enqueue(engine_settings, messages, kind, options, idempotency_key="nightly")
 
     job = nightly(depth=3, inner={"a": 1, "b": 2}, where="postgresql://u:hidden@h/x").job
     for options in ({"depth": 4}, {"depth": 3, "inner": {"a": 1, "b": 3}}):
@@ -330,48 +332,48 @@ def test_a_key_of_another_request_is_an_error_that_names_the_job_and_what_differ
 
 
 def test_a_job_from_before_requests_were_kept_is_compared_with_what_is_asked_only(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
-    done = enqueue(engine_settings, bells, "probe", {"depth": 3, "found": "x"}, idempotency_key="old")
+    done = enqueue(engine_settings, messages, "probe", {"depth": 3, "found": "x"}, idempotency_key="old")
     with transaction(engine_settings) as session:
         session.get_one(Job, done.job.id).asked = None
-    again = enqueue(engine_settings, bells, "probe", {"depth": 3}, idempotency_key="old")
+    again = enqueue(engine_settings, messages, "probe", {"depth": 3}, idempotency_key="old")
     assert (again.job.id, again.created) == (done.job.id, False)
     with pytest.raises(KeyReused, match="its depth is 3, not 4"):
-        enqueue(engine_settings, bells, "probe", {"depth": 4}, idempotency_key="old")
+        enqueue(engine_settings, messages, "probe", {"depth": 4}, idempotency_key="old")
 
 
-def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Settings, bells: Bells) -> None:
-    job = ask(engine_settings, bells).job
+def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Settings, messages: Messages) -> None:
+    job = ask(engine_settings, messages).job
     assert job.id
-    attempt = claim(engine_settings, bells.take()[0], "me")
+    attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
-    control.cancel(engine_settings, bells, job.id)
+    control.cancel(engine_settings, messages, job.id)
     assert extend(attempt) is False
     with pytest.raises(StepFenced):
         finish(attempt, StageResult())
     with pytest.raises(InvalidTransition, match=f"Job {job.id} is cancelled"):
-        control.cancel(engine_settings, bells, job.id)
+        control.cancel(engine_settings, messages, job.id)
     with pytest.raises(JobNotFound, match="There is no job 999"):
-        control.cancel(engine_settings, bells, 999)
+        control.cancel(engine_settings, messages, 999)
 
 
-def test_retry_keeps_what_succeeded(engine_settings: Settings, bells: Bells) -> None:
-    job = ask(engine_settings, bells).job
+def test_retry_keeps_what_succeeded(engine_settings: Settings, messages: Messages) -> None:
+    job = ask(engine_settings, messages).job
     assert job.id
-    run_step(engine_settings, bells, bells.take()[0], "me")
-    bells.take()
-    control.cancel(engine_settings, bells, job.id)
-    control.retry(engine_settings, bells, job.id)
-    assert drain(engine_settings, bells, job.id).state == JobState.SUCCEEDED
+    run_step(engine_settings, messages, messages.take()[0], "me")
+    messages.take()
+    control.cancel(engine_settings, messages, job.id)
+    control.retry(engine_settings, messages, job.id)
+    assert drain(engine_settings, messages, job.id).state == JobState.SUCCEEDED
     assert step_of(engine_settings, job.id, "prepare").attempt == 1
     with pytest.raises(InvalidTransition, match="only a failed or cancelled job"):
-        control.retry(engine_settings, bells, job.id)
+        control.retry(engine_settings, messages, job.id)
 
 
-def test_a_released_step_does_not_count_as_an_attempt(engine_settings: Settings, bells: Bells) -> None:
-    ask(engine_settings, bells)
-    attempt = claim(engine_settings, bells.take()[0], "stopping")
+def test_a_released_step_does_not_count_as_an_attempt(engine_settings: Settings, messages: Messages) -> None:
+    ask(engine_settings, messages)
+    attempt = claim(engine_settings, messages.take()[0], "stopping")
     assert attempt is not None
     release(attempt, "the worker was stopped")
     again = claim(engine_settings, attempt.step_id, "other")
@@ -379,11 +381,11 @@ def test_a_released_step_does_not_count_as_an_attempt(engine_settings: Settings,
     assert (again.number, again.token > attempt.token) == (1, True)
 
 
-def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings, bells: Bells) -> None:
-    job = ask(engine_settings, bells).job
+def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings, messages: Messages) -> None:
+    job = ask(engine_settings, messages).job
     assert job.id
-    run_step(engine_settings, bells, bells.take()[0], "me")
-    attempts = [claim(engine_settings, step_id, "me") for step_id in bells.take()]
+    run_step(engine_settings, messages, messages.take()[0], "me")
+    attempts = [claim(engine_settings, step_id, "me") for step_id in messages.take()]
     assert len(attempts) == 4
 
     def end(attempt: object) -> None:
@@ -394,13 +396,13 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
     assert step_of(engine_settings, job.id, "publish").state == StepState.READY
 
 
-def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settings, bells: Bells) -> None:
+def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settings, messages: Messages) -> None:
     with transaction(engine_settings) as session:
         from segadmin.storage.records import Store
 
         session.delete(session.get_one(Store, 1))
     with pytest.raises(DataError, match="There are no events yet"):
-        ask(engine_settings, bells)
+        ask(engine_settings, messages)
     assert control.list_jobs(engine_settings) == []
 
 
@@ -436,29 +438,29 @@ def leave_a_cycle(_: Attempt) -> StageResult:
 
 
 def test_no_step_leaves_its_memory_to_the_next(
-    engine_settings: Settings, bells: Bells, monkeypatch: pytest.MonkeyPatch
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(workflows(), "cycle", Workflow("cycle", Request, (Stage("prepare", leave_a_cycle),)))
     for _ in range(3):
-        enqueue(engine_settings, bells, "cycle", {})
+        enqueue(engine_settings, messages, "cycle", {})
     _LEFT.clear()
     gc.disable()
     try:
-        for step_id in bells.take():
-            run_step(engine_settings, bells, step_id, "me")
+        for step_id in messages.take():
+            run_step(engine_settings, messages, step_id, "me")
     finally:
         gc.enable()
     assert [left() for left in _LEFT] == [None, None, None]
 
 
 def test_a_hook_that_fails_is_logged_once(
-    engine_settings: Settings, bells: Bells, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    engine_settings: Settings, messages: Messages, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "mine.py").write_text(
         "import segadmin\n\n@segadmin.hookimpl\ndef job_finished(job):\n    raise RuntimeError('no network')\n"
     )
     settings = engine_settings.model_copy(update={"plugin_files": (tmp_path / "mine.py",)})
-    job = drain(settings, bells, ask(settings, bells).job.id or 0)
+    job = drain(settings, messages, ask(settings, messages).job.id or 0)
     assert job.state == JobState.SUCCEEDED
     [logged] = [one for one in caplog.records if "no network" in one.getMessage()]
     assert "failed in job_finished: RuntimeError: no network" in logged.getMessage()

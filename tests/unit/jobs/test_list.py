@@ -15,7 +15,7 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 
 
 @contextmanager
@@ -33,18 +33,18 @@ def queries(settings: Settings) -> Iterator[list[str]]:
         event.remove(database.engine(settings), "before_cursor_execute", note)
 
 
-def fill(settings: Settings, bells: Bells, jobs: int) -> None:
+def fill(settings: Settings, messages: Messages, jobs: int) -> None:
     """Enqueue jobs of which some run, some wait for a lock, and one in four succeeds or has failed."""
     for number in range(jobs):
-        enqueue(settings, bells, "probe", {"labels": "a"} if number % 3 == 0 else {})
-    for step_id in bells.take()[::2]:
-        run_step(settings, bells, step_id, "me")
+        enqueue(settings, messages, "probe", {"labels": "a"} if number % 3 == 0 else {})
+    for step_id in messages.take()[::2]:
+        run_step(settings, messages, step_id, "me")
     with transaction(settings) as session:
         session.exec(update(Job).where(col(Job.id) % 4 == 1).values(state=JobState.FAILED))
 
 
-def test_the_number_of_queries_does_not_grow_with_the_page(engine_settings: Settings, bells: Bells) -> None:
-    fill(engine_settings, bells, 40)
+def test_the_number_of_queries_does_not_grow_with_the_page(engine_settings: Settings, messages: Messages) -> None:
+    fill(engine_settings, messages, 40)
     with queries(engine_settings) as few:
         assert len(control.list_jobs(engine_settings, 5)) == 5
     with queries(engine_settings) as many:
@@ -55,8 +55,8 @@ def test_the_number_of_queries_does_not_grow_with_the_page(engine_settings: Sett
     assert len(many) <= len(few) + 1, many
 
 
-def test_a_list_says_of_each_job_what_its_page_says(engine_settings: Settings, bells: Bells) -> None:
-    fill(engine_settings, bells, 20)
+def test_a_list_says_of_each_job_what_its_page_says(engine_settings: Settings, messages: Messages) -> None:
+    fill(engine_settings, messages, 20)
     for line in control.list_jobs(engine_settings, 20):
         seen = control.view(engine_settings, line.job.id or 0)
         assert (seen.job.state, seen.progress.done, seen.waits_for) == (
@@ -66,8 +66,8 @@ def test_a_list_says_of_each_job_what_its_page_says(engine_settings: Settings, b
         )
 
 
-def test_pages_hold_every_job_once(engine_settings: Settings, bells: Bells) -> None:
-    fill(engine_settings, bells, 23)
+def test_pages_hold_every_job_once(engine_settings: Settings, messages: Messages) -> None:
+    fill(engine_settings, messages, 23)
     seen: list[int] = []
     before: int | None = None
     while page := control.list_jobs(engine_settings, 5, before=before):

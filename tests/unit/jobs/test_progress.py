@@ -17,7 +17,7 @@ from segadmin.jobs.registry import workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 
 #: Seconds of each stage of a retrain; baselines and finetune run at the same time.
 TOOK = {
@@ -35,10 +35,10 @@ WHOLE = sum(TOOK.values()) - TOOK["baselines"]
 
 
 @pytest.fixture
-def retrain(engine_settings: Settings, bells: Bells) -> Job:
+def retrain(engine_settings: Settings, messages: Messages) -> Job:
     """A job that has just been asked for, and a finished one before it."""
-    _finished(engine_settings, bells, "tiny", TOOK)
-    return enqueue(engine_settings, bells, "retrain", {"backbone": "tiny"}).job
+    _finished(engine_settings, messages, "tiny", TOOK)
+    return enqueue(engine_settings, messages, "retrain", {"backbone": "tiny"}).job
 
 
 def test_a_job_that_waits_has_nothing_done(engine_settings: Settings, retrain: Job) -> None:
@@ -73,9 +73,9 @@ def test_with_nothing_done_the_time_left_is_that_of_jobs_before(engine_settings:
     assert _progress(engine_settings, retrain).seconds_left == pytest.approx(WHOLE - 1)
 
 
-def test_jobs_of_another_backbone_or_kind_do_not_count(engine_settings: Settings, bells: Bells) -> None:
-    _finished(engine_settings, bells, "linear", dict.fromkeys(TOOK, 10))
-    job = enqueue(engine_settings, bells, "retrain", {"backbone": "tiny"}).job
+def test_jobs_of_another_backbone_or_kind_do_not_count(engine_settings: Settings, messages: Messages) -> None:
+    _finished(engine_settings, messages, "linear", dict.fromkeys(TOOK, 10))
+    job = enqueue(engine_settings, messages, "retrain", {"backbone": "tiny"}).job
     costs = {stage.name: stage.cost for stage in workflow_of("retrain").stages}
     _run(engine_settings, job, 1, {"prepare": 1})
     progress = _progress(engine_settings, job)
@@ -83,8 +83,8 @@ def test_jobs_of_another_backbone_or_kind_do_not_count(engine_settings: Settings
     assert progress.seconds_left is None  # too early, and nothing was measured
 
 
-def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, bells: Bells) -> None:
-    job = enqueue(engine_settings, bells, "retrain", {"backbone": "tiny"}).job
+def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, messages: Messages) -> None:
+    job = enqueue(engine_settings, messages, "retrain", {"backbone": "tiny"}).job
     _run(engine_settings, job, 60, {"prepare": 1, "textualize": 1, "baselines": 1})
     assert _progress(engine_settings, job).done < 0.1
     _run(engine_settings, job, 600, {"finetune": 0.5})
@@ -93,10 +93,10 @@ def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, bell
     assert 0.7 < _progress(engine_settings, job).done < 0.9
 
 
-def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, bells: Bells) -> None:
+def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, messages: Messages) -> None:
     took = {"prepare": 1, "textualize": 60, "score": 20, "publish": 9}
-    _finished(engine_settings, bells, None, took, kind="score")
-    job = enqueue(engine_settings, bells, "score", {}).job
+    _finished(engine_settings, messages, None, took, kind="score")
+    job = enqueue(engine_settings, messages, "score", {}).job
     _run(engine_settings, job, 61, {"prepare": 1, "textualize": 1})
     assert _progress(engine_settings, job).done == pytest.approx(61 / 90)
 
@@ -121,8 +121,8 @@ def test_after_a_retry_only_the_new_work_gives_the_speed(engine_settings: Settin
     assert _progress(engine_settings, retrain).seconds_left == pytest.approx(520, rel=0.02)
 
 
-def test_a_job_of_an_unknown_kind_counts_stage_by_stage(engine_settings: Settings, bells: Bells) -> None:
-    job = enqueue(engine_settings, bells, "probe", {}).job
+def test_a_job_of_an_unknown_kind_counts_stage_by_stage(engine_settings: Settings, messages: Messages) -> None:
+    job = enqueue(engine_settings, messages, "probe", {}).job
     with transaction(engine_settings) as session:
         session.merge(job.model_copy(update={"kind": "of another version"}))
     _run(engine_settings, job, 10, {"prepare": 1})
@@ -152,10 +152,10 @@ def _run(settings: Settings, job: Job, seconds: float, done: Mapping[str, float]
 
 
 def _finished(
-    settings: Settings, bells: Bells, backbone: str | None, took: Mapping[str, float], kind: str = "retrain"
+    settings: Settings, messages: Messages, backbone: str | None, took: Mapping[str, float], kind: str = "retrain"
 ) -> None:
     """Save a job that succeeded, whose stages took so many seconds."""
-    job = enqueue(settings, bells, kind, {"backbone": backbone} if backbone else {}).job
+    job = enqueue(settings, messages, kind, {"backbone": backbone} if backbone else {}).job
     with transaction(settings) as session:
         moment: datetime = now(session) - timedelta(hours=1)
         row = session.get_one(Job, job.id)
@@ -166,11 +166,11 @@ def _finished(
             step.finished_at = moment + timedelta(seconds=took[step.stage])
 
 
-def test_the_percentage_never_goes_back(engine_settings: Settings, bells: Bells) -> None:
+def test_the_percentage_never_goes_back(engine_settings: Settings, messages: Messages) -> None:
     """Stages one by one, the fit tried again, and what the gate leaves out: measured before, and by the plan alone."""
-    _finished(engine_settings, bells, "tiny", TOOK)
+    _finished(engine_settings, messages, "tiny", TOOK)
     for backbone in ("tiny", "of which nothing is known"):
-        job = enqueue(engine_settings, bells, "retrain", {"backbone": backbone}).job
+        job = enqueue(engine_settings, messages, "retrain", {"backbone": backbone}).job
         seen = [_progress(engine_settings, job).done]
         for stage in ("prepare", "textualize", "baselines", "finetune", "evaluate", "gate"):
             for attempt in _attempts(engine_settings, job, stage, 2 if stage == "finetune" else 1):
@@ -185,13 +185,13 @@ def test_the_percentage_never_goes_back(engine_settings: Settings, bells: Bells)
         assert (seen[0], seen[-1]) == (0.0, pytest.approx(1.0))
 
 
-def test_a_retry_on_request_begins_anew(engine_settings: Settings, retrain: Job, bells: Bells) -> None:
+def test_a_retry_on_request_begins_anew(engine_settings: Settings, retrain: Job, messages: Messages) -> None:
     [attempt] = _attempts(engine_settings, retrain, "prepare", 1)
     attempt.progress(0.5)
     extend(attempt)
     assert _progress(engine_settings, retrain).done == pytest.approx(5 / WHOLE)
-    control.cancel(engine_settings, bells, retrain.id or 0)
-    control.retry(engine_settings, bells, retrain.id or 0)
+    control.cancel(engine_settings, messages, retrain.id or 0)
+    control.retry(engine_settings, messages, retrain.id or 0)
     assert _progress(engine_settings, retrain).done == 0.0
 
 

@@ -17,7 +17,7 @@ from segadmin.storage.records import Job, JobState, LabelSet
 from segadmin.text.recipe import Recipe
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.training_data import PreparedTraining
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 
 #: What a version before the renaming stored of a job.
 OLD: dict[str, Any] = {"backbone": "tabular", "labels": "spend3", "baselines": [], "also": [], "precision": 0.7}
@@ -39,19 +39,19 @@ def test_an_old_request_means_the_same() -> None:
         chosen_options("retrain", {"precison": 0.7})
 
 
-def test_a_failed_old_job_can_be_retried(store: Settings, bells: Bells) -> None:
-    number = enqueue(store, bells, "retrain", OLD).job.id or 0
+def test_a_failed_old_job_can_be_retried(store: Settings, messages: Messages) -> None:
+    number = enqueue(store, messages, "retrain", OLD).job.id or 0
     with transaction(store) as session:
         session.get_one(Job, number).state = JobState.FAILED
-    control.retry(store, bells, number)
+    control.retry(store, messages, number)
     job = control.view(store, number).job
     assert job.state == JobState.QUEUED
     assert Retrain.model_validate(job.options).min_precision == 0.7
 
 
-def test_an_old_schedule_runs(store: Settings, bells: Bells) -> None:
+def test_an_old_schedule_runs(store: Settings, messages: Messages) -> None:
     add(store, "weekly", "0 3 * * 1", "retrain", OLD)
-    assert run(store, bells, "weekly").job.options == check_request(store, "retrain", OLD)
+    assert run(store, messages, "weekly").job.options == check_request(store, "retrain", OLD)
 
 
 def test_an_old_job_goes_on_from_what_its_first_stage_found() -> None:
@@ -70,11 +70,11 @@ def test_an_old_job_goes_on_from_what_its_first_stage_found() -> None:
 
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["with what was asked", "from before that was kept"])
-def test_an_old_key_belongs_to_the_same_request(store: Settings, bells: Bells, *, is_kept: bool) -> None:
+def test_an_old_key_belongs_to_the_same_request(store: Settings, messages: Messages, *, is_kept: bool) -> None:
     asked = {"backbone": "tabular", "precision": 0.7}
-    number = enqueue(store, bells, "retrain", OLD, idempotency_key="week 31", asked=asked).job.id
+    number = enqueue(store, messages, "retrain", OLD, idempotency_key="week 31", asked=asked).job.id
     if not is_kept:
         with transaction(store) as session:
             session.get_one(Job, number).asked = None
-    again = ask(store, bells, "retrain", {"backbone": "tabular", "min_precision": 0.7}, idempotency_key="week 31")
+    again = ask(store, messages, "retrain", {"backbone": "tabular", "min_precision": 0.7}, idempotency_key="week 31")
     assert (again.job.id, again.created) == (number, False)

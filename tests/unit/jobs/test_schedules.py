@@ -16,7 +16,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import now, transaction
 from segadmin.storage.records import JobState, Schedule
 from segadmin.workflows.textualize import Textualize
-from tests.unit.jobs.conftest import Bells
+from tests.unit.jobs.conftest import Messages
 
 
 @pytest.fixture(autouse=True)
@@ -67,12 +67,12 @@ def due_since(settings: Settings, name: str, ago: timedelta) -> datetime:
     return slot
 
 
-def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Settings, bells: Bells) -> None:
+def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     first = due_since(engine_settings, "often", timedelta(hours=1))
-    [job] = schedules.tick(engine_settings, bells)
-    assert schedules.tick(engine_settings, bells) == []
-    assert len(bells.rung) == 1
+    [job] = schedules.tick(engine_settings, messages)
+    assert schedules.tick(engine_settings, messages) == []
+    assert len(messages.dispatched) == 1
     found = schedules.view(engine_settings, "often")
     [missed] = found.missed
     assert (missed.slots, missed.first, missed.job_id) == (12, first, job.id)
@@ -80,74 +80,74 @@ def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Setting
     assert [one.id for one in found.jobs] == [job.id]
 
 
-def test_a_slot_met_in_time_is_not_missed(engine_settings: Settings, bells: Bells) -> None:
+def test_a_slot_met_in_time_is_not_missed(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "* * * * * *", "probe", {})
     due_since(engine_settings, "often", timedelta(seconds=2))
-    assert len(schedules.tick(engine_settings, bells)) == 1
+    assert len(schedules.tick(engine_settings, messages)) == 1
     assert schedules.view(engine_settings, "often").missed == []
 
 
-def test_a_year_of_outage_is_counted_up_to_a_limit(engine_settings: Settings, bells: Bells) -> None:
+def test_a_year_of_outage_is_counted_up_to_a_limit(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "* * * * *", "probe", {})
     due_since(engine_settings, "often", timedelta(days=365))
-    assert len(schedules.tick(engine_settings, bells)) == 1
+    assert len(schedules.tick(engine_settings, messages)) == 1
     assert schedules.view(engine_settings, "often").missed[0].slots == 10_000
 
 
-def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, bells: Bells) -> None:
+def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     schedules.pause(engine_settings, "often")
     due_since(engine_settings, "often", timedelta(hours=1))
-    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.tick(engine_settings, messages) == []
     assert schedules.resume(engine_settings, "often").next_slot > datetime.now(UTC)
-    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").missed == []
 
 
 def test_a_slot_that_was_served_is_not_served_again_whatever_the_schedule_has_become(
-    engine_settings: Settings, bells: Bells
+    engine_settings: Settings, messages: Messages
 ) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     slot = due_since(engine_settings, "often", timedelta(hours=1))
-    assert len(schedules.tick(engine_settings, bells)) == 1
+    assert len(schedules.tick(engine_settings, messages)) == 1
     schedules.remove(engine_settings, "often")
     schedules.add(engine_settings, "often", "*/5 * * * *", "textualize", {})
     with transaction(engine_settings) as session:  # as after a clock that was set back
         session.get_one(Schedule, "often").next_slot = slot
-    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.tick(engine_settings, messages) == []
     assert schedules.view(engine_settings, "often").schedule.next_slot > datetime.now(UTC)
-    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.tick(engine_settings, messages) == []
 
 
-def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings: Settings, bells: Bells) -> None:
+def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "old", "*/5 * * * *", "ingest", {"where": "redis://:hidden@127.0.0.1:1/0"})
     due_since(engine_settings, "old", timedelta(minutes=6))
-    [job] = schedules.tick(engine_settings, bells)
+    [job] = schedules.tick(engine_settings, messages)
     assert job.state == JobState.FAILED
     assert job.options["where"] == "redis://:***@127.0.0.1:1/0"
     assert "Write $SHOP_PASSWORD" in (job.error or "")
     assert "hidden" not in (job.error or "")
 
 
-def test_run_is_out_of_turn(engine_settings: Settings, bells: Bells) -> None:
+def test_run_is_out_of_turn(engine_settings: Settings, messages: Messages) -> None:
     before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
-    job = schedules.run(engine_settings, bells, "nightly").job
+    job = schedules.run(engine_settings, messages, "nightly").job
     schedule = schedules.view(engine_settings, "nightly").schedule
     assert (schedule.next_slot, schedule.last_job_id) == (before, job.id)
-    assert len(bells.rung) == 1
+    assert len(messages.dispatched) == 1
     with pytest.raises(ConfigurationError, match="Did you mean 'nightly'"):
-        schedules.run(engine_settings, bells, "nightli")
+        schedules.run(engine_settings, messages, "nightli")
 
 
-def test_a_schedule_that_became_unreadable_stops_no_other(engine_settings: Settings, bells: Bells) -> None:
+def test_a_schedule_that_became_unreadable_stops_no_other(engine_settings: Settings, messages: Messages) -> None:
     for name in ("bad", "good"):
         schedules.add(engine_settings, name, "* * * * *", "probe", {})
         due_since(engine_settings, name, timedelta(minutes=2))
     with transaction(engine_settings) as session:
         session.exec(update(Schedule).where(col(Schedule.name) == "bad").values(cron="every day"))
-    states = {job.state for job in schedules.tick(engine_settings, bells)}
+    states = {job.state for job in schedules.tick(engine_settings, messages)}
     assert states == {JobState.FAILED, JobState.QUEUED}
-    assert schedules.tick(engine_settings, bells) == []
+    assert schedules.tick(engine_settings, messages) == []
     with transaction(engine_settings) as session:
         assert session.exec(select(Schedule.name).where(col(Schedule.paused))).all() == ["bad"]
     errors = [line.job.error for line in control.list_jobs(engine_settings, state=JobState.FAILED)]

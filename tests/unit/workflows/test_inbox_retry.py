@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from segadmin.events.inbox import Inbox
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.jobs.run import run_step
@@ -29,10 +29,10 @@ def import_posted(settings: Settings) -> Callable[[str], Job]:
     """Enqueue an import of the inbox, as a slot does, run it, and return its job."""
 
     def run(slot: str) -> Job:
-        bells: list[Bell] = []
+        messages: list[StepMessage] = []
         options = check_request(settings, "ingest", {"where": "inbox://"})
-        job = enqueue(settings, bells.extend, "ingest", options, idempotency_key=INBOX_KEY + slot).job
-        run_step(settings, lambda _: None, bells[0].step_id, "me")
+        job = enqueue(settings, messages.extend, "ingest", options, idempotency_key=INBOX_KEY + slot).job
+        run_step(settings, lambda _: None, messages[0].step_id, "me")
         return job
 
     return run

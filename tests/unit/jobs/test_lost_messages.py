@@ -15,10 +15,8 @@ import pytest
 from sqlmodel import col, select, update
 
 from segadmin.errors import BrokerUnavailable
-from segadmin.jobs import control
-from segadmin.jobs import dispatch as ring
-from segadmin.jobs import lost_messages as lost_rings
-from segadmin.jobs.dispatch import Bell
+from segadmin.jobs import control, dispatch, lost_messages
+from segadmin.jobs.dispatch import StepMessage
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.lease import claim
 from segadmin.jobs.reap import reap
@@ -32,23 +30,23 @@ class Queue:
     """What Redis holds: bells in the order in which they come out, the most urgent first."""
 
     def __init__(self) -> None:
-        self.bells: list[Bell] = []
-        self.rung = 0
+        self.messages: list[StepMessage] = []
+        self.dispatched = 0
         self.down = False
 
-    def __call__(self, bells: Sequence[Bell]) -> None:
+    def __call__(self, messages: Sequence[StepMessage]) -> None:
         if self.down:
             raise BrokerUnavailable("no broker")
-        self.rung += len(bells)
-        self.bells = sorted([*self.bells, *bells], key=lambda bell: -bell.priority)  # stable
+        self.dispatched += len(messages)
+        self.messages = sorted([*self.messages, *messages], key=lambda message: -message.priority)  # stable
 
     def waiting(self) -> Mapping[str, int]:
         if self.down:
             raise BrokerUnavailable("no broker")
-        return Counter(bell.queue for bell in self.bells)
+        return Counter(message.queue for message in self.messages)
 
-    def take(self) -> Bell:
-        return self.bells.pop(0)
+    def take(self) -> StepMessage:
+        return self.messages.pop(0)
 
 
 @pytest.fixture
@@ -71,9 +69,9 @@ def look(settings: Settings, queue: Queue, *, late: bool = True) -> int:
     """Let the reaper look, all rings being long ago; return how many it rang."""
     if late:
         age(settings, timedelta(seconds=60))
-    before = queue.rung
+    before = queue.dispatched
     reap(settings, queue, queue.waiting)
-    return queue.rung - before
+    return queue.dispatched - before
 
 
 def age(settings: Settings, by: timedelta) -> None:
@@ -89,19 +87,19 @@ def work(settings: Settings, queue: Queue, steps: int) -> None:
         run_step(settings, queue, queue.take().step_id, "me")
 
 
-def test_a_long_backlog_is_not_rung_for_again(engine_settings: Settings, queue: Queue) -> None:
+def test_a_long_backlog_is_not_sent_again(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 12)
-    assert queue.rung == 12
+    assert queue.dispatched == 12
     for _ in range(5):
         assert look(engine_settings, queue) == 0
         work(engine_settings, queue, 2)
-    assert queue.rung <= 2 * len(steps(engine_settings))
+    assert queue.dispatched <= 2 * len(steps(engine_settings))
 
 
-def test_a_backlog_that_is_rung_for_in_parts_takes_one_message_a_step(
+def test_a_backlog_that_is_dispatched_in_parts_takes_one_message_a_step(
     engine_settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (ring, lost_rings):
+    for module in (dispatch, lost_messages):
         monkeypatch.setattr(module, "AT_ONCE", 100)
     settings = engine_settings.model_copy(update={"fan_out": 250})
     with transaction(settings) as session:
@@ -110,9 +108,9 @@ def test_a_backlog_that_is_rung_for_in_parts_takes_one_message_a_step(
     work(settings, queue, 1)  # now 250 steps are ready, of which the first 100 were rung for
     for _ in range(8):
         look(settings, queue)
-    assert len(queue.bells) == 250
-    assert queue.rung == 251
-    assert len({bell.step_id for bell in queue.bells}) == 250
+    assert len(queue.messages) == 250
+    assert queue.dispatched == 251
+    assert len({message.step_id for message in queue.messages}) == 250
     control.cancel(settings, queue, job)
 
 
@@ -126,17 +124,17 @@ def test_a_redis_that_comes_back_empty_in_the_middle_costs_one_message_a_step(
 ) -> None:
     jobs = ask(engine_settings, queue, 6)
     work(engine_settings, queue, 3)
-    queue.bells.clear()
+    queue.messages.clear()
     lost = [step for step in steps(engine_settings) if step.state == StepState.READY]
     assert look(engine_settings, queue) == len(lost)
     assert look(engine_settings, queue) == 0
     finish(engine_settings, queue, jobs)
-    assert queue.rung <= 2 * len(steps(engine_settings))
+    assert queue.dispatched <= 2 * len(steps(engine_settings))
 
 
 def test_what_comes_after_the_loss_does_not_hide_it(engine_settings: Settings, queue: Queue) -> None:
     jobs = ask(engine_settings, queue, 4)
-    queue.bells.clear()
+    queue.messages.clear()
     jobs += ask(engine_settings, queue, 4)
     assert look(engine_settings, queue) == 4
     finish(engine_settings, queue, jobs)
@@ -145,11 +143,11 @@ def test_what_comes_after_the_loss_does_not_hide_it(engine_settings: Settings, q
 def test_the_last_second_before_a_crash_of_redis_is_lost(engine_settings: Settings, queue: Queue) -> None:
     """Which messages are missing nobody sees: guesses may be wrong, and every job is done all the same."""
     jobs = ask(engine_settings, queue, 5)
-    del queue.bells[-3:]
+    del queue.messages[-3:]
     assert look(engine_settings, queue) == 3
     assert look(engine_settings, queue) == 0
     finish(engine_settings, queue, jobs)
-    assert queue.rung <= 2 * len(steps(engine_settings))
+    assert queue.dispatched <= 2 * len(steps(engine_settings))
 
 
 def test_a_worker_that_dies_with_a_message_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
@@ -157,7 +155,7 @@ def test_a_worker_that_dies_with_a_message_loses_nothing(engine_settings: Settin
     ask(engine_settings, queue, 5)
     taken = queue.take()  # and the worker is killed before it claims the step
     assert look(engine_settings, queue) == 1
-    assert queue.bells[0] == taken
+    assert queue.messages[0] == taken
     assert control.view(engine_settings, urgent).job.state == JobState.QUEUED
 
 
@@ -172,7 +170,7 @@ def test_messages_of_cancelled_jobs_do_not_hide_a_loss(engine_settings: Settings
     assert look(engine_settings, queue) == 0, "nothing tells yet: it may be the next"
     work(engine_settings, queue, 1)
     assert look(engine_settings, queue) == 1
-    assert f"job {lost} · probe" in {bell.label for bell in queue.bells}
+    assert f"job {lost} · probe" in {message.label for message in queue.messages}
     assert look(engine_settings, queue) == 0
 
 
@@ -180,7 +178,7 @@ def test_cancelled_jobs_in_the_backlog_are_not_rung_for(engine_settings: Setting
     jobs = ask(engine_settings, queue, 4)
     for job in jobs[::2]:
         control.cancel(engine_settings, queue, job)
-    queue.bells.clear()
+    queue.messages.clear()
     assert look(engine_settings, queue) == 2
     finish(engine_settings, queue, jobs[1::2])
 
@@ -190,19 +188,19 @@ def test_a_cancelled_job_that_goes_on_is_done_once(engine_settings: Settings, qu
     [job] = ask(engine_settings, queue, 1)
     control.cancel(engine_settings, queue, job)
     control.retry(engine_settings, queue, job)
-    assert len(queue.bells) == 2
+    assert len(queue.messages) == 2
     finish(engine_settings, queue, [job])
     assert {step.attempt for step in control.view(engine_settings, job).steps} == {1}
 
 
 def test_two_beats_ring_once_for_what_is_lost(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 6)
-    queue.bells.clear()
+    queue.messages.clear()
     age(engine_settings, timedelta(seconds=60))
-    before = queue.rung
+    before = queue.dispatched
     with ThreadPoolExecutor(4) as beats:
         list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
-    assert queue.rung - before == 6
+    assert queue.dispatched - before == 6
 
 
 def test_two_beats_ring_once_for_what_the_broker_did_not_take(engine_settings: Settings, queue: Queue) -> None:
@@ -211,7 +209,7 @@ def test_two_beats_ring_once_for_what_the_broker_did_not_take(engine_settings: S
     queue.down = False
     with ThreadPoolExecutor(4) as beats:
         list(beats.map(lambda _: reap(engine_settings, queue, queue.waiting), range(4)))
-    assert queue.rung == 6
+    assert queue.dispatched == 6
     finish(engine_settings, queue, jobs)
 
 
@@ -219,7 +217,7 @@ def test_a_broker_that_is_down_while_the_reaper_looks_costs_nothing(engine_setti
     jobs = ask(engine_settings, queue, 5)
     queue.down = True
     assert look(engine_settings, queue) == 0
-    queue.down, queue.bells = False, []
+    queue.down, queue.messages = False, []
     assert look(engine_settings, queue) == 5
     finish(engine_settings, queue, jobs)
 
@@ -228,7 +226,7 @@ def test_a_clock_that_is_set_back_hides_no_loss(engine_settings: Settings, queue
     ask(engine_settings, queue, 3)
     age(engine_settings, -timedelta(hours=1))
     assert look(engine_settings, queue, late=False) == 0, "they are in the queue"
-    queue.bells.clear()
+    queue.messages.clear()
     assert look(engine_settings, queue, late=False) == 3
 
 
@@ -241,17 +239,17 @@ def test_a_clock_that_leaps_rings_for_nothing(engine_settings: Settings, queue: 
 def test_lost_rings_are_rung_for_by_priority(engine_settings: Settings, queue: Queue) -> None:
     for priority in (1, 9, 5, 9):
         ask(engine_settings, queue, 1, priority)
-    queue.bells.clear()
+    queue.messages.clear()
     look(engine_settings, queue)
-    assert [bell.priority for bell in queue.bells] == [9, 9, 5, 1]
-    assert queue.bells[0].step_id < queue.bells[1].step_id
+    assert [message.priority for message in queue.messages] == [9, 9, 5, 1]
+    assert queue.messages[0].step_id < queue.messages[1].step_id
 
 
 def test_an_urgent_job_is_not_taken_for_one_that_overtook(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 5)
     ask(engine_settings, queue, 1, priority=9)
     work(engine_settings, queue, 1)
-    queue.bells.append(queue.bells[-1])  # a message too many, so that the count alone tells nothing
+    queue.messages.append(queue.messages[-1])  # a message too many, so that the count alone tells nothing
     assert look(engine_settings, queue) == 0
 
 
@@ -259,7 +257,7 @@ def test_what_waits_for_its_time_is_rung_for_when_it_has_come(engine_settings: S
     with transaction(engine_settings) as session:
         later = now(session) + timedelta(hours=1)
     job = enqueue(engine_settings, queue, "probe", {}, not_before=later).job.id or 0
-    assert (look(engine_settings, queue), queue.rung) == (0, 0)
+    assert (look(engine_settings, queue), queue.dispatched) == (0, 0)
     with transaction(engine_settings) as session:
         session.exec(update(Step).where(col(Step.job_id) == job, col(Step.stage) == "prepare").values(not_before=None))
     assert look(engine_settings, queue) == 1
@@ -278,7 +276,7 @@ def test_an_enqueue_that_is_killed_before_it_rings_loses_nothing(engine_settings
     class Killed(BaseException):
         pass
 
-    def dies(_: Sequence[Bell]) -> None:
+    def dies(_: Sequence[StepMessage]) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -291,6 +289,6 @@ def test_an_enqueue_that_is_killed_before_it_rings_loses_nothing(engine_settings
 
 def finish(settings: Settings, queue: Queue, jobs: Sequence[int]) -> None:
     """Be workers and reaper until nothing rings any more; every job must have succeeded."""
-    while queue.bells or look(settings, queue):
-        work(settings, queue, len(queue.bells))
+    while queue.messages or look(settings, queue):
+        work(settings, queue, len(queue.messages))
     assert {control.view(settings, job).job.state for job in jobs} == {JobState.SUCCEEDED}
