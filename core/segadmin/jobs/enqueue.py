@@ -67,9 +67,9 @@ def ask(
     if idempotency_key is not None:
         _check_key(idempotency_key)
         with reading(settings) as session:
-            known = _job_of(session, idempotency_key)
-        if known is not None:
-            return _same(known, kind, asked)
+            earlier = _job_of(session, idempotency_key)
+        if earlier is not None:
+            return _same(earlier, kind, asked)
     checked = check_request(settings, kind, options)
     return enqueue(settings, dispatch, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=asked)
 
@@ -116,10 +116,10 @@ def enqueue(
             )
     except IntegrityError:
         with transaction(settings) as session:
-            known = _job_of(session, idempotency_key)
-        if known is None:
+            earlier = _job_of(session, idempotency_key)
+        if earlier is None:
             raise
-        return _same(known, kind, asked)
+        return _same(earlier, kind, asked)
     failpoints.reach("enqueue")
     return Enqueued(job, created=True, trouble=dispatch_messages(settings, dispatch, messages))
 
@@ -213,11 +213,11 @@ def _unlike(job: Job, kind: str, asked: dict[str, Any]) -> list[str]:
 def _differences(before: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield what differs, an option each; of nested options only those within that differ."""
     for name in sorted({*before, *asked}):
-        there, here = before.get(name), asked.get(name)
-        if isinstance(there, dict) and isinstance(here, dict):
-            yield from _differences(there, here, f"{prefix}{name}.")
-        elif there != here:
-            yield f"its {prefix}{name} is {_value(there)}, not {_value(here)}"
+        old, new = before.get(name), asked.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"its {prefix}{name} is {_value(old)}, not {_value(new)}"
 
 
 def _value(value: Any) -> str:

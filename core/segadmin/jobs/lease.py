@@ -85,7 +85,7 @@ class Inputs(Mapping[str, list[Json]]):
         """Return the results of a stage, in bucket order."""
         with reading(self.settings) as session:
             done = select(Step.result).where(Step.stage == stage, *self._done).order_by(col(Step.bucket_from))
-            if results := [dict(one) for one in session.exec(done).all()]:
+            if results := [dict(result) for result in session.exec(done).all()]:
                 return results
         raise KeyError(stage)
 

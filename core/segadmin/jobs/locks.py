@@ -45,12 +45,12 @@ def blocking_locks(session: Session, jobs: Collection[Job], stages: Mapping[int,
 def stalled(session: Session) -> list[int]:
     """Return the jobs of which nothing is ready and nothing runs, in the order in which they may go on."""
     at_work = select(Step.id).where(Step.job_id == Job.id, col(Step.state).in_([StepState.READY, StepState.RUNNING]))
-    found = session.exec(
+    job_ids = session.exec(
         select(Job.id)
         .where(col(Job.state).in_([JobState.QUEUED, JobState.RUNNING]), ~at_work.exists())
         .order_by(col(Job.priority).desc(), col(Job.id))
     ).all()
-    return [one for one in found if one is not None]
+    return [job_id for job_id in job_ids if job_id is not None]
 
 
 def _take_one(session: Session, job: Job, name: str) -> bool:

@@ -79,7 +79,7 @@ def _measured(session: Session, jobs: Sequence[Job]) -> dict[int, Seconds]:
     alike = {job.id or 0: _alike(job, past[job.kind]) for job in jobs}
     rows = session.exec(
         select(Step.job_id, Step.stage, func.min(Step.started_at), func.max(Step.finished_at))
-        .where(col(Step.job_id).in_({one for numbers in alike.values() for one in numbers}))
+        .where(col(Step.job_id).in_({number for numbers in alike.values() for number in numbers}))
         .where(Step.state == StepState.SUCCEEDED)
         .group_by(col(Step.job_id), Step.stage)
     ).all()
@@ -87,38 +87,38 @@ def _measured(session: Session, jobs: Sequence[Job]) -> dict[int, Seconds]:
     for number, stage, started, finished in rows:
         if started and finished:
             took[number][stage] = max((finished - started).total_seconds(), _LEAST_SECONDS)
-    return {job: _mean([took[one] for one in numbers]) for job, numbers in alike.items()}
+    return {job: _mean([took[number] for number in numbers]) for job, numbers in alike.items()}
 
 
 def _past(session: Session, kind: str, newest: int) -> list[_Past]:
     """Return the latest jobs of a kind that succeeded, none newer than ``newest``."""
     backbone = col(Job.options)["backbone"].as_string()
-    found = session.exec(
+    rows = session.exec(
         select(Job.id, backbone, Job.finished_at)
         .where(Job.kind == kind, Job.state == JobState.SUCCEEDED, col(Job.id) < newest)
         .order_by(col(Job.id).desc())
         .limit(_LOOKED_AT)
     ).all()
-    return [_Past(number, name, finished) for number, name, finished in found if number and finished]
+    return [_Past(number, name, finished) for number, name, finished in rows if number and finished]
 
 
 def _alike(job: Job, past: Sequence[_Past]) -> list[int]:
     backbone = job.options.get("backbone")
-    fit = [one.id for one in past if one.backbone == backbone and one.finished_at < job.created_at]
-    return fit[:_PAST_JOBS]
+    alike = [each.id for each in past if each.backbone == backbone and each.finished_at < job.created_at]
+    return alike[:_PAST_JOBS]
 
 
 def _mean(measured: Sequence[Seconds]) -> Seconds:
-    stages = {stage for one in measured for stage in one}
-    return {stage: fmean(one[stage] for one in measured if stage in one) for stage in stages}
+    stages = {stage for seconds in measured for stage in seconds}
+    return {stage: fmean(seconds[stage] for seconds in measured if stage in seconds) for stage in stages}
 
 
 def _expected(kind: str, stages: Stages, measured: Seconds) -> dict[str, float]:
     """Return the seconds that each stage is expected to take; of what was never measured, the plan's costs in scale."""
     workflow = workflows().get(kind)  # none for a kind of another version or an extension
     costs = {stage.name: stage.cost for stage in workflow.stages} if workflow else {}
-    known = sum(costs.get(name, 1.0) for name in measured)
-    scale = sum(measured.values()) / known if known else 1.0
+    cost = sum(costs.get(name, 1.0) for name in measured)
+    scale = sum(measured.values()) / cost if cost else 1.0
     expected = {name: measured.get(name, costs.get(name, 1.0) * scale) for name in stages}
     return {name: 0.0 if stages[name].skipped else seconds for name, seconds in expected.items()}
 
@@ -127,5 +127,5 @@ def _longest(stages: Stages, seconds: Seconds) -> float:
     """Return the seconds of the longest path through ``stages``."""
     ends: dict[str, float] = {}
     for name, stage in stages.items():
-        ends[name] = seconds[name] + max((ends.get(one, 0.0) for one in stage.after), default=0.0)
+        ends[name] = seconds[name] + max((ends.get(before, 0.0) for before in stage.after), default=0.0)
     return max(ends.values(), default=0.0)

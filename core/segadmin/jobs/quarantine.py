@@ -41,6 +41,6 @@ def list_messages(settings: Settings, limit: int = 20) -> Sequence[QuarantinedMe
 def clear(settings: Settings) -> int:
     """Delete all of them and return how many there were."""
     with transaction(settings) as session:
-        found = session.exec(select(func.count()).select_from(QuarantinedMessage)).one()
+        count = session.exec(select(func.count()).select_from(QuarantinedMessage)).one()
         session.exec(delete(QuarantinedMessage))
-        return found
+        return count

@@ -76,7 +76,7 @@ class Request(BaseModel):
 
 def option_of(field: FieldInfo) -> Option:
     """Return how a command line asks for ``field``."""
-    return next((one for one in field.metadata if isinstance(one, Option)), Option())
+    return next((fact for fact in field.metadata if isinstance(fact, Option)), Option())
 
 
 def _old_names(name: str, field: FieldInfo) -> Iterator[str]:

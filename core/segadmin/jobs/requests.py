@@ -87,7 +87,7 @@ def _validate(kind: str, options: Json, *, partial: bool = False) -> Request | N
     try:
         return model.model_validate(options)
     except ValidationError as error:
-        problems = [one for one in error.errors() if not (partial and one["type"] == "missing")]
+        problems = [problem for problem in error.errors() if not (partial and problem["type"] == "missing")]
         if not problems:
             return None
         raise ConfigurationError(_explain(kind, model, problems[0])) from None

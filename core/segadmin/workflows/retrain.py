@@ -167,12 +167,14 @@ def baselines(attempt: Attempt) -> StageResult:
 
     prepared = attempt.output(PreparedTraining)
     dataset = read_dataset(attempt, prepared, training_texts(attempt))
-    found = fit_baselines(training_context(attempt), prepared.request.baselines, dataset, prepared.request.seed)
+    fitted = fit_baselines(training_context(attempt), prepared.request.baselines, dataset, prepared.request.seed)
     files = {
         name: attempt.write(predictions_frame(dataset.test, rows), f"predictions-{name.replace('/', '-')}")
-        for name, rows in found.probabilities.items()
+        for name, rows in fitted.probabilities.items()
     }
-    return StageResult(BaselinesOutput(evaluations=tuple(found.evaluations), reports=found.reports, predictions=files))
+    return StageResult(
+        BaselinesOutput(evaluations=tuple(fitted.evaluations), reports=fitted.reports, predictions=files)
+    )
 
 
 def finetune(attempt: Attempt) -> StageResult:
