@@ -1,13 +1,23 @@
-"""Looking up a time zone by its name."""
+"""Time zones by name, and moments in UTC as stored JSON has them."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, PlainSerializer
 
 from segadmin.errors import ConfigurationError
 
+#: A moment in UTC. Polars compares times only where both have the same time zone object; JSON has ``+00:00``, not ``Z``.
+UtcMoment = Annotated[
+    datetime,
+    AfterValidator(lambda moment: moment.astimezone(UTC)),
+    PlainSerializer(lambda moment: moment.isoformat(), when_used="json"),
+]
 #: What systems have beside the names of IANA's database: another machine means another zone by them, or none.
 _NOT_IANA = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segadmin.errors import StorageError
 from segadmin.evaluation.policy import Policy
 from segadmin.labels.parts import HELD_OUT, Part, SplitBy
 from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
+from segadmin.timezones import UtcMoment
 
 #: Goes up where a field changes its meaning; what is only added has a default.
 MANIFEST_VERSION = 1
-#: Polars compares times only where both have the same time zone object.
-_Moment = Annotated[datetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 
 class _Model(BaseModel):
@@ -48,10 +46,10 @@ class TrainingData(_Model):
     parts: dict[str, int] = {}  #: rows by part
     unseen: int = 0  #: test rows of users who are not in training
     segments: tuple[SegmentRows, ...] = ()
-    cutoffs: dict[str, tuple[_Moment, ...]] = {}  #: by part, in order
+    cutoffs: dict[str, tuple[UtcMoment, ...]] = {}  #: by part, in order
     labeler: str = ""
     definition: dict[str, Any] = {}  #: of the label set
-    latest_event: _Moment | None = None
+    latest_event: UtcMoment | None = None
     training_keys_sha256: str = ""
 
     def cutoffs_of(self, part: Part) -> tuple[datetime, ...]:
@@ -62,8 +60,8 @@ class TrainingData(_Model):
 class PretrainingData(_Model):
     """What a language model read before it was fine-tuned, and how."""
 
-    until: _Moment
-    windows: tuple[_Moment, ...] = ()
+    until: UtcMoment
+    windows: tuple[UtcMoment, ...] = ()
     mask: float | None = None
     whole_phrases: bool = False
     new_words: int = 0
@@ -83,7 +81,7 @@ class ModelManifest(_Model):
     report: dict[str, Any] = {}  #: what the backbone reported
     versions: dict[str, str] = {}  #: of Python and of libraries
     job: int | None = None
-    created: _Moment | None = None
+    created: UtcMoment | None = None
     #: Of a version that is pretrained only; such a version has none of what follows.
     pretrained: PretrainingData | None = None
     label_set: str = ""

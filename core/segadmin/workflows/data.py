@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -14,6 +14,7 @@ from segadmin.jobs.attempt import Attempt, StageOutput, StageResult
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
+from segadmin.timezones import UtcMoment
 
 
 class Ingest(Request):
@@ -77,7 +78,7 @@ class RetainOutput(StageOutput):
 
     stage: ClassVar[str] = "retain"
 
-    before: datetime
+    before: UtcMoment
     events: int
 
 
