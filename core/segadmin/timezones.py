@@ -12,7 +12,7 @@ from pydantic import AfterValidator, PlainSerializer
 
 from segadmin.errors import ConfigurationError
 
-#: A moment in UTC. Polars compares times only where both have the same time zone object; JSON has ``+00:00``, not ``Z``.
+#: A moment in UTC, with one time zone object for all, as Polars needs to compare them; JSON has ``+00:00``, not ``Z``.
 UtcMoment = Annotated[
     datetime,
     AfterValidator(lambda moment: moment.astimezone(UTC)),
