@@ -25,15 +25,11 @@ TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 
-def _run(folder: Path, progress: Callable[[float, str], None] = no_progress, plugin: str = "") -> Fit:
-    settings = Settings(home=folder / "home")
-    if plugin:
-        (folder / "plugin.py").write_text(plugin)
-        settings = settings.model_copy(update={"plugin_files": (folder / "plugin.py",)})
-    return Fit(settings, folder, 17, progress)
+def _run(folder: Path, progress: Callable[[float, str], None] = no_progress) -> Fit:
+    return Fit(Settings(home=folder / "home"), folder, 17, progress)
 
 
-def _left(folder: Path) -> list[str]:
+def processes_of(folder: Path) -> list[str]:
     """Return the commands of processes that work on ``folder``."""
     commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -47,7 +43,7 @@ def _left(folder: Path) -> list[str]:
 def _left_after(folder: Path, seconds: float = 30) -> list[str]:
     """Return which processes that work on ``folder`` do not end in time."""
     ends = time.monotonic() + seconds
-    while (left := _left(folder)) and time.monotonic() < ends:
+    while (left := processes_of(folder)) and time.monotonic() < ends:
         time.sleep(0.2)
     return left
 
@@ -128,42 +124,24 @@ def test_two_processes_share_every_batch(gone_on: GoneOn, tmp_path: Path) -> Non
     assert not (gone_on.folder / "processes").exists()
 
 
-BROKEN = """
-import os, segadmin
-from segadmin.errors import ConfigurationError
-class Broken(segadmin.Tuner):
-    name = "broken"
-    def adapt(self, model, run):
-        return model
-    def after_step(self, model, step):
-        if step == 3 and os.environ["RANK"] == "1":
-            raise ConfigurationError("a fault, said the second")
-@segadmin.hookimpl
-def register_tuners():
-    return [Broken]
-"""
+def test_errors_of_ours_come_back_as_they_are_and_of_others_the_last_lines(tmp_path: Path) -> None:
+    def failed(kind: str, message: str) -> Exception:
+        said = {"kind": kind, "message": message, "traceback": f"File x\n{kind}: {message}"}
+        (tmp_path / "failed-1.json").write_text(json.dumps(said))
+        return _failure(tmp_path)
 
-
-def test_when_one_process_fails_the_others_do_not_wait_and_it_fails_here(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^a fault, said the second$"):
-        replace(TINY, tuner="broken").fit(TRAIN, VALIDATION, _run(tmp_path, plugin=BROKEN))
-    assert not _left(tmp_path)
-
-
-def test_of_other_errors_the_last_lines_are_said(tmp_path: Path) -> None:
     (tmp_path / "stderr").write_text("Killed")
     assert "It said last:\nKilled" in str(_failure(tmp_path)), "one that was killed wrote nothing down"
-    said = {"kind": "ZeroDivisionError", "message": "by zero", "traceback": "File x\nZeroDivisionError: by zero"}
-    (tmp_path / "failed-1.json").write_text(json.dumps(said))
-    error = _failure(tmp_path)
-    assert type(error) is RuntimeError
-    assert str(error).endswith("It said last:\nFile x\nZeroDivisionError: by zero")
+    ours, other = failed("ConfigurationError", "frozen_layers=3"), failed("ZeroDivisionError", "by zero")
+    assert (type(ours), str(ours)) == (ConfigurationError, "frozen_layers=3")
+    assert type(other) is RuntimeError
+    assert str(other).endswith("It said last:\nFile x\nZeroDivisionError: by zero")
 
 
 def test_a_lost_step_ends_all_processes(tmp_path: Path) -> None:
     def progress(fraction: float, _note: str) -> None:
         if fraction > 0.05:
-            assert len(_left(tmp_path)) >= 3
+            assert len(processes_of(tmp_path)) >= 3
             raise StepFenced("attempt 1 of step 1 no longer owns it")
 
     with pytest.raises(StepFenced):
