@@ -38,14 +38,19 @@ class CommandServer:
         self._address = address
 
     def run(
-        self, words: Sequence[str], environment: Mapping[str, str], timeout: float
+        self, words: Sequence[str], environment: Mapping[str, str], timeout: float, umask: int = 0o022
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``segadmin`` with ``words`` in this folder; output is captured.
+        """Run ``segadmin`` with ``words`` in this folder, begun with ``umask``; output is captured.
 
         Raises:
             TimeoutExpired: it took more than ``timeout`` seconds, and was killed.
         """
-        request = {"words": list(words), "environment": dict(environment), "folder": str(Path.cwd())}
+        request = {
+            "words": list(words),
+            "environment": dict(environment),
+            "folder": str(Path.cwd()),
+            "umask": umask,
+        }
         with (
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
@@ -145,6 +150,7 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(folder))
+    os.umask(int(str(request["umask"])))
     for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
         os.dup2(stream, number)
     os.closerange(3, 256)
