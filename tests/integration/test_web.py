@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -106,11 +107,13 @@ def test_events_are_not_kept_in_a_folder_that_is_not_the_store(
     key = cli("keys", "create", "mounted").stdout.strip()
     assert post(web, json.dumps(event(1)).encode(), key)[0] == 202
     away = shared.store_path.rename(shared.root / "away")
-    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
-    shared.store_path.mkdir()  # where a disk is to be mounted
-    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
-    shared.store_path.rmdir()
-    away.rename(shared.store_path)
+    try:
+        assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+        shared.store_path.mkdir()  # where a disk is to be mounted
+        assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+    finally:  # the other tests need it
+        shutil.rmtree(shared.store_path, ignore_errors=True)
+        away.rename(shared.store_path)
     assert post(web, json.dumps(event(2)).encode(), key)[0] == 202
     assert len(kept()) == 2
 
