@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 #: Commands import these inside functions. None may start a thread or read a setting when it is imported.
 _PRELOADED = ("alembic.command", "deltalake", "polars", "rich.console", "rich.table", "segadmin_worker.client")
@@ -37,14 +38,19 @@ class CommandServer:
         self._address = address
 
     def run(
-        self, words: Sequence[str], environment: Mapping[str, str], timeout: float
+        self, words: Sequence[str], environment: Mapping[str, str], timeout: float, umask: int = 0o022
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``segadmin`` with ``words`` in this folder; output is captured.
+        """Run ``segadmin`` with ``words`` in this folder, begun with ``umask``; output is captured.
 
         Raises:
             TimeoutExpired: it took more than ``timeout`` seconds, and was killed.
         """
-        request = {"words": list(words), "environment": dict(environment), "folder": str(Path.cwd())}
+        request = {
+            "words": list(words),
+            "environment": dict(environment),
+            "folder": str(Path.cwd()),
+            "umask": umask,
+        }
         with (
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
@@ -96,7 +102,7 @@ def _serve(address: str) -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
     gc.freeze()  # collecting garbage would write to what all share, and so copy it
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those processes
+    signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(address)
         listening.listen(16)
@@ -115,6 +121,13 @@ def _serve(address: str) -> None:
                 listening.close()
                 _answer(connection)
             connection.close()
+
+
+def _reap(_signal: int, _frame: FrameType | None) -> None:
+    """Wait for processes that have ended: only so is what commands cost counted with what the tests cost."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _answer(connection: socket.socket) -> None:
@@ -137,6 +150,7 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(folder))
+    os.umask(int(str(request["umask"])))
     for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
         os.dup2(stream, number)
     os.closerange(3, 256)

@@ -30,6 +30,8 @@ from segadmin.storage.store import open_store
 START = datetime(2025, 1, 6, tzinfo=UTC)
 CATEGORIES = ("milk", "bread", "coffee", "games")
 LABELS = "spend3"
+#: Of the planted store: each is read by itself for every cut-off, which is most of the time of a job.
+BUCKETS = 4
 LABELER = {
     "observe_weeks": 4,
     "outcome_weeks": 2,
@@ -46,7 +48,7 @@ def plant(settings: Settings, users: int = 240, weeks: int = 14, seed: int = 0) 
     # A generated secret would put other users in the test rows at every run.
     (settings.root / "user_key_secret").write_text("planted")
     names = pl.Series("user", [f"user-{n}" for n in range(users)])
-    store = open_store(settings)
+    store = open_store(settings.model_copy(update={"buckets": BUCKETS}))
     keyed = keys_of(names, settings.secret(), store.buckets).sort("user")
     rate = random.gamma(2.0, 1.0, users)
     lake = Lake.of(settings)

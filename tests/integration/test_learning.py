@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_pretraining_makes_a_version_to_start_from(shop: Settings, pretrained: i
     # No text reaches into the weeks that the labels are tested on.
     with transaction(shop) as session:
         first_test = min(session.get_one(LabelSet, LABELS).definition["test_cuts"])
-    assert version.manifest["pretrained"]["until"] <= first_test
+    until = version.manifest["pretrained"]["until"]
+    assert datetime.fromisoformat(until) <= datetime.fromisoformat(first_test)
 
     asked = check_request(shop, "retrain", {"start_from": str(pretrained), "margin": -1, "baselines": []})
     assert asked["backbone"] == "tiny"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,25 +12,19 @@ import pytest
 
 from segadmin.settings import Settings
 from segadmin_worker.services import free_port
+from tests.commands import CommandServer
 
 Run = Callable[..., str]
 
 
 @pytest.fixture
-def run(settings: Settings) -> Run:
+def run(settings: Settings, commands: CommandServer) -> Run:
     """Run ``segadmin`` under a umask and return what it printed."""
 
     def command(umask: int, *words: str, **environment: str) -> str:
         ports = {name: str(free_port(0)) for name in ("SEGADMIN_WEB_PORT", "SEGADMIN_FLOWER_PORT")}
-        done = subprocess.run(
-            [sys.executable, "-m", "segadmin_api.cli", *words],
-            capture_output=True,
-            text=True,
-            umask=umask,
-            env={**os.environ, "COLUMNS": "160", **ports, **environment},
-            timeout=280,
-            check=False,
-        )
+        environment = {**os.environ, "COLUMNS": "160", **ports, **environment}
+        done = commands.run(words, environment, timeout=280, umask=umask)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -50,9 +42,8 @@ def open_to_others(root: Path, folder: int = 0o700, file: int = 0o600) -> list[s
     return found
 
 
-def import_shop(run: Run, umask: int, folder: Path) -> None:
-    # Which users are tested on depends on the home's secret: of these there are always enough.
-    run(umask, "data", "generate", "--users", "150", "--out", str(folder))
+def import_shop(run: Run, umask: int, folder: Path, users: int) -> None:
+    run(umask, "data", "generate", "--users", str(users), "--out", str(folder))
     run(umask, "data", "import", "items", str(folder / "items.parquet"))
     run(umask, "data", "import", "events", *map(str, sorted((folder / "events").iterdir())))
     run(umask, "data", "import", "labels", str(folder / "labels.parquet"), "--name", "planted")
@@ -60,7 +51,8 @@ def import_shop(run: Run, umask: int, folder: Path) -> None:
 
 def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tmp_path: Path) -> None:
     umask = 0o000
-    import_shop(run, umask, tmp_path / "shop")
+    # Which users are tested on depends on the home's secret: of these there are always enough.
+    import_shop(run, umask, tmp_path / "shop", users=150)
     (tmp_path / "bad.csv").write_text("user,kind,item,at\nu1,stare,a,2024-03-01\n")
     bad = str(json.loads(run(umask, "data", "import", "events", str(tmp_path / "bad.csv"), "--json"))["id"])
     run(umask, "up", "--detach", "--cpu", "1")
@@ -102,7 +94,7 @@ def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tm
 
 
 def test_the_usual_umask_leaves_nothing_open(run: Run, settings: Settings, tmp_path: Path) -> None:
-    import_shop(run, 0o022, tmp_path / "shop")
+    import_shop(run, 0o022, tmp_path / "shop", users=20)
     run(0o022, "snapshots", "list")
     assert open_to_others(settings.root) == []
     assert open_to_others(tmp_path / "shop") == []

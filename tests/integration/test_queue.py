@@ -64,20 +64,20 @@ def succeed(settings: Settings, jobs: list[int]) -> None:
 
 
 def test_beats_ring_once_for_a_backlog_that_nobody_takes(home: Settings, client: redis.Redis) -> None:
-    jobs = ask(home, 30)
+    jobs = ask(home, 10)
     with beat(home) as first, beat(home) as second:
         wait_until(
             lambda: all(b"beat" in (home.root / "beat.log").read_bytes() for _ in (first, second)), 20, "they run"
         )
         time.sleep(3)  # ten times as long as a ring may take
-    assert messages(client) == queue_lengths(home)["cpu"] == 30
+    assert messages(client) == queue_lengths(home)["cpu"] == 10
     with worker(home), beat(home):
         succeed(home, jobs)
     assert messages(client) <= 2 * STEPS * len(jobs)
 
 
 def test_a_redis_that_is_emptied_in_the_middle(home: Settings, client: redis.Redis) -> None:
-    jobs = ask(home, 40)
+    jobs = ask(home, 15)
     with worker(home), beat(home):
         wait_until(lambda: control.view(home, jobs[5]).job.state == JobState.SUCCEEDED, 60, "some are done")
         client.flushall()
@@ -89,7 +89,7 @@ def test_a_redis_that_is_emptied_in_the_middle(home: Settings, client: redis.Red
 
 def test_a_worker_that_is_killed_with_messages_in_its_hands(home: Settings, client: redis.Redis) -> None:
     """What it had taken from the queue and what it ran: both are done by another, the first at its first attempt."""
-    jobs = ask(home, 12, pieces=5, sleep=0.05)
+    jobs = ask(home, 6, pieces=5, sleep=0.05)
     with worker(home, concurrency=2) as first, beat(home):
         wait_until(lambda: client.hlen("unacked") >= 2, 60, "it has taken two")  # type: ignore[operator]
         for member in [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]:

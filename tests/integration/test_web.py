@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from segadmin.events.inbox import Inbox
-from segadmin.settings import Settings
+from segadmin.settings import Settings, get_settings
 from segadmin.storage.lake import Lake
 from tests.conftest import Cli
 from tests.servers import beat, redis_server, wait_until, web_server, worker
@@ -30,11 +32,34 @@ def post(
         return error.code, json.load(error)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A running ``segadmin web`` over an empty store, for all tests here: its home and its URL."""
+    home = tmp_path_factory.mktemp("web") / "home"
+    with web_server(Settings(home=home), SEGADMIN_HOME=str(home)) as url:
+        yield home, url
+
+
 @pytest.fixture
-def web(settings: Settings) -> Iterator[str]:
-    """A running ``segadmin web`` over an empty store; yields its URL."""
-    with web_server(settings, SEGADMIN_INBOX_SECONDS="1") as url:
-        yield url
+def shared(settings: Settings, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The settings of that server, for this process and commands; other tests may have posted before."""
+    monkeypatch.setenv("SEGADMIN_HOME", str(server[0]))
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def web(shared: Settings, server: tuple[Path, str]) -> str:
+    """The URL of that server."""
+    return server[1]
+
+
+@pytest.fixture
+def kept(shared: Settings) -> Callable[[], list[Path]]:
+    """Return the batches that were put into the inbox since the test began."""
+    before = set(Inbox.of(shared).batches())
+    return lambda: [batch for batch in Inbox.of(shared).batches() if batch not in before]
 
 
 def rows(settings: Settings, table: str) -> pl.DataFrame:
@@ -45,7 +70,12 @@ def event(n: int, **more: object) -> dict[str, object]:
     return {"user": f"u{n % 5}", "kind": "view", "item": f"i{n}", "at": "2026-01-31T18:05:00Z", **more}
 
 
-def test_posted_events_are_in_the_lake_each_once(web: str, settings: Settings, cli: Cli) -> None:
+def test_posted_events_are_in_the_lake_each_once(settings: Settings, cli: Cli) -> None:
+    with web_server(settings, SEGADMIN_INBOX_SECONDS="1") as url:
+        _post_twice_and_read(url, settings, cli)
+
+
+def _post_twice_and_read(web: str, settings: Settings, cli: Cli) -> None:
     key = cli("keys", "create", "shop").stdout.strip()
     batch = json.dumps([event(n) for n in range(40)]).encode()
     first, again = post(web, batch, key), post(web, batch, key)
@@ -71,38 +101,44 @@ def test_posted_events_are_in_the_lake_each_once(web: str, settings: Settings, c
     assert reasons == {"duplicate_event": 41, "not_json": 1, "missing_item": 1}
 
 
-def test_events_are_not_kept_in_a_folder_that_is_not_the_store(web: str, settings: Settings, cli: Cli) -> None:
-    key = cli("keys", "create", "shop").stdout.strip()
+def test_events_are_not_kept_in_a_folder_that_is_not_the_store(
+    web: str, shared: Settings, kept: Callable[[], list[Path]], cli: Cli
+) -> None:
+    key = cli("keys", "create", "mounted").stdout.strip()
     assert post(web, json.dumps(event(1)).encode(), key)[0] == 202
-    away = settings.store_path.rename(settings.root / "away")
-    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
-    settings.store_path.mkdir()  # where a disk is to be mounted
-    assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
-    settings.store_path.rmdir()
-    away.rename(settings.store_path)
+    away = shared.store_path.rename(shared.root / "away")
+    try:
+        assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+        shared.store_path.mkdir()  # where a disk is to be mounted
+        assert post(web, json.dumps(event(2)).encode(), key)[0] == 503
+    finally:  # the other tests need it
+        shutil.rmtree(shared.store_path, ignore_errors=True)
+        away.rename(shared.store_path)
     assert post(web, json.dumps(event(2)).encode(), key)[0] == 202
-    assert len(Inbox.of(settings).batches()) == 2
+    assert len(kept()) == 2
 
 
-def test_posted_numbers_keep_their_digits(web: str, settings: Settings, cli: Cli) -> None:
-    key = cli("keys", "create", "shop").stdout.strip()
+def test_posted_numbers_keep_their_digits(web: str, shared: Settings, kept: Callable[[], list[Path]], cli: Cli) -> None:
+    key = cli("keys", "create", "exact").stdout.strip()
     exact = (
         '{"user": 12345678901234567890, "kind": "view", "item": "a", "at": 1767225600, "price": 12.50, "x": [1e400]}'
     )
     assert post(web, f"[{exact}]".encode(), key)[1]["usable"] == 1
-    [batch] = Inbox.of(settings).batches()
+    [batch] = kept()
     assert batch.read_text() == f"{exact}\n"
     status, told = post(web, json.dumps(event(1) | {"segadmin:problem": "bot"}).encode(), key)
     assert (status, told["problems"][0]["reason"]) == (202, "reserved_name")
 
 
-def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings, cli: Cli) -> None:
+def test_what_cannot_be_taken_is_told_as_a_problem(
+    web: str, shared: Settings, kept: Callable[[], list[Path]], cli: Cli
+) -> None:
     body = json.dumps(event(1)).encode()
     assert post(web, body)[0] == 401
     status, told = post(web, body, "seg_guess")
     assert (status, told["title"]) == (401, "Unauthorized")
     assert "segadmin keys create NAME" in told["detail"]
-    key = json.loads(cli("keys", "create", "shop", "--json").stdout)["key"]
+    key = json.loads(cli("keys", "create", "refused", "--json").stdout)["key"]
     basic = {"Authorization": "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode()}
     assert post(web, body, **basic)[0] == 401, "a browser sends a password along with what other sites make it send"
     reader = cli("keys", "create", "me", "--pages").stdout.strip()
@@ -117,34 +153,35 @@ def test_what_cannot_be_taken_is_told_as_a_problem(web: str, settings: Settings,
         assert (status, told["status"]) == (400, 400)
         assert said in told["detail"]
     assert post(web, b" " * (10 * 2**20 + 1), key)[0] == 413
-    assert not Inbox.of(settings).batches(), "nothing that was refused is kept"
+    assert not kept(), "nothing that was refused is kept"
     status, told = post(web, '{"user": "u\\ud83d", "text": "\\u0000\\r\\n🙂"}'.encode(), key)
     assert (status, told["usable"], told["problems"][0]["reason"]) == (202, 0, "missing_item")
     listed = json.loads(cli("keys", "list", "--json").stdout)
-    assert [(one["name"], one["opens"]) for one in listed] == [("shop", "events"), ("me", "pages")]
-    assert "sha256" not in listed[0]
+    opens = {one["name"]: one["opens"] for one in listed}
+    assert (opens["refused"], opens["me"]) == ("events", "pages")
+    assert not any("sha256" in one for one in listed)
     described = urllib.request.Request(f"{web}/openapi.json", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(described, timeout=10) as answer:
         answers = json.load(answer)["paths"]["/v1/events"]["post"]["responses"]
-    cli("keys", "revoke", "shop")
+    cli("keys", "revoke", "refused")
     status, problem = post(web, body, key)
     assert status == 401
     [content] = answers["401"]["content"].items()
     assert (content[0], set(content[1]["schema"]["properties"])) == ("application/problem+json", set(problem))
-    assert "Did you mean 'shop'" not in cli("keys", "revoke", "shop", check=False).stderr
+    assert "Did you mean 'refused'" not in cli("keys", "revoke", "refused", check=False).stderr
 
 
-def test_a_user_is_forgotten_from_posted_events_that_wait(web: str, cli: Cli, settings: Settings) -> None:
-    key = cli("keys", "create", "shop").stdout.strip()
-    post(web, json.dumps([event(1), event(2)]).encode(), key)
-    assert "(inbox: 1)" in cli("data", "forget", "u1", "--yes").stdout
-    [batch] = Inbox.of(settings).batches()
-    assert [json.loads(line)["user"] for line in batch.read_text().splitlines()] == ["u2"]
+def test_a_user_is_forgotten_from_posted_events_that_wait(web: str, kept: Callable[[], list[Path]], cli: Cli) -> None:
+    key = cli("keys", "create", "forgotten").stdout.strip()
+    post(web, json.dumps([event(1, user="leaver"), event(2, user="stayer")]).encode(), key)
+    assert "(inbox: 1)" in cli("data", "forget", "leaver", "--yes").stdout
+    [batch] = kept()
+    assert [json.loads(line)["user"] for line in batch.read_text().splitlines()] == ["stayer"]
 
 
 def test_json_is_read_whatever_its_type_says(web: str, cli: Cli) -> None:
     """snowplow/snowplow-javascript-tracker 778, wikimedia/eventgate 6: ``sendBeacon`` sends JSON as plain text."""
-    key = cli("keys", "create", "shop").stdout.strip()
+    key = cli("keys", "create", "beacon").stdout.strip()
     body = json.dumps(event(1)).encode()
     for kind in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "application/octet-stream"):
         status, answer = post(web, body, key, kind)

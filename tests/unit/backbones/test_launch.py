@@ -1,22 +1,25 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.contracts.backbone import Examples, Fit, no_progress
+from segadmin.contracts.backbone import Examples, Fit, no_log, no_progress
 from segadmin.errors import ConfigurationError, StepFenced
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
+from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
+from segadmin_plugins.backbones.transformer.launch import _failure
 
 TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, processes=2)
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
@@ -30,7 +33,7 @@ def _run(folder: Path, progress: Callable[[float, str], None] = no_progress, plu
     return Fit(settings, folder, 17, progress)
 
 
-def _left(folder: Path) -> list[str]:
+def processes_of(folder: Path) -> list[str]:
     """Return the commands of processes that work on ``folder``."""
     commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -41,36 +44,102 @@ def _left(folder: Path) -> list[str]:
     return [command for command in commands if str(folder) in command]
 
 
-def test_two_processes_share_every_batch(tmp_path: Path) -> None:
+def _left_after(folder: Path, seconds: float = 30) -> list[str]:
+    """Return which processes that work on ``folder`` do not end in time."""
+    ends = time.monotonic() + seconds
+    while (left := processes_of(folder)) and time.monotonic() < ends:
+        time.sleep(0.2)
+    return left
+
+
+#: Fits in two processes, and is killed in the third of four epochs.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.unit.backbones import test_launch as here
+
+def progress(fraction, note):
+    if note.startswith("epoch 3"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+here.fit(Path(sys.argv[1]), progress)
+"""
+
+
+@dataclass
+class GoneOn:
+    """What a fit in two processes said that went on where one had been killed."""
+
+    folder: Path
+    fitted: TransformerClassifier
+    killed: int  #: how the first one ended
+    left: list[str]  #: processes that outlived it
+    said: list[tuple[float, str]]
+    logged: list[tuple[int, str]]
+
+
+def fit(
+    folder: Path, progress: Callable[[float, str], None], log: Callable[[int, Mapping[str, float]], None] = no_log
+) -> TransformerClassifier:
+    """Fit in two processes, with another label set beside."""
+    target = (pl.col("target") > 0).cast(pl.Int64)
+    other = Examples(TRAIN.frame.with_columns(target=target), ("no", "yes"), TRAIN.feature_names)
+    return TINY.fit(TRAIN, VALIDATION, replace(_run(folder, progress), also={"other": other}, log=log))
+
+
+@pytest.fixture(scope="module")
+def gone_on(tmp_path_factory: pytest.TempPathFactory) -> GoneOn:
+    """Kill who asked for a fit, wait for its processes, and ask for it again: each start takes seconds."""
+    folder = tmp_path_factory.mktemp("launch")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False).returncode
+    left = _left_after(folder)
     said: list[tuple[float, str]] = []
     logged: list[tuple[int, str]] = []
-    other = Examples(
-        TRAIN.frame.with_columns(target=(pl.col("target") > 0).cast(pl.Int64)), ("no", "yes"), TRAIN.feature_names
+    fitted = fit(
+        folder,
+        lambda fraction, note: said.append((fraction, note)),
+        lambda step, figures: logged.extend((step, name) for name in figures),
     )
-    run = replace(
-        _run(tmp_path, lambda fraction, note: said.append((fraction, note))),
-        also={"other": other},
-        log=lambda step, figures: logged.extend((step, name) for name in figures),
-    )
-    fitted = TINY.fit(TRAIN, VALIDATION, run)
+    return GoneOn(folder, fitted, killed, left, said, logged)
+
+
+def test_processes_end_when_who_asked_is_killed_and_others_go_on_from_there(gone_on: GoneOn) -> None:
+    assert gone_on.killed == -signal.SIGKILL
+    assert not gone_on.left
+    report = gone_on.fitted.report
+    assert report["resumed_at_step"] >= 12, "two of the four epochs of eight steps were done"
+    assert report["steps"] == 32
+
+
+def test_two_processes_share_every_batch(gone_on: GoneOn, tmp_path: Path) -> None:
+    fitted, begun = gone_on.fitted, gone_on.fitted.report["resumed_at_step"]
     assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["steps"]) == (2, 16, 32)
-    validated = [step for step, name in logged if name == "validation_log_loss"]
-    assert validated == [one["step"] for one in fitted.report["validation"]] == list(range(4, 33, 4))
-    assert [step for step, name in logged if name == "training_loss"] == list(range(1, 33)), (
-        "once, by the first process"
-    )
+    assert [one["step"] for one in fitted.report["validation"]] == list(range(4, 33, 4))
+    validated = [step for step, name in gone_on.logged if name == "validation_log_loss"]
+    assert validated == list(range(begun + 4, 33, 4))
+    learnt = [step for step, name in gone_on.logged if name == "training_loss"]
+    assert learnt == list(range(begun + 1, 33)), "once, by the first process"
     found = fitted.predict(TEST)
     assert (found.argmax(axis=1) == TEST.targets).mean() > 0.9
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(TINY.load(tmp_path / "saved", run.settings).predict(TEST), found, atol=1e-5)
-    assert said[-1][0] == 1.0
-    assert any("epoch 4 of 4" in note for _, note in said)
-    assert not (tmp_path / "processes").exists()
+    np.testing.assert_allclose(TINY.load(tmp_path / "saved", _run(tmp_path).settings).predict(TEST), found, atol=1e-5)
+    assert gone_on.said[-1][0] == 1.0
+    assert any("epoch 4 of 4" in note for _, note in gone_on.said)
+    assert not (gone_on.folder / "processes").exists()
 
 
-def test_what_fails_in_a_process_fails_here(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="frozen_layers=3, but the model has 2 layers"):
-        replace(TINY, frozen_layers=3).fit(TRAIN, VALIDATION, _run(tmp_path))
+def test_errors_of_ours_come_back_as_they_are_and_of_others_the_last_lines(tmp_path: Path) -> None:
+    def failed(kind: str, message: str) -> Exception:
+        said = {"kind": kind, "message": message, "traceback": f"File x\n{kind}: {message}"}
+        (tmp_path / "failed-1.json").write_text(json.dumps(said))
+        return _failure(tmp_path)
+
+    (tmp_path / "stderr").write_text("Killed")
+    assert "It said last:\nKilled" in str(_failure(tmp_path)), "one that was killed wrote nothing down"
+    ours, other = failed("ConfigurationError", "frozen_layers=3"), failed("ZeroDivisionError", "by zero")
+    assert (type(ours), str(ours)) == (ConfigurationError, "frozen_layers=3")
+    assert type(other) is RuntimeError
+    assert str(other).endswith("It said last:\nFile x\nZeroDivisionError: by zero")
 
 
 BROKEN = """
@@ -81,7 +150,7 @@ class Broken(segadmin.Tuner):
         return model
     def after_step(self, model, step):
         if step == 3 and os.environ["RANK"] == "1":
-            raise RuntimeError("a fault, said the second")
+            raise RuntimeError("a fault of the second process")
 @segadmin.hookimpl
 def register_tuners():
     return [Broken]
@@ -89,49 +158,20 @@ def register_tuners():
 
 
 def test_when_one_process_fails_the_others_do_not_wait_for_it(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"It said last:(?s:.*)a fault, said the second"):
+    with pytest.raises(RuntimeError, match=r"It said last:(?s:.*)a fault of the second process"):
         replace(TINY, tuner="broken").fit(TRAIN, VALIDATION, _run(tmp_path, plugin=BROKEN))
-    assert not _left(tmp_path)
+    assert not _left_after(tmp_path)
 
 
 def test_a_lost_step_ends_all_processes(tmp_path: Path) -> None:
     def progress(fraction: float, _note: str) -> None:
         if fraction > 0.05:
-            assert len(_left(tmp_path)) >= 3
+            assert len(processes_of(tmp_path)) >= 3
             raise StepFenced("attempt 1 of step 1 no longer owns it")
 
     with pytest.raises(StepFenced):
         replace(TINY, epochs=500).fit(TRAIN, VALIDATION, _run(tmp_path, progress))
-    ends = time.monotonic() + 10
-    while _left(tmp_path) and time.monotonic() < ends:
-        time.sleep(0.2)
-    assert not _left(tmp_path)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.unit.backbones import test_launch as here
-
-def progress(fraction, note):
-    if note.startswith("epoch 3"):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-folder = Path(sys.argv[1])
-here.TINY.fit(here.TRAIN, here.VALIDATION, here._run(folder, progress))
-"""
-
-
-def test_processes_end_when_who_asked_is_killed_and_others_go_on_from_there(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    ends = time.monotonic() + 30
-    while _left(tmp_path) and time.monotonic() < ends:
-        time.sleep(0.2)
-    assert not _left(tmp_path)
-    report = TINY.fit(TRAIN, VALIDATION, _run(tmp_path)).report
-    assert report["resumed_at_step"] >= 12, "two of the four epochs of eight steps were done"
-    assert report["steps"] == 32
+    assert not _left_after(tmp_path)
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+from tests.unit.backbones.test_launch import processes_of
 
 TINY = Tiny(
     max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, head_steps=60, tuner="large"
@@ -25,9 +26,9 @@ TINY = Tiny(
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 #: A model whose forward needs too much memory above ``ROWS`` rows. What it had taken until then must be free again
-#: when it is called the next time.
+#: when it is called the next time. Of several processes only the second has so little.
 LARGE = """
-import weakref
+import os, weakref
 import segadmin, torch
 
 ROWS = %d
@@ -40,7 +41,7 @@ class Large(segadmin.Tuner):
             asked.append(len(named["input_ids"]))
             if any(one() is not None for one in taken):
                 raise AssertionError("the memory of the failed attempt is still held")
-            if asked[-1] > ROWS:
+            if asked[-1] > ROWS and os.environ.get("RANK", "1") == "1":
                 activations = torch.zeros(1000)
                 taken.append(weakref.ref(activations))
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -122,10 +123,17 @@ def test_which_batches_are_tried(rows: int, least: int, tried: list[int]) -> Non
     assert seen == tried
 
 
-def test_two_processes_begin_anew_with_smaller_batches(tmp_path: Path) -> None:
-    run = _run(tmp_path, 2)
+def test_where_one_of_two_processes_has_too_little_the_other_does_not_wait_and_both_begin_anew(tmp_path: Path) -> None:
+    left: list[list[str]] = []
+
+    def progress(_fraction: float, note: str) -> None:
+        if note == "out of memory; trying batches of 4":
+            left.append(processes_of(tmp_path))
+
+    run = _run(tmp_path, 2, progress=progress)
     fitted = replace(TINY, batch_size=8, epochs=1, processes=2).fit(TRAIN, VALIDATION, run)
     assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["batch_size_asked"]) == (2, 4, 8)
+    assert left == [[]]
 
 
 def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

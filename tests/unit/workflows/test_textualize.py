@@ -18,7 +18,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import Step
 from segadmin.text.coverage import coverage
 from segadmin.workflows.textualize import textualize
-from tests.planted import LABELS, Run, label_future_spend, more_weeks, plant, retrain
+from tests.planted import BUCKETS, LABELS, Run, label_future_spend, more_weeks, plant, retrain
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def texts(stocked: Settings) -> Texts:
 
 
 def test_every_user_is_read_once_to_be_scored_and_stays_in_their_bucket(texts: Texts) -> None:
-    assert [one["buckets"] for one in texts.results] == [[0, 7], [8, 15]]
+    assert [one["buckets"] for one in texts.results] == [[0, 1], [2, 3]]
     scoring = texts.frame("scoring")
     users = Lake.of(texts.settings).scan("users").collect()
     assert sorted(scoring["user_key"]) == sorted(users["user_key"])
-    assert all(bucket_of(key, 16) == bucket for bucket, key in scoring.select("bucket", "user_key").iter_rows())
+    assert all(bucket_of(key, BUCKETS) == bucket for bucket, key in scoring.select("bucket", "user_key").iter_rows())
     for result, attempt in zip(texts.results, texts.attempts, strict=True):
         assert set(texts.job.read(result["scoring"])["bucket"]) <= set(attempt.buckets)
     assert scoring["phrases"].list.len().min() > 0  # type: ignore[operator]
