@@ -62,7 +62,7 @@ def no_log(_step: int, _figures: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitContext:
     """What a fit gets besides the data."""
 
     settings: Settings
@@ -86,7 +86,7 @@ class Pretraining:
     new_words: int = 0  #: of the shop's own, to be added to the vocabulary
 
 
-class Learnt(ABC):
+class SavableModel(ABC):
     """What a backbone has become, and can be kept."""
 
     #: Facts worth keeping on the model version, JSON only: epochs run, best step, users truncated, …
@@ -101,7 +101,7 @@ class Learnt(ABC):
         self.save(folder)
 
 
-class Classifier(Learnt):
+class Classifier(SavableModel):
     """A fitted backbone."""
 
     remark: str = ""  #: what is worth knowing of how it predicts here, such as that memory is short
@@ -116,8 +116,8 @@ class Backbone(ABC):
 
     name: ClassVar[str]  #: what ``--backbone`` takes
     search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
-    goes_on: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
-    learns_beside: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
+    goes_on: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.start`
+    learns_beside: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.also`
 
     @abstractmethod
     def check(self, settings: Settings) -> None:
@@ -139,11 +139,11 @@ class Backbone(ABC):
         return []
 
     @abstractmethod
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> Classifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> Classifier:
         """Learn from ``train``, choosing on ``validation``, and return the classifier."""
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
-        """Read unlabelled ``texts`` and return what :attr:`Fit.start` can begin with; by default nothing can.
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
+        """Read unlabelled ``texts`` and return what :attr:`FitContext.start` can begin with; by default nothing can.
 
         Raises:
             ConfigurationError: this kind of model has nothing to learn from texts without labels.

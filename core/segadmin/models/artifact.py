@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segadmin.contracts.backbone import Backbone, Classifier, Learnt
+from segadmin.contracts.backbone import Backbone, Classifier, SavableModel
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import UNSAFE_SUFFIXES, file_digest, inside, put, sync
@@ -30,7 +30,7 @@ class Saved:
     sha256: str  #: over the names and digests of its files
 
 
-def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: ModelManifest) -> Saved:
+def save_artifact(settings: Settings, draft: Path, learnt: SavableModel, manifest: ModelManifest) -> Saved:
     """Write a model version's folder under ``store/models`` and return where it is.
 
     It is written as ``draft`` and renamed when it is complete and on disk.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Examples, FitContext
 from segadmin.files import UNSAFE_SUFFIXES
 from segadmin.settings import Settings
 
@@ -84,7 +84,7 @@ def check_backbone(
     # One segment is absent from the validation, as a rare one may be.
     validation = _only(validation, validation.targets != 1)
     said: list[float] = []
-    run = Fit(settings, folder / "checkpoints", 17, lambda fraction, _note: said.append(fraction))
+    run = FitContext(settings, folder / "checkpoints", 17, lambda fraction, _note: said.append(fraction))
     run.checkpoints.mkdir(parents=True)
     model = backbone.fit(train, validation, run)
     assert said, "fit() must call run.progress(fraction, note)"
@@ -123,20 +123,20 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
     """
     train, validation, test = (planted(n, seed=n, features=()) for n in (rows, 24, 20))
     folder.mkdir(parents=True, exist_ok=True)
-    model = backbone.fit(train, validation, Fit(settings, folder))
+    model = backbone.fit(train, validation, FitContext(settings, folder))
     found = _checked(model.predict(test), len(test))
     model.save(folder / "saved")
     _close(backbone.load(folder / "saved").predict(test), found, 1e-4, "load() must predict what was saved")
 
 
-def _check_repeats(backbone: Backbone, run: Fit, train: Examples, validation: Examples, test: Examples) -> None:
+def _check_repeats(backbone: Backbone, run: FitContext, train: Examples, validation: Examples, test: Examples) -> None:
     """Fit twice on few users: one seed must give one model, but for the order in which threads add up."""
     found = []
     for name in ("first", "second"):
-        again = Fit(run.settings, run.checkpoints / name, run.seed)
+        again = FitContext(run.settings, run.checkpoints / name, run.seed)
         again.checkpoints.mkdir()
         found.append(backbone.fit(train, validation, again).predict(test))
-    _close(found[1], found[0], SAME, "fit() must give the same model again with the same Fit.seed")
+    _close(found[1], found[0], SAME, "fit() must give the same model again with the same FitContext.seed")
 
 
 def _checked(found: NDArray[np.float32], rows: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
 from segadmin.evaluation.metrics import expected_calibration_error, measure
@@ -58,7 +58,7 @@ def fit(
     backbone: Backbone = plugins.make("backbone", name, options)
     checkpoints = context.checkpoints / name
     checkpoints.mkdir(exist_ok=True)
-    run = Fit(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
+    run = FitContext(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
     with context.calling(plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)

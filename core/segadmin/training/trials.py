@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Examples, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, SegadminError, StepFenced
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
@@ -117,7 +117,7 @@ def _fit(context: RunContext, search: Search, trial: optuna.Trial, deadline: flo
 
     guard = context.calling(plugins.find("backbone", search.backbone), "fit")
     with _scratch(context.checkpoints / f"trial-{trial.number}") as folder, guard:
-        run = Fit(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
+        run = FitContext(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
         dataset = search.dataset
         model = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(model, dataset.validation)

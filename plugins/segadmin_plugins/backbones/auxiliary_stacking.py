@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
@@ -61,7 +61,7 @@ class Foresight(Backbone):
         """Try the readers."""
         return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> ForesightClassifier:
         """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
 
         Raises:
@@ -69,7 +69,7 @@ class Foresight(Backbone):
         """
         return self.build_on(self.foresee(run), train, validation, run)
 
-    def foresee(self, run: Fit) -> Foreseen:
+    def foresee(self, run: FitContext) -> Foreseen:
         """Return fitted models of every label set beside.
 
         Raises:
@@ -90,7 +90,7 @@ class Foresight(Backbone):
             for n, (labels, name) in enumerate(jobs)
         }
 
-    def build_on(self, fitted: Foreseen, train: Examples, validation: Examples, run: Fit) -> ForesightClassifier:
+    def build_on(self, fitted: Foreseen, train: Examples, validation: Examples, run: FitContext) -> ForesightClassifier:
         """Fit the regression on what the ``fitted`` models, of :meth:`foresee`, say of ``train``."""
         run.progress(0.95, "holding what is foreseen against the labels")
         told = {
@@ -125,7 +125,7 @@ class Foresight(Backbone):
         resolved = {name: resolve_backbone(plugins, name, options) for name in names}
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
 
-    def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
+    def _of_folds(self, reader: Backbone, rows: Examples, run: FitContext) -> list[Classifier]:
         """Return a model for each fold, which has not seen that fold's users."""
         users = rows.frame["user_key"].to_numpy()
         fold, stops = fold_of(users, self.folds, run.seed), draw(users, run.seed + 3) < _HELD_OUT

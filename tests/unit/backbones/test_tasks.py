@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.contracts.backbone import Fit
+from segadmin.contracts.backbone import FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
@@ -73,10 +73,10 @@ def test_the_last_layer_is_kept_for_the_same_segments_only(tmp_path: Path) -> No
 
 def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", "tiny", SMALL | {"tuner": "houlsby", "epochs": 1})
-    backbone.fit(planted(40), planted(10), Fit(settings, tmp_path)).save(tmp_path / "saved")
+    backbone.fit(planted(40), planted(10), FitContext(settings, tmp_path)).save(tmp_path / "saved")
     again = load_plugins(settings).make("backbone", "tiny", SMALL)
     with pytest.raises(ConfigurationError, match=r"adapters\.safetensors"):
-        again.fit(planted(40), planted(10), Fit(settings, tmp_path, start=tmp_path / "saved"))
+        again.fit(planted(40), planted(10), FitContext(settings, tmp_path, start=tmp_path / "saved"))
 
 
 def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
     right = []
     for name, also in (("alone", {}), ("beside", {"other": many})):
         (tmp_path / name).mkdir()
-        model = backbone.fit(few, validation, Fit(settings, tmp_path / name, also=also))
+        model = backbone.fit(few, validation, FitContext(settings, tmp_path / name, also=also))
         found = model.predict(test)
         assert found.shape == (200, 3)
         right.append(float((found.argmax(axis=1) == test.targets).mean()))
@@ -101,7 +101,7 @@ def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> Non
     options = {"readers": "tabular,tfidf", "features": False}
     backbone = load_plugins(settings).make("backbone", "foresight", options)
     backbone.check(settings)
-    model = backbone.fit(few, validation, Fit(settings, tmp_path, also={"other": many}))
+    model = backbone.fit(few, validation, FitContext(settings, tmp_path, also={"other": many}))
     found = model.predict(test)
     assert (found.argmax(axis=1) == test.targets).mean() > 0.9
     assert model.report["foreseen"] == ["other"]
@@ -116,6 +116,6 @@ def test_what_is_foreseen_is_built_on(settings: Settings, tmp_path: Path) -> Non
 def test_foresight_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
     plugins = load_plugins(settings)
     with pytest.raises(ConfigurationError, match="--also LABELS"):
-        plugins.make("backbone", "foresight", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
+        plugins.make("backbone", "foresight", {}).fit(planted(9), planted(9), FitContext(settings, tmp_path))
     with pytest.raises(ConfigurationError, match="names no backbones"):
         plugins.make("backbone", "foresight", {"readers": ""}).check(settings)

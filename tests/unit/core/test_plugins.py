@@ -174,8 +174,16 @@ def test_options_become_what_the_field_says(plugins: Plugins) -> None:
 
 
 def test_the_public_names_all_exist() -> None:
-    assert sorted(segadmin.__all__) == sorted(segadmin._HOMES)
+    assert sorted(segadmin.__all__) == sorted(segadmin._MODULES)
     for name in segadmin.__all__:
         assert getattr(segadmin, name) is not None
     with pytest.raises(AttributeError):
         _ = segadmin.nonsense
+
+
+@pytest.mark.parametrize(("former", "name"), [("Fit", "FitContext"), ("Learnt", "SavableModel")])
+def test_a_former_public_name_still_works_with_a_warning(former: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"segadmin\.{former} is now segadmin\.{name}") as warnings:
+        assert getattr(segadmin, former) is getattr(segadmin, name)
+    assert warnings[0].filename == __file__
+    assert former not in dir(segadmin)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit, Pretraining
+from segadmin.contracts.backbone import Backbone, Examples, FitContext, Pretraining
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.tuner import Tuner
 from segadmin.errors import ConfigurationError
@@ -66,10 +66,10 @@ class Transformer(Backbone):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @abstractmethod
-    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return the sequence classifier to start from and its tokenizer."""
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TransformerClassifier:
         """Fine-tune on ``train``, keeping the weights with the lowest log-loss on ``validation``."""
         n_threads = threads()
         import torch
@@ -96,7 +96,7 @@ class Transformer(Backbone):
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
         return None
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> Pretrained:
         """Read the texts, guessing what is hidden (encoders) or what comes next (decoders)."""
         n_threads = threads()
         import torch
@@ -110,7 +110,7 @@ class Transformer(Backbone):
         with quiet():
             return pretrain(self, texts, held_out, run, how)
 
-    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def begin(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
         if run.start is None:
             return self.pretrained(train, run)

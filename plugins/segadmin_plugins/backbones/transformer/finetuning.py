@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import set_seed
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError, PluginContractError
 from segadmin_plugins.backbones.numbers import class_weights, features_of
@@ -41,7 +41,9 @@ class _Begun:
     stores_adapter: bool
 
 
-def fit_classifier(options: Transformer, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+def fit_classifier(
+    options: Transformer, train: Examples, validation: Examples, run: FitContext
+) -> TransformerClassifier:
     """Return a classifier of ``train``, with the weights that had the lowest log-loss on ``validation``."""
     set_seed(run.seed)
     run.progress(0.0, "loading the model")
@@ -67,7 +69,7 @@ def fit_classifier(options: Transformer, train: Examples, validation: Examples, 
     return TransformerClassifier(model, begun.reading, scaling, report, adapter)
 
 
-def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
+def _begin(options: Transformer, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _Begun:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)

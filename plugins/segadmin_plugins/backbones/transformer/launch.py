@@ -18,7 +18,7 @@ from segadmin import errors
 from segadmin.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Examples, Fit
+    from segadmin.contracts.backbone import Examples, FitContext
     from segadmin_plugins.backbones.transformer.base import Transformer
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
 
@@ -50,7 +50,7 @@ def count_processes(options: Transformer) -> int:
 
 
 def fit_in_processes(
-    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+    options: Transformer, processes: int, train: Examples, validation: Examples, run: FitContext
 ) -> TransformerClassifier:
     """Return what ``processes`` processes have fitted; their progress is that of ``run``.
 
@@ -76,7 +76,7 @@ def fit_in_processes(
 
 
 def _fit_once(
-    options: Transformer, processes: int, train: Examples, validation: Examples, run: Fit
+    options: Transformer, processes: int, train: Examples, validation: Examples, run: FitContext
 ) -> TransformerClassifier:
     folder = run.checkpoints / "processes"
     shutil.rmtree(folder, ignore_errors=True)
@@ -95,7 +95,7 @@ def _fit_once(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_request(folder: Path, options: Transformer, train: Examples, validation: Examples, run: Fit) -> None:
+def _write_request(folder: Path, options: Transformer, train: Examples, validation: Examples, run: FitContext) -> None:
     parts = {"train": train, "validation": validation}
     parts |= {f"also-{n}": one for n, one in enumerate(run.also.values())}
     for name, examples in parts.items():
@@ -158,7 +158,7 @@ def _end(child: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def _forward(line: str, run: Fit) -> None:
+def _forward(line: str, run: FitContext) -> None:
     """Pass on what a line says; libraries may write others."""
     try:
         said = json.loads(line)

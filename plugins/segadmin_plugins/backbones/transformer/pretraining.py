@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from segadmin.contracts.backbone import Examples, Fit, Learnt, Pretraining
+from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
 from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.batches import Reading, Texts
 from segadmin_plugins.backbones.transformer.fitness import check_together
@@ -50,7 +50,7 @@ _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LEAST_TIMES = 5  #: a word that is rarer is no word of the shop's own
 
 
-class Pretrained(Learnt):
+class Pretrained(SavableModel):
     """A model to start from, with its tokenizer."""
 
     def __init__(self, text: Any, tokenizer: Any, report: dict[str, Any]) -> None:
@@ -64,7 +64,9 @@ class Pretrained(Learnt):
             self._tokenizer.save_pretrained(folder)
 
 
-def pretrain(options: Transformer, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+def pretrain(
+    options: Transformer, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining
+) -> Pretrained:
     """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
     run.progress(0.0, "loading the model")
     # The classification layer is never used, but there must be one.
@@ -280,7 +282,7 @@ def _summed_loss(model: Any, given: dict[str, torch.Tensor], device: torch.devic
     return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]
 
 
-def _arguments(folder: Path, rows: int, options: Transformer, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, options: Transformer, run: FitContext) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / options.batch_size)
     return TrainingArguments(
         output_dir=str(folder),

@@ -31,7 +31,7 @@ from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.backbone import FitContext
     from segadmin.contracts.tuner import Tuner
     from segadmin_plugins.backbones.transformer.base import Transformer
 
@@ -54,7 +54,7 @@ WARM_START_BATCH = 256
 
 
 def warm_start(
-    model: UserModel, train: Rows, validation: Rows, run: Fit, *, steps: int, balanced: bool = False
+    model: UserModel, train: Rows, validation: Rows, run: FitContext, *, steps: int, balanced: bool = False
 ) -> None:
     """Fit the features' head alone: a second's work that saves the slow model epochs."""
     head, held_out = model.features, validation if len(validation) else train
@@ -87,7 +87,14 @@ def warm_start(
 
 
 def train_model(
-    model: UserModel, train: Rows, validation: Rows, asked: Transformer, run: Fit, *, tuner: Tuner, base: Any = None
+    model: UserModel,
+    train: Rows,
+    validation: Rows,
+    asked: Transformer,
+    run: FitContext,
+    *,
+    tuner: Tuner,
+    base: Any = None,
 ) -> dict[str, Any]:
     """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report.
 
@@ -237,7 +244,7 @@ def with_batches_of(rows: int, options: Transformer) -> Transformer:
     return replace(options, batch_size=rows, accumulate=accumulate)
 
 
-def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, evaluate: bool, options: Transformer, run: FitContext) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / (options.batch_size * options.accumulate))
     every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
@@ -303,7 +310,7 @@ def _metrics(found: Any) -> dict[str, float]:
     return {"log_loss": log_loss(probabilities, found.label_ids), "auroc": auroc(probabilities, found.label_ids)}
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: Transformer, run: Fit) -> Path:
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: Transformer, run: FitContext) -> Path:
     """Return the folder of this very fit's checkpoints, emptied if another fit left something there.
 
     What the fit is, is told by the options, where it starts, the texts' token ids and ``more``.
@@ -347,7 +354,7 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
 
-    def __init__(self, run: Fit, options: Transformer, asked: int | None = None) -> None:
+    def __init__(self, run: FitContext, options: Transformer, asked: int | None = None) -> None:
         self._run, self._options, self._asked = run, options, asked or options.batch_size
         self._said, self._saved = 0.0, time.monotonic()
         self._begun: tuple[float, int] | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import BackboneUnavailable, SegadminError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.fitness import notes
@@ -77,7 +77,7 @@ def _try(options: Transformer, settings: Settings, work: Path) -> list[str]:
     examples = _examples()
     checkpoints = work / "checkpoints"
     checkpoints.mkdir()
-    fitted = short.fit(examples, examples, Fit(settings, checkpoints))
+    fitted = short.fit(examples, examples, FitContext(settings, checkpoints))
     before = fitted.predict(examples)
     fitted.save(work / "saved")
     after = short.load(work / "saved").predict(examples)
