@@ -14,7 +14,7 @@ import polars as pl
 
 from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin.contracts.plugins import Plugins
-from segadmin.evaluation.abstention import answered, events_of, placed
+from segadmin.evaluation.abstention import apply_policy, assigned_mask, events_of
 from segadmin.evaluation.calibration import predict, scaled
 from segadmin.inference.clipping import Limits
 from segadmin.models.artifact import Saved, load_classifier
@@ -68,7 +68,7 @@ class Predictor:
     def finish(self, raw: NDArray[np.float64], examples: Examples) -> NDArray[np.float64]:
         """Return the probabilities that users get, from those of the model alone."""
         calibrated = scaled(raw, self.manifest.calibration.temperature)
-        return answered(calibrated, examples, self.manifest.policy)
+        return apply_policy(calibrated, examples, self.manifest.policy)
 
     def probabilities(self, examples: Examples, progress: Progress = no_progress) -> NDArray[np.float64]:
         """Return the probability of every segment, ``(n_rows, n_segments)``, rows summing to 1.
@@ -94,7 +94,7 @@ class Predictor:
         """
         examples = self.examples(users)
         found = self.probabilities(examples, progress)
-        sure = pl.Series(placed(found, events_of(examples), self.manifest.thresholds))
+        sure = pl.Series(assigned_mask(found, events_of(examples), self.manifest.thresholds))
         probabilities = pl.Series("probabilities", found.astype("float32").tolist(), dtype=pl.List(pl.Float32))
         return pl.DataFrame([*likeliest(probabilities, self.segments, sure), probabilities])
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from segadmin.errors import DataError
-from segadmin.evaluation.abstention import HISTORIES, placed
+from segadmin.evaluation.abstention import HISTORIES, assigned_mask
 from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
@@ -273,7 +273,7 @@ def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | Non
     if not thresholds:
         return None
     probabilities, targets = probabilities_of(rows["probabilities"]), rows["target"].to_numpy()
-    assigned = placed(probabilities, rows["events"].to_numpy(), thresholds)
+    assigned = assigned_mask(probabilities, rows["events"].to_numpy(), thresholds)
     most_probable = probabilities.argmax(axis=1)
     segments = []
     for n, segment in enumerate(manifest.segments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from segadmin.evaluation.abstention import selective
+from segadmin.evaluation.abstention import selective_metrics
 from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error
 from segadmin.evaluation.reports import EvaluatedOn, evaluation, evaluations
 from segadmin.inference.predictor import Predictor
@@ -32,7 +32,7 @@ def evaluate_model(
     probabilities = predictor.finish(raw, dataset.test)
     rows = evaluations(name, probabilities, dataset.test)
     if thresholds:
-        rows[0]["metrics"] |= selective(probabilities, dataset.test, thresholds)
+        rows[0]["metrics"] |= selective_metrics(probabilities, dataset.test, thresholds)
     rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
     own = dataset.validation.targets, predictor.segments
     return [*rows, evaluation(name, EvaluatedOn.VALIDATION, validation, *own)], probabilities

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.backbone import Examples
-from segadmin.evaluation.abstention import answered, learn_policy, learn_thresholds
+from segadmin.evaluation.abstention import apply_policy, learn_policy, learn_thresholds
 from segadmin.evaluation.policy import Policy
 from segadmin.inference.clipping import Limits
 from segadmin.training.context import RunContext
@@ -63,6 +63,6 @@ def finetune(
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
     thresholds: tuple[float | None, ...] = ()
     if precision is not None:
-        probabilities = answered(fitted.validation, dataset.validation, policy)
+        probabilities = apply_policy(fitted.validation, dataset.validation, policy)
         thresholds = tuple(learn_thresholds(probabilities, dataset.validation.targets, precision))
     return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds)

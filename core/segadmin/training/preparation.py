@@ -16,7 +16,7 @@ from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
 from segadmin.labels.label_sets import KnownLabels, read_labels
 from segadmin.labels.parts import Part, SplitBy, SplitOptions
-from segadmin.labels.split import learnable, replayed, split_rows
+from segadmin.labels.split import split_rows, trainable_rows, with_replay
 from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -82,7 +82,7 @@ class LabelledRows:
         split = split_rows(known.rows, segments, how.by, how.seed, known.label_set.definition, held_out=how.held_out)
         split = split.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
         if parent is not None:
-            split = continued(parent, split, name, how)
+            split = split_for_parent(parent, split, name, how)
         progress(0.6, "choosing the features")
         recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), known, split))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
@@ -100,7 +100,7 @@ def auxiliary_rows(
     """
     known = read_labels(settings, name, window_days)
     segments = tuple(known.label_set.segments)
-    rows = learnable(known.rows, split, how.by, how.seed, how.held_out)
+    rows = trainable_rows(known.rows, split, how.by, how.seed, how.held_out)
     if rows.is_empty():
         raise DataError(f"No row of the labels {name!r} was known before the first test row. Leave out --also {name}")
     target = pl.col("segment").cast(pl.Enum(segments)).to_physical().cast(pl.Int64)
@@ -125,7 +125,7 @@ def training_windows(
     return windows
 
 
-def continued(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
+def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
     """Return ``split`` for a fit that begins as ``parent``: what it has learnt is set aside, but for a share of it.
 
     Raises:
@@ -145,7 +145,7 @@ def continued(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: S
         )
     if parent.label_set != label_set or how.replay >= 1:
         return split
-    return replayed(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
+    return with_replay(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
 
 
 def training_data(known: KnownLabels, split: pl.DataFrame) -> TrainingData:
