@@ -14,5 +14,5 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    prior: tuple[float, ...] = ()  #: fraction of the training rows in each segment
+    prior: tuple[float, ...] = ()  #: smoothed fraction of the training rows in each segment
     answers: tuple[Answer, ...] = ()  #: by history length
