@@ -25,7 +25,7 @@ _COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "
 
 
 @dataclass(frozen=True)
-class Read:
+class UserTexts:
     """User texts, and counts of what was read."""
 
     users: pl.DataFrame  #: bucket, user_key, as_of, phrases, phrase_hash, features
@@ -42,7 +42,7 @@ def read_users(
     users: pl.DataFrame,
     variant: Variant = CANONICAL,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
-) -> Read:
+) -> UserTexts:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
     In a variant, users without events are omitted: their text would not vary.
@@ -83,7 +83,7 @@ def read_users(
         )
     )
     texts = texts.with_columns(phrase_hash=phrase_hash(texts["phrases"]))
-    return Read(
+    return UserTexts(
         users=texts.select("bucket", "user_key", "as_of", "phrases", "phrase_hash", "features"),
         report={
             "users": texts.height,

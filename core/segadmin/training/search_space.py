@@ -1,4 +1,4 @@
-"""What is searched: an option of a backbone, and the values that it may take, written as ``epochs=1..4``."""
+"""The search space: options of a backbone and their candidate values, written as ``epochs=1..4``."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _RANGE = re.compile(r"(?P<low>[^.,][^,]*?)\.\.(?P<high>[^,:]+?)(?P<log>:log)?")
 
 @dataclass(frozen=True)
 class Choice:
-    """The values of one option."""
+    """The candidate values of one option."""
 
     name: str
     low: float | int | None = None
     high: float | int | None = None
-    log: bool = False  #: evenly by magnitude
+    log: bool = False  #: sample on a logarithmic scale
     values: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, name: str, words: str) -> Choice:
-        """Return what ``1..4``, ``1e-5..1e-3:log`` or ``full,lora`` says.
+        """Parse ``1..4``, ``1e-5..1e-3:log`` or ``full,lora``.
 
         Raises:
-            ConfigurationError: it says nothing that can be searched.
+            ConfigurationError: it is not a valid range or list of values.
         """
         text = words.strip()
-        if found := _RANGE.fullmatch(text):
-            low, high = (_number(name, text, found[side]) for side in ("low", "high"))
-            if not low < high or (found["log"] and low <= 0):
-                raise ConfigurationError(f"{name}={words}: a range goes up, and one by magnitude begins above 0.")
-            return cls(name, low, high, log=bool(found["log"]))
-        values = tuple(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
+        if bounds := _RANGE.fullmatch(text):
+            low, high = (_number(name, text, bounds[side]) for side in ("low", "high"))
+            if not low < high or (bounds["log"] and low <= 0):
+                raise ConfigurationError(f"{name}={words}: a range goes up, and a logarithmic one begins above 0.")
+            return cls(name, low, high, log=bool(bounds["log"]))
+        values = tuple(dict.fromkeys(value.strip() for value in text.split(",") if value.strip()))
         if len(values) < 2:
             raise ConfigurationError(
                 f"{name}={words} leaves nothing to choose. Write 1..4, 1e-5..1e-3:log or full,lora."
@@ -56,12 +56,12 @@ class Choice:
 
     @property
     def an_example(self) -> str:
-        """A value of it, to be checked against the backbone."""
+        """One of the values, to check the option against the backbone."""
         return self.values[0] if self.values else str(self.low)
 
 
 def choices(space: Mapping[str, str]) -> list[Choice]:
-    """Return what ``space`` says, in its order."""
+    """Parse ``space``, option → candidate values, in order."""
     return [Choice.parse(name, words) for name, words in space.items()]
 
 
@@ -73,4 +73,4 @@ def _number(name: str, words: str, text: str) -> float | int:
     try:
         return float(text)
     except ValueError:
-        raise ConfigurationError(f"{name}={words}: {text!r} is no number. Write 1..4 or 1e-5..1e-3:log.") from None
+        raise ConfigurationError(f"{name}={words}: {text!r} is not a number. Write 1..4 or 1e-5..1e-3:log.") from None
