@@ -112,7 +112,7 @@ def test_texts_of_test_weeks_must_not_be_read_before(shop: Settings) -> None:
     assert events is not None
     number = pretrain(shop, until=events.isoformat()).inputs["pretrain"][0]["model_version_id"]
     asked = check_request(shop, "retrain", {"start_from": str(number), "baselines": []})
-    with pytest.raises(DataError, match=r"may have read the answers.*segadmin enqueue pretrain --until"):
+    with pytest.raises(DataError, match=r"may have been trained on the answers.*segadmin enqueue pretrain --until"):
         Run(shop, "retrain", asked).stage("prepare")
 
 

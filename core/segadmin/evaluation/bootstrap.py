@@ -64,14 +64,14 @@ def auroc_draws(
 
 
 def difference(
-    one: Probabilities, other: Probabilities, targets: NDArray[np.int64], users: NDArray[np.int64]
+    first: Probabilities, second: Probabilities, targets: NDArray[np.int64], users: NDArray[np.int64]
 ) -> Interval:
-    """Return the AUROC of ``one`` minus that of ``other``, on the same rows."""
+    """Return the AUROC of ``first`` minus that of ``second``, on the same rows."""
     import numpy as np
 
     enough = len(np.unique(users)) >= LEAST_USERS
     resamples = RESAMPLES if enough else 0
-    draws = auroc_draws(one, targets, users, resamples) - auroc_draws(other, targets, users, resamples)
+    draws = auroc_draws(first, targets, users, resamples) - auroc_draws(second, targets, users, resamples)
     if not enough:
         return Interval(float(draws[0]), None, None)
     return Interval.of(float(draws[0]), draws[1:])

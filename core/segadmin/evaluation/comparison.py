@@ -41,24 +41,25 @@ class Comparison:
     erased: int = 0  #: test rows of users who were erased since, of the model with more of them
 
 
-def compare_predictions(one: pl.DataFrame, other: pl.DataFrame) -> Comparison | None:
+def compare_predictions(first: pl.DataFrame, second: pl.DataFrame) -> Comparison | None:
     """Return the comparison of two models on their shared rows; ``None`` without any, or if AUROC is undefined."""
     import numpy as np
 
     from segadmin.evaluation.bootstrap import auroc_draws
 
-    shared = one.join(other, on=[*_KEY, "target"], suffix="_other")
+    shared = first.join(second, on=[*_KEY, "target"], suffix="_other")
     if shared.is_empty():
         return None
-    first, second = probabilities_of(shared["probabilities"]), probabilities_of(shared["probabilities_other"])
-    if first.shape != second.shape:
+    pair = [probabilities_of(shared[column]) for column in ("probabilities", "probabilities_other")]
+    if pair[0].shape != pair[1].shape:
         return None
     targets, users = shared["target"].to_numpy(), shared["user_key"].to_numpy()
-    aurocs = [float(auroc_draws(probabilities, targets, users, 0)[0]) for probabilities in (first, second)]
+    aurocs = [float(auroc_draws(probabilities, targets, users, 0)[0]) for probabilities in pair]
     if not np.isfinite(aurocs).all():
         return None
     users_compared = shared["user_key"].n_unique()
-    return Comparison(shared.height, users_compared, aurocs[0], aurocs[1], difference(first, second, targets, users))
+    lead = difference(pair[0], pair[1], targets, users)
+    return Comparison(shared.height, users_compared, aurocs[0], aurocs[1], lead)
 
 
 def probabilities_of(column: pl.Series) -> NDArray[np.float32]:

@@ -138,7 +138,7 @@ def expected_calibration_error(probabilities: Probabilities, targets: Targets, b
     Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """
     curve = reliability_curve(probabilities, targets, bins)
-    return sum(each.rows * abs(each.accuracy - each.confidence) for each in curve) / len(targets)
+    return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in curve) / len(targets)
 
 
 def _mean(values: Any) -> float | None:

@@ -78,8 +78,8 @@ def trainable_rows(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int
     return allowed.filter(pl.col("as_of") < first_test, pl.col("outcome_until") <= first_test)
 
 
-def with_replay(split: pl.DataFrame, learnt: Sequence[datetime], share: float, seed: int) -> pl.DataFrame:
-    """Return ``split`` without the training rows of the cut-offs ``learnt``, except a ``share`` of them.
+def with_replay(split: pl.DataFrame, trained_cutoffs: Sequence[datetime], share: float, seed: int) -> pl.DataFrame:
+    """Return ``split`` without the training rows of the cut-offs ``trained_cutoffs``, except a ``share`` of them.
 
     Training further on new rows only would make the model forget the old ones (experience replay, Rolnick et al.
     2019).
@@ -87,8 +87,8 @@ def with_replay(split: pl.DataFrame, learnt: Sequence[datetime], share: float, s
     Raises:
         DataError: no training row is new.
     """
-    already_learnt = (pl.col("part") == "train") & pl.col("as_of").is_in(list(learnt))
-    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(learnt))).height:
+    already_learnt = (pl.col("part") == "train") & pl.col("as_of").is_in(list(trained_cutoffs))
+    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(trained_cutoffs))).height:
         raise DataError(
             "Nothing is new since that version was trained: the labels have no later training cut-off. "
             "Label later weeks (segadmin data label … -o train_cuts=…), or train on all rows again: --replay 1"

@@ -90,7 +90,7 @@ class SegmentThreshold(_Section):
     """The minimum probability for assignment to one segment, and its effect on the test rows."""
 
     segment: str
-    threshold: float | None  #: ``None``: nobody is ever assigned
+    threshold: float | None  #: ``None``: no user is ever assigned
     rows: int  #: assigned
     coverage: float  #: fraction of the rows whose most probable segment this is
     precision: float | None
@@ -120,7 +120,7 @@ class PredictionQuality(_Section):
     without_events: int
     by_segment: tuple[SegmentQuality, ...]
     by_history: tuple[HistoryQuality, ...]
-    abstention: Abstention | None  #: ``None``: everybody is assigned to the most probable segment
+    abstention: Abstention | None  #: ``None``: all users are assigned to the most probable segment
     calibration: Calibration
 
 

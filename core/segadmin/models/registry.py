@@ -61,7 +61,7 @@ def roll_back_champion(settings: Settings, label_set: str | None = None, reason:
         return _promote(session, before, "models.rollback", reason)
 
 
-def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Comparison:
+def compare_versions(settings: Settings, first: str, second: str, label_set: str | None = None) -> Comparison:
     """Compare two versions on the test rows that they share.
 
     ``champion`` is that of ``label_set``, by default the label set of the other version.
@@ -71,18 +71,18 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
         DataError: they share no test rows, or the predictions of one are not stored any more.
     """
     with transaction(settings) as session:
-        numbered = next((name for name in (one, other) if name != "champion"), None)
-        if label_set is None and numbered is not None:
-            label_set = find_version(session, numbered).label_set
-        versions = [find_version(session, name, label_set) for name in (one, other)]
-    first, second = (predictions_of(settings, version) for version in versions)
-    comparison = compare_predictions(first.rows, second.rows)
+        number = next((name for name in (first, second) if name != "champion"), None)
+        if label_set is None and number is not None:
+            label_set = find_version(session, number).label_set
+        versions = [find_version(session, name, label_set) for name in (first, second)]
+    first_predictions, second_predictions = (predictions_of(settings, version) for version in versions)
+    comparison = compare_predictions(first_predictions.rows, second_predictions.rows)
     if comparison is None:
         raise DataError(
             f"Versions {versions[0].id} and {versions[1].id} were tested on no row in common. "
             "Train on the same labels: segadmin enqueue retrain --labels"
         )
-    return replace(comparison, erased=max(first.erased, second.erased))
+    return replace(comparison, erased=max(first_predictions.erased, second_predictions.erased))
 
 
 def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:

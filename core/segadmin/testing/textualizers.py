@@ -71,8 +71,8 @@ def check_textualizer(textualizer: Textualizer) -> None:
         _check_order(textualizer, language)
         _phrases(textualizer, sample_events(users=200, per_user=1), language)
         _phrases(textualizer, _bare(sample_events()), language)
-        nobody = _phrases(textualizer, sample_events().clear(), language)
-        assert nobody.is_empty(), f"{language}: without any events there are phrases: {nobody['phrase'].to_list()}"
+        phrases = _phrases(textualizer, sample_events().clear(), language)
+        assert phrases.is_empty(), f"{language}: without any events there are phrases: {phrases['phrase'].to_list()}"
 
 
 def _check_users(textualizer: Textualizer, language: Language) -> None:

@@ -1,4 +1,4 @@
-"""Summarizes in one line how many events the texts cover and how many phrases were dropped."""
+"""Summarises in one line how many events the texts cover and how many phrases were dropped."""
 
 from __future__ import annotations
 

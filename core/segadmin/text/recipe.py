@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     language: Language = "en"
     window_days: float = 112.0
     max_phrases: int = 96  #: maximum number of phrases per user
-    parts: int = 0  #: number of equal parts of the window whose spends are features; 0 in older recipes
+    parts: int = 0  #: number of equal parts of the window whose spend is a feature; 0 in older recipes
     # Chosen from training data:
     categories: tuple[str, ...] = ()  #: categories whose shares are features
     brands: tuple[str, ...] = ()  #: brands whose shares are features

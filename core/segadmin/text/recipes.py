@@ -10,7 +10,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Language
 from segadmin.text.recipe import Recipe
 
-#: Equal parts of the window whose spends are features: their minimum length, as many users make no visit in a shorter
+#: Equal parts of the window whose spend is a feature: their minimum length, as many users make no visit in a shorter
 #: part, and their minimum and maximum number. Fewer parts add nothing to the last half and quarter, also features.
 _MIN_PART_DAYS, _MIN_PARTS, _MAX_PARTS = 14.0, 4, 8
 
@@ -46,23 +46,23 @@ def new_recipe(
 
 
 def window_parts(window_days: float) -> int:
-    """Return the number of equal parts of a window whose spends are features."""
+    """Return the number of equal parts of a window whose spend is a feature."""
     parts = min(_MAX_PARTS, int(window_days / _MIN_PART_DAYS))
     return parts if parts >= _MIN_PARTS else 0
 
 
-def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
+def check_recipe(plugins: Plugins, recipe: Recipe, owner: str) -> None:
     """Check that the textualizer version of ``recipe`` is installed.
 
     Raises:
         PluginNotFound: it is not installed.
-        ConfigurationError: another version is installed; ``whose`` names the model in the message.
+        ConfigurationError: another version is installed; the message names ``owner``.
     """
     registered = plugins.find("textualizer", recipe.textualizer)
     installed_version = registered.load().version
     if installed_version != recipe.textualizer_version:
         raise ConfigurationError(
-            f"{whose} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
+            f"{owner} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
             f"({recipe.distribution}), but version {installed_version} ({registered.distribution}) is installed. "
             "Install that one, or train again: segadmin enqueue retrain"
         )

@@ -53,7 +53,7 @@ def finetune(
         copies: texts of augmented copies of training rows.
         auxiliary: rows of auxiliary label sets, by name.
         parent: the folder of an earlier version, for a warm start.
-        precision: minimum precision per segment; users below it stay unassigned. Default: everybody is assigned.
+        precision: minimum precision per segment; users below it stay unassigned. Default: all users are assigned.
     """
     limits = Limits.fit(dataset.train)
     train = with_copies(dataset.train, copies) if copies else dataset.train

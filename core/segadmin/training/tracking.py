@@ -72,7 +72,7 @@ class Trackings:
             self.keys.pop(name, None)
             self.status[name] = f"failed: {error!r} in {method}"
             extra = {"action": "track", "tracker": name, "error": repr(error)}
-            log.warning("a tracker failed; the job goes on without it", extra=extra)
+            log.warning("a tracker failed; the job continues without it", extra=extra)
 
 
 def check_trackers(settings: Settings, plugins: Plugins, trackers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -88,7 +88,7 @@ def check_trackers(settings: Settings, plugins: Plugins, trackers: Mapping[str, 
 
 @contextmanager
 def tracked(context: RunContext, trackers: Options, run_of: Callable[[str], TrackedRun]) -> Iterator[Trackings]:
-    """Track what is fitted in the body, which calls ``log`` and, at the end, ``finish``.
+    """Track the fit in the body, which calls ``log`` and, at the end, ``finish``.
 
     Args:
         context: receives progress.
