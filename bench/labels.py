@@ -71,7 +71,7 @@ class Before:
 
 def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str) -> float:
     """Return the test ``metric`` of ``method``, learnt from the first of ``parts`` and stopped by the second."""
-    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.backbone import FitContext
     from segadmin.contracts.plugins import load_plugins
     from segadmin.errors import DataError
     from segadmin.evaluation.metrics import measure
@@ -81,7 +81,7 @@ def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str)
     name, options = METHODS[method]
     backbone = load_plugins(get_settings()).make("backbone", name, options)
     with tempfile.TemporaryDirectory() as folder:
-        run = Fit(
+        run = FitContext(
             get_settings(), Path(folder), before.seed, start=before.pretrained if "read all texts" in method else None
         )
         if name == "auxiliary-stacking":
@@ -117,11 +117,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def begin(rows: Rows, task: str, seed: int, methods: list[str], folder: Path) -> Before:
     """Learn what needs no label of the task: what people will do, and, where asked for, how they read."""
-    from segadmin.contracts.backbone import Fit, Pretraining
+    from segadmin.contracts.backbone import FitContext, Pretraining
     from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
 
-    plugins, run = load_plugins(get_settings()), Fit(get_settings(), folder, seed)
+    plugins, run = load_plugins(get_settings()), FitContext(get_settings(), folder, seed)
     also = {name: rows.of(name)["train"] for name in NEXT if task in SAME_KIND}
     foreseen, pretrained = {}, None
     if any("auxiliary-stacking" in method for method in methods):

@@ -28,7 +28,7 @@ TUNERS = {"full": 1e-4, "head": 5e-4, "lora": 5e-5, "adalora": 5e-4, "ia3": 5e-4
 
 def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
     """Fit once and measure; called in a process of its own."""
-    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.backbone import FitContext
     from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
     from segadmin_plugins.backbones.numbers import auroc
@@ -40,7 +40,7 @@ def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
     backbone = load_plugins(get_settings()).make("backbone", "minilm", options)
     with tempfile.TemporaryDirectory() as folder:
         before = time.perf_counter()
-        model = backbone.fit(train, found.validation, Fit(get_settings(), Path(folder)))
+        model = backbone.fit(train, found.validation, FitContext(get_settings(), Path(folder)))
         seconds = time.perf_counter() - before
     return {
         "tuner": tuner,

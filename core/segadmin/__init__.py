@@ -1,15 +1,16 @@
-"""segadmin: users of an online shop, segmented from what they do.
+"""segadmin: segments the users of an online shop by their behaviour.
 
-This is what plugin authors import; names are loaded when first used, so ``import segadmin`` costs nothing.
+Plugin authors import these names. A name is loaded when it is first used, which keeps ``import segadmin`` fast.
 """
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, Learnt, Pretraining
+    from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, Pretraining, SavableModel
     from segadmin.contracts.hookspecs import hookimpl
     from segadmin.contracts.labeler import Labeler, Labelled
     from segadmin.contracts.source import Sink, Source
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
     )
     from segadmin.settings import Settings, get_settings
 
-_HOMES = {
+_MODULES = {
     "Backbone": "segadmin.contracts.backbone",
     "BackboneUnavailable": "segadmin.errors",
     "Classifier": "segadmin.contracts.backbone",
     "ConfigurationError": "segadmin.errors",
     "DataError": "segadmin.errors",
     "Examples": "segadmin.contracts.backbone",
-    "Fit": "segadmin.contracts.backbone",
+    "FitContext": "segadmin.contracts.backbone",
     "Labelled": "segadmin.contracts.labeler",
     "Labeler": "segadmin.contracts.labeler",
-    "Learnt": "segadmin.contracts.backbone",
     "PluginContractError": "segadmin.errors",
     "Pretraining": "segadmin.contracts.backbone",
+    "SavableModel": "segadmin.contracts.backbone",
     "SegadminError": "segadmin.errors",
     "Settings": "segadmin.settings",
     "Sink": "segadmin.contracts.source",
@@ -54,6 +55,9 @@ _HOMES = {
     "per_user": "segadmin.contracts.textualizer",
 }
 
+#: Former public names, which plugins may still use.
+_DEPRECATED = {"Fit": "FitContext", "Learnt": "SavableModel"}
+
 __all__ = [
     "Backbone",
     "BackboneUnavailable",
@@ -61,12 +65,12 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "Examples",
-    "Fit",
+    "FitContext",
     "Labeler",
     "Labelled",
-    "Learnt",
     "PluginContractError",
     "Pretraining",
+    "SavableModel",
     "SegadminError",
     "Settings",
     "Sink",
@@ -85,12 +89,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home (PEP 562)."""
-    if name not in _HOMES:
+    """Import a public name from its module (PEP 562); a former name returns what replaced it, with a warning."""
+    if name in _DEPRECATED:
+        warnings.warn(f"segadmin.{name} is now segadmin.{_DEPRECATED[name]}", DeprecationWarning, stacklevel=2)
+        name = _DEPRECATED[name]
+    if name not in _MODULES:
         raise AttributeError(f"module 'segadmin' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
+    """Return the public names."""
     return __all__

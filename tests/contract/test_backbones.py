@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segadmin.contracts.backbone import Backbone, Fit
+from segadmin.contracts.backbone import Backbone, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound
 from segadmin.settings import Settings
@@ -107,7 +107,7 @@ def test_a_pipeline_of_hugging_face_says_what_predict_says(kind: str, settings: 
     )
     folder, saved = tmp_path / "work", tmp_path / "saved"
     folder.mkdir()
-    model = load_plugins(settings).make("backbone", "hf", options).fit(train, validation, Fit(settings, folder))
+    model = load_plugins(settings).make("backbone", "hf", options).fit(train, validation, FitContext(settings, folder))
     model.save(saved)
     read = pipeline("text-classification", model=str(saved), tokenizer=str(saved), top_k=None)
     said = read(["".join(f" {phrase}" for phrase in phrases) for phrases in test.frame["phrases"].to_list()])

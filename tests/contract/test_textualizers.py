@@ -78,7 +78,7 @@ def _stranger() -> pl.LazyFrame:
         (_panics, "fails on 18 events of 3 users: PanicException"),
         (lambda events: events.select("user_key", position="price", phrase="kind"), "nulls"),
         (lambda events: events.select("user_key", position=pl.row_index(), phrase="kind"), "another order|when alone"),
-        (_newest_prices, "events of one moment need a rule"),
+        (_newest_prices, "sort events of the same moment too"),
         (lambda events: _positions(events).with_columns(phrase=pl.lit(token_hex())), "when alone|twice"),
         (lambda events: pl.concat([_positions(events), _stranger()]), "users that have no events"),
     ],

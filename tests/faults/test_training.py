@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.contracts.backbone import Fit
+from segadmin.contracts.backbone import FitContext
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
@@ -34,7 +34,7 @@ def fit(folder: Path, kill_at: float = 2.0) -> dict[str, object]:
             (folder / "died").write_text(str(fraction))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return TINY.fit(TRAIN, VALIDATION, Fit(Settings(home=folder), folder, 17, progress)).report
+    return TINY.fit(TRAIN, VALIDATION, FitContext(Settings(home=folder), folder, 17, progress)).report
 
 
 @pytest.mark.parametrize("kill_at", [0.3, 0.66])

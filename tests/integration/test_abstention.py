@@ -57,7 +57,7 @@ def test_sure_of_nobody(shop: Settings) -> None:
     job = retrain(shop, precision=0.9999).until("score")
     verdict = job.inputs["gate"][0]
     assert not verdict["promoted"]
-    assert "nobody would be put in any" in verdict["reason"]
+    assert "users would stay unassigned" in verdict["reason"]
 
 
 def test_what_precision_may_be(shop: Settings) -> None:

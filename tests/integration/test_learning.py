@@ -114,7 +114,7 @@ def test_texts_of_test_weeks_must_not_be_read_before(shop: Settings) -> None:
     assert events is not None
     number = pretrain(shop, until=events.isoformat()).inputs["pretrain"][0]["model_version_id"]
     asked = check_request(shop, "retrain", {"start_from": str(number), "baselines": []})
-    with pytest.raises(DataError, match=r"may have read the answers.*segadmin enqueue pretrain --until"):
+    with pytest.raises(DataError, match=r"may have been trained on the answers.*segadmin enqueue pretrain --until"):
         Run(shop, "retrain", asked).stage("prepare")
 
 
@@ -196,12 +196,12 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     job = Run(shop, "retrain", asked).all()
     version = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
     assert version.segments == ["low", "mid", "high", "whale"]
-    assert "knows other segments" in job.inputs["gate"][0]["reason"]
+    assert "has other segments" in job.inputs["gate"][0]["reason"]
 
     label(shop, LABELS, "future-spend", LABELER)
     again = retrain(shop, margin=-1).all()
     assert version_of(shop, again.inputs["evaluate"][0]["model_version_id"]).segments == ["low", "mid", "high"]
-    assert "knows other segments" in again.inputs["gate"][0]["reason"]
+    assert "has other segments" in again.inputs["gate"][0]["reason"]
 
 
 def test_a_segment_that_no_training_row_is_in(shop: Settings) -> None:

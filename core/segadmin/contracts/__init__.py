@@ -1,1 +1,1 @@
-"""What plugins implement, the hooks by which they are found, and the registry that finds them."""
+"""The interfaces that plugins implement, the hooks that register them, and the plugin registry."""

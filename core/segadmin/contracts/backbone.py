@@ -1,4 +1,4 @@
-"""The contract of a backbone: the model that reads users, and what it leaves behind when fitted."""
+"""The contract of a backbone: a model that predicts the segments of users, and the classifier that a fit returns."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examples:
-    """Users as a backbone sees them.
+    """Users in the form that a backbone reads.
 
-    ``frame`` has one row a user and window: ``user_key`` (Int64), ``as_of`` (Datetime), ``phrases``
+    ``frame`` has one row per user and window: ``user_key`` (Int64), ``as_of`` (Datetime), ``phrases``
     (List[String], most informative first), ``features`` (List[Float32], one value per feature name) and, for
     training, ``target`` (Int64, an index into ``segments``).
     """
@@ -56,57 +56,57 @@ class Examples:
 
 
 def no_progress(_fraction: float, _note: str = "") -> None:
-    """Report to nobody: the default of every ``progress``."""
+    """Discard the progress: the default of every ``progress``."""
 
 
-def no_log(_step: int, _figures: Mapping[str, float]) -> None:
-    """Log nowhere: the default of every ``log``."""
+def no_log(_step: int, _metrics: Mapping[str, float]) -> None:
+    """Discard the metrics: the default of every ``log``."""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What a fit gets besides the data."""
+class FitContext:
+    """What a fit receives besides the data."""
 
     settings: Settings
-    checkpoints: Path  #: a folder that outlives the attempt: a retried fit goes on from what is there
+    checkpoints: Path  #: a folder that outlives the attempt; a retried fit resumes from its content
     seed: int = 17
-    #: Called with the fraction done (0 to 1) and a few words; raises when the fit must stop.
+    #: Called with the fraction done (0 to 1) and a short note; raises when the fit must stop.
     progress: Callable[[float, str], None] = no_progress
-    #: Called with a step of the fit and its figures, such as ``{"validation_log_loss": 0.69}``: the curves of trackers.
+    #: Called with a step of the fit and its metrics, such as ``{"validation_log_loss": 0.69}``, for learning curves.
     log: Callable[[int, Mapping[str, float]], None] = no_log
-    start: Path | None = None  #: what :meth:`Classifier.save` of an earlier version wrote, to go on from
-    #: Rows of other label sets by name, for a backbone that can learn several at once; none of validation or test.
+    start: Path | None = None  #: folder that :meth:`SavableModel.save` of an earlier version wrote: a warm start
+    #: Rows of auxiliary label sets by name, for multi-task backbones; no validation or test rows are among them.
     also: Mapping[str, Examples] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How unlabelled texts are read."""
+    """How a language model is trained on unlabelled texts."""
 
-    mask: float = 0.15  #: share of what is hidden and to be guessed, in encoders
-    whole_phrases: bool = False  #: hide whole phrases, not single tokens
-    new_words: int = 0  #: of the shop's own, to be added to the vocabulary
+    mask: float = 0.15  #: fraction of the tokens that are masked, in encoders
+    whole_phrases: bool = False  #: mask whole phrases, not single tokens
+    new_words: int = 0  #: number of the shop's own words to add to the vocabulary
 
 
-class Learnt(ABC):
-    """What a backbone has become, and can be kept."""
+class SavableModel(ABC):
+    """A trained model that can be saved."""
 
-    #: Facts worth keeping on the model version, JSON only: epochs run, best step, users truncated, …
+    #: Facts to store with the model version, JSON only: epochs run, best step, users truncated, …
     report: dict[str, Any]
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write all that is needed to use it or to go on into ``folder``: safetensors, JSON, text; never pickle."""
+        """Write all that use or further training needs into ``folder``: safetensors, JSON, text; never pickle."""
 
     def export(self, folder: Path) -> None:
-        """Write what is needed to use it elsewhere, without files of this machine; by default as :meth:`save` does."""
+        """Write all that use on another machine needs into ``folder``; by default the same as :meth:`save`."""
         self.save(folder)
 
 
-class Classifier(Learnt):
+class Classifier(SavableModel):
     """A fitted backbone."""
 
-    remark: str = ""  #: what is worth knowing of how it predicts here, such as that memory is short
+    remark: str = ""  #: a note about how it predicts on this machine, such as that memory is short
 
     @abstractmethod
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
@@ -118,7 +118,7 @@ _RENAMED = {"goes_on": "supports_warm_start", "learns_beside": "supports_auxilia
 
 
 class Backbone(ABC):
-    """A cheap description of a model. Subclass it as a frozen dataclass: its fields are its options."""
+    """A model and its options, cheap to create. Subclass it as a frozen dataclass: its fields are its options."""
 
     name: ClassVar[str]  #: what ``--backbone`` takes
     search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
@@ -136,17 +136,17 @@ class Backbone(ABC):
 
     @abstractmethod
     def check(self, settings: Settings) -> None:
-        """Check, before any work, that the weights and libraries can be had here.
+        """Check, before any work, that the weights and libraries are available on this machine.
 
         Raises:
-            BackboneUnavailable: saying which places were tried and what mends it.
+            BackboneUnavailable: with the places that were tried and the command that fixes it.
         """
 
     def try_run(self, settings: Settings) -> list[str]:
-        """Fit on a few texts, save and load, in seconds: find before any work what those would find.
+        """Fit on a few texts, save and load, in seconds, to detect before any work what would fail later.
 
         Returns:
-            What is worth knowing of the model, a line each; by default nothing, and nothing is tried.
+            Remarks about the model, one line each. By default nothing is tried and there are none.
 
         Raises:
             BackboneUnavailable: the model or its tokenizer cannot be used, with the reason.
@@ -154,14 +154,14 @@ class Backbone(ABC):
         return []
 
     @abstractmethod
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> Classifier:
-        """Learn from ``train``, choosing on ``validation``, and return the classifier."""
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> Classifier:
+        """Train on ``train``, select on ``validation``, and return the classifier."""
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
-        """Read unlabelled ``texts`` and return what :attr:`Fit.start` can begin with; by default nothing can.
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
+        """Train on unlabelled ``texts``; the saved model can be :attr:`FitContext.start` of a later fit.
 
         Raises:
-            ConfigurationError: this kind of model has nothing to learn from texts without labels.
+            ConfigurationError: this kind of model cannot be pretrained, which is the default.
         """
         raise ConfigurationError(
             f"The backbone {self.name!r} learns nothing from texts without labels. Use a language model: "

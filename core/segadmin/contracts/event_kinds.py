@@ -1,11 +1,11 @@
-"""The kinds of events, and what shops call them."""
+"""The kinds of events, and the words that shops use for them."""
 
 from __future__ import annotations
 
 KINDS = ("view", "cart", "purchase", "rating", "review")
-#: Events that are left out on purpose: counted, and not put in quarantine.
+#: The kind of events that are ignored on purpose: they are counted, not quarantined.
 IGNORE = "ignore"
-#: Other words for the kinds, as shops' logs have them; ``return`` is stored as a purchase with a price below zero.
+#: Synonyms of the kinds in shops' logs. A ``return`` is stored as a purchase with a negative price.
 KIND_ALIASES = {
     "pv": "view",
     "click": "view",
@@ -30,8 +30,8 @@ KIND_ALIASES = {
     "退款": "return",
 }
 
-#: What else is probably meant, written as :func:`plain_word` does: proposed to a user, never assumed.
-_PROBABLY = {
+#: Probable synonyms, in the form of :func:`plain_word`: proposed to a user, never assumed.
+_PROBABLE_SYNONYMS = {
     "view": "viewed viewitem productview productviewed viewproduct itemview detail detailview pageview 查看 详情 访问",
     "cart": "addcart add2cart "
     "addtobasket addtobag cartadd productadded addtowishlist wishlist favorite favourite fav like "
@@ -47,16 +47,16 @@ _PROBABLY = {
     "logout signedup signedin sessionstart firstvisit userengagement scroll page screen identify track group alias "
     "share ordercancelled orderupdated 曝光 搜索 登录 注册 分享",
 }
-_PROPOSED = {word: kind for kind, words in _PROBABLY.items() for word in words.split()}
+_PROPOSED_KINDS = {word: kind for kind, words in _PROBABLE_SYNONYMS.items() for word in words.split()}
 
 
 def plain_word(word: str) -> str:
-    """Return a word or a column's name in lower case, with letters and digits only."""
-    return "".join(sign for sign in word.casefold() if sign.isalnum())
+    """Return a word or a column name in lower case, reduced to letters and digits."""
+    return "".join(character for character in word.casefold() if character.isalnum())
 
 
 def kind_of(word: str) -> str | None:
-    """Return the kind, ``return`` or ``ignore`` that a shop's word probably means; ``None`` where nothing tells."""
+    """Return the kind, ``return`` or ``ignore`` that a shop's word probably means; ``None`` if unknown."""
     plain = plain_word(word)
-    known = {plain_word(alias): kind for alias, kind in KIND_ALIASES.items()} | {kind: kind for kind in KINDS}
-    return known.get(plain) or _PROPOSED.get(plain)
+    aliases = {plain_word(alias): kind for alias, kind in KIND_ALIASES.items()} | {kind: kind for kind in KINDS}
+    return aliases.get(plain) or _PROPOSED_KINDS.get(plain)

@@ -1,7 +1,7 @@
-"""Every hook a plugin can implement: the whole contract, in one page.
+"""Every hook that a plugin can implement.
 
 A ``register_…`` hook returns a list. An entry is a class, or a string ``"name = module:Class"`` that is imported
-only when the name is used, which keeps ``segadmin enqueue`` quick.
+only when the name is used, which keeps commands fast.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def register_sinks() -> list[type[Sink] | str]:  # type: ignore[empty-body]
 
 @hookspec
 def job_finished(job: Job) -> None:
-    """A job is over; ``job.state`` says how. Called by the worker that finished it."""
+    """A job ended in the state ``job.state``. Called by the worker that finished it."""
 
 
 @hookspec

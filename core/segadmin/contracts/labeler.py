@@ -1,4 +1,4 @@
-"""The contract of a labeler: how users get the labels that a model learns from."""
+"""The contract of a labeler: derives the labels that a model is trained on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a labeler returns."""
+    """The labels that a labeler returns."""
 
     #: ``user_key`` (Int64), ``segment`` (String), ``observed_from``, ``as_of``, ``outcome_until`` (Datetime, UTC):
-    #: text may only come from ``observed_from <= at < as_of``; the label was known at ``outcome_until``.
+    #: text uses only events with ``observed_from <= at < as_of``; the label was known at ``outcome_until``.
     rows: pl.DataFrame
     segments: tuple[str, ...]  #: in their natural order
-    definition: dict[str, Any]  #: thresholds and the like, as they were found; JSON only
+    definition: dict[str, Any]  #: thresholds and other values found in the data; JSON only
 
 
 class Labeler(ABC):
@@ -36,18 +36,19 @@ class Labeler(ABC):
                 ``category``, ``brand`` and ``item_extras`` (JSON).
 
         Raises:
-            DataError: the events cannot carry these labels (too short a history, say).
+            DataError: the labels cannot be derived from these events (for example, the history is too short).
         """
 
     def outcomes(self, events: pl.LazyFrame, definition: dict[str, Any], as_of: datetime) -> pl.DataFrame | None:
-        """Return what became of users after ``as_of``, to hold an earlier prediction against.
+        """Return the segments that users turned out to be in after ``as_of``, to evaluate an earlier prediction.
 
         Args:
             events: all events, in the columns of :data:`segadmin.storage.schema.EVENTS`.
-            definition: what :meth:`label` found; its thresholds decide, not new ones.
-            as_of: the moment that the prediction was made from, UTC.
+            definition: the definition that :meth:`label` returned; its thresholds are used, not new ones.
+            as_of: the cut-off of the prediction, UTC.
 
         Returns:
-            ``user_key`` (Int64) and ``segment`` (String), or ``None``: not known yet, or never by this labeler.
+            ``user_key`` (Int64) and ``segment`` (String); ``None`` if the outcomes are not known yet, or if this
+            labeler cannot derive them.
         """
         return None

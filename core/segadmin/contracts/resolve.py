@@ -1,4 +1,4 @@
-"""Which backbone a name means: a registered one, or any model of the Hugging Face kind."""
+"""Resolves a backbone's name: a registered backbone, or any model of Hugging Face."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from segadmin.contracts.plugins import Plugins
 
 
 def resolve_backbone(plugins: Plugins, name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the registered backbone that ``name`` means, and its options.
+    """Return the registered backbone that ``name`` refers to, and its options.
 
-    A name that nobody registered is a model's id or folder, for the ``hf`` backbone, unless it is so near to a
-    registered name that it must be a slip.
+    A name that is not registered is a model's id or folder, for the ``hf`` backbone, unless it is so similar to a
+    registered name that it must be a typing error.
 
     Raises:
-        PluginNotFound: a slip, with the name that was meant.
+        PluginNotFound: a typing error, with the registered name.
     """
     known = plugins.names("backbone")
     if name not in known and name not in plugins.aliases["backbone"]:

@@ -1,4 +1,4 @@
-"""The contracts of sources, which rows come from, and sinks, which audiences go to."""
+"""The contracts of sources, which read rows, and sinks, which write audiences."""
 
 from __future__ import annotations
 
@@ -21,60 +21,64 @@ if TYPE_CHECKING:
 #: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
 UNREADABLE = "segadmin:problem"
 UNREADABLE_ROW = "segadmin:row"
-#: In what a file may be that is no UTF-8, besides those with one byte a letter; the likelier first.
+#: Multi-byte encodings to try for files that are not UTF-8, the most likely first.
 MULTIBYTE_ENCODINGS = ("gb18030", "big5", "shift_jis")
 #: A column that a source may add: the line (Int64, from 1) on which each row begins.
 LINE = "segadmin:line"
-#: A column that a source may add: the cells, as JSON, that have no column of their own.
+#: A column that a source may add: the cells beyond the header, as JSON.
 OTHER = "segadmin:other"
-#: Columns that a file from quarantine has beside those of the shop begin so; an import leaves them out.
+#: Prefix of the columns that quarantine adds to its files; an import ignores them.
 NOTE = "quarantine:"
-#: The one of a CSV file which says that apostrophes before formulas are to be taken out.
+#: The column of a quarantined CSV file that marks rows whose apostrophes before formulas must be removed.
 ESCAPED = f"{NOTE}escaped"
-#: Names that only a source may give a column: what a client or a file calls so is refused.
+#: Names of columns that only a source may add; a client or a file that uses them is refused.
 RESERVED = frozenset({UNREADABLE, UNREADABLE_ROW, LINE, OTHER, ESCAPED})
 
 
 def check_names(where: str, names: Iterable[str]) -> None:
-    """Check the names that a file or a query gives its columns.
+    """Check the column names of a file or a query.
 
     Raises:
-        DataError: one is reserved: it would be taken for what the source says about its rows.
+        DataError: a name is reserved for the columns that a source adds.
     """
     for name in sorted(RESERVED.intersection(names)):
         raise DataError(f"{where} has a column {name!r}, a name that is reserved for segadmin. Rename the column.")
 
 
 def refuse_folder(where: str) -> None:
-    """Check that ``where`` is no folder.
+    """Check that ``where`` is not a folder.
 
     Raises:
-        DataError: it is one; naming its files.
+        DataError: it is a folder; with a pattern that matches its files.
     """
     if not Path(where).is_dir():
         return
     suffixes: Counter[str] = Counter()
     with suppress(OSError):
         suffixes.update(path.suffix for path in Path(where).iterdir() if path.is_file())
-    usual = max(suffixes, key=lambda suffix: suffixes[suffix], default="")
-    raise DataError(f"{where} is a folder. Name its files: {where.rstrip('/')}/*{usual}")
+    commonest = max(suffixes, key=lambda suffix: suffixes[suffix], default="")
+    raise DataError(f"{where} is a folder. Name its files: {where.rstrip('/')}/*{commonest}")
 
 
 class Source(ABC):
-    """Reads rows from one kind of place. Cells stay as they are; ingest casts them and quarantines the bad ones."""
+    """Reads rows from one kind of place. Cells are left unchanged; ingest casts them and quarantines invalid rows."""
 
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]] = ()  #: file names that this source is the default for
+    suffixes: ClassVar[tuple[str, ...]] = ()  #: suffixes of files that this source is the default for
     schemes: ClassVar[tuple[str, ...]] = ()  #: URLs that this source is the default for, such as ``postgresql``
-    first_line: ClassVar[int] = 1  #: where the first row is: 2 below a header
-    columnar: ClassVar[bool] = False  #: whether rows are read without a Python object each, so that more fit in memory
-    typed: ClassVar[bool] = True  #: whether its numbers are the source's own, and never text in a country's format
-    consumes: ClassVar[bool] = False  #: whether rows that were kept are not given again, as by a queue
-    sets_aside: ClassVar[bool] = False  #: whether :meth:`chunks` is a generator that takes errors of rows it gave
+    first_line: ClassVar[int] = 1  #: line of the first row: 2 below a header
+    columnar: ClassVar[bool] = (
+        False  #: whether rows are read without a Python object per row, so that more fit in memory
+    )
+    typed: ClassVar[bool] = True  #: whether numbers are typed, never text in a local number format
+    consumes: ClassVar[bool] = False  #: whether rows that were stored are removed, as from a queue
+    sets_aside: ClassVar[bool] = (
+        False  #: whether :meth:`chunks` is a generator that handles errors thrown at its ``yield``
+    )
 
     @classmethod
     def takes(cls, where: str) -> bool:
-        """Whether this is the default source for ``where``: by its suffix, or a URL's scheme."""
+        """Whether this is the default source for ``where``, by its suffix or the scheme of a URL."""
         if local_path(where) is None:
             return where.partition("://")[0].partition("+")[0] in cls.schemes
         return where.lower().rstrip("/").endswith(cls.suffixes)
@@ -84,9 +88,9 @@ class Source(ABC):
         return self
 
     def identity(self, where: str) -> str | None:
-        """Return what the content is known by, so that it is imported once; ``None`` where it is new every time.
+        """Return an identifier of the content, so that it is imported once; ``None`` if it is new every time.
 
-        Of a source that ``consumes``: what the queue is known by.
+        For a source that ``consumes``: an identifier of the queue.
 
         Raises:
             DataError: there is nothing at ``where``, or it cannot be read.
@@ -102,15 +106,15 @@ class Source(ABC):
 
     @abstractmethod
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield frames of at most about ``rows`` rows each; when the next is asked for, the last one is kept.
+        """Yield frames of at most about ``rows`` rows each; when the next one is requested, the last one is stored.
 
         A row that cannot be read has the reason in the column :data:`UNREADABLE` and its text in
         :data:`UNREADABLE_ROW`, and goes to quarantine. A column :data:`LINE` gives the line of each row; without it
-        rows are counted from :attr:`first_line`. Where :attr:`sets_aside`, an error that rows cannot be kept for is
-        raised at their ``yield``, so that others can be given instead.
+        rows are counted from :attr:`first_line`. If :attr:`sets_aside`, an error that prevents rows from being stored
+        is raised at their ``yield``, so that the generator can yield others instead.
 
         Raises:
-            DataError: the place cannot be read at all; naming it.
+            DataError: nothing can be read from ``where``.
         """
 
 
@@ -119,8 +123,8 @@ class Sink(ABC):
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
-    formulas: ClassVar[bool] = False  #: whether programs that open such files take cells that begin with = for formulas
+    formulas: ClassVar[bool] = False  #: whether programs that open such files run cells that begin with = as formulas
 
     @abstractmethod
     def write(self, frame: pl.LazyFrame, path: Path) -> int:
-        """Write ``frame`` to ``path``, whole or not at all, and return the number of rows."""
+        """Write ``frame`` to ``path`` atomically, and return the number of rows."""

@@ -1,4 +1,4 @@
-"""The contract of a textualizer: how a user's events become phrases."""
+"""The contract of a textualizer: turns a user's events into phrases."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextContext:
-    """What a textualizer may know besides the events."""
+    """What a textualizer receives besides the events."""
 
     observed_from: datetime  #: first moment of the window, UTC
-    as_of: datetime  #: the moment the text speaks from (end of the window, exclusive), UTC
+    as_of: datetime  #: cut-off: the end of the window, exclusive, UTC
     language: Language  #: ``"en"`` or ``"zh"``
-    templates: Templates = field(default_factory=dict)  #: what a file says instead of the textualizers' own
-    #: 0, or the number of a copy to train on, which may say the same in other words and order; see :meth:`shuffled`.
+    templates: Templates = field(default_factory=dict)  #: sentences of a file that replace those of the textualizers
+    #: 0, or the number of an augmented copy, which may use other sentences and another order; see :meth:`shuffled`.
     variant: int = 0
 
     def shuffled(self, ids: pl.Expr) -> pl.Expr:
@@ -38,15 +38,15 @@ class TextContext:
 class Textualizer(ABC):
     """Turns events into phrases. Subclass it as a frozen dataclass: its fields are its options.
 
-    The framework joins item facts to the events, keeps those inside the window, and afterwards groups, caps
-    and stores the phrases; a textualizer only says which phrases there are and which comes first.
+    The framework joins the attributes of items to the events, keeps the events inside the window, and afterwards
+    groups, caps and stores the phrases. A textualizer only returns the phrases and their order.
     """
 
-    name: ClassVar[str]  #: what ``--textualizer`` takes
-    version: ClassVar[str] = "1"  #: raise it when the same events give other text
-    #: template → language → what it says, for :meth:`say`; a file can replace them.
+    name: ClassVar[str]  #: the value of ``--textualizer``
+    version: ClassVar[str] = "1"  #: increase it when the same events give other phrases
+    #: Template → language → sentence, for :meth:`say`; a file can replace them.
     templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {}
-    raw_user_ids: bool = False  #: ask for the shop's own ids in a ``user`` column; default: pseudonyms only
+    raw_user_ids: bool = False  #: request the shop's own ids in a column ``user``; default: pseudonyms only
 
     def with_settings(self, settings: Settings) -> Self:
         """Return this textualizer, made for an installation; by default itself. Called once, before all else."""
@@ -57,33 +57,33 @@ class Textualizer(ABC):
         """Return the phrases of every user in ``events``.
 
         Args:
-            events: one row an event, in no order, with ``user_key`` (Int64), ``event_id`` (Int64, by which events
-                of one moment are ordered), ``kind`` (``view``, ``cart``, ``purchase``, ``rating`` or ``review``),
-                ``item``, ``at`` (Datetime, UTC), ``quantity``, ``price`` (of the whole line), ``duration``
+            events: one row per event, unsorted, with ``user_key`` (Int64), ``event_id`` (Int64, which orders
+                events of the same moment), ``kind`` (``view``, ``cart``, ``purchase``, ``rating`` or ``review``),
+                ``item``, ``at`` (Datetime, UTC), ``quantity``, ``price`` (of the whole order line), ``duration``
                 (seconds), ``rating``, ``text``, ``extras`` (JSON), and the item's ``title``, ``category`` and
                 ``brand``. All but the first five may be null.
             context: the window and the language.
 
         Returns:
-            ``user_key`` (Int64), ``position`` (any number; a user's lowest is the most informative phrase and
-            the last to be cut off) and ``phrase`` (String).
+            ``user_key`` (Int64), ``position`` (any number; a user's lowest is the most informative phrase, which is
+            truncated last) and ``phrase`` (String).
         """
 
     def say(self, context: TextContext, template: str, **parts: pl.Expr) -> pl.Expr:
-        """Return a sentence: the ``template`` of this name, or what a file has in its place, filled in with ``parts``.
+        """Return the sentence of ``template``, or the one of a file that replaces it, filled in with ``parts``.
 
-        Evaluate it where there is a column ``user_key``, by which variants differ.
+        Evaluate it in a frame with a column ``user_key``: in variants, the sentence depends on the user.
         """
         name = f"{self.name}.{template}"
-        ways = context.templates.get(name) or (self.templates[template][context.language],)
-        return vary(ways, name, context.variant, parts)
+        sentences = context.templates.get(name) or (self.templates[template][context.language],)
+        return vary(sentences, name, context.variant, parts)
 
 
 def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]]) -> type[Textualizer]:
-    """Make a textualizer of a plain function that gets one user's events, newest first, as dictionaries.
+    """Make a textualizer of a function that receives the events of one user, newest first, as dictionaries.
 
-    The function returns the user's phrases, most informative first. It is called once a user in Python, which
-    is some ten times slower than expressions; its name, with ``-`` for ``_``, is the textualizer's name.
+    The function returns the user's phrases, most informative first. It is called once per user in Python, which
+    is about ten times slower than expressions. Its name, with ``-`` for ``_``, is the textualizer's name.
     """
 
     def phrases(self: Textualizer, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
@@ -93,10 +93,10 @@ def per_user(function: Callable[[list[dict[str, Any]], TextContext], list[str]])
         ties = context.shuffled(pl.col("event_id"))
         ordered = events.sort("at", ties, descending=[True, False]).drop("event_id").collect()
         for (user_key,), group in ordered.group_by("user_key", maintain_order=True):
-            said = function(group.to_dicts(), context)
-            if isinstance(said, str):  # its letters would be taken for phrases
+            returned = function(group.to_dicts(), context)
+            if isinstance(returned, str):  # its characters would become phrases
                 raise PluginContractError(f"{name!r} returned one string for a user. Return a list of phrases.")
-            rows += [(int(user_key), n, text) for n, text in enumerate(said)]
+            rows += [(int(user_key), n, text) for n, text in enumerate(returned)]
         schema = {"user_key": pl.Int64, "position": pl.Int64, "phrase": pl.String}
         return pl.LazyFrame(rows, schema=schema, orient="row")
 

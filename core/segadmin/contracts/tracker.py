@@ -1,4 +1,4 @@
-"""The contract of a tracker: who writes the figures of a fit down while it runs, for people to look at elsewhere."""
+"""The contract of a tracker: sends the metrics of a running fit to an experiment tracker."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One attempt to fit a model, as a tracker sees it: nothing about single users."""
+    """One attempt to fit a model, as it is tracked; it contains nothing about single users."""
 
     job_id: int
-    attempt: int  #: 1 for the first; a further one may go on from a checkpoint of the one before
+    attempt: int  #: from 1; a later attempt may resume from a checkpoint of the previous one
     name: str  #: such as ``job-7``, or ``job-7-attempt-2``
-    config: Mapping[str, Any]  #: backbone, its options, labels, seed and the like, JSON only
-    folder: Path  #: of this tracker on this machine, for all jobs
+    config: Mapping[str, Any]  #: backbone, options, labels, seed and so on, JSON only
+    folder: Path  #: the folder of this tracker on this machine, for all jobs
 
 
 class Tracking(ABC):
-    """A run that is being tracked. What it raises ends the tracking, and not the fit."""
+    """A run that is being tracked. An exception ends the tracking, not the fit."""
 
-    where: str  #: where to look at it: a URL, a folder or a command
-    key: str = ""  #: by which :meth:`Tracker.add` finds the run again; empty: it cannot be added to
-
-    @abstractmethod
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write down the figures at ``step``; all are finite."""
+    where: str  #: where the run is shown: a URL, a folder or a command
+    key: str = ""  #: identifies the run for :meth:`Tracker.add`; empty if nothing can be added
 
     @abstractmethod
-    def finish(self, figures: Mapping[str, float]) -> None:
-        """Write down the final figures, on the validation rows, and end."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of ``step``; all are finite."""
 
-    def abandon(self) -> None:  # noqa: B027  (some need nothing)
-        """End, because the fit failed or was cancelled; by default nothing."""
+    @abstractmethod
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Log the final metrics, on the validation rows, and end the run."""
+
+    def abandon(self) -> None:  # noqa: B027  (optional)
+        """End the run because the fit failed or was cancelled; by default nothing."""
 
 
 class Tracker(ABC):
-    """A cheap description of a tracker. Subclass it as a frozen dataclass: its fields are its options."""
+    """A tracker and its options. Subclass it as a frozen dataclass: its fields are its options."""
 
-    name: ClassVar[str]  #: what ``--tracker`` takes
-    requires: ClassVar[tuple[str, ...]] = ()  #: modules that it needs
-    brought_by: ClassVar[str] = ""  #: what to install where they are missing, such as ``segadmin[wandb]``
+    name: ClassVar[str]  #: the value of ``--tracker``
+    requires: ClassVar[tuple[str, ...]] = ()  #: names of the modules that it needs
+    brought_by: ClassVar[str] = ""  #: the package to install if they are missing, such as ``segadmin[wandb]``
 
     def check(self, settings: Settings) -> None:
-        """Check, before any work, that the libraries are here.
+        """Check, before any work, that the libraries are installed.
 
         Raises:
-            ConfigurationError: naming those that are missing, and what brings them.
+            ConfigurationError: with the missing modules and the command that installs them.
         """
         missing = [module for module in self.requires if find_spec(module) is None]
         if missing:
@@ -66,10 +66,10 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, run: TrackedRun) -> Tracking:
-        """Begin to track a run."""
+        """Start to track a run."""
 
-    def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:  # noqa: B027  (some cannot)
-        """Write down figures of a run that has ended, such as ``test/auroc``; by default nothing.
+    def add(self, run: TrackedRun, key: str, metrics: Mapping[str, float]) -> None:  # noqa: B027  (optional)
+        """Add metrics such as ``test/auroc`` to a run that has ended; by default nothing.
 
-        Called once the fitted model was tested, perhaps twice, and perhaps on another machine than :meth:`start`.
+        Called after the fitted model was tested, possibly more than once and on another machine than :meth:`start`.
         """

@@ -1,4 +1,4 @@
-"""The contract of a tuner: which of a pretrained model's weights learn, and what is left of it afterwards."""
+"""The contract of a tuner: decides which weights of a pretrained model are trained."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class TuningRun:
-    """What a tuner may know of the training ahead."""
+    """What a tuner receives about the training."""
 
-    steps: int  #: of the optimizer, at most
+    steps: int  #: maximum number of optimizer steps
     seed: int
 
 
 class Tuner(ABC):
-    """Adapts a sequence classifier of Hugging Face. Subclass it as a frozen dataclass: its fields are its options."""
+    """Adapts a Hugging Face sequence classifier. Subclass it as a frozen dataclass: its fields are its options."""
 
     name: ClassVar[str]
-    requires: ClassVar[tuple[str, ...]] = ()  #: modules that it needs
-    #: Whether the pretrained weights stay as they are, but for a few: then a version can be kept without the others.
+    requires: ClassVar[tuple[str, ...]] = ()  #: names of the modules that it needs
+    #: Whether most pretrained weights do not change: then a version is stored without them.
     freezes_base: ClassVar[bool] = False
 
     @abstractmethod
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Return ``model`` with ``requires_grad`` set where weights learn, perhaps inside something around it.
+        """Return ``model`` with ``requires_grad`` set on the weights to train, possibly wrapped.
 
-        Its forward must still take ``input_ids`` and ``attention_mask`` and return ``logits``.
+        Its ``forward`` must still take ``input_ids`` and ``attention_mask`` and return ``logits``.
         """
 
-    def after_step(self, model: Any, step: int) -> None:  # noqa: B027  (most need nothing)
-        """Do what the method asks for after each step of the optimizer; by default nothing."""
+    def after_step(self, model: Any, step: int) -> None:  # noqa: B027  (optional)
+        """Update the method's own state after each optimizer step; by default nothing."""
 
     def merged(self, model: Any) -> Any:
-        """Return a plain model that computes exactly the same, to be saved; by default ``model`` as it is."""
+        """Return a plain model that computes exactly the same, to be saved; by default ``model`` itself."""
         return model

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, calibration, intervals, abstention and paired comparison."""
+"""Evaluation of models: metrics, calibration, intervals, abstention and paired comparison."""

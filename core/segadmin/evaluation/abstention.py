@@ -1,4 +1,4 @@
-"""Who is not put in any segment: users of whom too little is known to be sure enough.
+"""Abstention: users stay unassigned if the model is not confident enough.
 
 What is asked is how often an answer is right (``--min-precision``). For each segment the validation users that the
 model puts there are lined up by how sure it is; from the lowest confidence on at which they are surely right so often,
@@ -21,60 +21,60 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: History lengths, in events of the window: the upper ends.
+#: Upper bounds of the history lengths, in events of the window.
 HISTORIES = (0, 5, 20, 50, 100, 200, 500)
-#: Fewer validation users than this show nothing: of a history length, and above a threshold.
-_LEAST_OF_LENGTH, _LEAST_ABOVE = 30, 10
+#: Minimum number of validation users: of a history length, and above a threshold.
+_MIN_ROWS_OF_LENGTH, _MIN_ROWS_ABOVE = 30, 10
 
 
 def events_of(examples: Examples) -> NDArray[np.int64]:
-    """Return how many events each user has in the window, ``(n_rows,)``."""
-    counted = [
+    """Return the number of events of each user in the window, ``(n_rows,)``."""
+    columns = [
         examples.feature_names.index(f"{kind}_events") for kind in KINDS if f"{kind}_events" in examples.feature_names
     ]
-    summed = pl.sum_horizontal(pl.col("features").list.get(place) for place in counted) if counted else pl.lit(0.0)
-    found: NDArray[np.int64] = examples.frame.with_columns(n=summed.fill_nan(0).fill_null(0).cast(pl.Int64))[
+    total = pl.sum_horizontal(pl.col("features").list.get(index) for index in columns) if columns else pl.lit(0.0)
+    events: NDArray[np.int64] = examples.frame.with_columns(n=total.fill_nan(0).fill_null(0).cast(pl.Int64))[
         "n"
     ].to_numpy()
-    return found
+    return events
 
 
-def lengths(events: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the place of each number of events among :data:`HISTORIES`; beyond the last is one more."""
+def history_lengths(events: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the index of the history length of each number of events; ``len(HISTORIES)`` beyond the last bound."""
     import numpy as np
 
     return np.searchsorted(np.asarray(HISTORIES), events, side="left")
 
 
 def learn_policy(probabilities: NDArray[np.float64], validation: Examples, train_targets: NDArray[np.int64]) -> Policy:
-    """Return whose probabilities are given, by history length: ``prior`` (how common each segment is) or ``model``.
+    """Return by history length whether users get the ``prior`` (how common each segment is) or the ``model``.
 
-    The one with the lower log-loss on validation. A length of too few rows does as the next longer one; of users
-    without events nobody knows more than what is common.
+    The one with the lower log-loss on validation is chosen. A length with too few rows takes the choice of the next
+    longer one; users without events always get the prior.
     """
     import numpy as np
 
     from segadmin.evaluation.metrics import log_loss
 
     segments = len(validation.segments)
-    common = (np.bincount(train_targets, minlength=segments) + 1.0) / (len(train_targets) + segments)
-    places = lengths(events_of(validation)) if len(validation) else np.empty(0, np.int64)
+    prior = (np.bincount(train_targets, minlength=segments) + 1.0) / (len(train_targets) + segments)
+    length_of = history_lengths(events_of(validation)) if len(validation) else np.empty(0, np.int64)
     answers: list[Answer] = ["model"] * (len(HISTORIES) + 1)
-    for place in reversed(range(len(answers))):
-        here = places == place
-        if place == 0:
+    for length in reversed(range(len(answers))):
+        rows = length_of == length
+        if length == 0:
             answers[0] = "prior"
-        elif here.sum() >= _LEAST_OF_LENGTH:
-            targets = validation.targets[here]
-            of_prior = log_loss(np.tile(common, (len(targets), 1)), targets)
-            answers[place] = "prior" if of_prior < log_loss(probabilities[here], targets) else "model"
-        elif place + 1 < len(answers):
-            answers[place] = answers[place + 1]
-    return Policy(prior=tuple(round(float(share), 6) for share in common), answers=tuple(answers))
+        elif rows.sum() >= _MIN_ROWS_OF_LENGTH:
+            targets = validation.targets[rows]
+            prior_loss = log_loss(np.tile(prior, (len(targets), 1)), targets)
+            answers[length] = "prior" if prior_loss < log_loss(probabilities[rows], targets) else "model"
+        elif length + 1 < len(answers):
+            answers[length] = answers[length + 1]
+    return Policy(prior=tuple(round(float(share), 6) for share in prior), answers=tuple(answers))
 
 
-def answered(probabilities: NDArray[np.float64], examples: Examples, policy: Policy | None) -> NDArray[np.float64]:
-    """Return ``probabilities`` with what is common where the policy says so."""
+def apply_policy(probabilities: NDArray[np.float64], examples: Examples, policy: Policy | None) -> NDArray[np.float64]:
+    """Return ``probabilities``, replaced by the prior for the history lengths that the policy selects."""
     import numpy as np
 
     if (
@@ -85,67 +85,69 @@ def answered(probabilities: NDArray[np.float64], examples: Examples, policy: Pol
     ):
         return probabilities
     prior = np.asarray(policy.prior)
-    from_prior = np.asarray([one == "prior" for one in policy.answers])[lengths(events_of(examples))]
+    from_prior = np.asarray([answer == "prior" for answer in policy.answers])[history_lengths(events_of(examples))]
     return np.where(from_prior[:, None], prior / prior.sum(), probabilities)
 
 
 def learn_thresholds(
     probabilities: NDArray[np.float64], targets: NDArray[np.int64], precision: float
 ) -> list[float | None]:
-    """Return, for each segment, how sure one must be to be put there; ``None`` where no confidence is enough.
+    """Return the minimum probability of each segment for users to be assigned; ``None`` if no threshold suffices.
 
     Args:
         probabilities: of validation rows, calibrated, ``(n_rows, n_segments)``.
         targets: their segments.
-        precision: how often those put in a segment shall be right.
+        precision: minimum fraction of the assigned users who are truly in the segment.
     """
     import numpy as np
 
-    said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    found: list[float | None] = []
+    predicted, confidences = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    thresholds: list[float | None] = []
     for segment in range(probabilities.shape[1]):
-        here = said == segment
-        order = np.argsort(-sure[here], kind="stable")
-        confidence, right = sure[here][order], (targets[here] == segment)[order]
-        # The lower end of Wilson's 95 % interval: of many shares the highest is high by chance too.
-        rows = np.arange(1, len(right) + 1)
-        share = _lower_end(np.cumsum(right) / rows, rows)
-        # Rows that are equally sure go together.
-        last = np.append(confidence[1:] < confidence[:-1], True) if len(confidence) else np.empty(0, bool)
-        good = np.flatnonzero((share >= precision) & last & (np.arange(len(right)) + 1 >= _LEAST_ABOVE))
-        found.append(float(confidence[good[-1]]) if len(good) else None)
-    return found
+        in_segment = predicted == segment
+        order = np.argsort(-confidences[in_segment], kind="stable")
+        descending, correct = confidences[in_segment][order], (targets[in_segment] == segment)[order]
+        # The lower bound of Wilson's 95 % interval, as the highest of many fractions is also high by chance.
+        rows = np.arange(1, len(correct) + 1)
+        lower_bound = _wilson_lower_bound(np.cumsum(correct) / rows, rows)
+        # Rows with equal confidence stay together.
+        last = np.append(descending[1:] < descending[:-1], True) if len(descending) else np.empty(0, bool)
+        sufficient = np.flatnonzero(
+            (lower_bound >= precision) & last & (np.arange(len(correct)) + 1 >= _MIN_ROWS_ABOVE)
+        )
+        thresholds.append(float(descending[sufficient[-1]]) if len(sufficient) else None)
+    return thresholds
 
 
-def _lower_end(share: NDArray[np.float64], rows: NDArray[np.int64], z: float = 1.96) -> NDArray[np.float64]:
-    """Return the lower end of Wilson's interval of a share seen in so many rows (Wilson 1927)."""
+def _wilson_lower_bound(fraction: NDArray[np.float64], rows: NDArray[np.int64], z: float = 1.96) -> NDArray[np.float64]:
+    """Return the lower bound of Wilson's interval of a fraction observed in ``rows`` rows (Wilson 1927)."""
     import numpy as np
 
-    spread = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
-    low: NDArray[np.float64] = (share + z**2 / (2 * rows) - spread) / (1 + z**2 / rows)
+    spread = z * np.sqrt(fraction * (1 - fraction) / rows + z**2 / (4 * rows**2))
+    low: NDArray[np.float64] = (fraction + z**2 / (2 * rows) - spread) / (1 + z**2 / rows)
     return low
 
 
-def placed(
+def assigned_mask(
     probabilities: NDArray[np.floating[Any]], events: NDArray[np.int64], thresholds: Sequence[float | None]
 ) -> NDArray[np.bool_]:
-    """Return who is put in a segment, ``(n_rows,)``: all where there are no thresholds; nobody without events else."""
+    """Return which users are assigned, ``(n_rows,)``: all without thresholds; else never users without events."""
     import numpy as np
 
     if not thresholds:
         return np.ones(len(probabilities), bool)
-    least = np.asarray([2.0 if one is None else one - 1e-6 for one in thresholds])
-    sure: NDArray[np.bool_] = probabilities.max(axis=1) >= least[probabilities.argmax(axis=1)]
-    return sure & (events > 0)
+    minimum = np.asarray([2.0 if threshold is None else threshold - 1e-6 for threshold in thresholds])
+    confident: NDArray[np.bool_] = probabilities.max(axis=1) >= minimum[probabilities.argmax(axis=1)]
+    return confident & (events > 0)
 
 
-def selective(
+def selective_metrics(
     probabilities: NDArray[np.float64], examples: Examples, thresholds: Sequence[float | None]
 ) -> dict[str, float | None]:
-    """Return the share of ``examples`` that is put in a segment, ``coverage``, and how often rightly."""
-    there = placed(probabilities, events_of(examples), thresholds)
-    right = probabilities.argmax(axis=1) == examples.targets
+    """Return the fraction of ``examples`` that is assigned, ``coverage``, and its precision, ``precision_placed``."""
+    assigned = assigned_mask(probabilities, events_of(examples), thresholds)
+    correct = probabilities.argmax(axis=1) == examples.targets
     return {
-        "coverage": float(there.mean()) if len(there) else None,
-        "precision_placed": float(right[there].mean()) if there.any() else None,
+        "coverage": float(assigned.mean()) if len(assigned) else None,
+        "precision_placed": float(correct[assigned].mean()) if assigned.any() else None,
     }

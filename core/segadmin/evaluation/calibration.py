@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: checked, and scaled by a temperature found on validation users."""
+"""Calibration: checks probabilities and scales them by a temperature fitted on validation users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Few validation users must not make a model infinitely sure, or know nothing at all.
-_LOWEST, _HIGHEST = 0.1, 10.0
+#: Bounds of the temperature, so that few validation users cannot make probabilities degenerate.
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.1, 10.0
 
 
 def predict(
@@ -25,22 +25,28 @@ def predict(
     """Return the calibrated probabilities, ``(n_rows, n_segments)``, rows summing to 1.
 
     Raises:
-        PluginContractError: the classifier returned something else than probabilities.
+        PluginContractError: the classifier did not return probabilities.
     """
     import numpy as np
 
-    found = np.asarray(classifier.predict(examples, progress), dtype=np.float64)
-    what = f"{type(classifier).__module__}.{type(classifier).__name__}.predict"
+    probabilities = np.asarray(classifier.predict(examples, progress), dtype=np.float64)
+    method = f"{type(classifier).__module__}.{type(classifier).__name__}.predict"
     expected = (len(examples), len(examples.segments))
-    if found.shape != expected:
-        raise PluginContractError(f"{what} returned the shape {found.shape}, not {expected}: (users, segments).")
-    if not np.isfinite(found).all() or (found < 0).any() or (np.abs(found.sum(axis=1) - 1) > 1e-3).any():
-        raise PluginContractError(f"{what} returned numbers that are no probabilities: rows must sum to 1.")
-    return scaled(found, temperature)
+    if probabilities.shape != expected:
+        raise PluginContractError(
+            f"{method} returned the shape {probabilities.shape}, not {expected}: (users, segments)."
+        )
+    if (
+        not np.isfinite(probabilities).all()
+        or (probabilities < 0).any()
+        or (np.abs(probabilities.sum(axis=1) - 1) > 1e-3).any()
+    ):
+        raise PluginContractError(f"{method} returned numbers that are not probabilities: rows must sum to 1.")
+    return scaled(probabilities, temperature)
 
 
 def scaled(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Return ``softmax(log(probabilities) / temperature)``: above 1 it makes a model less sure of itself."""
+    """Return ``softmax(log(probabilities) / temperature)``: a temperature above 1 makes a model less confident."""
     import numpy as np
 
     logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
@@ -50,10 +56,10 @@ def scaled(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDAr
 
 
 def fit_temperature(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.int64]) -> float:
-    """Return the temperature with the lowest log-loss on ``targets``, between 0.1 and 10; 1 without any rows.
+    """Return the temperature with the lowest log-loss on ``targets``, between 0.1 and 10; 1 without rows.
 
     Temperature scaling is from Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML
-    2017. In the inverse temperature the log-loss is convex, so bisection on its slope finds the minimum.
+    2017. The log-loss is convex in the inverse temperature, so bisection on its slope finds the minimum.
     """
     import numpy as np
 
@@ -65,7 +71,7 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], targets: NDArray[n
     def slope(inverse: float) -> float:
         return float((scaled(probabilities, 1 / inverse) * logits).sum(axis=1).mean() - of_target)
 
-    low, high = 1 / _HIGHEST, 1 / _LOWEST
+    low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)

@@ -1,4 +1,4 @@
-"""What models said of each test row, so that they can be compared row by row."""
+"""Predictions for single test rows, and the paired comparison of two models on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY = ["user_key", "as_of"]
 
 
 def predictions_frame(test: Examples, probabilities: NDArray[np.float64]) -> pl.DataFrame:
-    """Return the probabilities of every test row, and how many events the user had in the window."""
+    """Return the probabilities of every test row, and the number of the user's events in the window."""
     return test.frame.select(
         *_KEY,
         "target",
@@ -31,38 +31,39 @@ def predictions_frame(test: Examples, probabilities: NDArray[np.float64]) -> pl.
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the rows that both were tested on."""
+    """The comparison of two models on the test rows that they share."""
 
     rows: int
     users: int
     one: float  #: AUROC
     other: float
-    lead: Interval  #: of the first over the second
-    erased: int = 0  #: of either: test rows of users who were erased since
+    lead: Interval  #: AUROC of the first minus that of the second
+    erased: int = 0  #: test rows of users who were erased since, of the model with more of them
 
 
-def compare_predictions(one: pl.DataFrame, other: pl.DataFrame) -> Comparison | None:
-    """Return how two models do on the same rows; ``None`` where they have none in common, or nothing can be ranked."""
+def compare_predictions(first: pl.DataFrame, second: pl.DataFrame) -> Comparison | None:
+    """Return the comparison of two models on their shared rows; ``None`` without any, or if AUROC is undefined."""
     import numpy as np
 
     from segadmin.evaluation.bootstrap import auroc_draws
 
-    both = one.join(other, on=[*_KEY, "target"], suffix="_other")
-    if both.is_empty():
+    shared = first.join(second, on=[*_KEY, "target"], suffix="_other")
+    if shared.is_empty():
         return None
-    mine, theirs = probabilities_of(both["probabilities"]), probabilities_of(both["probabilities_other"])
-    if mine.shape != theirs.shape:
+    pair = [probabilities_of(shared[column]) for column in ("probabilities", "probabilities_other")]
+    if pair[0].shape != pair[1].shape:
         return None
-    targets, users = both["target"].to_numpy(), both["user_key"].to_numpy()
-    alone = [float(auroc_draws(found, targets, users, 0)[0]) for found in (mine, theirs)]
-    if not np.isfinite(alone).all():
+    targets, users = shared["target"].to_numpy(), shared["user_key"].to_numpy()
+    aurocs = [float(auroc_draws(probabilities, targets, users, 0)[0]) for probabilities in pair]
+    if not np.isfinite(aurocs).all():
         return None
-    users_compared = both["user_key"].n_unique()
-    return Comparison(both.height, users_compared, alone[0], alone[1], difference(mine, theirs, targets, users))
+    users_compared = shared["user_key"].n_unique()
+    lead = difference(pair[0], pair[1], targets, users)
+    return Comparison(shared.height, users_compared, aurocs[0], aurocs[1], lead)
 
 
 def probabilities_of(column: pl.Series) -> NDArray[np.float32]:
     """Return a column of lists as ``(n_rows, n_segments) float32``."""
     width = len(column[0]) if len(column) else 0
-    found: NDArray[np.float32] = column.cast(pl.Array(pl.Float32, width)).to_numpy()
-    return found
+    probabilities: NDArray[np.float32] = column.cast(pl.Array(pl.Float32, width)).to_numpy()
+    return probabilities

@@ -1,4 +1,4 @@
-"""How good predicted probabilities are, in numbers."""
+"""Metrics of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Probabilities = NDArray[np.floating[Any]]
     Targets = NDArray[np.int64]
 
-#: The columns of every metrics table, in their order, and what people call them.
+#: The columns of every metrics table, in order, and their titles.
 HEADLINES = {
     "auroc": "AUROC",
     "macro_f1": "F1",
@@ -30,8 +30,8 @@ _BINS = 15
 def measure(probabilities: Probabilities, targets: Targets, segments: Sequence[str]) -> dict[str, Any]:
     """Return every metric of one split, JSON only.
 
-    Macro figures are means over the segments that occur among ``targets``: nothing can be said about one that
-    does not, and its own figures are ``None``. A segment that occurs but is never predicted has precision 0.
+    Macro metrics are means over the segments that occur among ``targets``; those of a segment that does not occur
+    are ``None``. A segment that occurs but is never predicted has precision 0.
 
     Args:
         probabilities: ``(n_rows, n_segments)``, rows summing to 1.
@@ -51,30 +51,30 @@ def measure(probabilities: Probabilities, targets: Targets, segments: Sequence[s
     precision, recall, f1, support = precision_recall_fscore_support(
         targets, predicted, labels=list(columns), zero_division=0.0
     )
-    each: dict[str, dict[str, Any]] = {}
+    by_segment: dict[str, dict[str, Any]] = {}
     for n, segment in enumerate(segments):
-        known = support[n] > 0
-        each[segment] = {
-            "precision": float(precision[n]) if known else None,
-            "recall": float(recall[n]) if known else None,
-            "f1": float(f1[n]) if known else None,
+        occurs = support[n] > 0
+        by_segment[segment] = {
+            "precision": float(precision[n]) if occurs else None,
+            "recall": float(recall[n]) if occurs else None,
+            "f1": float(f1[n]) if occurs else None,
             "auroc": one_vs_rest_auroc(probabilities[:, n], targets == n),
             "support": int(support[n]),
         }
     return {
-        "auroc": _mean(one["auroc"] for one in each.values()),
-        "macro_f1": _mean(one["f1"] for one in each.values()),
+        "auroc": _mean(metrics["auroc"] for metrics in by_segment.values()),
+        "macro_f1": _mean(metrics["f1"] for metrics in by_segment.values()),
         "accuracy": float((predicted == targets).mean()),
-        "macro_precision": _mean(one["precision"] for one in each.values()),
-        "macro_recall": _mean(one["recall"] for one in each.values()),
+        "macro_precision": _mean(metrics["precision"] for metrics in by_segment.values()),
+        "macro_recall": _mean(metrics["recall"] for metrics in by_segment.values()),
         "log_loss": log_loss(probabilities, targets),
         "ece": expected_calibration_error(probabilities, targets),
-        "segments": each,
+        "segments": by_segment,
     }
 
 
 def confusion(probabilities: Probabilities, targets: Targets) -> list[list[int]]:
-    """Return how often each true segment (row) was taken for each segment (column)."""
+    """Return the number of rows by true segment (row) and predicted segment (column)."""
     from sklearn.metrics import confusion_matrix
 
     columns = list(range(probabilities.shape[1]))
@@ -85,7 +85,7 @@ def confusion(probabilities: Probabilities, targets: Targets) -> list[list[int]]
 
 
 def one_vs_rest_auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> float | None:
-    """Return the area under the ROC curve, or ``None`` where all rows are of one kind."""
+    """Return the area under the ROC curve, or ``None`` if all rows are of one class."""
     from sklearn.metrics import roc_auc_score
 
     if positive.all() or not positive.any():
@@ -94,7 +94,7 @@ def one_vs_rest_auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bo
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
-    """Return the mean negative log-probability (nats) of the true segment; probabilities below 1e-7 count as that."""
+    """Return the mean negative log-probability (nats) of the true segment; probabilities are clipped at 1e-7."""
     import numpy as np
 
     of_target = probabilities[np.arange(len(targets)), targets]
@@ -120,10 +120,10 @@ def reliability_curve(probabilities: Probabilities, targets: Targets, bins: int 
     import numpy as np
 
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == targets
+    correct = probabilities.argmax(axis=1) == targets
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     rows = np.bincount(bin_of, minlength=bins)
-    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, right))
+    sums = (np.bincount(bin_of, weights=values, minlength=bins) for values in (confidence, correct))
     confidences, accuracies = (total / np.maximum(rows, 1) for total in sums)
     return [
         ReliabilityBin(n / bins, (n + 1) / bins, int(rows[n]), float(confidences[n]), float(accuracies[n]))
@@ -133,14 +133,14 @@ def reliability_curve(probabilities: Probabilities, targets: Targets, bins: int 
 
 
 def expected_calibration_error(probabilities: Probabilities, targets: Targets, bins: int = _BINS) -> float:
-    """Return how far the highest probability is from how often it is right, on average over ``bins`` equal bins.
+    """Return the mean difference between confidence and accuracy, weighted by rows, over ``bins`` equal bins.
 
     Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """
     curve = reliability_curve(probabilities, targets, bins)
-    return sum(one.rows * abs(one.accuracy - one.confidence) for one in curve) / len(targets)
+    return sum(bin_.rows * abs(bin_.accuracy - bin_.confidence) for bin_ in curve) / len(targets)
 
 
 def _mean(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

@@ -1,4 +1,4 @@
-"""Whose probabilities a user gets, decided on validation rows by how long a history is."""
+"""The policy that selects the source of a user's probabilities by length of history."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Answer = Literal["prior", "model"]
 
 
 class Policy(BaseModel):
-    """Whose probabilities are given, by history length: see :mod:`segadmin.evaluation.abstention`."""
+    """The source of the probabilities by history length; see :mod:`segadmin.evaluation.abstention`."""
 
     model_config = ConfigDict(frozen=True)
 
-    prior: tuple[float, ...] = ()  #: how common each segment is
-    answers: tuple[Answer, ...] = ()  #: of each history length
+    prior: tuple[float, ...] = ()  #: smoothed fraction of the training rows in each segment
+    answers: tuple[Answer, ...] = ()  #: by history length

@@ -20,7 +20,7 @@ class EvaluatedOn(StrEnum):
 
     VALIDATION = "validation"
     TEST = "test"
-    UNSEEN = "test, unseen users"  #: the part of the test rows whose users training never saw
+    UNSEEN = "test, unseen users"  #: the test rows of users without training rows
     OUTCOME = "outcome"  #: a snapshot's users, once their outcomes are known
 
 
@@ -29,8 +29,8 @@ def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples) -
     rows = [evaluation(name, EvaluatedOn.TEST, probabilities, test.targets, test.segments)]
     unseen = test.frame["unseen"].to_numpy()
     if unseen.any() and not unseen.all():
-        own = probabilities[unseen], test.targets[unseen]
-        rows.append(evaluation(name, EvaluatedOn.UNSEEN, *own, test.segments))
+        selected = probabilities[unseen], test.targets[unseen]
+        rows.append(evaluation(name, EvaluatedOn.UNSEEN, *selected, test.segments))
     return rows
 
 

@@ -1,1 +1,1 @@
-"""From a user's text and features to a segment."""
+"""Inference: predicts segments from users' texts and features."""

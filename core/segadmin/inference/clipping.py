@@ -1,4 +1,4 @@
-"""Outliers: a feature far beyond what nearly all training users have counts as the limit, wherever it is seen."""
+"""Clips outliers: features beyond the range of nearly all training users are replaced by its bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The share of training values that lies beyond each limit.
+#: Fraction of the training values beyond each limit.
 _BEYOND = 0.001
 
 Limit = tuple[float, float] | None
@@ -20,7 +20,7 @@ Limit = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Limits:
-    """The lowest and the highest value of each feature; ``None`` where nothing was seen of it."""
+    """The minimum and maximum of each feature; ``None`` if it has no training value."""
 
     each: tuple[Limit, ...] = ()
 
@@ -30,27 +30,27 @@ class Limits:
         import numpy as np
 
         values = train.features
-        each: list[Limit] = []
+        limits: list[Limit] = []
         for column in values.T:
-            known = column[np.isfinite(column)]
-            low, high = np.quantile(known, [_BEYOND, 1 - _BEYOND], method="nearest") if len(known) else (0, 0)
-            each.append((float(low), float(high)) if len(known) else None)
-        return cls(tuple(each))
+            finite = column[np.isfinite(column)]
+            low, high = np.quantile(finite, [_BEYOND, 1 - _BEYOND], method="nearest") if len(finite) else (0, 0)
+            limits.append((float(low), float(high)) if len(finite) else None)
+        return cls(tuple(limits))
 
     @classmethod
-    def from_json(cls, kept: Sequence[Sequence[float] | None]) -> Limits:
-        """Return what a manifest has."""
-        return cls(tuple(None if one is None else (one[0], one[1]) for one in kept))
+    def from_json(cls, stored: Sequence[Sequence[float] | None]) -> Limits:
+        """Return the limits that are stored in a manifest."""
+        return cls(tuple(None if limit is None else (limit[0], limit[1]) for limit in stored))
 
     def outside(self, examples: Examples) -> int:
-        """Return how many values lie beyond the limits."""
+        """Return the number of values beyond the limits."""
         import numpy as np
 
         values = examples.features
         return int((np.isfinite(values) & (values != self._clipped(values))).sum())
 
     def clip(self, examples: Examples) -> Examples:
-        """Return ``examples`` with no feature beyond its limits."""
+        """Return ``examples`` with features clipped to the limits."""
         import polars as pl
 
         if not self.each or not len(examples):
@@ -62,8 +62,8 @@ class Limits:
         import numpy as np
 
         low, high = (
-            np.asarray([nothing if one is None else one[side] for one in self.each], np.float32)
-            for side, nothing in ((0, -np.inf), (1, np.inf))
+            np.asarray([unlimited if limit is None else limit[side] for limit in self.each], np.float32)
+            for side, unlimited in ((0, -np.inf), (1, np.inf))
         )
         clipped: NDArray[np.float32] = np.clip(values, low, high)
         return clipped

@@ -1,7 +1,7 @@
-"""From a user's text and features to a segment: the one place that knows how.
+"""Predicts segments from users' texts and features.
 
-Evaluation, the gate, scoring and explanations all go through a :class:`Predictor`, so the same user gets the same
-answer everywhere.
+Evaluation, the gate, scoring and explanations all use a :class:`Predictor`, so that a user gets the same prediction
+everywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin.contracts.plugins import Plugins
-from segadmin.evaluation.abstention import answered, events_of, placed
+from segadmin.evaluation.abstention import apply_policy, assigned_mask, events_of
 from segadmin.evaluation.calibration import predict, scaled
 from segadmin.inference.clipping import Limits
 from segadmin.models.artifact import Saved, load_classifier
@@ -32,11 +32,11 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Predictor:
-    """A fitted model with all that was decided on training and validation rows.
+    """A fitted model with everything that was fitted on training and validation rows.
 
-    In order: features are clipped, the model reads text and features, its logits are divided by the temperature,
-    what is common is given where the policy says so (cold start), and whoever the model is not sure enough of is in no
-    segment (thresholds).
+    The steps of a prediction: features are clipped, the model reads text and features, its logits are divided by the
+    temperature, the policy replaces probabilities by the prior for short histories (cold start), and users below the
+    thresholds stay unassigned.
     """
 
     classifier: Classifier
@@ -49,7 +49,7 @@ class Predictor:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The names of the features that it reads, in order."""
+        """The names of the features, in order."""
         return feature_names(self.manifest.recipe)
 
     def examples(self, users: pl.DataFrame) -> Examples:
@@ -57,24 +57,24 @@ class Predictor:
         return Examples(users, self.segments, self.features)
 
     def model_probabilities(self, examples: Examples, progress: Progress = no_progress) -> NDArray[np.float64]:
-        """Return what the model alone gives: neither calibrated nor corrected for short histories.
+        """Return the raw probabilities of the model: neither calibrated nor corrected for short histories.
 
         Raises:
-            PluginContractError: the classifier returned something else than probabilities.
+            PluginContractError: the classifier did not return probabilities.
         """
         limits = Limits.from_json(self.manifest.feature_limits)
         return predict(self.classifier, limits.clip(examples), progress=progress)
 
     def finish(self, raw: NDArray[np.float64], examples: Examples) -> NDArray[np.float64]:
-        """Return the probabilities that users get, from those of the model alone."""
+        """Return the final probabilities from the raw ones of the model."""
         calibrated = scaled(raw, self.manifest.calibration.temperature)
-        return answered(calibrated, examples, self.manifest.policy)
+        return apply_policy(calibrated, examples, self.manifest.policy)
 
     def probabilities(self, examples: Examples, progress: Progress = no_progress) -> NDArray[np.float64]:
         """Return the probability of every segment, ``(n_rows, n_segments)``, rows summing to 1.
 
         Raises:
-            PluginContractError: the classifier returned something else than probabilities.
+            PluginContractError: the classifier did not return probabilities.
         """
         return self.finish(self.model_probabilities(examples, progress), examples)
 
@@ -83,39 +83,39 @@ class Predictor:
 
         Args:
             users: as :func:`segadmin.text.reader.read_users` returns them.
-            progress: called with the fraction done and a few words.
+            progress: called with the fraction done and a short note.
 
         Returns:
-            ``segment`` (null where the user is in none), ``probability`` of the likeliest one, and ``probabilities``
-            (List[Float32]), a row for each of ``users``, in their order.
+            ``segment`` (null if unassigned), ``probability`` of the most probable one, and ``probabilities``
+            (List[Float32]), one row per user, in the order of ``users``.
 
         Raises:
-            PluginContractError: the classifier returned something else than probabilities.
+            PluginContractError: the classifier did not return probabilities.
         """
         examples = self.examples(users)
-        found = self.probabilities(examples, progress)
-        sure = pl.Series(placed(found, events_of(examples), self.manifest.thresholds))
-        probabilities = pl.Series("probabilities", found.astype("float32").tolist(), dtype=pl.List(pl.Float32))
-        return pl.DataFrame([*likeliest(probabilities, self.segments, sure), probabilities])
+        values = self.probabilities(examples, progress)
+        assigned = pl.Series(assigned_mask(values, events_of(examples), self.manifest.thresholds))
+        probabilities = pl.Series("probabilities", values.astype("float32").tolist(), dtype=pl.List(pl.Float32))
+        return pl.DataFrame([*likeliest(probabilities, self.segments, assigned), probabilities])
 
 
-def likeliest(probabilities: pl.Series, segments: Sequence[str], sure: pl.Series | None = None) -> list[pl.Series]:
-    """Return the likeliest ``segment`` of every row of ``probabilities`` (List[Float32]), and its ``probability``.
+def likeliest(probabilities: pl.Series, segments: Sequence[str], assigned: pl.Series | None = None) -> list[pl.Series]:
+    """Return the most probable ``segment`` of every row of ``probabilities`` (List[Float32]), and its ``probability``.
 
-    Where ``sure`` is false, the segment is null.
+    The segment is null for rows that are not ``assigned``.
     """
     names = pl.Series(segments, dtype=pl.String).gather(probabilities.list.arg_max())
-    if sure is not None:
-        names = names.set(~sure, None)
+    if assigned is not None:
+        names = names.set(~assigned, None)
     return [names.alias("segment"), probabilities.list.max().alias("probability")]
 
 
 def load_predictor(settings: Settings, plugins: Plugins, model: ModelVersion | Saved) -> Predictor:
-    """Return a model version, ready to use.
+    """Load a model version.
 
     Raises:
-        StorageError: its folder is gone or is not what was saved.
-        PluginNotFound: its backbone is not installed here.
+        StorageError: its folder is missing or damaged.
+        PluginNotFound: its backbone is not installed.
     """
     saved = Saved(model.folder, model.sha256)
     return Predictor(*load_classifier(settings, plugins, saved))

@@ -1,4 +1,4 @@
-"""Putting users in segments, many at a time; those whose text did not change are carried forward."""
+"""Scores users in batches; assignments of users with unchanged text are carried forward."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from segadmin.contracts.backbone import no_progress
 from segadmin.inference.predictor import Predictor
 from segadmin.storage.schema import ASSIGNMENTS
 
-#: Users whose probabilities are found before they are put away: bounds memory, whatever the backbone holds.
+#: Users scored at a time, which bounds memory.
 _BATCH = 8192
-#: As in the lake, less the snapshot's number, which publishing gives.
+#: The columns of assignments in the lake, without the snapshot's number, which publishing adds.
 SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name != "snapshot_id"}
 
 
@@ -25,14 +25,14 @@ def scored_batches(
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = no_progress,
 ) -> Iterator[pl.DataFrame]:
-    """Yield the segments of ``users``, a batch at a time, as rows of :data:`SCORES`.
+    """Yield the segments of ``users`` in batches, with the columns of :data:`SCORES`.
 
     Args:
         users: ``bucket``, ``user_key``, ``as_of``, ``phrases``, ``phrase_hash``, ``features``.
         predictor: of the model version.
         version_id: the number of that version.
-        call: what the model is called inside of.
-        progress: called with the fraction done and a few words.
+        call: returns a context in which the model is called.
+        progress: called with the fraction done and a short note.
     """
     for start in range(0, users.height, _BATCH):
         batch = users.slice(start, _BATCH)
@@ -42,19 +42,19 @@ def scored_batches(
 
         with call():
             segments = predictor.segment(batch, batch_progress)
-        facts = batch.select(
+        keys = batch.select(
             "bucket",
             "user_key",
             "phrase_hash",
             pl.lit(version_id, pl.Int64).alias("model_version_id"),
             pl.col("as_of").alias("scored_as_of"),
         )
-        yield facts.hstack(segments).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
+        yield keys.hstack(segments).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     progress(1.0, f"{users.height} users scored")
 
 
 def carried_forward(before: pl.LazyFrame, users: pl.DataFrame, version_id: int) -> pl.DataFrame:
-    """Return the rows of an earlier snapshot, ``before``, of users whose text is what this very version read then."""
+    """Return the rows of an earlier snapshot, ``before``, of users whose text and model version did not change."""
     return (
         before.filter(pl.col("model_version_id") == version_id)
         .join(users.lazy().select("user_key", "phrase_hash"), on=["user_key", "phrase_hash"], how="semi")

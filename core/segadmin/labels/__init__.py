@@ -1,1 +1,1 @@
-"""Label sets: where they come from, whom they label, and how labelled users are split."""
+"""Label sets: deriving them, reading them, and splitting labelled users."""

@@ -1,4 +1,4 @@
-"""The labelled users of one label set, with the moments that they speak of."""
+"""Reads the labelled users of one label set, with their windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from segadmin.storage.lake import Lake
 
-#: A window ends before its ``as_of``; to hold the newest event it must end just after it.
+#: A window excludes its ``as_of``, so one that contains the newest event must end just after it.
 _MOMENT = timedelta(microseconds=1)
 
 
@@ -30,7 +30,7 @@ class KnownLabels:
 
     label_set: LabelSet
     rows: pl.DataFrame  #: ``user_key``, ``segment``, ``observed_from``, ``as_of``, ``outcome_until``; none null
-    latest: datetime  #: of the newest event
+    latest: datetime  #: time of the newest event
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -40,16 +40,16 @@ class KnownLabels:
 
     @property
     def window_days(self) -> float:
-        """The length of most rows' windows: what is scored must be read as long as what was learnt from."""
+        """The most common length of the windows: scoring must use windows as long as those of training."""
         lengths: timedelta = self.rows.select((self.rows["as_of"] - self.rows["observed_from"]).mode().max()).item()
         return lengths / timedelta(days=1)
 
 
 def read_labels(settings: Settings, name: str | None, window_days: float) -> KnownLabels:
-    """Return the label set ``name``, or the only one there is.
+    """Return the label set ``name``, by default the only one.
 
     Raises:
-        DataError: there are no events, no such labels, or they cannot be learnt from.
+        DataError: there are no events, no such labels, or a model cannot be trained on them.
     """
     from segadmin.storage.lake import Lake
 
@@ -57,12 +57,12 @@ def read_labels(settings: Settings, name: str | None, window_days: float) -> Kno
     latest = latest_event(lake)
     with transaction(settings) as session:
         label_set = find_label_set(session, name)
-    rows = dated(lake.scan("labels", label_set=label_set.name), latest, window_days).collect()
-    return KnownLabels(label_set, _checked(label_set, rows), latest)
+    rows = fill_times(lake.scan("labels", label_set=label_set.name), latest, window_days).collect()
+    return KnownLabels(label_set, _check_rows(label_set, rows), latest)
 
 
-def dated(labels: pl.LazyFrame, latest: datetime, window_days: float) -> pl.LazyFrame:
-    """Return ``labels`` with the times that they lack: as of the newest event, and known at that moment."""
+def fill_times(labels: pl.LazyFrame, latest: datetime, window_days: float) -> pl.LazyFrame:
+    """Return ``labels`` with missing times filled in: as of the newest event, and known at that moment."""
     import polars as pl
 
     return (
@@ -76,7 +76,7 @@ def dated(labels: pl.LazyFrame, latest: datetime, window_days: float) -> pl.Lazy
 
 
 def latest_event(lake: Lake) -> datetime:
-    """Return when the newest event was.
+    """Return the time of the newest event.
 
     Raises:
         DataError: there are no events.
@@ -93,47 +93,51 @@ def after(latest: datetime) -> datetime:
 
 
 def find_label_set(session: Session, name: str | None) -> LabelSet:
-    """Return the label set ``name``, or the only one there is.
+    """Return the label set ``name``, by default the only one.
 
     Raises:
-        DataError: there is no such label set, or there are several.
+        DataError: there is no such label set, or ``name`` is missing and there are several.
     """
-    known = {one.name: one for one in session.exec(select(LabelSet)).all()}
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name in known:
-        return known[name]
-    if not known:
+    by_name = {label_set.name: label_set for label_set in session.exec(select(LabelSet)).all()}
+    if name is None and len(by_name) == 1:
+        return next(iter(by_name.values()))
+    if name in by_name:
+        return by_name[name]
+    if not by_name:
         raise DataError(
             "There are no labels to learn from. Import some: segadmin data import labels FILE, "
             "or derive them: segadmin data label NAME --labeler future-spend"
         )
     if name is None:
-        raise DataError(f"Which labels? Add --labels; there are: {', '.join(sorted(known))}.")
-    raise DataError(f"There are no labels {name!r}.{did_you_mean(name, known)}")
+        raise DataError(f"Which labels? Add --labels; there are: {', '.join(sorted(by_name))}.")
+    raise DataError(f"There are no labels {name!r}.{did_you_mean(name, by_name)}")
 
 
-def _checked(label_set: LabelSet, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows without exact repetitions, or say why nothing can be learnt from them."""
+def _check_rows(label_set: LabelSet, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows without exact duplicates.
+
+    Raises:
+        DataError: a model cannot be trained on them.
+    """
     import polars as pl
 
     name, counts = label_set.name, dict(rows["segment"].value_counts().iter_rows())
-    mend = f"Import or derive the labels {name!r} again: segadmin data label {name} --labeler future-spend"
+    fix = f"Import or derive the labels {name!r} again: segadmin data label {name} --labeler future-spend"
     if not counts:
-        raise DataError(f"The labels {name!r} have no rows. {mend}")
+        raise DataError(f"The labels {name!r} have no rows. {fix}")
     unknown = sorted(set(counts) - set(label_set.segments))
     if unknown:
-        raise DataError(f"The labels {name!r} have rows in {unknown[0]!r}, which is none of their segments. {mend}")
+        raise DataError(f"The labels {name!r} have rows in {unknown[0]!r}, which is none of their segments. {fix}")
     if len(counts) == 1:
         raise DataError(f"All {rows.height} labels of {name!r} are {next(iter(counts))!r}; there must be two segments.")
     missing = [segment for segment in label_set.segments if segment not in counts]
     if missing:
-        raise DataError(f"No user is labelled {missing[0]!r}, a segment of {name!r}. {mend}")
+        raise DataError(f"No user is labelled {missing[0]!r}, a segment of {name!r}. {fix}")
     rows = rows.unique(maintain_order=True)
-    twice = rows.filter(pl.struct("user_key", "as_of").is_duplicated())
-    if not twice.is_empty():
+    duplicates = rows.filter(pl.struct("user_key", "as_of").is_duplicated())
+    if not duplicates.is_empty():
         raise DataError(
-            f"{twice['user_key'].n_unique()} users of {name!r} have several labels for one moment "
-            f"({twice['as_of'][0]:%Y-%m-%d}). Keep one a user and moment, and import the labels again."
+            f"{duplicates['user_key'].n_unique()} users of {name!r} have several labels for one moment "
+            f"({duplicates['as_of'][0]:%Y-%m-%d}). Keep one a user and moment, and import the labels again."
         )
     return rows

@@ -1,4 +1,4 @@
-"""Deriving a label set from events."""
+"""Derives a label set from events."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet
 from segadmin.storage.store import open_store
 
-#: What labels must have.
+#: The columns that labels must have.
 _COLUMNS = ("user_key", "segment", "observed_from", "as_of", "outcome_until")
 
 
 def label(settings: Settings, name: str, labeler: str, options: Mapping[str, Any]) -> LabelSet:
-    """Run a labeler over all events and keep its labels as the set ``name``, replacing one of that name.
+    """Run a labeler on all events and store its labels as the label set ``name``, replacing an existing one.
 
     Raises:
         PluginNotFound: there is no such labeler.
-        DataError: there are no events, the labeler cannot use them, or a name cannot be used.
+        DataError: there are no events, the labeler cannot use them, or a name is invalid.
     """
     check_name("label set", name)
-    made: Labeler = load_plugins(settings).make("labeler", labeler, options)
+    instance: Labeler = load_plugins(settings).make("labeler", labeler, options)
     with users_stay(settings):
-        return _label(settings, name, labeler, made, options)
+        return _label(settings, name, labeler, instance, options)
 
 
-def _label(settings: Settings, name: str, labeler: str, made: Labeler, options: Mapping[str, Any]) -> LabelSet:
+def _label(settings: Settings, name: str, labeler: str, instance: Labeler, options: Mapping[str, Any]) -> LabelSet:
     lake = Lake.of(settings)
     if not lake.exists("events"):
         raise DataError("There are no events to derive labels from. Import some: segadmin data import events FILE")
-    labelled = made.label(labelling_events(lake))
+    labelled = instance.label(labelling_events(lake))
     _check_returned(labeler, labelled)
     if labelled.rows.is_empty():
         raise DataError(f"The labeler {labeler!r} found no user to label.")
@@ -65,20 +65,20 @@ def _label(settings: Settings, name: str, labeler: str, made: Labeler, options: 
 
 
 def labelling_events(lake: Lake) -> pl.LazyFrame:
-    """Return all events with what is known of their items, as labelers get them."""
+    """Return all events with the attributes of their items, as labelers receive them."""
     return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS, item_extras="extras").collect())
 
 
 def _check_returned(labeler: str, labelled: object) -> None:
-    """Refuse what is no set of labels.
+    """Check the type and the columns of what a labeler returned.
 
     Raises:
-        PluginContractError: naming what was returned, or the columns that are missing.
+        PluginContractError: with the returned type, or the missing columns.
     """
     if not isinstance(labelled, Labelled) or not isinstance(labelled.rows, pl.DataFrame):
-        given = labelled.rows if isinstance(labelled, Labelled) else labelled
+        returned = labelled.rows if isinstance(labelled, Labelled) else labelled
         raise PluginContractError(
-            f"The labeler {labeler!r} returned {type(given).__name__} from label(), not Labelled with a DataFrame."
+            f"The labeler {labeler!r} returned {type(returned).__name__} from label(), not Labelled with a DataFrame."
         )
     missing = [name for name in _COLUMNS if name not in labelled.rows.columns]
     if missing:
@@ -88,16 +88,18 @@ def _check_returned(labeler: str, labelled: object) -> None:
 
 
 def _check_windows(labeler: str, rows: pl.DataFrame) -> None:
-    """Refuse labels that were known before the text ends: a model would read the answer.
+    """Refuse labels that were known before the text ends, which would leak the label into the text.
 
     Raises:
-        PluginContractError: naming the first such row's times.
+        PluginContractError: with the times of the first such row.
     """
-    wrong = rows.filter((pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of")))
-    if wrong.height:
-        first = wrong.row(0, named=True)
+    overlapping = rows.filter(
+        (pl.col("observed_from") >= pl.col("as_of")) | (pl.col("outcome_until") < pl.col("as_of"))
+    )
+    if overlapping.height:
+        first = overlapping.row(0, named=True)
         raise PluginContractError(
-            f"The labeler {labeler!r} gave {wrong.height:,} rows whose outcome window overlaps the observed one: "
+            f"The labeler {labeler!r} gave {overlapping.height:,} rows whose outcome window overlaps the observed one: "
             f"observed {first['observed_from']:%Y-%m-%d} to {first['as_of']:%Y-%m-%d}, outcome known on "
             f"{first['outcome_until']:%Y-%m-%d}. The outcome must begin where the observation ends."
         )

@@ -1,16 +1,16 @@
-"""How labelled users are split, and what the parts are called."""
+"""Options of the split of labelled users, and the names of its parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: Share of the users held out for validation; where users are kept apart, as many again test.
+#: Fraction of the users held out for validation; in a split by user, the same fraction is held out for testing.
 HELD_OUT = 0.15
 
 
 class SplitBy(StrEnum):
-    """What keeps test rows apart from training rows."""
+    """What separates test rows from training rows."""
 
     TIME = "time"
     USER = "user"
@@ -22,8 +22,8 @@ class Part(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-    LEARNT = "learnt"  #: already learnt by the version that a fit begins as
-    PURGED = "purged"  #: known too late to learn from
+    LEARNT = "learnt"  #: already in the training rows of the parent version
+    PURGED = "purged"  #: the label was known too late for training
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class SplitOptions:
     """How labelled rows are split."""
 
     by: SplitBy = SplitBy.TIME
-    seed: int = 17  #: of the choice of users
+    seed: int = 17  #: of the random choice of users
     held_out: float = HELD_OUT
-    replay: float = 0.2  #: share of what the version that a fit begins as has learnt that it is shown again
+    replay: float = 0.2  #: fraction of the parent version's training rows to train on again

@@ -1,8 +1,8 @@
-"""Who is learnt from, who is chosen on, and who tests: one split for the model and for every baseline.
+"""Train, validation and test splits: one split for the model and for every baseline.
 
-By time, the test rows lie after everything learnt from: a training label must have been known before the first
-test text was written, or the future would leak. A part of the users is held out of training altogether; they
-choose when to stop, and at the test cut-offs they show how the model does on users it never saw.
+By time, the test rows are later than all training data: a training label must have been known before the first
+test cut-off, or the future would leak. A fraction of the users is held out of training; their rows are used for
+early stopping, and, at the test cut-offs, to measure the model on unseen users.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from segadmin.errors import DataError
 from segadmin.hashing import GOLDEN_GAMMA, splitmix64
 from segadmin.labels.parts import HELD_OUT
 
-#: Share of the cut-offs, the latest, that test where the labels do not say which do.
+#: Fraction of the cut-offs, the latest, that are for testing if the label set does not define test cut-offs.
 _TEST_CUTOFFS = 0.4
-#: Fewer rows than this in a part, and its figures are noise.
+#: Minimum number of rows of a part; with fewer, its metrics are noise.
 LEAST = {"train": 20, "validation": 5, "test": 5}
 
 
@@ -33,22 +33,22 @@ def split_rows(
     *,
     held_out: float = HELD_OUT,
 ) -> pl.DataFrame:
-    """Put every labelled row in a part.
+    """Assign every labelled row to a part.
 
     Args:
         labels: ``user_key``, ``segment``, ``as_of`` and ``outcome_until`` (when the label was known), none null.
         segments: in the order of the model's outputs.
         by: ``"time"`` or ``"user"``.
-        seed: of the choice of users.
-        definition: of the label set; its ``test_cuts`` (ISO 8601), if any, are the cut-offs that test.
-        held_out: share of the users who choose when to stop; by user, as many again test.
+        seed: of the random choice of users.
+        definition: of the label set; its ``test_cuts`` (ISO 8601), if any, are the test cut-offs.
+        held_out: fraction of the users for validation; by user, the same fraction is for testing.
 
     Returns:
-        ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, or ``purged``: known
-        too late to learn from) and ``unseen`` (no row of the user is in ``train``).
+        ``user_key``, ``as_of``, ``target`` (Int64), ``part`` (``train``, ``validation``, ``test``, or ``purged``: the
+        label was known too late for training) and ``unseen`` (no row of the user is in ``train``).
 
     Raises:
-        DataError: the rows cannot be split so, with what would mend it.
+        DataError: a part would have too few rows, or a segment no training rows; with the fix.
     """
     order = pl.Enum(list(segments))
     rows = labels.select(
@@ -60,45 +60,49 @@ def split_rows(
     )
     part = _by_time(rows, definition, held_out) if by == "time" else _by_user(held_out)
     rows = rows.with_columns(part.alias("part"))
-    learnt_from = rows.filter(pl.col("part") == "train")["user_key"].unique()
-    rows = rows.with_columns(unseen=~pl.col("user_key").is_in(learnt_from.implode()))
-    _check(rows, segments, by)
+    trained_users = rows.filter(pl.col("part") == "train")["user_key"].unique()
+    rows = rows.with_columns(unseen=~pl.col("user_key").is_in(trained_users.implode()))
+    _check_parts(rows, segments, by)
     return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
 
 
-def learnable(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int, held_out: float) -> pl.DataFrame:
-    """Return the rows of another label set that may be learnt beside ``split``, which :func:`split_rows` returned.
+def trainable_rows(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int, held_out: float) -> pl.DataFrame:
+    """Return the rows of an auxiliary label set that may be trained on with ``split``, see :func:`split_rows`.
 
-    They were known before its first test row, and none is of a user that it holds out.
+    They were known before its first test row, and none is of a held-out user.
     """
-    kept_apart = 2 * held_out if by == "user" else held_out
-    kept = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= kept_apart))
+    held_out_total = 2 * held_out if by == "user" else held_out
+    allowed = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= held_out_total))
     if by == "user":
-        return kept
+        return allowed
     first_test = split.filter(pl.col("part") == "test")["as_of"].min()
-    return kept.filter(pl.col("as_of") < first_test, pl.col("outcome_until") <= first_test)
+    return allowed.filter(pl.col("as_of") < first_test, pl.col("outcome_until") <= first_test)
 
 
-def replayed(split: pl.DataFrame, learnt: Sequence[datetime], share: float, seed: int) -> pl.DataFrame:
-    """Return ``split`` with the training rows of the cut-offs ``learnt`` set aside, but for a ``share`` of them.
+def with_replay(split: pl.DataFrame, trained_cutoffs: Sequence[datetime], share: float, seed: int) -> pl.DataFrame:
+    """Return ``split`` without the training rows of the cut-offs ``trained_cutoffs``, except a ``share`` of them.
 
-    A model that is taught further forgets what it is not shown again (experience replay, Rolnick et al. 2019).
+    Training further on new rows only would make the model forget the old ones (experience replay, Rolnick et al.
+    2019).
 
     Raises:
         DataError: no training row is new.
     """
-    old = (pl.col("part") == "train") & pl.col("as_of").is_in(list(learnt))
-    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(learnt))).height:
+    already_learnt = (pl.col("part") == "train") & pl.col("as_of").is_in(list(trained_cutoffs))
+    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(trained_cutoffs))).height:
         raise DataError(
-            "Nothing is new since that version learnt: the labels have no later training cut-off. Label later weeks "
-            "(segadmin data label … -o train_cuts=…), or show it everything again: --replay 1"
+            "Nothing is new since that version was trained: the labels have no later training cut-off. "
+            "Label later weeks (segadmin data label … -o train_cuts=…), or train on all rows again: --replay 1"
         )
-    again = pl.Series(draw(split["user_key"].to_numpy(), seed + 2) < share)
-    return split.with_columns(part=pl.when(old & ~again).then(pl.lit("learnt")).otherwise("part"))
+    replay = pl.Series(draw(split["user_key"].to_numpy(), seed + 2) < share)
+    return split.with_columns(part=pl.when(already_learnt & ~replay).then(pl.lit("learnt")).otherwise("part"))
 
 
 def fold_of(user_keys: np.ndarray[Any, Any], folds: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the fold of every row, from 0 on; all rows of a user are in one. Not the draw that holds users out."""
+    """Return the fold of every row, from 0; all rows of a user are in one fold.
+
+    Folds are independent of the draw that holds users out.
+    """
     folds_of_rows: np.ndarray[Any, np.dtype[np.int64]] = np.floor(draw(user_keys, seed + 1) * folds).astype(np.int64)
     return folds_of_rows
 
@@ -113,11 +117,11 @@ def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype
 
 def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float) -> pl.Expr:
     first_test = _first_test_cutoff(rows, definition)
-    known = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
+    known_in_time = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
     return (
         pl.when(pl.col("as_of") >= first_test)
         .then(pl.lit("test"))
-        .when(~known)
+        .when(~known_in_time)
         .then(pl.lit("purged"))
         .when(pl.col("draw") < held_out)
         .then(pl.lit("validation"))
@@ -126,14 +130,14 @@ def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float)
 
 
 def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> datetime:
-    marked = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cuts") or ()]
+    test_cuts = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cuts") or ()]
     cutoffs: list[datetime] = rows["as_of"].unique().sort().to_list()
     if len(cutoffs) < 2:
         raise DataError(
-            f"All labels speak of one moment ({cutoffs[0]:%Y-%m-%d}), so nothing later is left to test on. "
-            "Keep users apart instead: --split user, or label at several cut-offs."
+            f"All labels have the same cut-off ({cutoffs[0]:%Y-%m-%d}), so no later one is left to test on. "
+            "Split by user instead: --split user, or label at several cut-offs."
         )
-    return min(marked) if marked else cutoffs[-max(1, int(len(cutoffs) * _TEST_CUTOFFS))]
+    return min(test_cuts) if test_cuts else cutoffs[-max(1, int(len(cutoffs) * _TEST_CUTOFFS))]
 
 
 def _by_user(held_out: float) -> pl.Expr:
@@ -146,15 +150,15 @@ def _by_user(held_out: float) -> pl.Expr:
     )
 
 
-def _check(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
+def _check_parts(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
     counts: dict[str, int] = dict(rows["part"].value_counts().iter_rows())
-    for part, least in LEAST.items():
-        if counts.get(part, 0) < least:
+    for part, minimum in LEAST.items():
+        if counts.get(part, 0) < minimum:
             purged = counts.get("purged", 0)
             too_late = f"; {purged} rows whose label was known only after the first test cut-off do not count"
             raise DataError(
                 f"Split by {by}, {rows.height} labelled rows leave {counts.get(part, 0)} for {part}, "
-                f"{least} are needed{too_late if purged else ''}. Label more users or cut-offs, "
+                f"{minimum} are needed{too_late if purged else ''}. Label more users or cut-offs, "
                 f"or try --split {'user' if by == 'time' else 'time'}."
             )
     trained = set(rows.filter(pl.col("part") == "train")["target"].unique())

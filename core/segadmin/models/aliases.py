@@ -1,4 +1,4 @@
-"""What is current, by name; changed by compare-and-set only."""
+"""Aliases: names that refer to the current champion or snapshot, changed by compare-and-set only."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from segadmin.storage.records import Current
 
 
 def pointed(session: Session, name: str) -> int | None:
-    """Return what ``name`` points to."""
-    found = session.get(Current, name, populate_existing=True)
-    return None if found is None else found.target_id
+    """Return the number that the alias ``name`` refers to, if any."""
+    alias = session.get(Current, name, populate_existing=True)
+    return None if alias is None else alias.target_id
 
 
 def point(session: Session, name: str, *, expected: int | None, target: int) -> None:
-    """Let ``name`` point to ``target`` if it still points to ``expected``.
+    """Make the alias ``name`` refer to ``target`` if it still refers to ``expected``.
 
     Raises:
-        StorageError: it points elsewhere by now; nothing was written, and another try can look again.
+        StorageError: it was changed in the meantime; nothing was written, and the step can be retried.
     """
     if expected is None and session.get(Current, name) is None:
         session.add(Current(name=name, target_id=target))
@@ -30,10 +30,10 @@ def point(session: Session, name: str, *, expected: int | None, target: int) -> 
 
 
 def champion(label_set: str) -> str:
-    """Return the name under which a label set's champion is kept."""
+    """Return the alias of a label set's champion."""
     return f"champion:{label_set}"
 
 
 def current_snapshot(label_set: str) -> str:
-    """Return the name under which a label set's current snapshot is kept."""
+    """Return the alias of a label set's current snapshot."""
     return f"snapshot:{label_set}"

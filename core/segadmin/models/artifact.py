@@ -1,4 +1,4 @@
-"""A model version's folder: all that is needed to use it, named by its content and checked when it is read."""
+"""Artifacts: the folders of model versions, named by their content and verified when they are read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segadmin.contracts.backbone import Backbone, Classifier, Learnt, load_fitted
 from segadmin.contracts.plugins import Plugins
@@ -15,9 +14,6 @@ from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync, unsafe_files
 from segadmin.models.manifest import ModelManifest
 from segadmin.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST = "manifest.json"
 
@@ -30,16 +26,16 @@ class Saved:
     sha256: str  #: over the names and digests of its files
 
 
-def save_artifact(settings: Settings, draft: Path, learnt: Learnt, manifest: ModelManifest) -> Saved:
-    """Write a model version's folder under ``store/models`` and return where it is.
+def save_artifact(settings: Settings, draft: Path, model: SavableModel, manifest: ModelManifest) -> Saved:
+    """Write a model version's folder under ``store/models`` and return its location.
 
     It is written as ``draft`` and renamed when it is complete and on disk.
 
     Raises:
-        PluginContractError: the backbone wrote a kind of file that runs code when read.
+        PluginContractError: the backbone wrote a type of file that runs code when it is loaded.
     """
     draft.mkdir(parents=True, exist_ok=True)
-    learnt.save(draft)
+    model.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest.as_json(), ensure_ascii=False, indent=2))
     if unsafe := unsafe_files(draft):
         raise PluginContractError(
@@ -60,8 +56,8 @@ def load_classifier(settings: Settings, plugins: Plugins, saved: Saved) -> tuple
     """Return the fitted model of an artifact, and its manifest.
 
     Raises:
-        StorageError: the folder is gone or is not what was saved.
-        PluginNotFound: its backbone is not installed here.
+        StorageError: the folder is missing or damaged.
+        PluginNotFound: its backbone is not installed.
     """
     manifest = read_manifest(settings, saved)
     backbone: Backbone = plugins.make("backbone", manifest.backbone, manifest.backbone_options)
@@ -72,7 +68,7 @@ def read_manifest(settings: Settings, saved: Saved) -> ModelManifest:
     """Verify an artifact and return its manifest, without loading the model.
 
     Raises:
-        StorageError: the folder is gone or is not what was saved.
+        StorageError: the folder is missing or damaged.
     """
     folder = inside(settings.store_path, saved.folder)
     links = [path.name for path in folder.rglob("*") if path.is_symlink()]

@@ -1,4 +1,4 @@
-"""The model card (Mitchell et al. 2019) as data: what a version was trained on, how good it is, and its limits."""
+"""The model card (Mitchell et al. 2019) as data: training data, quality and limits of a version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from segadmin.errors import DataError
-from segadmin.evaluation.abstention import HISTORIES, placed
+from segadmin.evaluation.abstention import HISTORIES, assigned_mask
 from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
     Probabilities = NDArray[np.float32]
 
-#: A segment with fewer training rows is named among the limits.
-_FEWEST_TRAINING_ROWS = 100
-#: Bars of the reliability diagram.
+#: A segment with fewer training rows is listed among the limits.
+_MIN_TRAINING_ROWS = 100
+#: Number of bins of the reliability diagram.
 _BINS = 10
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ModelMetrics(_Part):
-    """The metrics of the version, or of a baseline beside it, on one split; ``None`` where undefined."""
+class ModelMetrics(_Section):
+    """The metrics of the version, or of a baseline of its job, on one split; ``None`` if undefined."""
 
     name: str
     split: str
@@ -52,14 +52,14 @@ class ModelMetrics(_Part):
 
 
 class Undefined(StrEnum):
-    """Why an AUROC is not given."""
+    """Why an AUROC is undefined."""
 
     TOO_FEW_USERS = "too few users"
     ONE_SEGMENT = "all rows in one segment"
 
 
-class Auroc(_Part):
-    """An AUROC of some test rows, with its 95 % interval over users."""
+class Auroc(_Section):
+    """The AUROC on some test rows, with its 95 % bootstrap interval over users."""
 
     rows: int
     users: int
@@ -67,15 +67,15 @@ class Auroc(_Part):
     undefined: Undefined | None = None  #: why there is no interval
 
 
-class SegmentQuality(_Part):
-    """How well the users of one segment are told from all others."""
+class SegmentQuality(_Section):
+    """How well the users of one segment are separated from all others."""
 
     segment: str
     rows: int  #: test rows that are truly in the segment
     auroc: Auroc
 
 
-class HistoryQuality(_Part):
+class HistoryQuality(_Section):
     """How good the version is for users with a history of one length, in events of the window."""
 
     shortest: int
@@ -86,33 +86,33 @@ class HistoryQuality(_Part):
     auroc: Auroc
 
 
-class SegmentThreshold(_Part):
-    """From which probability on users are assigned to one segment, and what that does to the test rows."""
+class SegmentThreshold(_Section):
+    """The minimum probability for assignment to one segment, and its effect on the test rows."""
 
     segment: str
-    threshold: float | None  #: ``None``: nobody is ever assigned
+    threshold: float | None  #: ``None``: no user is ever assigned
     rows: int  #: assigned
     coverage: float  #: fraction of the rows whose most probable segment this is
     precision: float | None
 
 
-class Abstention(_Part):
-    """Who stays unassigned: the thresholds learnt for the minimum precision that was asked for."""
+class Abstention(_Section):
+    """Abstention: the thresholds that were fitted for the requested minimum precision."""
 
     min_precision: float
     coverage: float  #: fraction of the test rows that are assigned
     segments: tuple[SegmentThreshold, ...]
 
 
-class Calibration(_Part):
-    """How far probabilities mean what they say."""
+class Calibration(_Section):
+    """How well probabilities match observed frequencies."""
 
     ece: float  #: expected calibration error
     bins: tuple[ReliabilityBin, ...]
 
 
-class PredictionQuality(_Part):
-    """What is computed from the predictions for single test rows, less those of users erased since."""
+class PredictionQuality(_Section):
+    """Quality computed from the predictions for single test rows, without users erased since."""
 
     rows: int
     erased: int
@@ -120,12 +120,12 @@ class PredictionQuality(_Part):
     without_events: int
     by_segment: tuple[SegmentQuality, ...]
     by_history: tuple[HistoryQuality, ...]
-    abstention: Abstention | None  #: ``None``: everybody is assigned to the most probable segment
+    abstention: Abstention | None  #: ``None``: all users are assigned to the most probable segment
     calibration: Calibration
 
 
-class Origin(_Part):
-    """What a version was trained on, and with what."""
+class Origin(_Section):
+    """The data and the software that a version was trained with."""
 
     labeler: str
     rows: int
@@ -145,7 +145,7 @@ class Origin(_Part):
     rare_segments: tuple[str, ...]  #: with fewer than 100 training rows
 
 
-class ModelCard(_Part):
+class ModelCard(_Section):
     """Everything that a model card shows."""
 
     version: int
@@ -173,7 +173,7 @@ def card_of(settings: Settings, model: str, label_set: str | None = None) -> Mod
         manifest = manifest_of(version)
         if manifest.pretrained is not None:
             raise DataError(
-                f"Version {version.id} has read texts and was never tested, so there is no card. Teach it: "
+                f"Version {version.id} was only pretrained and never tested, so there is no card. Fine-tune it: "
                 f"segadmin enqueue retrain --from {version.id}"
             )
         evaluations = evaluations_of(session, version)
@@ -225,7 +225,7 @@ def _quality(manifest: ModelManifest, predictions: Predictions) -> PredictionQua
 
 
 def _auroc(rows: pl.DataFrame, probabilities: Probabilities) -> Auroc:
-    """Return the AUROC of ``rows`` with ``probabilities`` ``(n_rows, n_segments)`` of their ``target``."""
+    """Return the AUROC of ``probabilities``, ``(n_rows, n_segments)``, for the ``target`` of ``rows``."""
     users = rows["user_key"].n_unique()
     if users < LEAST_USERS:
         return Auroc(rows=rows.height, users=users, undefined=Undefined.TOO_FEW_USERS)
@@ -237,25 +237,25 @@ def _auroc(rows: pl.DataFrame, probabilities: Probabilities) -> Auroc:
 
 def _by_segment(segments: Sequence[str], rows: pl.DataFrame) -> list[SegmentQuality]:
     probabilities = probabilities_of(rows["probabilities"])
-    found = []
+    qualities = []
     for n, segment in enumerate(segments):
         inside = (rows["target"] == n).cast(int)
         one_vs_rest = np.stack([1 - probabilities[:, n], probabilities[:, n]], axis=1)
         auroc = _auroc(rows.with_columns(inside.alias("target")), one_vs_rest)
-        found.append(SegmentQuality(segment=segment, rows=int(inside.sum()), auroc=auroc))
-    return found
+        qualities.append(SegmentQuality(segment=segment, rows=int(inside.sum()), auroc=auroc))
+    return qualities
 
 
 def _by_history(manifest: ModelManifest, rows: pl.DataFrame) -> list[HistoryQuality]:
-    ends = [*HISTORIES, None]
-    answers = (manifest.policy.answers if manifest.policy else ()) or ("model",) * len(ends)
-    found = []
-    for below, longest, answer in zip([-1, *HISTORIES], ends, answers, strict=True):
+    bounds = [*HISTORIES, None]
+    answers = (manifest.policy.answers if manifest.policy else ()) or ("model",) * len(bounds)
+    qualities = []
+    for below, longest, answer in zip([-1, *HISTORIES], bounds, answers, strict=True):
         within = rows.filter(rows["events"] > below, True if longest is None else rows["events"] <= longest)
         if within.is_empty():
             continue
         probabilities = probabilities_of(within["probabilities"])
-        found.append(
+        qualities.append(
             HistoryQuality(
                 shortest=below + 1,
                 longest=longest,
@@ -265,7 +265,7 @@ def _by_history(manifest: ModelManifest, rows: pl.DataFrame) -> list[HistoryQual
                 auroc=_auroc(within, probabilities),
             )
         )
-    return found
+    return qualities
 
 
 def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | None:
@@ -273,18 +273,18 @@ def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | Non
     if not thresholds:
         return None
     probabilities, targets = probabilities_of(rows["probabilities"]), rows["target"].to_numpy()
-    assigned = placed(probabilities, rows["events"].to_numpy(), thresholds)
+    assigned = assigned_mask(probabilities, rows["events"].to_numpy(), thresholds)
     most_probable = probabilities.argmax(axis=1)
     segments = []
     for n, segment in enumerate(manifest.segments):
-        here = assigned & (most_probable == n)
+        in_segment = assigned & (most_probable == n)
         segments.append(
             SegmentThreshold(
                 segment=segment,
                 threshold=thresholds[n],
-                rows=int(here.sum()),
-                coverage=float(here.sum() / max((most_probable == n).sum(), 1)),
-                precision=float((targets[here] == n).mean()) if here.any() else None,
+                rows=int(in_segment.sum()),
+                coverage=float(in_segment.sum() / max((most_probable == n).sum(), 1)),
+                precision=float((targets[in_segment] == n).mean()) if in_segment.any() else None,
             )
         )
     return Abstention(
@@ -294,7 +294,7 @@ def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | Non
 
 def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
     data, recipe = manifest.data, manifest.recipe
-    rare = (rows for rows in data.segments if rows.part == Part.TRAIN and rows.rows < _FEWEST_TRAINING_ROWS)
+    rare = (rows for rows in data.segments if rows.part == Part.TRAIN and rows.rows < _MIN_TRAINING_ROWS)
     return Origin(
         labeler=data.labeler,
         rows=data.rows,

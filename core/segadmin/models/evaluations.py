@@ -1,4 +1,4 @@
-"""Keeping a new model version with the metrics that it has on each split, and those of the baselines beside it."""
+"""Stores a new model version with its metrics on each split, and those of the baselines of its job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def record_evaluations(
     session.flush()
     assert version.id is not None
     job = version.job_id
-    # A job that was run again from its start has baselines in the table already.
+    # A job that was retried from its start already has baselines in the table.
     session.exec(delete(Evaluation).where(col(Evaluation.job_id) == job, col(Evaluation.model_version_id).is_(None)))
     session.add_all([Evaluation(model_version_id=version.id, job_id=job, **row) for row in own])
     session.add_all([Evaluation(job_id=job, **row) for row in baselines])

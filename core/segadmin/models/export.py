@@ -1,4 +1,4 @@
-"""Writing a model version into a folder that needs nothing else: no store, no base elsewhere."""
+"""Exports a model version into a self-contained folder, without references to the store or a base model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from segadmin.storage.records import ModelState, ModelVersion
 
 
 def export_version(settings: Settings, version: ModelVersion, folder: Path) -> int:
-    """Write ``version`` into ``folder``, which must not exist yet, and return how many bytes it takes.
+    """Write ``version`` into ``folder``, which must not exist yet, and return its size in bytes.
 
-    A language model becomes a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads, also where the
-    version is stored as an adapter. It appears complete, or not at all.
+    A language model becomes a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads, even if the
+    version is stored as an adapter. The folder is created atomically.
 
     Raises:
-        ConfigurationError: there is something in ``folder`` already.
-        StorageError: the version's folder is gone or damaged, or ``folder`` cannot be written.
-        BackboneUnavailable: the base of an adapter is gone, or has other weights.
+        ConfigurationError: ``folder`` exists.
+        StorageError: the version's folder is missing or damaged, or ``folder`` cannot be written.
+        BackboneUnavailable: the base model of an adapter is missing, or has other weights.
     """
     folder = folder.expanduser().absolute()
     if folder.exists():
@@ -31,7 +31,7 @@ def export_version(settings: Settings, version: ModelVersion, folder: Path) -> i
     draft = folder.parent / f".{folder.name}.draft"
     try:
         shutil.rmtree(draft, ignore_errors=True)
-        if version.state == ModelState.PRETRAINED:  # it is whole as it is
+        if version.state == ModelState.PRETRAINED:  # always self-contained
             read_manifest(settings, saved)
             shutil.copytree(settings.store_path / version.folder, draft)
         else:

@@ -1,4 +1,4 @@
-"""The manifest of a model version: all that one must know to use the model, or to make it again."""
+"""The manifest of a model version: everything needed to use the model, or to reproduce it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
 from segadmin.timezones import UtcMoment
 
-#: Goes up where a field changes its meaning; what is only added has a default.
+#: Increased when a field changes its meaning; new fields have defaults.
 MANIFEST_VERSION = 1
 
 
@@ -23,7 +23,7 @@ class _Model(BaseModel):
 
 
 class Calibration(_Model):
-    """What the logits are divided by, and the calibration error on validation before and after."""
+    """The temperature of the logits, and the calibration error on validation before and after scaling."""
 
     temperature: float = 1.0
     ece_before: float | None = None
@@ -32,7 +32,7 @@ class Calibration(_Model):
 
 
 class SegmentRows(_Model):
-    """How many rows of a segment a part has."""
+    """The number of rows of a segment in a part."""
 
     part: Part
     segment: str
@@ -40,7 +40,7 @@ class SegmentRows(_Model):
 
 
 class TrainingData(_Model):
-    """What there was to learn from: enough to tell whether it is the same another time."""
+    """A description of the training data, with digests that identify it."""
 
     rows: int = 0
     users: int = 0
@@ -54,12 +54,12 @@ class TrainingData(_Model):
     training_keys_sha256: str = ""
 
     def cutoffs_of(self, part: Part) -> tuple[datetime, ...]:
-        """Return the moments that rows of ``part`` speak of, in order."""
+        """Return the cut-offs of the rows of ``part``, in order."""
         return self.cutoffs.get(part, ())
 
 
 class PretrainingData(_Model):
-    """What a language model read before it was fine-tuned, and how."""
+    """The data and options of domain-adaptive pretraining."""
 
     until: UtcMoment
     windows: tuple[UtcMoment, ...] = ()
@@ -67,13 +67,13 @@ class PretrainingData(_Model):
     whole_phrases: bool = False
     new_words: int = 0
     texts: int = 0
-    held_out: int = 0  #: texts that only measured
+    held_out: int = 0  #: texts that were held out for measurement
 
 
 class ModelManifest(_Model):
-    """All that one must know of a model version."""
+    """The description of a model version."""
 
-    manifest_version: int = 0  #: 0: written before there were any
+    manifest_version: int = 0  #: 0: written before manifests had versions
     backbone: str
     backbone_options: dict[str, Any] = {}
     backbone_distribution: str = ""
@@ -93,10 +93,10 @@ class ModelManifest(_Model):
     rows_learnt: int = 0  #: copies included
     calibration: Calibration = Calibration()
     policy: Policy | None = None
-    precision: float | None = None  #: minimum precision per segment that was asked for
-    thresholds: tuple[float | None, ...] = ()  #: of each segment; empty where everybody is put in one
+    precision: float | None = None  #: requested minimum precision per segment
+    thresholds: tuple[float | None, ...] = ()  #: by segment; empty if all users are assigned
     learnt_beside: dict[str, tuple[str, ...]] = {}  #: auxiliary label sets and their segments
-    started_from: int | None = None  #: the model version
+    started_from: int | None = None  #: number of the parent version
     split: SplitBy = SplitBy.TIME
     held_out: float = HELD_OUT
     data: TrainingData = TrainingData()
@@ -104,17 +104,17 @@ class ModelManifest(_Model):
 
     @property
     def name(self) -> str:
-        """The pretrained model where one was named, else the backbone."""
+        """The display name: the pretrained model if one was given, else the backbone."""
         return model_name(self.backbone, self.backbone_options)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written into the artifact and kept in SQL."""
-        kept = self.model_dump(mode="json") | {"manifest_version": MANIFEST_VERSION}
-        return kept if self.pretrained else {name: value for name, value in kept.items() if name != "pretrained"}
+        """Return the JSON object that is stored in the artifact and in SQL."""
+        fields = self.model_dump(mode="json") | {"manifest_version": MANIFEST_VERSION}
+        return fields if self.pretrained else {name: value for name, value in fields.items() if name != "pretrained"}
 
 
 def model_name(backbone: str, options: dict[str, Any]) -> str:
-    """Return what to call a model in tables: the pretrained model where one was named, else the backbone."""
+    """Return the display name of a model: the pretrained model if one was given, else the backbone."""
     return str(options.get("model") or backbone)
 
 

@@ -1,4 +1,4 @@
-"""Model versions: which one is meant, and how good it is."""
+"""Finds model versions and their metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VersionLine:
     """A model version in a list."""
 
     version: ModelVersion
-    evaluations: Sequence[Evaluation]  #: its own, and those of the baselines beside it
+    evaluations: Sequence[Evaluation]  #: its own, and those of the baselines of its job
 
     @property
     def name(self) -> str:
@@ -34,16 +34,16 @@ class VersionLine:
 
     @property
     def tested(self) -> Evaluation | None:
-        """How it did on the test rows, if it was tested."""
+        """The evaluation on the test rows, if it was tested."""
         own = (row for row in self.evaluations if row.model_version_id == self.version.id)
         return next((row for row in own if row.split == Part.TEST), None)
 
     @property
     def best_baseline(self) -> str:
-        """The best AUROC of a baseline, and whose it is, such as ``0.8535 tabular``; empty where there is none."""
-        beside = [row for row in self.evaluations if row.model_version_id is None and row.split == Part.TEST]
-        known = [row for row in beside if row.metrics["auroc"] is not None]
-        best = max(known, key=lambda row: row.metrics["auroc"], default=None)
+        """The best AUROC of a baseline and its name, such as ``0.8535 tabular``; empty without baselines."""
+        baselines = [row for row in self.evaluations if row.model_version_id is None and row.split == Part.TEST]
+        measured = [row for row in baselines if row.metrics["auroc"] is not None]
+        best = max(measured, key=lambda row: row.metrics["auroc"], default=None)
         return f"{best.metrics['auroc']:.4f} {best.name}" if best else ""
 
 
@@ -72,14 +72,14 @@ class MadeWith:
 def find_version(
     session: Session, model: str, label_set: str | None = None, made_with: MadeWith | None = None
 ) -> ModelVersion:
-    """Return the model version that ``model`` means: ``champion`` (of ``label_set``, or the only one) or a number.
+    """Return a model version: ``model`` is its number, or ``champion`` (of ``label_set``, by default the only one).
 
-    With ``made_with``, the newest version of the champion's labels that was, unless the champion itself was.
+    With ``made_with``, the champion if it was made so, else the newest version of its label set that was.
 
     Raises:
         ModelNotFound: there is no such version.
-        ConfigurationError: there are several champions; or the number is made otherwise.
-        DataError: there is no champion yet, or no version made so.
+        ConfigurationError: there are several champions, or the version of this number was made otherwise.
+        DataError: there is no champion yet, or no version was made so.
     """
     if model != "champion":
         version = session.get(ModelVersion, int(model)) if model.isdigit() else None
@@ -90,17 +90,17 @@ def find_version(
                 f"Model version {model} is of {version.backbone!r}. Leave out --model or --backbone."
             )
         return version
-    known = champions(session)
-    if not known:
+    by_label_set = champions(session)
+    if not by_label_set:
         raise DataError("There is no champion model yet. Train one: segadmin enqueue retrain --wait")
-    if label_set is None and len(known) > 1:
-        raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(known)}.")
-    label_set = next(iter(known)) if label_set is None else label_set
-    if label_set not in known:
-        raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, known)}")
-    found = session.get_one(ModelVersion, known[label_set])
-    if made_with is None or found in made_with:
-        return found
+    if label_set is None and len(by_label_set) > 1:
+        raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(by_label_set)}.")
+    label_set = next(iter(by_label_set)) if label_set is None else label_set
+    if label_set not in by_label_set:
+        raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
+    current = session.get_one(ModelVersion, by_label_set[label_set])
+    if made_with is None or current in made_with:
+        return current
     others = [version for version in list_versions(session, label_set) if version in made_with]
     if not others:
         name = made_with.options.get("model", made_with.backbone)
@@ -110,20 +110,20 @@ def find_version(
 
 def list_versions(session: Session, label_set: str | None = None) -> Sequence[ModelVersion]:
     """Return the model versions, newest first."""
-    chosen = select(ModelVersion).order_by(col(ModelVersion.id).desc())
+    query = select(ModelVersion).order_by(col(ModelVersion.id).desc())
     if label_set is not None:
-        chosen = chosen.where(ModelVersion.label_set == label_set)
-    return session.exec(chosen).all()
+        query = query.where(ModelVersion.label_set == label_set)
+    return session.exec(query).all()
 
 
 def list_lines(settings: Settings, label_set: str | None = None) -> list[VersionLine]:
-    """Return the model versions with their figures, newest first."""
+    """Return the model versions with their metrics, newest first."""
     with transaction(settings) as session:
-        return [VersionLine(one, evaluations_of(session, one)) for one in list_versions(session, label_set)]
+        return [VersionLine(version, evaluations_of(session, version)) for version in list_versions(session, label_set)]
 
 
 def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:
-    """Return a model version's evaluations and those of the baselines fitted beside it, on the same rows."""
-    beside = (col(Evaluation.job_id) == version.job_id) & col(Evaluation.model_version_id).is_(None)
+    """Return a model version's evaluations and those of the baselines of its job, on the same rows."""
+    of_baselines = (col(Evaluation.job_id) == version.job_id) & col(Evaluation.model_version_id).is_(None)
     own = col(Evaluation.model_version_id) == version.id
-    return session.exec(select(Evaluation).where(or_(own, beside)).order_by(col(Evaluation.id))).all()
+    return session.exec(select(Evaluation).where(or_(own, of_baselines)).order_by(col(Evaluation.id))).all()

@@ -1,4 +1,4 @@
-"""Taking audiences out of a snapshot."""
+"""Exports audiences of a snapshot."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from segadmin.storage.records import SegmentSnapshot
 
 @dataclass(frozen=True)
 class Audience:
-    """Which users of a snapshot, and how they are called."""
+    """Selects users of a snapshot, and whether they are pseudonymous."""
 
-    segment: str | None = None  #: only this one
-    min_probability: float = 0.0  #: only users whose segment is at least so probable
+    segment: str | None = None  #: only this segment
+    min_probability: float = 0.0  #: minimum probability of the user's segment
     user_ids: bool = False  #: the shop's own ids instead of pseudonyms
 
 
-def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str], wanted: Audience) -> pl.LazyFrame:
-    """Return the users wanted, the surest first.
+def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str], selection: Audience) -> pl.LazyFrame:
+    """Return the selected users, by descending probability.
 
     Args:
         settings: where the store is.
         snapshot: a published one.
-        segments: of its model, in their order.
-        wanted: which users.
+        segments: of its model, in order.
+        selection: which users.
 
     Returns:
         ``user`` (a pseudonym of 16 hex digits, or the shop's id), ``segment``, ``probability``, a column for the
@@ -45,27 +45,29 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
         ConfigurationError: there is no such segment.
     """
     assert snapshot.id is not None
-    if wanted.segment is not None and wanted.segment not in segments:
-        raise ConfigurationError(f"There is no segment {wanted.segment!r}.{did_you_mean(wanted.segment, segments)}")
-    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= wanted.min_probability)
-    if wanted.segment is not None:
-        rows = rows.filter(pl.col("segment") == wanted.segment)
-    each = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
+    if selection.segment is not None and selection.segment not in segments:
+        raise ConfigurationError(
+            f"There is no segment {selection.segment!r}.{did_you_mean(selection.segment, segments)}"
+        )
+    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= selection.min_probability)
+    if selection.segment is not None:
+        rows = rows.filter(pl.col("segment") == selection.segment)
+    columns = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
     return (
-        _named(settings, rows, raw=wanted.user_ids)
+        _with_user(settings, rows, raw=selection.user_ids)
         .sort("probability", "user", descending=[True, False])
-        .select("user", "segment", "probability", *each, "scored_as_of", model_version="model_version_id")
+        .select("user", "segment", "probability", *columns, "scored_as_of", model_version="model_version_id")
     )
 
 
 def write(settings: Settings, frame: pl.LazyFrame, path: Path, *, raw_cells: bool = False) -> int:
-    """Write ``frame`` to ``path`` by the sink for its suffix, and return the number of rows.
+    """Write ``frame`` to ``path`` with the sink for its suffix, and return the number of rows.
 
     Args:
-        settings: which plugins there are.
-        frame: what to write.
-        path: where to.
-        raw_cells: write text as it is even where a spreadsheet would take it for a formula.
+        settings: which plugins are loaded.
+        frame: the rows.
+        path: the file; its suffix selects the sink.
+        raw_cells: do not escape text that a spreadsheet would run as a formula.
 
     Raises:
         ConfigurationError: no sink writes such files, or the folder does not exist.
@@ -94,7 +96,7 @@ def find_sink(settings: Settings, path: Path) -> Sink:
     return sink
 
 
-def _named(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
+def _with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
     if raw:
         return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
     return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

@@ -1,4 +1,4 @@
-"""How earlier snapshots did, once time has shown it."""
+"""Evaluates earlier snapshots once the outcomes of their users are known."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Json = dict[str, Any]
 
 
 def outcome_name(snapshot_id: int | None) -> str:
-    """Return the name that a snapshot's evaluation has."""
+    """Return the name of a snapshot's evaluation."""
     return f"snapshot {snapshot_id}"
 
 
 def unmeasured(session: Session, label_set: str) -> Sequence[tuple[SegmentSnapshot, ModelVersion]]:
-    """Return the published snapshots whose outcomes were not measured yet, with their model versions."""
+    """Return the published snapshots whose outcomes are not measured yet, with their model versions."""
     measured = select(Evaluation.name).where(Evaluation.split == EvaluatedOn.OUTCOME.value)
     names = set(session.exec(measured).all())
     published = (
@@ -35,11 +35,15 @@ def unmeasured(session: Session, label_set: str) -> Sequence[tuple[SegmentSnapsh
         .where(SegmentSnapshot.label_set == label_set, SegmentSnapshot.state == SnapshotState.PUBLISHED)
         .order_by(col(SegmentSnapshot.id))
     )
-    return [(each, version) for each, version in session.exec(published).all() if outcome_name(each.id) not in names]
+    return [
+        (snapshot, version)
+        for snapshot, version in session.exec(published).all()
+        if outcome_name(snapshot.id) not in names
+    ]
 
 
 def labeler_of(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
-    """Return the labeler that derived a label set; ``None`` where it was imported, or the labeler is not installed."""
+    """Return the labeler that derived a label set; ``None`` if it was imported or the labeler is not installed."""
     plugins = load_plugins(settings)
     if label_set is None or label_set.labeler not in plugins.names("labeler"):
         return None
@@ -52,7 +56,7 @@ def measure_outcomes(
 ) -> Json | None:
     """Return the metrics of a snapshot as a row of ``Evaluation``; ``None`` while its outcomes are not known.
 
-    Users of whom the labeler says nothing (not seen before the snapshot, say) are not counted.
+    Users without an outcome from the labeler (for example, because they were new) are not counted.
     """
     assert snapshot.id is not None
     truth = labeler.outcomes(labelling_events(Lake.of(settings)), label_set.definition, snapshot.as_of)
@@ -61,10 +65,10 @@ def measure_outcomes(
     target = pl.col("truth").cast(pl.Enum(label_set.segments)).to_physical().cast(pl.Int64).alias("target")
     predicted = assignments(settings, snapshot.id).select("user_key", "probabilities").collect()
     outcomes = truth.select("user_key", pl.col("segment").alias("truth"))
-    known = predicted.join(outcomes, on="user_key").with_columns(target)
-    if known.is_empty():
+    joined = predicted.join(outcomes, on="user_key").with_columns(target)
+    if joined.is_empty():
         return None
-    probabilities = known["probabilities"].cast(pl.Array(pl.Float32, len(label_set.segments))).to_numpy()
-    targets, segments = known["target"].to_numpy(), tuple(label_set.segments)
+    probabilities = joined["probabilities"].cast(pl.Array(pl.Float32, len(label_set.segments))).to_numpy()
+    targets, segments = joined["target"].to_numpy(), tuple(label_set.segments)
     row = evaluation(outcome_name(snapshot.id), EvaluatedOn.OUTCOME, probabilities, targets, segments)
     return {**row, "model_version_id": snapshot.model_version_id}

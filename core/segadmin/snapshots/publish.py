@@ -1,7 +1,7 @@
-"""Publishing: all scores become one snapshot, at once or not at all.
+"""Publishes all scores as one snapshot, atomically.
 
-The rows enter the lake in one commit under a number that nobody reads yet; one SQL transaction makes it the current
-snapshot. Publishing that was cut off anywhere can simply run again.
+The rows enter the lake in one commit under a number that is not read yet; one SQL transaction then makes it the current
+snapshot. Interrupted publishing can be repeated at any point.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class SnapshotCounts:
-    """What is kept of a snapshot beside its rows."""
+    """Counts that are stored with a snapshot."""
 
     previous_id: int | None  #: the snapshot that was current until now
     users: int
     rescored: int
     carried: int
-    moved: int  #: users who are in another segment than before
+    moved: int  #: users whose segment changed
 
 
 def begin_snapshot(
     settings: Settings, job_id: int, label_set: str, version_id: int, as_of: datetime
 ) -> tuple[SegmentSnapshot, int | None]:
-    """Return the snapshot of a job, made the first time, and the number of the one that is current now."""
+    """Return the snapshot of a job, created if needed, and the number of the current snapshot."""
     with transaction(settings) as session:
         snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).first()
         if snapshot is None:
             snapshot = SegmentSnapshot(label_set=label_set, model_version_id=version_id, job_id=job_id, as_of=as_of)
-        if snapshot.state == SnapshotState.BUILDING:  # begun by an earlier attempt, perhaps of another model
+        if snapshot.state == SnapshotState.BUILDING:  # possibly started by an earlier attempt with another model
             snapshot.model_version_id, snapshot.as_of = version_id, as_of
             session.add(snapshot)
             session.flush()
@@ -57,7 +57,7 @@ def commit_assignments(settings: Settings, snapshot_id: int, users: pl.DataFrame
     frame = users.with_columns(pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"))
     if lake.append("assignments", frame, Commit(app=f"snapshot-{snapshot_id}", version=1)):
         return
-    # Written by an attempt that was cut off. After `jobs retry --from-start` the scores may be others by now.
+    # Written by an interrupted attempt. After `jobs retry --from-start` the scores may differ.
     written = assignments(settings, snapshot_id).select(users.columns).collect()
     if not written.sort("user_key").equals(users.sort("user_key")):
         lake.replace_partition("assignments", frame, "snapshot_id", str(snapshot_id))
@@ -69,7 +69,7 @@ def make_current(
     """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
 
     Raises:
-        StorageError: it was published meanwhile, or another snapshot became current; nothing was written.
+        StorageError: it was published or another snapshot became current in the meantime; nothing was written.
     """
     snapshot = session.get_one(SegmentSnapshot, snapshot_id)
     if snapshot.state == SnapshotState.PUBLISHED:
@@ -84,10 +84,10 @@ def make_current(
 
 
 def count_moved(settings: Settings, users: pl.DataFrame, previous: int | None) -> int:
-    """Return how many users are in another segment than in the snapshot ``previous``."""
+    """Return the number of users whose segment differs from that in the snapshot ``previous``."""
     if previous is None:
         return 0
     before = assignments(settings, previous).select("user_key", pl.col("segment").alias("before"))
-    both = before.join(users.lazy().select("user_key", "segment"), on="user_key")
-    moved: int = both.filter(pl.col("before").ne_missing(pl.col("segment"))).select(pl.len()).collect().item()
+    joined = before.join(users.lazy().select("user_key", "segment"), on="user_key")
+    moved: int = joined.filter(pl.col("before").ne_missing(pl.col("segment"))).select(pl.len()).collect().item()
     return moved

@@ -1,4 +1,4 @@
-"""Reading snapshots. What SQL calls published is complete; nothing else is ever read."""
+"""Reads snapshots. Only snapshots that are published in SQL are read; these are complete."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _CURRENT = current_snapshot("")
 NO_SNAPSHOTS = "No snapshots yet. Make one: segadmin enqueue retrain --wait, or try: segadmin demo"
 
 
-def find_snapshot(session: Session, wanted: str, label_set: str | None = None) -> SegmentSnapshot:
-    """Return the published snapshot that ``wanted`` means: a number, or ``current`` (of ``label_set``).
+def find_snapshot(session: Session, reference: str, label_set: str | None = None) -> SegmentSnapshot:
+    """Return a published snapshot: ``reference`` is its number, or ``current`` (of ``label_set``).
 
     Raises:
         ConfigurationError: there is no such published snapshot, or several are current.
         DataError: there are no snapshots yet.
     """
-    if wanted != "current":
-        found = session.get(SegmentSnapshot, int(wanted)) if wanted.isdigit() else None
-        if found is None or found.state != SnapshotState.PUBLISHED:
-            raise ConfigurationError(f"There is no published snapshot {wanted!r}. See: segadmin snapshots list")
-        return found
-    known = currents(session)
-    if not known:
+    if reference != "current":
+        snapshot = session.get(SegmentSnapshot, int(reference)) if reference.isdigit() else None
+        if snapshot is None or snapshot.state != SnapshotState.PUBLISHED:
+            raise ConfigurationError(f"There is no published snapshot {reference!r}. See: segadmin snapshots list")
+        return snapshot
+    by_label_set = currents(session)
+    if not by_label_set:
         raise DataError(NO_SNAPSHOTS)
-    if label_set is None and len(known) > 1:
-        raise ConfigurationError(f"Which snapshot? Add --label-set; there are: {', '.join(known)}.")
-    label_set = next(iter(known)) if label_set is None else label_set
-    if label_set not in known:
-        raise ConfigurationError(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, known)}")
-    return session.get_one(SegmentSnapshot, known[label_set])
+    if label_set is None and len(by_label_set) > 1:
+        raise ConfigurationError(f"Which snapshot? Add --label-set; there are: {', '.join(by_label_set)}.")
+    label_set = next(iter(by_label_set)) if label_set is None else label_set
+    if label_set not in by_label_set:
+        raise ConfigurationError(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
+    return session.get_one(SegmentSnapshot, by_label_set[label_set])
 
 
 def currents(session: Session) -> dict[str, int]:
@@ -49,13 +49,13 @@ def currents(session: Session) -> dict[str, int]:
 
 
 def summaries(session: Session, snapshot_id: int) -> Sequence[SegmentSummary]:
-    """Return what is known of every segment of a snapshot, in the segments' own order."""
-    chosen = select(SegmentSummary).where(SegmentSummary.snapshot_id == snapshot_id)
-    return session.exec(chosen.order_by(col(SegmentSummary.id))).all()
+    """Return the summary of every segment of a snapshot, in the order of the segments."""
+    query = select(SegmentSummary).where(SegmentSummary.snapshot_id == snapshot_id)
+    return session.exec(query.order_by(col(SegmentSummary.id))).all()
 
 
 def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
-    """Return who is in which segment, in the columns of :data:`segadmin.storage.schema.ASSIGNMENTS`."""
+    """Return the assignments of a snapshot, with the columns of :data:`segadmin.storage.schema.ASSIGNMENTS`."""
     from segadmin.storage.lake import Lake
 
     return Lake.of(settings).scan("assignments", buckets=buckets, snapshot_id=snapshot_id)
@@ -63,7 +63,7 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
 
 def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:
     """Return the published snapshots, newest first."""
-    chosen = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
+    query = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
     if label_set is not None:
-        chosen = chosen.where(SegmentSnapshot.label_set == label_set)
-    return session.exec(chosen.order_by(col(SegmentSnapshot.id).desc())).all()
+        query = query.where(SegmentSnapshot.label_set == label_set)
+    return session.exec(query.order_by(col(SegmentSnapshot.id).desc())).all()

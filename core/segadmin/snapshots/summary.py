@@ -1,4 +1,4 @@
-"""What is special about each segment of a snapshot, in a few numbers."""
+"""Summarises each segment of a snapshot: size, confidence and distinctive categories."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH
 from segadmin.text.recipe import Window
 
-#: A category is distinctive only where it is common enough to mean something.
-_LEAST_EVENTS, _LEAST_SHARE, _LEAST_LIFT = 10, 0.005, 1.05
+#: Minimum number of events, share and lift of a distinctive category.
+_MIN_EVENTS, _MIN_SHARE, _MIN_LIFT = 10, 0.005, 1.05
 _TOP = 3
 
 
 def summarise(lake: Lake, users: pl.DataFrame, segments: Sequence[str], window: Window) -> list[dict[str, Any]]:
     """Return one row of ``SegmentSummary`` for every segment, in the order of ``segments``.
 
-    Where users are in no segment, another row counts them: not enough is known of them.
+    Unassigned users, if any, are counted in an additional row.
 
     Args:
-        lake: whose events and items are read.
-        users: ``bucket``, ``user_key``, ``segment`` and ``probability`` of everybody.
-        segments: all of them, also those that nobody is in.
-        window: the events that the snapshot was made from.
+        lake: the events and items.
+        users: ``bucket``, ``user_key``, ``segment`` and ``probability`` of all users.
+        segments: all segments, including empty ones.
+        window: the window of the snapshot.
     """
     if users["segment"].null_count():
         users = users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))
         segments = [*segments, NOT_ENOUGH]
     sizes = users.group_by("segment").agg(pl.len().alias("users"), pl.col("probability").mean().alias("confidence"))
-    known = {row["segment"]: row for row in sizes.iter_rows(named=True)}
-    special = distinctive(lake, users, window)
+    by_segment = {row["segment"]: row for row in sizes.iter_rows(named=True)}
+    categories = distinctive(lake, users, window)
     return [
         {
             "segment": segment,
-            "users": known.get(segment, {}).get("users", 0),
-            "share": known.get(segment, {}).get("users", 0) / max(users.height, 1),
-            "confidence": known.get(segment, {}).get("confidence", 0.0),
-            "distinctive": special.get(segment, []),
+            "users": by_segment.get(segment, {}).get("users", 0),
+            "share": by_segment.get(segment, {}).get("users", 0) / max(users.height, 1),
+            "confidence": by_segment.get(segment, {}).get("confidence", 0.0),
+            "distinctive": categories.get(segment, []),
         }
         for segment in segments
     ]
 
 
 def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, list[dict[str, Any]]]:
-    """Return the categories that each segment goes for more than everybody does.
+    """Return the categories that each segment prefers compared with all users, by descending lift.
 
-    ``lift`` is the category's share of the segment's purchases over its share of all users' purchases; where
-    nobody purchased anything in the window, of all events.
+    ``lift`` is the category's share of the segment's purchases divided by its share of all users' purchases; without
+    purchases in the window, all events count.
     """
     inside = lake.scan("events").filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
     categories = lake.scan("items").filter(pl.col("category").is_not_null()).select("item", "category")
@@ -71,12 +71,12 @@ def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, li
             overall=pl.col("events").sum().over("category") / pl.col("events").sum(),
         )
         .with_columns(lift=pl.col("share") / pl.col("overall"))
-        .filter(pl.col("events") >= _LEAST_EVENTS, pl.col("share") >= _LEAST_SHARE, pl.col("lift") >= _LEAST_LIFT)
+        .filter(pl.col("events") >= _MIN_EVENTS, pl.col("share") >= _MIN_SHARE, pl.col("lift") >= _MIN_LIFT)
         .sort("segment", "lift", "category", descending=[False, True, False])
         .group_by("segment", maintain_order=True)
         .head(_TOP)
     )
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_segment: dict[str, list[dict[str, Any]]] = {}
     for row in shares.iter_rows(named=True):
-        found.setdefault(row["segment"], []).append({name: row[name] for name in ("category", "share", "lift")})
-    return found
+        by_segment.setdefault(row["segment"], []).append({name: row[name] for name in ("category", "share", "lift")})
+    return by_segment

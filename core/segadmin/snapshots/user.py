@@ -1,4 +1,4 @@
-"""One user: in which segment, since when, and what the model read."""
+"""One user: the segment in every snapshot, and the text that the model reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from segadmin.text.reader import read_users
 
 @dataclass(frozen=True)
 class Assigned:
-    """A user in one snapshot."""
+    """The assignment of a user in one snapshot."""
 
     snapshot_id: int
     label_set: str
@@ -34,8 +34,8 @@ class Assigned:
     probabilities: dict[str, float]  #: by segment, in the model's order
 
 
-def find_user(settings: Settings, given: str) -> int:
-    """Return the key of the user whom ``given`` means: the shop's id, or a pseudonym of 16 hex digits.
+def find_user(settings: Settings, user_id: str) -> int:
+    """Return the key of a user, given as the shop's id or a pseudonym of 16 hex digits.
 
     Raises:
         DataError: there is no such user.
@@ -43,14 +43,14 @@ def find_user(settings: Settings, given: str) -> int:
     """
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)
-    candidates = meant_by(settings.secret(), given)
+    candidates = meant_by(settings.secret(), user_id)
     users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
-    known = users.select("user_key").collect()["user_key"].to_list()
+    known_keys = users.select("user_key").collect()["user_key"].to_list()
     for key in candidates:
-        if key in known:
+        if key in known_keys:
             return key
     raise DataError(
-        f"There is no user {given!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
+        f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
     )
 
@@ -60,27 +60,27 @@ def history(settings: Settings, key: int) -> list[Assigned]:
     with transaction(settings) as session:
         snapshots = list_snapshots(session)
         current = set(currents(session).values())
-        versions = {one.model_version_id for one in snapshots}
+        versions = {snapshot.model_version_id for snapshot in snapshots}
         segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
     by_snapshot = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
     return [
         Assigned(
-            snapshot_id=one.id,
-            label_set=one.label_set,
-            current=one.id in current,
-            as_of=one.as_of.isoformat(),
+            snapshot_id=snapshot.id,
+            label_set=snapshot.label_set,
+            current=snapshot.id in current,
+            as_of=snapshot.as_of.isoformat(),
             model_version_id=row["model_version_id"],
             segment=row["segment"] or NOT_ENOUGH,
-            probabilities=dict(zip(segments[one.model_version_id], row["probabilities"], strict=True)),
+            probabilities=dict(zip(segments[snapshot.model_version_id], row["probabilities"], strict=True)),
         )
-        for one in snapshots
-        if one.id is not None and (row := by_snapshot.get(one.id)) is not None
+        for snapshot in snapshots
+        if snapshot.id is not None and (row := by_snapshot.get(snapshot.id)) is not None
     ]
 
 
 def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
-    """Return the phrases that a model version reads about a user now, the most informative first."""
+    """Return the current phrases of a user in the recipe of a model version, the most informative first."""
     with transaction(settings) as session:
         recipe = manifest_of(session.get_one(ModelVersion, model_version_id)).recipe
     lake = Lake.of(settings)

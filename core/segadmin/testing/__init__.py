@@ -1,4 +1,4 @@
-"""Contract suites: run them over a plugin of your own to know that segadmin can use it."""
+"""Contract tests: run them on your own plugin to verify that segadmin can use it."""
 
 from segadmin.testing.backbones import check_backbone
 from segadmin.testing.textualizers import check_textualizer, sample_events

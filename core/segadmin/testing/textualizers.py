@@ -1,4 +1,4 @@
-"""The contract of a textualizer as a test that an author runs over their own."""
+"""The contract of a textualizer, as a test for authors of textualizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _USERS = ("alice@example.com", "张伟", "user 3")
 
 
 def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
-    """Return events as a textualizer gets them: every kind, Chinese words, and nulls wherever there may be some.
+    """Return events as a textualizer receives them: every kind, Chinese words, and nulls in all nullable columns.
 
     Args:
         users: how many users there are.
@@ -54,7 +54,7 @@ def sample_events(users: int = 3, per_user: int = 6) -> pl.DataFrame:
 
 
 def sample_text(textualizer: Textualizer, language: Language) -> list[str]:
-    """Return what one sample user reads as."""
+    """Return the phrases of one sample user."""
     return _phrases(textualizer, sample_events(users=1), language)["phrase"].to_list()
 
 
@@ -62,7 +62,7 @@ def check_textualizer(textualizer: Textualizer) -> None:
     """Check that segadmin can use ``textualizer``, in every language.
 
     Raises:
-        AssertionError: saying what is wrong.
+        AssertionError: with the rule of the contract that is violated.
     """
     assert getattr(textualizer, "name", ""), "give it a name: ClassVar[str]"
     assert textualizer.version, "give it a version"
@@ -71,55 +71,57 @@ def check_textualizer(textualizer: Textualizer) -> None:
         _check_order(textualizer, language)
         _phrases(textualizer, sample_events(users=200, per_user=1), language)
         _phrases(textualizer, _bare(sample_events()), language)
-        nobody = _phrases(textualizer, sample_events().clear(), language)
-        assert nobody.is_empty(), f"{language}: without any events there are phrases: {nobody['phrase'].to_list()}"
+        phrases = _phrases(textualizer, sample_events().clear(), language)
+        assert phrases.is_empty(), f"{language}: without any events there are phrases: {phrases['phrase'].to_list()}"
 
 
 def _check_users(textualizer: Textualizer, language: Language) -> None:
-    """Every user reads as something, from their own events alone, under no name of the shop's."""
+    """Check that every user has phrases, which depend on their own events only and contain no raw user ids."""
     import polars as pl
 
     events = sample_events()
-    found = _phrases(textualizer, events, language)
-    silent = set(events["user_key"]) - set(found["user_key"])
-    assert not silent, f"{language}: users with every kind of event have no phrase: {sorted(silent)}"
+    phrases = _phrases(textualizer, events, language)
+    without_phrases = set(events["user_key"]) - set(phrases["user_key"])
+    assert not without_phrases, f"{language}: users with every kind of event have no phrase: {sorted(without_phrases)}"
     for user in events["user_key"].unique():
-        mine = pl.col("user_key") == user
-        alone = _phrases(textualizer, events.filter(mine), language)
-        assert alone.equals(found.filter(mine)), (
-            f"{language}: a user reads otherwise when alone; look only at their own events"
+        own = pl.col("user_key") == user
+        alone = _phrases(textualizer, events.filter(own), language)
+        assert alone.equals(phrases.filter(own)), (
+            f"{language}: a user has other phrases when alone; use only the user's own events"
         )
     if not textualizer.raw_user_ids:
-        text = " ".join(found["phrase"])
-        told = [user for user in _USERS if user in text]
-        assert not told, f"{language}: the text tells the shop's own user ids: {told}"
+        text = " ".join(phrases["phrase"])
+        raw_ids = [user for user in _USERS if user in text]
+        assert not raw_ids, f"{language}: the text contains the shop's own user ids: {raw_ids}"
 
 
 def _check_order(textualizer: Textualizer, language: Language) -> None:
-    """The same events read the same: again, in another order, and where several are of one moment."""
+    """Check that phrases are the same on a second call and in any order of events, also of the same moment."""
     import polars as pl
 
     events = sample_events()
-    alike = events.head(1)
-    events = pl.concat([events, *(_changed(alike, n) for n in range(1, 4))])
-    found = _phrases(textualizer, events, language)
-    assert found.equals(_phrases(textualizer, events, language)), f"{language}: the same events twice read otherwise"
+    first = events.head(1)
+    events = pl.concat([events, *(_changed(first, n) for n in range(1, 4))])
+    phrases = _phrases(textualizer, events, language)
+    assert phrases.equals(_phrases(textualizer, events, language)), (
+        f"{language}: the same events give other phrases on a second call"
+    )
     for seed in range(4):
         shuffled = events.sample(fraction=1.0, shuffle=True, seed=seed)
-        assert found.equals(_phrases(textualizer, shuffled, language)), (
-            f"{language}: the same events in another order give other phrases; events of one moment need a rule too"
+        assert phrases.equals(_phrases(textualizer, shuffled, language)), (
+            f"{language}: the same events in another order give other phrases; sort events of the same moment too"
         )
 
 
 def _changed(event: pl.DataFrame, n: int) -> pl.DataFrame:
-    """Return another event of the same moment."""
+    """Return another event at the same moment."""
     import polars as pl
 
     return event.with_columns(event_id=pl.col("event_id") + n, price=pl.lit(float(n)), duration=60.0 * n)
 
 
 def _bare(events: pl.DataFrame) -> pl.DataFrame:
-    """Return the events with all null that may be."""
+    """Return the events with all nullable columns null."""
     import polars as pl
 
     always = {"user_key", "event_id", "kind", "item", "at", "user"}
@@ -128,29 +130,29 @@ def _bare(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _phrases(textualizer: Textualizer, events: pl.DataFrame, language: Language) -> pl.DataFrame:
-    """Return the phrases as the framework sorts them, having checked their form."""
+    """Return the phrases in the order of the framework, after checking their schema."""
     import polars as pl
 
-    given = events if textualizer.raw_user_ids else events.drop("user")
+    visible = events if textualizer.raw_user_ids else events.drop("user")
     context = TextContext(AS_OF - timedelta(days=112), AS_OF, language)
     try:
-        returned = textualizer.phrases(given.lazy(), context)
+        returned = textualizer.phrases(visible.lazy(), context)
         assert isinstance(returned, pl.LazyFrame), f"phrases() returned {type(returned).__name__}, not a LazyFrame"
-        found = returned.collect()
+        phrases = returned.collect()
     except AssertionError:
         raise
-    except (Exception, pl.exceptions.PanicException) as error:  # a panic of Polars is no Exception
-        what = f"{events.height} events of {events['user_key'].n_unique()} users"
-        raise AssertionError(f"{language}: phrases() fails on {what}: {type(error).__name__}: {error}") from error
-    missing = {"user_key", "position", "phrase"} - set(found.columns)
-    assert not missing, f"phrases() returned no column {', '.join(sorted(missing))}, but {found.columns}"
-    assert found.schema["user_key"] == pl.Int64, f"user_key is {found.schema['user_key']}, not Int64"
-    assert found.schema["phrase"] == pl.String, f"phrase is {found.schema['phrase']}, not String"
-    assert found.schema["position"].is_numeric(), f"position is {found.schema['position']}, not a number"
-    nulls = found.select("user_key", "position", "phrase").null_count().sum_horizontal().item()
-    assert nulls == 0, f"{language}: {nulls} nulls; leave such phrases out, or fill what an event may lack"
-    blank = found.filter(pl.col("phrase").str.strip_chars() == "").height
+    except (Exception, pl.exceptions.PanicException) as error:  # a panic of Polars is not an Exception
+        input_size = f"{events.height} events of {events['user_key'].n_unique()} users"
+        raise AssertionError(f"{language}: phrases() fails on {input_size}: {type(error).__name__}: {error}") from error
+    missing = {"user_key", "position", "phrase"} - set(phrases.columns)
+    assert not missing, f"phrases() returned no column {', '.join(sorted(missing))}, but {phrases.columns}"
+    assert phrases.schema["user_key"] == pl.Int64, f"user_key is {phrases.schema['user_key']}, not Int64"
+    assert phrases.schema["phrase"] == pl.String, f"phrase is {phrases.schema['phrase']}, not String"
+    assert phrases.schema["position"].is_numeric(), f"position is {phrases.schema['position']}, not a number"
+    nulls = phrases.select("user_key", "position", "phrase").null_count().sum_horizontal().item()
+    assert nulls == 0, f"{language}: {nulls} nulls; leave such phrases out, or fill the nulls of events"
+    blank = phrases.filter(pl.col("phrase").str.strip_chars() == "").height
     assert blank == 0, f"{language}: {blank} phrases are blank; leave them out"
-    strangers = set(found["user_key"]) - set(events["user_key"])
-    assert not strangers, f"{language}: phrases of users that have no events: {sorted(strangers)}"
-    return found.select("user_key", "position", "phrase").sort("user_key", "position", "phrase")
+    unknown_users = set(phrases["user_key"]) - set(events["user_key"])
+    assert not unknown_users, f"{language}: phrases of users that have no events: {sorted(unknown_users)}"
+    return phrases.select("user_key", "position", "phrase").sort("user_key", "position", "phrase")

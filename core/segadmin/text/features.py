@@ -1,4 +1,4 @@
-"""The numbers beside the text: a small vector a user, from the same window."""
+"""Numeric features: one vector per user, from the same window as the text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from segadmin.events.extras import amount, names_of
 from segadmin.events.items import FACET, facet
 from segadmin.text.recipe import Recipe, Window
 
-#: Parts of the window, counted back from its end, whose spend, visits and brands are features of their own.
-_RECENT = (("quarter", 0.25), ("half", 0.5))
-#: Shares of events between which an extra counts as used now and then.
-_LEAST_USED, _MOST_USED = 0.0005, 0.9
-#: Numbers of values between which an extra of the items is a facet, and not one thing for all, or each its own.
-_FEWEST_VALUES, _MOST_VALUES = 2, 64
+#: Fractions of the window, back from its end, whose spend, visits and brands are separate features.
+_RECENT_PARTS = (("quarter", 0.25), ("half", 0.5))
+#: Minimum and maximum share of events that use an extra, for its uses to be a feature.
+_MIN_USED, _MAX_USED = 0.0005, 0.9
+#: Minimum and maximum number of distinct values of an item extra, for it to be a facet.
+_MIN_VALUES, _MAX_VALUES = 2, 64
 _NUMBERS = (
     "recency_days",
     "tenure_days",
@@ -26,7 +26,7 @@ _NUMBERS = (
     "items",
     "categories",
     "quantity",
-    *(f"{what}_last_{part}" for part, _ in _RECENT for what in ("spend", "visits")),
+    *(f"{what}_last_{part}" for part, _ in _RECENT_PARTS for what in ("spend", "visits")),
     *(f"{kind}_events" for kind in KINDS),
     "rating_mean",
     "duration_seconds",
@@ -34,21 +34,21 @@ _NUMBERS = (
 
 
 def feature_names(recipe: Recipe) -> tuple[str, ...]:
-    """Return the names of the features, in order: the numbers, then what the recipe names."""
+    """Return the names of the features, in order: the fixed ones, then those of the recipe."""
     return (
         *_NUMBERS,
         *(f"spend_part_{part}" for part in range(1, recipe.parts + 1)),
         *(f"share:{category}" for category in recipe.categories),
         *(f"brand:{brand}" for brand in recipe.brands),
-        *(f"brand_last_{part}:{brand}" for part, _ in _RECENT for brand in recipe.recent_brands),
+        *(f"brand_last_{part}:{brand}" for part, _ in _RECENT_PARTS for brand in recipe.recent_brands),
         *(f"{FACET}{extra}:{value}" for extra, values in recipe.facets.items() for value in values),
         *(f"uses:{extra}" for extra in recipe.uses),
     )
 
 
 def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> tuple[str, ...]:
-    """Return the ``n`` values of the items' column ``what`` that most users have events with; of training events."""
-    counted = (
+    """Return the ``n`` values of the item column ``what`` with the most users among ``events``, the training events."""
+    counts = (
         events.join(items.select("item", what), on="item", how="inner")
         .filter(pl.col(what).is_not_null())
         .group_by(what)
@@ -57,26 +57,26 @@ def commonest(events: pl.LazyFrame, items: pl.LazyFrame, what: str, n: int) -> t
         .limit(n)
         .collect()
     )
-    return tuple(counted[what].to_list())
+    return tuple(counts[what].to_list())
 
 
 def item_facets(items: pl.LazyFrame) -> tuple[str, ...]:
-    """Return the extras of the items that have few values, such as a department: what a shop groups its items by."""
+    """Return the item extras with few distinct values, such as a department, by which a shop groups its items."""
     extras = items.select("extras").drop_nulls().collect()["extras"]
     values = extras.to_frame().select(facet(name).n_unique() for name in names_of(extras))
     return tuple(
-        name.removeprefix(FACET) for name in values.columns if _FEWEST_VALUES <= values[name].item() <= _MOST_VALUES
+        name.removeprefix(FACET) for name in values.columns if _MIN_VALUES <= values[name].item() <= _MAX_VALUES
     )
 
 
 def used_extras(events: pl.DataFrame) -> tuple[str, ...]:
-    """Return the extras that are a number above 0 now and then, such as a coupon's value; of training events.
+    """Return the extras that are sometimes above 0 in ``events``, the training events, such as a coupon's value.
 
-    One that nearly always is (a number of a basket) or nearly never is tells nothing by being counted.
+    An extra that is nearly always above 0 (the number of a basket), or nearly never, is not informative.
     """
     fields = names_of(events["extras"].drop_nulls())
     shares = events.select((amount(name) > 0).mean().alias(name) for name in fields)
-    return tuple(name for name in fields if _LEAST_USED < (shares[name].item() or 0) < _MOST_USED)
+    return tuple(name for name in fields if _MIN_USED < (shares[name].item() or 0) < _MAX_USED)
 
 
 def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFrame:
@@ -84,10 +84,10 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
 
     Args:
         events: inside ``window``, with the items' ``category``, ``brand`` and the recipe's facets.
-        window: what the recency and the recent parts are counted back from.
-        recipe: says which categories', brands' and facets' shares to take, and which extras' uses.
+        window: its end is the reference of the recency and of the recent parts.
+        recipe: the categories, brands and facets whose shares are features, and the extras whose uses are.
 
-    A number that does not exist (a mean rating without ratings) is null. Times of day count as one visit each.
+    An undefined number (a mean rating without ratings) is null. Events at the same time are one visit.
     """
     keyed = events.select(
         *("user_key", "at", "kind", "price", "quantity", "rating", "duration", "category", "brand"),
@@ -95,25 +95,25 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
         *((amount(extra) > 0).fill_null(False).alias(f"uses:{extra}") for extra in recipe.uses),
         item=pl.col("item").hash(),
     )
-    of_items = keyed.group_by("user_key").agg(
+    by_item = keyed.group_by("user_key").agg(
         items=pl.col("item").n_unique(), **{f"uses:{extra}": pl.col(f"uses:{extra}").sum() for extra in recipe.uses}
     )
-    together = _by_visit(keyed, window, recipe.parts)
-    lately = _lately(window).items()
+    joined = _by_visit(keyed, window, recipe.parts)
+    recent = _in_recent_parts(window).items()
     groups = (
         (keyed, "brand", recipe.brands, "brand"),
-        *((keyed.filter(inside), "brand", recipe.recent_brands, f"brand_last_{part}") for part, inside in lately),
+        *((keyed.filter(inside), "brand", recipe.recent_brands, f"brand_last_{part}") for part, inside in recent),
         *((keyed, FACET + extra, values, FACET + extra) for extra, values in recipe.facets.items()),
     )
-    shares = (_by(some, column, values, kind) for some, column, values, kind in groups if values)
-    for more in (of_items, _by_category(keyed, recipe), *shares):
-        together = together.join(more, on="user_key", how="left")
+    shares = (_by_value(selected, column, values, kind) for selected, column, values, kind in groups if values)
+    for other in (by_item, _by_category(keyed, recipe), *shares):
+        joined = joined.join(other, on="user_key", how="left")
     names = feature_names(recipe)
-    return together.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
+    return joined.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
 
 
 def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
-    """Return what visits and sums tell; the events of a visit are put together first, for there are many."""
+    """Return the features of visits and sums; events are first aggregated by visit, which is faster."""
     visits = events.group_by("user_key", "at").agg(
         pl.col("price").filter(pl.col("kind") == "purchase").sum().alias("spend"),
         pl.col("quantity", "rating", "duration").sum(),
@@ -121,7 +121,7 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
         **{f"{kind}_events": (pl.col("kind") == kind).sum() for kind in KINDS},
     )
     length = window.as_of - window.observed_from
-    recent = _lately(window)
+    recent = _in_recent_parts(window)
     part = ((pl.col("at") - window.observed_from) / length * parts).floor() + 1
     return visits.group_by("user_key").agg(
         recency_days=(window.as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
@@ -139,25 +139,25 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
     )
 
 
-def _lately(window: Window) -> dict[str, pl.Expr]:
-    """Return whether an event is in the last quarter, and half, of the window."""
+def _in_recent_parts(window: Window) -> dict[str, pl.Expr]:
+    """Return, for each recent part of the window, whether an event is in it."""
     length = window.as_of - window.observed_from
-    return {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT}
+    return {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT_PARTS}
 
 
 def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
-    """Return how many categories there are, none being one too, and the shares of the recipe's."""
+    """Return the number of categories (null counts as one) and the shares of the recipe's categories."""
     shares = _shares("category", "share", recipe.categories)
     return events.group_by("user_key", "category").len().group_by("user_key").agg(*shares, categories=pl.len())
 
 
-def _by(events: pl.LazyFrame, column: str, values: Sequence[str], kind: str) -> pl.LazyFrame:
-    """Return the shares of the brands, or of a facet's values, as features of this ``kind``."""
+def _by_value(events: pl.LazyFrame, column: str, values: Sequence[str], kind: str) -> pl.LazyFrame:
+    """Return the shares of the ``values`` of a column as features ``kind:value``."""
     return events.group_by("user_key", column).len().group_by("user_key").agg(_shares(column, kind, values))
 
 
 def _shares(column: str, kind: str, names: Sequence[str]) -> list[pl.Expr]:
-    """Return, of counts in ``len`` by user and ``column``, the share of each of ``names`` among what is known."""
-    known = pl.col("len").filter(pl.col(column).is_not_null()).sum()
-    each = ((name, pl.col("len").filter(pl.col(column) == name).sum() / known) for name in names)
-    return [pl.when(known > 0).then(share).alias(f"{kind}:{name}") for name, share in each]
+    """Return, from counts in ``len`` by user and ``column``, the share of each of ``names`` among non-null values."""
+    total = pl.col("len").filter(pl.col(column).is_not_null()).sum()
+    shares = ((name, pl.col("len").filter(pl.col(column) == name).sum() / total) for name in names)
+    return [pl.when(total > 0).then(share).alias(f"{kind}:{name}") for name, share in shares]

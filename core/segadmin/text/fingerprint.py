@@ -1,4 +1,4 @@
-"""A hash of a user's text, by which a refresh sees whose text changed."""
+"""A hash of a user's text, with which a refresh detects changed texts."""
 
 from __future__ import annotations
 

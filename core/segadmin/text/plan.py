@@ -1,4 +1,4 @@
-"""What is to be read for a job: which windows, of which users, as which text."""
+"""The plan of a job's textualization: windows, users and recipe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from segadmin.text.recipe import Recipe, Window
 
 
 class TextPlan(BaseModel):
-    """What is to be read, and how."""
+    """The windows to textualize, and how."""
 
     model_config = ConfigDict(frozen=True)
 
     recipe: Recipe
-    training: tuple[Window, ...] = ()  #: where labelled users are read, to train and evaluate
-    scoring: Window | None = None  #: where every user is read, to be put in a segment
+    training: tuple[Window, ...] = ()  #: windows of labelled users, for training and evaluation
+    scoring: Window | None = None  #: window of all users, for scoring
     copies: int = 0  #: augmented copies of each training row
-    drop_events: float = 0.0  #: share of the events that a copy leaves out
-    lake: dict[str, int] | None = None  #: versions of the tables as they are read, whatever is imported meanwhile
+    drop_events: float = 0.0  #: fraction of the events that a copy omits
+    lake: dict[str, int] | None = None  #: table versions to read, so that later imports do not change the texts

@@ -1,4 +1,4 @@
-"""Reading the users of several buckets at every window of a plan."""
+"""Reads the users of several buckets at every window of a plan."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from segadmin.text.variant import CANONICAL, Variant
 
 @dataclass
 class Texts:
-    """Users as they were read: frames of ``bucket, user_key, as_of, phrases, phrase_hash, features``."""
+    """User texts: frames of ``bucket, user_key, as_of, phrases, phrase_hash, features``."""
 
     training: list[pl.DataFrame] = field(default_factory=list)  #: at the training windows
     augmented: list[pl.DataFrame] = field(default_factory=list)  #: copies of training rows
-    scoring: list[pl.DataFrame] = field(default_factory=list)  #: everybody, at the scoring window
+    scoring: list[pl.DataFrame] = field(default_factory=list)  #: all users, at the scoring window
     report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
 
 
@@ -41,19 +41,19 @@ def read_buckets(
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = lambda _fraction, _note: None,
 ) -> Texts:
-    """Read users bucket by bucket: ``wanted`` at the training windows, everybody at the scoring window.
+    """Read users bucket by bucket: ``wanted`` at the training windows, all users at the scoring window.
 
     Args:
         settings: where the store is.
-        plan: what is read, and how.
-        buckets: of the users.
-        wanted: ``user_key``, ``observed_from``, ``as_of``; default: nobody.
-        copied: ``user_key``, ``as_of`` of the rows that get augmented copies, where the plan has any.
-        call: what the textualizer is called inside of.
-        progress: called with the fraction done and a few words.
+        plan: the windows and the recipe.
+        buckets: the buckets to read.
+        wanted: rows to read, ``user_key``, ``observed_from``, ``as_of``; default: none.
+        copied: ``user_key``, ``as_of`` of the rows that get augmented copies, if the plan has copies.
+        call: returns a context in which the textualizer is called.
+        progress: called with the fraction done and a short note.
 
     Raises:
-        PluginError: the textualizer failed, or returned something else than phrases.
+        PluginError: the textualizer failed, or did not return phrases.
     """
     buckets = list(buckets)
     recipe, lake, texts = plan.recipe, Lake.of(settings, plan.lake), Texts()
@@ -63,11 +63,11 @@ def read_buckets(
     variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
 
     def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
-        seen = read_users(
+        read_result = read_users(
             lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call()
         )
-        texts.report.update(seen.report if variant is CANONICAL else {"augmented": seen.users.height})
-        return seen.users
+        texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
+        return read_result.users
 
     of_user = bucket_of(pl.col("user_key"), open_store(settings).buckets)
     rows = None if wanted is None else wanted.with_columns(bucket=of_user)
@@ -76,15 +76,15 @@ def read_buckets(
         for window in plan.training:
             if rows is None:
                 break
-            times = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
-            users = rows.filter(pl.col("bucket") == bucket, *times).select("user_key").sort("user_key")
+            in_window = pl.col("as_of") == window.as_of, pl.col("observed_from") == window.observed_from
+            users = rows.filter(pl.col("bucket") == bucket, *in_window).select("user_key").sort("user_key")
             texts.training.append(read(bucket, window, users))
             if variants and copied is not None:
-                theirs = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
-                texts.augmented += [read(bucket, window, theirs, variant) for variant in variants]
+                users_to_copy = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
+                texts.augmented += [read(bucket, window, users_to_copy, variant) for variant in variants]
         if plan.scoring is not None:
-            everybody = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
-            texts.scoring.append(read(bucket, plan.scoring, everybody))
+            all_users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
+            texts.scoring.append(read(bucket, plan.scoring, all_users))
     phrases = [frame["phrases"] for frame in texts.training + texts.scoring]
     distinct = pl.concat(phrases).explode(empty_as_null=False, keep_nulls=False).n_unique() if phrases else 0
     texts.report["distinct_phrases"] = distinct

@@ -1,4 +1,4 @@
-"""The recipe: all that decides how a user is read. It travels with the model version, so scoring reads alike."""
+"""The recipe: determines a user's text and features. It is stored with the model version and used for scoring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segadmin.settings import Language
 
 
 class Window(BaseModel):
-    """The stretch of time whose events are read: ``observed_from <= at < as_of``, UTC."""
+    """A time span of events: ``observed_from <= at < as_of``, UTC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,17 +27,17 @@ class Recipe(BaseModel):
     textualizer: str
     textualizer_version: str
     textualizer_options: dict[str, Any] = {}
-    templates: dict[str, tuple[str, ...]] = {}  #: what a file says instead, in the recipe's language
-    distribution: str = "segadmin"  #: the package that the textualizer came from, with its version
+    templates: dict[str, tuple[str, ...]] = {}  #: sentences of a template file, in the recipe's language
+    distribution: str = "segadmin"  #: package of the textualizer, with its version
     language: Language = "en"
     window_days: float = 112.0
-    max_phrases: int = 96  #: a user's phrases beyond these are not kept
-    parts: int = 0  #: equal parts of the window whose spends are features; those of before there were any have none
-    # From training data only:
+    max_phrases: int = 96  #: maximum number of phrases per user
+    parts: int = 0  #: number of equal parts of the window whose spend is a feature; 0 in older recipes
+    # Chosen from training data:
     categories: tuple[str, ...] = ()  #: categories whose shares are features
     brands: tuple[str, ...] = ()  #: brands whose shares are features
-    recent_brands: tuple[str, ...] = ()  #: brands whose shares lately are features too
-    facets: dict[str, tuple[str, ...]] = {}  #: extra of the items, such as a department → its values, likewise
+    recent_brands: tuple[str, ...] = ()  #: brands whose recent shares are features too
+    facets: dict[str, tuple[str, ...]] = {}  #: item extra, such as a department → values whose shares are features
     uses: tuple[str, ...] = ()  #: extras whose uses (events with a number above 0) are counted as features
 
     def window(self, as_of: datetime) -> Window:

@@ -1,4 +1,4 @@
-"""Making the recipe that somebody asks for, and checking that the one of a model can still be followed."""
+"""Creates recipes, and checks that the textualizer of a model's recipe is installed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Language
 from segadmin.text.recipe import Recipe
 
-#: Equal parts of the window whose spends are features: none shorter than so many days, in which many users do not come
-#: by at all; at most, and at least, so many: fewer say no more than the last half and quarter, which are features too.
-_DAYS_OF_PART, _FEWEST_PARTS, _MOST_PARTS = 14.0, 4, 8
+#: Equal parts of the window whose spend is a feature: their minimum length, as many users make no visit in a shorter
+#: part, and their minimum and maximum number. Fewer parts add nothing to the last half and quarter, also features.
+_MIN_PART_DAYS, _MIN_PARTS, _MAX_PARTS = 14.0, 4, 8
 
 
 def new_recipe(
@@ -25,18 +25,18 @@ def new_recipe(
     window_days: float,
     max_phrases: int,
 ) -> Recipe:
-    """Return a recipe, without the features that only training data can choose.
+    """Return a recipe without the features that are chosen from training data.
 
     Raises:
         PluginNotFound: there is no such textualizer.
-        ConfigurationError: it has no such option, or cannot use the value.
+        ConfigurationError: an option is unknown or has an invalid value.
     """
-    found = plugins.find("textualizer", textualizer)
+    registered = plugins.find("textualizer", textualizer)
     return Recipe(
         textualizer=textualizer,
         textualizer_version=plugins.make("textualizer", textualizer, options).version,
         textualizer_options=options,
-        distribution=found.distribution,
+        distribution=registered.distribution,
         templates=templates.get(language, {}),
         language=language,
         window_days=window_days,
@@ -46,23 +46,23 @@ def new_recipe(
 
 
 def window_parts(window_days: float) -> int:
-    """Return into how many equal parts a window is cut, whose spends are features."""
-    parts = min(_MOST_PARTS, int(window_days / _DAYS_OF_PART))
-    return parts if parts >= _FEWEST_PARTS else 0
+    """Return the number of equal parts of a window whose spend is a feature."""
+    parts = min(_MAX_PARTS, int(window_days / _MIN_PART_DAYS))
+    return parts if parts >= _MIN_PARTS else 0
 
 
-def check_recipe(plugins: Plugins, recipe: Recipe, whose: str) -> None:
-    """Check that the installed textualizer writes what ``recipe`` was made with.
+def check_recipe(plugins: Plugins, recipe: Recipe, owner: str) -> None:
+    """Check that the textualizer version of ``recipe`` is installed.
 
     Raises:
         PluginNotFound: it is not installed.
-        ConfigurationError: it is another version.
+        ConfigurationError: another version is installed; the message names ``owner``.
     """
-    found = plugins.find("textualizer", recipe.textualizer)
-    installed = found.load().version
-    if installed != recipe.textualizer_version:
+    registered = plugins.find("textualizer", recipe.textualizer)
+    installed_version = registered.load().version
+    if installed_version != recipe.textualizer_version:
         raise ConfigurationError(
-            f"{whose} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
-            f"({recipe.distribution}), but version {installed} ({found.distribution}) is installed. "
+            f"{owner} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
+            f"({recipe.distribution}), but version {installed_version} ({registered.distribution}) is installed. "
             "Install that one, or train again: segadmin enqueue retrain"
         )

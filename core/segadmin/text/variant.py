@@ -1,7 +1,7 @@
-"""Variants: copies of training rows that say the same otherwise, so that a model does not learn them by heart.
+"""Variants: augmented copies of training rows, which reduce overfitting.
 
-A copy leaves some events out, says with other templates what a template file has several for, and orders what is of
-one moment otherwise. Made again, it is the same copy.
+A copy omits some events, uses alternative sentences of a template file, and orders events of the same moment
+differently. Copies are reproducible.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Variant:
-    """One copy, or, numbered 0, the text as it is scored."""
+    """An augmented copy, or, with number 0, the text as it is scored."""
 
     number: int = 0
-    drop_events: float = 0.0  #: share of the events to leave out
+    drop_events: float = 0.0  #: fraction of the events to omit
 
     def some_of(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Return the events of this variant."""
@@ -27,7 +27,7 @@ class Variant:
 
     @property
     def order(self) -> pl.Expr:
-        """What orders phrases of one position."""
+        """The sort key of phrases at the same position."""
         return pl.col("phrase").hash(seed=self.number) if self.number else pl.col("phrase")
 
 

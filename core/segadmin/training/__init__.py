@@ -1,1 +1,1 @@
-"""Fitting: the rows that a backbone reads, the fit itself, and what is told of it while it runs."""
+"""Training: the data of a fit, the fit itself, its tracking, the gate, and the search of options."""

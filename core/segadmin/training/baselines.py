@@ -1,4 +1,4 @@
-"""Baselines: simple models on the very rows that the backbone learns from and is tested on."""
+"""Baselines: simple models that are trained and tested on the same rows as the backbone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Json = dict[str, Any]
-#: Always there: whoever is not better than it has learnt nothing.
+#: The baseline that is always included: it predicts the class distribution of training.
 MAJORITY = "majority"
 
 
 @dataclass
 class Baselines:
-    """How the baselines did on the test rows."""
+    """The results of the baselines on the test rows."""
 
     evaluations: list[Json]  #: rows of ``Evaluation``
     reports: dict[str, Json] = field(default_factory=dict)  #: by baseline
@@ -51,9 +51,9 @@ def _log(context: RunContext, name: str, step: int, metrics: Mapping[str, float]
 
 
 def majority(dataset: Dataset) -> NDArray[np.float64]:
-    """Return, for every test row, how common each segment is in training: no user is told from another."""
+    """Return the class distribution of training for every test row."""
     import numpy as np
 
     segments = len(dataset.train.segments)
-    common = np.bincount(dataset.train.targets, minlength=segments) / len(dataset.train)
-    return np.tile(common, (len(dataset.test), 1))
+    distribution = np.bincount(dataset.train.targets, minlength=segments) / len(dataset.train)
+    return np.tile(distribution, (len(dataset.test), 1))

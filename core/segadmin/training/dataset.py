@@ -1,4 +1,4 @@
-"""The rows of every part of the split, as a backbone reads them."""
+"""The rows of every part of the split, in the form that a backbone reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from segadmin.errors import StorageError
 from segadmin.inference.clipping import Limits
 from segadmin.labels.parts import Part
 
-#: What texts have beside the columns of the split.
+#: Columns of texts that the split does not have.
 _TEXT_COLUMNS = ("phrases", "phrase_hash", "features", "bucket")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The parts of the split; ``test`` has a column ``unseen`` beside those of :class:`Examples`."""
+    """The parts of the split; ``test`` has an additional column ``unseen``."""
 
     train: Examples
     validation: Examples
@@ -43,7 +43,7 @@ class Dataset:
         return cls(*(labelled(texts, split.filter(pl.col("part") == part), segments, features) for part in parts))
 
     def within(self, limits: Limits) -> Dataset:
-        """Return the same with no feature beyond its limits."""
+        """Return the dataset with features clipped to ``limits``."""
         return Dataset(*(limits.clip(part) for part in (self.train, self.validation, self.test)))
 
 
@@ -55,12 +55,12 @@ def labelled(
     Raises:
         StorageError: some have no text.
     """
-    # Joined piece by piece: the texts are what is big.
+    # Joined frame by frame to save memory, as the texts are large.
     joined = [text.join(rows, on=["user_key", "as_of"], how="inner") for text in texts]
     frame = pl.concat(joined).sort("as_of", "user_key") if joined else rows.head(0)
     if frame.height != rows.height:
         raise StorageError(
-            f"{rows.height - frame.height} of {rows.height} rows to learn from have no text. Make it again: "
+            f"{rows.height - frame.height} of {rows.height} labelled rows have no text. Textualize again: "
             "segadmin jobs retry JOB --from-start"
         )
     return Examples(frame, segments, features)

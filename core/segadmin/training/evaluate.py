@@ -1,11 +1,11 @@
-"""Measuring a fitted model on rows that it did not learn from."""
+"""Evaluates a fitted model on rows that it was not trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from segadmin.evaluation.abstention import selective
+from segadmin.evaluation.abstention import selective_metrics
 from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error
 from segadmin.evaluation.reports import EvaluatedOn, evaluation, evaluations
 from segadmin.inference.predictor import Predictor
@@ -32,10 +32,10 @@ def evaluate_model(
     probabilities = predictor.finish(raw, dataset.test)
     rows = evaluations(name, probabilities, dataset.test)
     if thresholds:
-        rows[0]["metrics"] |= selective(probabilities, dataset.test, thresholds)
+        rows[0]["metrics"] |= selective_metrics(probabilities, dataset.test, thresholds)
     rows[0]["metrics"]["ece_before"] = expected_calibration_error(raw, dataset.test.targets)
-    own = dataset.validation.targets, predictor.segments
-    return [*rows, evaluation(name, EvaluatedOn.VALIDATION, validation, *own)], probabilities
+    truth = dataset.validation.targets, predictor.segments
+    return [*rows, evaluation(name, EvaluatedOn.VALIDATION, validation, *truth)], probabilities
 
 
 def tracked_metrics(rows: Iterable[Mapping[str, Any]], baselines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -50,6 +50,6 @@ def tracked_metrics(rows: Iterable[Mapping[str, Any]], baselines: Iterable[Mappi
 
 
 def headline(row: Mapping[str, Any]) -> Json:
-    """Return the metrics of a row that people look at first."""
+    """Return the most important metrics of a row of ``Evaluation``."""
     metrics = row["metrics"]
     return {"split": row["split"], "rows": row["rows"], "auroc": metrics["auroc"], "macro_f1": metrics["macro_f1"]}

@@ -1,4 +1,4 @@
-"""Fine-tuning: clip, fit, calibrate, and decide on validation when the model is believed."""
+"""Fine-tuning: clips features, fits, calibrates, and fits the policy and thresholds on validation rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.backbone import Examples
-from segadmin.evaluation.abstention import answered, learn_policy, learn_thresholds
+from segadmin.evaluation.abstention import apply_policy, learn_policy, learn_thresholds
 from segadmin.evaluation.policy import Policy
 from segadmin.inference.clipping import Limits
 from segadmin.training.context import RunContext
@@ -20,14 +20,14 @@ from segadmin.training.fitting import Fitted, fit
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A fitted backbone, and what was decided on training and validation rows for its use."""
+    """A fitted backbone, with the limits, policy and thresholds for its use."""
 
     fitted: Fitted
-    train: Examples  #: what it learnt from, copies included, clipped
+    train: Examples  #: its training rows, with copies, clipped
     limits: Limits
     clipped: int  #: values beyond the limits, in training
     policy: Policy
-    thresholds: tuple[float | None, ...]  #: of each segment; empty where everybody is put in one
+    thresholds: tuple[float | None, ...]  #: by segment; empty if all users are assigned
 
 
 def finetune(
@@ -45,15 +45,15 @@ def finetune(
     """Fit a backbone on the training rows.
 
     Args:
-        context: progress, checkpoints, and what gets the metrics of the fit.
-        backbone: its name.
-        options: of the backbone.
-        dataset: learnt from ``train``, chosen and calibrated on ``validation``; ``test`` is not looked at.
-        seed: of everything random.
+        context: receives progress and metrics, and has the checkpoints.
+        backbone: name of the backbone.
+        options: options of the backbone.
+        dataset: trains on ``train``, selects and calibrates on ``validation``; ``test`` is not used.
+        seed: random seed.
         copies: texts of augmented copies of training rows.
         auxiliary: rows of auxiliary label sets, by name.
-        parent: the folder of an earlier version to begin as.
-        precision: minimum precision per segment; users below it stay unassigned. Default: everybody is assigned.
+        parent: the folder of an earlier version, for a warm start.
+        precision: minimum precision per segment; users below it stay unassigned. Default: all users are assigned.
     """
     limits = Limits.fit(dataset.train)
     train = with_copies(dataset.train, copies) if copies else dataset.train
@@ -63,6 +63,6 @@ def finetune(
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
     thresholds: tuple[float | None, ...] = ()
     if precision is not None:
-        probabilities = answered(fitted.validation, dataset.validation, policy)
+        probabilities = apply_policy(fitted.validation, dataset.validation, policy)
         thresholds = tuple(learn_thresholds(probabilities, dataset.validation.targets, precision))
     return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds)

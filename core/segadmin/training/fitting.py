@@ -1,4 +1,4 @@
-"""Fitting one backbone: the same for the model and for the baselines beside it."""
+"""Fits and calibrates one backbone; used for the model and for its baselines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
 from segadmin.evaluation.metrics import expected_calibration_error, measure
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted classifier and what its probabilities are divided by."""
+    """A fitted classifier and its calibration."""
 
     classifier: Classifier
     calibration: Calibration
@@ -46,19 +46,19 @@ def fit(
     """Fit the backbone ``name`` and calibrate it on validation.
 
     Args:
-        context: whose progress is reported, whose checkpoints are used, and which gets the metrics of the fit.
-        name: of the backbone.
-        options: of the backbone.
-        dataset: learnt from ``train``, chosen and calibrated on ``validation``; ``test`` is not looked at.
-        seed: of everything random.
-        also: rows of auxiliary label sets to learn at the same time.
-        start: the folder of an earlier version to go on from.
+        context: receives progress and metrics, and has the checkpoints.
+        name: name of the backbone.
+        options: options of the backbone.
+        dataset: trains on ``train``, selects and calibrates on ``validation``; ``test`` is not used.
+        seed: random seed.
+        also: rows of auxiliary label sets, by name, for multi-task training.
+        start: the folder of an earlier version, for a warm start.
     """
     plugins = load_plugins(context.settings)
     backbone: Backbone = plugins.make("backbone", name, options)
     checkpoints = context.checkpoints / name
     checkpoints.mkdir(exist_ok=True)
-    run = Fit(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
+    run = FitContext(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
     with context.calling(plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)

@@ -1,4 +1,4 @@
-"""The gate: a new model scores users only if it beats simple baselines, and the champion of now."""
+"""The gate: a new model becomes champion only if it beats the baselines and is not worse than the champion."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from segadmin.training.context import RunContext
 from segadmin.training.dataset import labelled
 
 log = logging.getLogger(__name__)
-#: A test AUROC that is lower by no more than this is not worse: retraining must be able to follow the shop.
+#: Maximum loss of test AUROC against the champion, so that retraining can adapt to drift.
 TOLERANCE = 0.005
-#: Fewer test rows that the champion did not learn from show nothing.
+#: Minimum number of test rows that the champion was not trained on, for a comparison.
 LEAST_FAIR = 50
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the new model scores users from now on, and why."""
+    """Whether the new model becomes champion, and why."""
 
     promoted: bool
     reason: str
 
 
 def nobody_is_placed(manifest: ModelManifest) -> Verdict | None:
-    """Refuse a model that is sure enough of nobody; ``None`` where it is sure of somebody."""
+    """Refuse a model whose thresholds would leave all users unassigned; ``None`` for any other model."""
     thresholds = manifest.thresholds
-    if not thresholds or any(each is not None for each in thresholds):
+    if not thresholds or any(threshold is not None for threshold in thresholds):
         return None
     return Verdict(
         promoted=False,
@@ -58,19 +58,20 @@ def against_baselines(own: pl.DataFrame, baselines: Mapping[str, pl.DataFrame], 
 
     Args:
         own: the new model's predictions of the test rows.
-        baselines: those of each baseline, by its name.
-        margin: of AUROC.
+        baselines: the predictions of each baseline, by its name.
+        margin: minimum difference of AUROC.
     """
     reasons = []
     for name, predictions in baselines.items():
-        pair = compare_predictions(own, predictions)
-        if pair is None:
+        comparison = compare_predictions(own, predictions)
+        if comparison is None:
             continue
-        reason = f"the baseline {name} has test AUROC {pair.other:.4f}, the new model {pair.one:.4f}: {pair.lead}"
-        if pair.lead.value < margin:
-            wanted = f" It must lead by {margin:g}." if margin else ""
-            fix = "Try --backbone stacked, which uses both, or say how much less will do: --margin -0.005"
-            return Verdict(promoted=False, reason=f"{reason}.{wanted} {fix}")
+        scores = f"test AUROC {comparison.other:.4f}, the new model {comparison.one:.4f}: {comparison.lead}"
+        reason = f"the baseline {name} has {scores}"
+        if comparison.lead.value < margin:
+            required = f" It must lead by {margin:g}." if margin else ""
+            fix = "Try --backbone stacked, which uses both, or accept a lower AUROC: --margin -0.005"
+            return Verdict(promoted=False, reason=f"{reason}.{required} {fix}")
         reasons.append(reason)
     return Verdict(promoted=True, reason="; ".join(reasons) or "there was no baseline to beat")
 
@@ -85,21 +86,21 @@ def against_champion(
     split: pl.DataFrame,
     texts: Callable[[], list[pl.DataFrame]],
 ) -> Verdict:
-    """Return whether the new model is good enough beside the champion of now, on rows that neither learnt from.
+    """Return whether the new model is at least as good as the champion, on rows that neither was trained on.
 
     Args:
-        context: whose progress is reported.
-        champion: the version that scores users now; ``None`` where there is none.
+        context: receives progress.
+        champion: the current champion, if any.
         own: the new model's predictions of the test rows.
         segments: of the new model.
-        plan: what the job read, and how.
+        plan: the plan of the job's texts.
         split: of the labelled rows.
-        texts: returns those of the training windows, as the job read them.
+        texts: returns the job's texts at the training windows.
     """
     if champion is None:
         return Verdict(promoted=True, reason="there was no champion")
     if tuple(champion.segments) != segments:
-        return Verdict(promoted=True, reason=f"the champion, version {champion.id}, knows other segments")
+        return Verdict(promoted=True, reason=f"the champion, version {champion.id}, has other segments")
     try:
         predictor = _load(context, champion)
     except (ConfigurationError, StorageError, PluginError) as error:
@@ -109,29 +110,29 @@ def against_champion(
         return Verdict(promoted=True, reason=f"the champion cannot be used any more: {error}")
     context.progress(0.4, f"evaluating version {champion.id}")
     test = champion_rows(context, predictor, plan, split, texts)
-    fair = _not_learnt_by(context.settings, champion, test)
+    fair = _unseen_by(context.settings, champion, test)
     if len(fair) < min(LEAST_FAIR, len(test)):
         manifest = manifest_of(champion)
         return Verdict(
             promoted=False,
-            reason=f"the champion (version {champion.id}) learnt from all but {len(fair):,} of {len(test):,} test "
-            f"rows, so nothing is shown. Hold out the same users: --seed {manifest.seed} "
+            reason=f"the champion (version {champion.id}) was trained on all but {len(fair):,} of {len(test):,} "
+            f"test rows, so they cannot be compared. Hold out the same users: --seed {manifest.seed} "
             f"--held-out {manifest.held_out}",
         )
     rows = fair.frame.select("user_key", "as_of").join(own, on=["user_key", "as_of"], maintain_order="left")
-    mine, its = probabilities_of(rows["probabilities"]), predictor.probabilities(fair)
+    own_probabilities, champion_probabilities = probabilities_of(rows["probabilities"]), predictor.probabilities(fair)
     return compare_auroc(
-        measure(mine.astype(float), fair.targets, segments)["auroc"],
-        measure(its, fair.targets, segments)["auroc"],
+        measure(own_probabilities.astype(float), fair.targets, segments)["auroc"],
+        measure(champion_probabilities, fair.targets, segments)["auroc"],
         f"the champion (version {champion.id})",
     )
 
 
-def compare_auroc(challenger: float | None, rival: float | None, whose: str) -> Verdict:
-    """Return whether a test AUROC is good enough beside that of the champion, called ``whose``."""
+def compare_auroc(challenger: float | None, rival: float | None, name: str) -> Verdict:
+    """Return whether a test AUROC is good enough against that of the champion, which the reason calls ``name``."""
     if challenger is None or rival is None:
         return Verdict(promoted=False, reason="the test rows are all in one segment, so nothing can be compared")
-    reason = f"test AUROC {challenger:.4f}; {whose} has {rival:.4f} on the same rows"
+    reason = f"test AUROC {challenger:.4f}; {name} has {rival:.4f} on the same rows"
     return Verdict(promoted=challenger >= rival - TOLERANCE, reason=reason)
 
 
@@ -142,25 +143,25 @@ def champion_rows(
     split: pl.DataFrame,
     texts: Callable[[], list[pl.DataFrame]],
 ) -> Examples:
-    """Return the test rows as ``predictor`` must read them: in the text of its own recipe."""
+    """Return the test rows with texts of the recipe of ``predictor``."""
     rows = split.filter(pl.col("part") == Part.TEST)
     if predictor.manifest.recipe == plan.recipe:
         return labelled(texts(), rows, predictor.segments, predictor.features)
     cutoffs = set(rows["as_of"])
     windows = tuple(window for window in plan.training if window.as_of in cutoffs)
-    own = TextPlan(recipe=predictor.manifest.recipe, training=windows, lake=plan.lake)
+    own_plan = TextPlan(recipe=predictor.manifest.recipe, training=windows, lake=plan.lake)
     buckets = range(open_store(context.settings).buckets)
-    read = read_buckets(context.settings, own, buckets, wanted=rows, progress=context.progress)
+    read = read_buckets(context.settings, own_plan, buckets, wanted=rows, progress=context.progress)
     return labelled(read.training, rows, predictor.segments, predictor.features)
 
 
-def _not_learnt_by(settings: Settings, rival: ModelVersion, test: Examples) -> Examples:
-    """Return the test rows that ``rival`` did not learn from: with another seed, other users are held out."""
+def _unseen_by(settings: Settings, rival: ModelVersion, test: Examples) -> Examples:
+    """Return the test rows that ``rival`` was not trained on; with another seed it held out other users."""
     users = Lake.of(settings).scan("trainings").filter(pl.col("job_id") == rival.job_id)
-    learnt = users.select("user_key").unique().collect()["user_key"]
+    trained_users = users.select("user_key").unique().collect()["user_key"]
     cutoffs = list(manifest_of(rival).data.cutoffs_of(Part.TRAIN))
-    known = pl.col("user_key").is_in(learnt.implode()) & pl.col("as_of").is_in(cutoffs)
-    return replace(test, frame=test.frame.filter(~known))
+    trained_on = pl.col("user_key").is_in(trained_users.implode()) & pl.col("as_of").is_in(cutoffs)
+    return replace(test, frame=test.frame.filter(~trained_on))
 
 
 def _load(context: RunContext, version: ModelVersion) -> Predictor:

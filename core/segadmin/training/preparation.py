@@ -1,4 +1,4 @@
-"""What is decided before a fit: the rows, the windows and the features that only training data can choose."""
+"""Prepares a fit: chooses the rows, the windows, and the features that depend on training data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
 from segadmin.labels.label_sets import KnownLabels, read_labels
 from segadmin.labels.parts import Part, SplitBy, SplitOptions
-from segadmin.labels.split import learnable, replayed, split_rows
+from segadmin.labels.split import split_rows, trainable_rows, with_replay
 from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -24,15 +24,15 @@ from segadmin.text.features import commonest, item_facets, used_extras
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.recipes import window_parts
 
-#: The commonest categories, brands and values of a facet, whose shares are features.
+#: Maximum number of categories, brands and values of a facet whose shares are features.
 _CATEGORIES, _BRANDS, _FACETS = 24, 8, 16
-#: Events that show which extras are used now and then.
+#: Number of events that are read to find used extras.
 _EXTRAS_READ = 200_000
 
 
 @dataclass(frozen=True)
 class AuxiliaryRows:
-    """The rows of another label set that may be learnt at the same time."""
+    """The rows of an auxiliary label set for training."""
 
     segments: tuple[str, ...]
     rows: pl.DataFrame  #: ``user_key``, ``as_of``, ``observed_from``, ``target``
@@ -40,13 +40,13 @@ class AuxiliaryRows:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """All that is decided of the rows before a fit."""
+    """The labelled rows of a fit, and how they are read."""
 
     label_set: str
     segments: tuple[str, ...]
-    split: pl.DataFrame  #: see :func:`segadmin.labels.split.split_rows`; and ``observed_from``
-    recipe: Recipe  #: with the features that training data chose
-    windows: tuple[Window, ...]  #: where labelled users are read
+    split: pl.DataFrame  #: see :func:`segadmin.labels.split.split_rows`; with ``observed_from``
+    recipe: Recipe  #: with the features that were chosen from training data
+    windows: tuple[Window, ...]  #: windows of the labelled users
     auxiliary: Mapping[str, AuxiliaryRows]
     data: TrainingData
 
@@ -66,41 +66,41 @@ class LabelledRows:
 
         Args:
             settings: where the store is.
-            recipe: how users are read.
-            label_set: its name; default: the only one there is.
-            how: the rows are split.
-            auxiliary: other label sets, learnt at the same time.
-            parent: the manifest of the version that the fit begins as.
-            progress: called with the fraction done and a few words.
+            recipe: the recipe without the features chosen from training data.
+            label_set: name of the label set; default: the only one.
+            how: options of the split.
+            auxiliary: names of auxiliary label sets.
+            parent: manifest of the parent version of a warm start.
+            progress: called with the fraction done and a short note.
 
         Raises:
-            DataError: the labels cannot be learnt from, or split so.
+            DataError: a model cannot be trained on the labels, or they cannot be split so.
         """
         progress(0.2, "reading the labels")
-        known = read_labels(settings, label_set, recipe.window_days)
-        name, segments = known.label_set.name, tuple(known.label_set.segments)
-        split = split_rows(known.rows, segments, how.by, how.seed, known.label_set.definition, held_out=how.held_out)
-        split = split.join(known.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
+        labels = read_labels(settings, label_set, recipe.window_days)
+        name, segments = labels.label_set.name, tuple(labels.label_set.segments)
+        split = split_rows(labels.rows, segments, how.by, how.seed, labels.label_set.definition, held_out=how.held_out)
+        split = split.join(labels.rows.select("user_key", "as_of", "observed_from"), on=["user_key", "as_of"])
         if parent is not None:
-            split = continued(parent, split, name, how)
+            split = split_for_parent(parent, split, name, how)
         progress(0.6, "choosing the features")
-        recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), known, split))
+        recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), labels, split))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
-        windows = training_windows(known, recipe, split, tasks.values())
-        return cls(name, segments, split, recipe, windows, tasks, training_data(known, split))
+        windows = training_windows(labels, recipe, split, tasks.values())
+        return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split))
 
 
 def auxiliary_rows(
     settings: Settings, name: str, split: pl.DataFrame, window_days: float, how: SplitOptions
 ) -> AuxiliaryRows:
-    """Return the rows of the label set ``name`` that may be learnt beside ``split``, read as far back as it is.
+    """Return the rows of the label set ``name`` that may be trained on with ``split``, in windows of the same length.
 
     Raises:
-        DataError: none was known before the first test row.
+        DataError: no label was known before the first test row.
     """
-    known = read_labels(settings, name, window_days)
-    segments = tuple(known.label_set.segments)
-    rows = learnable(known.rows, split, how.by, how.seed, how.held_out)
+    labels = read_labels(settings, name, window_days)
+    segments = tuple(labels.label_set.segments)
+    rows = trainable_rows(labels.rows, split, how.by, how.seed, how.held_out)
     if rows.is_empty():
         raise DataError(
             f"No row of the labels {name!r} was known before the first test row. Leave out --auxiliary-labels {name}"
@@ -117,44 +117,44 @@ def auxiliary_rows(
 
 
 def training_windows(
-    known: KnownLabels, recipe: Recipe, split: pl.DataFrame, auxiliary: Iterable[AuxiliaryRows]
+    labels: KnownLabels, recipe: Recipe, split: pl.DataFrame, auxiliary: Iterable[AuxiliaryRows]
 ) -> tuple[Window, ...]:
-    """Return where labelled users are read: the windows of the labels, and those that only auxiliary rows have."""
-    windows = known.windows
+    """Return the windows of the labels, followed by those that only auxiliary rows have."""
+    windows = labels.windows
     for task in auxiliary:
         moments = task.rows.select("as_of").unique().join(split, on="as_of", how="anti").sort("as_of")["as_of"]
         windows += tuple(window for window in map(recipe.window, moments) if window not in windows)
     return windows
 
 
-def continued(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
-    """Return ``split`` for a fit that begins as ``parent``: what it has learnt is set aside, but for a share of it.
+def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
+    """Return ``split`` for a warm start from ``parent``: only a fraction of its training rows is trained on again.
 
     Raises:
-        DataError: nothing is new, or the parent has read what the test rows are to be predicted from.
+        DataError: nothing is new, or the parent was trained on data later than the first test cut-off.
     """
     first_test: datetime = split.filter(pl.col("part") == Part.TEST).select(pl.col("as_of").min()).item()
     if parent.pretrained is not None:
-        until, why = parent.pretrained.until, "pretrained on texts"
+        until, activity = parent.pretrained.until, "pretrained on texts"
         fix = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
     else:
         until = max([*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)])
-        why, fix = "taught what happened", "Start from an older version, or label later weeks"
+        activity, fix = "trained on labels", "Start from an older version, or label later weeks"
     if how.by == SplitBy.TIME and parent.split == SplitBy.TIME and until > first_test:
         raise DataError(
-            f"That version was {why} until {until:%Y-%m-%d}; these labels are tested from {first_test:%Y-%m-%d} on: "
-            f"it may have read the answers. {fix}"
+            f"That version was {activity} until {until:%Y-%m-%d}; these labels are tested from {first_test:%Y-%m-%d} "
+            f"on, so it may have been trained on the answers. {fix}"
         )
     if parent.label_set != label_set or how.replay >= 1:
         return split
-    return replayed(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
+    return with_replay(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
 
 
-def training_data(known: KnownLabels, split: pl.DataFrame) -> TrainingData:
-    """Return what there is to learn from."""
-    learnt = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
-    listed = learnt.sort("user_key", "as_of").write_csv(include_header=False)
-    segment = pl.col("target").replace_strict(dict(enumerate(known.label_set.segments)), return_dtype=pl.String)
+def training_data(labels: KnownLabels, split: pl.DataFrame) -> TrainingData:
+    """Return the description of the training data."""
+    training_rows = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
+    csv = training_rows.sort("user_key", "as_of").write_csv(include_header=False)
+    segment = pl.col("target").replace_strict(dict(enumerate(labels.label_set.segments)), return_dtype=pl.String)
     counts = split.group_by("part", segment.alias("segment")).len().sort("part", "segment")
     cutoffs = split.group_by("part").agg(pl.col("as_of").unique().sort()).sort("part")
     return TrainingData(
@@ -164,41 +164,41 @@ def training_data(known: KnownLabels, split: pl.DataFrame) -> TrainingData:
         unseen=split.filter((pl.col("part") == Part.TEST) & pl.col("unseen")).height,
         segments=tuple(SegmentRows(part=part, segment=name, rows=rows) for part, name, rows in counts.iter_rows()),
         cutoffs={part: tuple(moments) for part, moments in cutoffs.iter_rows()},
-        labeler=known.label_set.labeler,
-        definition=known.label_set.definition,
-        latest_event=known.latest,
-        training_keys_sha256=hashlib.sha256(listed.encode()).hexdigest(),
+        labeler=labels.label_set.labeler,
+        definition=labels.label_set.definition,
+        latest_event=labels.latest,
+        training_keys_sha256=hashlib.sha256(csv.encode()).hexdigest(),
     )
 
 
-def chosen_features(lake: Lake, known: KnownLabels, split: pl.DataFrame) -> dict[str, Any]:
-    """Return, for the recipe, the windows' length and what the training users have most to do with in them."""
-    learnt = split.filter(pl.col("part") == Part.TRAIN).join(known.rows, on=["user_key", "as_of"])
-    users = learnt.select("user_key").unique().lazy()
-    start, end = learnt["observed_from"].min(), learnt["as_of"].max()
+def chosen_features(lake: Lake, labels: KnownLabels, split: pl.DataFrame) -> dict[str, Any]:
+    """Return the fields of the recipe that are chosen from training data, such as the most common categories."""
+    training_rows = split.filter(pl.col("part") == Part.TRAIN).join(labels.rows, on=["user_key", "as_of"])
+    users = training_rows.select("user_key").unique().lazy()
+    start, end = training_rows["observed_from"].min(), training_rows["as_of"].max()
     inside = lake.scan("events").filter(pl.col("at") >= start, pl.col("at") < end)
-    theirs, items = inside.join(users, on="user_key", how="semi"), lake.scan("items")
-    parts, brands = window_parts(known.window_days), commonest(theirs, items, "brand", _BRANDS)
+    training_events, items = inside.join(users, on="user_key", how="semi"), lake.scan("items")
+    parts, brands = window_parts(labels.window_days), commonest(training_events, items, "brand", _BRANDS)
     return {
-        "window_days": known.window_days,
+        "window_days": labels.window_days,
         "parts": parts,
-        "categories": commonest(theirs, items, "category", _CATEGORIES),
+        "categories": commonest(training_events, items, "category", _CATEGORIES),
         "brands": brands,
-        "recent_brands": brands if parts else (),  # half of a short window tells little
+        "recent_brands": brands if parts else (),  # half of a short window is not informative
         "facets": {
-            name: commonest(theirs, items.select("item", facet(name)), FACET + name, _FACETS)
+            name: commonest(training_events, items.select("item", facet(name)), FACET + name, _FACETS)
             for name in item_facets(items)
         },
-        "uses": used_extras(theirs.select("extras").head(_EXTRAS_READ).collect()),
+        "uses": used_extras(training_events.select("extras").head(_EXTRAS_READ).collect()),
     }
 
 
-def check_backbones(settings: Settings, plugins: Plugins, wanted: Mapping[str, dict[str, Any]]) -> None:
-    """Check that every backbone can be used here, before any work.
+def check_backbones(settings: Settings, plugins: Plugins, backbones: Mapping[str, dict[str, Any]]) -> None:
+    """Check that every backbone can be used on this machine, before any work.
 
     Raises:
         PluginNotFound: there is no such backbone.
-        BackboneUnavailable: its weights or libraries cannot be had, with what fixes it.
+        BackboneUnavailable: its weights or libraries are missing; with the fix.
     """
-    for name, options in wanted.items():
+    for name, options in backbones.items():
         plugins.make("backbone", name, options).check(settings)

@@ -1,4 +1,4 @@
-"""Domain-adaptive pretraining: which texts a language model reads before it is fine-tuned."""
+"""Domain-adaptive pretraining: selects the texts that a language model is trained on before fine-tuning."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ from segadmin.storage.records import LabelSet
 from segadmin.storage.schema import TIME
 from segadmin.text.recipe import Window
 
-#: Share of the users whose texts only measure what was learnt.
+#: Fraction of the users whose texts are held out for measurement.
 _HELD_OUT = 0.05
-#: A text of fewer phrases says that there is nothing to say.
-_LEAST_PHRASES = 2
-_LEAST_TEXTS = 20
+#: Minimum number of phrases of a text; shorter ones are not informative.
+_MIN_PHRASES = 2
+_MIN_TEXTS = 20
 
 
 def first_event(lake: Lake) -> datetime:
-    """Return when the first event was; there must be one."""
+    """Return the time of the first event; there must be one."""
     first: datetime = lake.scan("events").select(pl.col("at").min()).collect().item()
     return first
 
 
-def last_moment(settings: Settings, asked: datetime | None, start: datetime, end: datetime) -> datetime:
-    """Return when the texts end: at the latest where the labels' test rows begin, so that those stay unseen.
+def last_moment(settings: Settings, requested: datetime | None, start: datetime, end: datetime) -> datetime:
+    """Return the end of the texts: by default the first test cut-off of any label set, so that test rows stay unseen.
 
     Args:
-        settings: where the label sets are.
-        asked: what somebody asks for.
-        start: of the first event.
-        end: of what the lake holds.
+        settings: where the store is.
+        requested: the requested end, if any.
+        start: time of the first event.
+        end: end of the events in the lake.
 
     Raises:
-        DataError: no event is older than ``asked``.
+        DataError: no event is older than ``requested``.
     """
-    if asked is not None:
-        until = asked.astimezone(UTC) if asked.tzinfo else asked.replace(tzinfo=UTC)
+    if requested is not None:
+        until = requested.astimezone(UTC) if requested.tzinfo else requested.replace(tzinfo=UTC)
         if until <= start:
             raise DataError(f"No event is older than --until {until:%Y-%m-%d}; the first is of {start:%F}.")
         return min(until, end)
     with transaction(settings) as session:
         sets = session.exec(select(LabelSet)).all()
-    tested = [datetime.fromisoformat(str(cut)) for each in sets for cut in each.definition.get("test_cuts") or ()]
-    return min([end, *tested])
+    test_cuts = [
+        datetime.fromisoformat(str(cut)) for label_set in sets for cut in label_set.definition.get("test_cuts") or ()
+    ]
+    return min([end, *test_cuts])
 
 
 def windows_until(last: Window, count: int, start: datetime) -> tuple[Window, ...]:
-    """Return the windows, the newest last, each half a window before the next, as far as there are events."""
+    """Return up to ``count`` windows that overlap by half, oldest first; none ends before the first event."""
     half = (last.as_of - last.observed_from) / 2
     windows = [Window(observed_from=last.observed_from - n * half, as_of=last.as_of - n * half) for n in range(count)]
     return tuple(sorted((window for window in windows if window.as_of > start), key=lambda window: window.as_of))
@@ -65,23 +67,23 @@ def rows_of(lake: Lake, windows: Sequence[Window]) -> pl.DataFrame:
     """Return every user at every window: ``user_key``, ``observed_from``, ``as_of``."""
     users = lake.scan("users").select("user_key").sort("user_key").collect()
     moments = pl.DataFrame(
-        {"observed_from": [each.observed_from for each in windows], "as_of": [each.as_of for each in windows]},
+        {"observed_from": [window.observed_from for window in windows], "as_of": [window.as_of for window in windows]},
         schema={"observed_from": TIME, "as_of": TIME},
     )
     return users.join(moments, how="cross")
 
 
 def texts_apart(texts: Sequence[pl.DataFrame], until: datetime, seed: int) -> tuple[Examples, Examples]:
-    """Return the texts to learn from, and those of other users that only measure.
+    """Return the texts for training, and those of the held-out users.
 
     Raises:
-        DataError: too few users have anything to read.
+        DataError: too few texts have enough phrases.
     """
-    frame = pl.concat(texts).filter(pl.col("phrases").list.len() >= _LEAST_PHRASES).sort("as_of", "user_key")
-    if frame.height < _LEAST_TEXTS:
+    frame = pl.concat(texts).filter(pl.col("phrases").list.len() >= _MIN_PHRASES).sort("as_of", "user_key")
+    if frame.height < _MIN_TEXTS:
         raise DataError(
-            f"Only {frame.height} users have anything to read until {until:%Y-%m-%d}; {_LEAST_TEXTS} are "
-            "needed. Import more events, or read further: --until, --windows"
+            f"Only {frame.height} texts have at least {_MIN_PHRASES} phrases until {until:%Y-%m-%d}; {_MIN_TEXTS} are "
+            "needed. Import more events, or read more windows: --until, --windows"
         )
     held_out = pl.Series(draw(frame["user_key"].to_numpy(), seed) < _HELD_OUT)
     return Examples(frame.filter(~held_out), (), ()), Examples(frame.filter(held_out), (), ())

@@ -1,4 +1,4 @@
-"""What is kept of every fit: who was learnt from, and with which libraries."""
+"""Records of every fit: the training users and the versions of libraries."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from segadmin.storage.lake import Commit, Lake
 _LIBRARIES = ("segadmin", "lightgbm", "numpy", "polars", "scikit-learn", "tokenizers", "torch", "transformers")
 
 
-def record_training_users(settings: Settings, job_id: int, step_id: int, learnt: Iterable[Examples]) -> None:
-    """Write down whose events a model has seen: an erasure must be able to name the model."""
-    users = pl.concat(examples.frame.select("user_key") for examples in learnt).unique()
+def record_training_users(settings: Settings, job_id: int, step_id: int, training_rows: Iterable[Examples]) -> None:
+    """Record the users whose events a model was trained on, so that an erasure can name the model."""
+    users = pl.concat(examples.frame.select("user_key") for examples in training_rows).unique()
     commit = Commit(f"training-{job_id}-{step_id}", 1)
     Lake.of(settings).append("trainings", users.with_columns(job_id=pl.lit(job_id)), commit)
 

@@ -37,12 +37,12 @@ Values = str | tuple[bool | int | float | str, ...] | Range
 
 @dataclass(frozen=True)
 class Choice:
-    """The values of one option."""
+    """The candidate values of one option."""
 
     name: str
     low: float | int | None = None
     high: float | int | None = None
-    log: bool = False  #: evenly by magnitude
+    log: bool = False  #: sample on a logarithmic scale
     values: tuple[str, ...] = ()
 
     @classmethod
@@ -78,7 +78,7 @@ class Choice:
 
     @property
     def an_example(self) -> str:
-        """A value of it, to be checked against the backbone."""
+        """One of the values, to check the option against the backbone."""
         return self.values[0] if self.values else str(self.low)
 
 
@@ -104,4 +104,4 @@ def _number(name: str, words: str, text: str) -> float | int:
     try:
         return float(text)
     except ValueError:
-        raise ConfigurationError(f"{name}={words}: {text!r} is no number. Write 1..4 or 1e-5..1e-3:log.") from None
+        raise ConfigurationError(f"{name}={words}: {text!r} is not a number. Write 1..4 or 1e-5..1e-3:log.") from None

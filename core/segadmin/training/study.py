@@ -1,4 +1,4 @@
-"""The study of a search (Optuna): in segadmin's own database, beside the jobs, so that parallel steps share it."""
+"""The Optuna study of a search, stored in segadmin's database so that parallel steps share it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from segadmin.storage.database import engine, transaction, wait_for_turn
 if TYPE_CHECKING:
     import optuna
 
-#: So many trials are run whole before any is pruned, and drawn by chance before the sampler guides.
+#: Number of trials that are sampled at random and not pruned, before the sampler and the pruner have data.
 _STARTUP = 5
 
 
 def study_of(settings: Settings, job_id: int) -> optuna.Study:
-    """Return the study of a job, made the first time."""
+    """Return the study of a job, created if needed."""
     import optuna
 
     return optuna.create_study(
@@ -32,32 +32,32 @@ def study_of(settings: Settings, job_id: int) -> optuna.Study:
 
 
 class Trial(BaseModel):
-    """One try of the options, numbered from 1."""
+    """One trial of the options, numbered from 1."""
 
     model_config = ConfigDict(frozen=True)
 
     trial: int
     state: str  #: of Optuna: ``running``, ``complete``, ``pruned`` or ``fail``
-    value: float | None  #: log-loss on validation, once it is complete
+    value: float | None  #: validation log-loss, if it is complete
     options: dict[str, Any]
     seconds: float | None
     why: str = ""  #: why it failed or was pruned
 
 
 class SearchSummary(BaseModel):
-    """What a search has found so far."""
+    """The state of a search."""
 
     model_config = ConfigDict(frozen=True)
 
     best: Trial | None = None
     trials: tuple[Trial, ...] = ()
-    importance: dict[str, float] = {}  #: option → its share of what makes trials differ
+    importance: dict[str, float] = {}  #: option → fraction of the variance between trials
 
 
 def load_summary(settings: Settings, job_id: int, *, importance: bool = True) -> SearchSummary:
-    """Return the :func:`summary` of a job's search, whether it is over or not.
+    """Return the :func:`summary` of a job's search, finished or not.
 
-    Reading makes no study, and no tables for one: the job does, once.
+    It creates neither a study nor its tables; the job does.
     """
     import optuna
 
@@ -71,56 +71,58 @@ def load_summary(settings: Settings, job_id: int, *, importance: bool = True) ->
 
 
 def summary(study: optuna.Study, *, importance: bool = True) -> SearchSummary:
-    """Return the trials, the best of them, and how much each option mattered."""
+    """Return the trials, the best one, and the importance of each option."""
     from optuna.trial import TrialState
 
     trials = tuple(
         Trial(
-            trial=one.number + 1,
-            state=one.state.name.lower(),
-            value=one.value if one.state == TrialState.COMPLETE else None,
-            options=one.params,
-            seconds=one.duration.total_seconds() if one.duration else None,
-            why=one.user_attrs.get("why", ""),
+            trial=trial.number + 1,
+            state=trial.state.name.lower(),
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            options=trial.params,
+            seconds=trial.duration.total_seconds() if trial.duration else None,
+            why=trial.user_attrs.get("why", ""),
         )
-        for one in study.trials
+        for trial in study.trials
     )
-    complete = [one for one in trials if one.value is not None]
+    complete = [trial for trial in trials if trial.value is not None]
     return SearchSummary(
-        best=min(complete, key=lambda one: one.value or 0.0, default=None),
+        best=min(complete, key=lambda trial: trial.value or 0.0, default=None),
         trials=trials,
         importance=_importance(study) if importance and len(complete) > 1 else {},
     )
 
 
 def count_trials(study: optuna.Study, *, running: bool = True) -> int:
-    """Return how many trials count towards the number asked for; those that were interrupted do not."""
+    """Return the number of trials that count towards the maximum; interrupted ones do not."""
     from optuna.trial import TrialState
 
     states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, *([TrialState.RUNNING] if running else [])]
-    return len([one for one in study.get_trials(deepcopy=False, states=states) if "cut off" not in one.user_attrs])
+    return len(
+        [trial for trial in study.get_trials(deepcopy=False, states=states) if "cut off" not in trial.user_attrs]
+    )
 
 
 def all_failed(study: optuna.Study) -> bool:
-    """Return whether nothing has worked in a few tries: then the next will not either."""
+    """Return whether all of the first trials failed, so that further ones are pointless."""
     from optuna.trial import TrialState
 
-    ended = [one.state for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
+    ended = [trial.state for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     return len(ended) >= _STARTUP and set(ended) == {TrialState.FAIL}
 
 
 def fail_interrupted(study: optuna.Study, step: int) -> None:
-    """Give up the trials that an earlier attempt of this very step had begun: nobody works on them any more."""
+    """Mark the running trials of earlier attempts of this step as failed, as they were interrupted."""
     from optuna.trial import TrialState
 
-    for one in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        if one.user_attrs.get("step") == step:
-            study._storage.set_trial_user_attr(one._trial_id, "cut off", True)
-            study.tell(one.number, state=TrialState.FAIL)
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        if trial.user_attrs.get("step") == step:
+            study._storage.set_trial_user_attr(trial._trial_id, "cut off", True)
+            study.tell(trial.number, state=TrialState.FAIL)
 
 
 def deadline_of(study: optuna.Study, minutes: float | None) -> float:
-    """Return until when new trials begin, in seconds since the epoch: counted from the first step's begin."""
+    """Return the time until which trials may start, in seconds since the epoch; counted from the first step."""
     if minutes is None:
         return float("inf")
     if "deadline" not in study.user_attrs:
@@ -137,13 +139,13 @@ def _storage(settings: Settings) -> optuna.storages.RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with transaction(settings):
-        pass  # the tables, with Alembic's mark, are there: else Optuna would take the database for its own
+        pass  # creates the tables with the Alembic version; otherwise Optuna would initialize the database
     url = engine(settings).url.render_as_string(hide_password=False)
     sqlite = url.startswith("sqlite")
     storage = optuna.storages.RDBStorage(
         url,
         engine_kwargs={"connect_args": {"timeout": 30}} if sqlite else {"pool_pre_ping": True},
-        skip_compatibility_check=True,  # it compares Alembic's mark, which here is segadmin's
+        skip_compatibility_check=True,  # it would compare the Alembic version, which is segadmin's
     )
     if sqlite:
         wait_for_turn(storage.engine)
@@ -151,13 +153,13 @@ def _storage(settings: Settings) -> optuna.storages.RDBStorage:
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:
-    """Return each option's share of what makes trials differ (fANOVA, Hutter et al. 2014), the largest first."""
+    """Return the importance of each option (fANOVA, Hutter et al. 2014), the largest first."""
     import optuna
 
     try:
-        found = optuna.importance.get_param_importances(
+        importances = optuna.importance.get_param_importances(
             study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=17)
         )
-    except (RuntimeError, ValueError):  # all trials are alike
+    except (RuntimeError, ValueError):  # all trials have the same value
         return {}
-    return {name: round(share, 4) for name, share in found.items()}
+    return {name: round(share, 4) for name, share in importances.items()}

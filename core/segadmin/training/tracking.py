@@ -1,4 +1,4 @@
-"""The trackers of one fit: started, told of every figure, and never in its way."""
+"""The trackers of one fit: they receive its metrics, and their errors never stop it."""
 
 from __future__ import annotations
 
@@ -20,80 +20,80 @@ Options = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Trackings:
-    """What is being tracked; a tracker that fails is left out from then on, and the fit goes on."""
+    """The running trackers of a fit; one that fails is dropped, and the fit continues."""
 
-    told: dict[str, str] = field(default_factory=dict)  #: for each tracker where to look, or that it failed
-    keys: dict[str, str] = field(default_factory=dict)  #: by which a run is found again, of those that can be added to
+    status: dict[str, str] = field(default_factory=dict)  #: tracker → where the run is shown, or its error
+    keys: dict[str, str] = field(default_factory=dict)  #: tracker → key of its run, if metrics can be added
     _running: dict[str, Tracking] = field(default_factory=dict)
 
     def start(self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun) -> None:
-        """Start one more."""
-        with self._leaving_out(name, "start"):
+        """Start a tracker."""
+        with self._dropping_on_error(name, "start"):
             begun: Tracking = plugins.make("tracker", name, options).start(run)
             self._running[name] = begun
-            self.told[name] = begun.where
+            self.status[name] = begun.where
             if begun.key:
                 self.keys[name] = begun.key
 
     def add(
-        self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun, figures: Mapping[str, float]
+        self, plugins: Plugins, name: str, options: Mapping[str, Any], run: TrackedRun, metrics: Mapping[str, float]
     ) -> None:
-        """Add figures to a run that has ended."""
-        with self._leaving_out(name, "add"):
-            plugins.make("tracker", name, options).add(run, self.keys[name], figures)
+        """Add metrics to a run that has ended."""
+        with self._dropping_on_error(name, "add"):
+            plugins.make("tracker", name, options).add(run, self.keys[name], metrics)
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Tell all of them the figures of a step."""
-        if known := finite(figures):
-            self._each("log", lambda one: one.log(step, known))
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of a step to all trackers."""
+        if loggable := finite(metrics):
+            self._each("log", lambda tracking: tracking.log(step, loggable))
 
-    def finish(self, figures: Mapping[str, float]) -> None:
-        """Tell all of them the final figures, and that this was all."""
-        known = finite(figures)
-        self._each("finish", lambda one: one.finish(known))
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Send the final metrics to all trackers and end their runs."""
+        final = finite(metrics)
+        self._each("finish", lambda tracking: tracking.finish(final))
         self._running.clear()
 
     def abandon(self) -> None:
-        """Tell all of them that the fit came to nothing."""
-        self._each("abandon", lambda one: one.abandon())
+        """End the runs of all trackers because the fit failed."""
+        self._each("abandon", lambda tracking: tracking.abandon())
         self._running.clear()
 
     def _each(self, method: str, act: Callable[[Tracking], None]) -> None:
-        for name, one in list(self._running.items()):
-            with self._leaving_out(name, method):
-                act(one)
+        for name, tracking in list(self._running.items()):
+            with self._dropping_on_error(name, method):
+                act(tracking)
 
     @contextmanager
-    def _leaving_out(self, name: str, method: str) -> Iterator[None]:
+    def _dropping_on_error(self, name: str, method: str) -> Iterator[None]:
         try:
             yield
         except (Exception, SystemExit) as error:
             self._running.pop(name, None)
             self.keys.pop(name, None)
-            self.told[name] = f"failed: {error!r} in {method}"
-            facts = {"action": "track", "tracker": name, "error": repr(error)}
-            log.warning("a tracker failed; the job goes on without it", extra=facts)
+            self.status[name] = f"failed: {error!r} in {method}"
+            extra = {"action": "track", "tracker": name, "error": repr(error)}
+            log.warning("a tracker failed; the job continues without it", extra=extra)
 
 
-def check_trackers(settings: Settings, plugins: Plugins, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that every tracker can be used here, before any work.
+def check_trackers(settings: Settings, plugins: Plugins, trackers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that every tracker can be used on this machine, before any work.
 
     Raises:
         PluginNotFound: there is no such tracker.
-        ConfigurationError: it cannot use an option, or its libraries are missing.
+        ConfigurationError: an option is invalid, or its libraries are missing.
     """
-    for name, options in wanted.items():
+    for name, options in trackers.items():
         plugins.make("tracker", name, options).check(settings)
 
 
 @contextmanager
 def tracked(context: RunContext, trackers: Options, run_of: Callable[[str], TrackedRun]) -> Iterator[Trackings]:
-    """Track what is fitted in the body, which calls ``log`` and, at the end, ``finish``.
+    """Track the fit in the body, which calls ``log`` and, at the end, ``finish``.
 
     Args:
-        context: whose progress is reported.
+        context: receives progress.
         trackers: the options of each tracker, by its name.
-        run_of: returns what a tracker, named, is told of the run.
+        run_of: returns the description of the run for a tracker, by its name.
     """
     plugins, trackings = load_plugins(context.settings), Trackings()
     try:
@@ -102,7 +102,7 @@ def tracked(context: RunContext, trackers: Options, run_of: Callable[[str], Trac
             trackings.start(plugins, tracker, options, run_of(tracker))
         yield trackings
     finally:
-        trackings.abandon()  # nothing is left to abandon where it finished
+        trackings.abandon()  # does nothing after finish()
 
 
 def add_to_runs(
@@ -112,9 +112,9 @@ def add_to_runs(
     keys: Mapping[str, str],
     metrics: Mapping[str, float],
 ) -> dict[str, str]:
-    """Add ``metrics`` to the runs that an earlier stage began, by their ``keys``; return which failed, and why."""
+    """Add ``metrics`` to the runs that an earlier stage began, by their ``keys``; return the errors by tracker."""
     plugins, trackings = load_plugins(context.settings), Trackings(keys={**keys})
     for name in keys:
-        context.progress(0.99, f"telling {name}")
+        context.progress(0.99, f"sending metrics to {name}")
         trackings.add(plugins, name, trackers[name], run_of(name), finite(metrics))
-    return trackings.told
+    return trackings.status

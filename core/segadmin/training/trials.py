@@ -1,4 +1,4 @@
-"""Running the trials of a search: options of a backbone are tried, and fits that do worse than others are cut short."""
+"""Runs the trials of a search over options of a backbone, and prunes fits that are worse than others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit
+from segadmin.contracts.backbone import Backbone, Examples, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, SegadminError, StepFenced
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
@@ -24,45 +24,45 @@ from segadmin.training.search_space import Choice
 if TYPE_CHECKING:
     import optuna
 
-#: What the log of a fit calls the metric that is searched for the lowest of.
+#: The metric of a fit's log that the search minimises.
 _METRIC = "validation_log_loss"
 
 
 class Pruned(SegadminError):
-    """A trial is not worth finishing, or the time is up."""
+    """The trial is pruned: it is worse than others, or the time is up."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched."""
+    """The definition of a search."""
 
     backbone: str
-    options: Mapping[str, Any]  #: of the backbone, that every trial has
+    options: Mapping[str, Any]  #: options of the backbone that all trials share
     choices: tuple[Choice, ...]
     dataset: Dataset
     auxiliary: Mapping[str, Examples]
     seed: int
     trials: int  #: maximum number, including pruned ones
-    minutes: float | None = None  #: no trial begins later, and those that run are pruned
+    minutes: float | None = None  #: time limit: later no trial starts, and running ones are pruned
 
 
 def run_trials(context: RunContext, search: Search, trials: optuna.Study, worker: int) -> int:
-    """Run trials until there are enough or the time is up; return how many were run here.
+    """Run trials until there are enough or the time is up; return the number of trials run by this worker.
 
     Args:
-        context: whose progress is reported, and whose checkpoints are used.
-        search: what is searched.
-        trials: the study, which other workers may run trials of at the same time.
-        worker: a number of this one: trials that an earlier attempt of it has begun are given up.
+        context: receives progress, and has the checkpoints.
+        search: the definition of the search.
+        trials: the study, which other workers may use at the same time.
+        worker: number of this worker; unfinished trials of its earlier attempts are marked as failed.
 
     Raises:
-        DataError: there are no validation rows to choose by.
-        SegadminError: nothing has worked in the first trials, so the next would not either.
+        DataError: there are no validation rows to compare trials on.
+        SegadminError: all of the first trials failed.
     """
     from optuna.trial import TrialState
 
     if not len(search.dataset.validation):
-        raise DataError("There are no validation rows to choose by. Label more users.")
+        raise DataError("There are no validation rows to compare trials on. Label more users.")
     limits = Limits.fit(search.dataset.train)
     auxiliary = {name: limits.clip(rows) for name, rows in search.auxiliary.items()}
     search = replace(search, dataset=search.dataset.within(limits), auxiliary=auxiliary)
@@ -79,7 +79,7 @@ def run_trials(context: RunContext, search: Search, trials: optuna.Study, worker
         except Pruned as reason:
             trial.set_user_attr("why", str(reason))
             trials.tell(trial, state=TrialState.PRUNED)
-        except StepFenced:  # another worker has this step now, and the trials to come
+        except StepFenced:  # another worker has taken over this step
             trials.tell(trial, state=TrialState.FAIL)
             raise
         except (SegadminError, MemoryError) as error:
@@ -92,23 +92,25 @@ def run_trials(context: RunContext, search: Search, trials: optuna.Study, worker
 
 
 def _fit(context: RunContext, search: Search, trial: optuna.Trial, deadline: float) -> float:
-    """Return the calibrated log-loss on validation of a fit with the options of a trial."""
+    """Return the calibrated validation log-loss of a fit with the options of a trial."""
     suggested = {choice.name: choice.suggest(trial) for choice in search.choices}
     plugins = load_plugins(context.settings)
     backbone: Backbone = plugins.make("backbone", search.backbone, {**search.options, **suggested})
-    named = ", ".join(f"{name}={value}" for name, value in suggested.items())
+    description = ", ".join(f"{name}={value}" for name, value in suggested.items())
     start = min(study.count_trials(trial.study, running=False) / search.trials, 0.99)
 
     def progress(fraction: float, note: str = "") -> None:
-        context.progress(min(start + fraction / search.trials, 0.99), f"trial {trial.number + 1} ({named}): {note}")
+        context.progress(
+            min(start + fraction / search.trials, 0.99), f"trial {trial.number + 1} ({description}): {note}"
+        )
 
-    reported: set[int] = set()
+    reported_steps: set[int] = set()
 
     def log(step: int, metrics: Mapping[str, float]) -> None:
         value = next((value for name, value in metrics.items() if name.rpartition("/")[2] == _METRIC), None)
-        if value is None or step in reported:
+        if value is None or step in reported_steps:
             return
-        reported.add(step)
+        reported_steps.add(step)
         trial.report(value, step)
         if time.time() > deadline:
             raise Pruned("the time was up")
@@ -117,7 +119,7 @@ def _fit(context: RunContext, search: Search, trial: optuna.Trial, deadline: flo
 
     guard = context.calling(plugins.find("backbone", search.backbone), "fit")
     with _scratch(context.checkpoints / f"trial-{trial.number}") as folder, guard:
-        run = Fit(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
+        run = FitContext(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
         dataset = search.dataset
         model = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(model, dataset.validation)

@@ -12,7 +12,7 @@ from segadmin.storage.records import utcnow
 from segadmin.workflows.prepared import Prepared
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Learnt
+    from segadmin.contracts.backbone import SavableModel
 
 
 def model_facts(
@@ -34,7 +34,7 @@ def model_facts(
     }
 
 
-def save_model(attempt: Attempt, model: Learnt, manifest: ModelManifest) -> Saved:
+def save_model(attempt: Attempt, model: SavableModel, manifest: ModelManifest) -> Saved:
     """Keep a fitted or pretrained model as an artifact, named by its content."""
     draft = attempt.folder / "artifact"
     shutil.rmtree(draft, ignore_errors=True)

@@ -99,7 +99,7 @@ def prepare(attempt: Attempt) -> StageResult:
 
 def pretrain(attempt: Attempt) -> StageResult:
     """Let the backbone read, and keep what it has become as a model version to start from."""
-    from segadmin.contracts.backbone import Backbone, Fit, Pretraining
+    from segadmin.contracts.backbone import Backbone, FitContext, Pretraining
     from segadmin.training.pretraining import texts_apart
     from segadmin.training.records import record_training_users
 
@@ -108,7 +108,7 @@ def pretrain(attempt: Attempt) -> StageResult:
     texts, held_out = texts_apart(training_texts(attempt), prepared.until, asked.seed)
     backbone: Backbone = plugins.make("backbone", prepared.request.backbone, prepared.request.backbone_options)
     how = Pretraining(mask=asked.mask, whole_phrases=asked.whole_phrases, new_words=asked.new_words)
-    run = Fit(settings, attempt.checkpoints, asked.seed, attempt.progress, attempt.log)
+    run = FitContext(settings, attempt.checkpoints, asked.seed, attempt.progress, attempt.log)
     with calling(attempt, plugins.find("backbone", prepared.request.backbone), "pretrain"):
         model = backbone.pretrain(texts, held_out, run, how)
     record_training_users(settings, attempt.job_id, attempt.step_id, [texts])

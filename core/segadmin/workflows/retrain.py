@@ -214,7 +214,7 @@ def finetune(attempt: Attempt) -> StageResult:
             sha256=saved.sha256,
             manifest=manifest,
             report={**model.fitted.classifier.report, "calibration": model.fitted.calibration.model_dump()},
-            trackers=trackings.told,
+            trackers=trackings.status,
             tracker_keys=trackings.keys,
         )
     )

@@ -133,7 +133,7 @@ class AuxiliaryStacking(Backbone):
             )
         return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
 
-    def _of_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
+    def _of_folds(self, reader: Backbone, rows: Examples, run: FitContext) -> list[Classifier]:
         """Return a model for each fold, which has not seen that fold's users."""
         users = rows.frame["user_key"].to_numpy()
         fold, stops = fold_of(users, self.folds, run.seed), draw(users, run.seed + 3) < _HELD_OUT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import BackboneUnavailable
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
@@ -41,7 +41,7 @@ class HuggingFace(Transformer):
         """Return the folder of the pretrained weights, downloading them where they are not on this machine."""
         return fetch(self.model, settings)
 
-    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return the pretrained model with a new classification layer, and its tokenizer."""
         from segadmin_plugins.backbones.transformer.warm_start import start_from
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, no_progress
 from segadmin.errors import DataError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import require
@@ -32,7 +32,7 @@ class Linear(Backbone):
         """Check that scikit-learn is installed."""
         require(self.name, ("sklearn",))
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> LinearClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> LinearClassifier:
         """Fit a regression for each strength and keep the best on ``validation``.
 
         Raises:

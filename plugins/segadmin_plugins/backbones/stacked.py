@@ -75,7 +75,7 @@ class Stacked(Backbone):
         """Try the one that reads the text."""
         return self._members(settings)[TEXT].try_run(settings)
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> StackedClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> StackedClassifier:
         """Fit all of them, and what puts them together."""
         members = self._members(run.settings)
         reader = members.pop(TEXT)
@@ -108,7 +108,7 @@ class Stacked(Backbone):
         }
         return StackedClassifier(fitted, weights, stacked=bool(told), report=report)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
         """Let the one that reads the text read; the others have nothing to learn from texts alone."""
         return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
 
@@ -168,7 +168,7 @@ class StackedClassifier(Classifier):
         (folder / "stacked.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
 
 
-def part_of(run: Fit, name: str, start: float, share: float) -> Fit:
+def part_of(run: FitContext, name: str, start: float, share: float) -> FitContext:
     """Return ``run`` for one of the fits: its own checkpoints, and its share of the progress."""
     folder = run.checkpoints / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, no_progress
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import require, threads
 
@@ -39,7 +39,7 @@ class Tabular(Backbone):
         """Check that LightGBM is installed."""
         require(self.name, ("lightgbm", "sklearn"))
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> TabularClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TabularClassifier:
         """Boost trees until the validation log-loss stops falling."""
         parameters = self._parameters(len(train.segments), run.seed)
         import lightgbm
@@ -121,7 +121,7 @@ def _matrix(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:
     return features_of(examples, names) if names else np.zeros((len(examples), 1), np.float32)
 
 
-def _report_to(run: Fit, rounds: int) -> Callable[[Any], None]:
+def _report_to(run: FitContext, rounds: int) -> Callable[[Any], None]:
     def report(state: Any) -> None:
         scores = "".join(f", validation log-loss {score[2]:.4f}" for score in state.evaluation_result_list or ())
         done = (state.iteration + 1) / rounds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, no_progress
 from segadmin.errors import DataError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import require
@@ -46,7 +46,7 @@ class TfIdf(Backbone):
         """Check that scikit-learn is installed."""
         require(self.name, ("sklearn", "safetensors"))
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> TfIdfClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TfIdfClassifier:
         """Weigh the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
 
         Raises:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
 from segadmin_plugins.backbones.transformer.base import Transformer
@@ -33,7 +33,7 @@ class Tiny(Transformer):
         require(self.name, (*TRANSFORMERS, *tuner.requires))
         self.stores_adapter(None, tuner)
 
-    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return a BERT with random weights and a WordPiece tokenizer of the training phrases."""
         from transformers import BertConfig, BertForSequenceClassification
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import ConfigurationError, DataError, StepFenced
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -34,9 +34,9 @@ SHAPE = {
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 
-def _run(folder: Path, progress: Any = lambda _fraction, _note: None, seed: int = 17) -> Fit:
+def _run(folder: Path, progress: Any = lambda _fraction, _note: None, seed: int = 17) -> FitContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Fit(Settings(home=folder), folder, seed, progress)
+    return FitContext(Settings(home=folder), folder, seed, progress)
 
 
 class Killed(Exception):
@@ -277,7 +277,7 @@ def register_tuners():
 """
 
 
-def _poisoned(tmp_path: Path, trouble: str) -> Fit:
+def _poisoned(tmp_path: Path, trouble: str) -> FitContext:
     plugin = tmp_path / f"{trouble}.py"
     plugin.write_text(POISON % trouble)
     run = _run(tmp_path / "fit")

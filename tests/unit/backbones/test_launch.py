@@ -25,12 +25,12 @@ TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3
 TRAIN, VALIDATION, TEST = planted(128), planted(48, seed=1), planted(40, seed=2)
 
 
-def _run(folder: Path, progress: Callable[[float, str], None] = no_progress, plugin: str = "") -> Fit:
+def _run(folder: Path, progress: Callable[[float, str], None] = no_progress, plugin: str = "") -> FitContext:
     settings = Settings(home=folder / "home")
     if plugin:
         (folder / "plugin.py").write_text(plugin)
         settings = settings.model_copy(update={"plugin_files": (folder / "plugin.py",)})
-    return Fit(settings, folder, 17, progress)
+    return FitContext(settings, folder, 17, progress)
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.numbers import auroc

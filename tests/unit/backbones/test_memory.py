@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from segadmin.contracts.backbone import Examples, Fit, Pretraining
+from segadmin.contracts.backbone import Examples, FitContext, Pretraining
 from segadmin.errors import OutOfMemory
 from segadmin.jobs.attempt import Attempt
 from segadmin.settings import Settings
@@ -54,11 +54,11 @@ def register_tuners():
 """
 
 
-def _run(folder: Path, rows: int, **options: Any) -> Fit:
+def _run(folder: Path, rows: int, **options: Any) -> FitContext:
     (folder / "large.py").write_text(LARGE % rows)
     (folder / "fit").mkdir()
     settings = Settings(home=folder / "home", plugin_files=(folder / "large.py",))
-    return Fit(settings, folder / "fit", **options)
+    return FitContext(settings, folder / "fit", **options)
 
 
 def test_the_batch_is_halved_until_it_fits_and_a_step_sees_as_many_users(
@@ -149,7 +149,7 @@ def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(BertForMaskedLM, "forward", too_large)
     texts = Examples(TRAIN.frame, (), ())
-    run = Fit(Settings(home=tmp_path / "home"), tmp_path)
+    run = FitContext(Settings(home=tmp_path / "home"), tmp_path)
     report = replace(TINY, tuner="full", epochs=1).pretrain(texts, texts, run, Pretraining()).report
     assert (report["batch_size"], report["steps"]) == (4, 8)
     assert np.isfinite(report["held_out_loss"])
@@ -182,7 +182,7 @@ def test_a_gpu_that_is_full_for_large_batches(tmp_path: Path) -> None:
 
         frame = long.frame.with_columns(phrases=pl.col("phrases").list.eval(pl.element().repeat_by(60).explode()))
         (tmp_path / "fit").mkdir()
-        fit = Fit(Settings(home=tmp_path / "home"), tmp_path / "fit")
+        fit = FitContext(Settings(home=tmp_path / "home"), tmp_path / "fit")
         fitted = options.fit(Examples(frame, long.segments, long.feature_names), VALIDATION, fit)
         assert fitted.report["batch_size"] < fitted.report["batch_size_asked"] == 2048
         assert torch.cuda.get_device_name() in describe_memory()

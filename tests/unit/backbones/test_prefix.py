@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from segadmin.contracts.backbone import Fit
+from segadmin.contracts.backbone import FitContext
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace
@@ -60,7 +60,7 @@ def test_the_folder_is_one_of_hugging_face_and_the_prefix_lies_beside_it(tmp_pat
     )
     test = planted(40, seed=2)
     (tmp_path / "work").mkdir()
-    fitted = backbone.fit(planted(128), planted(48, seed=1), Fit(Settings(home=tmp_path), tmp_path / "work"))
+    fitted = backbone.fit(planted(128), planted(48, seed=1), FitContext(Settings(home=tmp_path), tmp_path / "work"))
     torch.nn.init.normal_(fitted.model.text.prefixes.states)  # a model of random weights has learnt next to nothing
     fitted.save(tmp_path / "saved")
     _, found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)

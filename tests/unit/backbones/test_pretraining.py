@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segadmin.contracts.backbone import Examples, Fit, Pretraining
+from segadmin.contracts.backbone import Examples, FitContext, Pretraining
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -25,13 +25,13 @@ def test_an_encoder_decoder_learns_to_write_what_is_hidden_and_goes_on_from_ther
     (tmp_path / "read").mkdir()
     settings = Settings(home=tmp_path)
     texts, held_out = (Examples(one.frame, (), ()) for one in (TRAIN, VALIDATION))
-    pretrained = bart.pretrain(texts, held_out, Fit(settings, tmp_path / "read"), Pretraining(new_words=2))
+    pretrained = bart.pretrain(texts, held_out, FitContext(settings, tmp_path / "read"), Pretraining(new_words=2))
     report = pretrained.report
     assert report["objective"] == "denoising"
     assert report["held_out_loss"] < report["held_out_loss_before"] - 0.5
     pretrained.save(tmp_path / "pretrained")
     (tmp_path / "work").mkdir()
-    run = Fit(settings, tmp_path / "work", start=tmp_path / "pretrained")
+    run = FitContext(settings, tmp_path / "work", start=tmp_path / "pretrained")
     fitted = replace(bart, epochs=2).fit(TRAIN, VALIDATION, run)
     fitted.save(tmp_path / "saved")
     np.testing.assert_allclose(bart.load(tmp_path / "saved", settings).predict(TEST), fitted.predict(TEST), atol=1e-5)
@@ -41,4 +41,4 @@ def test_one_without_a_mask_says_so(tmp_path: Path) -> None:
     t5 = HuggingFace(model=str(make_model("t5", tmp_path / "t5")), max_tokens=24)
     texts = Examples(TRAIN.frame, (), ())
     with pytest.raises(ConfigurationError, match="A t5 model cannot be pretrained here: its tokenizer has no mask"):
-        t5.pretrain(texts, texts, Fit(Settings(home=tmp_path), tmp_path), Pretraining())
+        t5.pretrain(texts, texts, FitContext(Settings(home=tmp_path), tmp_path), Pretraining())

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -35,9 +35,9 @@ def _backbone(folder: Path, **options: Any) -> HuggingFace:
     return HuggingFace(model=str(folder), **known | options)
 
 
-def _run(folder: Path, **more: Any) -> Fit:
+def _run(folder: Path, **more: Any) -> FitContext:
     folder.mkdir(parents=True, exist_ok=True)
-    return Fit(Settings(home=folder), folder, **more)
+    return FitContext(Settings(home=folder), folder, **more)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.contracts.backbone import Fit
+from segadmin.contracts.backbone import FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
@@ -74,10 +74,10 @@ def test_the_last_layer_is_kept_for_the_same_segments_only(tmp_path: Path) -> No
 
 def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", "tiny", SMALL | {"tuner": "houlsby", "epochs": 1})
-    backbone.fit(planted(40), planted(10), Fit(settings, tmp_path)).save(tmp_path / "saved")
+    backbone.fit(planted(40), planted(10), FitContext(settings, tmp_path)).save(tmp_path / "saved")
     again = load_plugins(settings).make("backbone", "tiny", SMALL)
     with pytest.raises(ConfigurationError, match=r"adapters\.safetensors"):
-        again.fit(planted(40), planted(10), Fit(settings, tmp_path, start=tmp_path / "saved"))
+        again.fit(planted(40), planted(10), FitContext(settings, tmp_path, start=tmp_path / "saved"))
 
 
 def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
     right = []
     for name, also in (("alone", {}), ("beside", {"other": many})):
         (tmp_path / name).mkdir()
-        model = backbone.fit(few, validation, Fit(settings, tmp_path / name, also=also))
+        model = backbone.fit(few, validation, FitContext(settings, tmp_path / name, also=also))
         found = model.predict(test)
         assert found.shape == (200, 3)
         right.append(float((found.argmax(axis=1) == test.targets).mean()))
@@ -102,7 +102,7 @@ def test_a_regression_on_models_of_other_labels(settings: Settings, tmp_path: Pa
     options = {"readers": "tabular,tfidf", "features": False}
     backbone = load_plugins(settings).make("backbone", "auxiliary-stacking", options)
     backbone.check(settings)
-    model = backbone.fit(few, validation, Fit(settings, tmp_path, also={"other": many}))
+    model = backbone.fit(few, validation, FitContext(settings, tmp_path, also={"other": many}))
     found = model.predict(test)
     assert (found.argmax(axis=1) == test.targets).mean() > 0.9
     assert model.report["foreseen"] == ["other"]

@@ -9,14 +9,15 @@ import pytest
 from segadmin.contracts.backbone import Examples
 from segadmin.evaluation.abstention import (
     HISTORIES,
-    answered,
+    apply_policy,
+    assigned_mask,
     events_of,
+    history_lengths,
     learn_policy,
     learn_thresholds,
-    lengths,
-    placed,
-    selective,
+    selective_metrics,
 )
+from segadmin.evaluation.policy import Policy
 from segadmin.testing.backbones import planted
 
 
@@ -31,7 +32,7 @@ def with_events(events: list[int], targets: list[int]) -> Examples:
 
 
 def test_history_lengths_by_hand() -> None:
-    assert lengths(np.asarray([0, 1, 5, 6, 500, 501])).tolist() == [0, 1, 1, 2, 6, 7]
+    assert history_lengths(np.asarray([0, 1, 5, 6, 500, 501])).tolist() == [0, 1, 1, 2, 6, 7]
     assert events_of(with_events([3, 0], [0, 0])).tolist() == [3, 0]
     assert events_of(planted(2)).tolist() == [0, 0]  # no feature tells
 
@@ -42,14 +43,14 @@ def test_what_is_common_is_said_where_it_was_more_right() -> None:
     targets = [0] * 85
     said = np.asarray([[0.05, 0.05, 0.9]] * 40 + [[0.9, 0.05, 0.05]] * 45)
     policy = learn_policy(said, with_events(events, targets), np.asarray([0, 0, 1, 2]))
-    assert policy["answers"] == ["prior", "prior", "model", "model", "model", "model", "model", "model"]
-    assert len(policy["answers"]) == len(HISTORIES) + 1
-    assert policy["prior"] == pytest.approx([3 / 7, 2 / 7, 2 / 7], abs=1e-5)
-    given = answered(said, with_events(events, targets), policy)
+    assert policy.answers == ("prior", "prior", "model", "model", "model", "model", "model", "model")
+    assert len(policy.answers) == len(HISTORIES) + 1
+    assert policy.prior == pytest.approx([3 / 7, 2 / 7, 2 / 7], abs=1e-5)
+    given = apply_policy(said, with_events(events, targets), policy)
     assert given[0] == pytest.approx([3 / 7, 2 / 7, 2 / 7], abs=1e-5)
     assert given[-1].tolist() == [0.9, 0.05, 0.05]
-    assert answered(said, with_events(events, targets), {}) is said
-    assert answered(said[:0], with_events([], []), policy).shape == (0, 3)
+    assert apply_policy(said, with_events(events, targets), Policy()) is said
+    assert apply_policy(said[:0], with_events([], []), policy).shape == (0, 3)
 
 
 def test_thresholds_by_hand() -> None:
@@ -63,9 +64,9 @@ def test_thresholds_by_hand() -> None:
     assert least == [pytest.approx(sure[10]), None]  # ten of eleven: .623 at the least
     assert learn_thresholds(both, truth, 0.55)[0] == pytest.approx(sure[11])
     assert learn_thresholds(said[:5], targets[:5], 0.5) == [None, None]  # too few to show anything
-    there = placed(both, np.asarray([1] * 23 + [0]), least)
+    there = assigned_mask(both, np.asarray([1] * 23 + [0]), least)
     assert there.tolist() == [True] * 11 + [False] * 13
-    assert placed(both, np.zeros(24, np.int64), []).all()
+    assert assigned_mask(both, np.zeros(24, np.int64), []).all()
 
 
 def test_those_equally_sure_go_together() -> None:
@@ -76,5 +77,5 @@ def test_those_equally_sure_go_together() -> None:
 
 def test_users_without_events_are_put_nowhere_and_counted() -> None:
     said = np.asarray([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.4, 0.3, 0.3]])
-    found = selective(said, with_events([5, 0, 5], [0, 0, 0]), [0.5, 0.5, None])
+    found = selective_metrics(said, with_events([5, 0, 5], [0, 0, 0]), [0.5, 0.5, None])
     assert found == {"coverage": pytest.approx(1 / 3), "precision_placed": 1.0}

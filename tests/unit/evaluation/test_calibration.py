@@ -72,9 +72,9 @@ class Says(Classifier):
     ("answer", "complaint"),
     [
         ([[0.5, 0.5]], r"shape \(1, 2\), not \(2, 2\)"),
-        ([[0.5, 0.6], [0.5, 0.5]], "no probabilities"),
-        ([[1.5, -0.5], [0.5, 0.5]], "no probabilities"),
-        ([[np.nan, 0.5], [0.5, 0.5]], "no probabilities"),
+        ([[0.5, 0.6], [0.5, 0.5]], "not probabilities"),
+        ([[1.5, -0.5], [0.5, 0.5]], "not probabilities"),
+        ([[np.nan, 0.5], [0.5, 0.5]], "not probabilities"),
     ],
 )
 def test_what_is_no_probability_is_refused_and_the_class_is_named(answer: Any, complaint: str) -> None:

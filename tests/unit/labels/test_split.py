@@ -110,7 +110,7 @@ def test_the_target_is_the_segments_place_in_the_label_sets_order() -> None:
 
 
 def test_one_cutoff_cannot_be_split_by_time_and_the_message_says_what_can() -> None:
-    with pytest.raises(DataError, match=r"one moment \(2025-01-06\).*--split user"):
+    with pytest.raises(DataError, match=r"same cut-off \(2025-01-06\).*--split user"):
         split_rows(labelled(100, 1), SEGMENTS, "time", 17, {})
 
 

@@ -14,7 +14,7 @@ from segadmin.errors import DataError, PluginContractError, PluginError
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.text.fingerprint import phrase_hash
-from segadmin.text.reader import Read, read_users
+from segadmin.text.reader import UserTexts, read_users
 from segadmin.text.recipe import Recipe
 from segadmin_plugins.textualizers.list import ItemList
 from segadmin_plugins.textualizers.summary import Summary
@@ -40,7 +40,7 @@ def fill(lake: Lake, *rows: dict[str, Any], bucket: int = 0) -> None:
 
 def read(
     lake: Lake, *keys: int, textualizer: segadmin.Textualizer | None = None, recipe: Recipe = RECIPE, bucket: int = 0
-) -> Read:
+) -> UserTexts:
     users = pl.DataFrame({"user_key": list(keys)}, schema={"user_key": pl.Int64})
     return read_users(lake, bucket, recipe.window(AS_OF), recipe, textualizer=textualizer or ItemList(), users=users)
 

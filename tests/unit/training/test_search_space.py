@@ -23,7 +23,7 @@ def test_ranges_and_values() -> None:
         ("0..1:log", "begins above 0"),
         ("full", "leaves nothing to choose"),
         ("", "leaves nothing to choose"),
-        ("a..b", "'a' is no number"),
+        ("a..b", "'a' is not a number"),
     ],
 )
 def test_what_cannot_be_searched(words: str, said: str) -> None:

@@ -84,7 +84,7 @@ def test_all_are_told_and_not_of_figures_that_are_no_numbers(plugins: Plugins, t
         "log 1 {'loss': 0.5}",
         "finish {'loss': 0.25}",
     ]
-    assert trackings.told == {"notes": str(tmp_path / "notes.txt")}
+    assert trackings.status == {"notes": str(tmp_path / "notes.txt")}
     assert trackings.keys == {"notes": "7"}
 
 
@@ -97,7 +97,7 @@ def test_one_that_fails_is_left_out_and_named(
     for step in (1, 2):
         trackings.log(step, {"loss": 0.5})
     trackings.finish({"loss": 0.5})
-    assert trackings.told == {"notes": f"failed: RuntimeError('no network') in {method}"}
+    assert trackings.status == {"notes": f"failed: RuntimeError('no network') in {method}"}
     assert trackings.keys == {}
     assert len(caplog.records) == 1
     assert caplog.records[0].levelname == "WARNING"
@@ -108,7 +108,7 @@ def test_one_that_cannot_be_added_to_is_named_and_the_others_are_not(plugins: Pl
     trackings.add(plugins, "notes", {}, _run(tmp_path), {"test/auroc": 0.75})
     trackings.add(plugins, "stranger", {"fails_in": "add"}, _run(tmp_path), {"test/auroc": 0.75})
     assert (tmp_path / "notes.txt").read_text() == "add 7 {'test/auroc': 0.75}\n"
-    assert trackings.told == {"stranger": "failed: RuntimeError('no network') in add"}
+    assert trackings.status == {"stranger": "failed: RuntimeError('no network') in add"}
 
 
 def test_libraries_are_looked_for_before_any_work(settings: Settings, plugins: Plugins) -> None:

@@ -109,7 +109,7 @@ def test_what_the_texts_cover_is_told_in_a_line() -> None:
     report = {"users": 10, "users_without_events": 2, "events": 50, "phrases": 40, "distinct_phrases": 10}
     steps = [Step(job_id=1, stage="textualize", queue="cpu", result={"report": report}) for _ in range(2)]
     said = "20 texts, 4 of them of users without events · 4.0 phrases each of 5.0 events · 75% of the phrases"
-    assert coverage(steps) == f"{said} are said more than once"
+    assert coverage(steps) == f"{said} are repeated"
     steps[1].result = {"report": report | {"users_capped": 3, "phrases_dropped": 20, "augmented": 7}}
     assert coverage(steps).endswith(" · 3 had too many: 20.0% left out · 7 copies to train on")
     assert coverage([Step(job_id=1, stage="finetune", queue="gpu", result={"report": {"rounds": 3}})]) == ""

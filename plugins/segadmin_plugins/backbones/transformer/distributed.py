@@ -54,7 +54,7 @@ def _fit(folder: Path, rank: int) -> None:
     import torch.distributed as dist
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    from segadmin.contracts.backbone import Examples, Fit, no_log, no_progress
+    from segadmin.contracts.backbone import Examples, FitContext, no_log, no_progress
     from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import Settings
 
@@ -65,7 +65,7 @@ def _fit(folder: Path, rank: int) -> None:
         for name, (segments, features) in asked["examples"].items()
     }
     settings = Settings(**asked["settings"])
-    run = Fit(
+    run = FitContext(
         settings,
         Path(asked["checkpoints"]),
         asked["seed"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import set_seed
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError, PluginContractError
 from segadmin_plugins.backbones.features.matrix import features_of

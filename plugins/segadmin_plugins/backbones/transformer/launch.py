@@ -171,7 +171,7 @@ def _end(child: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def _forward(line: str, run: Fit) -> None:
+def _forward(line: str, run: FitContext) -> None:
     """Pass on what a line says; libraries may write others."""
     try:
         said = json.loads(line)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from segadmin.contracts.backbone import Examples, Fit, Learnt, Pretraining
+from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
 from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, Texts
 from segadmin_plugins.backbones.transformer.fitness import check_together
@@ -51,7 +51,7 @@ _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LEAST_TIMES = 5  #: a word that is rarer is no word of the shop's own
 
 
-class Pretrained(Learnt):
+class Pretrained(SavableModel):
     """A model to start from, with its tokenizer."""
 
     def __init__(self, text: Any, tokenizer: Any, report: dict[str, Any]) -> None:

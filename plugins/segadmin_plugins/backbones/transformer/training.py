@@ -31,7 +31,7 @@ from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Fit
+    from segadmin.contracts.backbone import FitContext
     from segadmin.contracts.tuner import Tuner
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 

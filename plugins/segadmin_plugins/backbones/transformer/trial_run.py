@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import BackboneUnavailable, SegadminError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import threads
