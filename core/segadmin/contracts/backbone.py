@@ -122,8 +122,8 @@ class Backbone(ABC):
 
     name: ClassVar[str]  #: what ``--backbone`` takes
     search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
-    supports_warm_start: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.start`
-    supports_auxiliary_tasks: ClassVar[bool] = False  #: whether a fit uses :attr:`Fit.also`
+    supports_warm_start: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.start`
+    supports_auxiliary_tasks: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.also`
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Honour the names that class attributes had before."""

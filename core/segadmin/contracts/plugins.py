@@ -1,4 +1,4 @@
-"""Loads plugins and looks up what they registered."""
+"""Finding plugins, and looking things up in what they registered."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
 
 log = logging.getLogger(__name__)
-#: The built-in plugins: modules with the same hooks as any other plugin, imported by name.
+#: The built-ins: plain modules with the same hooks as anybody's, imported by name.
 BUILTINS = ("segadmin_plugins",)
 GROUP = "segadmin"
-#: Files of code that only propagates a plugin's error.
-_PROPAGATING = re.compile(r"<frozen .*|.*[/\\](?:segadmin|pluggy|importlib)[/\\]\w+\.py$")
-#: Kind of plugin → the hook that registers it.
+#: Code that only passes a plugin's error on.
+_OWN = re.compile(r"<frozen .*|.*[/\\](?:segadmin|pluggy|importlib)[/\\]\w+\.py$")
+#: What can be registered, and the hook that registers it.
 KINDS = {
     "textualizer": "register_textualizers",
     "backbone": "register_backbones",
@@ -46,7 +46,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Registered:
-    """One registered class of a plugin."""
+    """One thing that a plugin offers."""
 
     kind: str
     name: str
@@ -80,7 +80,7 @@ class Registered:
 
 @dataclass
 class Plugins:
-    """All registered plugin classes, by kind and name."""
+    """All that was found, by kind and name."""
 
     manager: pluggy.PluginManager
     settings: Settings
@@ -96,22 +96,22 @@ class Plugins:
 
     @property
     def failures(self) -> str:
-        """The plugins that could not be loaded, as a suffix for messages about unknown names."""
+        """The plugins that could not be loaded, to be added to a message about a name that is missing."""
         return "".join(f" ({error})" for error in self.broken.values())
 
     def find(self, kind: str, name: str) -> Registered:
-        """Return the class that is registered as ``name``.
+        """Look a name up.
 
         Raises:
-            PluginNotFound: with the closest name, and the plugins that failed to load.
+            PluginNotFound: with the nearest name, and with the plugins that failed to load.
         """
         found = self.registered[kind].get(self.aliases[kind].get(name, name))
         if found is None:
             raise PluginNotFound(f"There is no {kind} {name!r}.{did_you_mean(name, self.names(kind))}{self.failures}")
-        return registered
+        return found
 
     def classes(self, kind: str) -> Iterator[tuple[str, type[Any]]]:
-        """Yield the classes of ``kind`` by name; one that cannot be imported is skipped and recorded as broken."""
+        """Yield the classes of ``kind`` by name; one that cannot be imported is left out, and becomes broken."""
         for name in self.names(kind):
             try:
                 yield name, self.find(kind, name).load()
@@ -119,7 +119,7 @@ class Plugins:
                 self.broken[f"{kind} {name}"] = error
 
     def choose(self, kind: str, fits: Callable[[type[Any]], bool]) -> str | None:
-        """Return the first name in sorted order whose class fits, or ``None``; an error counts as no fit."""
+        """Return the first name, in their order, whose class fits, or ``None``; one that fails does not fit."""
         for name, candidate in self.classes(kind):
             try:
                 if fits(candidate):
@@ -135,15 +135,15 @@ class Plugins:
         Raises:
             PluginNotFound: there is no such name.
             PluginLoadError: the plugin cannot be imported.
-            ConfigurationError: an option is unknown or has an invalid value.
+            ConfigurationError: an option is unknown or has a value that cannot be used.
         """
-        plugin_class = self.find(kind, name).load()
-        fields = getattr(plugin_class, "__dataclass_fields__", {})
+        made = self.find(kind, name).load()
+        known = getattr(made, "__dataclass_fields__", {})
         for option in options or {}:
-            if option not in fields:
+            if option not in known:
                 raise ConfigurationError(
-                    f"The {kind} {name!r} has no option {option!r}.{did_you_mean(option, fields)}"
-                    + ("" if fields else " It takes none.")
+                    f"The {kind} {name!r} has no option {option!r}.{did_you_mean(option, known)}"
+                    + ("" if known else " It takes none.")
                 )
         try:
             instance = TypeAdapter(made).validate_python(dict(options or {})) if known else made()
@@ -157,7 +157,7 @@ class Plugins:
         return instance if with_settings is None else with_settings(self.settings)
 
     def announce(self, hook: str, **facts: Any) -> None:
-        """Call a lifecycle hook of every plugin; all are called even if one fails.
+        """Call a lifecycle hook of every plugin; one that fails does not keep the others from being called.
 
         Raises:
             PluginError: naming the plugins that failed, the hook and the errors.
@@ -174,18 +174,18 @@ class Plugins:
             raise PluginError(" ".join(failures))
 
 
-#: Path of a plugin's code (file or folder) → display name, of all plugins that this process loaded.
-_plugin_paths: dict[str, str] = {}
+#: File or folder of a plugin's code → what the plugin is called; of all plugins that this process loaded.
+_homes: dict[str, str] = {}
 
 
 def blame(error: BaseException) -> PluginError | None:
-    """Return the error to report if ``error`` passed through the code of a plugin, else ``None``."""
+    """Return what to tell of an error that the code of a plugin raised or let pass, or ``None`` if none did."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
-        for path, origin in _plugin_paths.items():
-            if Path(frame.filename).is_relative_to(path):
-                entered = next(other for other in frames if Path(other.filename).is_relative_to(path))  # hook or method
-                return PluginError(f"The plugin {origin} failed in {entered.name}: {describe(error, path)}.")
+        for home, origin in _homes.items():
+            if Path(frame.filename).is_relative_to(home):
+                called = next(one for one in frames if Path(one.filename).is_relative_to(home))  # the hook or method
+                return PluginError(f"The plugin {origin} failed in {called.name}: {describe(error, home)}.")
     return None
 
 
@@ -193,7 +193,7 @@ def blame(error: BaseException) -> PluginError | None:
 def load_plugins(settings: Settings) -> Plugins:
     """Load the built-ins, the installed plugins and the plugin files of ``settings``, once per process.
 
-    A plugin that cannot be loaded is recorded in :attr:`Plugins.broken`; the others are loaded.
+    A plugin that cannot be loaded is kept in :attr:`Plugins.broken`; everything else goes on.
     """
     manager = pluggy.PluginManager("segadmin")
     manager.add_hookspecs(hookspecs)
@@ -204,59 +204,55 @@ def load_plugins(settings: Settings) -> Plugins:
         assert entry.dist is not None
         origin = f"{entry.dist.name} {entry.dist.version}"
         fix = f"Upgrade it, or set SEGADMIN_PLUGINS_DISABLED={entry.dist.name}"
-        code = _code_path(entry.module)
-        _plugin_paths.update({code: origin} if code else {})
-        with _recording_failure(plugins, f"{entry.dist.name}:{entry.name}", f"The plugin {origin}", fix, code) as name:
+        home = _home(entry.module)
+        _homes.update({home: origin} if home else {})
+        with _guarded(plugins, f"{entry.dist.name}:{entry.name}", f"The plugin {origin}", fix, home) as name:
             _add(plugins, entry.load(), name, origin)
     for path in dict.fromkeys(settings.plugin_files):
         fix = "Correct it, or take it out of SEGADMIN_PLUGIN_FILES"
-        _plugin_paths[str(path)] = path.name
-        with _recording_failure(plugins, str(path), f"The plugin file {path}", fix, str(path)) as name:
+        _homes[str(path)] = path.name
+        with _guarded(plugins, str(path), f"The plugin file {path}", fix, str(path)) as name:
             _add(plugins, _module_of(path), name, path.name)
     return plugins
 
 
 @contextmanager
-def _recording_failure(plugins: Plugins, name: str, what: str, fix: str, code: str) -> Iterator[str]:
-    """Record a plugin as broken if it fails to load; ``sys.exit()`` counts as a failure."""
+def _guarded(plugins: Plugins, name: str, what: str, fix: str, home: str) -> Iterator[str]:
+    """Note a plugin that fails to load as broken; ``sys.exit()`` in it is a failure like others."""
     try:
         yield name
     except (Exception, SystemExit) as error:
-        reason = str(error) if isinstance(error, _Refused) else f"it cannot be imported: {describe(error, code)}"
+        reason = str(error) if isinstance(error, _Refused) else f"it cannot be imported: {describe(error, home)}"
         plugins.broken[name] = failure = PluginLoadError(f"{what} is not loaded: {reason}. {fix}.")
         log.debug(str(failure), exc_info=error, extra={"action": "load plugin"})
 
 
 class _Refused(PluginLoadError):
-    """A plugin was imported, but what it registers cannot be used."""
+    """A plugin was imported, and what it registers cannot be used."""
 
 
-def describe(error: BaseException, code: str = "") -> str:
-    """Return an error of third-party code in one line: its type, its message and the line that it passed through.
+def describe(error: BaseException, home: str = "") -> str:
+    """Return an error of somebody else's code in one line: its type, its message and the line that let it pass.
 
     Args:
-        error: the exception.
-        code: file or folder of the code whose line is shown, if any of it was running; default: the code of any
-            plugin, else any code except segadmin's.
+        error: what was raised.
+        home: file or folder of the code whose line is wanted, if any of it was running; default: any plugin's, else
+            any but ours.
     """
     if isinstance(error, SyntaxError) and error.filename:
         message, place = error.msg, f"{Path(error.filename).name}, line {error.lineno}"
     else:
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if not _PROPAGATING.match(frame.filename)
-        ]
-        paths = [code] if code else list(_plugin_paths)
-        inside = [
-            frame for frame in frames if any(Path(frame.filename).is_relative_to(path) for path in paths)
-        ] or frames
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _OWN.match(frame.filename)]
+        homes = [home] if home else list(_homes)
+        inside = [frame for frame in frames if any(Path(frame.filename).is_relative_to(one) for one in homes)] or frames
         message = str(error)
         place = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
-    line = f"{type(error).__name__}: {' '.join(message.split())}".removesuffix(": ")
-    return mask_secrets(f"{line} ({place})" if place else line)
+    words = f"{type(error).__name__}: {' '.join(message.split())}".removesuffix(": ")
+    return mask_secrets(f"{words} ({place})" if place else words)
 
 
-def _code_path(module: str) -> str:
-    """Return the file or folder of a module's top-level package, without importing it; empty if there is none."""
+def _home(module: str) -> str:
+    """Return the file or folder that holds a module's top-level package, without importing it; else nothing."""
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
@@ -275,14 +271,14 @@ def _entry_points(settings: Settings) -> Iterator[importlib.metadata.EntryPoint]
 
 
 def _module_of(path: Path) -> object:
-    digest = blake2s(os.fsencode(path.resolve()), digest_size=4).hexdigest()  # folders may share file names
+    digest = blake2s(os.fsencode(path.resolve()), digest_size=4).hexdigest()  # two folders may have files of one name
     spec = importlib.util.spec_from_file_location(f"segadmin_plugin_{digest}", path)
     if not path.is_file():
         raise _Refused("there is no such file")
     if spec is None or spec.loader is None:
         raise _Refused("it is not a Python file, whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look up their module there
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -292,21 +288,19 @@ def _module_of(path: Path) -> object:
 
 
 def _add(plugins: Plugins, plugin: object, name: str, origin: str) -> None:
-    """Register a plugin and all its classes, or, on an error, none of them."""
+    """Register a plugin and all it offers, or, on an error, nothing of it."""
     _check_hooks(plugins.manager, plugin)
     try:
         plugins.manager.register(plugin, name=name)
-    except pluggy.PluginValidationError as error:  # an argument that the hook does not have
+    except pluggy.PluginValidationError as error:  # arguments that the hook does not have
         raise _Refused(" ".join(str(error).split()).rstrip(".")) from error
     try:
         offers = [offer for kind, hook in KINDS.items() for offer in _offers(plugins, plugin, kind, hook, origin)]
         for offer in offers:
             other = plugins.registered[offer.kind].get(plugins.aliases[offer.kind].get(offer.name, offer.name))
             if other is not None:
-                hook = KINDS[registered.kind]
-                raise _Refused(
-                    f"{hook} gives the {registered.kind} {registered.name!r}, which {other.distribution} has"
-                )
+                hook = KINDS[offer.kind]
+                raise _Refused(f"{hook} gives the {offer.kind} {offer.name!r}, which {other.distribution} has")
     except BaseException:
         plugins.manager.unregister(plugin)
         raise
@@ -318,33 +312,33 @@ def _add(plugins: Plugins, plugin: object, name: str, origin: str) -> None:
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Refuse an implementation of a hook that does not exist: it would never be called.
+    """Refuse a hook that does not exist: it would never be called.
 
     Raises:
-        PluginLoadError: with its name, and the closest name.
+        PluginLoadError: naming it, and the one that was probably meant.
     """
-    hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
+    known = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
-        if options is not None and not options["optionalhook"] and name not in hooks:
-            raise _Refused(f"there is no hook {name!r}.{did_you_mean(name, hooks)}".rstrip("."))
+        if options is not None and not options["optionalhook"] and name not in known:
+            raise _Refused(f"there is no hook {name!r}.{did_you_mean(name, known)}".rstrip("."))
 
 
-def _registered_classes(plugins: Plugins, plugin: object, kind: str, hook: str, origin: str) -> Iterator[Registered]:
+def _offers(plugins: Plugins, plugin: object, kind: str, hook: str, origin: str) -> Iterator[Registered]:
     others = [other for other in plugins.manager.get_plugins() if other is not plugin]
     try:
         results = plugins.manager.subset_hook_caller(hook, others)()
     except (Exception, SystemExit) as error:
         raise _Refused(f"{hook} failed: {describe(error)}") from error
-    for entries in results:
-        if not isinstance(entries, list | tuple):
-            raise _Refused(f"{hook} returned {entries!r} and not a list")
-        for entry in entries:
+    for listed in results:
+        if not isinstance(listed, list | tuple):
+            raise _Refused(f"{hook} returned {listed!r} and not a list")
+        for entry in listed:
             yield _registered(kind, hook, entry, origin)
 
 
 def _registered(kind: str, hook: str, entry: object, origin: str) -> Registered:
-    """Return the class that an entry of a hook's list registers.
+    """Return what an entry of a hook's list offers.
 
     Raises:
         PluginLoadError: it is neither a class with a name nor a line such as ``name = module:Class`` or, for an alias,
@@ -355,8 +349,8 @@ def _registered(kind: str, hook: str, entry: object, origin: str) -> Registered:
         module, colon, attribute = target.partition(":")
         if name and module and bool(colon) is bool(attribute):
             return Registered(kind, name, target, origin)
-    elif isinstance(entry, type) and isinstance(class_name := getattr(entry, "name", None), str) and class_name:
-        return Registered(kind, class_name, entry, origin)
+    elif isinstance(entry, type) and isinstance(own := getattr(entry, "name", None), str) and own:
+        return Registered(kind, own, entry, origin)
     raise _Refused(
         f"{hook} has {entry!r} in its list, which is neither a {kind} class with a name nor 'name = module:Class'"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segadmin.contracts.backbone import Backbone, Classifier, Learnt, load_fitted
+from segadmin.contracts.backbone import Backbone, Classifier, SavableModel, load_fitted
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync, unsafe_files

@@ -1,4 +1,4 @@
-"""The model registry: promotes a version or rolls back a promotion, with the corresponding snapshot."""
+"""The registry by hand: promoting a version, and taking a promotion back, with the snapshot that goes with it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promotion:
-    """The state after a promotion."""
+    """What is current now."""
 
     label_set: str
     champion: int
-    before: int | None  #: the previous champion
-    snapshot: int | None  #: the current snapshot, scored by the champion; ``None`` if it has not scored yet
+    before: int | None  #: the champion until now
+    snapshot: int | None  #: the current snapshot, made by the champion; ``None`` where it has scored nobody yet
 
 
 def promote_version(settings: Settings, model: str, reason: str = "") -> Promotion:
-    """Make a version champion regardless of the gate, and its newest snapshot current, in one transaction.
+    """Make a version champion, whatever the gate said, and its newest snapshot current, in one transaction.
 
     Raises:
         ConfigurationError: there is no such version.
         JobError: a job is changing the same champion.
-        DataError: it is already champion.
+        DataError: it is champion already.
     """
     with transaction(settings) as session:
         changed = _change(session, find_version(session, model), "models.promote", reason)
@@ -45,10 +45,10 @@ def promote_version(settings: Settings, model: str, reason: str = "") -> Promoti
 
 
 def roll_back_champion(settings: Settings, label_set: str | None = None, reason: str = "") -> Promotion:
-    """Make the previous champion champion again, and its newest snapshot current, in one transaction.
+    """Make the champion before this one champion again, and its newest snapshot current, in one transaction.
 
     Raises:
-        DataError: there is no champion, or no previous one.
+        DataError: there is no champion, or none before it.
         JobError: a job is changing the same champion.
     """
     with transaction(settings) as session:
@@ -68,35 +68,35 @@ def roll_back_champion(settings: Settings, label_set: str | None = None, reason:
     return changed
 
 
-def compare_versions(settings: Settings, first: str, second: str, label_set: str | None = None) -> Comparison:
-    """Compare two versions on the test rows that they share.
+def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Comparison:
+    """Return how two versions did on the test rows that they have in common.
 
-    ``champion`` is that of ``label_set``, by default the label set of the other version.
+    A ``champion`` among them is that of ``label_set``, else that of the labels of the other.
 
     Raises:
         ConfigurationError: there is no such version.
-        DataError: they share no test rows, or the predictions of one are not stored any more.
+        DataError: they have no rows in common, or what one said of its test rows is not kept any more.
     """
     with transaction(settings) as session:
-        number = next((name for name in (first, second) if name != "champion"), None)
-        if label_set is None and number is not None:
-            label_set = find_version(session, number).label_set
-        versions = [find_version(session, name, label_set) for name in (first, second)]
-    first_predictions, second_predictions = (predictions_of(settings, version) for version in versions)
-    comparison = compare_predictions(first_predictions.rows, second_predictions.rows)
-    if comparison is None:
+        numbered = next((name for name in (one, other) if name != "champion"), None)
+        if label_set is None and numbered is not None:
+            label_set = find_version(session, numbered).label_set
+        versions = [find_version(session, name, label_set) for name in (one, other)]
+    first, second = (predictions_of(settings, version) for version in versions)
+    pair = compare_predictions(first.rows, second.rows)
+    if pair is None:
         raise DataError(
             f"Versions {versions[0].id} and {versions[1].id} were tested on no row in common. "
             "Train on the same labels: segadmin enqueue retrain --labels"
         )
-    return replace(comparison, erased=max(first_predictions.erased, second_predictions.erased))
+    return replace(pair, erased=max(first.erased, second.erased))
 
 
 def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:
     """Make ``version`` the champion of its label set, if ``expected`` still is.
 
     Raises:
-        StorageError: another version was promoted in the meantime; nothing was written.
+        StorageError: another version was promoted meanwhile; nothing was written.
     """
     assert version.id is not None
     point(session, champion(version.label_set), expected=expected, target=version.id)
@@ -108,12 +108,12 @@ def make_champion(session: Session, version: ModelVersion, *, expected: int | No
     session.add(version)
 
 
-def _promote(session: Session, version: ModelVersion, action: str, reason: str) -> Promotion:
+def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Promotion:
     assert version.id is not None
     before = pointed(session, champion(version.label_set))
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")
-    _check_unlocked(session, version.label_set)
+    _refuse_while_changing(session, version.label_set)
     make_champion(session, version, expected=before)
     snapshot = session.exec(
         select(SegmentSnapshot)
@@ -123,9 +123,9 @@ def _promote(session: Session, version: ModelVersion, action: str, reason: str) 
     if snapshot is not None and snapshot.id is not None:
         name = current_snapshot(version.label_set)
         point(session, name, expected=pointed(session, name), target=snapshot.id)
-    promotion = Promotion(version.label_set, version.id, before, snapshot.id if snapshot else None)
-    session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=promotion.snapshot))
-    return promotion
+    changed = Promotion(version.label_set, version.id, before, snapshot.id if snapshot else None)
+    session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
+    return changed
 
 
 def _log_change(event: str, action: str, changed: Promotion) -> None:
@@ -135,9 +135,9 @@ def _log_change(event: str, action: str, changed: Promotion) -> None:
 
 def _refuse_while_changing(session: Session, label_set: str) -> None:
     names = [f"{what}:{label_set}" for what in ("model", "snapshot")]
-    lock = session.exec(select(Lock).where(col(Lock.name).in_(names))).first()
-    if lock is not None:
+    held = session.exec(select(Lock).where(col(Lock.name).in_(names))).first()
+    if held is not None:
         raise JobError(
-            f"Job {lock.job_id} is changing the {lock.name.partition(':')[0]} of {label_set!r}. "
-            f"Wait, or: segadmin jobs cancel {lock.job_id}"
+            f"Job {held.job_id} is changing the {held.name.partition(':')[0]} of {label_set!r}. "
+            f"Wait, or: segadmin jobs cancel {held.job_id}"
         )

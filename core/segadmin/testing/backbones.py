@@ -1,4 +1,4 @@
-"""The contract of a backbone, as a test for authors of backbones."""
+"""The contract of a backbone as a test that an author runs over their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit, load_fitted
+from segadmin.contracts.backbone import Backbone, Examples, FitContext, load_fitted
 from segadmin.files import unsafe_files
 from segadmin.settings import Settings
 
@@ -22,7 +22,7 @@ _WORDS = {
     "zh": (("牛奶", "面包", "苹果"), ("咖啡", "奶酪", "面条"), ("红酒", "牛排", "生蚝")),
 }
 
-#: Texts that are empty, have very many phrases, or have one phrase that is too long for any model.
+#: Texts that are empty, of very many phrases, or of one phrase that no model can read to its end.
 ODD: tuple[list[str], ...] = (
     [],
     [""],
@@ -30,12 +30,12 @@ ODD: tuple[list[str], ...] = (
     ["bought milk and bread " * 5_000],
     ["购买牛奶" * 5_000],
 )
-#: Maximum difference between probabilities of two fits with the same seed: threads sum in any order.
+#: How far probabilities of two fits with one seed may be apart: threads add up in any order.
 SAME = 5e-3
 
 
 def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[str, ...] = FEATURES) -> Examples:
-    """Return users whose phrases and features both determine the segment; some phrases and features are missing."""
+    """Return users whose phrases and features both tell the segment; some features and phrases are missing."""
     import numpy as np
     import polars as pl
 
@@ -64,57 +64,46 @@ def planted(rows: int, *, seed: int = 0, language: str = "en", features: tuple[s
 def check_backbone(
     backbone: Backbone, settings: Settings, folder: Path, *, rows: int = 192, language: str = "en", atol: float = 1e-4
 ) -> dict[str, Any]:
-    """Fit ``backbone`` on generated users, check its contract, and return the classifier's report.
+    """Fit ``backbone`` on planted users and hold it to its contract; return the classifier's report.
 
     Args:
         backbone: an instance, with options that let it fit in seconds.
         settings: of an empty home.
         folder: an empty folder to write to.
-        rows: number of training users.
+        rows: training users.
         language: of the phrases, ``en`` or ``zh``.
-        atol: maximum difference of a probability after saving and loading, or among other rows.
+        atol: how far a probability may be off after saving and loading, or in another company of rows.
 
     Raises:
-        AssertionError: with the rule of the contract that is violated.
+        AssertionError: naming what the contract asks.
     """
     import numpy as np
 
     backbone.check(settings)
     train, validation, test = (planted(n, seed=seed, language=language) for seed, n in enumerate((rows, 48, 60)))
-    # One segment is absent from the validation rows, as a rare one may be.
-    validation = _subset(validation, validation.targets != 1)
-    fractions: list[float] = []
-    run = FitContext(settings, folder / "checkpoints", 17, lambda fraction, _note: fractions.append(fraction))
+    # One segment is absent from the validation, as a rare one may be.
+    validation = _only(validation, validation.targets != 1)
+    said: list[float] = []
+    run = FitContext(settings, folder / "checkpoints", 17, lambda fraction, _note: said.append(fraction))
     run.checkpoints.mkdir(parents=True)
     model = backbone.fit(train, validation, run)
-    assert fractions, "fit() must call run.progress(fraction, note)"
-    assert all(0 <= fraction <= 1 for fraction in fractions), (
-        f"run.progress() takes fractions from 0 to 1, got {fractions}"
-    )
-    probabilities = _check_probabilities(model.predict(test), len(test))
-    accuracy = float((probabilities.argmax(axis=1) == test.targets).mean())
-    assert accuracy > 0.5, (
-        f"only {accuracy:.0%} of users whose text and features determine the segment were assigned to it"
-    )
+    assert said, "fit() must call run.progress(fraction, note)"
+    assert all(0 <= one <= 1 for one in said), f"run.progress() takes fractions from 0 to 1, got {said}"
+    found = _checked(model.predict(test), len(test))
+    right = float((found.argmax(axis=1) == test.targets).mean())
+    assert right > 0.5, f"of users whose text and features tell the segment, only {right:.0%} were put in it"
 
     order = np.random.default_rng(3).permutation(len(test))
-    reordered = model.predict(_subset(test, order))
-    _assert_close(reordered, probabilities[order], atol, "predict() must not depend on the order of rows")
+    again = model.predict(_only(test, order))
+    _close(again, found[order], atol, "predict() must not depend on the order of rows")
     unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
-    _assert_close(model.predict(unlabelled), probabilities, atol, "predict() must not need the target")
-    alone = np.concatenate([model.predict(_subset(test, np.array([row]))) for row in range(4)])
-    _assert_close(
-        alone, probabilities[:4], atol, "predict() must give a user alone the same probabilities as among others"
-    )
-    _check_probabilities(model.predict(_subset(test, np.arange(0))), 0)
-    _check_probabilities(model.predict(_without_values(test)), len(test))
-    odd = _check_probabilities(model.predict(_with_odd_texts(test)), len(test))
-    _assert_close(
-        odd[len(ODD) :],
-        probabilities[len(ODD) :],
-        atol,
-        "an empty or a very long text must not change the probabilities of others",
-    )
+    _close(model.predict(unlabelled), found, atol, "predict() must not need the target")
+    alone = np.concatenate([model.predict(_only(test, np.array([row]))) for row in range(4)])
+    _close(alone, found[:4], atol, "predict() must say of a user alone what it says of them among others")
+    _checked(model.predict(_only(test, np.arange(0))), 0)
+    _checked(model.predict(_without_values(test)), len(test))
+    odd = _checked(model.predict(_with_odd_texts(test)), len(test))
+    _close(odd[len(ODD) :], found[len(ODD) :], atol, "an empty or a very long text must not change what others get")
 
     model.save(folder / "saved")
     assert any(path.is_file() for path in (folder / "saved").rglob("*")), "save() must write into its folder"
@@ -131,15 +120,15 @@ def check_backbone(
 
 
 def check_without_features(backbone: Backbone, settings: Settings, folder: Path, *, rows: int = 64) -> None:
-    """Fit ``backbone`` without any features: it must still return probabilities for every user.
+    """Fit ``backbone`` where there are no features at all: it must still give every user probabilities.
 
     Raises:
-        AssertionError: with the rule of the contract that is violated.
+        AssertionError: naming what the contract asks.
     """
     train, validation, test = (planted(n, seed=n, features=()) for n in (rows, 24, 20))
     folder.mkdir(parents=True, exist_ok=True)
     model = backbone.fit(train, validation, FitContext(settings, folder))
-    probabilities = _check_probabilities(model.predict(test), len(test))
+    found = _checked(model.predict(test), len(test))
     model.save(folder / "saved")
     _close(
         load_fitted(backbone, folder / "saved", settings).predict(test),
@@ -150,47 +139,43 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
 
 
 def _check_repeats(backbone: Backbone, run: FitContext, train: Examples, validation: Examples, test: Examples) -> None:
-    """Fit twice on few users: the same seed must give the same model, up to the order in which threads sum."""
-    predictions = []
+    """Fit twice on few users: one seed must give one model, but for the order in which threads add up."""
+    found = []
     for name in ("first", "second"):
-        run_again = FitContext(run.settings, run.checkpoints / name, run.seed)
-        run_again.checkpoints.mkdir()
-        predictions.append(backbone.fit(train, validation, run_again).predict(test))
-    _assert_close(
-        predictions[1], predictions[0], SAME, "fit() must give the same model again with the same FitContext.seed"
-    )
+        again = FitContext(run.settings, run.checkpoints / name, run.seed)
+        again.checkpoints.mkdir()
+        found.append(backbone.fit(train, validation, again).predict(test))
+    _close(found[1], found[0], SAME, "fit() must give the same model again with the same Fit.seed")
 
 
-def _check_probabilities(probabilities: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+def _checked(found: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     import numpy as np
 
-    shape = (rows, len(SEGMENTS))
-    assert probabilities.shape == shape, (
-        f"predict() must return (n_rows, n_segments) = {shape}, got {probabilities.shape}"
-    )
-    assert probabilities.dtype == np.float32, f"predict() must return float32, got {probabilities.dtype}"
-    assert np.isfinite(probabilities).all(), "predict() must return finite numbers, for users without features too"
-    assert (probabilities >= 0).all(), "probabilities must not be negative"
-    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-4), "the rows of predict() must sum to 1"
-    return probabilities
+    wanted = (rows, len(SEGMENTS))
+    assert found.shape == wanted, f"predict() must return (n_rows, n_segments) = {wanted}, got {found.shape}"
+    assert found.dtype == np.float32, f"predict() must return float32, got {found.dtype}"
+    assert np.isfinite(found).all(), "predict() must return finite numbers, for users without features too"
+    assert (found >= 0).all(), "probabilities must not be negative"
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-4), "the rows of predict() must sum to 1"
+    return found
 
 
-def _assert_close(actual: NDArray[np.float32], expected: NDArray[np.float32], atol: float, rule: str) -> None:
+def _close(found: NDArray[np.float32], wanted: NDArray[np.float32], atol: float, rule: str) -> None:
     import numpy as np
 
-    difference = float(np.abs(actual - expected).max())
-    assert difference <= atol, f"{rule}: probabilities are {difference:.2g} off"
+    off = float(np.abs(found - wanted).max())
+    assert off <= atol, f"{rule}: probabilities are {off:.2g} off"
 
 
-def _subset(examples: Examples, rows: NDArray[Any]) -> Examples:
+def _only(examples: Examples, rows: NDArray[Any]) -> Examples:
     import numpy as np
 
-    indices = np.flatnonzero(rows) if rows.dtype == bool else rows
-    return dataclasses.replace(examples, frame=examples.frame[indices])
+    chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
+    return dataclasses.replace(examples, frame=examples.frame[chosen])
 
 
 def _with_odd_texts(examples: Examples) -> Examples:
-    """Return ``examples`` with the phrases of the first ones replaced by those of :data:`ODD`."""
+    """Return ``examples``, the first of them with the texts :data:`ODD` in turn."""
     import polars as pl
 
     texts = [*ODD, *examples.frame["phrases"].to_list()[len(ODD) :]]
@@ -201,5 +186,5 @@ def _with_odd_texts(examples: Examples) -> Examples:
 def _without_values(examples: Examples) -> Examples:
     import polars as pl
 
-    all_nan = pl.col("features").list.eval(pl.element() * float("nan"))
-    return dataclasses.replace(examples, frame=examples.frame.with_columns(all_nan))
+    nothing = pl.col("features").list.eval(pl.element() * float("nan"))
+    return dataclasses.replace(examples, frame=examples.frame.with_columns(nothing))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, Fit, load_fitted, no_progress
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, load_fitted, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
@@ -63,7 +63,7 @@ class AuxiliaryStacking(Backbone):
         """Try the readers."""
         return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> AuxiliaryStackingClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> AuxiliaryStackingClassifier:
         """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
 
         Raises:
@@ -71,7 +71,7 @@ class AuxiliaryStacking(Backbone):
         """
         return self.fit_on(self.fit_auxiliary_models(run), train, validation, run)
 
-    def fit_auxiliary_models(self, run: Fit) -> AuxiliaryModels:
+    def fit_auxiliary_models(self, run: FitContext) -> AuxiliaryModels:
         """Return fitted models of every auxiliary label set.
 
         Raises:
@@ -93,7 +93,7 @@ class AuxiliaryStacking(Backbone):
         }
 
     def fit_on(
-        self, fitted: AuxiliaryModels, train: Examples, validation: Examples, run: Fit
+        self, fitted: AuxiliaryModels, train: Examples, validation: Examples, run: FitContext
     ) -> AuxiliaryStackingClassifier:
         """Fit the regression on what the ``fitted`` models, of :meth:`fit_auxiliary_models`, predict of ``train``."""
         run.progress(0.95, "fitting the regression on their predictions")

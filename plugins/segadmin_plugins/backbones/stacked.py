@@ -14,9 +14,9 @@ from segadmin.contracts.backbone import (
     Backbone,
     Classifier,
     Examples,
-    Fit,
-    Learnt,
+    FitContext,
     Pretraining,
+    SavableModel,
     load_fitted,
     no_progress,
 )

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from segadmin.contracts.backbone import Examples, Fit, no_log, no_progress
+from segadmin.contracts.backbone import Examples, FitContext, no_log, no_progress
 from segadmin.errors import ConfigurationError, StepFenced
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted

@@ -37,7 +37,7 @@ def rows(n: int, seed: int, noise: float = 1.0) -> Examples:
 def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -> None:
     few, validation, test = rows(16, 1), rows(16, 2), rows(2000, 3)
     leaning = fit_prior_regression(few, validation, [NAMES], (100.0, 10.0), 17)
-    plain = Linear().fit(few, validation, Fit(settings, tmp_path))  # type: ignore[arg-type]
+    plain = Linear().fit(few, validation, FitContext(settings, tmp_path))  # type: ignore[arg-type]
     assert auroc(leaning.predict(test), test.targets) > auroc(plain.predict(test), test.targets) + 0.05
     assert leaning.report["leans"][0] > 0
 

@@ -115,6 +115,6 @@ def test_a_regression_on_models_of_other_labels(settings: Settings, tmp_path: Pa
 def test_auxiliary_stacking_without_other_labels_or_readers(settings: Settings, tmp_path: Path) -> None:
     plugins = load_plugins(settings)
     with pytest.raises(ConfigurationError, match="--auxiliary-labels LABELS"):
-        plugins.make("backbone", "auxiliary-stacking", {}).fit(planted(9), planted(9), Fit(settings, tmp_path))
+        plugins.make("backbone", "auxiliary-stacking", {}).fit(planted(9), planted(9), FitContext(settings, tmp_path))
     with pytest.raises(ConfigurationError, match="names no backbones"):
         plugins.make("backbone", "auxiliary-stacking", {"readers": ""}).check(settings)

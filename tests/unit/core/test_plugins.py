@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import segadmin
-from segadmin.contracts.backbone import Fit, load_fitted
+from segadmin.contracts.backbone import FitContext, load_fitted
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError, PluginError, PluginNotFound
@@ -194,7 +194,7 @@ def test_a_backbone_of_before_is_loaded_without_settings(settings: Settings, tmp
 
     (tmp_path / "checkpoints").mkdir()
     train = planted(40)
-    fitted = Linear().fit(train, train, Fit(settings, tmp_path / "checkpoints"))
+    fitted = Linear().fit(train, train, FitContext(settings, tmp_path / "checkpoints"))
     fitted.save(tmp_path / "saved")
     expected = fitted.predict(train)
     for backbone in (Before(), Linear()):

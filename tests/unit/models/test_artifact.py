@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from segadmin.contracts.backbone import Classifier, Examples, Fit, no_progress
+from segadmin.contracts.backbone import Classifier, Examples, FitContext, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.inference.predictor import load_predictor
@@ -92,7 +92,7 @@ class Also(LinearClassifier):
 class AlsoSaves(Linear):
     also: tuple[str, bytes] = ("", b"")
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> LinearClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> LinearClassifier:
         model = super().fit(train, validation, run)
         model.__class__, model.also = Also, self.also  # type: ignore[attr-defined]
         return model
@@ -105,7 +105,7 @@ def test_training_and_the_contract_suite_refuse_the_same_files(settings: Setting
     backbone = AlsoSaves(also=(name, content))
     train = planted(24)
     (tmp_path / "checkpoints").mkdir()
-    classifier = backbone.fit(train, train, Fit(settings, tmp_path / "checkpoints"))
+    classifier = backbone.fit(train, train, FitContext(settings, tmp_path / "checkpoints"))
     draft = settings.store_path / "work" / "draft"
     with pytest.raises(PluginContractError, match=f"'mine' saved '{Path(name).name}'") if refused else nullcontext():
         save_artifact(settings, draft, classifier, MANIFEST)

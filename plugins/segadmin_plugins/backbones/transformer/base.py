@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from segadmin.contracts.backbone import Backbone, Examples, Fit, Pretraining
+from segadmin.contracts.backbone import Backbone, Examples, FitContext, Pretraining
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import threads
 from segadmin_plugins.backbones.transformer.model_source import ModelSource
@@ -33,7 +33,7 @@ class Transformer(ModelSource, Backbone):
         "layer_decay": "0.7..1.0",
     }
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TransformerClassifier:
         """Fine-tune on ``train``, keeping the weights with the lowest log-loss on ``validation``."""
         n_threads = threads()
         import torch
@@ -58,7 +58,7 @@ class Transformer(ModelSource, Backbone):
         torch.set_num_threads(n_threads)
         return try_model(self, settings)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> Pretrained:
         """Read the texts, guessing what is hidden (encoders) or what comes next (decoders)."""
         n_threads = threads()
         import torch

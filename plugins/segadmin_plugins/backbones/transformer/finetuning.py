@@ -42,7 +42,9 @@ class _Begun:
     stores_adapter: bool
 
 
-def fit_classifier(options: ModelSource, train: Examples, validation: Examples, run: Fit) -> TransformerClassifier:
+def fit_classifier(
+    options: ModelSource, train: Examples, validation: Examples, run: FitContext
+) -> TransformerClassifier:
     """Return a classifier of ``train``, with the weights that had the lowest log-loss on ``validation``."""
     set_seed(run.seed)
     run.progress(0.0, "loading the model")
@@ -68,7 +70,7 @@ def fit_classifier(options: ModelSource, train: Examples, validation: Examples, 
     return TransformerClassifier(model, begun.encoder, scaling, report, adapter)
 
 
-def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _Begun:
+def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _Begun:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)

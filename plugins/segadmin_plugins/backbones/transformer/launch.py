@@ -18,7 +18,7 @@ from segadmin import errors
 from segadmin.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Examples, Fit
+    from segadmin.contracts.backbone import Examples, FitContext
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
@@ -54,7 +54,7 @@ def fit_in_processes(
     processes: int,
     train: Examples,
     validation: Examples,
-    run: Fit,
+    run: FitContext,
     *,
     load: Callable[[Path], TransformerClassifier],
 ) -> TransformerClassifier:
@@ -87,7 +87,7 @@ def _fit_once(
     processes: int,
     train: Examples,
     validation: Examples,
-    run: Fit,
+    run: FitContext,
     *,
     load: Callable[[Path], TransformerClassifier],
 ) -> TransformerClassifier:
@@ -108,7 +108,9 @@ def _fit_once(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_request(folder: Path, options: TrainingOptions, train: Examples, validation: Examples, run: Fit) -> None:
+def _write_request(
+    folder: Path, options: TrainingOptions, train: Examples, validation: Examples, run: FitContext
+) -> None:
     parts = {"train": train, "validation": validation}
     parts |= {f"also-{n}": one for n, one in enumerate(run.also.values())}
     for name, examples in parts.items():

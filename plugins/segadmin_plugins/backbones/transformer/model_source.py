@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segadmin.contracts.backbone import Examples, Fit
+from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
@@ -17,14 +17,14 @@ class ModelSource(TrainingOptions, ABC):
     """Training options together with the weights that they are for."""
 
     @abstractmethod
-    def pretrained(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return the sequence classifier to start from and its tokenizer."""
 
     def folder(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
         return None
 
-    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def begin(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
         if run.start is None:
             return self.pretrained(train, run)

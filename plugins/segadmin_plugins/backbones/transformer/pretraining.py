@@ -65,7 +65,9 @@ class Pretrained(SavableModel):
             self._tokenizer.save_pretrained(folder)
 
 
-def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+def pretrain(
+    options: ModelSource, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining
+) -> Pretrained:
     """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
     run.progress(0.0, "loading the model")
     # The classification layer is never used, but there must be one.
@@ -283,7 +285,7 @@ def _summed_loss(model: Any, given: dict[str, torch.Tensor], device: torch.devic
     return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]
 
 
-def _arguments(folder: Path, rows: int, options: TrainingOptions, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, options: TrainingOptions, run: FitContext) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / options.batch_size)
     return TrainingArguments(
         output_dir=str(folder),

@@ -54,7 +54,13 @@ HEAD_BATCH = 256
 
 
 def pretrain_head(
-    model: UserModel, train: UserDataset, validation: UserDataset, run: Fit, *, steps: int, balanced: bool = False
+    model: UserModel,
+    train: UserDataset,
+    validation: UserDataset,
+    run: FitContext,
+    *,
+    steps: int,
+    balanced: bool = False,
 ) -> None:
     """Fit the features' head alone, in about a second: the slow model then needs fewer epochs."""
     head, held_out = model.features, validation if len(validation) else train
@@ -91,7 +97,7 @@ def train_model(
     train: UserDataset,
     validation: UserDataset,
     asked: TrainingOptions,
-    run: Fit,
+    run: FitContext,
     *,
     tuner: Tuner,
     base: Any = None,
@@ -244,7 +250,7 @@ def with_batches_of(rows: int, options: TrainingOptions) -> TrainingOptions:
     return replace(options, batch_size=rows, accumulate=accumulate)
 
 
-def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions, run: Fit) -> TrainingArguments:
+def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions, run: FitContext) -> TrainingArguments:
     steps_per_epoch = math.ceil(rows / (options.batch_size * options.accumulate))
     every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
@@ -310,7 +316,7 @@ def _metrics(found: Any) -> dict[str, float]:
     return {"log_loss": log_loss(probabilities, found.label_ids), "auroc": auroc(probabilities, found.label_ids)}
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: Fit) -> Path:
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: FitContext) -> Path:
     """Return the folder of this very fit's checkpoints, emptied if another fit left something there.
 
     What the fit is, is told by the options, where it starts, the texts' token ids and ``more``.
@@ -354,7 +360,7 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
 
-    def __init__(self, run: Fit, options: TrainingOptions, asked: int | None = None) -> None:
+    def __init__(self, run: FitContext, options: TrainingOptions, asked: int | None = None) -> None:
         self._run, self._options, self._asked = run, options, asked or options.batch_size
         self._said, self._saved = 0.0, time.monotonic()
         self._begun: tuple[float, int] | None = None

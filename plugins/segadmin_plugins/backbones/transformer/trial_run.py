@@ -79,7 +79,7 @@ def _try(options: ModelSource, settings: Settings, work: Path) -> list[str]:
     examples = _examples()
     checkpoints = work / "checkpoints"
     checkpoints.mkdir()
-    fitted = fit_classifier(short, examples, examples, Fit(settings, checkpoints))
+    fitted = fit_classifier(short, examples, examples, FitContext(settings, checkpoints))
     before = fitted.predict(examples)
     fitted.save(work / "saved")
     loaded = load_classifier(work / "saved", threads(), settings, lambda: short.folder(settings))
