@@ -1,4 +1,4 @@
-"""Seeing that what is in the inbox will be imported."""
+"""Enqueues the import of the inbox."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from segadmin_worker.client import ring_over
 
 
 def import_soon(settings: Settings, mapping: Mapping) -> None:
-    """Enqueue the import of all that comes until the next slot, once, whichever process asks for it first."""
+    """Enqueue one import for all events posted until the next slot; later calls for the same slot do nothing."""
     slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
     due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
     options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
-    # The mapping may change between two posts: what is asked for then is another request.
-    reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
-    key = f"{INBOX_KEY}{due.isoformat()}:{reading}"
+    # Part of the key, because the mapping may change between two posts, and then another request is needed.
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+    key = f"{INBOX_KEY}{due.isoformat()}:{digest}"
     enqueue(settings, ring_over(settings), "ingest", options, idempotency_key=key, not_before=due)
