@@ -83,7 +83,7 @@ def option_value(value: Any) -> str:
 
 
 #: The columns of the lists of jobs and of model versions; ``>`` marks right-aligned ones.
-JOBS = (">job", "kind", "state", ">done", "asked", ">took", "what")
+JOBS = (">job", "kind", "state", ">done", "requested", ">took", "what")
 VERSIONS = (">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained")
 
 

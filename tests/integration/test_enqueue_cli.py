@@ -211,7 +211,7 @@ def test_no_labels_are_said_with_both_ways_to_get_some(store: Settings, cli: Cli
 
 
 def test_jobs_that_do_not_exist_and_empty_lists(settings: Settings, cli: Cli) -> None:
-    assert "No jobs yet. Ask for one: segadmin enqueue retrain" in cli("jobs", "list").stdout
+    assert "No jobs yet. Enqueue one: segadmin enqueue retrain" in cli("jobs", "list").stdout
     assert json.loads(cli("jobs", "list", "--json").stdout) == []
     for verb in ("show", "watch", "cancel", "retry"):
         done = cli("jobs", verb, "7", check=False)

@@ -224,8 +224,8 @@ def plugins(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "plugins", counts)
 
 
-def weights(settings: Settings, backbone: str, *, asked: bool) -> Iterator[Finding]:
-    """Check that the weights and libraries of a backbone are available; ``asked``: the user named the backbone."""
+def weights(settings: Settings, backbone: str, *, requested: bool) -> Iterator[Finding]:
+    """Check that the weights and libraries of a backbone are available; ``requested``: the user named the backbone."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.contracts.resolve import resolve_backbone
     from segadmin.errors import BackboneUnavailable, PluginError
@@ -235,7 +235,7 @@ def weights(settings: Settings, backbone: str, *, asked: bool) -> Iterator[Findi
         name, options = resolve_backbone(plugins, backbone, {})
         plugins.make("backbone", name, options).check(settings)
     except (BackboneUnavailable, PluginError) as error:
-        level = Level.FAIL if asked or isinstance(error, PluginNotFound) else Level.WARN
+        level = Level.FAIL if requested or isinstance(error, PluginNotFound) else Level.WARN
         yield Finding(level, f"backbone {backbone}", str(error))
     else:
         yield Finding(Level.OK, f"backbone {backbone}", "its weights are here")

@@ -59,7 +59,7 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,
-        "backbone": partial(checks.weights, backbone=backbone or _DEFAULT_BACKBONE, asked=backbone is not None),
+        "backbone": partial(checks.weights, backbone=backbone or _DEFAULT_BACKBONE, requested=backbone is not None),
         "GPU": checks.gpu,
     }
     for name, check in every.items():

@@ -40,7 +40,7 @@ def list_(
         "",
         JOBS,
         map(job_row, views),
-        empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
+        empty="No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo",
     )
     if len(views) == limit:
         only = "" if state is None else f" --state {state}"
@@ -102,7 +102,7 @@ def show(
         show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
         return
     heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress.done:.0%}", time_left(view)]
-    heading += [f"asked {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
+    heading += [f"requested {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
     typer.echo(" · ".join(filter(None, heading)))
     for name, value in option_texts(view.job.options).items():
         typer.echo(f"  {name}: {value}")

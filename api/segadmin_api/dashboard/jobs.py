@@ -75,8 +75,8 @@ def _figures(view: JobView) -> dict[str, str]:
     return {
         "state": str(job.state),
         "done": f"{view.progress.done:.0%}",
-        **({} if left is None else {"left, about": duration(left)}),
-        "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
+        **({} if left is None else {"time left, about": duration(left)}),
+        "requested": f"{job.created_at:%Y-%m-%d %H:%M}",
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
     }
 

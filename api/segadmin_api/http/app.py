@@ -90,7 +90,7 @@ def routes(settings: Settings) -> FastAPI:
     app.state.reading = asyncio.Lock()
     app.include_router(events.router)
     app.include_router(pages.router)
-    app.include_router(pages.described)
+    app.include_router(pages.any_key_router)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
 

@@ -16,7 +16,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
 from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
-from segadmin_api.http.security import known_key
+from segadmin_api.http.security import require_events_key
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
 
@@ -94,7 +94,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         }
     },
 )
-async def post_events(request: Request, key: Annotated[str, Depends(known_key)]) -> Accepted:
+async def post_events(request: Request, key: Annotated[str, Depends(require_events_key)]) -> Accepted:
     """Store events: an object, a list of objects, or one object per line (`application/x-ndjson`).
 
     The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events

@@ -12,14 +12,14 @@ from segadmin.jobs import control
 from segadmin.models.card import card_of
 from segadmin.models.versions import list_lines
 from segadmin_api.dashboard import jobs, model_card, models
-from segadmin_api.http.security import known, known_reader
+from segadmin_api.http.security import require_key, require_pages_key
 from segadmin_api.http.shield import HEADERS
 
 #: Number of jobs on a page.
 _PAGE_SIZE = 50
-router = APIRouter(include_in_schema=False, dependencies=[Depends(known_reader)])
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_pages_key)])
 #: Routes that every key opens.
-described = APIRouter(include_in_schema=False, dependencies=[Depends(known)])
+any_key_router = APIRouter(include_in_schema=False, dependencies=[Depends(require_key)])
 
 
 @router.get("/")
@@ -56,7 +56,7 @@ def show_model(
     return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
 
 
-@described.get("/openapi.json")
+@any_key_router.get("/openapi.json")
 def openapi(request: Request) -> JSONResponse:
     """Describe the API."""
     return JSONResponse(request.app.openapi())

@@ -19,7 +19,7 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
 
 
-def known_key(request: Request, bearer: Bearer) -> str:
+def require_events_key(request: Request, bearer: Bearer) -> str:
     """Return the name of the request's key, which must allow sending events.
 
     Raises:
@@ -29,7 +29,7 @@ def known_key(request: Request, bearer: Bearer) -> str:
     return _authorize(request, bearer.credentials if bearer else "", Opens.EVENTS, how, "Bearer")
 
 
-def known_reader(request: Request, bearer: Bearer, basic: Basic) -> str:
+def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
     """Return the name of the request's key, which must allow reading pages.
 
     Only for requests without side effects: browsers also send passwords with requests that other sites cause.
@@ -41,8 +41,8 @@ def known_reader(request: Request, bearer: Bearer, basic: Basic) -> str:
     return _authorize(request, secret, Opens.PAGES, _AS_PASSWORD, _CHALLENGE)
 
 
-def known(request: Request, bearer: Bearer, basic: Basic) -> str:
-    """Return the name of the request's key, whatever it allows; raises as :func:`known_reader` does."""
+def require_key(request: Request, bearer: Bearer, basic: Basic) -> str:
+    """Return the name of the request's key, whatever it allows; raises as :func:`require_pages_key` does."""
     secret = bearer.credentials if bearer else basic.password if basic else ""
     return _authorize(request, secret, None, _AS_PASSWORD, _CHALLENGE)
 
