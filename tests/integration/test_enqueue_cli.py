@@ -224,7 +224,7 @@ def test_cancel_and_retry(store: Settings, cli: Cli) -> None:
     again = cli("jobs", "cancel", "1", check=False)
     assert "Job 1 is cancelled: there is nothing to cancel." in again.stderr
     assert cli("jobs", "watch", "1", check=False).returncode == 1
-    assert "Job 1 goes on." in cli("jobs", "retry", "1").stdout
+    assert "Job 1 continues." in cli("jobs", "retry", "1").stdout
     assert jobs(store)[0].job.state == JobState.QUEUED
 
 

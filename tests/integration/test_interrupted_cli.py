@@ -54,7 +54,7 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
         assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
     assert cli("data", "interrupted", "--drop", "1", check=False).returncode == 1  # nobody said yes
     dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
-    assert dropped == "Removed 2 rows that import 1 had read.\n"
+    assert dropped == "Removed 2 rows of import 1.\n"
     assert [
         one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
     ] == ["2"]

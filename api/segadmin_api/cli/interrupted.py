@@ -29,14 +29,12 @@ def interrupted(
     if drop is not None:
         find_interrupted(settings, drop)
         if not yes:
-            typer.confirm(f"Remove what import {drop} read for good?", abort=True)
+            typer.confirm(f"Permanently remove the rows of import {drop}?", abort=True)
         dropped = drop_interrupted(settings, drop)
         if as_json:
             show_json(dropped)
         else:
-            typer.echo(
-                f"Removed {counted(sum(facts['rows'] for facts in dropped), 'row')} that import {drop} had read."
-            )
+            typer.echo(f"Removed {counted(sum(facts['rows'] for facts in dropped), 'row')} of import {drop}.")
         return
     imports = [spool.facts() for spool in list_interrupted(settings)]
     if as_json:
