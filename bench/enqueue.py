@@ -19,7 +19,7 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.records import LabelSet, Store
 from segadmin_worker.redis_server import answers
-from segadmin_worker.services import redis_part
+from segadmin_worker.services import redis_service
 
 RUNS = 15
 BASELINE = [sys.executable, "-c", "import typer, sqlalchemy"]
@@ -41,7 +41,7 @@ def main() -> None:
         with database.transaction(settings) as session:
             session.add(Store(buckets=16, key_fingerprint="0" * 16))
             session.add(LabelSet(name="value", labeler="import", segments=["low", "high"]))
-        redis = subprocess.Popen(redis_part(settings).command, stdout=subprocess.DEVNULL)
+        redis = subprocess.Popen(redis_service(settings).command, stdout=subprocess.DEVNULL)
         try:
             while not answers(settings):
                 time.sleep(0.05)

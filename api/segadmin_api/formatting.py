@@ -1,4 +1,4 @@
-"""How jobs, model versions and times are put into words, in a terminal as on a page."""
+"""Formats jobs, model versions and times as text, for the terminal and for web pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segadmin.urls import mask_url
 
 
 def ago(moment: datetime | None) -> str:
-    """Return how long ago ``moment`` was, in a word or two."""
+    """Return the time since ``moment``, such as ``3 min ago``; empty for ``None``."""
     if moment is None:
         return ""
     seconds = int((datetime.now(moment.tzinfo) - moment).total_seconds())
@@ -29,7 +29,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def took(start: datetime | None, end: datetime | None) -> str:
-    """Return a duration such as ``1:23:45`` or ``12.3 s``; empty while it has not started."""
+    """Return the elapsed time such as ``1:23:45`` or ``12.3 s``; empty before the start."""
     if start is None:
         return ""
     seconds = ((end or datetime.now(start.tzinfo)) - start).total_seconds()
@@ -40,7 +40,7 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a rounded duration such as ``45 s``, ``3 min`` or ``2 h 10 min``."""
+    """Return a duration in seconds, rounded, such as ``45 s``, ``3 min`` or ``2 h 10 min``."""
     if seconds < 60:
         return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
@@ -53,13 +53,13 @@ def percent(share: float) -> str:
 
 
 def time_left(line: JobLine) -> str:
-    """Return how long a job will still take, such as ``about 3 min left``; empty where that is not known."""
+    """Return the remaining time of a job, such as ``about 3 min left``; empty if unknown."""
     left = line.progress.seconds_left
     return "" if left is None else f"about {duration(left)} left"
 
 
 def waits(line: JobLine) -> str:
-    """Return what a job waits for where another one keeps it from going on, else nothing."""
+    """Return which other job blocks this one, or an empty string."""
     if line.waits_for is None:
         return ""
     what, _, labels = line.waits_for.name.partition(":")
@@ -67,35 +67,35 @@ def waits(line: JobLine) -> str:
 
 
 def subject(options: dict[str, Any]) -> str:
-    """Return the options that tell jobs apart, in a few words."""
+    """Return the options that distinguish jobs: model, textualizer and label set."""
     model = options.get("backbone_options", {}).get("model") or options.get("backbone") or options.get("model")
-    parts = [model, options.get("textualizer"), options.get("labels")]
-    return " · ".join(str(part) for part in parts if part)
+    names = [model, options.get("textualizer"), options.get("labels")]
+    return " · ".join(str(name) for name in names if name)
 
 
-def told(options: dict[str, Any]) -> dict[str, str]:
-    """Return what was asked of a job, without what was left open, and without a login in a URL."""
+def option_texts(options: dict[str, Any]) -> dict[str, str]:
+    """Return the options of a job as text, without unset ones and with logins in URLs masked."""
 
-    def words(value: Any) -> str:
+    def text(value: Any) -> str:
         if isinstance(value, dict):
-            return ", ".join(f"{name}={words(one)}" for name, one in value.items())
-        return ", ".join(map(words, value)) if isinstance(value, list) else str(value)
+            return ", ".join(f"{name}={text(item)}" for name, item in value.items())
+        return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
-    return {name: mask_url(words(value)) for name, value in options.items() if value not in (None, {}, [])}
+    return {name: mask_url(text(value)) for name, value in options.items() if value not in (None, {}, [])}
 
 
 def option_value(value: Any) -> str:
-    """Return a value of an option in a few characters."""
+    """Return the value of an option as short text; floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-#: The columns of a list of jobs, and of one of model versions; ``>`` is for those on the right.
-JOBS = (">job", "kind", "state", ">done", "asked", ">took", "what")
+#: The columns of the lists of jobs and of model versions; ``>`` marks right-aligned ones.
+JOBS = (">job", "kind", "state", ">done", "requested", ">took", "what")
 VERSIONS = (">version", "labels", "state", "made of", ">AUROC", ">best baseline", "trained")
 
 
 def job_row(line: JobLine) -> tuple[str, ...]:
-    """Return a job under the columns of :data:`JOBS`."""
+    """Return the cells of a job, one per column of :data:`JOBS`."""
     job = line.job
     return (
         str(job.id),
@@ -109,7 +109,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
 
 
 def version_row(line: VersionLine) -> tuple[str, ...]:
-    """Return a model version under the columns of :data:`VERSIONS`."""
+    """Return the cells of a model version, one per column of :data:`VERSIONS`."""
     version, auroc = line.version, line.tested.metrics["auroc"] if line.tested else None
     return (
         str(version.id),
@@ -124,14 +124,14 @@ def version_row(line: VersionLine) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class StageLine:
-    """A stage of a job, its steps taken together."""
+    """A stage of a job, summarized over its steps."""
 
     name: str
     steps: Sequence[Step]
 
     @property
     def state(self) -> StepState:
-        """The state that says most."""
+        """The most significant state of the steps."""
         states = {step.state for step in self.steps}
         for state in (StepState.FAILED, StepState.CANCELLED, StepState.RUNNING):
             if state in states:
@@ -142,14 +142,14 @@ class StageLine:
 
     @property
     def done(self) -> float:
-        """How much is done, 0 to 1; of a stage that was skipped, nothing."""
+        """The completed fraction, 0 to 1; 0 for a skipped stage."""
         if self.state == StepState.SKIPPED:
             return 0.0
         return sum(1.0 if step.state.done else step.progress for step in self.steps) / len(self.steps)
 
     @property
     def took(self) -> str:
-        """From the first step's begin to the last one's end; empty while it has not started."""
+        """Elapsed time from the start of the first step to the end of the last; empty before the start."""
         starts = [step.started_at for step in self.steps if step.started_at]
         if not starts:
             return ""
@@ -158,45 +158,45 @@ class StageLine:
 
     @property
     def note(self) -> str:
-        """What went wrong, or what a running step is at."""
+        """The error of a step, or the note of a running step."""
         for step in self.steps:
             if step.state == StepState.FAILED or (step.state == StepState.READY and step.error):
                 return step.error or ""
         return next((step.note for step in self.steps if step.state == StepState.RUNNING and step.note), "")
 
 
-def stages(seen: JobView) -> list[StageLine]:
-    """Return the stages of a job, in their order."""
-    found: dict[str, list[Step]] = {}
-    for step in seen.steps:
-        found.setdefault(step.stage, []).append(step)
-    return [StageLine(name, steps) for name, steps in found.items()]
+def stages(view: JobView) -> list[StageLine]:
+    """Return the stages of a job in order."""
+    steps_by_stage: dict[str, list[Step]] = {}
+    for step in view.steps:
+        steps_by_stage.setdefault(step.stage, []).append(step)
+    return [StageLine(name, steps) for name, steps in steps_by_stage.items()]
 
 
-def came_to(seen: JobView) -> list[str]:
-    """Return what a job that succeeded has brought, a sentence each, with the command that goes on from there."""
-    said: list[str] = []
-    for step in seen.steps:
+def result_lines(view: JobView) -> list[str]:
+    """Return the results of a job that succeeded, one sentence each, with the next command."""
+    lines: list[str] = []
+    for step in view.steps:
         result = step.result
         if step.stage == "gate" and "promoted" in result:
             state = "is champion" if result["promoted"] else "stays a challenger"
-            said.append(f"Version {result['model_version_id']} {state}: {result['reason']}.")
+            lines.append(f"Version {result['model_version_id']} {state}: {result['reason']}.")
         elif step.stage == "pretrain" and "report" in result:
             version, report = result["model_version_id"], result["report"]
-            said.append(
-                f"Version {version} has read: of held-out users' texts, the loss fell from "
-                f"{report['held_out_loss_before']:.3f} to {report['held_out_loss']:.3f}. Teach it: "
+            lines.append(
+                f"Version {version} is pretrained: on texts of held-out users, the loss fell from "
+                f"{report['held_out_loss_before']:.3f} to {report['held_out_loss']:.3f}. Fine-tune it: "
                 f"segadmin enqueue retrain --from {version}"
             )
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
-            words = " ".join(
+            option_arguments = " ".join(
                 shlex.join(["--backbone-option", f"{name}={option_text(value)}"]) for name, value in options
             )
-            said.append(
+            lines.append(
                 f"Trial {best['trial']} of {len(result['trials'])} was best: validation log-loss {best['value']:.4f}. "
-                f"Train with it: segadmin enqueue retrain -b {result['backbone']} {words}"
+                f"Train with it: segadmin enqueue retrain -b {result['backbone']} {option_arguments}"
             )
-    if seen.job.kind == "textualize":
-        said.append(coverage(seen.steps))
-    return said
+    if view.job.kind == "textualize":
+        lines.append(coverage(view.steps))
+    return lines

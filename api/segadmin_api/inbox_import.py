@@ -1,4 +1,4 @@
-"""Seeing that what is in the inbox will be imported."""
+"""Enqueues the import of the inbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segadmin_worker.client import dispatcher
 
 
 def import_soon(settings: Settings, mapping: Mapping) -> None:
-    """Enqueue the import of all that comes until the next slot, once, whichever process asks for it first."""
+    """Enqueue one import for all events posted until the next slot; later calls for the same slot do nothing."""
     slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
     due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
     options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})

@@ -165,7 +165,7 @@ def test_a_control_message_that_is_not_ours(home: tuple[Settings, int], message:
 
 
 def test_an_operator_sees_them(home: tuple[Settings, int], settings: Settings, cli: Cli) -> None:
-    assert "No message was set aside" in cli("jobs", "quarantine").stdout
+    assert "No message is in quarantine" in cli("jobs", "quarantine").stdout
     quarantine.set_aside(settings, "cpu", "a reason", b"nul \x00 and \xff", "here")
     shown = json.loads(cli("jobs", "quarantine", "--json").stdout)
     assert [(one["queue"], one["reason"], one["message"]) for one in shown] == [

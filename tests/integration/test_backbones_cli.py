@@ -12,7 +12,7 @@ from tests.models import make_model
 def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: Path) -> None:
     make_model("bert", tmp_path / "made")
     weights = {"SEGADMIN_WEIGHTS": str(tmp_path / "weights"), "HF_HOME": str(tmp_path / "cache")}
-    assert "Bring one: segadmin backbones pull" in cli("backbones", "list", **weights).stdout
+    assert "Download one: segadmin backbones pull" in cli("backbones", "list", **weights).stdout
     made = str(tmp_path / "made")
     told = json.loads(cli("backbones", "pull", "shop/bert", "--from", made, "--json", **weights).stdout)
     assert told["where"] == str(tmp_path / "weights" / "shop" / "bert")

@@ -42,7 +42,7 @@ def test_the_profile_adds_up(planted: dict[str, object], settings: Settings, cli
     assert page.count("<rect") == 5 * 30
     assert f"{found['events']:,}" in page
     nowhere = cli("data", "profile", "--html", str(tmp_path / "nowhere" / "p.html"), check=False)
-    assert "Name a folder that is there" in nowhere.stderr
+    assert "Name a folder that exists" in nowhere.stderr
 
 
 def test_an_empty_store_has_no_profile(cli: Cli) -> None:

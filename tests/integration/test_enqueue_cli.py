@@ -211,7 +211,7 @@ def test_no_labels_are_said_with_both_ways_to_get_some(store: Settings, cli: Cli
 
 
 def test_jobs_that_do_not_exist_and_empty_lists(settings: Settings, cli: Cli) -> None:
-    assert "No jobs yet. Ask for one: segadmin enqueue retrain" in cli("jobs", "list").stdout
+    assert "No jobs yet. Enqueue one: segadmin enqueue retrain" in cli("jobs", "list").stdout
     assert json.loads(cli("jobs", "list", "--json").stdout) == []
     for verb in ("show", "watch", "cancel", "retry"):
         done = cli("jobs", verb, "7", check=False)
@@ -224,7 +224,7 @@ def test_cancel_and_retry(store: Settings, cli: Cli) -> None:
     again = cli("jobs", "cancel", "1", check=False)
     assert "Job 1 is cancelled: there is nothing to cancel." in again.stderr
     assert cli("jobs", "watch", "1", check=False).returncode == 1
-    assert "Job 1 goes on." in cli("jobs", "retry", "1").stdout
+    assert "Job 1 continues." in cli("jobs", "retry", "1").stdout
     assert jobs(store)[0].job.state == JobState.QUEUED
 
 

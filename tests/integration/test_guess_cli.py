@@ -62,7 +62,7 @@ def test_a_file_that_nobody_knows(cli: Cli, settings: Settings, tmp_path: Path) 
     again = cli("data", "preview", str(path), "--guess", "--save", str(mapping), check=False)
     assert (again.returncode, again.stderr.strip()) == (
         1,
-        f"Error: {mapping} is there already. Remove it, or name another file: --save FILE.toml",
+        f"Error: {mapping} exists already. Remove it, or name another file: --save FILE.toml",
     )
 
     mapping.write_text(mapping.read_text().replace('# "sneezed"', '"sneezed"'))

@@ -54,7 +54,7 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
         assert "No interrupted import is called '7'. Look: segadmin data interrupted" in refused.stderr
     assert cli("data", "interrupted", "--drop", "1", check=False).returncode == 1  # nobody said yes
     dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
-    assert dropped == "Removed 2 rows that import 1 had read.\n"
+    assert dropped == "Removed 2 rows of import 1.\n"
     assert [
         one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
     ] == ["2"]
@@ -70,7 +70,7 @@ def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
     kill_import(str(path), "_read")
     [listed] = json.loads(cli("data", "list", "--json").stdout)["imports"]
     assert listed["state"] == "interrupted"
-    assert "Go on with what was interrupted: segadmin data interrupted" in cli("data", "list").stdout
+    assert "To continue interrupted imports: segadmin data interrupted" in cli("data", "list").stdout
     [left] = json.loads(cli("data", "interrupted", "--json").stdout)
     assert (left["import"], left["rows"], left["error"]) == ("1", 0, "It was interrupted.")
     assert cli("data", "interrupted").stdout.endswith("\n  segadmin data import events 'e v.csv'\n")
@@ -128,6 +128,6 @@ def test_an_erasure_that_was_interrupted_is_named_by_doctor_and_finished(
         erase.forget(settings, ["u1"])
     assert "! erasure: an erasure of users was interrupted" in cli("doctor", check=False).stdout
     done = cli("data", "forget")
-    assert (done.stdout, done.stderr) == ("", "An erasure had been interrupted; it is complete now.\n")
+    assert (done.stdout, done.stderr) == ("", "An interrupted erasure was completed.\n")
     assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["u2"]
     assert "erasure:" not in cli("doctor", check=False).stdout

@@ -129,4 +129,4 @@ def test_the_page_of_a_job_can_be_kept_as_a_file(shop: Settings, cli: Cli) -> No
     assert not seen.refreshes
     assert f"segadmin jobs retry {job}" in seen.words
     nowhere = cli("jobs", "show", str(job), "--out", str(shop.root / "nowhere" / "job.html"), check=False)
-    assert "Name a folder that is there" in nowhere.stderr
+    assert "Name a folder that exists" in nowhere.stderr

@@ -97,4 +97,4 @@ def test_what_plugins_new_writes_can_be_installed_and_checked(python: Path, sega
     install = [str(python), "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", str(package)]
     subprocess.run(install, check=True, capture_output=True)
     assert "keeps its contract" in segadmin("plugins", "check", "my-shop").stdout
-    assert "is there already" in segadmin("plugins", "new", "my-shop", "--folder", str(tmp_path), check=False).stderr
+    assert "exists already" in segadmin("plugins", "new", "my-shop", "--folder", str(tmp_path), check=False).stderr

@@ -155,7 +155,7 @@ def test_ingest_is_a_job(shop: Settings, tmp_path: Path) -> None:
 
 
 def test_the_audit_log_tells_who_looked(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    assert cli("audit", "list").stdout.strip() == "Nothing is in the audit log yet."
+    assert cli("audit", "list").stdout.strip() == "The audit log is empty."
     cli("users", "show", WHO)
     cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")
     cli("data", "quarantine")

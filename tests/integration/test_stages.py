@@ -164,7 +164,14 @@ def test_models_are_listed_and_shown_with_the_baselines_beside_them(shop: Settin
     assert [(one["id"], one["state"], one["backbone"]) for one in listed] == [(1, "champion", "tabular")]
     assert "tabular" in cli("models", "list").stdout
     shown = cli("models", "show", "champion").stdout
-    for words in ("Baselines: majority", "AUROC", "taken for", EvaluatedOn.UNSEEN, "temperature", "by time, seed 17"):
+    for words in (
+        "Baselines: majority",
+        "AUROC",
+        "confusion matrix",
+        EvaluatedOn.UNSEEN,
+        "temperature",
+        "by time, seed 17",
+    ):
         assert words in shown
     assert "texts had more, 0 phrases left out" in shown
     facts = json.loads(cli("models", "show", "1", "--json").stdout)

@@ -80,7 +80,7 @@ def test_a_taken_port_is_named(cli: Cli, command: str, variable: str) -> None:
     assert (by_option.returncode, by_option.stderr) == (1, f"Error: --port={said}")
     nowhere = cli(command, "--address", "no.such.host.invalid", check=False)
     assert nowhere.returncode == 1
-    assert nowhere.stderr.startswith("Error: --address=no.such.host.invalid: it is no address of this machine")
+    assert nowhere.stderr.startswith("Error: --address=no.such.host.invalid: it is not an address of this machine")
 
 
 def test_two_parts_cannot_have_one_port(cli: Cli) -> None:
@@ -118,7 +118,7 @@ def test_a_mapping_that_breaks_later_is_told_to_the_log_and_not_to_callers(
         mapping.write_text("[kinds]\nViewed = 'viewed'\n")
         status, told = post(url, body, key)
         assert (status, told["title"]) == (503, "Service Unavailable")
-        assert told["detail"] == "The server cannot do this at the moment; its log says why. Try again later."
+        assert told["detail"] == "The server cannot do this at the moment; see its log. Try again later."
         assert len(Inbox.of(settings).batches()) == 1, "nothing that was refused is kept"
         mapping.write_text("[kinds]\nViewed = 'cart'\n")
         assert post(url, body, key)[1]["usable"] == 1, "what changed is read"

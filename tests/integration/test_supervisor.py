@@ -21,8 +21,8 @@ import redis
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server, state, supervisor
-from segadmin_worker.services import Part, redis_part
-from segadmin_worker.state import PartState, PartStatus
+from segadmin_worker.services import Service, redis_service
+from segadmin_worker.state import ServiceState, ServiceStatus
 from segadmin_worker.supervisor import Supervisor
 from tests.conftest import Cli
 from tests.servers import wait_until
@@ -33,16 +33,16 @@ CRASHES = (sys.executable, "-c", "import sys; sys.exit('no such setting')")
 
 
 @contextmanager
-def running(settings: Settings, *parts: Part) -> Iterator[Callable[[str], PartStatus]]:
-    """Supervise ``parts`` in a thread; yields how to look one up."""
-    one = Supervisor(settings, parts)
+def running(settings: Settings, *services: Service) -> Iterator[Callable[[str], ServiceStatus]]:
+    """Supervise ``services`` in a thread; yields how to look one up."""
+    one = Supervisor(settings, services)
     thread = threading.Thread(target=one.run)
     thread.start()
 
-    def look(name: str) -> PartStatus:
+    def look(name: str) -> ServiceStatus:
         found = state.read(settings)
         assert found is not None
-        return next(part for part in found.parts if part.name == name)
+        return next(service for service in found.services if service.name == name)
 
     try:
         wait_until(lambda: state.read(settings) is not None, 10, "the status is written")
@@ -53,8 +53,8 @@ def running(settings: Settings, *parts: Part) -> Iterator[Callable[[str], PartSt
     assert not thread.is_alive()
 
 
-def is_running(look: Callable[[str], PartStatus], name: str) -> bool:
-    return look(name).state == PartState.RUNNING
+def is_running(look: Callable[[str], ServiceStatus], name: str) -> bool:
+    return look(name).state == ServiceState.RUNNING
 
 
 def ask_redis(settings: Settings, *words: str) -> Any:
@@ -63,7 +63,7 @@ def ask_redis(settings: Settings, *words: str) -> Any:
 
 
 def test_a_killed_redis_comes_back_with_what_it_held(settings: Settings) -> None:
-    with running(settings, redis_part(settings)) as look:
+    with running(settings, redis_service(settings)) as look:
         wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
         ask_redis(settings, "LPUSH", "cpu", "a message")
         first = look("redis").process
@@ -82,7 +82,7 @@ def test_a_killed_redis_comes_back_with_what_it_held(settings: Settings) -> None
 
 def test_redis_runs_where_homes_path_is_long(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / ("a long name " * 8) / ('another " one' * 4))
-    with running(settings, redis_part(settings)) as look:
+    with running(settings, redis_service(settings)) as look:
         wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
         assert ask_redis(settings, "PING")
         assert ask_redis(settings, "CONFIG", "GET", "dir")["dir"] == str(settings.root / "redis")
@@ -92,16 +92,16 @@ def test_what_crashes_again_and_again_is_given_up_and_the_rest_goes_on(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_LIMIT", 0.05)
-    with running(settings, Part("broken", CRASHES), Part("beat", STAYS)) as look:
-        wait_until(lambda: look("broken").state == PartState.FAILED, 30, "given up")
+    with running(settings, Service("broken", CRASHES), Service("beat", STAYS)) as look:
+        wait_until(lambda: look("broken").state == ServiceState.FAILED, 30, "given up")
         assert "5 crashes in a row" in look("broken").note
         assert "exit code 1" in look("broken").note
         assert Path(look("broken").log).read_text().count("no such setting") == supervisor.GIVE_UP_AFTER
-        wait_until(lambda: is_running(look, "beat"), 15, "the other part runs")
+        wait_until(lambda: is_running(look, "beat"), 15, "the other service runs")
 
 
 def test_the_parts_wait_for_redis_and_do_not_outlive_it(settings: Settings) -> None:
-    with running(settings, redis_part(settings), Part("beat", STAYS)) as look:
+    with running(settings, redis_service(settings), Service("beat", STAYS)) as look:
         wait_until(lambda: is_running(look, "beat"), 15, "all run")
         redis_process, beat_process = look("redis").process, look("beat").process
         assert redis_process is not None
@@ -112,7 +112,7 @@ def test_the_parts_wait_for_redis_and_do_not_outlive_it(settings: Settings) -> N
 
 
 def test_there_is_one_supervisor_for_a_home(settings: Settings) -> None:
-    with running(settings, Part("beat", STAYS)), pytest.raises(ConfigurationError, match="runs already"):
+    with running(settings, Service("beat", STAYS)), pytest.raises(ConfigurationError, match="runs already"):
         Supervisor(settings, []).run()
 
 
@@ -121,7 +121,7 @@ def test_what_a_dead_workers_children_hold_is_let_go(settings: Settings) -> None
         "import os, time\nprint('beat: Starting', flush=True)\n"
         "child = os.fork()\nif child: print('child', child, flush=True)\ntime.sleep(120)"
     )
-    with running(settings, Part("beat", (sys.executable, "-c", forks))) as look:
+    with running(settings, Service("beat", (sys.executable, "-c", forks))) as look:
         log = settings.run_path / "beat.log"
         wait_until(lambda: "child" in log.read_text(), 15, "it forked")
         child = psutil.Process(int(log.read_text().split()[-1]))
@@ -144,8 +144,8 @@ def test_down_and_status_say_when_nothing_runs(cli: Cli, settings: Settings) -> 
 def test_down_leaves_a_recycled_pid_alone(cli: Cli, settings: Settings) -> None:
     settings.run_path.mkdir(parents=True)
     own = psutil.Process()
-    part = PartStatus("beat", PartState.RUNNING, own.pid, own.create_time() - 3600, 0, "", "")
-    state.write(settings, state.Status(own.pid, own.create_time() - 3600, (part,)))
+    service = ServiceStatus("beat", ServiceState.RUNNING, own.pid, own.create_time() - 3600, 0, "", "")
+    state.write(settings, state.Status(own.pid, own.create_time() - 3600, (service,)))
     assert "Nothing runs here" in cli("down").stdout
 
 
@@ -177,7 +177,7 @@ def test_up_stays_until_ctrl_c(settings: Settings) -> None:
     command = [sys.executable, "-m", "segadmin_api.cli", "up", "--no-flower", "--cpu", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: (found := state.read(settings)) and all(map(_runs, found.parts)), 90, "all parts run")
+        wait_until(lambda: (found := state.read(settings)) and all(map(_runs, found.services)), 90, "all services run")
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     finally:
@@ -188,8 +188,8 @@ def test_up_stays_until_ctrl_c(settings: Settings) -> None:
     assert not settings.redis_socket.exists()
 
 
-def _runs(part: PartStatus) -> bool:
-    return part.state == PartState.RUNNING
+def _runs(service: ServiceStatus) -> bool:
+    return service.state == ServiceState.RUNNING
 
 
 def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:
@@ -197,23 +197,23 @@ def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:
         done = cli("up", "--detach", "--cpu", "1")
         assert "Ready." in done.stdout
         facts = json.loads(cli("status", "--json").stdout)
-        parts = {part["name"]: part for part in facts["parts"]}
-        assert {name: part["state"] for name, part in parts.items()} == dict.fromkeys(
+        services = {service["name"]: service for service in facts["parts"]}
+        assert {name: service["state"] for name, service in services.items()} == dict.fromkeys(
             ["redis", "worker-cpu", "worker-gpu", "beat", "flower", "web"], "running"
         )
         assert facts["queues"] == {"cpu": 0, "control": 0, "gpu": 0}
-        assert all(part["memory_bytes"] > 1_000_000 for part in parts.values())
+        assert all(service["memory_bytes"] > 1_000_000 for service in services.values())
         _flower_wants_a_password(settings, facts["flower_url"])
         assert "runs already" in cli("up", "--detach").stdout
         assert "runs already" in cli("up", check=False).stderr
 
-        os.kill(facts["pid"], signal.SIGKILL)  # the supervisor: its parts are left behind
+        os.kill(facts["pid"], signal.SIGKILL)  # the supervisor: its services are left behind
         left = cli("status", check=False)
         assert left.returncode == 1
         assert "segadmin down" in left.stderr
     finally:
         cli("down")
-    assert not [part["name"] for part in parts.values() if psutil.pid_exists(part["pid"])]
+    assert not [service["name"] for service in services.values() if psutil.pid_exists(service["pid"])]
     assert "Not running" in cli("status", check=False).stdout
 
 

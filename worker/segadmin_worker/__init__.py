@@ -1,1 +1,1 @@
-"""The Celery side: doorbell, workers, scheduler and the parts that run on one machine."""
+"""The Celery side: the client that sends step messages, workers, the scheduler, and the services of one machine."""

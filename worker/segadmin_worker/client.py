@@ -26,7 +26,7 @@ _REDIS = {"redis", "rediss", "redis+socket"}
 
 @lru_cache(maxsize=4)
 def _app(settings: Settings, _process: int) -> Celery:
-    """Return an application that imports no task; each process has its own, for connections must not be shared."""
+    """Return an application that imports no task; one per process, because processes must not share connections."""
     from celery import Celery
 
     app = Celery("segadmin-client", set_as_current=False)
@@ -61,20 +61,21 @@ def connected(settings: Settings) -> Iterator[tuple[Celery, Connection]]:
     Raises:
         BrokerUnavailable: the broker does not answer, or stops answering in the body.
     """
-    with _reached(settings) as app, app.connection_for_write() as connection:
+    with _available(settings) as app, app.connection_for_write() as connection:
         yield app, connection
 
 
 @contextmanager
 def _producing(settings: Settings) -> Iterator[tuple[Celery, Producer]]:
-    """Yield what publishes, over a connection to Redis that is kept open: opening it takes longer than many rings.
+    """Yield an application and a producer of messages.
 
-    Redis' client opens it anew where Redis has closed it. Those of other brokers do not, so they get one each time.
+    The connection to Redis is kept open, because opening it takes longer than sending many messages; its client
+    reconnects when Redis has closed it. The clients of other brokers do not, so each use opens a new connection.
 
     Raises:
         BrokerUnavailable: see :func:`connected`.
     """
-    with _reached(settings) as app:
+    with _available(settings) as app:
         if urlsplit(settings.celery_broker_url).scheme in _REDIS:
             with app.producer_or_acquire() as producer:
                 yield app, producer
@@ -84,8 +85,8 @@ def _producing(settings: Settings) -> Iterator[tuple[Celery, Producer]]:
 
 
 @contextmanager
-def _reached(settings: Settings) -> Iterator[Celery]:
-    """Yield an application whose broker answered just now.
+def _available(settings: Settings) -> Iterator[Celery]:
+    """Yield an application after its broker has answered.
 
     Raises:
         BrokerUnavailable: the broker does not answer, or stops answering in the body.
@@ -95,13 +96,13 @@ def _reached(settings: Settings) -> Iterator[Celery]:
     if (problem := transport_problem(settings)) is not None:
         raise BrokerUnavailable(problem)
     app = _app(settings, os.getpid())
-    # The client's own errors too: a broker may die between two questions.
+    # Also the errors of the client library: the connection may be lost between two requests.
     connection_errors = app.connection_for_write().connection_errors
-    gone: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection_errors)
+    unavailable: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection_errors)
     try:
-        _knock(settings)
+        _ping(settings)
         yield app
-    except gone as error:
+    except unavailable as error:
         raise BrokerUnavailable(_explain(settings, error)) from error
 
 
@@ -110,46 +111,46 @@ def _explain(settings: Settings, error: BaseException) -> str:
 
     reason = mask_secrets(str(error)).rstrip(".")
     if isinstance(error, AuthenticationError) or "authenticat" in reason.lower():
-        said, mend = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
+        problem, fix = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
     elif isinstance(error.__cause__ or error, ResponseError):
-        said, mend = "refuses messages", "Look at its log and its memory."
+        problem, fix = "refuses messages", "Look at its log and its memory."
     elif "certificate" in reason.lower():
-        said, mend = "cannot be trusted", "Check SEGADMIN_BROKER_CA and the name in SEGADMIN_BROKER_URL."
+        problem, fix = "cannot be trusted", "Check SEGADMIN_BROKER_CA and the name in SEGADMIN_BROKER_URL."
     elif settings.embedded_broker:
-        said, mend = "does not answer", "Start it: segadmin up --detach"
+        problem, fix = "does not answer", "Start it: segadmin up --detach"
     else:
-        said, mend = "does not answer", "Start it, or check SEGADMIN_BROKER_URL. Run: segadmin doctor"
-    return f"The broker {shown(settings)} {said}: {reason}. {mend}"
+        problem, fix = "does not answer", "Start it, or check SEGADMIN_BROKER_URL. Run: segadmin doctor"
+    return f"The broker {shown(settings)} {problem}: {reason}. {fix}"
 
 
-def _knock(settings: Settings) -> None:
-    """Say one word to the broker, so that one that is down or deaf is known at once.
+def _ping(settings: Settings) -> None:
+    """Contact the broker once, to find out quickly if it is down or does not answer.
 
-    Celery's own client tries again for six seconds before it says so, and cannot be told not to.
+    Celery's own client retries for six seconds before it reports an error, and this cannot be configured.
 
     Raises:
-        OSError: nobody listens.
-        redis.RedisError: what listens does not answer, or does not let us in.
+        OSError: the connection is refused.
+        redis.RedisError: the server does not answer, or refuses the login.
     """
     address = urlsplit(settings.celery_broker_url)
     ports = {"amqp": 5672, "amqps": 5671}
     if address.hostname and address.scheme in ports:
-        where = (address.hostname, address.port or ports[address.scheme])
-        socket.create_connection(where, timeout=SOCKET_SECONDS).close()
+        endpoint = (address.hostname, address.port or ports[address.scheme])
+        socket.create_connection(endpoint, timeout=SOCKET_SECONDS).close()
     elif address.scheme in _REDIS:
         _redis(settings, os.getpid()).ping()
 
 
 @lru_cache(maxsize=4)
 def _redis(settings: Settings, _process: int) -> Redis:
-    """Return a client that tries nothing twice, but opens a connection anew that Redis has closed meanwhile."""
+    """Return a client that does not retry commands, but reconnects if Redis has closed the connection."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     url = settings.celery_broker_url.replace("redis+socket://", "unix://", 1)
-    limits = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **limits, **tls(settings))
+    timeouts = {"socket_timeout": SOCKET_SECONDS, "socket_connect_timeout": SOCKET_SECONDS}
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **timeouts, **tls(settings))
 
 
 def shown(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""How Celery is set up: as a doorbell. What is to be done, and what was done, is in SQL."""
+"""The configuration of Celery, which only delivers step messages. Jobs, steps and results are in SQL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "sep": ":",
             "queue_order_strategy": "priority",
         },
-        # Results, retries, countdowns: none of it. Every one loses or repeats work in some ordinary fault.
+        # No results, retries or countdowns of Celery: each of them loses or repeats work in some ordinary fault.
         "result_backend": None,
         "task_ignore_result": True,
         "task_acks_late": True,
@@ -48,7 +48,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_send_sent_event": True,
         "task_track_started": True,
         "worker_consumer": "segadmin_worker.consumer:Consumer",
-        # For a body that keeps the interpreter to itself, so that no thread of its process can see its limit.
+        # For code that holds the GIL, so that no thread of its process can enforce the limit of the step.
         "task_time_limit": settings.step_seconds + 60,
         "beat_scheduler": "segadmin_worker.schedule:SqlScheduler",
         "beat_max_loop_interval": settings.reap_seconds,
@@ -58,7 +58,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 
 def transport_problem(settings: Settings) -> str | None:
-    """Return what keeps Celery from using the broker URL at all, or ``None``; nobody is connected to."""
+    """Return why Celery cannot use the broker URL, or ``None``; does not connect."""
     from kombu import Connection
 
     fix = "Use redis://:password@host:6379/0, or unset SEGADMIN_BROKER_URL for the Redis of segadmin up"
@@ -69,21 +69,21 @@ def transport_problem(settings: Settings) -> str | None:
         return f"{name}: there is no such broker. {fix}."
     except ImportError as error:
         return f"{name}: its client {error.name!r} is not installed. Run: pip install {error.name}, or: {fix}."
-    except (TypeError, ValueError):  # a query, or a port; their messages repeat parts of the URL
+    except (TypeError, ValueError):  # a bad query or port; not quoted, because the message may hold parts of the URL
         return f"{name}: Celery cannot read it. {fix}."
     return None
 
 
 def tls(settings: Settings) -> dict[str, Any]:
-    """Return how a TLS broker is checked: always, and by name."""
+    """Return the TLS options: the certificate and the host name of the broker are always verified."""
     if not settings.celery_broker_url.startswith("rediss://"):
         return {}
-    checked = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
-    return checked | ({"ssl_ca_certs": str(settings.broker_ca)} if settings.broker_ca else {})
+    options = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    return options | ({"ssl_ca_certs": str(settings.broker_ca)} if settings.broker_ca else {})
 
 
 def signing_problem(settings: Settings) -> str | None:
-    """Return what keeps messages from being signed as the settings ask, or ``None``."""
+    """Return why messages cannot be signed as configured, or ``None``."""
     if settings.signing_key is None:
         return None
     from celery import Celery
@@ -98,7 +98,7 @@ def signing_problem(settings: Settings) -> str | None:
 
 
 def secure(app: Celery, settings: Settings) -> Celery:
-    """Let ``app`` sign its messages and accept none but signed ones, where the settings ask for it.
+    """Make ``app`` sign its messages and accept only signed ones, if the settings require it.
 
     Raises:
         ConfigurationError: a setting or a library is missing, or a key cannot be read.

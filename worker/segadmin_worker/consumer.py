@@ -1,4 +1,4 @@
-"""The worker's consumer: runs exactly the messages that :mod:`segadmin_worker.client` sends, and sets others aside."""
+"""The worker's consumer: runs only messages that :mod:`segadmin_worker.client` sends, and quarantines others."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ log = logging.getLogger(__name__)
 
 
 class Consumer(CeleryConsumer):
-    """Looks at every message before it becomes a request."""
+    """Validates every message before it becomes a task request."""
 
-    def create_task_handler(self, *arguments: Any, **more: Any) -> Callable[[Message], None]:
-        """Return Celery's handler behind the look."""
-        handle = super().create_task_handler(*arguments, **more)
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
+        """Return Celery's handler, preceded by the validation."""
+        handle = super().create_task_handler(*args, **kwargs)
 
-        def checked(message: Message) -> None:
+        def validated(message: Message) -> None:
             if problem := task_problem(message, self.strategies):
                 self._set_aside(message, problem)
             else:
                 handle(message)
 
-        return checked
+        return validated
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Set aside what Celery itself could not decode."""
+        """Quarantine a message that Celery could not decode."""
         self._set_aside(message, f"it cannot be decoded: {exc!r}")
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Set aside what Celery itself took for invalid."""
+        """Quarantine a message that Celery considers invalid."""
         self._set_aside(message, f"it is not a valid task: {exc!r}")
 
     def on_unknown_message(self, body: Any, message: Message) -> None:
-        """Set aside what is no task message."""
+        """Quarantine a message that is not a task message."""
         self._set_aside(message, "it is not a task message")
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Set aside a task that nobody registered."""
+        """Quarantine a message for a task that is not registered."""
         self._set_aside(message, f"there is no task {exc}")
 
     def _set_aside(self, message: Message, problem: str) -> None:
-        place = message.delivery_info or {}
-        whole = {"headers": message.headers, "body": _text(message.body)}
-        set_aside(str(place.get("routing_key") or "?"), problem, json.dumps(whole, default=repr))
+        delivery = message.delivery_info or {}
+        content = {"headers": message.headers, "body": _text(message.body)}
+        set_aside(str(delivery.get("routing_key") or "?"), problem, json.dumps(content, default=repr))
         message.ack_log_error(log, self.connection_errors)
 
 

@@ -1,4 +1,4 @@
-"""Asking the broker: does it answer, who works, and how long the queues are."""
+"""Queries to the broker: whether it answers, which workers run, and how long the queues are."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def ping(settings: Settings) -> None:
 def workers(settings: Settings, seconds: float = 1.0, nodenames: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return the workers that answer within ``seconds``, each with its queues.
 
-    With ``nodenames`` only those are asked, and the answer comes as soon as all of them are in.
+    With ``nodenames``, only those are asked, and the call returns as soon as all have answered.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
     with _connection(settings) as (app, connection):
-        asked = app.control.inspect(
+        inspect = app.control.inspect(
             timeout=seconds,
             connection=connection,
             destination=list(nodenames) or None,
             limit=len(nodenames) or None,
         )
-        answers = asked.active_queues() or {}
+        answers = inspect.active_queues() or {}
     return {name: [queue["name"] for queue in queues] for name, queues in sorted(answers.items())}
 
 
 def queue_lengths(settings: Settings) -> dict[str, int]:
-    """Return the number of messages that wait in each queue.
+    """Return the number of messages in each queue.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
@@ -61,7 +61,7 @@ def _length(connection: Connection, queue: str) -> int:
     with channel:
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except ChannelError:  # nobody has used it yet
+        except ChannelError:  # the queue does not exist yet
             return 0
 
 

@@ -1,4 +1,4 @@
-"""What a message is: exactly what :mod:`segadmin_worker.client` sends, and nothing that could run anything else."""
+"""Schemas of messages: they allow only what :mod:`segadmin_worker.client` sends, so that nothing else can be run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from kombu.message import Message
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-#: Bytes; ours are below 2,000.
+#: Bytes; messages of the client are smaller than 2,000.
 SIZE_LIMIT = 64 * 1024
 
 
@@ -28,7 +28,7 @@ class _Properties(_Strict):
 
 
 class Envelope(_Strict):
-    """What Kombu puts into Redis; what lacks any of this, it cannot open."""
+    """The envelope that Kombu stores in Redis; without any of these fields, Kombu fails."""
 
     body: Base64Bytes
     headers: dict[str, Any]
@@ -37,7 +37,7 @@ class Envelope(_Strict):
 
 
 class _Headers(_Strict):
-    """Celery's task headers, protocol 2; we ask for no countdown, retry, limit or group."""
+    """Celery's task headers, protocol 2; the client sets no countdown, retry, time limit or group."""
 
     id: str
     task: str
@@ -58,7 +58,7 @@ class _Headers(_Strict):
 
 
 class _Embedded(_Strict):
-    """What Celery would run besides: nothing."""
+    """Further tasks that Celery would run; there are none."""
 
     callbacks: None = None
     errbacks: None = None
@@ -74,7 +74,7 @@ _BODY = TypeAdapter(tuple[Annotated[list[int], Field(min_length=1, max_length=1)
 
 
 def envelope_problem(raw: bytes) -> str:
-    """Return why ``raw`` is no envelope, or nothing."""
+    """Return why ``raw`` is not an envelope, or an empty string."""
     if len(raw) > SIZE_LIMIT:
         return f"{len(raw)} bytes; ours are smaller than {SIZE_LIMIT}"
     try:
@@ -85,7 +85,7 @@ def envelope_problem(raw: bytes) -> str:
 
 
 def task_problem(message: Message, tasks: Container[str]) -> str:
-    """Return why a message is not one of ours, or nothing."""
+    """Return why a message was not sent by the client, or an empty string."""
     try:
         headers = _Headers.model_validate(message.headers)
         if not headers.task.startswith("segadmin.") or headers.task not in tasks:

@@ -1,4 +1,4 @@
-"""Setting messages aside from a worker's main process."""
+"""Quarantine of messages, from the main process of a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segadmin.storage import database
 
 
 def set_aside(queue: str, reason: str, message: bytes | str) -> None:
-    """Keep a message in SQL; nothing is raised, and no connection stays open for a child to inherit."""
+    """Store a message in SQL. Raises nothing, and leaves no connection open that a child process could inherit."""
     settings = get_settings()
     quarantine.set_aside(settings, queue, reason, message, socket.gethostname())
     database.engine(settings).dispose()

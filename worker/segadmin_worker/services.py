@@ -1,4 +1,4 @@
-"""The parts that make a running segadmin: what each is called, and the command that is it."""
+"""The services of a running segadmin: their names and commands."""
 
 from __future__ import annotations
 
@@ -13,70 +13,78 @@ from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
 
-#: What each worker of ``segadmin up`` serves.
+#: The queues of the two workers that ``segadmin up`` starts.
 CPU_QUEUES, GPU_QUEUES = ("cpu", "control"), ("gpu",)
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Part:
-    """One process: ``command`` with ``environment`` on top of this process's own."""
+class Service:
+    """One process: ``command``, run with ``environment`` added to the environment of this process."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     nodename: str = ""  #: the Celery node name, for a worker
-    url: str = ""  #: where people look at it
-    health: str = ""  #: the path there that answers 200 once it serves
+    url: str = ""  #: the address of its pages
+    health: str = ""  #: a path below ``url`` that returns 200 when the service is ready
 
 
-def parts_of_this_machine(settings: Settings, *, cpu: int, flower_port: int | None, web_port: int | None) -> list[Part]:
-    """Return the parts that ``segadmin up`` starts, in the order they start; no Flower and no web without a port.
+def services_of_this_machine(
+    settings: Settings, *, cpu: int, flower_port: int | None, web_port: int | None
+) -> list[Service]:
+    """Return the services that ``segadmin up`` starts, in start order.
+
+    Args:
+        settings: the settings of the services.
+        cpu: the number of processes of the CPU worker.
+        flower_port: ``None``: no Flower.
+        web_port: ``None``: no HTTP API.
 
     Raises:
-        ConfigurationError: a part's package is not installed.
+        ConfigurationError: the package of a service is not installed.
     """
-    parts = [redis_part(settings)] if settings.embedded_broker else []
-    parts += [
-        worker_part(settings, CPU_QUEUES, cpu, "cpu@%h", "worker-cpu"),
-        worker_part(settings, GPU_QUEUES, 1, "gpu@%h", "worker-gpu"),
-        beat_part(settings),
+    services = [redis_service(settings)] if settings.embedded_broker else []
+    services += [
+        worker_service(settings, CPU_QUEUES, cpu, "cpu@%h", "worker-cpu"),
+        worker_service(settings, GPU_QUEUES, 1, "gpu@%h", "worker-gpu"),
+        beat_service(settings),
     ]
     if flower_port is not None:
-        parts.append(flower_part(settings, LOOPBACK, flower_port))
+        services.append(flower_service(settings, LOOPBACK, flower_port))
     if web_port is not None:
-        parts.append(web_part(settings, LOOPBACK, web_port))
-    return parts
+        services.append(web_service(settings, LOOPBACK, web_port))
+    return services
 
 
-def redis_part(settings: Settings) -> Part:
+def redis_service(settings: Settings) -> Service:
     """Return the embedded Redis."""
-    return Part("redis", (str(redis_server.executable()), str(redis_server.write_config(settings))))
+    return Service("redis", (str(redis_server.executable()), str(redis_server.write_config(settings))))
 
 
-def worker_part(
+def worker_service(
     settings: Settings, queues: Sequence[str], concurrency: int, nodename: str, name: str = "worker"
-) -> Part:
-    """Return a worker of ``queues`` with ``concurrency`` processes; ``%h`` in ``nodename`` is the host's name."""
+) -> Service:
+    """Return a worker of ``queues`` with ``concurrency`` processes; ``%h`` in ``nodename`` stands for the host name."""
     environment = _home(settings) | {
-        # The first SIGTERM gives running steps `worker_soft_shutdown_timeout` seconds, then gives them back;
-        # without it a worker would wait for its step, and a training takes longer than any orchestrator waits.
+        # After SIGTERM, running steps have `worker_soft_shutdown_timeout` seconds; then they are returned to the queue.
+        # Otherwise a worker would wait for its step to end, and training takes longer than orchestrators wait.
         "REMAP_SIGTERM": "SIGQUIT",
         **_threads(concurrency),
     }
     words = ["worker", "-Q", ",".join(queues), "-c", str(concurrency), "-n", nodename, "-l", "info"]
     # Gossip and mingle are for workers that elect each other; these only ask SQL.
     words += ["--without-gossip", "--without-mingle"]
-    return Part(name, _celery(settings, *words), environment, nodename.replace("%h", socket.gethostname()))
+    return Service(name, _celery(settings, *words), environment, nodename.replace("%h", socket.gethostname()))
 
 
-def beat_part(settings: Settings) -> Part:
+def beat_service(settings: Settings) -> Service:
     """Return the scheduler; it keeps no file of its own, so several may run."""
-    return Part("beat", _celery(settings, "beat", "-l", "info", "--pidfile="), _home(settings))
+    return Service("beat", _celery(settings, "beat", "-l", "info", "--pidfile="), _home(settings))
 
 
-def flower_part(settings: Settings, address: str, port: int) -> Part:
-    """Return Flower, always behind a password.
+def flower_service(settings: Settings, address: str, port: int) -> Service:
+    """Return Flower, protected by a password.
 
     Raises:
         ConfigurationError: Flower is not installed.
@@ -84,7 +92,7 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
     if not _installed("flower"):
         raise ConfigurationError("Flower is not installed. Run: pip install 'segadmin[worker]', or leave it out.")
     login = settings.flower_login()
-    # In the environment and not on the command line, which every user of the machine can read.
+    # Not on the command line, which every user of the machine can read.
     environment = _home(settings) | {"FLOWER_BASIC_AUTH": login}
     make_folder(settings.run_path, settings.umask_bits)
     options = {
@@ -96,23 +104,27 @@ def flower_part(settings: Settings, address: str, port: int) -> Part:
         "tasks_columns": "name,args,state,received,runtime,worker,exception",
     }
     words = _celery(settings, "flower", *(f"--{name}={value}" for name, value in options.items()))
-    return Part("flower", words, environment, url=f"http://{address}:{port}", health="/healthcheck")
+    return Service("flower", words, environment, url=f"http://{address}:{port}", health="/healthcheck")
 
 
-def web_part(settings: Settings, address: str, port: int) -> Part:
-    """Return the HTTP API with its pages."""
-    words = (sys.executable, "-P", "-m", "segadmin_api.cli", "web", "--address", address, "--port", str(port))
-    return Part("web", words, _home(settings), url=f"http://{address}:{port}", health="/healthz")
+def web_service(settings: Settings, address: str, port: int) -> Service:
+    """Return the HTTP API with its web pages."""
+    command = (sys.executable, "-P", "-m", "segadmin_api.cli", "web", "--address", address, "--port", str(port))
+    return Service("web", command, _home(settings), url=f"http://{address}:{port}", health="/healthz")
 
 
 def web_is_installed() -> bool:
-    """Return whether what ``segadmin[web]`` brings is here."""
+    """Return whether the packages of ``segadmin[web]`` are installed."""
     return _installed("fastapi") and _installed("uvicorn")
 
 
-def free_port(wanted: int) -> int:
-    """Return ``wanted`` if nobody listens there on the loopback interface, else some free port."""
-    for port in (wanted, 0):
+def free_port(preferred: int) -> int:
+    """Return ``preferred`` if that port is free on the loopback interface, else any free port.
+
+    Raises:
+        ConfigurationError: no port is free.
+    """
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -135,14 +147,14 @@ def _home(settings: Settings) -> dict[str, str]:
 
 
 def _threads(concurrency: int) -> dict[str, str]:
-    """Share the cores between a worker's processes: each would start a thread for every core.
+    """Return variables that divide the cores among a worker's processes; each would start one thread per core.
 
-    Threads without work sleep: where two fits share the cores, as a job's baselines and its fine-tuning do,
-    spinning ones make both many times slower.
+    Idle threads sleep (``PASSIVE``): if two fits share the cores, as the baselines and the fine-tuning of a job do,
+    busy-waiting threads make both many times slower.
     """
     share = str(max(1, (os.cpu_count() or 1) // concurrency))
-    chosen = {"OMP_NUM_THREADS": share, "POLARS_MAX_THREADS": share, "OMP_WAIT_POLICY": "passive"}
-    return {name: os.environ.get(name, value) for name, value in chosen.items()}
+    defaults = {"OMP_NUM_THREADS": share, "POLARS_MAX_THREADS": share, "OMP_WAIT_POLICY": "passive"}
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def _installed(package: str) -> bool:

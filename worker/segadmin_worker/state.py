@@ -1,4 +1,4 @@
-"""What the supervisor writes down: which processes are its own, so that nobody else's is ever stopped."""
+"""The state file of the supervisor: it identifies the supervisor's processes, so that no other process is stopped."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import psutil
 
 from segadmin.settings import Settings
 
-#: A process keeps its start time for life; clocks that are set make it look shifted a little.
+#: Seconds. The start time of a process does not change, but appears shifted when the system clock is adjusted.
 _CREATE_TIME_TOLERANCE = 1.0
-#: Longer than a worker's soft shutdown; what is still there then is killed.
+#: Longer than a worker's soft shutdown. A process that still runs after this time is killed.
 GRACE_SECONDS = 20.0
 
 
-class PartState(StrEnum):
-    """Where a part is."""
+class ServiceState(StrEnum):
+    """The state of a service."""
 
     WAITING = "waiting"  #: for Redis, or for the end of the pause after a crash
-    STARTING = "starting"  #: the process runs; it does not answer yet
-    RUNNING = "running"  #: it answered
-    FAILED = "failed"  #: it crashed too often; the supervisor gave it up
-    LOST = "lost"  #: somebody stopped it, and nobody is there to start it again
+    STARTING = "starting"  #: the process runs, but is not ready
+    RUNNING = "running"  #: it is ready
+    FAILED = "failed"  #: it crashed too often and is not restarted
+    LOST = "lost"  #: its process is gone, and no supervisor runs to restart it
 
 
 @dataclass(frozen=True)
-class PartStatus:
-    """One part, as last seen; ``pid`` and ``created`` name its process, also after the pid is recycled."""
+class ServiceStatus:
+    """The last known status of a service; ``pid`` and ``created`` identify its process even if the pid is reused."""
 
     name: str
-    state: PartState
+    state: ServiceState
     pid: int | None
     created: float | None  #: seconds since the epoch
     restarts: int
@@ -50,80 +50,85 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A supervisor and its parts."""
+    """A supervisor and its services."""
 
     pid: int
     created: float
-    parts: tuple[PartStatus, ...]
+    services: tuple[ServiceStatus, ...]
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where people look, by part: Flower and the web pages, where they are."""
-        return {part.name: part.url for part in self.parts if part.url}
+        """Service name → URL, for the services that have pages: Flower and the web pages."""
+        return {service.name: service.url for service in self.services if service.url}
 
     @property
     def process(self) -> psutil.Process | None:
-        """The supervisor's process, if it is still there."""
+        """The supervisor's process, if it still runs."""
         return process_of(self.pid, self.created)
 
     @property
     def processes(self) -> dict[str, psutil.Process]:
-        """The processes of the parts that are still there, in the order they started."""
-        return {part.name: process for part in self.parts if (process := part.process)}
+        """The processes of the services that still run, in start order."""
+        return {service.name: process for service in self.services if (process := service.process)}
 
 
 def path(settings: Settings) -> Path:
-    """Return where the status is kept."""
+    """Return the path of the state file."""
     return settings.run_path / "supervisor.json"
 
 
 def read(settings: Settings) -> Status | None:
-    """Return the status that was written last; ``None`` if there is none or it is not readable."""
+    """Return the status that was written last; ``None`` if there is none or it cannot be read."""
     try:
-        found = json.loads(path(settings).read_text())
-        parts = tuple(PartStatus(**{**part, "state": PartState(part["state"])}) for part in found.pop("parts"))
-        return Status(found["pid"], found["created"], parts)
+        content = json.loads(path(settings).read_text())
+        services = tuple(
+            ServiceStatus(**{**service, "state": ServiceState(service["state"])}) for service in content["parts"]
+        )
+        return Status(content["pid"], content["created"], services)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def write(settings: Settings, status: Status) -> None:
-    """Replace the status as a whole: a reader sees the old one or the new one."""
+    """Replace the state file atomically: a reader gets the old status or the new one."""
     draft = path(settings).with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(asdict(status), indent=1))
+    services = [asdict(service) for service in status.services]
+    # "parts" is the key in the files of earlier versions, whose processes this version may have to stop.
+    content = {"pid": status.pid, "created": status.created, "parts": services}
+    draft.write_text(json.dumps(content, indent=1))
     draft.replace(path(settings))
 
 
 def process_of(pid: int | None, created: float | None) -> psutil.Process | None:
-    """Return the process ``pid`` if it started at ``created`` and runs, else ``None``."""
+    """Return the process ``pid`` if it runs and started at ``created`` (seconds since the epoch), else ``None``."""
     if pid is None or created is None:
         return None
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < _CREATE_TIME_TOLERANCE
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        is_same = abs(process.create_time() - created) < _CREATE_TIME_TOLERANCE
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 
 
 def stop_leftovers(settings: Settings) -> None:
-    """Stop what a supervisor left behind that was killed; one that runs looks after its parts itself."""
-    found = read(settings)
-    if found is not None and found.process is None:
-        stop_parts(found.processes)
+    """Stop the services of a supervisor that was killed; those of a running supervisor are left alone."""
+    status = read(settings)
+    if status is not None and status.process is None:
+        stop_services(status.processes)
 
 
-def stop_parts(processes: Mapping[str, psutil.Process]) -> None:
-    """Stop parts, the last started first, and Redis when nobody needs it any more."""
+def stop_services(processes: Mapping[str, psutil.Process]) -> None:
+    """Stop services in reverse start order, and Redis after all others."""
     others = [process for name, process in reversed([*processes.items()]) if name != "redis"]
     stop(others, GRACE_SECONDS)
     stop([process for process in processes.values() if process not in others], GRACE_SECONDS)
 
 
 def stop(processes: Iterable[psutil.Process], grace: float) -> None:
-    """Ask processes to end, wait ``grace`` seconds, and kill what is left of them and of their children."""
+    """Terminate processes, wait ``grace`` seconds, and kill those that still run and their descendants."""
     processes = list(processes)
-    family = [one for process in processes for one in family_of(process)]
+    family = [member for process in processes for member in family_of(process)]
     for process in processes:
         try:
             process.terminate()
@@ -139,7 +144,7 @@ def stop(processes: Iterable[psutil.Process], grace: float) -> None:
 
 
 def family_of(process: psutil.Process) -> list[psutil.Process]:
-    """Return a process and all that descend from it."""
+    """Return a process and all its descendants."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.Error:

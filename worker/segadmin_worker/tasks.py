@@ -1,4 +1,4 @@
-"""One thin Celery task for every stage, so that monitors show what is being done."""
+"""One thin Celery task per stage, so that monitors show which stages run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from segadmin_worker.client import dispatcher
 log = logging.getLogger(__name__)
 #: With ``REMAP_SIGTERM`` the pool stops its processes by SIGQUIT.
 _STOPPING = (signal.SIGTERM, signal.SIGQUIT)
-#: How often everything is looked through for garbage.
-_LOOK_SECONDS = 60.0
+#: Pause between two garbage collections of all objects, in seconds.
+_FULL_COLLECTION_SECONDS = 60.0
 
 
 class StepFailed(Exception):
-    """Shows a failed attempt as failed in Celery's monitors; SQL knows already."""
+    """Shows a failed attempt as failed in Celery's monitors; it is recorded in SQL already."""
 
 
 def _run(task: Task[..., None], step_id: int) -> None:
@@ -43,28 +43,28 @@ def _run(task: Task[..., None], step_id: int) -> None:
         with _stoppable():
             failed = run_step(settings, dispatcher(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
-        os._exit(0)  # the pool is going down: nobody waits for an answer
-    _garbage.leave_out()
+        os._exit(0)  # the pool shuts down, and no caller waits for a result
+    _garbage.freeze()
     if failed is not None:
         raise StepFailed(failed)
 
 
 class _Garbage:
-    """Leaves what steps left, modules and caches, out of the look for garbage that each step ends with.
+    """Excludes long-lived objects, such as modules and caches, from the garbage collection at the end of each step.
 
-    Going through those of Polars and Delta Lake takes many times as long as a small step. Once a minute it is done all
-    the same: some of what was left out may be garbage by then, such as a model that a plugin kept for a while.
+    Traversing those of Polars and Delta Lake takes many times as long as a small step. Once a minute all objects are
+    collected, because excluded ones may be garbage by then, such as a model that a plugin kept for a while.
     """
 
     def __init__(self) -> None:
-        self._looked_at = 0.0
+        self._collected_at = 0.0
 
-    def leave_out(self) -> None:
-        """Leave out what there is now."""
-        if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+    def freeze(self) -> None:
+        """Exclude all current objects from later collections."""
+        if time.monotonic() - self._collected_at > _FULL_COLLECTION_SECONDS:
             gc.unfreeze()
             release_memory()
-            self._looked_at = time.monotonic()
+            self._collected_at = time.monotonic()
         gc.freeze()
 
 
@@ -75,13 +75,13 @@ for _stage in stage_names():
 
 @worker_process_init.connect
 def _prepare_child(**_: Any) -> None:
-    """Give a forked pool process database connections of its own."""
+    """Give a forked pool process its own database connections."""
     dispose_after_fork()
 
 
 @task_failure.connect
-def _notice_death(sender: Task[..., None], exception: BaseException, args: Sequence[Any], **_: Any) -> None:
-    """Give a step back at once whose pool process died; called in the main process, which saw it die."""
+def _return_lost_step(sender: Task[..., None], exception: BaseException, args: Sequence[Any], **_: Any) -> None:
+    """Return the step of a pool process that crashed to the queue at once; called in the main process."""
     if not isinstance(exception, WorkerLostError):
         return
     settings = get_settings()
@@ -89,7 +89,9 @@ def _notice_death(sender: Task[..., None], exception: BaseException, args: Seque
         reason = f"its process died ({str(exception).partition(' Job:')[0].rstrip('.')})"
         lost_process(settings, dispatcher(settings), int(args[0]), str(sender.request.hostname), reason)
     except SegadminError:
-        log.exception("the lease will have to run out", extra={"action": "death", "step": args[0]})
+        log.exception(
+            "could not return the step; waiting for the lease to expire", extra={"action": "death", "step": args[0]}
+        )
     finally:
         database.engine(settings).dispose()  # the next child must not inherit an open connection
 
@@ -98,17 +100,17 @@ def _notice_death(sender: Task[..., None], exception: BaseException, args: Seque
 def _stoppable() -> Iterator[None]:
     """Turn the pool's stop signal into :class:`WorkerStopping` in the running step.
 
-    Installed around each step, because the pool sets its own handlers after every start-up signal of Celery's.
+    Installed around each step, because the pool installs its own handlers after all start-up signals of Celery.
     """
-    before = [signal.signal(one, _stop) for one in _STOPPING]
+    previous = [signal.signal(number, _stop) for number in _STOPPING]
     try:
         yield
     finally:
-        for one, handler in zip(_STOPPING, before, strict=True):
-            signal.signal(one, handler)
+        for number, handler in zip(_STOPPING, previous, strict=True):
+            signal.signal(number, handler)
 
 
 def _stop(_signal: int, _frame: object) -> None:
-    for one in _STOPPING:  # the pool asks several times; once is enough, and the step must be given back in peace
-        signal.signal(one, signal.SIG_IGN)
+    for number in _STOPPING:  # the pool sends several; further ones must not interrupt the return of the step
+        signal.signal(number, signal.SIG_IGN)
     raise WorkerStopping

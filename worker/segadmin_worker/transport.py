@@ -1,4 +1,4 @@
-"""Redis as a worker reads it: what is no message at all is set aside, and an acknowledgement never wedges it.
+"""Kombu's Redis transport, made robust against malformed messages and lost acknowledgements.
 
 Kombu parses what it takes from a queue before anybody can look at it, and an error there ends the worker's main
 loop. An acknowledgement that Redis does not answer leaves the message counted as being worked on, and with a
@@ -21,10 +21,10 @@ from segadmin_worker.quarantine import set_aside
 
 
 class QoS(kombu_redis.QoS):
-    """Counts a message as done even where Redis could not be told."""
+    """Counts a message as acknowledged even if Redis does not answer."""
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge; an unanswered one is delivered again much later, finds nothing to do, and is dropped."""
+        """Acknowledge a message; without an answer it is delivered again much later, and then ignored."""
         try:
             super().ack(delivery_tag)
         except self.channel.connection_errors:
@@ -33,33 +33,33 @@ class QoS(kombu_redis.QoS):
 
 
 class Channel(kombu_redis.Channel):
-    """Looks at what comes before Kombu does."""
+    """Validates messages before Kombu parses them."""
 
     QoS = QoS
 
     def _brpop_read(self, **options: Any) -> bool:
-        """Deliver what BRPOP brought; the same as Kombu's, but for the look at it."""
+        """Deliver the result of BRPOP; the same as Kombu's method, with validation added."""
         try:
             try:
-                found = self.client.parse_response(self.client.connection, "BRPOP", **options)
+                reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
             except self.connection_errors:
                 self.client.connection.disconnect()
                 raise
-            if not found:
+            if not reply:
                 raise Empty
-            queue = bytes_to_str(found[0]).rsplit(self.sep, 1)[0]
+            queue = bytes_to_str(reply[0]).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            if problem := envelope_problem(found[1]):
-                set_aside(queue, problem, found[1])
+            if problem := envelope_problem(reply[1]):
+                set_aside(queue, problem, reply[1])
                 raise Empty
-            self.connection._deliver(json.loads(found[1]), queue)
+            self.connection._deliver(json.loads(reply[1]), queue)
             return True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
-        """Deliver a remote-control message; those have no queue to be read from again."""
+        """Deliver a remote-control message; a malformed one is quarantined."""
         try:
             return bool(super()._deliver_fanout_message(message, exchange))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -74,6 +74,6 @@ class Transport(kombu_redis.Transport):
 
 
 def install() -> None:
-    """Use it wherever this process names Redis as a broker."""
+    """Use this transport for all Redis brokers of this process."""
     for name in ("redis", "rediss"):
         TRANSPORT_ALIASES[name] = f"{__name__}:Transport"

@@ -19,50 +19,50 @@ from segadmin.permissions import use_umask
 from segadmin.urls import mask_secrets
 from segadmin_api.cli.output import UsageError
 
-#: Subcommand → where its Typer app lives, its one-line help, and the panel of ``--help`` it stands in.
+#: Subcommand → its Typer app, its one-line help, and its panel in ``--help``.
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "demo": ("demo:app", "The main job on real data, start to finish, on this machine.", _MACHINE),
-    "up": ("machine:up", "Start everything on this machine: Redis, workers, beat, Flower, web.", _MACHINE),
+    "demo": ("demo:app", "Run the whole workflow on real data on this machine.", _MACHINE),
+    "up": ("machine:up", "Start all services on this machine: Redis, workers, beat, Flower, web.", _MACHINE),
     "down": ("machine:down", "Stop what `up --detach` started.", _MACHINE),
-    "status": ("machine:status", "Show what runs on this machine.", _MACHINE),
-    "worker": ("parts:worker", "Run a worker, for a deployment.", _MACHINE),
-    "beat": ("parts:beat", "Run the scheduler, for a deployment.", _MACHINE),
-    "flower": ("parts:flower", "Run Flower with a password, for a deployment.", _MACHINE),
-    "web": ("parts:web", "Run the HTTP API, for a deployment.", _MACHINE),
+    "status": ("machine:status", "Show the services on this machine.", _MACHINE),
+    "worker": ("services:worker", "Run a worker, for a deployment.", _MACHINE),
+    "beat": ("services:beat", "Run the scheduler, for a deployment.", _MACHINE),
+    "flower": ("services:flower", "Run Flower with a password, for a deployment.", _MACHINE),
+    "web": ("services:web", "Run the HTTP API, for a deployment.", _MACHINE),
     "keys": ("keys:app", "Keys of the web pages and the HTTP API.", _MACHINE),
-    "doctor": ("doctor:app", "Check this installation, and say what mends it.", _MACHINE),
+    "doctor": ("doctor:app", "Check this installation and show how to fix problems.", _MACHINE),
     "db": ("db:app", "The SQL database: status, upgrade, adopt.", _MACHINE),
     "data": ("data:app", "Import, generate, preview and erase events, items and labels.", _DATA),
-    "audit": ("audit:app", "Who looked at users, exported or erased them.", _DATA),
-    "backbones": ("backbones:app", "Which models can read users, and the weights on this machine.", _DATA),
+    "audit": ("audit:app", "The audit log: who viewed, exported or erased users.", _DATA),
+    "backbones": ("backbones:app", "Backbones, and the pretrained weights on this machine.", _DATA),
     "plugins": ("plugins:app", "Textualizers, backbones and other plugins.", _DATA),
-    "enqueue": ("enqueue:app", "Ask for a job: retrain, score, refresh, textualize, ingest, retain, compact.", _JOBS),
+    "enqueue": ("enqueue:app", "Enqueue a job: retrain, score, refresh, textualize, ingest, retain, compact.", _JOBS),
     "jobs": ("jobs:app", "List, show, watch, cancel and retry jobs.", _JOBS),
     "schedule": ("schedule:app", "Jobs that repeat on a cron expression.", _JOBS),
-    "models": ("models:app", "Model versions and how good they are.", _JOBS),
+    "models": ("models:app", "Model versions and their evaluations.", _JOBS),
     "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
     "users": ("users:app", "One user: segment, text, history.", _JOBS),
 }
 
 
 class LazyGroup(TyperGroup):
-    """Knows its subcommands by name and imports one when it is asked for."""
+    """Lists its subcommands by name and imports one only when it is used."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Only the names: "did you mean" looks through them.
+        # Only the names, for "did you mean".
         self.commands = cast("dict[str, Any]", dict.fromkeys(COMMANDS))
         self._listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """List the subcommands without importing any."""
+        """List the subcommands without importing them."""
         self._listing = True
         super().format_help(ctx, formatter)
         self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand; words that it cannot use are shown without the passwords in them."""
+        """Run a subcommand; passwords in usage errors are masked."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -70,23 +70,23 @@ class LazyGroup(TyperGroup):
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names, in the order of :data:`COMMANDS`."""
+        """Return the names in the order of :data:`COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Import a subcommand; to be listed, its line in :data:`COMMANDS` will do."""
+        """Import a subcommand; for the list of commands, its entry in :data:`COMMANDS` is enough."""
         if cmd_name not in COMMANDS:
             return None
         target, summary, panel = COMMANDS[cmd_name]
         if self._listing or ctx.resilient_parsing:
-            found: Any = lambda: None  # noqa: E731
+            target_app: Any = lambda: None  # noqa: E731
         else:
             module, _, attribute = target.partition(":")
-            found = getattr(importlib.import_module(f"segadmin_api.cli.{module}"), attribute)
-        if not isinstance(found, typer.Typer):
-            function, found = found, typer.Typer(add_completion=False)
-            found.command(help=function.__doc__ or summary)(function)
-        command: Any = typer.main.get_command(found)
+            target_app = getattr(importlib.import_module(f"segadmin_api.cli.{module}"), attribute)
+        if not isinstance(target_app, typer.Typer):
+            function, target_app = target_app, typer.Typer(add_completion=False)
+            target_app.command(help=function.__doc__ or summary)(function)
+        command: Any = typer.main.get_command(target_app)
         command.name = cmd_name
         command.short_help = summary
         command.rich_help_panel = panel
@@ -102,8 +102,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"segadmin {version('segadmin')}")
@@ -113,7 +113,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     home: Annotated[Path | None, typer.Option(help="Folder of all local state [SEGADMIN_HOME].")] = None,
-    plugin_file: Annotated[list[Path] | None, typer.Option(help="A Python file that is a plugin.")] = None,
+    plugin_file: Annotated[
+        list[Path] | None, typer.Option(help="Python file to load as a plugin; may be repeated.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
     if home is not None:
@@ -127,7 +129,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; every error of segadmin or of a plugin becomes a line on stderr and exit code 1."""
+    """Run the command line; an error of segadmin or of a plugin is one line on stderr and exit code 1."""
     mask_logs()
     try:
         app(prog_name="segadmin")

@@ -1,4 +1,4 @@
-"""``segadmin audit``: who did what with users' data."""
+"""``segadmin audit``: who accessed or changed user data."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from segadmin.storage.audit import entries
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.formatting import ago
 
-app = group("Who looked at users, exported or erased them.")
+app = group("The audit log: who viewed, exported or erased users.")
 
 
 @app.callback()
 def _several() -> None:
-    """Keep `list` a subcommand though it is the only one."""
+    """Make `list` a subcommand although it is the only one."""
 
 
 @app.command("list")
 def list_(
     action: Annotated[
-        str | None, typer.Option(help="Only this, such as data.forget, or data for all of those.")
+        str | None, typer.Option(help="Only this action, such as data.forget, or data for all data actions.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries, newest first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    found = entries(get_settings(), action, limit)
+    log = entries(get_settings(), action, limit)
     if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
+        show_json([entry.model_dump(mode="json") for entry in log])
         return
     rows = [
-        (ago(one.created_at), one.actor, one.action, one.subject, json.dumps(one.details, ensure_ascii=False))
-        for one in found
+        (ago(entry.created_at), entry.actor, entry.action, entry.subject, json.dumps(entry.details, ensure_ascii=False))
+        for entry in log
     ]
-    table("", ["when", "who", "did", "to", "details"], rows, empty="Nothing is in the audit log yet.")
+    table("", ["when", "who", "did", "to", "details"], rows, empty="The audit log is empty.")

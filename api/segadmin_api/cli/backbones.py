@@ -1,4 +1,4 @@
-"""``segadmin backbones``: which models can read users, and the pretrained weights on this machine."""
+"""``segadmin backbones``: the registered backbones, and the pretrained weights on this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from segadmin.contracts.resolve import resolve_backbone
 from segadmin.settings import get_settings
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
-app = group("Which models can read users, and the pretrained weights on this machine.")
+app = group("Backbones, and the pretrained weights on this machine.")
 
 Model = Annotated[str, typer.Argument(help="A registered name, a Hugging Face id (bert-base-chinese), or a folder.")]
 BackboneOption = Annotated[
     list[str] | None,
-    typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option to check it with, such as tuner=lora."),
+    typer.Option("--backbone-option", metavar="KEY=VALUE", help="Option of the backbone, such as tuner=lora."),
 ]
-From = Annotated[Path | None, typer.Option("--from", help="A folder to copy it from, into SEGADMIN_WEIGHTS.")]
+From = Annotated[
+    Path | None, typer.Option("--from", help="A folder from which to copy the model into SEGADMIN_WEIGHTS.")
+]
 
 
 @app.command("list")
@@ -34,46 +36,46 @@ def list_(as_json: JsonOption = False) -> None:
     registered = [{"name": name, "from": plugins.find("backbone", name).distribution} for name in names]
     models = kept(settings)
     if as_json:
-        show_json({"backbones": registered, "models": [asdict(one) for one in models]})
+        show_json({"backbones": registered, "models": [asdict(model) for model in models]})
         return
-    table("backbones", ["name", "from"], [list(one.values()) for one in registered])
+    table("backbones", ["name", "from"], [list(row.values()) for row in registered])
     usable = {True: "yes", False: "no safetensors"}
     table(
         "pretrained models on this machine",
         ["model", ">size", "usable", "folder"],
-        [(one.name, f"{one.size / 2**20:,.0f} MiB", usable[one.usable], one.where) for one in models],
-        empty="No pretrained model is here yet. Bring one: segadmin backbones pull bert-base-chinese",
+        [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in models],
+        empty="There is no pretrained model on this machine. Download one: segadmin backbones pull bert-base-chinese",
     )
 
 
 @app.command()
 def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None:
-    """Bring a pretrained model here: from the hub or the mirror that HF_ENDPOINT names, or from a folder."""
-    from segadmin_plugins.backbones.transformer.weights_cache import pull as bring
+    """Download a pretrained model from the hub or the mirror in HF_ENDPOINT, or copy it from a folder."""
+    from segadmin_plugins.backbones.transformer.weights_cache import pull as download
 
-    done = bring(model, get_settings(), source)
+    pulled = download(model, get_settings(), source)
     if as_json:
-        show_json(asdict(done))
+        show_json(asdict(pulled))
         return
-    typer.echo(f"{done.name}: {done.size / 2**20:,.0f} MiB in {done.where}")
+    typer.echo(f"{pulled.name}: {pulled.size / 2**20:,.0f} MiB in {pulled.where}")
 
 
 @app.command()
 def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOption = False) -> None:
-    """Check that a backbone can be used here: libraries, files, model and tokenizer, and a fit on a few texts."""
+    """Check that a backbone works on this machine: libraries, files, model, tokenizer, and a fit on a few texts."""
     from segadmin_plugins.backbones.transformer.weights_cache import verify
     from segadmin_plugins.backbones.transformer.weights_lookup import locate
 
     settings = get_settings()
     plugins = load_plugins(settings)
-    given = parse_options(backbone_option or [], "--backbone-option")
-    name, options = resolve_backbone(plugins, model, given)
+    overrides = parse_options(backbone_option or [], "--backbone-option")
+    name, options = resolve_backbone(plugins, model, overrides)
     backbone = plugins.make("backbone", name, options)
     folder, compared = None, 0
     if name == "hf":
         model = str(options.get("model", model))
         if locate(model, settings) is None:
-            backbone.check(settings)  # says where it was looked for
+            backbone.check(settings)  # raises, and names the folders that were searched
         folder, compared = verify(model, settings)
     backbone.check(settings)
     notes = backbone.try_run(settings)

@@ -1,4 +1,4 @@
-"""The command that somebody gave, as they can give it again."""
+"""Reconstructs the command that the user entered, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command_line(context: typer.Context, arguments: Sequence[str]) -> str:
-    """Return the command of ``context`` with every option that was given, and other arguments."""
+    """Return the command of ``context`` with the options that were given, and ``arguments``."""
     return shlex.join([*_words(cast("click.Context", context)), *arguments])
 
 
@@ -27,7 +27,7 @@ def _words(context: click.Context) -> Iterator[str]:
         if option.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
             continue
         value = context.params.get(name)
-        for each in value if isinstance(value, list | tuple) else [value]:
+        for item in value if isinstance(value, list | tuple) else [value]:
             yield option.opts[0]
             if not getattr(option, "is_flag", False):
-                yield str(each)
+                yield str(item)

@@ -1,4 +1,4 @@
-"""Curves in a line of text."""
+"""Learning curves as one line of text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 24
-#: What is drawn of a fit's figures, with whatever stands before it: ``text/validation_log_loss``.
-_FIGURE = "validation_log_loss"
+#: The metric that is drawn; it may have a prefix: ``text/validation_log_loss``.
+_METRIC = "validation_log_loss"
 
 
 def drawn(curve: Sequence[Sequence[Any]]) -> list[str]:
     """Return the validation log-loss of each fit in ``curve``, such as ``▇▆▄▂▁ .7012 → .6893``."""
     series: dict[str, list[float]] = {}
-    for _, figures in curve:
-        for name, value in figures.items():
-            if name.endswith(_FIGURE):
-                series.setdefault(name.removesuffix(_FIGURE).rstrip("/"), []).append(value)
+    for _, metrics in curve:
+        for name, value in metrics.items():
+            if name.endswith(_METRIC):
+                series.setdefault(name.removesuffix(_METRIC).rstrip("/"), []).append(value)
     return [f"{name} {_line(values)}".strip() for name, values in series.items()]
 
 
@@ -28,7 +28,7 @@ def _line(values: Sequence[float]) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = _WIDTH) -> str:
-    """Return ``values`` as blocks from low to high, at most ``width`` of them; the last one is the newest value."""
+    """Return ``values`` as at most ``width`` block characters, low to high; the last one shows the newest value."""
     if len(values) > width:
         values = [values[round(n * (len(values) - 1) / (width - 1))] for n in range(width)]
     low, span = min(values), max(values) - min(values)

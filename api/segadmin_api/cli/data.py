@@ -1,4 +1,4 @@
-"""``segadmin data``: what the lake holds, what was kept out of it, and what leaves it."""
+"""``segadmin data``: import, inspect, export and erase the data of the lake."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segadmin.events.profile import Profile
     from segadmin.events.user_list import ListedUser
 
-app = group("Import events, items and labels; look at what was rejected.")
+app = group("Import, generate, inspect and erase events, items and labels.")
 _BAR_WIDTH = 40
 app.add_typer(imports.app, name="import")
 app.command()(imports.preview)
@@ -39,23 +39,27 @@ app.command()(interrupted.interrupted)
 @app.command()
 def generate(
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
-    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 1_000,
-    days: Annotated[int, typer.Option(min=1, max=3_650, help="How many days, up to 2026-01-01.")] = 120,
-    locale: Annotated[Language, typer.Option(help="Of titles, categories and reviews.")] = "en",
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
-    items: Annotated[int, typer.Option(min=8, help="How many items the shop has.")] = 2_000,
+    users: Annotated[int, typer.Option(min=1, help="Number of users.")] = 1_000,
+    days: Annotated[int, typer.Option(min=1, max=3_650, help="Number of days, until 2026-01-01.")] = 120,
+    locale: Annotated[Language, typer.Option(help="Language of titles, categories and reviews.")] = "en",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same files.")] = 0,
+    items: Annotated[int, typer.Option(min=8, help="Number of items.")] = 2_000,
     drift_day: Annotated[int | None, typer.Option(min=1, help="Some users change segment on this day.")] = None,
-    drift_share: Annotated[float, typer.Option(min=0, max=1, help="Share of users who do.")] = 0.2,
-    cold: Annotated[float, typer.Option(min=0, max=1, help="Share of users with one to three events.")] = 0.05,
-    bots: Annotated[float, typer.Option(min=0, max=1, help="Share of users that are bots.")] = 0.001,
-    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of rows that are there twice.")] = 0.002,
-    dirty: Annotated[float, typer.Option(min=0, max=1, help="Rows that cannot be used, as a share.")] = 0.002,
+    drift_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Fraction of users who change segment on that day.")
+    ] = 0.2,
+    cold: Annotated[float, typer.Option(min=0, max=1, help="Fraction of users with one to three events.")] = 0.05,
+    bots: Annotated[float, typer.Option(min=0, max=1, help="Fraction of users that are bots.")] = 0.001,
+    duplicates: Annotated[float, typer.Option(min=0, max=1, help="Fraction of duplicate rows.")] = 0.002,
+    dirty: Annotated[float, typer.Option(min=0, max=1, help="Fraction of invalid rows.")] = 0.002,
     clean: Annotated[bool, typer.Option("--clean", help="No bots, duplicates or dirty rows.")] = False,
-    form: Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="Of the events.")] = "parquet",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was generated there before.")] = False,
+    form: Annotated[
+        Literal["parquet", "csv", "jsonl"], typer.Option("--format", help="File format of the events.")
+    ] = "parquet",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace generated files in the folder.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make up a shop's log with planted segments, and the truth beside it; for tests, trials and load."""
+    """Generate synthetic data: a shop's log with known segments, for tests, trials and load."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -77,177 +81,183 @@ def generate(
     )
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Generating users", total=users)
-        told = write(plan, out, form, overwrite=overwrite, progress=lambda made: bar.update(task, completed=made))
+        written = write(
+            plan, out, form, overwrite=overwrite, progress=lambda users_done: bar.update(task, completed=users_done)
+        )
     if as_json:
-        show_json(told)
+        show_json(written)
         return
     typer.echo(
-        f"{counted(told['rows'], 'row')} of {counted(users, 'user')} in {out}; "
-        f"{told['usable']:,} can be used, the rest is planted."
+        f"{counted(written['rows'], 'row')} of {counted(users, 'user')} in {out}; "
+        f"{written['usable']:,} can be used, the others are invalid on purpose."
     )
-    here = quote(str(out.absolute()))
-    typer.echo(f"Next: segadmin data import items {here}/items.parquet && segadmin data import events {here}/events/*")
-    typer.echo(f"      segadmin data import labels {here}/labels.parquet --name planted")
+    folder = quote(str(out.absolute()))
+    typer.echo(
+        f"Next: segadmin data import items {folder}/items.parquet && segadmin data import events {folder}/events/*"
+    )
+    typer.echo(f"      segadmin data import labels {folder}/labels.parquet --name planted")
 
 
 @app.command()
 def forget(
     users: Annotated[
-        list[str] | None, typer.Argument(metavar="USER...", help="Shop's ids, or pseudonyms of 16 hex digits.")
+        list[str] | None,
+        typer.Argument(metavar="USER...", help="User ids of the shop, or pseudonyms of 16 hex digits."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="CSV with a column of users, or one user a line.")] = None,
+    file: Annotated[Path | None, typer.Option(help="CSV file with a column of users, or one user per line.")] = None,
     column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The file's column of users; default: user, user_id or the like.")
+        str | None, typer.Option(metavar="NAME", help="Column of users in the file; default: user, user_id or similar.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase users: from tables, quarantine, what waits to be imported, and what jobs left behind. It cannot be undone.
+    """Erase users permanently: from tables, quarantine, pending imports and job outputs.
 
-    Users who are not known are named, and the exit code is 1; the others are erased all the same. Without USER, an
-    erasure that was interrupted is finished. Whom a shop goes on to send events of is there again with the next one:
-    end that first.
+    Unknown users are listed, and the exit code is 1; the others are erased nevertheless. Without USER, an interrupted
+    erasure is completed. If the shop continues to send events of a user, the user is created again: stop that first.
     """
     from segadmin.events.erase import forget as erase
     from segadmin.events.erasure_mark import was_interrupted
     from segadmin.events.user_list import ListedUser, read_users
 
     if column is not None and file is None:
-        raise typer.BadParameter("It is a column of a file. Add the file: --file", param_hint="--column")
+        raise typer.BadParameter("This option needs a file. Add it: --file", param_hint="--column")
     listed = [*(ListedUser(user) for user in users or []), *(read_users(file, column) if file else [])]
-    for name in {one.column for one in listed} - {None}:
-        typer.echo(f"{file}: the users are those in the column {name!r}. Another one: --column NAME", err=True)
-    asked: dict[str, ListedUser] = {}
-    for one in listed:
-        asked.setdefault(one.user, one)
+    for name in {entry.column for entry in listed} - {None}:
+        typer.echo(f"{file}: the users are read from the column {name!r}. To use another one: --column NAME", err=True)
+    requested: dict[str, ListedUser] = {}
+    for entry in listed:
+        requested.setdefault(entry.user, entry)
     interrupted = was_interrupted(get_settings())
-    if not asked and not interrupted:
+    if not requested and not interrupted:
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
-    if asked and not yes:
-        typer.confirm(f"Erase {len(asked)} user{'s' if len(asked) > 1 else ''} for good?", abort=True)
-    done = list(zip(asked.values(), erase(get_settings(), list(asked)), strict=True))
+    if requested and not yes:
+        typer.confirm(f"Permanently erase {counted(len(requested), 'user')}?", abort=True)
+    done = list(zip(requested.values(), erase(get_settings(), list(requested)), strict=True))
     if interrupted:
-        typer.echo("An erasure had been interrupted; it is complete now.", err=True)
+        typer.echo("An interrupted erasure was completed.", err=True)
     unknown = [erased for _, erased in done if not erased.is_known]
     if as_json:
-        show_json([asdict(erased) | asdict(who) | {"known": erased.is_known} for who, erased in done])
+        show_json([asdict(erased) | asdict(user) | {"known": erased.is_known} for user, erased in done])
     elif done:
-        for who, erased in done:
-            _show_erased(who, erased, file)
+        for user, erased in done:
+            _show_erased(user, erased, file)
         typer.echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
     if unknown:
         raise typer.Exit(1)
 
 
-def _show_erased(who: ListedUser, one: Erased, file: Path | None) -> None:
-    if not one.is_known:
-        place = "" if who.line is None else f"{file}, line {who.line}: "
-        guess = f" Did you mean {' or '.join(map(repr, one.similar))}?" if one.similar else ""
-        typer.echo(f"{place}user {who.user!r} ({one.user_key}) is not known; nothing was erased.{guess}", err=True)
+def _show_erased(user: ListedUser, erased: Erased, file: Path | None) -> None:
+    if not erased.is_known:
+        prefix = "" if user.line is None else f"{file}, line {user.line}: "
+        suggestion = f" Did you mean {' or '.join(map(repr, erased.similar))}?" if erased.similar else ""
+        typer.echo(
+            f"{prefix}user {user.user!r} ({erased.user_key}) is not known; nothing was erased.{suggestion}", err=True
+        )
         return
-    rows = ", ".join(f"{table}: {count:,}" for table, count in one.rows.items() if count)
-    typer.echo(f"user {one.user_key}: erased ({rows}).")
-    if one.similar:
-        typer.echo(f"  Another user is written almost so, and was not erased: {' or '.join(map(repr, one.similar))}")
-    if one.model_versions:
-        numbers = ", ".join(str(number) for number in one.model_versions)
-        typer.echo(f"  Learnt from by model {numbers}, which cannot unlearn. Train anew: segadmin enqueue retrain")
+    rows = ", ".join(f"{table}: {count:,}" for table, count in erased.rows.items() if count)
+    typer.echo(f"user {erased.user_key}: erased ({rows}).")
+    if erased.similar:
+        typer.echo(f"  A user with a similar id was not erased: {' or '.join(map(repr, erased.similar))}")
+    if erased.model_versions:
+        numbers = ", ".join(str(number) for number in erased.model_versions)
+        typer.echo(f"  Model {numbers} was trained on this user and cannot unlearn. Retrain: segadmin enqueue retrain")
 
 
 @app.command()
 def compact(as_json: JsonOption = False) -> None:
-    """Join the lake's small files, which many imports leave, to large ones; nobody waits for it and nothing is lost."""
-    from segadmin.storage.compaction import compact as join
+    """Merge small files of the lake into large ones; reads and writes can continue, and no data is lost."""
+    from segadmin.storage.compaction import compact as compact_lake
 
-    done = join(get_settings())
+    compacted = compact_lake(get_settings())
     if as_json:
-        show_json(done)
+        show_json(compacted)
         return
-    for name, one in done.items():
-        typer.echo(f"{name}: {counted(one['before'], 'file')} became {one['after']:,}.")
-    if not done:
-        typer.echo("Nothing is to be joined.")
+    for name, files in compacted.items():
+        typer.echo(f"{name}: {counted(files['before'], 'file')} became {files['after']:,}.")
+    if not compacted:
+        typer.echo("There are no small files to merge.")
 
 
 @app.command("label")
 def label_(
-    name: Annotated[str, typer.Argument(help="What to call the label set; an existing one is replaced.")],
-    labeler: Annotated[str, typer.Option(help="How labels are derived.")] = "future-spend",
+    name: Annotated[str, typer.Argument(help="The name of the label set; an existing one is replaced.")],
+    labeler: Annotated[str, typer.Option(help="The labeler, which derives the labels.")] = "future-spend",
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the labeler.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Derive labels from the events themselves."""
+    """Derive labels from events."""
     from sqlmodel import select
 
     from segadmin.labels.labeling import label
 
-    made = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
+    label_set = label(get_settings(), name, labeler, parse_options(option or [], "--option"))
     if as_json:
-        show_json(made.model_dump(mode="json"))
+        show_json(label_set.model_dump(mode="json"))
         return
     with transaction(get_settings()) as session:
         is_only = len(session.exec(select(LabelSet.name)).all()) == 1
-    which = "" if is_only else f" --labels {quote(name)}"
-    labels = f"{counted(made.rows, 'label')} of {', '.join(made.segments)}"
-    typer.echo(f"{name}: {labels}. Next: segadmin enqueue retrain{which} --wait")
+    labels_option = "" if is_only else f" --labels {quote(name)}"
+    labels = f"{counted(label_set.rows, 'label')} of {', '.join(label_set.segments)}"
+    typer.echo(f"{name}: {labels}. Next: segadmin enqueue retrain{labels_option} --wait")
 
 
 @app.command()
 def profile(
-    html: Annotated[Path | None, typer.Option(help="Write it as a page to this file instead.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as an HTML page to this file instead.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the lake holds: events by kind and day, users by history, what is missing, top categories."""
-    from segadmin.events.profile import profile as look
+    """Show a profile of the lake: events by kind and day, users by history, missing fields, top categories."""
+    from segadmin.events.profile import profile as profile_lake
 
-    found = look(get_settings())
+    result = profile_lake(get_settings())
     if html is not None:
         from segadmin_api.dashboard.data_report import page
 
-        save_page(html, page(found))
+        save_page(html, page(result))
     if as_json:
-        show_json(found.model_dump(mode="json"))
+        show_json(result.model_dump(mode="json"))
     elif html is not None:
-        typer.echo(f"Wrote the profile of {counted(found.events, 'event')} to {html}. Open it in a browser.")
+        typer.echo(f"Wrote the profile of {counted(result.events, 'event')} to {html}. Open it in a browser.")
     else:
-        _show_profile(found)
+        _show_profile(result)
 
 
-def _show_profile(found: Profile) -> None:
+def _show_profile(profile: Profile) -> None:
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     typer.echo(
-        f"{counted(found.events, 'event')} of {counted(found.users, 'user')} about {counted(found.items, 'item')}, "
-        f"{found.first} to {found.last}"
+        f"{counted(profile.events, 'event')} of {counted(profile.users, 'user')} about "
+        f"{counted(profile.items, 'item')}, {profile.first} to {profile.last}"
     )
     for title, counts in (
-        ("events by kind", found.by_kind),
-        ("users by number of events", found.by_history),
-        ("top categories", found.top_categories),
-        ("in quarantine", found.quarantine),
-        ("late: older than the newest event there was, by up to", found.late),
+        ("events by kind", profile.by_kind),
+        ("users by number of events", profile.by_history),
+        ("top categories", profile.top_categories),
+        ("in quarantine", profile.quarantine),
+        ("late events: how much older than the newest event", profile.late),
     ):
-        drawn = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 2))
-        most = max(counts.values(), default=1)
+        bars = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 2))
+        highest = max(counts.values(), default=1)
         for name, count in counts.items():
-            drawn.add_row(Text(name), f"{count:,}", Bar(most, 0, count, width=_BAR_WIDTH))
+            bars.add_row(Text(name), f"{count:,}", Bar(highest, 0, count, width=_BAR_WIDTH))
         if counts:
-            Console().print(drawn)
-    kinds = list(found.by_kind)
-    rows = [[name, *(f"{by.get(kind, 0):.0%}" for kind in kinds)] for name, by in found.filled.items()]
+            Console().print(bars)
+    kinds = list(profile.by_kind)
+    rows = [[name, *(f"{filled.get(kind, 0):.0%}" for kind in kinds)] for name, filled in profile.filled.items()]
     table("fields that are filled, by kind", ["field", *(f">{kind}" for kind in kinds)], rows)
-    known = " · ".join(f"{name} {share:.0%}" for name, share in found.items_known.items())
-    typer.echo(f"items of events: {known}")
+    items_known = " · ".join(f"{name} {share:.0%}" for name, share in profile.items_known.items())
+    typer.echo(f"items of events: {items_known}")
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """List what the store holds: tables, label sets and imports."""
+    """List the contents of the store: tables, label sets and imports."""
     from sqlmodel import col, select
 
     from segadmin.events.interrupted import state_of
@@ -256,67 +266,74 @@ def list_(as_json: JsonOption = False) -> None:
     settings = get_settings()
     compare_folder(settings)
     with transaction(settings) as session:
-        sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
-        done = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
+        label_sets = session.exec(select(LabelSet).order_by(LabelSet.name)).all()
+        recent_imports = session.exec(select(Import).order_by(col(Import.id).desc()).limit(20)).all()
     importing = is_importing(settings)
-    states = {one.id: state_of(one, importing=importing) for one in done}
-    facts = _tables(settings)
+    states = {record.id: state_of(record, importing=importing) for record in recent_imports}
+    tables = _tables(settings)
     if as_json:
         show_json(
             {
-                "tables": facts,
-                "label_sets": [one.model_dump(mode="json") for one in sets],
-                "imports": [one.model_dump(mode="json") | {"state": states[one.id]} for one in done],
+                "tables": tables,
+                "label_sets": [label_set.model_dump(mode="json") for label_set in label_sets],
+                "imports": [record.model_dump(mode="json") | {"state": states[record.id]} for record in recent_imports],
             }
         )
         return
-    if not any(one["rows"] for one in facts) and not done and not sets:
+    if not any(facts["rows"] for facts in tables) and not recent_imports and not label_sets:
         typer.echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
         return
-    table("tables", ["table", ">rows", "what"], [(one["table"], f"{one['rows']:,}", one["what"]) for one in facts])
-    if sets:
-        rows = [(one.name, one.labeler, f"{one.rows:,}", " · ".join(one.segments)) for one in sets]
+    table(
+        "tables",
+        ["table", ">rows", "what"],
+        [(facts["table"], f"{facts['rows']:,}", facts["what"]) for facts in tables],
+    )
+    if label_sets:
+        rows = [
+            (label_set.name, label_set.labeler, f"{label_set.rows:,}", " · ".join(label_set.segments))
+            for label_set in label_sets
+        ]
         table("label sets", ["name", "labeler", ">rows", "segments"], rows)
     table(
         "imports",
         ["import", "table", "file", "state", ">kept", ">quarantined", ">ignored", "when"],
         [
             (
-                one.id,
-                one.table,
-                one.file,
-                states[one.id],
-                f"{one.rows_kept:,}",
-                f"{one.rows_quarantined:,}",
-                f"{one.rows_ignored:,}",
-                ago(one.created_at),
+                record.id,
+                record.table,
+                record.file,
+                states[record.id],
+                f"{record.rows_kept:,}",
+                f"{record.rows_quarantined:,}",
+                f"{record.rows_ignored:,}",
+                ago(record.created_at),
             )
-            for one in done
+            for record in recent_imports
         ],
     )
     if "interrupted" in states.values():
-        typer.echo("Go on with what was interrupted: segadmin data interrupted")
+        typer.echo("To continue interrupted imports: segadmin data interrupted")
 
 
 @app.command()
 def quarantine(
     number: Annotated[int | None, typer.Option("--import", help="Only rows of this import.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 20,
     out: Annotated[
-        Path | None, typer.Option(help="Write all of them, to be corrected, to this .csv, .jsonl or .parquet file.")
+        Path | None, typer.Option(help="Write all rows to this .csv, .jsonl or .parquet file, for correction.")
     ] = None,
     raw_cells: RawCells = False,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Delete these rows, when they are corrected and imported.")
+        bool, typer.Option("--drop", help="Delete these rows, after they were corrected and imported.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the rows that could not be used, as they came, and why.
+    """Show the rows that could not be imported, unchanged, with the reasons.
 
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
-    and delete them here (`--drop`). An import leaves out the columns of the file that begin with `quarantine:`.
+    and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
     """
     from segadmin.events.quarantine import drop_rows, find_rows
     from segadmin.storage.audit import record
@@ -331,20 +348,20 @@ def quarantine(
     if out is not None:
         _write_quarantine(rows.collect(), out, raw_cells=raw_cells)
         return
-    found = rows.limit(limit).collect().to_dicts()
+    records = rows.limit(limit).collect().to_dicts()
     if as_json:
-        show_json(found)
+        show_json(records)
         return
     table(
         "",
         [">import", ">line", "reason", "column", "value", "row"],
-        [[one[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for one in found],
+        [[row[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for row in records],
         empty="Nothing is in quarantine." if reason is None else f"No row is in quarantine with the reason {reason!r}.",
     )
 
 
 def _check_import(settings: Settings, number: int | None) -> None:
-    """Raise ``DataError`` for an import that there never was."""
+    """Raise ``DataError`` if there is no import with this number."""
     with transaction(settings) as session:
         if number is not None and session.get(Import, number) is None:
             raise DataError(f"There is no import {number}. Look: segadmin data list")
@@ -367,10 +384,12 @@ def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None
 
 
 def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], *, yes: bool, as_json: bool) -> None:
-    which = [f"of import {number}"] if number is not None else []
-    which += [f"with the reason {reason}"] if reason is not None else []
+    conditions = [f"of import {number}"] if number is not None else []
+    conditions += [f"with the reason {reason}"] if reason is not None else []
     if not yes:
-        typer.confirm(f"Delete the rows {' '.join(which) or 'of all imports'} from quarantine for good?", abort=True)
+        typer.confirm(
+            f"Permanently delete the rows {' '.join(conditions) or 'of all imports'} from quarantine?", abort=True
+        )
     rows = drop_rows()
     if as_json:
         show_json({"rows": rows})

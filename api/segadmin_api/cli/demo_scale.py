@@ -1,4 +1,4 @@
-"""How much of the demo a machine does: what its speed at training, measured first, allows in a few minutes."""
+"""The scale of the demo: chosen by the measured training speed, so that the demo takes a few minutes."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from typing import Any
 
 from segadmin.errors import SegadminError
 
-#: The whole demo: training rows, users read in validations, tests and scoring, households, tokens and epochs.
-_TRAINING_ROWS, _USERS_READ, _HOUSEHOLDS, _TOKENS, _EPOCHS = 5_850, 10_600, 2_469, 64, 2
-#: Reading a user for a prediction costs so much of training on one.
-_READING = 0.55
-#: What does not depend on the language model: services, the import, texts and baselines.
+#: The full demo: training rows, users predicted in validation, test and scoring, households, tokens and epochs.
+_TRAINING_ROWS, _USERS_PREDICTED, _HOUSEHOLDS, _TOKENS, _EPOCHS = 5_850, 10_600, 2_469, 64, 2
+#: The cost of predicting a user, as a fraction of the cost of training on one.
+_PREDICTION_COST = 0.55
+#: Seconds that do not depend on the language model: services, import, texts and baselines.
 _OTHER_SECONDS = 100.0
-#: A machine that needs longer for the whole demo does less.
+#: If the full demo takes longer than this many seconds, a smaller scale is chosen.
 GOAL_SECONDS = 9 * 60.0
-#: On this task trees on the features alone are as good as both together: as good is good enough to look at, and a model
-#: that learned from less may be a little worse.
+#: The margin of the gate. On this task trees on the features alone are as good as both together, so an equal model is
+#: good enough for a demo, and one that was trained on less data may be slightly worse.
 MARGIN, SCALED_MARGIN = -0.005, -0.03
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of the demo is done."""
+    """How much of the full demo is run."""
 
     epochs: int = _EPOCHS
     max_tokens: int = _TOKENS
     households: int | None = None  #: ``None``: all
 
     def seconds(self, speed: float) -> float:
-        """Return how long the demo takes where ``speed`` users a second are trained on with texts of full length."""
-        rows = _TRAINING_ROWS * self.epochs + _USERS_READ * _READING
+        """Return the expected seconds of the demo; ``speed``: users per second in training on texts of full length."""
+        rows = _TRAINING_ROWS * self.epochs + _USERS_PREDICTED * _PREDICTION_COST
         share = (self.households or _HOUSEHOLDS) / _HOUSEHOLDS
         return _OTHER_SECONDS + rows * share * self.max_tokens / _TOKENS / speed
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether it is the full demo."""
         return self == WHOLE
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the retrain that differ from the whole demo's."""
+        """The options of the retrain at this scale."""
         if self.is_whole:
             return {"margin": MARGIN}
         text = f"max_tokens={self.max_tokens},epochs={self.epochs}"
         return {"margin": SCALED_MARGIN, "backbone_options": {"text_options": text}}
 
     def __str__(self) -> str:
-        """Say what is done, in a few words."""
-        parts = [f"{self.epochs} of {_EPOCHS} epochs", f"{self.max_tokens} of {_TOKENS} tokens of each text"]
+        """Describe the scale in a few words."""
+        limits = [f"{self.epochs} of {_EPOCHS} epochs", f"{self.max_tokens} of {_TOKENS} tokens of each text"]
         if self.households:
-            parts.append(f"{self.households:,} of {_HOUSEHOLDS:,} households")
-        return ", ".join(parts)
+            limits.append(f"{self.households:,} of {_HOUSEHOLDS:,} households")
+        return ", ".join(limits)
 
 
 WHOLE = Scale()
-#: From the whole demo down; the last one is for whatever is slower still.
+#: In decreasing order; the last one is for all slower machines.
 SCALES = (
     WHOLE,
     Scale(epochs=1),
@@ -69,12 +69,12 @@ SCALES = (
 
 
 def choose(speed: float) -> Scale:
-    """Return the largest scale that takes no longer than :data:`GOAL_SECONDS` at ``speed`` users a second."""
+    """Return the largest scale that takes at most :data:`GOAL_SECONDS` at ``speed`` users per second, else the last."""
     return next((scale for scale in SCALES if scale.seconds(speed) <= GOAL_SECONDS), SCALES[-1])
 
 
 def explain(scale: Scale, speed: float) -> str:
-    """Return in one line what was chosen and why."""
+    """Return one line about the chosen scale and the reason."""
     measured = f"This machine trains on {speed:.0f} users a second (measured just now)"
     expected = f"about {_minutes(scale.seconds(speed))}"
     if scale.is_whole:
@@ -84,17 +84,17 @@ def explain(scale: Scale, speed: float) -> str:
 
 
 def measure() -> float:
-    """Return how many users a second this machine trains on.
+    """Return the training speed of this machine in users per second.
 
     Raises:
         SegadminError: the measurement failed.
     """
     command = [sys.executable, "-P", "-m", "segadmin_plugins.backbones.training_speed"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or ["no output"])[-1]
         raise SegadminError(f"The speed of this machine cannot be measured: {reason}. Run: segadmin demo --full")
-    return float(done.stdout.split()[-1])
+    return float(process.stdout.split()[-1])
 
 
 def _minutes(seconds: float) -> str:

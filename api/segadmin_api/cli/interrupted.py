@@ -1,4 +1,4 @@
-"""``segadmin data interrupted``: interrupted imports, of which nothing is in the lake before they are repeated."""
+"""``segadmin data interrupted``: interrupted imports, of which no rows are in the lake until they are repeated."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from segadmin_api.cli.output import JsonOption, show_json, table
 
 def interrupted(
     drop: Annotated[
-        str | None, typer.Option(metavar="IMPORT", help="Remove what this import read, for good: the number listed.")
+        str | None, typer.Option(metavar="IMPORT", help="Permanently remove the rows of the import with this number.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List imports that were interrupted or failed, and what they read and nobody can use yet.
+    """List imports that were interrupted or failed, with their rows, which are not in the lake yet.
 
-    The same import command goes on from there. What a queue gave (the inbox, a stream) is nowhere else; a file is read
-    again.
+    Repeating the import command continues the import. Rows that came from a queue (the inbox, a stream) exist only
+    here; a file is read again.
     """
     from segadmin.events.interrupted import drop_interrupted, find_interrupted, list_interrupted
 
@@ -29,34 +29,34 @@ def interrupted(
     if drop is not None:
         find_interrupted(settings, drop)
         if not yes:
-            typer.confirm(f"Remove what import {drop} read for good?", abort=True)
+            typer.confirm(f"Permanently remove the rows of import {drop}?", abort=True)
         dropped = drop_interrupted(settings, drop)
         if as_json:
             show_json(dropped)
         else:
-            typer.echo(f"Removed {counted(sum(one['rows'] for one in dropped), 'row')} that import {drop} had read.")
+            typer.echo(f"Removed {counted(sum(facts['rows'] for facts in dropped), 'row')} of import {drop}.")
         return
-    found = [one.facts() for one in list_interrupted(settings)]
+    imports = [spool.facts() for spool in list_interrupted(settings)]
     if as_json:
-        show_json(found)
+        show_json(imports)
         return
     table(
         "",
         ["import", "table", "file", ">rows", ">MiB", "from a queue", "error"],
         [
             (
-                *(one[name] for name in ("import", "table", "file")),
-                f"{one['rows']:,}",
-                f"{one['bytes'] / 2**20:,.1f}",
-                "" if one["can_be_read_again"] else "yes",
-                one["error"] or "",
+                *(facts[name] for name in ("import", "table", "file")),
+                f"{facts['rows']:,}",
+                f"{facts['bytes'] / 2**20:,.1f}",
+                "" if facts["can_be_read_again"] else "yes",
+                facts["error"] or "",
             )
-            for one in found
+            for facts in imports
         ],
         empty="No import was interrupted.",
     )
-    commands = [one["command"] for one in found if one["command"]]
+    commands = [facts["command"] for facts in imports if facts["command"]]
     if commands:
-        typer.echo("To go on, repeat the command where it was given and with its options:")
+        typer.echo("To continue, repeat the command in the same folder and with the same options:")
     for command in commands:
         typer.echo(f"  {command}")

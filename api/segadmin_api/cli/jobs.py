@@ -1,4 +1,4 @@
-"""``segadmin jobs``: what was asked for, and how it goes."""
+"""``segadmin jobs``: list, show and control jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
-from segadmin_api.formatting import JOBS, ago, came_to, job_row, option_value, time_left, told, took, waits
+from segadmin_api.formatting import (
+    JOBS,
+    ago,
+    job_row,
+    option_texts,
+    option_value,
+    result_lines,
+    time_left,
+    took,
+    waits,
+)
 from segadmin_worker.client import dispatcher
 
 app = group("List, show, watch, cancel and retry jobs.")
@@ -24,10 +34,10 @@ Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs, newest first.")] = 20,
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     before: Annotated[
-        int | None, typer.Option(min=1, metavar="JOB", help="Only jobs older than this one: the next page.")
+        int | None, typer.Option(min=1, metavar="JOB", help="Only jobs older than this one, for the next page.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +50,7 @@ def list_(
         "",
         JOBS,
         map(job_row, views),
-        empty="No jobs yet. Ask for one: segadmin enqueue retrain, or try: segadmin demo",
+        empty="No jobs yet. Enqueue one: segadmin enqueue retrain, or try: segadmin demo",
     )
     if len(views) == limit:
         only = "" if state is None else f" --state {state}"
@@ -50,10 +60,10 @@ def list_(
 @app.command()
 def trials(
     job: Number,
-    out: Annotated[Path | None, typer.Option(help="Write a page with pictures here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write an HTML page with charts to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a search (`enqueue tune`) has tried so far, what was best, and which options mattered."""
+    """Show the trials of a hyperparameter search (`enqueue tune`), best first, and the importance of each option."""
     from segadmin.workflows.tune import trials_of
     from segadmin_api.dashboard.search_page import option_names, page
 
@@ -78,9 +88,9 @@ def trials(
         ],
         empty="No trial has begun yet.",
     )
-    most = max(search.importance.values(), default=1.0)
+    highest = max(search.importance.values(), default=1.0)
     for name, share in search.importance.items():
-        typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / most)}")
+        typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / highest)}")
     if out is not None:
         write_page(out, page(job, search))
 
@@ -88,7 +98,7 @@ def trials(
 @app.command()
 def show(
     job: Number,
-    out: Annotated[Path | None, typer.Option(help="Write a page with its curves here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write an HTML page with its learning curves to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a job and its steps."""
@@ -102,24 +112,24 @@ def show(
         show_json(_facts(view) | {"steps": [mask_all(step.model_dump(mode="json")) for step in view.steps]})
         return
     heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress.done:.0%}", time_left(view)]
-    heading += [f"asked {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
+    heading += [f"requested {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
     typer.echo(" · ".join(filter(None, heading)))
-    for name, value in told(view.job.options).items():
+    for name, value in option_texts(view.job.options).items():
         typer.echo(f"  {name}: {value}")
     if view.job.error:
         typer.echo(f"  error: {view.job.error}")
-    brought = came_to(view) if view.job.state == JobState.SUCCEEDED else []
-    for line in brought:
+    results = result_lines(view) if view.job.state == JobState.SUCCEEDED else []
+    for line in results:
         typer.echo(f"  {line}")
     if view.waits_for:
         typer.echo(f"  {waits(view)}")
-    if (text := coverage(view.steps)) and text not in brought:
+    if (text := coverage(view.steps)) and text not in results:
         typer.echo(f"  text: {text}")
     for step in view.steps:
         for line in drawn(step.curve):
             typer.echo(f"  {step.stage}, validation log-loss: {line}")
-        for name, where in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
-            typer.echo(f"  {name}: {where}")
+        for name, location in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
+            typer.echo(f"  {name}: {location}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],
@@ -141,7 +151,7 @@ def show(
 
 @app.command()
 def watch(job: Number) -> None:
-    """Watch a job to its end; its outcome is the exit code."""
+    """Watch a job until it ends; exit code 0 if it succeeded."""
     from segadmin_api.cli.watch import watch as watch_job
 
     raise typer.Exit(watch_job(get_settings(), job))
@@ -149,7 +159,7 @@ def watch(job: Number) -> None:
 
 @app.command()
 def cancel(job: Number) -> None:
-    """Cancel a job; a running step stops within seconds, and what is done stays."""
+    """Cancel a job; a running step stops within seconds, and completed steps are kept."""
     settings = get_settings()
     control.cancel(settings, dispatcher(settings), job)
     typer.echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
@@ -158,9 +168,9 @@ def cancel(job: Number) -> None:
 @app.command()
 def retry(
     job: Number,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Also redo the steps that succeeded.")] = False,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Also repeat the steps that succeeded.")] = False,
 ) -> None:
-    """Run again what failed or was cancelled; what succeeded is kept."""
+    """Run the failed or cancelled steps of a job again; results of the others are kept."""
     settings = get_settings()
     control.retry(settings, dispatcher(settings), job, from_start=from_start)
     typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
@@ -168,24 +178,27 @@ def retry(
 
 @app.command("quarantine")
 def quarantine_(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
-    clear: Annotated[bool, typer.Option("--clear", help="Delete all of them.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of messages, newest first.")] = 20,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all of these messages.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List messages from the broker that were not ours: set aside, and never run."""
+    """List messages from the broker that segadmin did not send; they were never run."""
     settings = get_settings()
     if clear:
         typer.echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
         return
-    found = quarantine.list_messages(settings, limit)
+    messages = quarantine.list_messages(settings, limit)
     if as_json:
-        show_json([one.model_dump(mode="json") for one in found])
+        show_json([message.model_dump(mode="json") for message in messages])
         return
     table(
         "",
         ["when", "queue", "why", ">bytes", "message"],
-        [(ago(one.created_at), one.queue, one.reason, one.size, one.message[:200]) for one in found],
-        empty="No message was set aside: all that came from the broker was ours.",
+        [
+            (ago(message.created_at), message.queue, message.reason, message.size, message.message[:200])
+            for message in messages
+        ],
+        empty="No message is in quarantine.",
     )
 
 

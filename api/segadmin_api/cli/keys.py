@@ -1,4 +1,4 @@
-"""``segadmin keys``: who may look at the web pages and use the HTTP API."""
+"""``segadmin keys``: keys of the web pages and the HTTP API."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from segadmin_api.formatting import ago
 
 app = group("Keys of the web pages and the HTTP API.")
 
-Name = Annotated[str, typer.Argument(help="What the key is called: who uses it.")]
+Name = Annotated[str, typer.Argument(help="The name of the key, such as its user.")]
 
 
 @app.command()
 def create(
     name: Name,
     pages: Annotated[
-        bool, typer.Option("--pages", help="For a browser: it shows jobs and models, and sends no events.")
+        bool, typer.Option("--pages", help="For browsers: allows viewing jobs and models, but not sending events.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it; it cannot be shown again."""
-    what = Opens.PAGES if pages else Opens.EVENTS
-    key = api_keys.create(get_settings(), name, what)
+    """Create a key and print it; it cannot be shown again."""
+    scope = Opens.PAGES if pages else Opens.EVENTS
+    key = api_keys.create(get_settings(), name, scope)
     if as_json:
-        show_json({"name": name, "opens": what, "key": key})
+        show_json({"name": name, "opens": scope, "key": key})
         return
     typer.echo(key)
-    use = "the password that the browser asks for, with any user" if pages else "Authorization: Bearer KEY"
-    typer.echo(f"Keep it: it cannot be shown again. Use it as: {use}", err=True)
+    usage = "the password that the browser asks for, with any user" if pages else "Authorization: Bearer KEY"
+    typer.echo(f"Keep it: it cannot be shown again. Use it as: {usage}", err=True)
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the keys."""
-    found = api_keys.keys(get_settings())
+    keys = api_keys.keys(get_settings())
     if as_json:
-        show_json([one.model_dump(mode="json", exclude={"sha256"}) for one in found])
+        show_json([key.model_dump(mode="json", exclude={"sha256"}) for key in keys])
         return
     rows = [
-        (one.name, one.opens, ago(one.created_at), f"{one.last_used:%Y-%m-%d}" if one.last_used else "never")
-        for one in found
+        (key.name, key.opens, ago(key.created_at), f"{key.last_used:%Y-%m-%d}" if key.last_used else "never")
+        for key in keys
     ]
     table(
-        "", ["name", "opens", "made", "last used"], rows, empty="There are no keys. Make one: segadmin keys create NAME"
+        "",
+        ["name", "opens", "made", "last used"],
+        rows,
+        empty="There are no keys. Create one: segadmin keys create NAME",
     )
 
 
 @app.command()
 def revoke(name: Name) -> None:
-    """Let a key open nothing any more."""
+    """Revoke a key; it no longer gives access."""
     api_keys.revoke(get_settings(), name)
-    typer.echo(f"The key {name!r} opens nothing any more.")
+    typer.echo(f"The key {name!r} is revoked.")

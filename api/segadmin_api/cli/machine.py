@@ -21,42 +21,45 @@ from segadmin_api.cli.output import JsonOption, show_json
 from segadmin_api.cli.startup import same_port, validate
 from segadmin_api.formatting import took
 from segadmin_worker import state
-from segadmin_worker.state import PartState, PartStatus, Status
+from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from segadmin_worker.services import Part
+    from segadmin_worker.services import Service
 
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
+#: Longest wait for all services to be ready.
 _READY_SECONDS = 120.0
-#: The supervisor's own grace for its parts, and some more.
+#: Longer than the supervisor waits for its services to end.
 _DOWN_SECONDS = 60.0
 _LOG_LINES = 15
 
 
 def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything answers.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background; return when everything is ready.")
+    ] = False,
     cpu: Annotated[
-        int | None, typer.Option(min=1, help="Processes of the CPU worker; default: one a core, at most 4.")
+        int | None, typer.Option(min=1, help="Processes of the CPU worker; default: one per core, at most 4.")
     ] = None,
-    no_flower: Annotated[bool, typer.Option("--no-flower", help="Start no Flower.")] = False,
-    no_web: Annotated[bool, typer.Option("--no-web", help="Start no HTTP API and no pages.")] = False,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="Do not start Flower.")] = False,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Do not start the HTTP API and web pages.")] = False,
 ) -> None:
-    """Start everything on this machine: Redis, workers, beat, Flower, web; stop it with Ctrl-C, or `segadmin down`."""
+    """Start all services on this machine: Redis, workers, beat, Flower, web. Stop with Ctrl-C or `segadmin down`."""
     settings = get_settings()
-    # Not more than a stage has steps by default: the others would only hold memory.
+    # By default a stage has no more steps than this; more processes would only use memory.
     cpu = cpu or min(os.cpu_count() or 1, 4)
-    found = state.read(settings)
-    if detach and found is not None and found.process is not None:
-        typer.echo(f"segadmin runs already (pid {found.pid}).")
+    running = state.read(settings)
+    if detach and running is not None and running.process is not None:
+        typer.echo(f"segadmin runs already (pid {running.pid}).")
         raise typer.Exit(_wait_until_ready(settings, None))
     validate(settings)
     if not (no_flower or no_web) and (problem := same_port(settings)) is not None:
         raise InvalidSettings([problem])
-    if detach:  # what is missing is said here, and not by a log
-        parts_of(settings, cpu, *_ports(settings, flower=not no_flower, web=not no_web))
+    if detach:  # report missing packages here instead of in a log
+        services_of(settings, cpu, *_ports(settings, flower=not no_flower, web=not no_web))
         _check_broker(settings)
         left_out = ["--no-flower"] * no_flower + ["--no-web"] * no_web
         raise typer.Exit(_wait_until_ready(settings, _start_in_background(settings, cpu, left_out)))
@@ -64,59 +67,59 @@ def up(
 
 
 def down() -> None:
-    """Stop what `segadmin up` started: workers first give back the steps they are at, Redis goes last."""
+    """Stop what `segadmin up` started: workers return their running steps to the queue, Redis stops last."""
     settings = get_settings()
-    found = state.read(settings)
-    if found is None or not (found.process or found.processes):
+    running = state.read(settings)
+    if running is None or not (running.process or running.processes):
         state.path(settings).unlink(missing_ok=True)
         typer.echo(f"Nothing runs here ({settings.root}).")
         return
-    typer.echo(f"Stopping {', '.join(found.processes) or 'segadmin'} …")
-    if (supervisor := found.process) is not None:
+    typer.echo(f"Stopping {', '.join(running.processes) or 'segadmin'} …")
+    if (supervisor := running.process) is not None:
         supervisor.terminate()
         _, alive = psutil.wait_procs([supervisor], timeout=_DOWN_SECONDS)
-        for one in alive:
-            one.kill()
+        for process in alive:
+            process.kill()
     state.stop_leftovers(settings)
     state.path(settings).unlink(missing_ok=True)
     typer.echo("Stopped.")
 
 
 def status(as_json: JsonOption = False) -> None:
-    """Show what runs on this machine; exit code 1 if nothing does."""
+    """Show the services on this machine; exit code 1 if segadmin is not running."""
     settings = get_settings()
-    found = state.read(settings)
-    running = found is not None and found.process is not None
+    current = state.read(settings)
+    is_running = current is not None and current.process is not None
     if as_json:
-        show_json(_facts(settings, found, running=running))
-    elif found is None or not (running or found.processes):
+        show_json(_facts(settings, current, running=is_running))
+    elif current is None or not (is_running or current.processes):
         typer.echo(f"Not running ({settings.root}). Start it: segadmin up --detach")
     else:
         from rich.console import Console
 
-        Console().print(_draw(settings, found, _queues(settings)), soft_wrap=True)
-        if not running:
-            typer.echo("The supervisor was killed, these were left. Run: segadmin down", err=True)
-    if not running:
+        Console().print(_table(settings, current, _queues(settings)), soft_wrap=True)
+        if not is_running:
+            typer.echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
+    if not is_running:
         raise typer.Exit(1)
 
 
-def parts_of(settings: Settings, cpu: int, flower_port: int | None, web_port: int | None) -> list[Part]:
-    """Return the parts of this machine; imported late, for the sake of `segadmin --help`."""
-    from segadmin_worker.services import parts_of_this_machine
+def services_of(settings: Settings, cpu: int, flower_port: int | None, web_port: int | None) -> list[Service]:
+    """Return the services of this machine; imported late, to keep `segadmin --help` fast."""
+    from segadmin_worker.services import services_of_this_machine
 
-    return parts_of_this_machine(settings, cpu=cpu, flower_port=flower_port, web_port=web_port)
+    return services_of_this_machine(settings, cpu=cpu, flower_port=flower_port, web_port=web_port)
 
 
 def _ports(settings: Settings, *, flower: bool, web: bool) -> tuple[int | None, int | None]:
-    """Return where Flower and the web part want to listen, nowhere for what is left out or not installed."""
+    """Return the preferred ports of Flower and of the HTTP API; ``None`` if left out or not installed."""
     from segadmin_worker.services import web_is_installed
 
     return settings.flower_port if flower else None, settings.web_port if web and web_is_installed() else None
 
 
 def _check_broker(settings: Settings) -> None:
-    """Raise where the broker is somebody else's and does not answer: then no worker will."""
+    """Raise ``BrokerUnavailable`` if an external broker does not answer, because workers cannot start then."""
     if not settings.embedded_broker:
         from segadmin_worker.inspection import ping
 
@@ -131,50 +134,50 @@ def _run_here(settings: Settings, cpu: int, *, flower: bool, web: bool) -> None:
     from segadmin_worker.supervisor import Supervisor
 
     console = Console()
-    state.stop_leftovers(settings)  # now, so that Flower finds its port free
-    wanted = _ports(settings, flower=flower, web=web)
-    ports = [port and free_port(port) for port in wanted]
-    for name, taken, port in zip(("Flower", "web"), wanted, ports, strict=True):
-        if port != taken:
-            console.print(f"Port {taken} is taken; {name} listens on {port}.", highlight=False)
-    supervisor = Supervisor(settings, parts_of(settings, cpu, *ports))
+    state.stop_leftovers(settings)  # before ports are checked, because a leftover Flower would hold its port
+    preferred = _ports(settings, flower=flower, web=web)
+    ports = [port and free_port(port) for port in preferred]
+    for name, preferred_port, port in zip(("Flower", "web"), preferred, ports, strict=True):
+        if port != preferred_port:
+            console.print(f"Port {preferred_port} is taken; {name} listens on {port}.", highlight=False)
+    supervisor = Supervisor(settings, services_of(settings, cpu, *ports))
     if not console.is_terminal:
-        supervisor.observe = _Lines()
+        supervisor.observe = _StateLog()
         supervisor.run()
         return
     with Live(console=console, refresh_per_second=2) as live:
-        supervisor.observe = _Screen(settings, live)
+        supervisor.observe = _LiveTable(settings, live)
         supervisor.run()
     console.print("Stopped.")
 
 
-class _Screen:
-    """Keeps the table of a supervisor on a terminal current, once a second: memory takes a while to add up."""
+class _LiveTable:
+    """Updates the table of a supervisor on a terminal, once a second because adding up memory takes time."""
 
     def __init__(self, settings: Settings, live: Live) -> None:
-        self._settings, self._live, self._drawn = settings, live, 0.0
+        self._settings, self._live, self._updated_at = settings, live, 0.0
 
-    def __call__(self, seen: Status) -> None:
-        """Draw, unless it was drawn just now."""
-        if time.monotonic() - self._drawn >= 1.0:
-            self._live.update(_draw(self._settings, seen, None))
-            self._drawn = time.monotonic()
+    def __call__(self, status: Status) -> None:
+        """Update the table, at most once a second."""
+        if time.monotonic() - self._updated_at >= 1.0:
+            self._live.update(_table(self._settings, status, None))
+            self._updated_at = time.monotonic()
 
 
-class _Lines:
-    """Prints a line whenever a part's state changes: the log of a supervisor without a terminal."""
+class _StateLog:
+    """Prints a line whenever the state of a service changes; used without a terminal."""
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[str, str]] = {}
+        self._printed: dict[str, tuple[str, str]] = {}
 
-    def __call__(self, seen: Status) -> None:
-        """Print what is new."""
-        for part in seen.parts:
-            now = (part.state.value, part.note)
-            if self._said.get(part.name) != now:
-                self._said[part.name] = now
+    def __call__(self, status: Status) -> None:
+        """Print the services whose state or note changed."""
+        for service in status.services:
+            current = (service.state.value, service.note)
+            if self._printed.get(service.name) != current:
+                self._printed[service.name] = current
                 moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-                typer.echo(f"{moment} {part.name} {part.state} {part.note}".rstrip())
+                typer.echo(f"{moment} {service.name} {service.state} {service.note}".rstrip())
 
 
 def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> subprocess.Popen[bytes]:
@@ -191,61 +194,73 @@ def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> s
 
 
 def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | None) -> int:
-    """Wait until every part answers and return the exit code; say what is wrong where it is not well."""
+    """Wait until all services are ready, print their status and errors, and return the exit code."""
     from rich.console import Console
 
     console = Console()
     end = time.monotonic() + _READY_SECONDS
     with console.status("Starting …") as spinner:
         while time.monotonic() < end:
-            found = state.read(settings)
-            parts = found.parts if found is not None and found.process is not None else ()
-            if parts and _settled(parts):
+            current = state.read(settings)
+            services = current.services if current is not None and current.process is not None else ()
+            if services and _settled(services):
                 break
             if started is not None and started.poll() is not None:
                 raise SegadminError(f"segadmin did not start:\n{_tail(_log(settings))}")
-            spinner.update("Starting " + ", ".join(part.name for part in parts if part.state != PartState.RUNNING))
-            time.sleep(_LOOK_SECONDS)
-    if found is None:
+            spinner.update(
+                "Starting " + ", ".join(service.name for service in services if service.state != ServiceState.RUNNING)
+            )
+            time.sleep(_POLL_SECONDS)
+    if current is None:
         raise SegadminError(f"segadmin did not start; see {_log(settings)}")
-    console.print(_draw(settings, found, None), soft_wrap=True)
-    late = [part for part in found.parts if part.state != PartState.RUNNING]
-    for part in late:
-        typer.echo(f"Error: {part.name} does not run: {part.note or part.state}\n{_tail(Path(part.log))}", err=True)
+    console.print(_table(settings, current, None), soft_wrap=True)
+    late = [service for service in current.services if service.state != ServiceState.RUNNING]
+    for service in late:
+        typer.echo(
+            f"Error: {service.name} does not run: {service.note or service.state}\n{_tail(Path(service.log))}", err=True
+        )
     if late:
         typer.echo("The other parts run. Stop them: segadmin down · check: segadmin doctor", err=True)
         return 1
-    for name, wanted in (("flower", settings.flower_port), ("web", settings.web_port)):
-        if (url := found.urls.get(name)) and urlsplit(url).port != wanted:
-            typer.echo(f"Port {wanted} was taken, so {name} is at {url}.")
+    for name, preferred_port in (("flower", settings.flower_port), ("web", settings.web_port)):
+        if (url := current.urls.get(name)) and urlsplit(url).port != preferred_port:
+            typer.echo(f"Port {preferred_port} was taken, so {name} is at {url}.")
     typer.echo("Ready. Try: segadmin enqueue retrain --wait · stop: segadmin down")
     return 0
 
 
-def _settled(parts: tuple[PartStatus, ...]) -> bool:
-    """Return whether nothing will change by waiting: without Redis the others do not even start."""
-    failed = {part.name for part in parts if part.state == PartState.FAILED}
-    return "redis" in failed or all(part.name in failed or part.state == PartState.RUNNING for part in parts)
+def _settled(services: tuple[ServiceStatus, ...]) -> bool:
+    """Return whether all services run or have failed; if Redis has failed, the others do not start."""
+    failed = {service.name for service in services if service.state == ServiceState.FAILED}
+    return "redis" in failed or all(
+        service.name in failed or service.state == ServiceState.RUNNING for service in services
+    )
 
 
-def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> RenderableType:
+def _table(settings: Settings, status: Status, queues: dict[str, int] | None) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from segadmin_worker.services import web_is_installed
 
-    colours = {PartState.RUNNING: "green", PartState.FAILED: "bold red", PartState.LOST: "red"}
-    drawn = Table(header_style="bold")
+    colours = {ServiceState.RUNNING: "green", ServiceState.FAILED: "bold red", ServiceState.LOST: "red"}
+    services = Table(header_style="bold")
     for column in ("part", "state", "pid", "up", "restarts", "memory", "note"):
-        drawn.add_column(column, justify="right" if column in {"pid", "up", "restarts", "memory"} else "left")
-    for part in seen.parts:
-        one = _part_facts(part)
-        shown = Text(one["state"], colours.get(PartState(one["state"]), "yellow"))
-        memory = "" if one["memory_bytes"] is None else f"{one['memory_bytes'] / 2**20:.0f} MiB"
-        started = datetime.fromtimestamp(part.created, UTC) if part.created and one["pid"] else None
-        drawn.add_row(
-            part.name, shown, str(one["pid"] or ""), took(started, None), str(part.restarts), memory, part.note
+        services.add_column(column, justify="right" if column in {"pid", "up", "restarts", "memory"} else "left")
+    for service in status.services:
+        facts = _service_facts(service)
+        state_cell = Text(facts["state"], colours.get(ServiceState(facts["state"]), "yellow"))
+        memory = "" if facts["memory_bytes"] is None else f"{facts['memory_bytes'] / 2**20:.0f} MiB"
+        started = datetime.fromtimestamp(service.created, UTC) if service.created and facts["pid"] else None
+        services.add_row(
+            service.name,
+            state_cell,
+            str(facts["pid"] or ""),
+            took(started, None),
+            str(service.restarts),
+            memory,
+            service.note,
         )
     lines = [Text(f"home: {settings.root}")]
     if queues is not None:
@@ -253,61 +268,61 @@ def _draw(settings: Settings, seen: Status, queues: dict[str, int] | None) -> Re
         lines.append(Text(f"waiting in the queues: {waiting}"))
     if not web_is_installed():
         lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
-    return Group(drawn, *lines, *map(Text, pages(settings, seen)))
+    return Group(services, *lines, *map(Text, pages(settings, status)))
 
 
-def pages(settings: Settings, seen: Status) -> list[str]:
-    """Return where there is something to look at in a browser, and what opens it."""
+def pages(settings: Settings, status: Status) -> list[str]:
+    """Return a line for each service with web pages: its URL and how to log in."""
     login = f"user {settings.flower_user}, password in {settings.root / 'flower_password'}"
     if settings.flower_password is not None:
         login = f"user {settings.flower_user}, password from SEGADMIN_FLOWER_PASSWORD"
-    opened = {
+    logins = {
         "flower": ("Flower", login),
         "web": ("jobs, curves, models", "any user, a key as the password: segadmin keys create me --pages"),
     }
-    return [f"{opened[name][0]}: {url} ({opened[name][1]})" for name, url in seen.urls.items()]
+    return [f"{logins[name][0]}: {url} ({logins[name][1]})" for name, url in status.urls.items()]
 
 
-def _facts(settings: Settings, found: Status | None, *, running: bool) -> dict[str, Any]:
+def _facts(settings: Settings, status: Status | None, *, running: bool) -> dict[str, Any]:
     return {
         "running": running,
         "home": str(settings.root),
-        "pid": found.pid if found is not None and running else None,
-        "flower_url": found.urls.get("flower") if found is not None and running else None,
-        "web_url": found.urls.get("web") if found is not None and running else None,
-        "parts": [_part_facts(part) for part in found.parts] if found is not None else [],
+        "pid": status.pid if status is not None and running else None,
+        "flower_url": status.urls.get("flower") if status is not None and running else None,
+        "web_url": status.urls.get("web") if status is not None and running else None,
+        "parts": [_service_facts(service) for service in status.services] if status is not None else [],
         "queues": _queues(settings) if running else None,
     }
 
 
-def _part_facts(part: PartStatus) -> dict[str, Any]:
-    process = part.process
-    lost = process is None and part.pid is not None
+def _service_facts(service: ServiceStatus) -> dict[str, Any]:
+    process = service.process
+    is_lost = process is None and service.pid is not None
     return {
-        "name": part.name,
-        "state": (PartState.LOST if lost else part.state).value,
+        "name": service.name,
+        "state": (ServiceState.LOST if is_lost else service.state).value,
         "pid": process.pid if process else None,
-        "uptime_seconds": round(time.time() - part.created, 1) if process and part.created else None,
-        "restarts": part.restarts,
+        "uptime_seconds": round(time.time() - service.created, 1) if process and service.created else None,
+        "restarts": service.restarts,
         "memory_bytes": _memory(process) if process else None,
-        "note": part.note,
-        "log": part.log,
+        "note": service.note,
+        "log": service.log,
     }
 
 
 def _memory(process: psutil.Process) -> int:
     """Return the resident memory of a process and its children, in bytes."""
     total = 0
-    for one in state.family_of(process):
+    for member in state.family_of(process):
         try:
-            total += one.memory_info().rss
-        except psutil.Error:  # it ended just now
+            total += member.memory_info().rss
+        except psutil.Error:  # it has ended
             continue
     return total
 
 
 def _queues(settings: Settings) -> dict[str, int] | None:
-    """Return the queues' lengths, or nothing where the broker does not answer: its part's state says why."""
+    """Return the lengths of the queues, or ``None`` if the broker does not answer."""
     from segadmin_worker.inspection import queue_lengths
 
     try:
@@ -321,7 +336,7 @@ def _log(settings: Settings) -> Path:
 
 
 def _tail(log: Path) -> str:
-    """Return a log's last lines, indented."""
+    """Return the last lines of a log, indented."""
     if not log.exists():
         return ""
     lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]

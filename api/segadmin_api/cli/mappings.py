@@ -9,12 +9,14 @@ import typer
 from segadmin.events.shipped import shipped_mapping, shipped_mappings
 from segadmin_api.cli.output import JsonOption, show_json, table
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", help="List the mappings of known layouts.")
+app = typer.Typer(
+    add_completion=False, rich_markup_mode="markdown", help="List the mapping files that come with segadmin."
+)
 
 
 @app.callback(invoke_without_command=True)
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the mapping files that come with segadmin, for layouts that many shops export."""
+    """List the mapping files that come with segadmin, for common export layouts."""
     if context.invoked_subcommand is not None:
         return
     mappings = shipped_mappings()
@@ -27,6 +29,6 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME", help="As the list has it.")]) -> None:
-    """Print a mapping file: a start for one of your own."""
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.")]) -> None:
+    """Print a mapping file, as a template for your own."""
     typer.echo(shipped_mapping(name).text, nl=False)

@@ -1,4 +1,4 @@
-"""``segadmin models``: model versions and how good they are."""
+"""``segadmin models``: model versions and their evaluations."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from segadmin_api.formatting import VERSIONS, version_row
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
 
-#: Where a card is written.
+#: The default file of a model card.
 _CARD = "model-card.html"
-app = group("Model versions and how good they are.")
-Labels = Annotated[str | None, typer.Option(help="Label set; needed only where several have a champion.")]
+app = group("Model versions and their evaluations.")
+Labels = Annotated[str | None, typer.Option(help="The label set; needed only if several have a champion.")]
 
 
 @app.command("list")
@@ -35,7 +35,7 @@ def list_(
     labels: Annotated[str | None, typer.Option(help="Only models of this label set.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List model versions, newest first, with their figures on the test rows."""
+    """List model versions, newest first, with their metrics on the test rows."""
     versions = list_lines(get_settings(), labels)
     if as_json:
         show_json([_facts(line) for line in versions])
@@ -54,53 +54,63 @@ def show(
     labels: Labels = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a model version: its figures beside the baselines', what it was made from, and where it is."""
+    """Show a model version: its metrics and those of the baselines, how it was trained, and its folder."""
     settings = get_settings()
     with transaction(settings) as session:
-        found = find_version(session, version, labels)
-        rows = evaluations_of(session, found)
-    line = VersionLine(found, rows)
+        model_version = find_version(session, version, labels)
+        rows = evaluations_of(session, model_version)
+    line = VersionLine(model_version, rows)
     if as_json:
-        show_json(_facts(line) | {"manifest": found.manifest, "path": str(settings.store_path / found.folder)})
+        show_json(
+            _facts(line) | {"manifest": model_version.manifest, "path": str(settings.store_path / model_version.folder)}
+        )
         return
-    what = (found.label_set or "no labels", found.state, f"{line.name} on {found.textualizer}")
-    typer.echo(f"model version {found.id} · {' · '.join(what)}")
-    typer.echo(f"  {settings.store_path / found.folder}  (sha256 {found.sha256[:16]}…)")
+    properties = (
+        model_version.label_set or "no labels",
+        model_version.state,
+        f"{line.name} on {model_version.textualizer}",
+    )
+    typer.echo(f"model version {model_version.id} · {' · '.join(properties)}")
+    typer.echo(f"  {settings.store_path / model_version.folder}  (sha256 {model_version.sha256[:16]}…)")
     if rows:
-        typer.echo(f"  {_beside(rows)}")
+        typer.echo(f"  {_explain_rows(rows)}")
     for split in dict.fromkeys(row.split for row in rows):
         _show_split(split, [row for row in rows if row.split == split])
     if line.tested is not None:
-        _show_segments(found, line.tested)
-    _show_origin(manifest_of(found), line.tested)
+        _show_segments(model_version, line.tested)
+    _show_origin(manifest_of(model_version), line.tested)
 
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit log.")]
+Reason = Annotated[str, typer.Option(help="The reason, for the audit log.")]
 
 
 @app.command()
 def compare(
-    one: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="The version to compare with, likewise.")] = "champion",
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The version to compare with.")] = "champion",
     labels: Labels = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two versions on the test rows that both were tested on, with a 95 % interval over users."""
+    """Compare two versions on their common test rows, with a 95 % bootstrap interval over users."""
     from segadmin.evaluation.bootstrap import LEAST_USERS
     from segadmin.models.registry import compare_versions
 
-    pair = compare_versions(get_settings(), one, other, labels)
+    comparison = compare_versions(get_settings(), version, other, labels)
     if as_json:
-        show_json(asdict(pair))
+        show_json(asdict(comparison))
         return
-    rows = [(one, f"{pair.one:.4f}"), (other, f"{pair.other:.4f}"), ("lead", str(pair.lead))]
-    table(f"AUROC on {counted(pair.rows, 'row')}", ["version", "AUROC"], rows)
-    if pair.erased:
-        typer.echo(f"Erased with their users since the versions were tested: up to {counted(pair.erased, 'test row')}.")
-    if pair.lead.low is None or pair.lead.high is None:
-        typer.echo(f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {pair.users}.")
-    elif pair.lead.low > 0 or pair.lead.high < 0:
-        typer.echo(f"{one if pair.lead.value > 0 else other} is better: the interval does not hold 0.")
+    rows = [(version, f"{comparison.one:.4f}"), (other, f"{comparison.other:.4f}"), ("lead", str(comparison.lead))]
+    table(f"AUROC on {counted(comparison.rows, 'row')}", ["version", "AUROC"], rows)
+    if comparison.erased:
+        typer.echo(
+            f"Erased with their users since the versions were tested: up to {counted(comparison.erased, 'test row')}."
+        )
+    if comparison.lead.low is None or comparison.lead.high is None:
+        typer.echo(
+            f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {comparison.users}."
+        )
+    elif comparison.lead.low > 0 or comparison.lead.high < 0:
+        typer.echo(f"{version if comparison.lead.value > 0 else other} is better: the interval does not hold 0.")
     else:
         typer.echo("Neither is shown to be better: the interval holds 0.")
 
@@ -111,10 +121,10 @@ def promote(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version champion whatever the gate said, and its newest snapshot current."""
+    """Make a version champion regardless of the gate, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.promote_version(get_settings(), version, reason), as_json=as_json)
+    _report_promotion(registry.promote_version(get_settings(), version, reason), as_json=as_json)
 
 
 @app.command()
@@ -123,34 +133,35 @@ def rollback(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the champion before this one champion again, and its newest snapshot current."""
+    """Make the previous champion the champion again, and its newest snapshot current."""
     from segadmin.models import registry
 
-    _tell(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
+    _report_promotion(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
 
 
-def _tell(changed: Promotion, *, as_json: bool) -> None:
+def _report_promotion(promotion: Promotion, *, as_json: bool) -> None:
     if as_json:
-        show_json(asdict(changed))
+        show_json(asdict(promotion))
         return
-    was = f", before it was {changed.before}" if changed.before else ""
-    typer.echo(f"Version {changed.champion} is champion of {changed.label_set!r}{was}.")
-    if changed.snapshot is None:
-        typer.echo(f"It has scored nobody yet. Next: segadmin enqueue score --labels {quote(changed.label_set)} --wait")
+    previous = f"; before, it was version {promotion.before}" if promotion.before else ""
+    typer.echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
+    if promotion.snapshot is None:
+        command = f"segadmin enqueue score --labels {quote(promotion.label_set)} --wait"
+        typer.echo(f"It has not scored any users yet. Next: {command}")
     else:
-        typer.echo(f"Snapshot {changed.snapshot}, its newest, is current.")
+        typer.echo(f"Snapshot {promotion.snapshot}, its newest, is current.")
 
 
 @app.command()
 def card(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
-    out: Annotated[Path | None, typer.Option(help="The page to write.", show_default=_CARD)] = None,
+    out: Annotated[Path | None, typer.Option(help="The HTML file to write.", show_default=_CARD)] = None,
     labels: Labels = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the card as JSON; a page is written only with --out.")
     ] = False,
 ) -> None:
-    """Write the model card: what it was made from, how good it is and how sure that is, and where its limits are."""
+    """Write the model card: origin, metrics with confidence intervals, and limitations of a version."""
     from segadmin.models.card import card_of
     from segadmin_api.dashboard.model_card import page
 
@@ -170,62 +181,62 @@ def export(
     labels: Labels = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a version with all of its weights into a folder of its own, also one that is stored as an adapter."""
+    """Write a version with all its weights into a new folder, even if it is stored as an adapter."""
     from segadmin.models.export import export_version
 
     settings = get_settings()
     with transaction(settings) as session:
-        found = find_version(session, version, labels)
-    size = export_version(settings, found, out)
+        model_version = find_version(session, version, labels)
+    size = export_version(settings, model_version, out)
     if as_json:
-        show_json({"version": found.id, "folder": str(out.expanduser().absolute()), "bytes": size})
+        show_json({"version": model_version.id, "folder": str(out.expanduser().absolute()), "bytes": size})
         return
-    typer.echo(f"Version {found.id}: {size / 2**20:,.1f} MiB in {out}")
+    typer.echo(f"Version {model_version.id}: {size / 2**20:,.1f} MiB in {out}")
 
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
     best = {name: _best(name, rows) for name in HEADLINES}
-    marked = len(rows) > 1
+    has_marks = len(rows) > 1
     table(
-        f"{split} (* best)" if marked else split,
+        f"{split} (* best)" if has_marks else split,
         ["model", ">rows", *(f">{title}" for title in HEADLINES.values())],
         [
             (
                 row.name,
                 f"{row.rows:,}",
-                *(_number(row.metrics.get(name), best[name], mark=marked) for name in HEADLINES),
+                *(_number(row.metrics.get(name), best[name], mark=has_marks) for name in HEADLINES),
             )
             for row in rows
         ],
     )
 
 
-def _beside(rows: Sequence[Evaluation]) -> str:
-    """Say which rows are baselines, and what the columns are."""
+def _explain_rows(rows: Sequence[Evaluation]) -> str:
+    """Return a sentence about which rows are baselines, and what the columns are."""
     baselines = dict.fromkeys(row.name for row in rows if row.model_version_id is None)
-    named = f"Baselines: {', '.join(baselines)}. " if baselines else ""
-    return f"{named}F1, precision and recall are macro averages."
+    prefix = f"Baselines: {', '.join(baselines)}. " if baselines else ""
+    return f"{prefix}F1, precision and recall are macro averages."
 
 
 def _show_segments(version: ModelVersion, row: Evaluation) -> None:
-    """Show the test figures of each segment, and what it was taken for."""
-    each = row.metrics["segments"]
+    """Show the test metrics of each segment, and the confusion matrix."""
+    metrics = row.metrics["segments"]
     numbered = [f"{n} {segment}" for n, segment in enumerate(version.segments, 1)]
     table(
         "segments, on test",
-        ["truly", ">precision", ">recall", ">AUROC", ">users"],
+        ["true", ">precision", ">recall", ">AUROC", ">users"],
         [
             (
                 name,
-                *(_number(each[segment][metric]) for metric in ("precision", "recall", "auroc")),
-                f"{each[segment]['support']:,}",
+                *(_number(metrics[segment][metric]) for metric in ("precision", "recall", "auroc")),
+                f"{metrics[segment]['support']:,}",
             )
             for name, segment in zip(numbered, version.segments, strict=True)
         ],
     )
     table(
-        "taken for",
-        ["truly", *(f">{n}" for n in range(1, len(numbered) + 1))],
+        "confusion matrix: predicted segment by true segment",
+        ["true", *(f">{n}" for n in range(1, len(numbered) + 1))],
         [(name, *(f"{count:,}" for count in counts)) for name, counts in zip(numbered, row.confusion, strict=True)],
     )
 
@@ -234,11 +245,11 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     if manifest.pretrained is not None:
         _show_pretraining(manifest, manifest.pretrained)
         return
-    tested = test.metrics if test is not None else {}
+    test_metrics = test.metrics if test is not None else {}
     recipe, data, calibration = manifest.recipe, manifest.data, manifest.calibration
     lines = {
-        "began as": f"version {manifest.started_from}" if manifest.started_from else "",
-        "learnt beside": ", ".join(manifest.learnt_beside),
+        "started from": f"version {manifest.started_from}" if manifest.started_from else "",
+        "auxiliary label sets": ", ".join(manifest.learnt_beside),
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
         "textualizer": f"{recipe.textualizer} version {recipe.textualizer_version} "
         f"{_pairs(recipe.textualizer_options)}({recipe.distribution})",
@@ -246,18 +257,18 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         + _capped(manifest.text),
         "features": f"{len(manifest.features)}, of them {len(recipe.categories)} category shares"
         + (
-            f"; {manifest.features_clipped:,} outliers in training brought to 0.1 % and 99.9 % of all values"
+            f"; {manifest.features_clipped:,} training outliers clipped to the 0.1 % and 99.9 % quantiles"
             if manifest.features_clipped
             else ""
         ),
         "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
-        + ", ".join(f"{part} {rows:,}" for part, rows in data.parts.items()),
+        + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
         "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
-        "calibration": f"temperature {calibration.temperature:.3f}, found on {calibration.rows:,} validation "
-        f"rows; ECE there {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
-        f"on test {_number(tested.get('ece_before'))} before, {_number(tested.get('ece'))} after",
-        "cut off": _pairs(manifest.report.get("truncation") or {}),
+        "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
+        f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
+        f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
+        "truncated": _pairs(manifest.report.get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }
     for name, value in lines.items():
@@ -266,15 +277,15 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
-    """Show what a pretrained version has read, and what that did."""
+    """Show the data of a pretrained version, and the effect of pretraining."""
     report = manifest.report
     lines = {
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
-        "read": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
+        "trained on": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "
         f"(perplexity {report['perplexity']}), {report['objective']}",
         "words added": f"{report['words_added']}: {', '.join(report['new_words'])}" if report["words_added"] else "",
-        "next": "segadmin enqueue retrain --from with its number",
+        "next": "segadmin enqueue retrain --from VERSION",
     }
     for name, value in lines.items():
         if value:
@@ -282,28 +293,28 @@ def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
 
 
 def _capped(reports: Sequence[dict[str, int]]) -> str:
-    """Return how much of the texts was left out before any backbone saw them."""
+    """Return how much text was left out before a backbone read it."""
     counts = ("users", "users_capped", "phrases_dropped")
-    users, capped, dropped = (sum(one[name] for one in reports) for name in counts)
+    users, capped, dropped = (sum(report[name] for report in reports) for name in counts)
     left_out = counted(dropped, "phrase")
     return f"; {capped:,} of {counted(users, 'text')} had more, {left_out} left out" if reports else ""
 
 
 def _facts(line: VersionLine) -> dict[str, Any]:
-    kept = {"id", "label_set", "state", "backbone", "textualizer", "segments", "folder", "sha256", "job_id"}
-    facts = line.version.model_dump(mode="json", include=kept | {"created_at", "promoted_at"})
-    wanted = {"name", "split", "rows", "metrics", "confusion", "model_version_id"}
+    fields = {"id", "label_set", "state", "backbone", "textualizer", "segments", "folder", "sha256", "job_id"}
+    facts = line.version.model_dump(mode="json", include=fields | {"created_at", "promoted_at"})
+    evaluation_fields = {"name", "split", "rows", "metrics", "confusion", "model_version_id"}
     return facts | {
         "name": line.name,
-        "evaluations": [row.model_dump(mode="json", include=wanted) for row in line.evaluations],
+        "evaluations": [row.model_dump(mode="json", include=evaluation_fields) for row in line.evaluations],
     }
 
 
 def _best(name: str, rows: Sequence[Evaluation]) -> float | None:
-    known = [row.metrics[name] for row in rows if row.metrics.get(name) is not None]
-    if not known:
+    values = [row.metrics[name] for row in rows if row.metrics.get(name) is not None]
+    if not values:
         return None
-    return float(min(known) if name in LOWER_IS_BETTER else max(known))
+    return float(min(values) if name in LOWER_IS_BETTER else max(values))
 
 
 def _number(value: float | None, best: float | None = None, *, mark: bool = False) -> str:

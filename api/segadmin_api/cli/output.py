@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typer.core import TyperGroup
 
 from segadmin.errors import ConfigurationError
 
-#: ``--json``, the same everywhere.
+#: ``--json``, the same for all commands.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-#: ``--raw-cells``, of what is exported.
+#: ``--raw-cells``, of exports.
 RawCells = Annotated[
     bool,
-    typer.Option("--raw-cells", help="CSV: put no ' before text that spreadsheets would run as a formula (= + - @)."),
+    typer.Option("--raw-cells", help="CSV: do not escape text that spreadsheets would run as a formula (= + - @)."),
 ]
 
-#: Of words that a command does not take; Typer exports only the classes below it.
+#: The error for invalid arguments; Typer exports only its subclasses.
 UsageError: Any = typer.BadParameter.__base__
-#: Cells up to this length are never broken.
-_WHOLE = 14
+#: Cells up to this length are not wrapped.
+_UNWRAPPED = 14
 
 
 def group(summary: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
@@ -37,7 +37,14 @@ def show_json(value: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
-    """Print a table, or, where there are no rows, ``empty``: what is missing and the command that brings it."""
+    """Print a table, or ``empty`` if there are no rows.
+
+    Args:
+        title: may be empty.
+        columns: the headers; a leading ``>`` aligns the column to the right.
+        rows: the cells; ``None`` is shown as an empty cell.
+        empty: what is missing, and the command that creates it.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -47,19 +54,21 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     if not cells and empty:
         typer.echo(empty)
         return
-    # No frame: on 80 columns every one of them is wanted for words.
-    drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, column in enumerate(columns):
-        longest = max((len(line[place]) for line in cells), default=0)
+    # No frame, to leave all 80 columns for text.
+    rendered = Table(
+        title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for index, column in enumerate(columns):
+        longest = max((len(row_cells[index]) for row_cells in cells), default=0)
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        drawn.add_column(column.lstrip(">"), justify=justify, overflow="fold", min_width=min(longest, _WHOLE))
-    for line in cells:
-        drawn.add_row(*map(Text, line))  # a plain string's [brackets] would be taken for markup
-    Console().print(drawn)
+        rendered.add_column(column.lstrip(">"), justify=justify, overflow="fold", min_width=min(longest, _UNWRAPPED))
+    for row_cells in cells:
+        rendered.add_row(*map(Text, row_cells))  # Rich would interpret [brackets] in a string as markup
+    Console().print(rendered)
 
 
 def write_page(out: Path, html: str) -> None:
-    """Write a page to the file ``out``, and print where it is; see :func:`save_page`."""
+    """Write a page to the file ``out``, and print its path; see :func:`save_page`."""
     save_page(out, html)
     typer.echo(f"Wrote {out}. Open it in a browser.")
 
@@ -68,19 +77,19 @@ def save_page(out: Path, html: str) -> None:
     """Write a page to the file ``out``.
 
     Raises:
-        ConfigurationError: it cannot be written there.
+        ConfigurationError: the file cannot be written.
     """
     try:
         out.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{out} cannot be written: {error.strerror}. Name a folder that is there.") from None
+        raise ConfigurationError(f"{out} cannot be written: {error.strerror}. Name a folder that exists.") from None
 
 
 def parse_options(pairs: Sequence[str], flag: str) -> dict[str, Any]:
-    """Turn ``key=value`` words into a dictionary.
+    """Return ``key=value`` arguments as a dictionary.
 
     Raises:
-        typer.BadParameter: a word has no ``=``.
+        typer.BadParameter: an argument has no ``=``.
     """
     options: dict[str, Any] = {}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""``segadmin plugins``: what there is to choose from, and help for authors."""
+"""``segadmin plugins``: lists and describes plugins, and helps to write them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ app = group("Textualizers, backbones and other plugins.")
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Option(help=f"Only one of: {', '.join(KINDS)}.")] = None,
+    kind: Annotated[str | None, typer.Option(help=f"Only this kind: {', '.join(KINDS)}.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is registered, and the plugins that could not be loaded."""
+    """List the registered plugins, and those that could not be loaded."""
     plugins = load_plugins(get_settings())
     if kind is not None and kind not in KINDS:
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
-    found = [
-        {"kind": one.kind, "name": one.name, "from": one.distribution}
+    rows = [
+        {"kind": plugin.kind, "name": plugin.name, "from": plugin.distribution}
         for of_kind in KINDS
         if kind in {None, of_kind}
-        for _, one in sorted(plugins.registered[of_kind].items())
+        for _, plugin in sorted(plugins.registered[of_kind].items())
     ]
     if as_json:
-        show_json({"plugins": found, "broken": [str(error) for error in plugins.broken.values()]})
+        show_json({"plugins": rows, "broken": [str(error) for error in plugins.broken.values()]})
         return
-    table("", ["kind", "name", "from"], [list(one.values()) for one in found])
+    table("", ["kind", "name", "from"], [list(row.values()) for row in rows])
     for error in plugins.broken.values():
         typer.echo(str(error), err=True)
 
@@ -49,75 +49,83 @@ def list_(
 @app.command()
 def show(
     kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")],
-    name: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str, typer.Argument(help="The name of the plugin.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a plugin is for, and its options with their defaults."""
+    """Show the description of a plugin, and its options with their defaults."""
     plugins = load_plugins(get_settings())
     if kind not in KINDS:
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
-    found = plugins.find(kind, name)
-    made = found.load()
+    registration = plugins.find(kind, name)
+    plugin = registration.load()
     options = [
         {"option": field.name, "type": str(field.type), "default": _default(field)}
-        for field in (dataclasses.fields(made) if dataclasses.is_dataclass(made) else ())
+        for field in (dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ())
     ]
-    doc = inspect.getdoc(made) or ""
-    templates = getattr(made, "templates", {}) if kind == "textualizer" else {}
+    doc = inspect.getdoc(plugin) or ""
+    templates = getattr(plugin, "templates", {}) if kind == "textualizer" else {}
     if as_json:
-        told = {"kind": kind, "name": name, "from": found.distribution, "doc": doc, "options": options}
-        show_json({**told, "templates": templates} if kind == "textualizer" else told)
+        facts = {"kind": kind, "name": name, "from": registration.distribution, "doc": doc, "options": options}
+        show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
-    typer.echo(f"{kind} {name}, from {found.distribution}\n\n{doc}\n")
-    table("", ["option", "type", "default"], [list(one.values()) for one in options], empty="It takes no options.")
+    typer.echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
+    table("", ["option", "type", "default"], [list(row.values()) for row in options], empty="It takes no options.")
     if templates:
-        typer.echo("\nA file given as --templates can say it otherwise; a list's later ways are for --augment only:\n")
+        typer.echo(
+            "\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n"
+        )
         for language in get_args(Language):
             typer.echo(f"[{language}.{name}]")
-            for template, said in templates.items():
-                typer.echo(f"{template} = {json.dumps(said[language], ensure_ascii=False)}")
+            for template, texts in templates.items():
+                typer.echo(f"{template} = {json.dumps(texts[language], ensure_ascii=False)}")
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The textualizer's name, such as `emoji`.")],
-    folder: Annotated[Path, typer.Option(help="Where to put the package.")] = Path(),
+    name: Annotated[str, typer.Argument(help="The name of the textualizer, such as `emoji`.")],
+    folder: Annotated[Path, typer.Option(help="The folder in which to create the package.")] = Path(),
 ) -> None:
-    """Write a package with a textualizer and its test, ready to be installed."""
+    """Write a package with a textualizer and its test, ready to install."""
     from segadmin_api.cli.scaffold import write_package
 
-    made = write_package(name, folder)
-    typer.echo(f"Wrote {made}. Next:")
-    typer.echo(f"  pip install -e {made} && segadmin plugins check {name}")
+    package = write_package(name, folder)
+    typer.echo(f"Wrote {package}. Next:")
+    typer.echo(f"  pip install -e {package} && segadmin plugins check {name}")
 
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A textualizer or backbone; or a Python file: all of its.")],
-    option: Annotated[list[str] | None, typer.Option(help="key=value of what is checked, may be repeated.")] = None,
+    name: Annotated[str, typer.Argument(help="A textualizer or backbone, or a Python file with some.")],
+    option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
 ) -> None:
-    """Run the contract suite over a textualizer or a backbone."""
+    """Run the contract tests on a textualizer or a backbone."""
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
     plugins = load_plugins(settings)
     if (broken := plugins.broken.get(str(path.resolve()), plugins.broken.get(name))) is not None:
         raise broken
-    offers = [one for kind in _SUITES for one in plugins.registered[kind].values()]
-    found = [one for one in offers if one.name == name or (path.suffix == ".py" and one.distribution == path.name)]
-    if not found and path.suffix == ".py":
+    checkable = [registration for kind in _SUITES for registration in plugins.registered[kind].values()]
+    selected = [
+        registration
+        for registration in checkable
+        if registration.name == name or (path.suffix == ".py" and registration.distribution == path.name)
+    ]
+    if not selected and path.suffix == ".py":
         raise ConfigurationError(f"{name} registers no {' or '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
-    for one in found or [plugins.find("textualizer", name)]:
-        made = plugins.make(one.kind, one.name, parse_options(option or [], "--option"))
+    for registration in selected or [plugins.find("textualizer", name)]:
+        plugin = plugins.make(registration.kind, registration.name, parse_options(option or [], "--option"))
         try:
-            said = _SUITES[one.kind](made)
+            report = _SUITES[registration.kind](plugin)
         except AssertionError as error:
-            raise PluginContractError(f"The {one.kind} {one.name!r} breaks its contract: {error}.") from None
-        typer.echo(f"The {one.kind} {one.name!r} keeps its contract. {said}")
+            raise PluginContractError(
+                f"The {registration.kind} {registration.name!r} breaks its contract: {error}."
+            ) from None
+        typer.echo(f"The {registration.kind} {registration.name!r} keeps its contract. {report}")
 
 
 def _check_textualizer(textualizer: Textualizer) -> str:
-    """Hold it to its contract; return what the sample events read as."""
+    """Check the contract; return the text of the sample events."""
     from segadmin.testing.textualizers import check_textualizer, sample_text
 
     check_textualizer(textualizer)
@@ -126,7 +134,7 @@ def _check_textualizer(textualizer: Textualizer) -> str:
 
 
 def _check_backbone(backbone: Backbone) -> str:
-    """Hold it to its contract, in a home of its own; return what it reports of the fit."""
+    """Check the contract in a temporary home; return the report of the fit."""
     from tempfile import TemporaryDirectory
 
     from segadmin.testing.backbones import check_backbone
@@ -136,7 +144,7 @@ def _check_backbone(backbone: Backbone) -> str:
     return f"A fit on sample users reports: {report}"
 
 
-#: What can be checked, and how.
+#: Kind of plugin → its contract tests.
 _SUITES: dict[str, Callable[[Any], str]] = {"textualizer": _check_textualizer, "backbone": _check_backbone}
 
 
@@ -145,4 +153,4 @@ def _default(field: dataclasses.Field[Any]) -> Any:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    return "(needed)"
+    return "(required)"

@@ -27,7 +27,7 @@ $name = "$module"
 only-include = ["$module.py"]
 """)
 _MODULE = Template('''\
-"""The textualizer `$name`: say here what its text is like."""
+"""The textualizer `$name`: describe its text here."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ import segadmin
 
 @dataclass(frozen=True)
 class Textualizer(segadmin.Textualizer):
-    """One phrase an event, newest first."""
+    """One phrase per event, newest first."""
 
     name: ClassVar[str] = "$name"
-    version: ClassVar[str] = "1"  # raise it when the same events give other text
+    version: ClassVar[str] = "1"  # increase it when the same events give different text
     limit: int = 32  # an option: --textualizer-option limit=10
 
     def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
-        """Return user_key, position (a user's lowest is cut off last) and phrase."""
+        """Return user_key, position (the lowest of a user is truncated last) and phrase."""
         order = pl.struct(-pl.col("at").cast(pl.Int64), "item", "kind")
         ranked = events.with_columns(position=order.rank("ordinal").over("user_key"))
         return ranked.filter(pl.col("position") <= self.limit).select(
@@ -58,7 +58,7 @@ class Textualizer(segadmin.Textualizer):
 
 @segadmin.hookimpl
 def register_textualizers() -> list[type[segadmin.Textualizer]]:
-    """Tell segadmin about it."""
+    """Register the textualizer."""
     return [Textualizer]
 ''')
 _TEST = Template("""\
@@ -67,26 +67,26 @@ from segadmin.testing import check_textualizer
 from $module import Textualizer
 
 
-def test_it_keeps_the_contract() -> None:
+def test_contract() -> None:
     check_textualizer(Textualizer())
 """)
 
 
 def write_package(name: str, folder: Path) -> Path:
-    """Write the package of a textualizer called ``name`` under ``folder`` and return where it is.
+    """Write the package of a textualizer called ``name`` under ``folder`` and return its path.
 
     Raises:
-        ConfigurationError: the name cannot be used, or something is there already.
+        ConfigurationError: the name is invalid, or the package exists already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise ConfigurationError(f"{name!r} cannot be a textualizer's name. Use a-z, 0-9 and -, such as my-shop.")
     package = folder / f"segadmin-{name}-textualizer"
     if package.exists():
-        raise ConfigurationError(f"{package} is there already. Choose another name or --folder.")
+        raise ConfigurationError(f"{package} exists already. Choose another name or --folder.")
     module = f"segadmin_{name.replace('-', '_')}_textualizer"
     (package / "tests").mkdir(parents=True)
-    words = {"name": name, "module": module}
-    (package / "pyproject.toml").write_text(_PYPROJECT.substitute(words))
-    (package / f"{module}.py").write_text(_MODULE.substitute(words))
-    (package / "tests" / f"test_{module}.py").write_text(_TEST.substitute(words))
+    names = {"name": name, "module": module}
+    (package / "pyproject.toml").write_text(_PYPROJECT.substitute(names))
+    (package / f"{module}.py").write_text(_MODULE.substitute(names))
+    (package / "tests" / f"test_{module}.py").write_text(_TEST.substitute(names))
     return package

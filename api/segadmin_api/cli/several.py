@@ -1,4 +1,4 @@
-"""Importing several files by one command: one that cannot be read stops no other."""
+"""Imports several files by one command; a file that cannot be read does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class Imported:
-    """What became of each file."""
+    """The result of each file."""
 
-    facts: list[dict[str, Any]] = field(default_factory=list)  #: of each file in turn, for programs
+    facts: list[dict[str, Any]] = field(default_factory=list)  #: one per file, in order; for JSON
     failed: list[str] = field(default_factory=list)
     not_tried: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> list[str]:
-        """What to import again."""
+        """The files to import again."""
         return [*self.failed, *self.not_tried]
 
 
 def expand(where: Sequence[str]) -> list[str]:
-    """Return the files that are meant, with patterns that the shell left as they are replaced by what they match."""
+    """Return the files, with patterns that the shell did not expand replaced by their matches."""
     files: list[str] = []
-    for one in where:
-        matches = [] if "://" in one or Path(one).exists() else sorted(glob.glob(one))  # noqa: PTH207  (a pattern may be absolute)
-        files += matches or [one]
+    for location in where:
+        matches = [] if "://" in location or Path(location).exists() else sorted(glob.glob(location))  # noqa: PTH207  (a pattern may be absolute)
+        files += matches or [location]
     return files
 
 
@@ -46,15 +46,15 @@ def import_each(
     take: Callable[[Request], tuple[Import, bool]],
     report: Callable[[Import, bool], None],
 ) -> Imported:
-    """Import one after the other.
+    """Import files in turn.
 
     Args:
-        requests: what to import. The error of a single one is raised.
-        take: imports one, and returns its record and whether it was new.
-        report: called when one is imported.
+        requests: what to import. The error of a single request is raised.
+        take: imports one file, and returns its record and whether it was new.
+        report: called after each import.
     """
     imported = Imported()
-    for place, request in enumerate(requests):
+    for index, request in enumerate(requests):
         try:
             record, fresh = take(request)
         except SegadminError as error:
@@ -63,8 +63,8 @@ def import_each(
             typer.echo(f"Error: {_shown(request.where)}: {error}", err=True)
             imported.failed.append(request.where)
             imported.facts.append({"file": _shown(request.where), "state": "failed", "error": str(error)})
-            if not isinstance(error, DataError):  # the next one would meet the same
-                imported.not_tried += [left.where for left in requests[place + 1 :]]
+            if not isinstance(error, DataError):  # the next file would have the same error
+                imported.not_tried += [rest.where for rest in requests[index + 1 :]]
                 break
         else:
             report(record, fresh)
@@ -74,15 +74,15 @@ def import_each(
 
 
 def summarize(imported: Imported, command: str) -> None:
-    """Say on stderr which files are not imported, and the command that imports them."""
+    """Print on stderr the files that were not imported, and the command that imports them."""
     total = len(imported.facts)
-    parts = [
+    sentences = [
         f"{total - len(imported.left)} of {total} are imported",
         f"failed: {', '.join(map(_shown, imported.failed))}",
     ]
     if imported.not_tried:
-        parts.append(f"not tried: {', '.join(map(_shown, imported.not_tried))}")
-    typer.echo(f"{'; '.join(parts)}. When that is corrected: {command}", err=True)
+        sentences.append(f"not tried: {', '.join(map(_shown, imported.not_tried))}")
+    typer.echo(f"{'; '.join(sentences)}. When that is corrected: {command}", err=True)
 
 
 def _shown(where: str) -> str:

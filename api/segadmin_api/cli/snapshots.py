@@ -1,4 +1,4 @@
-"""``segadmin snapshots``: who is in which segment."""
+"""``segadmin snapshots``: the segments of all users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from segadmin_api.formatting import ago
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
-LabelSetOption = Annotated[str | None, typer.Option("--label-set", help="Where several label sets have a snapshot.")]
+LabelSetOption = Annotated[
+    str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
+]
 _BAR_WIDTH = 30
 
 
@@ -25,25 +27,25 @@ _BAR_WIDTH = 30
 def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
     """List published snapshots, newest first."""
     with transaction(get_settings()) as session:
-        found = list_snapshots(session, label_set)
+        snapshots = list_snapshots(session, label_set)
         current = set(currents(session).values())
     if as_json:
-        show_json([_facts(one) | {"current": one.id in current} for one in found])
+        show_json([_facts(snapshot) | {"current": snapshot.id in current} for snapshot in snapshots])
         return
     table(
         "",
         [">id", "labels", "now", ">model", "as of", ">users", ">rescored", ">carried", ">moved", "published"],
         [
             (
-                one.id,
-                one.label_set,
-                "✓" if one.id in current else "",
-                one.model_version_id,
-                f"{one.as_of:%Y-%m-%d}",
-                *(f"{count:,}" for count in (one.users, one.rescored, one.carried, one.moved)),
-                ago(one.published_at),
+                snapshot.id,
+                snapshot.label_set,
+                "✓" if snapshot.id in current else "",
+                snapshot.model_version_id,
+                f"{snapshot.as_of:%Y-%m-%d}",
+                *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.carried, snapshot.moved)),
+                ago(snapshot.published_at),
             )
-            for one in found
+            for snapshot in snapshots
         ],
         empty=NO_SNAPSHOTS,
     )
@@ -51,31 +53,33 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
 
 @app.command()
 def show(number: Number = "current", label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
-    """Show the segments of a snapshot: how large, how sure, and what their users go for."""
+    """Show the segments of a snapshot: size, confidence, and distinctive categories."""
     with transaction(get_settings()) as session:
         snapshot = find_snapshot(session, number, label_set)
         segments = summaries(session, snapshot.id or 0)
     if as_json:
-        rows = [one.model_dump(mode="json", exclude={"id", "snapshot_id"}) for one in segments]
+        rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
         show_json(_facts(snapshot) | {"segments": rows})
         return
-    _draw(snapshot, list(segments))
+    _print_segments(snapshot, list(segments))
 
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to: FILE.csv, FILE.jsonl or FILE.parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write: FILE.csv, FILE.jsonl or FILE.parquet.")],
     number: Number = "current",
     segment: Annotated[str | None, typer.Option(help="Only users in this segment.")] = None,
-    min_probability: Annotated[float, typer.Option(min=0, max=1, help="Only users who are in it so surely.")] = 0.0,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Only users whose probability of their segment is at least this.")
+    ] = 0.0,
     with_user_ids: Annotated[
-        bool, typer.Option("--with-user-ids", help="The shop's own ids; without it, pseudonyms.")
+        bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
     ] = False,
     raw_cells: RawCells = False,
     label_set: LabelSetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write who is in which segment to a file, the surest first."""
+    """Write users and their segments to a file, the most probable first."""
     from segadmin.snapshots.export import Audience, audience, write
     from segadmin.storage.audit import record
 
@@ -83,18 +87,18 @@ def export(
     with transaction(settings) as session:
         snapshot = find_snapshot(session, number, label_set)
         segments = session.get_one(ModelVersion, snapshot.model_version_id).segments
-    wanted = Audience(segment, min_probability, user_ids=with_user_ids)
-    rows = write(settings, audience(settings, snapshot, segments, wanted), out, raw_cells=raw_cells)
+    selection = Audience(segment, min_probability, user_ids=with_user_ids)
+    rows = write(settings, audience(settings, snapshot, segments, selection), out, raw_cells=raw_cells)
     record(settings, "snapshots.export", f"snapshot {snapshot.id}", rows=rows, user_ids=with_user_ids)
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
         return
     typer.echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
     if not rows:
-        typer.echo("Nobody fits: try a lower --min-probability, or see: segadmin snapshots show", err=True)
+        typer.echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
 
-def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
+def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     from rich import box
     from rich.bar import Bar
     from rich.console import Console
@@ -113,21 +117,21 @@ def _draw(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
             f"{snapshot.carried:,} carried forward",
             highlight=False,
         )
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    rendered = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
-        drawn.add_column(name, justify=justify)  # type: ignore[arg-type]
-    drawn.add_column("confidence", justify="right")
-    drawn.add_column("goes for (× all users' share)")
-    for one in segments:
-        drawn.add_row(
-            Text(one.segment),
-            f"{one.users:,}",
-            f"{one.share:.1%}",
-            Bar(1.0, 0.0, one.share, width=_BAR_WIDTH),
-            f"{one.confidence:.2f}" if one.users else "–",
-            Text(", ".join(f"{each['category']} ×{each['lift']:.1f}" for each in one.distinctive)),
+        rendered.add_column(name, justify=justify)  # type: ignore[arg-type]
+    rendered.add_column("confidence", justify="right")
+    rendered.add_column("distinctive (× all users' share)")
+    for summary in segments:
+        rendered.add_row(
+            Text(summary.segment),
+            f"{summary.users:,}",
+            f"{summary.share:.1%}",
+            Bar(1.0, 0.0, summary.share, width=_BAR_WIDTH),
+            f"{summary.confidence:.2f}" if summary.users else "–",
+            Text(", ".join(f"{category['category']} ×{category['lift']:.1f}" for category in summary.distinctive)),
         )
-    console.print(drawn)
+    console.print(rendered)
 
 
 def _facts(snapshot: SegmentSnapshot) -> dict[str, Any]:

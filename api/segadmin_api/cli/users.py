@@ -19,16 +19,18 @@ _BAR_WIDTH = 30
 
 @app.callback()
 def _several() -> None:
-    """Keep `show` a subcommand though it is the only one."""
+    """Make `show` a subcommand although it is the only one."""
 
 
 @app.command()
 def show(
-    user: Annotated[str, typer.Argument(metavar="USER", help="The shop's id, or a pseudonym of 16 hex digits.")],
-    text: Annotated[bool, typer.Option("--text", help="Also what the model reads about the user.")] = False,
+    user: Annotated[
+        str, typer.Argument(metavar="USER", help="The user id of the shop, or a pseudonym of 16 hex digits.")
+    ],
+    text: Annotated[bool, typer.Option("--text", help="Also show the text that the model reads.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a user's segment, how sure the model is, and the segments before."""
+    """Show the segment of a user, the probabilities of all segments, and earlier segments."""
     from segadmin.events.keys import show_key
     from segadmin.snapshots.user import find_user, history, read_text
     from segadmin.storage.audit import record
@@ -37,18 +39,18 @@ def show(
     key = find_user(settings, user)
     record(settings, "users.show", f"user {show_key(key)}", text=text)
     rows = history(settings, key)
-    now = [row for row in rows if row.current]
-    texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in now} if text else {}
+    current = [row for row in rows if row.current]
+    texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
     if as_json:
         facts = {"user_key": show_key(key), "history": [asdict(row) for row in rows]}
         show_json(facts | ({"text": texts} if text else {}))
         return
     typer.echo(f"user {show_key(key)}")
-    if not now:
-        typer.echo("In no current snapshot. Make one with everybody in it: segadmin enqueue score --wait")
-    for row in now:
-        _draw(row)
-    if len(rows) > len(now):
+    if not current:
+        typer.echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
+    for row in current:
+        _print_probabilities(row)
+    if len(rows) > len(current):
         table(
             "history",
             [">snapshot", "labels", "as of", "segment", ">probability", ">model"],
@@ -70,7 +72,7 @@ def show(
             typer.echo(f"  {phrase}")
 
 
-def _draw(row: Assigned) -> None:
+def _print_probabilities(row: Assigned) -> None:
     from rich.bar import Bar
     from rich.console import Console
     from rich.table import Table
@@ -80,7 +82,7 @@ def _draw(row: Assigned) -> None:
         f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · "
         f"model {row.model_version_id}"
     )
-    drawn = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
+    bars = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     for segment, probability in row.probabilities.items():
-        drawn.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
-    Console().print(drawn)
+        bars.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
+    Console().print(bars)

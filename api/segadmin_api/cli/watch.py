@@ -16,7 +16,7 @@ from segadmin.jobs.control import JobView, view
 from segadmin.settings import Settings
 from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
-from segadmin_api.formatting import came_to, percent, stages, time_left, took, waits
+from segadmin_api.formatting import percent, result_lines, stages, time_left, took, waits
 
 _LOOK_SECONDS = 0.5
 #: Outside a terminal: so long between two lines that say how far the job is.
@@ -120,7 +120,7 @@ def _outcome(seen: JobView, console: Console) -> int:
     job = seen.job
     if job.state == JobState.SUCCEEDED:
         console.print(f"Job {job.id} succeeded in {took(job.created_at, job.finished_at)}.", highlight=False)
-        for line in came_to(seen):
+        for line in result_lines(seen):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return 0
     typer.echo(f"Error: job {job.id} {job.state}: {job.error}", err=True)

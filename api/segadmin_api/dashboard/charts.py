@@ -1,4 +1,4 @@
-"""The charts of the pages: SVG that needs no script, each a figure with a title and a description."""
+"""The charts of the web pages: SVG without scripts, each in a figure with a title and a description."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
-#: Of the series of a line chart, in their order.
+#: The colours of the series of a line chart, in order.
 _SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
 _KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
 _BIN_COLOUR = "#8fb8de"
-#: The y axis shows at least this fraction of its highest value, so that noise does not look like a slope.
-_LEAST_SPAN = 0.01
-#: Room around the plot for the labels of the axes: left, top, right, bottom.
+#: The y axis spans at least this fraction of its highest value, so that noise does not look like a trend.
+_MINIMUM_SPAN = 0.01
+#: Margins around the plot for axis labels: left, top, right, bottom.
 _MARGIN = (56, 4, 8, 20)
-#: Radius of a dot on a line, and of one without.
+#: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
-#: Fraction of its place that a bar fills.
+#: Width of a bar as a fraction of its slot.
 _BAR_WIDTH = 0.9
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points ``(x, y)`` under one name: joined by a line, marked by dots, or both."""
+    """Named points ``(x, y)``, drawn as a line, as dots, or both."""
 
     name: str
     points: Points
@@ -52,7 +52,7 @@ class Plot:
     inset: float = 0  #: units between the outermost values and the edge
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a point lies, from the upper left corner."""
+        """Return the position of a point, from the upper left corner."""
         across, up = _fraction(x, self.x), _fraction(y, self.y)
         wide, high = self.width - 2 * self.inset, self.height - 2 * self.inset
         return self.inset + wide * across, self.inset + high * (1 - up)
@@ -77,10 +77,10 @@ def line_chart(
         x: what the x axis shows; ``None``: from the first point to the last.
         size: of the plot, in units of the picture.
     """
-    xs, ys = zip(*(point for one in series for point in one.points), strict=True)
+    xs, ys = zip(*(point for line in series for point in line.points), strict=True)
     plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
     coloured = list(zip(_SERIES_COLOURS, series, strict=False))
-    marks = [_series(plot, colour, one) for colour, one in reversed(coloured)]
+    marks = [_series(plot, colour, line) for colour, line in reversed(coloured)]
     summary = ""
     if best:
         points = series[0].points
@@ -94,17 +94,17 @@ def line_chart(
         _label(0, plot.height + 15, f"{left:g}"),
         _label(plot.width, plot.height + 15, f"{unit} {right:g}", "end"),
     ]
-    description = f"{', '.join(one.name for one in series)} by {unit}, {low:.4f} to {high:.4f}"
+    description = f"{', '.join(line.name for line in series)} by {unit}, {low:.4f} to {high:.4f}"
     picture = _picture(plot, title, description, [_axes(plot), *marks])
     caption = Markup("<figcaption>{}{}</figcaption>").format(
         title, Markup(" <small>{}</small>").format(summary) if summary else ""
     )
-    return _figure(Markup("{}{}{}").format(caption, picture, _key((one.name, colour) for colour, one in coloured)))
+    return _figure(Markup("{}{}{}").format(caption, picture, _key((line.name, colour) for colour, line in coloured)))
 
 
 def search_chart(trials: Sequence[Trial]) -> Markup:
-    """Return each complete trial as a dot, and the best so far as a line; nothing where no trial is complete."""
-    points = [(float(one.trial), one.value) for one in trials if one.value is not None]
+    """Return each complete trial as a dot and the best so far as a line; empty if no trial is complete."""
+    points = [(float(trial.trial), trial.value) for trial in trials if trial.value is not None]
     if not points:
         return Markup("")
     numbers, values = zip(*points, strict=True)
@@ -114,17 +114,17 @@ def search_chart(trials: Sequence[Trial]) -> Markup:
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Return how often the most probable segment is right, a bar for each range of probabilities."""
+    """Return the accuracy of the most probable segment, one bar per probability bin."""
     plot = Plot(300, 300, (0, 1), (0, 1))
     bars = [
         _bar(
             plot,
-            (one.low, one.high),
-            (0, one.accuracy),
+            (bin_.low, bin_.high),
+            (0, bin_.accuracy),
             _BIN_COLOUR,
-            f"{one.rows:,} users, probability about {(one.low + one.high) / 2:.0%}, accuracy {one.accuracy:.1%}",
+            f"{bin_.rows:,} users, probability about {(bin_.low + bin_.high) / 2:.0%}, accuracy {bin_.accuracy:.1%}",
         )
-        for one in bins
+        for bin_ in bins
     ]
     diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
     labels = [
@@ -137,7 +137,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
 
 
 def events_by_day(profile: Profile) -> Markup:
-    """Return the events of each day by kind, stacked; of weeks or months where there are very many days."""
+    """Return a stacked bar chart of events per day by kind; per week or 30 days for long periods."""
     spans = _spans(profile)
     highest = max((sum(counts.values()) for _, counts in spans), default=1)
     plot = Plot(900, 200, (0, len(spans)), (0, highest))
@@ -162,7 +162,7 @@ def _stack(plot: Plot, n: int, first: date, counts: Mapping[str, int]) -> list[M
 
 
 def _spans(profile: Profile) -> list[tuple[date, dict[str, int]]]:
-    """Return the first day and the events by kind of each bar: of a day, a week or 30 days, as many as can be seen."""
+    """Return the first day and the events by kind of each bar; a bar spans 1, 7 or 30 days."""
     days = (profile.last - profile.first).days + 1
     length = 1 if days <= 200 else 7 if days <= 1_400 else 30
     spans: list[tuple[date, dict[str, int]]] = [(profile.first + timedelta(days=n), {}) for n in range(0, days, length)]
@@ -173,35 +173,35 @@ def _spans(profile: Profile) -> list[tuple[date, dict[str, int]]]:
     return spans
 
 
-def _fraction(value: float, shown: Range) -> float:
-    low, high = shown
+def _fraction(value: float, axis: Range) -> float:
+    low, high = axis
     return (value - low) / (high - low) if high > low else 0.5
 
 
 def _padded(low: float, high: float) -> Range:
-    least = _LEAST_SPAN * abs(high)
-    if high - low >= least:
+    minimum = _MINIMUM_SPAN * abs(high)
+    if high - low >= minimum:
         return low, high
-    return (high + low - least) / 2, (high + low + least) / 2
+    return (high + low - minimum) / 2, (high + low + minimum) / 2
 
 
 def _series(plot: Plot, colour: str, series: Series) -> Markup:
-    places = [plot.place(*point) for point in series.points]
+    positions = [plot.place(*point) for point in series.points]
     line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>').format(
-        " ".join(f"{x:.1f},{y:.1f}" for x, y in places), colour
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in positions), colour
     )
     dots = [
-        _circle(place, _DOT if series.line else _LONE_DOT, colour, title=f"{series.name} {x:g}: {y:.4f}")
-        for place, (x, y) in zip(places, series.points, strict=True)
+        _circle(position, _DOT if series.line else _LONE_DOT, colour, title=f"{series.name} {x:g}: {y:.4f}")
+        for position, (x, y) in zip(positions, series.points, strict=True)
     ]
     return Markup("").join([*([line] if series.line else []), *(dots if series.dots else [])])
 
 
 def _circle(
-    place: tuple[float, float], radius: float, fill: str = "none", stroke: str = "none", title: str = ""
+    position: tuple[float, float], radius: float, fill: str = "none", stroke: str = "none", title: str = ""
 ) -> Markup:
     return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" fill="{}" stroke="{}">{}</circle>').format(
-        *place, radius, fill, stroke, _title(title)
+        *position, radius, fill, stroke, _title(title)
     )
 
 

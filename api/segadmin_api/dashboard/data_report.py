@@ -1,4 +1,4 @@
-"""The profile of the data as a page."""
+"""The page of the data profile."""
 
 from __future__ import annotations
 

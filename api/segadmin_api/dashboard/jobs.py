@@ -1,4 +1,4 @@
-"""Jobs as pages: which there are, how far each is, and what its fit looks like while it runs."""
+"""The pages of jobs: the list, and each job with its progress and learning curves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.charts import Series, line_chart
 from segadmin_api.dashboard.render import render
-from segadmin_api.formatting import JOBS, came_to, duration, job_row, stages, subject, told, took, waits
+from segadmin_api.formatting import JOBS, duration, job_row, option_texts, result_lines, stages, subject, took, waits
 
-#: The charts of a fit's metrics: the title, the metrics in one chart, and whether the lowest or the highest is best.
+#: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
 _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
     ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
     ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
@@ -25,7 +25,13 @@ _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
 
 
 def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False) -> str:
-    """Return a page of ``jobs``, in their order: the ``newest``, or older ones; after a ``full`` page come others."""
+    """Return the page of ``jobs``, in the given order.
+
+    Args:
+        jobs: the jobs of this page.
+        newest: the page has the newest jobs.
+        full: there may be older jobs; the page links to them.
+    """
     return render(
         "jobs.html",
         title="jobs",
@@ -40,11 +46,11 @@ def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = Fals
 
 
 def page(settings: Settings, view: JobView, *, online: bool = False) -> str:
-    """Return the page of one job; ``online`` it has links to others and comes again until the job is over."""
+    """Return the page of one job; if ``online``, it links to other pages and reloads until the job is over."""
     job = view.job
     succeeded = job.state == JobState.SUCCEEDED
-    searched = job.kind == "tune" and find_spec("optuna") is not None
-    search = trials_of(settings, job.id or 0, importance=job.state.over) if searched else None
+    has_search = job.kind == "tune" and find_spec("optuna") is not None
+    search = trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
     return render(
         "job.html",
         title=f"job {job.id}: {job.kind}",
@@ -53,13 +59,13 @@ def page(settings: Settings, view: JobView, *, online: bool = False) -> str:
         job=job.id,
         subject=subject(job.options),
         figures=_figures(view),
-        results=came_to(view) if succeeded else [],
+        results=result_lines(view) if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
         error=_error(job),
         waiting="" if job.state.over else waits(view),
         stages=stages(view),
         curves=[chart for step in view.steps for chart in _charts(step)],
-        options=told(job.options),
+        options=option_texts(job.options),
         **({"search": None} if search is None else search_page.content(search)),
     )
 
@@ -69,19 +75,19 @@ def _figures(view: JobView) -> dict[str, str]:
     return {
         "state": str(job.state),
         "done": f"{view.progress.done:.0%}",
-        **({} if left is None else {"left, about": duration(left)}),
-        "asked": f"{job.created_at:%Y-%m-%d %H:%M}",
+        **({} if left is None else {"time left, about": duration(left)}),
+        "requested": f"{job.created_at:%Y-%m-%d %H:%M}",
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
     }
 
 
 def _error(job: Job) -> str:
-    """Return why a job ended without success, else nothing."""
+    """Return why a job ended without success, or an empty string."""
     return (job.error or str(job.state)) if job.state.over and job.state != JobState.SUCCEEDED else ""
 
 
 def _charts(step: Step) -> list[Markup]:
-    """Return the charts of a step's curve, those of one model beside each other."""
+    """Return the learning curves of a step as charts, grouped by model."""
     models: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number, metrics in step.curve:
         for name, value in metrics.items():
@@ -90,7 +96,7 @@ def _charts(step: Step) -> list[Markup]:
     charts = []
     for model, curves in models.items():
         for title, metrics, best in _CHARTS:
-            series = [Series(words, curves[name]) for name, words in metrics.items() if name in curves]
+            series = [Series(label, curves[name]) for name, label in metrics.items() if name in curves]
             if series:
                 name = " · ".join(filter(None, (step.stage, model, title)))
                 charts.append(line_chart(name, series, best=best if series[0].name.startswith("validation") else ""))

@@ -1,4 +1,4 @@
-"""The model card as a page."""
+"""The page of a model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segadmin_api.dashboard.render import render
 
 
 def page(card: ModelCard, *, online: bool = False) -> str:
-    """Return the page of ``card``; ``online`` it has links to others."""
+    """Return the page of ``card``; if ``online``, it links to other pages."""
     diagram = reliability_diagram(card.test.calibration.bins) if card.test else ""
     return render(
         "model_card.html",

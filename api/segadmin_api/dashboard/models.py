@@ -1,4 +1,4 @@
-"""Model versions as a page."""
+"""The page of model versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segadmin_api.formatting import VERSIONS, version_row
 
 
 def list_page(versions: Sequence[VersionLine]) -> str:
-    """Return the page of ``versions``, in their order; a version that was tested links to its card."""
+    """Return the page of ``versions``, in the given order; tested versions link to their cards."""
     links = [f"/models/{line.version.id}" if line.tested else "" for line in versions]
     rows = [version_row(line) for line in versions]
     return render("models.html", title="models", online=True, columns=VERSIONS, rows=rows, links=links)

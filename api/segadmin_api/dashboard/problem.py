@@ -1,4 +1,4 @@
-"""An error as a page."""
+"""The page of an error."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from segadmin_api.dashboard.render import render
 
 
 def page(title: str, detail: str) -> str:
-    """Return the page of a problem (RFC 9457): what kind of problem it is, and what is wrong."""
+    """Return the page of a problem (RFC 9457) with its title and detail."""
     return render("problem.html", title=title, online=True, detail=detail)

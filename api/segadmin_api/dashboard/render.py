@@ -1,4 +1,4 @@
-"""Renders the templates of the pages: what is put into one is escaped, and a name that is missing is an error."""
+"""Renders the page templates: values are escaped, and an undefined name is an error."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def render(template: str, *, title: str, online: bool = False, refresh: bool = False, **content: object) -> str:
-    """Return a page, one HTML file that needs no other.
+    """Return a page as a self-contained HTML file.
 
     Args:
-        template: its file name under ``templates/``.
-        title: of the page, in lower case.
-        online: the page is served, so that it may link to others; else it is kept as a file.
-        refresh: a browser loads the page again after some seconds.
-        content: what the template shows.
+        template: the file name under ``templates/``.
+        title: the title of the page, in lower case.
+        online: the page is served and may link to others; otherwise it is saved as a file.
+        refresh: browsers reload the page after some seconds.
+        content: the values of the template.
     """
-    shown = {"title": title, "online": online, "refresh": refresh, **content}
-    return environment().get_template(template).render(shown)
+    values = {"title": title, "online": online, "refresh": refresh, **content}
+    return environment().get_template(template).render(values)
 
 
 @cache
 def environment() -> Environment:
     """Return the environment of all templates."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("segadmin_api.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -32,10 +32,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters["number"] = number
-    return made
+    templates.filters["number"] = number
+    return templates
 
 
 def number(value: float | None, spec: str = ",") -> str:
-    """Return a number formatted by ``spec`` as in an f-string; a dash where there is none."""
+    """Return a number formatted by ``spec`` as in an f-string; a dash for ``None``."""
     return "–" if value is None else format(value, spec)

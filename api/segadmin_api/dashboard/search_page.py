@@ -1,4 +1,4 @@
-"""A search as a page: what was best, what mattered, and every trial."""
+"""The page of a hyperparameter search: the best trial, the importance of options, and all trials."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from segadmin_api.formatting import option_value
 
 
 def page(job: int, search: SearchSummary) -> str:
-    """Return the page of the search of a job."""
+    """Return the page of the search of job number ``job``."""
     return render("search.html", title=f"search of job {job}", **content(search))
 
 
 def content(search: SearchSummary) -> dict[str, Any]:
-    """Return what ``search_sections.html`` shows."""
+    """Return the values of ``search_sections.html``."""
     names = option_names(search.trials)
     return {
         "search": search,
@@ -28,7 +28,7 @@ def content(search: SearchSummary) -> dict[str, Any]:
 
 
 def option_names(trials: Sequence[Trial]) -> list[str]:
-    """Return the names of the options that are searched, in the order in which trials have them."""
+    """Return the names of the searched options, in the order of the trials."""
     return list(dict.fromkeys(name for trial in trials for name in trial.options))
 
 

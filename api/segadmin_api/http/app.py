@@ -1,4 +1,4 @@
-"""The application: its routes, and how errors are told (RFC 9457)."""
+"""The application: its routes and its error responses (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from segadmin_api.http.shield import HEALTH, Shield
 from segadmin_worker.services import LOOPBACK
 
 log = logging.getLogger(__name__)
-#: Error → status; of a class that is not here, the nearest one above it.
+#: Error → status; a class that is not listed has the status of its nearest base class.
 _STATUS = {
     JobNotFound: HTTPStatus.NOT_FOUND,
     ModelNotFound: HTTPStatus.NOT_FOUND,
@@ -50,31 +50,31 @@ _STATUS = {
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-#: What callers are told where the fault is the server's: its messages name folders and hosts, and go to the log.
-_NEUTRAL = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; its log says why. Try again later.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "The server failed at this; its log says why.",
+#: The details of server errors. The messages of the errors name folders and hosts, so they go only to the log.
+_GENERIC_DETAILS = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; see its log. Try again later.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error occurred; see the log of the server.",
 }
 
 
 def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
-    """Return the application over the store and the database of ``settings``, which listens on ``address``."""
+    """Return the application for the store and the database of ``settings``, for a server on ``address``."""
     return Shield(routes(settings), Hosts(settings.web_hosts, address), _answer)
 
 
 def routes(settings: Settings) -> FastAPI:
-    """Return the application without its shield; its OpenAPI description is what ``docs/generate.py`` reads."""
+    """Return the application without its shield; ``docs/generate.py`` reads its OpenAPI description."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         database.ensure_schema(settings)
-        open_store(settings)  # the first event may come before the first import
+        open_store(settings)  # the first event may arrive before the first import
         events.warm_up()
         gc.collect()
-        gc.freeze()  # what is there now stays, and is not looked through again while a body is read
+        gc.freeze()  # current objects are permanent and need not be collected while a body is read
         yield
 
-    # FastAPI's own pages of the API are open to everybody and load scripts of others: pages.openapi is instead of them.
+    # FastAPI's own documentation pages need no key and load third-party scripts; pages.openapi replaces them.
     app = FastAPI(
         title="segadmin",
         version=version("segadmin"),
@@ -85,35 +85,37 @@ def routes(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
-    # One body is read at a time: the threads of two would take turns with the interpreter, so that both are done no
-    # sooner, and the event loop, which needs it many times for each answer, would wait for both each time.
+    # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
+    # which needs the GIL many times per answer, would wait for both each time.
     app.state.reading = asyncio.Lock()
     app.include_router(events.router)
     app.include_router(pages.router)
-    app.include_router(pages.described)
+    app.include_router(pages.any_key_router)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _problem)
 
     @app.api_route(HEALTH, methods=["GET", "HEAD"], include_in_schema=False)
-    async def healthz() -> dict[str, str]:  # needs no thread, of which others may hold all
-        """Say that the process answers."""
+    async def healthz() -> dict[str, str]:  # async, because all worker threads may be busy
+        """Report that the process answers."""
         return {"status": "ok"}
 
     return app
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    """Return an error as an answer."""
+    """Return the response for an error."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
     elif isinstance(error, RequestValidationError):
-        status = HTTPStatus.NOT_FOUND  # a part of the path that names nothing, and there is nothing else to be wrong
+        status = HTTPStatus.NOT_FOUND  # path parameters are the only ones that are validated
         detail = f"There is nothing at {request.url.path}."
     else:
         status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-        detail = _NEUTRAL.get(status) or mask_secrets(str(error))
-        if status in _NEUTRAL and isinstance(error, SegadminError):  # the log of others has their traceback
+        detail = _GENERIC_DETAILS.get(status) or mask_secrets(str(error))
+        if status in _GENERIC_DETAILS and isinstance(
+            error, SegadminError
+        ):  # the traceback of other errors is logged already
             log.error("%s %s: %s", request.method, quote(request.url.path), error, extra={"action": "answer"})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "10"
@@ -121,7 +123,7 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a problem as ``application/problem+json``, or as a page to who asked for one."""
+    """Return a problem as ``application/problem+json``, or as HTML if the client accepts it."""
     title = HTTPStatus(status).phrase
     if "text/html" in request.headers.get("accept", ""):
         return pages.answer(problem.page(title, detail), status, headers)

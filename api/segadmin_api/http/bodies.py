@@ -1,4 +1,4 @@
-"""The body of a request: read up to a bound, and unpacked where it is compressed."""
+"""The body of a request: reads it up to a size limit, and decompresses it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from starlette.requests import ClientDisconnect
 if TYPE_CHECKING:
     from zstandard import ZstdDecompressionObj
 
-#: A larger body is refused, as it comes and unpacked alike.
+#: A larger body is refused; applies to the compressed and to the decompressed body.
 MOST_BYTES = 10 * 2**20
 TOO_LARGE = f"The body is larger than {MOST_BYTES >> 20} MiB. Send several."
-#: Bytes of all bodies that are held at one time.
+#: Maximum bytes of all bodies in memory.
 MOST_HELD = 8 * MOST_BYTES
-#: Encodings on top of each other that are unpacked; nobody needs more, and each costs the bound once.
+#: Maximum number of nested encodings; each may need memory up to the limit.
 _MOST_ENCODINGS = 3
-#: Packed bytes taken at a time. In all formats so few give at most a few MiB, so the bound is never far exceeded.
+#: Compressed bytes that are decompressed at a time. They yield at most a few MiB in all formats, so that the limit is
+#: never exceeded by much.
 _SLICE = 256
-#: What RFC 9659 lets a zstd frame ask for.
+#: The maximum window size of a zstd frame by RFC 9659.
 _WINDOW_BYTES = 8 * 2**20
 
 
@@ -35,17 +36,17 @@ class _Stream(Protocol):
 
 
 class BodyMemory:
-    """The memory for bodies that the requests of one process share; used on the event loop only."""
+    """The memory limit for bodies, shared by the requests of a process; used only on the event loop."""
 
     def __init__(self, most: int = MOST_HELD) -> None:
         self._most, self._held = most, 0
 
     @contextmanager
     def lease(self) -> Iterator[Callable[[int], None]]:
-        """Yield what takes so many bytes, and give all of them back at the end.
+        """Yield a function that reserves a number of bytes; all are released at the end.
 
         Raises:
-            HTTPException: 503 from what is yielded, where others hold too much.
+            HTTPException: 503, from the yielded function, if the limit is exceeded.
         """
         taken = 0
 
@@ -63,14 +64,14 @@ class BodyMemory:
 
 
 async def read_body(request: Request, take: Callable[[int], None] = lambda _: None) -> bytes:
-    """Return the body of ``request`` as it comes, still packed.
+    """Return the body of ``request`` as received, still compressed.
 
     Args:
-        request: what has the body.
-        take: called with the size of each part before it is kept; see :meth:`BodyMemory.lease`.
+        request: the request.
+        take: called with the size of each chunk before it is stored; see :meth:`BodyMemory.lease`.
 
     Raises:
-        HTTPException: 413 where it is too large, 400 where the client leaves before its end.
+        HTTPException: 413 if it is too large, 400 if the client disconnects before its end.
     """
     body = bytearray()
     try:
@@ -84,10 +85,10 @@ async def read_body(request: Request, take: Callable[[int], None] = lambda _: No
 
 
 def unpack(body: bytes, encodings: Sequence[str]) -> bytes:
-    """Return a body as it was before it was packed.
+    """Return the decompressed body.
 
     Raises:
-        HTTPException: 413 where it is too large unpacked; 400 where it is not what the encoding says, or ends early.
+        HTTPException: 413 if it is too large; 400 if it is not in the stated encoding, or incomplete.
     """
     for encoding in reversed(encodings):
         body = _unpack(body, encoding)
@@ -98,22 +99,22 @@ def encodings_of(request: Request) -> list[str]:
     """Return the encodings of the body, in the order in which they were applied.
 
     Raises:
-        HTTPException: 415 for one that is not read, or too many.
+        HTTPException: 415 if one is not supported, or if there are too many.
     """
-    named = ",".join(request.headers.getlist("content-encoding")).split(",")
-    encodings = [name.strip().lower().removeprefix("x-") for name in named]
+    listed = ",".join(request.headers.getlist("content-encoding")).split(",")
+    encodings = [name.strip().lower().removeprefix("x-") for name in listed]
     encodings = [name for name in encodings if name not in {"", "identity"}]
     unknown = [name for name in encodings if name not in _STREAMS]
     if unknown or len(encodings) > _MOST_ENCODINGS:
-        known = ", ".join(_STREAMS)
+        supported = ", ".join(_STREAMS)
         what = f"The Content-Encoding {unknown[0][:40]!r}" if unknown else "So many encodings on top of each other"
-        detail = f"{what} cannot be read. Send the body as it is, or in one of: {known}."
-        raise HTTPException(415, detail, {"Accept-Encoding": known})
+        detail = f"{what} cannot be read. Send the body as it is, or in one of: {supported}."
+        raise HTTPException(415, detail, {"Accept-Encoding": supported})
     return encodings
 
 
 def _unpack(packed: bytes, encoding: str) -> bytes:
-    """Return what is packed; several streams behind each other, as gzip and zstd allow, are one."""
+    """Return the decompressed data; gzip and zstd allow several concatenated streams."""
     unpacked, view = bytearray(), memoryview(packed)
     stream = _STREAMS[encoding](packed)
     try:
@@ -137,7 +138,7 @@ def _check_size(body: bytearray) -> None:
 
 
 def _inflate(packed: bytes) -> _Stream:
-    """Return a decompressor of ``deflate``: of zlib's format, or, as some clients send it, without its header."""
+    """Return a decompressor of ``deflate``: with the zlib header or, as some clients send it, without."""
     has_header = len(packed) > 1 and packed[0] & 0x0F == 8 and (packed[0] << 8 | packed[1]) % 31 == 0
     return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
 

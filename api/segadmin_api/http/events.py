@@ -1,4 +1,4 @@
-"""``POST /v1/events``: live events, kept at once, in the lake a moment later, each once."""
+"""``POST /v1/events``: stores live events at once, and enqueues their import without duplicates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
 from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
-from segadmin_api.http.security import known_key
+from segadmin_api.http.security import require_events_key
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
 
-_PROBLEMS_TOLD = 100
-#: Characters of a value that a problem repeats.
+#: Maximum number of problems in a response.
+_MOST_PROBLEMS = 100
+#: Maximum characters of a value in a problem.
 _VALUE_SHOWN = 200
-#: Events looked at together: few enough that other requests are answered meanwhile.
+#: Events that are checked together; few, so that other requests are answered in between.
 _ROWS_AT_ONCE = 5_000
 _LINE = re.compile(r"[^\n]+")
 
@@ -93,7 +94,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         }
     },
 )
-async def post_events(request: Request, key: Annotated[str, Depends(known_key)]) -> Accepted:
+async def post_events(request: Request, key: Annotated[str, Depends(require_events_key)]) -> Accepted:
     """Store events: an object, a list of objects, or one object per line (`application/x-ndjson`).
 
     The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events
@@ -107,28 +108,28 @@ async def post_events(request: Request, key: Annotated[str, Depends(known_key)])
         mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
         async with state.reading:
             lines, checked = await run_in_threadpool(_read, body, encodings, content_type, mapping)
-        batch = await run_in_threadpool(_keep, state.settings, lines, mapping)
+        batch = await run_in_threadpool(_store, state.settings, lines, mapping)
         return Accepted(batch=batch, events=checked[0], usable=checked[1], problems=checked[2])
 
 
 def _read(
     body: bytes, encodings: list[str], content_type: str, mapping: Mapping
 ) -> tuple[list[str], tuple[int, int, list[Problem]]]:
-    """Return the events of a body, and what :func:`_check` says of them."""
+    """Return the events of a body, and the result of :func:`_check` for them."""
     lines = _lines(unpack(body, encodings), content_type)
     return lines, _check(lines, mapping)
 
 
-def _keep(settings: Settings, lines: list[str], mapping: Mapping) -> str:
-    """Keep events, see that they will be imported, and return the name of their batch."""
-    check_folder(settings)  # what is kept in a folder that a disk is mounted over later would be lost
+def _store(settings: Settings, lines: list[str], mapping: Mapping) -> str:
+    """Store events in the inbox, enqueue their import, and return the name of the batch."""
+    check_folder(settings)  # events in a folder over which a disk is mounted later would be lost
     batch = Inbox.of(settings).add(lines)
     import_soon(settings, mapping)
     return batch
 
 
 def _lines(body: bytes, content_type: str) -> list[str]:
-    """Return a line of JSON for each event; what is no object is one too, and ends in quarantine."""
+    """Return one line of JSON per event; values that are not objects are included and go to quarantine."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -141,12 +142,14 @@ def _lines(body: bytes, content_type: str) -> list[str]:
                 raise ElementTooLong(len(lines))
             if len(lines) == MOST_EVENTS:
                 raise HTTPException(413, f"The body has more than {MOST_EVENTS:,} events. Send several.")
-            lines.append(event.replace("\n", " ").replace("\r", " "))  # between values; in them JSON has escapes
+            lines.append(
+                event.replace("\n", " ").replace("\r", " ")
+            )  # only between values, because JSON escapes them in strings
     except ElementTooLong as error:
         detail = f"The event with the index {error.place} is longer than {LARGEST_EVENT >> 10} KiB. Send less with it."
         raise HTTPException(413, detail) from None
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"The body is not JSON: {error}. One event a line is x-ndjson.") from None
+        raise HTTPException(400, f"The body is not JSON: {error}. For one event per line, use x-ndjson.") from None
     if not lines:
         raise HTTPException(400, "There are no events in the body.")
     return lines
@@ -157,27 +160,27 @@ def _split(text: str) -> Iterator[str]:
 
 
 def warm_up() -> None:
-    """Import what reading events needs: seconds in which the first request would hold up all others."""
+    """Import the modules that reading events needs; this takes seconds and would delay the first requests."""
     _check(["{}"], Mapping())
 
 
 def _check(lines: list[str], mapping: Mapping) -> tuple[int, int, list[Problem]]:
-    """Return how many events there are and how many can be used, and what is wrong with the first of the others."""
+    """Return the number of events, the number of usable events, and the first problems."""
     from segadmin.events.cells import readable
     from segadmin.events.clean import clean, complete
     from segadmin.events.number_columns import NumberColumns
     from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 
-    # What people wrote is cleaned by the import: it makes no event unusable, and takes longer than all else.
+    # The import cleans free text: this makes no event unusable, and takes longer than all other rules.
     rules = mapping.rules.model_copy(update={"clean_text": False, "mask_personal": False})
     mapping = mapping.model_copy(update={"rules": rules})
     numbers = NumberColumns(mapping, typed=True, whole=False)
     rows = events = usable = 0
     problems: list[Problem] = []
     for frame in posted_frames(posted_records(line.encode() for line in lines), _ROWS_AT_ONCE):
-        found = clean(complete(readable(frame), "events", mapping), "events", mapping, 1 + rows, numbers)
-        rows, events, usable = rows + frame.height, events + found.read, usable + found.good.height
-        problems += map(_problem, found.bad.head(_PROBLEMS_TOLD - len(problems)).iter_rows(named=True))
+        cleaned = clean(complete(readable(frame), "events", mapping), "events", mapping, 1 + rows, numbers)
+        rows, events, usable = rows + frame.height, events + cleaned.read, usable + cleaned.good.height
+        problems += map(_problem, cleaned.bad.head(_MOST_PROBLEMS - len(problems)).iter_rows(named=True))
     return events, usable, problems
 
 

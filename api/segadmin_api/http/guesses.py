@@ -1,8 +1,8 @@
-"""Slowing down whoever guesses keys: so many wrong ones an address may give, then one every few seconds.
+"""Rate limit for wrong keys: an address may send a burst of them, then one every few seconds.
 
-Wrong keys that begin alike count once for the address, and further ones against each other: a program that goes on
-with a revoked key slows down itself, and not others behind the same address. Keys that were right a moment ago are
-never slowed down. All of this is one process's own, and is bounded.
+Wrong keys with the same beginning count once for the address; further ones are limited per beginning. So a program that
+continues with a revoked key slows down only itself, and not other clients behind the same address. Keys that were valid
+recently are never limited. The state belongs to one process, and its size is bounded.
 """
 
 from __future__ import annotations
@@ -15,31 +15,33 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from ipaddress import IPv6Address, ip_address, ip_network
 
-#: Wrong keys at once, and the seconds after which one more may be given.
+#: Number of wrong keys allowed at once, and the seconds after which one more is allowed.
 BURST, REFILL_SECONDS = 10, 10.0
-#: Wrong keys that are given at once, before the first is known to be wrong, cost tokens in advance, to this depth.
+#: Lowest number of tokens: concurrent wrong keys, sent before the first was rejected, are charged in advance.
 _DEBT = -60.0
-#: Addresses, beginnings of keys, and right keys that are remembered.
+#: Maximum number of addresses, of beginnings of keys, and of valid keys that are remembered.
 _REMEMBERED = 10_000
-#: Characters of a key that tell it from others.
+#: Number of characters that form the beginning of a key.
 _BEGINNING = 12
-#: An IPv6 client has a whole network of this size to itself.
+#: Prefix length of the network that counts as one IPv6 client.
 _IPV6_BITS = 64
 
 
 class TokenBuckets:
-    """A bucket of tokens for each name; one that was not used for long is full, and forgotten first."""
+    """A token bucket per name; the least recently used ones are forgotten first, because they are full."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  #: tokens there were, and when
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = (
+            OrderedDict()
+        )  #: number of tokens, and the time of that number
 
     def wait(self, name: Hashable) -> float:
-        """Return the seconds until there is a token; 0 where there is one."""
+        """Return the seconds until a token is available; 0 if there is one."""
         return max(0.0, (1.0 - self._tokens(name)) * REFILL_SECONDS)
 
     def take(self, name: Hashable) -> bool:
-        """Take a token, a future one where there is none, and return whether ``name`` was unknown."""
+        """Take a token, in advance if there is none, and return whether ``name`` was unknown."""
         is_new = name not in self._buckets
         self._buckets[name] = (max(_DEBT, self._tokens(name) - 1.0), self._clock())
         self._buckets.move_to_end(name)
@@ -53,7 +55,7 @@ class TokenBuckets:
 
 
 class Guesses:
-    """The wrong keys that were given lately; may be used from several threads."""
+    """The recent wrong keys; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
@@ -61,16 +63,16 @@ class Guesses:
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
     def seconds_to_wait(self, address: str, key: str) -> int:
-        """Return after how many seconds this address may give such a key; 0: now."""
+        """Return the seconds until this address may send such a key; 0: now."""
         network = _network(address)
         with self._lock:
             if _digest(key) in self._right:
                 return 0
             wait = max(self._by_address.wait(network), self._by_beginning.wait((network, key[:_BEGINNING])))
-        return math.ceil(round(wait, 3))  # sums of fractions of tokens are not exact
+        return math.ceil(round(wait, 3))  # sums of floats are not exact
 
     def wrong(self, address: str, key: str) -> None:
-        """Note that a key was wrong."""
+        """Record that a key was wrong."""
         network = _network(address)
         with self._lock:
             self._right.pop(_digest(key), None)
@@ -78,7 +80,7 @@ class Guesses:
                 self._by_address.take(network)
 
     def right(self, key: str) -> None:
-        """Note that a key was right."""
+        """Record that a key was valid."""
         with self._lock:
             self._right[_digest(key)] = None
             self._right.move_to_end(_digest(key))
@@ -91,11 +93,11 @@ def _digest(key: str) -> bytes:
 
 
 def _network(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or a network of IPv6."""
+    """Return what counts as one client: an IPv4 address or an IPv6 network."""
     try:
-        found = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return str(ip_network(f"{found}/{_IPV6_BITS}", strict=False))
-    return str(found.ipv4_mapped or found if isinstance(found, IPv6Address) else found)
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ip_network(f"{parsed}/{_IPV6_BITS}", strict=False))
+    return str(parsed.ipv4_mapped or parsed if isinstance(parsed, IPv6Address) else parsed)

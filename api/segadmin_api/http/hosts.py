@@ -1,4 +1,4 @@
-"""Which hosts the server answers to: no other site reaches it under a name of its own (DNS rebinding)."""
+"""Validates ``Host`` headers, as a protection against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: The host of a ``Host`` header: a name or an IPv4 address, or an IPv6 address in brackets; and a port.
+#: A ``Host`` header: a name, an IPv4 address, or an IPv6 address in brackets; with an optional port.
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.-]+))(?::[0-9]{1,5})?")
 
 
 class Hosts:
-    """The hosts of one server.
+    """The allowed hosts of a server.
 
     Args:
         names: as in ``SEGADMIN_WEB_HOSTS``.
-        address: what the server listens on; where that is every address of the machine, it answers to addresses,
-            for which no name of another site can stand.
+        address: the address that the server listens on. If that is every address of the machine, all IP addresses are
+            allowed as hosts, because DNS rebinding needs a name.
     """
 
     def __init__(self, names: Sequence[str], address: str) -> None:
         self._names = {*_LOOPBACK, address.lower(), *(name for name in names if not name.startswith("*"))}
-        self._endings = tuple(name[1:] for name in names if name.startswith("*"))  # of the star alone all end so
+        self._endings = tuple(
+            name[1:] for name in names if name.startswith("*")
+        )  # "*" becomes "", which every host ends with
         self._listens_everywhere = _is_unspecified(address)
 
     def allows(self, header: str) -> bool:
-        """Whether a request with this ``Host`` is answered; an empty one is, where all names are."""
+        """Return whether this ``Host`` is allowed; an empty one is if all names are."""
         match = _HOST.fullmatch(header)
         if match is None:
             return not header and "" in self._endings

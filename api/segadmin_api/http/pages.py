@@ -1,4 +1,4 @@
-"""``GET /jobs`` and ``GET /models``: what goes on, for people to look at in a browser."""
+"""``GET /jobs`` and ``GET /models``: web pages of jobs and models."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from segadmin.jobs import control
 from segadmin.models.card import card_of
 from segadmin.models.versions import list_lines
 from segadmin_api.dashboard import jobs, model_card, models
-from segadmin_api.http.security import known, known_reader
+from segadmin_api.http.security import require_key, require_pages_key
 from segadmin_api.http.shield import HEADERS
 
-#: So many jobs are on a page.
-_MOST = 50
-router = APIRouter(include_in_schema=False, dependencies=[Depends(known_reader)])
-#: What whoever has any key may see.
-described = APIRouter(include_in_schema=False, dependencies=[Depends(known)])
+#: Number of jobs on a page.
+_PAGE_SIZE = 50
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_pages_key)])
+#: Routes that every key opens.
+any_key_router = APIRouter(include_in_schema=False, dependencies=[Depends(require_key)])
 
 
 @router.get("/")
 def first() -> RedirectResponse:
-    """Go where most is to be seen."""
+    """Redirect to the list of jobs."""
     return RedirectResponse("/jobs")
 
 
 @router.get("/jobs")
 def list_jobs(request: Request, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> HTMLResponse:
     """Show the newest jobs, or the newest of those that are older than the job ``before``."""
-    lines = control.list_jobs(request.app.state.settings, _MOST, before=before)
-    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _MOST))
+    lines = control.list_jobs(request.app.state.settings, _PAGE_SIZE, before=before)
+    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _PAGE_SIZE))
 
 
 @router.get("/jobs/{job}")
@@ -56,14 +56,14 @@ def show_model(
     return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
 
 
-@described.get("/openapi.json")
+@any_key_router.get("/openapi.json")
 def openapi(request: Request) -> JSONResponse:
     """Describe the API."""
     return JSONResponse(request.app.openapi())
 
 
 def answer(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-    """Return a page as the answer to a request."""
-    # What a name or a note holds is escaped; where that were forgotten once, a browser would still run nothing.
+    """Return a page as a response."""
+    # Values are escaped; the policy is a second protection, under which browsers run no scripts.
     policy = f"{HEADERS['Content-Security-Policy']}; style-src 'unsafe-inline'"
     return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": policy})

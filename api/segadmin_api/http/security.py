@@ -1,4 +1,4 @@
-"""Who may ask: a key in ``Authorization: Bearer seg_…``; for pages also as a password, which browsers ask for."""
+"""Authentication by a key: as ``Authorization: Bearer seg_…`` or, for pages, as a password of basic authentication."""
 
 from __future__ import annotations
 
@@ -13,55 +13,70 @@ from segadmin_api.http.guesses import Guesses
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
 _basic = HTTPBasic(auto_error=False)
-_AS_PASSWORD = "as the password, under any user name"  # noqa: S105  (no password itself)
+_AS_PASSWORD = "as the password, under any user name"  # noqa: S105  (not a password)
 _CHALLENGE = 'Basic realm="segadmin: any user, a key as the password"'
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
 
 
-def known_key(request: Request, given: Bearer) -> str:
-    """Return the name of the request's key, which sends events, or answer 401."""
-    how = "Authorization: Bearer seg_…"
-    return _opened(request, given.credentials if given else "", Opens.EVENTS, how, "Bearer")
+def require_events_key(request: Request, bearer: Bearer) -> str:
+    """Return the name of the request's key, which must allow sending events.
 
-
-def known_reader(request: Request, bearer: Bearer, basic: Basic) -> str:
-    """Return the name of the key that may look, or answer 401, at which a browser asks for a user and a password.
-
-    Only for what changes nothing: browsers send passwords along with what other sites make them send.
+    Raises:
+        HTTPException: 401 without such a key, 429 after too many wrong ones.
     """
-    given = bearer.credentials if bearer else basic.password if basic else ""
-    return _opened(request, given, Opens.PAGES, _AS_PASSWORD, _CHALLENGE)
+    how = "Authorization: Bearer seg_…"
+    return _authorize(request, bearer.credentials if bearer else "", Opens.EVENTS, how, "Bearer")
 
 
-def known(request: Request, bearer: Bearer, basic: Basic) -> str:
-    """Return the name of the key, whatever it opens, or answer 401 as :func:`known_reader` does."""
-    given = bearer.credentials if bearer else basic.password if basic else ""
-    return _opened(request, given, None, _AS_PASSWORD, _CHALLENGE)
+def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
+    """Return the name of the request's key, which must allow reading pages.
+
+    Only for requests without side effects: browsers also send passwords with requests that other sites cause.
+
+    Raises:
+        HTTPException: 401 without such a key, at which browsers ask for a password; 429 after too many wrong ones.
+    """
+    secret = bearer.credentials if bearer else basic.password if basic else ""
+    return _authorize(request, secret, Opens.PAGES, _AS_PASSWORD, _CHALLENGE)
 
 
-def _opened(request: Request, given: str, what: Opens | None, how: str, challenge: str) -> str:
-    """Return the name of the key ``given``, if it opens ``what`` (``None``: anything); else say what is wrong."""
-    key = _known(request, given) if given else None
-    if key is not None and what in {None, key.opens}:
+def require_key(request: Request, bearer: Bearer, basic: Basic) -> str:
+    """Return the name of the request's key, whatever it allows; raises as :func:`require_pages_key` does."""
+    secret = bearer.credentials if bearer else basic.password if basic else ""
+    return _authorize(request, secret, None, _AS_PASSWORD, _CHALLENGE)
+
+
+def _authorize(request: Request, secret: str, scope: Opens | None, how: str, challenge: str) -> str:
+    """Return the name of a key if it allows ``scope`` (``None``: anything), or raise ``HTTPException``.
+
+    Args:
+        request: the request.
+        secret: the key that it holds; may be empty.
+        scope: what the key must allow.
+        how: how to send a key, for the error.
+        challenge: the ``WWW-Authenticate`` header of the error.
+    """
+    key = _find_key(request, secret) if secret else None
+    if key is not None and scope in {None, key.opens}:
         return key.name
-    said = f"A key is needed: {how}." if not given else "There is no such key."
+    problem = f"A key is needed: {how}." if not secret else "There is no such key."
     if key is not None:
-        said = f"This key is for {key.opens}, and not for {what}."
-    mend = "segadmin keys create NAME" + (" --pages" if what == Opens.PAGES else "")
-    raise HTTPException(401, f"{said} Make one: {mend}", {"WWW-Authenticate": challenge})
+        problem = f"This key is for {key.opens}, and not for {scope}."
+    command = "segadmin keys create NAME" + (" --pages" if scope == Opens.PAGES else "")
+    raise HTTPException(401, f"{problem} Make one: {command}", {"WWW-Authenticate": challenge})
 
 
-def _known(request: Request, given: str) -> ApiKey | None:
-    """Return the record of the key ``given``, or ``None``; of who gave wrong ones too fast no key is looked at."""
+def _find_key(request: Request, secret: str) -> ApiKey | None:
+    """Return the record of a key, or ``None``; 429 without a lookup after too many wrong keys of the client."""
     guesses: Guesses = request.app.state.guesses
     address = request.client.host if request.client else ""
-    if wait := guesses.seconds_to_wait(address, given):
+    if wait := guesses.seconds_to_wait(address, secret):
         detail = f"Too many wrong keys came from this address. Try again in {wait} seconds."
         raise HTTPException(429, detail, {"Retry-After": str(wait)})
-    key = api_keys.used(request.app.state.settings, given)
+    key = api_keys.used(request.app.state.settings, secret)
     if key is None:
-        guesses.wrong(address, given)
+        guesses.wrong(address, secret)
     else:
-        guesses.right(given)
+        guesses.right(secret)
     return key

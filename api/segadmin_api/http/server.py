@@ -1,7 +1,7 @@
-"""The web server: uvicorn, with bounds on connections and on the time that each may take.
+"""The web server: uvicorn, with limits on the number of connections and on the time of each request.
 
-uvicorn closes a connection between two requests, and waits forever in the middle of one: some hundred that send a byte
-a minute would take all there are.
+uvicorn has a timeout between two requests, but none within a request: some hundred clients that send one byte per
+minute would occupy all connections.
 """
 
 from __future__ import annotations
@@ -47,62 +47,66 @@ def run(settings: Settings, address: str, port: int) -> None:
 
 
 def _without_query(record: logging.LogRecord) -> bool:
-    """Take the query out of a line of the access log: a mistaken ``?key=`` would be kept there."""
+    """Remove the query from a line of the access log, because it may hold a key by mistake."""
     if isinstance(record.args, tuple):
-        record.args = tuple(one.partition("?")[0] if isinstance(one, str) else one for one in record.args)
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
     return True
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection, which is closed where a head, a body, or the reading of an answer takes too long."""
+    """A connection that is closed if a head, a body, or the reading of a response takes too long."""
 
     settings: Settings
 
     def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
+        self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **kwargs: Any
     ) -> None:
-        super().__init__(config, server_state, app_state, **more)
-        self._waits_since: float | None = None  #: for the next request; ``None`` while one is worked on
+        super().__init__(config, server_state, app_state, **kwargs)
+        self._waits_since: float | None = None  #: time since which it waits for a request; ``None`` during one
         self._body: object = None  #: the request whose body is awaited
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; where there are too many connections, the one that has waited longest for a request makes room."""
+        """Accept the connection; if there are too many, close the one that has been idle longest."""
         super().connection_made(transport)
         self._watch()
-        others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_open and one != self]
+        others = [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedProtocol) and other.is_open and other != self
+        ]
         if len(others) >= self.settings.web_connections:
-            waiting = [(one._waits_since, id(one), one) for one in others if one._waits_since is not None]
-            if waiting:
-                min(waiting)[2].transport.abort()
+            idle = [(other._waits_since, id(other), other) for other in others if other._waits_since is not None]
+            if idle:
+                min(idle)[2].transport.abort()
             else:
                 self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Receive data."""
         super().data_received(data)
         self._watch()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request."""
+        """Continue with the next request."""
         super().on_response_complete()
         self._watch()
         self._expect_reading()
 
     def pause_writing(self) -> None:
-        """Wait until the client has read some of the answer."""
+        """Wait until the client has read some of the response."""
         super().pause_writing()
         self._expect_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Cancel the timers."""
         _cancel(self._reading)
         _cancel(self._writing)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Respond to invalid HTTP."""
         self._refuse(HTTPStatus.BAD_REQUEST)
 
     @property
@@ -111,14 +115,14 @@ class BoundedProtocol(H11Protocol):
         return not self.transport.is_closing()
 
     def _watch(self) -> None:
-        """Set the time until which the next part of a request must have come whole."""
+        """Start the timer for the next head or body, if the state of the connection changed."""
         is_busy = self.cycle is not None and not self.cycle.response_complete
         body = self.cycle if is_busy and self.conn.their_state is h11.SEND_BODY else None
         if is_busy is (self._waits_since is None) and body is self._body:
             return
         _cancel(self._reading)
         self._reading, self._body = None, body
-        # What is left of a body that was answered already is worth no more time than the next head.
+        # The rest of a body that was already answered gets the same time as the next head.
         self._waits_since = None if is_busy else self.loop.time()
         if not is_busy or body is not None:
             seconds = self.settings.web_body_seconds if is_busy else self.settings.web_head_seconds
@@ -133,7 +137,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Say why, if no answer has begun, and close the connection, whatever of a request is still to come."""
+        """Close the connection, after a response with ``status`` if none has begun; ignore the rest of the request."""
         if self.is_open and self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             head = {**HEADERS, "Content-Length": "0", "Connection": "close"}
             lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in head.items())]

@@ -1,4 +1,4 @@
-"""What stands before the application: which requests come to it, and what every answer says to browsers."""
+"""ASGI middleware that rejects invalid requests and adds security headers to every response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from segadmin_api.http.bodies import MOST_BYTES, TOO_LARGE
 from segadmin_api.http.hosts import Hosts
 
-#: What answers say where they do not say otherwise.
+#: Headers of every response, unless it sets them itself.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -24,28 +24,28 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _VERSIONS = ("1.0", "1.1")
-#: Headers that must not be there twice: a proxy before this server may have read another one of them.
+#: Headers that must not be repeated, because a proxy may have used another one of them.
 _ONCE = ("authorization", "content-length", "content-type", "host", "transfer-encoding")
-#: What load balancers ask, often by HTTP/1.0 without a ``Host``: nothing is read or changed there.
+#: The path of health checks. Load balancers request it, often by HTTP/1.0 without a ``Host``.
 HEALTH = "/healthz"
-#: How long a client may go on to send the body of a request that was refused.
+#: Seconds for which a client may continue to send the body of a rejected request.
 _LINGER_SECONDS = 5.0
 
 
 class Shield:
-    """Refuses requests that are not for this server or can be read in two ways, and adds :data:`HEADERS` to answers.
+    """Rejects requests for other hosts and ambiguous requests, and adds :data:`HEADERS` to responses.
 
     Args:
-        app: what answers.
-        hosts: what the server is called.
-        problem: returns the answer for a status and a reason.
+        app: the application.
+        hosts: the allowed hosts.
+        problem: returns the response for a status and a reason.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts, problem: Callable[[Request, int, str], Response]) -> None:
         self._app, self._hosts, self._problem = app, hosts, problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,31 +60,31 @@ class Shield:
             await self._app(scope, receive, send_with_headers)
             return
         answer = self._problem(Request(scope), *refusal)
-        answer.headers["Connection"] = "close"  # where one request ends and the next begins is not clear
+        answer.headers["Connection"] = "close"  # the boundary to the next request is uncertain
         await answer(scope, receive, _lingering(receive, send_with_headers))
 
     def _refusal(self, version: str, path: str, headers: Headers) -> tuple[int, str] | None:
-        """Return the status and the reason for not answering, or ``None``; nothing but the head is known yet."""
+        """Return the status and the reason of a rejection, or ``None``; the body is not read yet."""
         if version not in _VERSIONS:
-            return 505, f"The server does not speak HTTP/{version}."
+            return 505, f"The server does not support HTTP/{version}."
         for name in _ONCE:
             if len(headers.getlist(name)) > 1:
                 return 400, f"There are several {name.title()} headers."
         if "transfer-encoding" in headers and "content-length" in headers:
             return 400, "There are both a Content-Length and a Transfer-Encoding."
-        host = headers.get("host", "")  # of HTTP/1.1 without one h11 says that it is no request
+        host = headers.get("host", "")  # h11 has rejected HTTP/1.1 requests without one
         if not self._hosts.allows(host) and (host or path != HEALTH):
-            named = f"This server is not called {host[:100]!r}." if host else "The request names no host."
-            return 421, f"{named} If it is yours: set SEGADMIN_WEB_HOSTS to {'that name' if host else '*'}."
+            reason = f"This server is not called {host[:100]!r}." if host else "The request names no host."
+            return 421, f"{reason} If it is yours: set SEGADMIN_WEB_HOSTS to {'that name' if host else '*'}."
         if int(headers.get("content-length", 0)) > MOST_BYTES:
             return 413, TOO_LARGE
         return None
 
 
 def _lingering(receive: Receive, send: Send) -> Send:
-    """Return what sends an answer at once, but ends it when the client has sent its body, or some seconds later.
+    """Return a function that sends a response, and completes it after the client has sent its body or a timeout.
 
-    With the end the connection is closed, and a client that still sends would be reset before it has read the answer
+    Completion closes the connection, and a client that still sends would get a reset before it has read the response
     (RFC 9112, section 9.6).
     """
 

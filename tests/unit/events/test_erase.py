@@ -109,7 +109,7 @@ def test_the_column_that_was_taken_is_told(settings: Settings, cli: Cli, tmp_pat
     put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu2,view,a,2024-03-01\n")
     (tmp_path / "users.csv").write_text("name;email\nu1;u2\n")
     asked = cli("data", "forget", "--file", str(tmp_path / "users.csv"), check=False)
-    assert "users.csv: the users are those in the column 'email'. Another one: --column NAME" in asked.stderr
+    assert "users.csv: the users are read from the column 'email'. To use another one: --column NAME" in asked.stderr
     assert users(settings) == ["u1", "u2"]
     cli("data", "forget", "--file", str(tmp_path / "users.csv"), "--column", "name", "--yes")
     assert users(settings) == ["u2"]

@@ -9,7 +9,7 @@ import pytest
 
 from segadmin.settings import Settings
 from segadmin_worker import state
-from segadmin_worker.state import PartState, PartStatus, Status
+from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _status(pid: int, created: float) -> Status:
-    part = PartStatus("beat", PartState.RUNNING, pid, created, 0, "", "/beat.log")
-    return Status(2**22 + 1, 1.0, (part,))  # a supervisor that is gone: no pid is that large
+    service = ServiceStatus("beat", ServiceState.RUNNING, pid, created, 0, "", "/beat.log")
+    return Status(2**22 + 1, 1.0, (service,))  # a supervisor that is gone: no pid is that large
 
 
 def test_what_is_written_is_read(settings: Settings) -> None:
@@ -62,7 +62,7 @@ def test_a_leftover_is_stopped(settings: Settings, bystander: subprocess.Popen[b
     assert not psutil.pid_exists(bystander.pid)
 
 
-def test_a_part_that_ignores_sigterm_is_killed_with_its_children() -> None:
+def test_a_service_that_ignores_sigterm_is_killed_with_its_children() -> None:
     code = (
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

@@ -22,13 +22,13 @@ def test_what_was_left_out_of_garbage_collection_is_looked_through_now_and_then(
     try:
         kept = Kept()
         seen = weakref.ref(kept)
-        garbage.leave_out()
+        garbage.freeze()
         del kept
-        garbage.leave_out()
+        garbage.freeze()
         gc.collect()
         assert seen() is not None
-        monkeypatch.setattr(tasks, "_LOOK_SECONDS", -1.0)
-        garbage.leave_out()
+        monkeypatch.setattr(tasks, "_FULL_COLLECTION_SECONDS", -1.0)
+        garbage.freeze()
         assert seen() is None
     finally:
         gc.unfreeze()

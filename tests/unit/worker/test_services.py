@@ -11,44 +11,46 @@ import pytest
 from segadmin.errors import ConfigurationError, StorageError
 from segadmin.settings import Settings
 from segadmin_worker import redis_server
-from segadmin_worker.services import beat_part, flower_part, free_port, parts_of_this_machine, worker_part
+from segadmin_worker.services import beat_service, flower_service, free_port, services_of_this_machine, worker_service
 
 
 def test_one_machine_runs_redis_first_and_pages_last(settings: Settings) -> None:
-    names = [part.name for part in parts_of_this_machine(settings, cpu=2, flower_port=5555, web_port=8000)]
+    names = [service.name for service in services_of_this_machine(settings, cpu=2, flower_port=5555, web_port=8000)]
     assert names == ["redis", "worker-cpu", "worker-gpu", "beat", "flower", "web"]
 
 
 def test_a_broker_of_your_own_needs_no_redis(settings: Settings) -> None:
     chosen = settings.model_copy(update={"broker_url": "redis://broker:6379/0"})
-    names = [part.name for part in parts_of_this_machine(chosen, cpu=2, flower_port=None, web_port=None)]
+    names = [service.name for service in services_of_this_machine(chosen, cpu=2, flower_port=None, web_port=None)]
     assert names == ["worker-cpu", "worker-gpu", "beat"]
 
 
 def test_the_two_workers_together_serve_every_queue(settings: Settings) -> None:
-    parts = {part.name: part for part in parts_of_this_machine(settings, cpu=3, flower_port=None, web_port=None)}
-    words = {name: " ".join(parts[name].command) for name in ("worker-cpu", "worker-gpu")}
+    services = {
+        service.name: service for service in services_of_this_machine(settings, cpu=3, flower_port=None, web_port=None)
+    }
+    words = {name: " ".join(services[name].command) for name in ("worker-cpu", "worker-gpu")}
     assert "-Q cpu,control -c 3" in words["worker-cpu"]
     assert "-Q gpu -c 1" in words["worker-gpu"]
-    assert parts["worker-gpu"].nodename == f"gpu@{socket.gethostname()}"
+    assert services["worker-gpu"].nodename == f"gpu@{socket.gethostname()}"
 
 
 def test_a_worker_gives_its_steps_back_on_sigterm(settings: Settings) -> None:
-    assert "--quiet" not in beat_part(settings).command
-    assert "--quiet" in beat_part(settings.model_copy(update={"log_format": "json"})).command  # a banner is no JSON
-    assert worker_part(settings, ["cpu"], 1, "cpu@%h").environment["REMAP_SIGTERM"] == "SIGQUIT"
+    assert "--quiet" not in beat_service(settings).command
+    assert "--quiet" in beat_service(settings.model_copy(update={"log_format": "json"})).command  # a banner is no JSON
+    assert worker_service(settings, ["cpu"], 1, "cpu@%h").environment["REMAP_SIGTERM"] == "SIGQUIT"
 
 
 def test_threads_of_your_own_choice_stay(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert worker_part(settings, ["cpu"], 2, "cpu@%h").environment["OMP_NUM_THREADS"] == "7"
+    assert worker_service(settings, ["cpu"], 2, "cpu@%h").environment["OMP_NUM_THREADS"] == "7"
 
 
 def test_flowers_password_is_never_on_the_command_line(settings: Settings) -> None:
-    part = flower_part(settings, "127.0.0.1", 5555)
+    service = flower_service(settings, "127.0.0.1", 5555)
     password = (settings.root / "flower_password").read_text()
-    assert part.environment["FLOWER_BASIC_AUTH"] == f"segadmin:{password}"
-    assert not any(password in word for word in part.command)
+    assert service.environment["FLOWER_BASIC_AUTH"] == f"segadmin:{password}"
+    assert not any(password in word for word in service.command)
     assert (settings.root / "flower_password").stat().st_mode & 0o777 == 0o600
 
 

@@ -1,0 +1,96 @@
+"""``segadmin worker``, ``beat``, ``flower`` and ``web``: runs one service, for a deployment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.logs import set_up_logging
+from segadmin.settings import get_settings
+from segadmin_api.cli.startup import Listener, validate
+
+if TYPE_CHECKING:
+    from segadmin_worker.services import Service
+
+#: Settings that only services with access to user data need; beat and Flower need neither.
+_USER_SETTINGS = ("store", "user_key_secret")
+
+
+def worker(
+    queues: Annotated[str, typer.Option("--queues", "-Q", help="Comma-separated: cpu, control, gpu.")] = "cpu,control",
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; default: 1 with the gpu queue, else one per core.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Node name; %h stands for the host name. Default: the queues.")
+    ] = None,
+) -> None:
+    """Run a worker, for a deployment: one with `--queues gpu` per GPU, others with `--queues cpu,control`."""
+    from segadmin_worker.services import CPU_QUEUES, GPU_QUEUES, worker_service
+
+    known_queues = (*CPU_QUEUES, *GPU_QUEUES)
+    names = [queue.strip() for queue in queues.split(",") if queue.strip()]
+    for queue in names:
+        if queue not in known_queues:
+            raise typer.BadParameter(
+                f"there is no queue {queue!r}.{did_you_mean(queue, known_queues)}", param_hint="--queues"
+            )
+    if not names:
+        raise typer.BadParameter(f"name at least one of {', '.join(known_queues)}", param_hint="--queues")
+    settings = get_settings()
+    validate(settings)
+    processes = concurrency or (1 if "gpu" in names else os.cpu_count() or 1)
+    _become(worker_service(settings, names, processes, name or f"{'-'.join(names)}@%h"))
+
+
+def beat() -> None:
+    """Run the scheduler, for a deployment: enqueues due schedules and lost steps. Several may run at once."""
+    from segadmin_worker.services import beat_service
+
+    settings = get_settings()
+    validate(settings, leave_out=_USER_SETTINGS)
+    _become(beat_service(settings))
+
+
+def flower(
+    address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_FLOWER_PORT].")] = None,
+) -> None:
+    """Run Flower with a password, for a deployment; use a TLS proxy if other machines can reach it."""
+    from segadmin_worker.services import flower_service
+
+    settings = get_settings()
+    listener = _listener(address, port, settings.flower_port, "SEGADMIN_FLOWER_PORT")
+    validate(settings, listener, leave_out=_USER_SETTINGS)
+    _become(flower_service(settings, address, listener.port))
+
+
+def web(
+    address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_WEB_PORT].")] = None,
+) -> None:
+    """Run the HTTP API, for a deployment; use a TLS proxy if other machines can reach it."""
+    try:
+        from segadmin_api.http import server
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{error.name} is not installed. Run: pip install 'segadmin[web]'") from None
+    settings = get_settings()
+    listener = _listener(address, port, settings.web_port, "SEGADMIN_WEB_PORT")
+    validate(settings, listener)
+    set_up_logging(settings)
+    server.run(settings, address, listener.port)
+
+
+def _listener(address: str, port: int | None, default: int, variable: str) -> Listener:
+    return Listener(address, default if port is None else port, variable if port is None else "--port")
+
+
+def _become(service: Service) -> NoReturn:
+    """Replace this process by the service, so that it receives the signals and sets the exit code."""
+    sys.stdout.flush()
+    os.environ.update(service.environment)
+    os.execv(service.command[0], service.command)  # noqa: S606  (intentionally without a shell)
