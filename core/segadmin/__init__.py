@@ -1,6 +1,6 @@
-"""segadmin: users of an online shop, segmented from what they do.
+"""segadmin: segmentation of an online shop's users by their behaviour.
 
-This is what plugin authors import; names are loaded when first used, so ``import segadmin`` costs nothing.
+This is the interface for plugin authors. Names are loaded on first use, so ``import segadmin`` is cheap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from segadmin.settings import Settings, get_settings
 
-_HOMES = {
+_MODULES = {
     "Backbone": "segadmin.contracts.backbone",
     "BackboneUnavailable": "segadmin.errors",
     "Classifier": "segadmin.contracts.backbone",
@@ -85,10 +85,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home (PEP 562)."""
-    if name not in _HOMES:
+    """Import a public name from its module (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'segadmin' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

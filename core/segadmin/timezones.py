@@ -1,4 +1,4 @@
-"""Looking up a time zone by its name."""
+"""Lookup of time zones by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from segadmin.errors import ConfigurationError
 
-#: What systems have beside the names of IANA's database: another machine means another zone by them, or none.
+#: Names outside IANA's database that systems also have; their meaning depends on the machine.
 _NOT_IANA = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 
 
@@ -16,9 +16,9 @@ def zone(name: str) -> ZoneInfo:
     """Return the time zone called ``name``.
 
     Raises:
-        ConfigurationError: IANA's database has none of that name.
+        ConfigurationError: IANA's database has no zone of that name.
     """
     if not _NOT_IANA.fullmatch(name):
-        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: it is a part of a name, such as Europe
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the first part of a name, such as Europe
             return ZoneInfo(name)
     raise ConfigurationError(f"There is no time zone {name!r}. Use a name such as Asia/Shanghai.")

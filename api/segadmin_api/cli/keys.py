@@ -8,7 +8,7 @@ import typer
 
 from segadmin.settings import get_settings
 from segadmin.storage import api_keys
-from segadmin.storage.records import Opens
+from segadmin.storage.records import Scope
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.formatting import ago
 
@@ -26,7 +26,7 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
-    what = Opens.PAGES if pages else Opens.EVENTS
+    what = Scope.PAGES if pages else Scope.EVENTS
     key = api_keys.create(get_settings(), name, what)
     if as_json:
         show_json({"name": name, "opens": what, "key": key})

@@ -8,7 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from segadmin.storage import api_keys
-from segadmin.storage.records import ApiKey, Opens
+from segadmin.storage.records import ApiKey, Scope
 from segadmin_api.http.guesses import Guesses
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
@@ -22,7 +22,7 @@ Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
 def known_key(request: Request, given: Bearer) -> str:
     """Return the name of the request's key, which sends events, or answer 401."""
     how = "Authorization: Bearer seg_…"
-    return _opened(request, given.credentials if given else "", Opens.EVENTS, how, "Bearer")
+    return _opened(request, given.credentials if given else "", Scope.EVENTS, how, "Bearer")
 
 
 def known_reader(request: Request, bearer: Bearer, basic: Basic) -> str:
@@ -31,7 +31,7 @@ def known_reader(request: Request, bearer: Bearer, basic: Basic) -> str:
     Only for what changes nothing: browsers send passwords along with what other sites make them send.
     """
     given = bearer.credentials if bearer else basic.password if basic else ""
-    return _opened(request, given, Opens.PAGES, _AS_PASSWORD, _CHALLENGE)
+    return _opened(request, given, Scope.PAGES, _AS_PASSWORD, _CHALLENGE)
 
 
 def known(request: Request, bearer: Bearer, basic: Basic) -> str:
@@ -40,7 +40,7 @@ def known(request: Request, bearer: Bearer, basic: Basic) -> str:
     return _opened(request, given, None, _AS_PASSWORD, _CHALLENGE)
 
 
-def _opened(request: Request, given: str, what: Opens | None, how: str, challenge: str) -> str:
+def _opened(request: Request, given: str, what: Scope | None, how: str, challenge: str) -> str:
     """Return the name of the key ``given``, if it opens ``what`` (``None``: anything); else say what is wrong."""
     key = _known(request, given) if given else None
     if key is not None and what in {None, key.opens}:
@@ -48,7 +48,7 @@ def _opened(request: Request, given: str, what: Opens | None, how: str, challeng
     said = f"A key is needed: {how}." if not given else "There is no such key."
     if key is not None:
         said = f"This key is for {key.opens}, and not for {what}."
-    mend = "segadmin keys create NAME" + (" --pages" if what == Opens.PAGES else "")
+    mend = "segadmin keys create NAME" + (" --pages" if what == Scope.PAGES else "")
     raise HTTPException(401, f"{said} Make one: {mend}", {"WWW-Authenticate": challenge})
 
 
