@@ -193,10 +193,8 @@ class Settings(BaseSettings):
             return value
         if scheme.startswith("sqlite"):
             raise ValueError("a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db")
-        if scheme in {
-            "postgres",
-            *(f"postgres+{database.partition('+')[2]}" for database in _DATABASES if "+" in database),
-        }:
+        drivers = [name.partition("+")[2] for name in _DATABASES if "+" in name]
+        if scheme in {"postgres", *(f"postgres+{driver}" for driver in drivers)}:
             raise ValueError("write postgresql:// for postgres://")
         if scheme.partition("+")[0] == "postgresql" and scheme not in _DATABASES:
             raise ValueError(f"the driver {scheme.partition('+')[2]!r} is not supported. Write postgresql://")

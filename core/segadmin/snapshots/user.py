@@ -8,7 +8,7 @@ import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
-from segadmin.events.keys import bucket_of, meant_by
+from segadmin.events.keys import bucket_of, candidate_keys
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
@@ -42,7 +42,7 @@ def find_user(settings: Settings, given: str) -> int:
     """
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)
-    candidates = meant_by(settings.secret(), given)
+    candidates = candidate_keys(settings.secret(), given)
     users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
     known = users.select("user_key").collect()["user_key"].to_list()
     for key in candidates:

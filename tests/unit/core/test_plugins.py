@@ -174,7 +174,7 @@ def test_options_become_what_the_field_says(plugins: Plugins) -> None:
 
 
 def test_the_public_names_all_exist() -> None:
-    assert sorted(segadmin.__all__) == sorted(segadmin._HOMES)
+    assert sorted(segadmin.__all__) == sorted(segadmin._MODULES)
     for name in segadmin.__all__:
         assert getattr(segadmin, name) is not None
     with pytest.raises(AttributeError):

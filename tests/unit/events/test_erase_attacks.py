@@ -528,7 +528,7 @@ def test_the_write_ahead_log_is_emptied_or_it_is_said_that_it_was_not(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(settings)
-    monkeypatch.setattr(database, "_WAL_TRIES", 2)
+    monkeypatch.setattr(database, "_WAL_ATTEMPTS", 2)
     path = settings.root / "segadmin.db"
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
@@ -695,7 +695,7 @@ def test_no_step_runs_while_users_are_erased(settings: Settings, monkeypatch: py
         users_stay(settings),
         pytest.raises(JobError, match="A step of a job is still"),
     ):
-        patch.setattr(events_alone, "_PATIENCE_SECONDS", 0.0)
+        patch.setattr(events_alone, "_TIMEOUT_SECONDS", 0.0)
         forget(settings, ["victim~1"])
     assert users(settings) == {"other", "victim~1"}
     began = threading.Event()
