@@ -62,8 +62,8 @@ def mask_url(url: str) -> str:
 
     The scheme may be missing, as in a mistyped setting.
     """
-    whole = _URL if "://" in url else _LOGIN
-    return mask_secrets(whole.sub(_mask_login, url))
+    pattern = _URL if "://" in url else _LOGIN
+    return mask_secrets(pattern.sub(_mask_login, url))
 
 
 def mask_all(value: Any) -> Any:
@@ -112,8 +112,8 @@ def fill_in(url: str) -> str:
     Raises:
         ConfigurationError: a variable is not set, or the URL cannot be parsed.
     """
-    if whole := _REFERENCE.fullmatch(url):
-        value = _variable(whole[1] or whole[2])
+    if reference := _REFERENCE.fullmatch(url):
+        value = _variable(reference[1] or reference[2])
         if problem := url_problem(value):
             raise ConfigurationError(f"What {url} holds cannot be read as a URL: {problem}.")
         return value

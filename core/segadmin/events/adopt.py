@@ -50,7 +50,7 @@ def adopt_store(settings: Settings) -> Store:
     """
     if read_mark(settings) is None and not has_tables(settings):
         raise StoreMissing(f"There is no store in {settings.store_path}. Set SEGADMIN_STORE to its folder.")
-    with alone(settings, known=False):  # an import of the other database may be running
+    with alone(settings, registered=False):  # an import of the other database may be running
         return _adopt(settings)
 
 

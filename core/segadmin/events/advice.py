@@ -72,19 +72,19 @@ def one_kind(kinds: Sequence[str], rows: int) -> list[str]:
     ]
 
 
-def repeated_ids(rows: int, of: int, column: str) -> list[str]:
+def repeated_ids(rows: int, with_id: int, column: str) -> list[str]:
     """Return a warning about rows that have the ``event_id`` of a row with different content.
 
     Args:
         rows: number of rows removed as duplicates although their content differs.
-        of: number of rows with an id.
+        with_id: number of rows with an id.
         column: the column mapped to ``event_id``.
     """
     if not rows:
         return []
-    likelihood = "looks like" if 2 * rows >= of else "may be"
+    likelihood = "looks like" if 2 * rows >= with_id else "may be"
     return [
-        f"{rows:,} of {of:,} rows are duplicates by their event_id, although item, kind or time differ: column "
+        f"{rows:,} of {with_id:,} rows are duplicates by their event_id, although item, kind or time differ: column "
         f"{column!r} {likelihood} an order number. Take event_id out of the mapping; to keep the column: "
         f"extras = [{toml_text(column)}]"
     ]

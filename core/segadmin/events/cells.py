@@ -60,8 +60,8 @@ def raw_rows(rows: pl.DataFrame) -> pl.Series:
 
 def whole_numbers(column: pl.Expr) -> pl.Expr:
     """Return decimals as text, whole ones without ``.0``, which other tools add to ids if one is missing."""
-    whole = (column == column.floor()) & (column.abs() < 2**53)
-    text = pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
+    is_whole = (column == column.floor()) & (column.abs() < 2**53)
+    text = pl.when(is_whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
     return pl.when(column.is_not_nan()).then(text)
 
 

@@ -37,9 +37,9 @@ class Ids:
     changes: Counter[str]  #: rule → ids that it changed
 
 
-def plain_id(given: str) -> str:
+def plain_id(text: str) -> str:
     """Return the stored form of an id: ``13085`` for ``13085.0``, ``00123`` for ``="00123"`` and ``'00123``."""
-    bare = re.sub(GUARDED, r"\1", visible(given).strip())
+    bare = re.sub(GUARDED, r"\1", visible(text).strip())
     marked = _MARKED.fullmatch(bare)
     bare = marked[1] or marked[2] if marked else bare
     decimal = _DECIMAL.fullmatch(bare)

@@ -457,8 +457,8 @@ def _close(run: _Run, state: ImportState, error: str | None = None) -> Import:
     record.state, record.error, record.finished_at = state, error, utcnow()
     record.reasons = dict(bad.group_by("reason").len().collect().iter_rows())
     record.rows_quarantined, record.rows_ignored = sum(record.reasons.values()), run.spool.ignored
-    kept = record.rows_read - record.rows_quarantined - record.rows_ignored
-    record.rows_kept = kept if state == ImportState.SUCCEEDED else 0
+    rows_kept = record.rows_read - record.rows_quarantined - record.rows_ignored
+    record.rows_kept = rows_kept if state == ImportState.SUCCEEDED else 0
     record.warnings = [*run.warnings, *_word_warnings(run, bad)]
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)

@@ -52,7 +52,7 @@ class NamedUsers:
         return next((self._keys[key] for key in keys if key in self._keys), None)
 
     def of_texts(self, texts: pl.Series) -> list[int | None]:
-        """Return the key of the user whom each text (String) names, also in JSON, HTML, URL or byte escapes."""
+        """Return the key of the user that each text (String) names, also in JSON, HTML, URL or byte escapes."""
         owners: list[int | None] = [None] * len(texts)
         if not self.names:
             return owners

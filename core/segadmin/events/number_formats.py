@@ -122,10 +122,10 @@ def refuse_open(evidence: Evidence, field: str) -> None:
     """Raise ``DataError`` if the number format of a column is ambiguous."""
     if not choose(evidence, None, field).sure:
         example = evidence["either_comma"]
-        whole, fraction = (example.cell.replace(",", sign) for sign in ("", "."))
+        integer, fraction = (example.cell.replace(",", sign) for sign in ("", "."))
         raise DataError(
-            f"In {field}, {_shown(example)} can be {whole} or {fraction}, and no other cell shows which. "
-            f"Add --decimal . for {whole}, or --decimal , for {fraction}."
+            f"In {field}, {_shown(example)} can be {integer} or {fraction}, and no other cell shows which. "
+            f"Add --decimal . for {integer}, or --decimal , for {fraction}."
         )
 
 

@@ -52,8 +52,8 @@ def profile(settings: Settings) -> Profile:
     lake = Lake.of(settings)
     events = lake.scan("events")
     day = pl.col("at").dt.date()
-    whole = events.select(pl.len().alias("events"), first=day.min(), last=day.max())
-    facts = whole.collect(engine="streaming").to_dicts()[0]
+    totals = events.select(pl.len().alias("events"), first=day.min(), last=day.max())
+    facts = totals.collect(engine="streaming").to_dicts()[0]
     if not facts["events"]:
         raise DataError(NO_EVENTS)
     daily = events.group_by("kind", day=day).len().collect(engine="streaming").sort("day", "kind")

@@ -16,10 +16,10 @@ def similar_ids(lake: Lake, names: Sequence[str]) -> dict[str, list[str]]:
     """Return name → similar ids of other known users."""
     if not names:
         return {}
-    given = pl.LazyFrame({"name": names}).select("name", form=_form("name"))
+    requested = pl.LazyFrame({"name": names}).select("name", form=_form("name"))
     others = lake.scan("users").filter(~pl.col("user").is_in(list(names))).select("user", form=_form("user"))
     suggestions = pl.col("user").unique().sort().head(_MAX_SUGGESTIONS)
-    pairs = others.join(given, on="form").group_by("name").agg(suggestions).collect()
+    pairs = others.join(requested, on="form").group_by("name").agg(suggestions).collect()
     return dict(pairs.iter_rows())
 
 

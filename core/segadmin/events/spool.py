@@ -153,8 +153,8 @@ class Spool:
                 parts.append(chunk_bad.with_columns(lines_of(raw, chunk_bad["line"]), row=raw_rows(raw)))
         return pl.concat(parts) if parts else bad.clear().with_columns(row=pl.lit(None, pl.String))
 
-    def _files(self, what: str) -> list[Path]:
-        return [chunk.file(what) for chunk in self._chunks()]
+    def _files(self, name: str) -> list[Path]:
+        return [chunk.file(name) for chunk in self._chunks()]
 
     def _facts(self) -> list[dict[str, Any]]:
         return [chunk.facts for chunk in self._chunks()]
@@ -175,9 +175,9 @@ class _Chunk:
         """The prefix of its files; in chunks of older releases that of the marker."""
         return str(self.facts.get("files", self.marker.stem))
 
-    def file(self, what: str) -> Path:
+    def file(self, name: str) -> Path:
         """Return the path of one of :data:`_FILES`."""
-        return self.marker.with_name(f"{self.files}.{what}")
+        return self.marker.with_name(f"{self.files}.{name}")
 
     def raw(self) -> pl.DataFrame:
         """Return the original rows."""
@@ -225,19 +225,19 @@ def _write_without(chunk: _Chunk, raw: pl.DataFrame, removed: pl.Series) -> None
     replacement = _Chunk(chunk.marker, chunk.facts | {"files": f"{name}-{int(number or 0) + 1}", "rows": rows_left})
     _write_raw(raw.filter(is_kept), replacement)
     events = 0
-    for what in (_GOOD, _BAD):
-        cleaned = pl.scan_parquet(chunk.file(what), glob=False)
+    for file_name in (_GOOD, _BAD):
+        cleaned = pl.scan_parquet(chunk.file(file_name), glob=False)
         columns = cleaned.collect_schema().names()
         renumbered = cleaned.join(lines, on="line", how="inner", maintain_order="left").with_columns(line="new_line")
         frame = renumbered.select(columns).collect()
-        _write(frame, replacement.file(what))
+        _write(frame, replacement.file(file_name))
         events += frame.height
-        if what == _GOOD and chunk.file(_USERS).exists():
+        if file_name == _GOOD and chunk.file(_USERS).exists():
             users = pl.scan_parquet(chunk.file(_USERS), glob=False)
             _write(users.join(frame.lazy(), on="user_key", how="semi").collect(), replacement.file(_USERS))
     replacement.put_facts(events=events + chunk.facts.get("ignored", 0))
-    for what in _FILES:
-        chunk.file(what).unlink(missing_ok=True)
+    for file_name in _FILES:
+        chunk.file(file_name).unlink(missing_ok=True)
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

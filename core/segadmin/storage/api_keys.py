@@ -17,8 +17,8 @@ from segadmin.storage.records import ApiKey, Scope, utcnow
 _PREFIX = "seg_"
 
 
-def create(settings: Settings, name: str, what: Scope = Scope.EVENTS) -> str:
-    """Create a key called ``name`` with the scope ``what`` and return it. Only its digest is stored.
+def create(settings: Settings, name: str, scope: Scope = Scope.EVENTS) -> str:
+    """Create a key called ``name`` with ``scope`` and return it. Only its digest is stored.
 
     Raises:
         ConfigurationError: a key of that name exists.
@@ -26,10 +26,10 @@ def create(settings: Settings, name: str, what: Scope = Scope.EVENTS) -> str:
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
         with transaction(settings) as session:
-            session.add(ApiKey(name=name, sha256=_digest(key), opens=what))
+            session.add(ApiKey(name=name, sha256=_digest(key), opens=scope))
     except IntegrityError:
         raise ConfigurationError(f"There is a key {name!r} already. Take another name, or revoke it first.") from None
-    record(settings, "keys.create", f"key {name}", opens=what)
+    record(settings, "keys.create", f"key {name}", opens=scope)
     return key
 
 

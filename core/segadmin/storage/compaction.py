@@ -36,7 +36,7 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
     lake = Lake.of(settings)
     if not _due(lake, _read(settings)):
         return {}
-    done = {}
+    file_counts = {}
     with alone(settings):
         compacted = _read(settings)
         for table in _due(lake, compacted):
@@ -45,11 +45,11 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
             lake.vacuum(table, hours=KEPT_HOURS)
             after = lake.files(table)
             if after != before:
-                done[table] = {"before": before, "after": after}
+                file_counts[table] = {"before": before, "after": after}
             if (version := lake.version(table)) is not None:
                 compacted[table] = (version, time.time())
         _write(settings, compacted)
-    return done
+    return file_counts
 
 
 def _due(lake: Lake, compacted: _Compacted) -> list[str]:

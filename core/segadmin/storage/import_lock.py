@@ -18,7 +18,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 @contextmanager
-def alone(settings: Settings, *, known: bool = True) -> Iterator[None]:
+def alone(settings: Settings, *, registered: bool = True) -> Iterator[None]:
     """Hold the exclusive import lock of this store; waits until no other process holds it.
 
     An import compares its events and users with the lake to find new ones. Two imports at once would not see each
@@ -26,13 +26,13 @@ def alone(settings: Settings, *, known: bool = True) -> Iterator[None]:
 
     Args:
         settings: location of the store.
-        known: whether the folder must be the store that is registered in the database.
+        registered: whether the folder must be the store that is registered in the database.
 
     Raises:
         StorageError: the store cannot be written.
         SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_folder`.
     """
-    with _locked(settings, _IMPORT, fcntl.LOCK_EX, known=known):
+    with _locked(settings, _IMPORT, fcntl.LOCK_EX, registered=registered):
         yield
 
 
@@ -87,8 +87,8 @@ def no_step_runs(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings, name: str, operation: int, *, known: bool = True) -> Iterator[None]:
-    if known:
+def _locked(settings: Settings, name: str, operation: int, *, registered: bool = True) -> Iterator[None]:
+    if registered:
         check_folder(settings)
     path = settings.store_path / name
     try:

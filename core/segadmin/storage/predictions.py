@@ -75,9 +75,9 @@ def predictions_of(settings: Settings, version: ModelVersion) -> Predictions:
     Raises:
         DataError: they were deleted, or all of the users were erased.
     """
-    own = (pl.col("job_id") == version.job_id) & (pl.col("artifact") == version.sha256)
+    is_own = (pl.col("job_id") == version.job_id) & (pl.col("artifact") == version.sha256)
     columns = [name for name in PREDICTIONS if name not in {"job_id", "artifact"}]
-    stored = Lake.of(settings).scan("predictions").filter(own).select(columns).sort("as_of", "user_key").collect()
+    stored = Lake.of(settings).scan("predictions").filter(is_own).select(columns).sort("as_of", "user_key").collect()
     rows = _in_work(settings, version) if stored.is_empty() else stored
     test_rows = _entry(version).rows
     if rows is None:

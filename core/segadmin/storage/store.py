@@ -276,7 +276,7 @@ def _used(session: Session, store: Store | None) -> str:
     counts = {"import": session.exec(imports).one()}
     if store is not None and store.store_id is not None:  # such a store was marked before its first job
         counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
-    return next((counted(count, what) for what, count in counts.items() if count), "")
+    return next((counted(count, noun) for noun, count in counts.items() if count), "")
 
 
 def _is_marked(settings: Settings, store: Store) -> bool:

@@ -425,7 +425,7 @@ def test_an_archive_that_cannot_be_looked_into_is_named(settings: Settings) -> N
     for start in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
         archive[start] |= 1  # encrypted, it says
     (settings.store_path / "a.zip").write_bytes(archive)
-    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Take it out of the store"):
+    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Move it out of the store"):
         forget(settings, ["ann"])
     (settings.store_path / "a.zip").unlink()
     assert forget(settings, []) == []
