@@ -226,7 +226,7 @@ def test_a_user_whose_events_were_removed_for_their_age_is_still_known(settings:
 @pytest.mark.parametrize("user", ["", " ", "\u200b", "M\udcfcller"])
 def test_what_cannot_be_a_user_is_refused(settings: Settings, user: str) -> None:
     put(settings, "b.jsonl", f'{json.dumps(event("other"))}\n{{"user": "王小明", broken\n')
-    with pytest.raises(DataError, match=r"is no user|is not UTF-8"):
+    with pytest.raises(DataError, match=r"is not a user|is not UTF-8"):
         forget(settings, ["other", user])
     assert users(settings) == {"other"}
 
