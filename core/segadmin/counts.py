@@ -1,8 +1,8 @@
-"""Numbers of things in messages."""
+"""Numbers with their nouns, for messages."""
 
 from __future__ import annotations
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return such as ``1 row``, ``0 rows`` or ``1,200 rows``; ``many`` is given where it is not ``one`` and an s."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with its noun, such as ``1 row`` or ``1,200 rows``; ``plural`` defaults to ``singular`` + s."""
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"

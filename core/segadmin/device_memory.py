@@ -1,6 +1,6 @@
-"""The memory of GPUs: whether an error means that there was too little, who holds it, and giving it back.
+"""GPU memory: detecting out-of-memory errors, listing the processes that hold memory, and releasing it.
 
-Nothing here imports torch. Only a process that has loaded torch already can hold memory of a GPU.
+This module does not import torch: only a process that has already loaded torch can hold GPU memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psutil
 
 from segadmin.errors import OutOfMemory
 
-#: How libraries report it that have no exception of their own for it, in lower case.
+#: Messages, in lower case, of libraries without an exception type for this error.
 _PHRASES = (
     "out of memory",
     "can't allocate memory",
@@ -26,7 +26,7 @@ _PHRASES = (
 )
 _GIB = 2**30
 _MIB_PER_GIB = 1024
-_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -39,14 +39,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(what: str, advice: str = "") -> OutOfMemory:
-    """Return the error to raise where ``what`` ran out of memory: with the device, its memory, and who holds it."""
+    """Return an error for ``what`` that names the device, its free memory and the processes that hold the rest."""
     return OutOfMemory(" ".join(filter(None, (what, describe_memory(), advice))))
 
 
 def describe_memory() -> str:
-    """Return which GPU this process uses, how much of its memory is free, and which processes hold the rest.
+    """Return a sentence with this process's GPU, its free memory (GiB) and the processes that hold the rest.
 
-    Without a GPU: how much memory this machine has left.
+    Without a GPU, the sentence states the free memory of this machine.
     """
     cuda = _cuda()
     if cuda is None:
@@ -57,58 +57,58 @@ def describe_memory() -> str:
         free, total = cuda.mem_get_info(device)
         name = f"{cuda.get_device_name(device)}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
         reserved = f"this process holds {cuda.memory_reserved(device) / _GIB:.1f} GiB"
-    except RuntimeError as error:  # a GPU that has failed answers nothing any more
+    except RuntimeError as error:  # the GPU has failed
         return f"GPU {device} does not answer ({str(error).splitlines()[0][:100]})."
     holders = _holders(str(getattr(cuda.get_device_properties(device), "uuid", "")))
     return f"GPU {device} ({name}): {'; '.join([reserved, *holders])}."
 
 
 def release_memory() -> None:
-    """Give back the memory of objects that nobody uses any more, on a GPU too.
+    """Release the memory of unreferenced objects, also on a GPU.
 
-    PyTorch keeps freed memory of a GPU for itself until it is told to return it. What stays is the CUDA context, about
-    half a GiB, which only the end of the process frees.
+    PyTorch caches freed GPU memory until it is explicitly released. The CUDA context, about half a GiB, is only freed
+    when the process ends.
     """
     gc.collect()
     cuda = _cuda()
     if cuda is not None:
         try:
             cuda.empty_cache()
-        except RuntimeError:  # the GPU has failed; the next step says so
+        except RuntimeError:  # the GPU has failed; the next step reports it
             return
 
 
 def _cuda() -> Any:
-    """Return ``torch.cuda`` where this process uses a GPU, else ``None``."""
+    """Return ``torch.cuda`` if this process uses a GPU, else ``None``."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 def _holders(uuid: str) -> list[str]:
-    """Return the processes that hold memory of the GPU ``uuid``, the largest first; nothing where nobody can tell."""
+    """Return the processes that hold memory of the GPU ``uuid``, largest first; empty if nvidia-smi is unavailable."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     fields = "--query-compute-apps=gpu_uuid,pid,process_name,used_memory"
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [program, fields, "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = parse_holders(done.stdout, uuid)
+    rows = parse_holders(process.stdout, uuid)
     return [f"process {pid} ({name}) {size:.1f} GiB" for size, pid, name in rows if pid != os.getpid()]
 
 
 def parse_holders(table: str, uuid: str) -> list[tuple[float, int, str]]:
-    """Return ``(GiB, process id, program)`` of the lines of nvidia-smi that are of the GPU ``uuid``, largest first.
+    """Return ``(GiB, process id, program)`` for nvidia-smi's lines about the GPU ``uuid``, largest first.
 
-    Without ``uuid``, those of all GPUs. A driver that does not know how much a process holds writes ``[N/A]``.
+    An empty ``uuid`` selects all GPUs. ``[N/A]``, which some drivers report as the size, becomes 0 GiB.
     """
     rows = []
     for line in table.splitlines():

@@ -1,4 +1,4 @@
-"""Everything segadmin raises on purpose.
+"""The exceptions of segadmin.
 
 ::
 
@@ -24,7 +24,7 @@
     │   └── StoreMissing
     └── BrokerUnavailable
 
-Each message names the offending value and ends with what mends it.
+Each message names the offending value and ends with the fix.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from collections.abc import Iterable
 
 
 class SegadminError(Exception):
-    """The root of the tree: catch this to catch all of it."""
+    """The base class of all segadmin exceptions."""
 
 
 class ConfigurationError(SegadminError):
-    """A setting is missing or cannot be used."""
+    """A setting is missing or invalid."""
 
 
 class InvalidSettings(ConfigurationError):
-    """Settings cannot be used; ``problems`` has a line for each."""
+    """Settings are invalid; ``problems`` has a line for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -74,18 +74,18 @@ class PluginContractError(PluginError):
 
 
 class BackboneUnavailable(SegadminError):
-    """A backbone's weights or libraries cannot be had on this machine."""
+    """A backbone's weights or libraries are not available on this machine."""
 
 
 class OutOfMemory(SegadminError):
-    """A GPU or this machine has too little free memory at the moment: the step is tried again later."""
+    """A GPU or this machine has too little free memory at the moment; the step is retried later."""
 
-    #: Whoever holds the memory needs minutes, not seconds: so many times the usual wait goes by before each attempt.
+    #: Factor on the usual wait before an attempt: memory is freed in minutes, not seconds.
     backoff_factor = 12
 
 
 class JobError(SegadminError):
-    """A job cannot do what was asked."""
+    """A job cannot do what was requested."""
 
 
 class JobNotFound(JobError):
@@ -97,15 +97,15 @@ class InvalidTransition(JobError):
 
 
 class KeyReused(JobError):
-    """An idempotency key belongs to a job that was asked for something else."""
+    """An idempotency key belongs to a job with a different request."""
 
 
 class StepFenced(JobError):
-    """This attempt no longer owns its step: stop, write nothing more."""
+    """This attempt no longer owns its step and must stop without writing."""
 
 
 class LimitExceeded(JobError):
-    """A step took more time or memory than it may."""
+    """A step exceeded its limit of time or memory."""
 
 
 class StorageError(SegadminError):
@@ -113,25 +113,25 @@ class StorageError(SegadminError):
 
 
 class SchemaOutOfDate(StorageError):
-    """The database was made by another version of segadmin."""
+    """The database schema belongs to another version of segadmin."""
 
 
 class StoreMissing(StorageError):
-    """The store's folder does not hold what was imported; a disk may not be mounted, so a step is tried again."""
+    """The imported data is not in the store's folder. A disk may not be mounted, so steps are retried."""
 
 
 class BrokerUnavailable(SegadminError):
-    """The broker does not answer."""
+    """The broker cannot be reached."""
 
 
-#: Errors that the same input brings every time: a retry cannot mend them.
+#: Errors that recur with the same input, so a retry cannot succeed.
 PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate, LimitExceeded)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for a near miss, else the list of what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    """Return ``" Did you mean 'x'?"`` if ``name`` resembles a known name, else the list of known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" There are: {', '.join(known)}." if known else ""
+    return f" There are: {', '.join(names)}." if names else ""

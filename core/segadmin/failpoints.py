@@ -1,8 +1,8 @@
-"""Places where a test makes this very process die, stop or fail, chosen by ``SEGADMIN_FAILPOINT``.
+"""Failpoints: places in the code at which a test kills, suspends or fails the process, by ``SEGADMIN_FAILPOINT``.
 
-``write:kill`` kills the process at its first arrival at ``write``; ``write@score-0:kill!`` does so at every arrival,
-but only in the step of stage ``score`` that starts with bucket 0. Several are separated by commas. What a crash
-leaves behind depends on where it comes, and a sleep in a test only guesses where that is.
+``write:kill`` kills the process the first time it reaches ``write``. ``write@score-0:kill!`` does so every time, but
+only in the step of stage ``score`` that starts with bucket 0. Several rules are separated by commas. The state after a
+crash depends on its exact place, which a test cannot hit with a sleep.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from typing import NoReturn
 from segadmin.errors import ConfigurationError, did_you_mean
 
 VARIABLE = "SEGADMIN_FAILPOINT"
-#: In the order in which a step comes by. ``saved`` and ``enqueue`` are around the commit of a new job.
+#: In the order in which a step reaches them. ``saved`` and ``enqueue`` surround the commit of a new job.
 PLACES = ("saved", "enqueue", "claim", "compute", "write", "commit", "committed", "publish")
 
 
 def reach(place: str, step: str = "", *, first: bool = True) -> None:
-    """Do what ``SEGADMIN_FAILPOINT`` says for this place, if anything.
+    """Run the action that ``SEGADMIN_FAILPOINT`` sets for this place, if any.
 
     Args:
         place: one of :data:`PLACES`.
         step: stage and first bucket, such as ``score-0``.
-        first: whether this step comes by for the first time.
+        first: whether this is the step's first attempt.
     """
     for rule in filter(None, os.environ.get(VARIABLE, "").split(",")):
-        where, _, action = rule.strip().partition(":")
-        at, _, only = where.partition("@")
+        spot, _, action = rule.strip().partition(":")
+        at, _, only = spot.partition("@")
         if at not in PLACES or action.rstrip("!") not in ACTIONS:
-            known = did_you_mean(at, PLACES) if at not in PLACES else did_you_mean(action.rstrip("!"), ACTIONS)
-            raise ConfigurationError(f"{VARIABLE}={rule!r} is no failpoint.{known}")
+            hint = did_you_mean(at, PLACES) if at not in PLACES else did_you_mean(action.rstrip("!"), ACTIONS)
+            raise ConfigurationError(f"{VARIABLE}={rule!r} is no failpoint.{hint}")
         if at == place and only in {"", step, step.rpartition("-")[0]} and (first or action.endswith("!")):
             ACTIONS[action.rstrip("!")]()
 
@@ -45,7 +45,7 @@ def _kill() -> None:
 
 
 def _kill_worker() -> None:
-    """Kill the pool's main process and then this child of it, as the loss of a machine does."""
+    """Kill the pool's main process and then this child process, as the loss of a machine does."""
     os.kill(os.getppid(), signal.SIGKILL)
     _kill()
 
@@ -55,16 +55,16 @@ def _stop() -> None:
 
 
 def _terminate_worker() -> None:
-    """Ask the pool's main process to stop, and go on until it tells us."""
+    """Send SIGTERM to the pool's main process and continue until it stops this child process."""
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(30)
 
 
 def _pause() -> None:
-    """Wait until the file that says where this process is has been removed."""
-    here = Path(os.environ.get("SEGADMIN_HOME", ".")) / "paused"
-    here.write_text(str(os.getpid()))
-    while here.exists():
+    """Write ``paused`` under home, with this process's id, and wait until the file is removed."""
+    marker = Path(os.environ.get("SEGADMIN_HOME", ".")) / "paused"
+    marker.write_text(str(os.getpid()))
+    while marker.exists():
         time.sleep(0.01)
 
 

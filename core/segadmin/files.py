@@ -1,4 +1,4 @@
-"""Files that are there complete, or not at all; and paths that stay where they belong."""
+"""Atomic writes of files, folders with restricted permissions, and paths that stay inside a folder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _is_unsafe(path: Path) -> bool:
 
 
 def make_folder(folder: Path, umask: int) -> None:
-    """Make ``folder`` and those above it that are missing, without the rights in ``umask``; what is there is left so.
+    """Create ``folder`` and its missing parents without the permissions in ``umask``; existing folders stay unchanged.
 
-    The process's own umask may be wider, where segadmin is a library of somebody else's program.
+    The process's own umask may be wider if another program uses segadmin as a library.
 
     Raises:
-        OSError: it cannot be made, or is no folder.
+        OSError: it cannot be created, or is not a folder.
     """
     mode = 0o777 & ~umask
     try:
@@ -51,30 +51,32 @@ def make_folder(folder: Path, umask: int) -> None:
 
 
 def private_folder(temporary: str) -> Path:
-    """Return this user's folder in the folder ``temporary``, where everybody may write; it is made if it is missing.
+    """Return this user's folder in the world-writable folder ``temporary``; it is created if it is missing.
 
-    Whoever makes it first would decide what is in it, and who listens on its sockets: it is looked at at each call.
+    Another user could create it first and control its files and sockets, so every call checks owner and permissions.
 
     Raises:
-        StorageError: it cannot be made, or somebody else owns it or may open it.
+        StorageError: it cannot be created, or another user owns it or may open it.
     """
     folder = Path(temporary) / f"segadmin-{os.getuid()}"
     try:
         folder.mkdir(0o700, exist_ok=True)
-        facts = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror}. Set TMPDIR to a folder of your own.") from None
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise StorageError(
-            f"{folder} is not a folder that you alone may open. Remove it, or set TMPDIR to a folder of your own."
+            f"{folder} cannot be created: {error.strerror}. Set TMPDIR to a folder of your own."
+        ) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise StorageError(
+            f"{folder} is not a folder that only you may open. Remove it, or set TMPDIR to a folder of your own."
         )
     return folder
 
 
 def put_once(path: Path, content: str, umask: int) -> None:
-    """Write a file, whole and on disk, without the rights in ``umask``; one that is there already is left as it is.
+    """Create a file atomically and durably, without the permissions in ``umask``; an existing file stays unchanged.
 
-    So of several processes that write it at once, the first one's is read by all.
+    If several processes write it at once, all of them read the first one's content.
 
     Raises:
         OSError: it cannot be written.
@@ -95,7 +97,7 @@ def put_once(path: Path, content: str, umask: int) -> None:
 
 
 def replace_text(path: Path, content: str, umask: int) -> None:
-    """Write a file, whole and on disk, without the rights in ``umask``, in place of one that may be there.
+    """Create or replace a file atomically and durably, without the permissions in ``umask``.
 
     Raises:
         OSError: it cannot be written.
@@ -117,7 +119,7 @@ def _write_new(path: Path, content: str, umask: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -126,9 +128,9 @@ def sync(path: Path) -> None:
 
 
 def put(draft: Path, path: Path) -> None:
-    """Give ``draft``, a file or a folder whose files are on disk, its final name, and see that the name lasts.
+    """Rename ``draft``, a file or a folder whose files are on disk, to ``path`` durably.
 
-    The other way round a loss of power could leave the name without the content.
+    The content is flushed before the name; otherwise a loss of power could leave the name without the content.
     """
     sync(draft)
     draft.rename(path)
@@ -142,10 +144,10 @@ def file_digest(path: Path) -> str:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Return ``root/relative``, for a path that was read from somewhere.
+    """Return ``root/relative`` for a path from an untrusted source.
 
     Raises:
-        StorageError: it is a URL, is absolute, leaves ``root``, or goes over a symbolic link.
+        StorageError: it is a URL, is absolute, leaves ``root``, or passes through a symbolic link.
     """
     parts = PurePosixPath(relative).parts
     if not parts or "://" in relative or relative.startswith(("/", "~")) or ".." in parts or "\0" in relative:

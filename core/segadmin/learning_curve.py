@@ -1,4 +1,4 @@
-"""A curve: the figures of a running fit, few enough to be kept on its step and drawn while it runs."""
+"""Learning curves: the metrics of a running fit, thinned so that they can be stored with its step and plotted."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Points that a curve keeps at most.
+#: Maximum number of points of a curve.
 MOST = 200
-Points = list[list[Any]]  #: ``[step, {figure: value}]`` each, JSON only
+Points = list[list[Any]]  #: a list of ``[step, {metric: value}]``, as JSON
 
 
 @dataclass
 class Curve:
-    """What a fit logged, thinned: evenly, but always with the first and the newest point.
+    """The metrics that a fit logged, thinned evenly; the first and the newest point are always kept.
 
-    A fit that begins again, or goes on from an older checkpoint, takes back what came after that step.
+    If a fit restarts, or resumes from an older checkpoint, the points after that step are removed.
     """
 
     _series: dict[tuple[str, ...], _Series] = field(default_factory=dict)
 
     @classmethod
     def of(cls, points: Sequence[Sequence[Any]]) -> Curve:
-        """Return the curve that has ``points``."""
+        """Return a curve with ``points``."""
         curve = cls()
-        for step, figures in points:
-            curve.add(step, figures)
+        for step, metrics in points:
+            curve.add(step, metrics)
         return curve
 
-    def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add a point; figures that are not finite are left out."""
-        figures = finite(figures)
-        if not figures:
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a point; values that are not finite are dropped."""
+        metrics = finite(metrics)
+        if not metrics:
             return
-        # Those with other figures are thinned apart: few points of one model survive the many of another.
-        self._series.setdefault(tuple(sorted(figures)), _Series()).add(step, figures)
-        while sum(len(one.kept) for one in self._series.values()) > MOST:
+        # Points with other metrics are thinned separately, so that the many of one model do not displace the few of
+        # another.
+        self._series.setdefault(tuple(sorted(metrics)), _Series()).add(step, metrics)
+        while sum(len(series.kept) for series in self._series.values()) > MOST:
             name, longest = max(self._series.items(), key=lambda item: len(item[1].kept))
             if len(longest.kept) > 2:
                 longest.halve()
@@ -45,20 +46,20 @@ class Curve:
 
     @property
     def points(self) -> Points:
-        """The points, those with the same figures together, in the order of their steps."""
-        return [[one.step, dict(one.figures)] for series in self._series.values() for one in series.kept]
+        """The points in the order of their steps, grouped by their metrics."""
+        return [[point.step, dict(point.metrics)] for series in self._series.values() for point in series.kept]
 
 
-def finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return the figures that are numbers: JSON and the services of trackers know no others."""
-    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics with finite values: JSON and tracking services do not support others."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)
 class _Point:
-    number: int  #: of those with the same figures, from 0 on
+    number: int  #: index among the points with the same metrics, from 0
     step: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass
@@ -69,14 +70,14 @@ class _Series:
     stride: int = 1
     seen: int = 0
 
-    def add(self, step: int, figures: Mapping[str, float]) -> None:
-        self.kept = [one for one in self.kept if one.step < step]
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.kept = [point for point in self.kept if point.step < step]
         if self.kept and self.kept[-1].number % self.stride:
             self.kept.pop()
-        self.kept.append(_Point(self.seen, step, figures))
+        self.kept.append(_Point(self.seen, step, metrics))
         self.seen += 1
 
     def halve(self) -> None:
         self.stride *= 2
         *older, newest = self.kept
-        self.kept = [*(one for one in older if one.number % self.stride == 0), newest]
+        self.kept = [*(point for point in older if point.number % self.stride == 0), newest]

@@ -1,4 +1,4 @@
-"""Logs without secrets: every record of a process is masked when it is made, whichever handler writes it."""
+"""Logs without secrets: every log record of a process is masked when it is created, for all handlers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from segadmin.urls import mask_secrets
 
 
 class MaskingFilter(logging.Filter):
-    """Masks the message, the text arguments and the traceback of a record; lets every record pass."""
+    """Masks the message, the text arguments and the traceback of a record; drops no record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask ``record`` in place."""
-        if isinstance(record.args, tuple):  # formatters such as uvicorn's read them one by one
-            record.args = tuple(mask_secrets(one) if isinstance(one, str) else one for one in record.args)
+        if isinstance(record.args, tuple):  # formatters such as uvicorn's read single arguments
+            record.args = tuple(
+                mask_secrets(argument) if isinstance(argument, str) else argument for argument in record.args
+            )
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):  # logging itself reports arguments that do not fit
@@ -29,7 +31,7 @@ class MaskingFilter(logging.Filter):
 
 
 def mask_logs() -> None:
-    """Mask all log records of this process from now on, also those of libraries with handlers of their own."""
+    """Mask all log records of this process from now on, including those of libraries with their own handlers."""
     factory = logging.getLogRecordFactory()
     if isinstance(factory, _MaskingFactory):
         return
@@ -40,7 +42,7 @@ class _MaskingFactory:
     def __init__(self, factory: Any) -> None:
         self._factory, self._filter = factory, MaskingFilter()
 
-    def __call__(self, *arguments: Any, **more: Any) -> logging.LogRecord:
-        record: logging.LogRecord = self._factory(*arguments, **more)
+    def __call__(self, *arguments: Any, **options: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._factory(*arguments, **options)
         self._filter.filter(record)
         return record

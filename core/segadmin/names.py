@@ -1,4 +1,4 @@
-"""Names that people give: short enough for the folders that hold them, and nothing in them that nobody sees."""
+"""Checks of names that users choose: their length, which file systems limit, and invisible characters."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from urllib.parse import quote
 from segadmin.errors import DataError
 from segadmin.invisible import INVISIBLE
 
-#: Characters of a name, and bytes of it as a folder of Delta Lake writes it: names of files have at most 255.
-_LONGEST, _LONGEST_WRITTEN = 100, 200
-_UNSEEN = re.compile(rf"{INVISIBLE}|[\t\n\v\f\r\u2028\u2029\ud800-\udfff]")
+#: Limits of a name in characters, and in bytes when percent-encoded as a folder; file systems allow 255.
+_MAX_LENGTH, _MAX_ENCODED = 100, 200
+_FORBIDDEN = re.compile(rf"{INVISIBLE}|[\t\n\v\f\r\u2028\u2029\ud800-\udfff]")
 
 
 def check_name(what: str, name: str) -> None:
-    """Check a name before anything is written under it.
+    """Check a name before it is used.
 
     Raises:
-        DataError: it is empty or too long, or has signs that are not seen; naming it and ``what`` it is for.
+        DataError: it is empty, too long or has invisible characters; the message names ``what`` it is for.
     """
-    shown = f"The name of a {what}, {name[:_LONGEST]!r}{'…' if len(name) > _LONGEST else ''},"
+    shown = f"The name of a {what}, {name[:_MAX_LENGTH]!r}{'…' if len(name) > _MAX_LENGTH else ''},"
     if not name.strip() or name != name.strip():
         raise DataError(f"{shown} is empty, or begins or ends with spaces. Choose another.")
-    if _UNSEEN.search(name):
-        raise DataError(f"{shown} has line breaks or signs that nobody sees. Choose another.")
-    if len(name) > _LONGEST or len(quote(name, safe="")) > _LONGEST_WRITTEN:
+    if _FORBIDDEN.search(name):
+        raise DataError(f"{shown} has line breaks or invisible characters. Choose another.")
+    if len(name) > _MAX_LENGTH or len(quote(name, safe="")) > _MAX_ENCODED:
         raise DataError(
-            f"{shown} has {len(name):,} characters. At most {_LONGEST} Latin letters, or about {_LONGEST_WRITTEN // 9} "
+            f"{shown} has {len(name):,} characters. At most {_MAX_LENGTH} Latin letters, or about {_MAX_ENCODED // 9} "
             "Chinese ones, can be used: shorten it."
         )
 

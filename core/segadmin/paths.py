@@ -1,4 +1,4 @@
-"""Paths and URLs: telling them apart, and making URLs of paths."""
+"""Paths and URLs: distinguishing them, and making URLs of paths."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def local_path(where: str) -> Path | None:
-    """Return the file or folder that ``where`` names; ``None`` where it is the URL of something else.
+    """Return the file or folder that ``where`` names; ``None`` if it is the URL of something else.
 
-    A path is taken as it is, whatever signs are in it; in a ``file://`` URL, ``%20`` is a space. What looks like a URL
-    and exists as a file is the file.
+    A path is taken literally, with any characters; in a ``file://`` URL, ``%20`` is a space. If ``where`` looks like a
+    URL and a file of that name exists, the result is that file.
 
     Raises:
         DataError: a ``file://`` URL names another machine; or the name is not UTF-8, which Polars cannot open.
@@ -34,12 +34,12 @@ def local_path(where: str) -> Path | None:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name is text, and not bytes that the system gave as a name."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+    """Whether a file name is valid UTF-8: Python decodes other bytes to surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the SQLAlchemy URL of a SQLite file; only what SQLAlchemy would read otherwise is percent-encoded."""
+    """Return the SQLAlchemy URL of a SQLite file; only ``%`` and ``?``, which SQLAlchemy interprets, are encoded."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 

@@ -1,4 +1,4 @@
-"""Who else on this machine may read or change what is stored: nobody, unless ``SEGADMIN_UMASK`` says so."""
+"""Permissions of stored files: other users of this machine get none, unless ``SEGADMIN_UMASK`` allows it."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from pathlib import Path
 from segadmin.errors import InvalidSettings
 from segadmin.settings import Settings, get_settings
 
-_EVERYBODY, _GROUP, _OTHERS = 0o077, 0o070, 0o007
-#: SEGADMIN_UMASK → the rights to take away, as ``chmod`` has them.
-_TAKEN = {"077": "go-rwx", "027": "g-w,o-rwx", "007": "o-rwx"}
+_ALL, _GROUP, _OTHERS = 0o077, 0o070, 0o007
+#: SEGADMIN_UMASK → the permissions to remove, in the notation of ``chmod``.
+_CHMOD_MODES = {"077": "go-rwx", "027": "g-w,o-rwx", "007": "o-rwx"}
 
 
 def use_umask() -> None:
-    """Give this process, and those that it starts, the umask of the settings; the strictest where they are unusable."""
+    """Set the umask of the settings for this process and its children; the strictest one if settings are invalid."""
     try:
         umask = get_settings().umask_bits
-    except InvalidSettings:  # whoever needs them says so
-        umask = _EVERYBODY
+    except InvalidSettings:  # reported where the settings are used
+        umask = _ALL
     os.umask(umask)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """What is under one folder, or is one file, and gives rights to others."""
+    """Files under one folder, or a single file, that other users can access."""
 
-    count: int  #: files and folders, up to the number that was asked for
+    count: int  #: files and folders, up to the requested maximum
     example: Path
     mode: int  #: of the example
-    fix: str  #: the command that takes the rights away, or what else helps
+    fix: str  #: the command that removes the permissions, or another fix
 
     def __str__(self) -> str:
-        """Return what is wrong, without an end."""
-        shown, whom = f"({stat.filemode(self.mode)})", "open to other users of this machine"
+        """Return the problem as a sentence without a full stop."""
+        mode, problem = f"({stat.filemode(self.mode)})", "open to other users of this machine"
         if self.count == 1:
-            return f"{self.example} {shown} is {whom}"
-        return f"{self.count:,} files and folders are {whom}, such as {self.example} {shown}"
+            return f"{self.example} {mode} is {problem}"
+        return f"{self.count:,} files and folders are {problem}, such as {self.example} {mode}"
 
 
 def exposures(settings: Settings, at_most: int | None = None) -> Iterator[Exposure]:
-    """Yield where something gives rights that ``SEGADMIN_UMASK`` takes: under home, the store, and of a database file.
+    """Yield permissions that ``SEGADMIN_UMASK`` forbids: under home, under the store, and of database files.
 
-    What is in a folder that others cannot enter is not looked at, so a private home costs one look.
+    Folders that others cannot enter are not searched, so a private home is checked by a single ``lstat``.
 
     Args:
-        settings: where they are, and the umask.
-        at_most: stop behind so many files and folders of each.
+        settings: the folders and the umask.
+        at_most: maximum number of files and folders to report of each.
     """
     for root in _roots(settings):
-        found = list(islice(_exposed(root, settings.umask_bits), at_most))
-        if found:
-            path, facts = found[0]
-            foreign = any(one.st_uid != os.geteuid() for _, one in found)
-            yield Exposure(len(found), path, facts.st_mode, _fix(settings, root, foreign=foreign))
+        exposed = list(islice(_exposed(root, settings.umask_bits), at_most))
+        if exposed:
+            path, status = exposed[0]
+            foreign = any(status.st_uid != os.geteuid() for _, status in exposed)
+            yield Exposure(len(exposed), path, status.st_mode, _fix(settings, root, foreign=foreign))
 
 
 def _roots(settings: Settings) -> list[Path]:
-    """Return home, the store, the socket and the files of a SQLite database; none within another."""
+    """Return home, the store, the socket and the files of a SQLite database, without nested ones."""
     roots = [settings.root]
     socket = [settings.redis_socket] if settings.embedded_broker else []
     for path in (settings.store_path, *socket, *settings.database_files):
@@ -72,34 +72,34 @@ def _roots(settings: Settings) -> list[Path]:
     return roots
 
 
-def _exposed(path: Path, umask: int, reach: int = _EVERYBODY) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield what is open to others; ``reach`` are the rights of those who can come here at all."""
+def _exposed(path: Path, umask: int, reach: int = _ALL) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield what others can access; ``reach`` holds the permission bits of those who can enter the parent folder."""
     try:
-        facts = path.lstat()
-        mode = facts.st_mode
-        if stat.S_ISLNK(mode):  # the rights of what it names count, and that is no part of the store
+        status = path.lstat()
+        mode = status.st_mode
+        if stat.S_ISLNK(mode):  # its target is not part of the store
             return
         if mode & umask & reach:
-            yield path, facts
+            yield path, status
         inner = (reach & _GROUP if mode & stat.S_IXGRP else 0) | (reach & _OTHERS if mode & stat.S_IXOTH else 0)
-        inside = list(path.iterdir()) if stat.S_ISDIR(mode) and inner & umask else []
-    except OSError:  # gone meanwhile, or closed to us as well
+        children = list(path.iterdir()) if stat.S_ISDIR(mode) and inner & umask else []
+    except OSError:  # deleted in the meantime, or not readable by this user
         return
-    for one in inside:
-        yield from _exposed(one, umask, inner)
+    for child in children:
+        yield from _exposed(child, umask, inner)
 
 
 def _fix(settings: Settings, root: Path, *, foreign: bool) -> str:
     if not _keeps_modes(root):
-        return f"its file system keeps no rights: mount it with umask={settings.umask}, or move {root} to another"
+        return f"its file system has no permissions: mount it with umask={settings.umask}, or move {root} to another"
     sudo = "sudo " if foreign and os.geteuid() != 0 else ""
-    return f"{sudo}chmod -R {_TAKEN[settings.umask]} {shlex.quote(str(root))}"
+    return f"{sudo}chmod -R {_CHMOD_MODES[settings.umask]} {shlex.quote(str(root))}"
 
 
 def _keeps_modes(root: Path) -> bool:
-    """Whether the file system gives a file the rights that it was made with; a read-only one is taken to."""
+    """Whether the file system stores permissions; assumed for a read-only one."""
     try:
         with tempfile.TemporaryFile(dir=root if root.is_dir() else root.parent) as file:
-            return not os.fstat(file.fileno()).st_mode & _EVERYBODY
+            return not os.fstat(file.fileno()).st_mode & _ALL
     except OSError:
         return True

@@ -1,6 +1,6 @@
-"""Whether the settings can be used, checked before anything starts: one line for each that cannot.
+"""Checks of the settings before services start, with one line for each invalid setting.
 
-A setting that is first read by a request or a job fails there, again and again and far from who can change it.
+Without them, a setting would fail in every request or job that uses it, far from the person who can change it.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from segadmin.settings import Settings, shown
 from segadmin.storage import database
 from segadmin.storage.store import compare_folder, compare_keys
 
-#: Yields what is wrong, a line each: the setting, its value, and the fix.
+#: Yields one line per problem: the setting, its value, and the fix.
 Check = Callable[[Settings], Iterator[str]]
 
 
 def problems(settings: Settings, *, leave_out: Collection[str] = ()) -> list[str]:
-    """Return what is wrong with ``settings``, but for the checks to ``leave_out``; all of it, not only the first."""
+    """Return all problems of ``settings``, one line each, without the checks named in ``leave_out``."""
     return [line for name, check in CHECKS.items() if name not in leave_out for line in check(settings)]
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the ``SEGADMIN_`` variables that are no settings, each with the name that was probably meant."""
+    """Return the ``SEGADMIN_`` variables that are not settings, each with a suggestion or an empty string."""
     prefix = "SEGADMIN_"
-    known = [prefix + name.upper() for name in Settings.model_fields]
-    unknown = sorted(name for name in environment if name.startswith(prefix))
+    known_names = [name.upper() for name in Settings.model_fields]
     suggestions = {}
-    for name in unknown:
-        if name.upper() not in {*known, failpoints.VARIABLE}:
-            # The prefix is left out: with it all names are near to each other.
-            near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], 1)
-            suggestions[name] = f" Did you mean {prefix}{near[0]}?" if near else ""
+    for variable in sorted(name for name in environment if name.startswith(prefix)):
+        name = variable.removeprefix(prefix)
+        if name.upper() not in {*known_names, failpoints.VARIABLE.removeprefix(prefix)}:
+            # Compared without the prefix, which would make all names similar.
+            close = difflib.get_close_matches(name, known_names, 1)
+            suggestions[variable] = f" Did you mean {prefix}{close[0]}?" if close else ""
     return suggestions
 
 
 def exposed(settings: Settings) -> Iterator[str]:
-    """Yield a line for home, store and database where others may read or change something; the first of each."""
-    for one in exposures(settings, at_most=1):
-        yield f"{one}. Run: {one.fix}"
+    """Yield a line for each of home, store and database that other users can access."""
+    for exposure in exposures(settings, at_most=1):
+        yield f"{exposure}. Run: {exposure.fix}"
 
 
 def _check_home(settings: Settings) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _check_store(settings: Settings) -> Iterator[str]:
             compare_folder(settings)
     except SegadminError as error:
         yield str(error)
-        return  # a folder that is gone is not made anew
+        return  # a missing folder is not created again
     yield from _unwritable(settings, "store", settings.store_path)
 
 
@@ -81,7 +81,7 @@ def _check_database(settings: Settings) -> Iterator[str]:
 
 
 def _check_user_keys(settings: Settings) -> Iterator[str]:
-    """Compare the secret and the buckets with those that the store was made with."""
+    """Compare the secret and the number of buckets with the store's."""
     try:
         if _schema_is_current(settings):
             compare_keys(settings)
@@ -92,7 +92,7 @@ def _check_user_keys(settings: Settings) -> Iterator[str]:
 def _schema_is_current(settings: Settings) -> bool:
     try:
         return database.revision(settings) == database.HEAD
-    except SegadminError:  # the database's own check says it
+    except SegadminError:  # reported by the check of the database
         return False
 
 
@@ -114,13 +114,13 @@ def _check_broker_ca(settings: Settings) -> Iterator[str]:
 
 
 def _check_signing(settings: Settings) -> Iterator[str]:
-    """Check that all three signing settings are there, or none, and that the files can be read."""
-    given = {name: getattr(settings, name) for name in ("signing_key", "signing_certificate", "signing_trusted")}
-    if not any(given.values()):
+    """Check that all three signing settings are set, or none, and that the files can be read."""
+    paths = {name: getattr(settings, name) for name in ("signing_key", "signing_certificate", "signing_trusted")}
+    if not any(paths.values()):
         return
-    for name, value in given.items():
+    for name, value in paths.items():
         if not value:
-            others = ", ".join(f"SEGADMIN_{other.upper()}" for other, path in given.items() if path)
+            others = ", ".join(f"SEGADMIN_{other.upper()}" for other, path in paths.items() if path)
             yield f"SEGADMIN_{name.upper()} is not set, but {others} is. Messages are signed with all three, or not."
         elif name == "signing_trusted":
             pattern = Path(value).expanduser()
@@ -148,7 +148,7 @@ def _check_timing(settings: Settings) -> Iterator[str]:
 
 
 def _check_plugin_files(settings: Settings) -> Iterator[str]:
-    """Check that the files are there; one that cannot be imported is only warned of."""
+    """Check that the files exist; a file that cannot be imported only causes a warning."""
     for path in settings.plugin_files:
         if not path.is_file():
             yield f"{shown('plugin_files', path)}: there is no such file. Correct or unset SEGADMIN_PLUGIN_FILES."
@@ -165,7 +165,7 @@ def _check_trackers(settings: Settings) -> Iterator[str]:
 
 
 def _check_events_mapping(settings: Settings) -> Iterator[str]:
-    """Read a made-up event with the mapping as posted ones are: what fails then would fail for each of them."""
+    """Clean a sample event with the mapping for posted events: an error would affect each of them."""
     if settings.events_mapping is None:
         return
     from segadmin.events.mapping import Mapping
@@ -191,7 +191,7 @@ def _check_flower_login(settings: Settings) -> Iterator[str]:
             yield f"{shown(name, value)}: Flower splits it at the comma. Choose one without."
 
 
-#: Setting → what is looked at; those that the form of a value decides are checked when it is read.
+#: Setting → its check. The syntax of values is checked when settings are read.
 CHECKS: dict[str, Check] = {
     "home": _check_home,
     "store": _check_store,

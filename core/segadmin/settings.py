@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read from ``SEGADMIN_…`` variables, built when asked for."""
+"""Settings: one frozen object, read from ``SEGADMIN_…`` variables on first use."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Language = Literal["en", "zh"]
-#: A unix socket's path is limited to about 108 bytes by the kernel.
+#: Bytes; the kernel limits the path of a unix socket to about 108.
 _SOCKET_PATH_LIMIT = 100
-#: SQLAlchemy's names of the databases and drivers that the schema and the leases are made for.
+#: SQLAlchemy's names of the supported databases and drivers.
 _DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 _DATABASE_URLS = "sqlite:////path/to/segadmin.db or postgresql://user:password@host/name"
 _DAY = 86_400.0
-#: A name, one with a star for its first part, an address, or a star for all.
+#: A host name, one with a wildcard as its first part, an address, or ``*`` for all.
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 class Settings(BaseSettings):
-    """What an installation can choose; every field is a ``SEGADMIN_<NAME>`` variable."""
+    """The settings of an installation; every field is a ``SEGADMIN_<NAME>`` variable."""
 
     model_config = SettingsConfigDict(
         env_prefix="SEGADMIN_", frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
@@ -46,15 +46,15 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
     umask: Literal["077", "027", "007"] = Field(
-        "077", description="Rights that nothing gets; 007 for a home that a group works on, 027 if it only reads"
+        "077", description="Umask of all files; 007 for a home that a group writes to, 027 if the group only reads"
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite under home")
     broker_url: str = Field("", description="Celery broker URL; empty means the embedded Redis under home")
-    broker_ca: Path | None = Field(None, description="CA certificates that a rediss:// broker is checked against")
+    broker_ca: Path | None = Field(None, description="CA certificates to verify a rediss:// broker")
     signing_key: Path | None = Field(
-        None, description="Private key (PEM) that messages are signed with; see docs/how-to/restrict-access.md"
+        None, description="Private key (PEM) for signing messages; see docs/how-to/restrict-access.md"
     )
-    signing_certificate: Path | None = Field(None, description="The certificate that goes with the signing key")
+    signing_certificate: Path | None = Field(None, description="Certificate of the signing key")
     signing_trusted: str = Field(
         "", description="Certificates whose messages are accepted, such as /etc/segadmin/*.pem"
     )
@@ -63,27 +63,25 @@ class Settings(BaseSettings):
     buckets: int = Field(
         16, ge=1, le=65_536, description="Hash partitions of users; a power of two, fixed at the first import"
     )
-    fan_out: int = Field(4, ge=1, le=65_536, description="Steps that a per-bucket stage is cut into")
+    fan_out: int = Field(4, ge=1, le=65_536, description="Steps that a per-bucket stage is divided into")
     language: Language = Field("en", description="Language of the user text")
     log_format: Literal["text", "json"] = Field(
         "text", description="How workers, beat and the HTTP API write their logs: text, or a JSON object a line"
     )
     weights: Path | None = Field(None, description="Folder searched first for pretrained weights")
-    lease_seconds: float = Field(15.0, gt=0, le=_DAY, description="A step whose worker is silent this long runs again")
-    heartbeat_seconds: float = Field(3.0, gt=0, le=_DAY, description="How often a worker extends its lease")
+    lease_seconds: float = Field(15.0, gt=0, le=_DAY, description="A step without a heartbeat for this long runs again")
+    heartbeat_seconds: float = Field(3.0, gt=0, le=_DAY, description="Interval at which a worker extends its lease")
     reap_seconds: float = Field(
-        2.0, gt=0, le=_DAY, description="How often expired steps and due schedules are looked for"
+        2.0, gt=0, le=_DAY, description="Interval of the search for expired steps and due schedules"
     )
     ring_seconds: float = Field(
         10.0, ge=0, le=_DAY, description="A message not taken for this long is looked for, and sent again if it is lost"
     )
-    max_attempts: int = Field(3, ge=1, le=1000, description="Attempts a step has before its job fails")
-    step_seconds: float = Field(12 * 3600, gt=0, le=366 * _DAY, description="A step that runs longer fails its job")
     step_memory_gib: float = Field(
-        0, ge=0, le=1e6, description="A step whose process grows larger fails its job; 0: no limit"
+        0, ge=0, le=1e6, description="Maximum memory of a step's process; a larger one fails its job; 0: no limit"
     )
     steps_per_process: int = Field(
-        0, ge=0, description="A worker's process ends after so many steps, with all of its memory; 0: never"
+        0, ge=0, description="Steps after which a worker process is replaced, to free its memory; 0: never"
     )
     backoff_seconds: float = Field(5.0, ge=0, le=_DAY, description="Wait before the second attempt; doubles each time")
     plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
@@ -96,19 +94,19 @@ class Settings(BaseSettings):
         (), description="Comma-separated Python files that are plugins; or a JSON list, for names with commas"
     )
     trackers: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Comma-separated trackers of a retrain that names none"
+        (), description="Comma-separated default trackers of a retrain"
     )
     inbox_seconds: float = Field(
-        10.0, ge=1, le=_DAY, description="Events posted within so many seconds are imported together"
+        10.0, ge=1, le=_DAY, description="Events posted within this interval are imported together"
     )
     events_mapping: Path | None = Field(
-        None, description="Mapping of the events that are posted: a file, or the name of a shipped one"
+        None, description="Mapping of posted events: a file, or the name of a shipped one"
     )
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
     web_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description=(
-            "Comma-separated names that the HTTP API is called by, such as shop.example or *.shop.example, beside "
+            "Comma-separated host names of the HTTP API, such as shop.example or *.shop.example, in addition to "
             "localhost and the address that it listens on"
         ),
     )
@@ -116,13 +114,13 @@ class Settings(BaseSettings):
         (),
         description=(
             "Comma-separated addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
-            "believed"
+            "trusted"
         ),
     )
-    web_connections: int = Field(256, ge=1, le=65_536, description="Open connections to the HTTP API at one time")
-    web_head_seconds: float = Field(10.0, gt=0, le=3600, description="How long the head of a request may take")
+    web_connections: int = Field(256, ge=1, le=65_536, description="Maximum open connections to the HTTP API")
+    web_head_seconds: float = Field(10.0, gt=0, le=3600, description="Timeout for the head of a request")
     web_body_seconds: float = Field(
-        60.0, gt=0, le=3600, description="How long the body of a request may take, and the reading of an answer"
+        60.0, gt=0, le=3600, description="Timeout for the body of a request, and for reading a response"
     )
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
@@ -143,7 +141,7 @@ class Settings(BaseSettings):
     @field_validator("umask", mode="before")
     @classmethod
     def _three_digits(cls, value: object) -> object:
-        return value[1:] if value in ("0077", "0027", "0007") else value  # as shells print it
+        return value[1:] if value in ("0077", "0027", "0007") else value  # as printed by shells
 
     @field_validator("home", "store")
     @classmethod
@@ -157,7 +155,7 @@ class Settings(BaseSettings):
     def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not _HOST_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a host, without a port, such as shop.example")
+                raise ValueError(f"{name!r} is not a host name without a port, such as shop.example")
         return tuple(name.lower() for name in value)
 
     @field_validator("web_proxies")
@@ -167,7 +165,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(network)
             except ValueError as error:
-                raise ValueError(f"{network!r} is no address and no network such as 10.0.0.0/8: {error}") from None
+                raise ValueError(f"{network!r} is not an address or a network such as 10.0.0.0/8: {error}") from None
         return value
 
     @field_validator("buckets")
@@ -180,7 +178,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        """Refuse a URL that names no database of ours, before a driver gets it and repeats it in its message."""
+        """Refuse the URL of an unsupported database before a driver repeats it, with its password, in a message."""
         scheme = value.partition("://")[0]
         file, mark, options = value.partition("?")
         if scheme.startswith("sqlite") and mark and not parse_qsl(options):
@@ -191,7 +189,8 @@ class Settings(BaseSettings):
             return value
         if scheme.startswith("sqlite"):
             raise ValueError("a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db")
-        if scheme in {"postgres", *(f"postgres+{one.partition('+')[2]}" for one in _DATABASES if "+" in one)}:
+        drivers = [name.partition("+")[2] for name in _DATABASES if "+" in name]
+        if scheme in {"postgres", *(f"postgres+{driver}" for driver in drivers)}:
             raise ValueError("write postgresql:// for postgres://")
         if scheme.partition("+")[0] == "postgresql" and scheme not in _DATABASES:
             raise ValueError(f"the driver {scheme.partition('+')[2]!r} is not supported. Write postgresql://")
@@ -222,7 +221,7 @@ class Settings(BaseSettings):
 
     @property
     def umask_bits(self) -> int:
-        """The rights that no folder and no file gets, as a number."""
+        """The umask as a number."""
         return int(self.umask, 8)
 
     @property
@@ -232,7 +231,7 @@ class Settings(BaseSettings):
 
     @property
     def run_path(self) -> Path:
-        """The folder of sockets, pid files and logs of the parts that run here."""
+        """The folder of sockets, pid files and logs of the services on this machine."""
         return self.root / "run"
 
     @property
@@ -242,7 +241,7 @@ class Settings(BaseSettings):
 
     @property
     def database_files(self) -> tuple[Path, ...]:
-        """The files of a SQLite database, whether they are there or not; none of another database."""
+        """The files of a SQLite database, whether they exist or not; empty for other databases."""
         scheme, _, file = self.sqlalchemy_url.partition(":///")
         if not scheme.startswith("sqlite") or "file:" in file:
             return ()
@@ -256,10 +255,10 @@ class Settings(BaseSettings):
 
     @property
     def redis_socket(self) -> Path:
-        """The embedded Redis' unix socket; in a private folder under the temporary one where home's path is too long.
+        """The unix socket of the embedded Redis; in a private temporary folder if the path of home is too long.
 
         Raises:
-            StorageError: that folder is somebody else's.
+            StorageError: another user owns that folder.
         """
         path = self.run_path / "redis.sock"
         if len(str(path).encode()) <= _SOCKET_PATH_LIMIT:
@@ -267,7 +266,7 @@ class Settings(BaseSettings):
         digest = blake2s(str(self.root).encode(), digest_size=6).hexdigest()
         temporary = tempfile.gettempdir()
         if len(os.fsencode(temporary)) > _SOCKET_PATH_LIMIT - len(f"/segadmin-{os.getuid()}/{digest}.sock"):
-            temporary = "/tmp"  # noqa: S108  (who owns what is in it is looked at)
+            temporary = "/tmp"  # noqa: S108  (ownership is checked)
         return private_folder(temporary) / f"{digest}.sock"
 
     @property
@@ -279,17 +278,17 @@ class Settings(BaseSettings):
         """Return the user-key secret.
 
         Raises:
-            ConfigurationError: there is none, or it cannot be read.
+            ConfigurationError: it does not exist or cannot be read.
         """
         if self.user_key_secret is not None:
             return self.user_key_secret.get_secret_value().encode()
         fix = "Restore it from a backup, or set SEGADMIN_USER_KEY_SECRET: with another secret every user is a new one."
-        return self._kept("user_key_secret", fix).encode()
+        return self._read_secret("user_key_secret", fix).encode()
 
     def create_secret(self) -> bytes:
-        """Return the user-key secret, generating ``home/user_key_secret`` where there is none.
+        """Return the user-key secret; generate ``home/user_key_secret`` if there is none.
 
-        Only for a store that does not exist yet: with another secret the same users get other keys.
+        Call this only for a new store: with another secret the same users get other keys.
 
         Raises:
             ConfigurationError: it cannot be read.
@@ -299,15 +298,15 @@ class Settings(BaseSettings):
         return self.secret()
 
     def flower_login(self) -> str:
-        """Return ``user:password`` for Flower, generating the password the first time."""
+        """Return ``user:password`` for Flower; generate the password the first time."""
         if self.flower_password:
             return f"{self.flower_user}:{self.flower_password.get_secret_value()}"
         self._generate("flower_password")
         fix = "Remove it, and the next start makes a new one; or set SEGADMIN_FLOWER_PASSWORD."
-        return f"{self.flower_user}:{self._kept('flower_password', fix)}"
+        return f"{self.flower_user}:{self._read_secret('flower_password', fix)}"
 
     def _generate(self, name: str) -> None:
-        """Make the secret in ``home/<name>``, once even if two processes race; who shares the home may read it."""
+        """Create the secret ``home/<name>`` once, even if processes race; readable according to the umask."""
         try:
             make_folder(self.root, self.umask_bits)
             if not (self.root / name).exists():
@@ -317,23 +316,23 @@ class Settings(BaseSettings):
                 f"{self.root / name} cannot be written: {error.strerror}. Set SEGADMIN_HOME to a folder of your own."
             ) from None
 
-    def _kept(self, name: str, fix: str) -> str:
+    def _read_secret(self, name: str, fix: str) -> str:
         path = self.root / name
         try:
-            kept = path.read_text(encoding="utf-8").strip()
+            content = path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}. {fix}") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"{path} cannot be read: it is not text. {fix}") from None
-        if not kept:
+        if not content:
             raise ConfigurationError(f"{path} is empty. {fix}")
-        return kept
+        return content
 
 
 def _absolute(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
-    except RuntimeError:  # a folder called ~something, and no user of that name
+    except RuntimeError:  # a folder called ~something without a user of that name
         return path.resolve()
 
 
@@ -342,12 +341,12 @@ def get_settings() -> Settings:
     """Return this process's settings, read from the environment once.
 
     Raises:
-        InvalidSettings: ``SEGADMIN_`` variables have values that cannot be used.
+        InvalidSettings: ``SEGADMIN_`` variables have invalid values.
     """
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidSettings(_problem(found) for found in error.errors()) from None
+        raise InvalidSettings(_problem(details) for details in error.errors()) from None
 
 
 def shown(name: str, value: object) -> str:

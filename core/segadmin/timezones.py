@@ -26,9 +26,9 @@ def zone(name: str) -> ZoneInfo:
     """Return the time zone called ``name``.
 
     Raises:
-        ConfigurationError: IANA's database has none of that name.
+        ConfigurationError: IANA's database has no zone of that name.
     """
     if not _NOT_IANA.fullmatch(name):
-        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: it is a part of a name, such as Europe
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the first part of a name, such as Europe
             return ZoneInfo(name)
     raise ConfigurationError(f"There is no time zone {name!r}. Use a name such as Asia/Shanghai.")

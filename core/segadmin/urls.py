@@ -1,8 +1,8 @@
-"""URLs that may hold passwords: masked for people, checked before use, completed from the environment.
+"""URLs that may contain passwords: masked in output, validated, and completed from the environment.
 
-A password reaches a terminal, a log or a SQL column only through a message, so every message goes through
-:func:`mask_secrets` where it leaves the program. What looks like a password is masked even where the URL is malformed:
-a message about a malformed URL is exactly where one would show.
+A password reaches a terminal, a log or a SQL column only in a message, so every message is masked by
+:func:`mask_secrets` before it leaves the program. This includes passwords in malformed URLs, because messages about
+them quote the URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 from segadmin.errors import ConfigurationError
 
 MASK = "***"
-#: How a password is written that has characters with a meaning of their own.
+#: How to escape reserved characters in a password.
 ESCAPES = (
     "In a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D and a space "
     "as %20"
@@ -25,23 +25,23 @@ _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?!/)")
 _TOKEN = re.compile(_SCHEME.pattern + r"(?P<rest>\S+)")
 _URL = re.compile(_SCHEME.pattern + r"(?P<rest>.+)", re.DOTALL)
 _LOGIN = re.compile(r"^(?P<scheme>)(?P<rest>[^\s/:@]+:[^\s/]+@.*)$", re.DOTALL)
-#: The value ends at a space or ``&``; closing punctuation of a sentence is not part of it.
+#: A value ends at a space or ``&``; trailing punctuation is not part of it.
 _VALUE = r"""\$\{\w+\}|[^&\s]+?(?=['")\],.;:>}]*(?:[&\s]|$))"""
-#: A query parameter whose name tells that its value is secret.
+#: A query parameter whose name marks its value as secret.
 _PARAMETER = re.compile(
     rf"([?&;][^=&\s]*?(?:secret|passw|pwd|token|key|sig|credential|odbc_connect)[^=&\s]*=)({_VALUE})", re.IGNORECASE
 )
-#: The forms in which drivers repeat their arguments: ``password=…`` and ``'password': '…'``.
+#: The forms in which drivers quote their arguments: ``password=…`` and ``'password': '…'``.
 _ARGUMENT = re.compile(
     rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
 )
-#: A key of the HTTP API, which somebody put into a path or a query, perhaps behind ``%3D``.
+#: A key of the HTTP API, also in a path or a query, possibly after ``%3D``.
 _KEY = re.compile(r"seg_[\w-]{16,}")
 _ADDRESS = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>\d{0,5}))?")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
-#: A token is often given as the user, without a password.
+#: Schemes in which a token is often given as the user, without a password.
 _TOKEN_AS_USER = ("http", "https", "git+https")
-#: As in our own advice.
+#: The example in segadmin's own messages.
 _SAMPLE = "user:password@host"
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(?:\d+\W*$|$)|\[[^\]]*\]\W*$")
 
@@ -49,8 +49,8 @@ _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(?:\d+\W*$|$)|\[[^\]]*\]\W*$")
 def mask_secrets(text: str) -> str:
     """Return ``text`` with every password and token in a URL replaced by ``***``.
 
-    Masked are the password of a login, query parameters named as secrets (``?token=…``), ``password=…``, and keys of
-    the HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
+    It masks passwords of logins, query parameters with names of secrets (``?token=…``), ``password=…``, and keys of the
+    HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
     """
     masked = _KEY.sub(f"seg_{MASK}", _TOKEN.sub(_mask_login, text))
     masked = _PARAMETER.sub(_mask_value, masked)
@@ -58,31 +58,31 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_url(url: str) -> str:
-    """Return ``url`` as :func:`mask_secrets` does; all of it is one URL, even if there is a space in its password.
+    """Return ``url`` masked as by :func:`mask_secrets`, but as a single URL, even if its password has a space.
 
-    The scheme may be missing, as where a setting is mistyped.
+    The scheme may be missing, as in a mistyped setting.
     """
-    whole = _URL if "://" in url else _LOGIN
-    return mask_secrets(whole.sub(_mask_login, url))
+    pattern = _URL if "://" in url else _LOGIN
+    return mask_secrets(pattern.sub(_mask_login, url))
 
 
 def mask_all(value: Any) -> Any:
-    """Return a JSON value with every text in it masked."""
+    """Return a JSON value with all its strings masked."""
     if isinstance(value, dict):
-        return {name: mask_all(one) for name, one in value.items()}
+        return {name: mask_all(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [mask_all(one) for one in value]
+        return [mask_all(item) for item in value]
     return mask_url(value) if isinstance(value, str) else value
 
 
 def url_problem(url: str) -> str | None:
-    """Return what keeps ``url`` from being read as it is meant, or ``None``; never with a part of it.
+    """Return why ``url`` cannot be parsed as intended, or ``None``; the message never quotes the URL.
 
-    A reserved character that a password holds unescaped moves the rest of the password into the host, the port or the
-    path, where clients put it into their messages.
+    After an unescaped reserved character, the rest of a password is parsed as host, port or path, which clients quote
+    in their messages.
     """
-    scheme, sign, rest = _REFERENCE.sub("0", url).partition("://")
-    if not sign or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
+    scheme, separator, rest = _REFERENCE.sub("0", url).partition("://")
+    if not separator or not re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
         return "it is not a URL such as scheme://user:password@host/name"
     if rest.startswith("/"):  # a path: no login, and all characters are allowed
         return None
@@ -91,7 +91,7 @@ def url_problem(url: str) -> str | None:
 
 
 def has_secret(url: str) -> bool:
-    """Return whether ``url`` holds a password or a token itself, and not only the name of a variable."""
+    """Return whether ``url`` contains a password or a token itself, not only the name of a variable."""
     if "://" not in url:
         return False
     rest = url.partition("://")[2]
@@ -105,44 +105,44 @@ def has_secret(url: str) -> bool:
 
 
 def fill_in(url: str) -> str:
-    """Return ``url`` with ``$NAME`` and ``${NAME}`` replaced by the environment's values, escaped where they must be.
+    """Return ``url`` with ``$NAME`` and ``${NAME}`` replaced by values of the environment, escaped as needed.
 
-    A variable may also hold all of the URL.
+    A variable may also contain the complete URL.
 
     Raises:
-        ConfigurationError: a variable is not set, or the URL cannot be read.
+        ConfigurationError: a variable is not set, or the URL cannot be parsed.
     """
-    if whole := _REFERENCE.fullmatch(url):
-        held = _variable(whole[1] or whole[2])
-        if problem := url_problem(held):
+    if reference := _REFERENCE.fullmatch(url):
+        value = _variable(reference[1] or reference[2])
+        if problem := url_problem(value):
             raise ConfigurationError(f"What {url} holds cannot be read as a URL: {problem}.")
-        return held
+        return value
     if problem := url_problem(url):
         raise ConfigurationError(f"{mask_url(url)!r} cannot be read: {problem}.")
     start = url.index("://") + 3
     login = url.rfind("@", start, start + len(re.split(r"[/?#]", url[start:], maxsplit=1)[0]))
     query = url.find("?")
 
-    def value(match: re.Match[str]) -> str:
+    def substitute(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        if name not in os.environ and name != name.upper():  # a dollar sign of the password's own
+        if name not in os.environ and name != name.upper():  # a literal dollar sign in the password
             return match[0]
-        found = _variable(name)
+        content = _variable(name)
         reserved = r"[@/?#\s\[\]]" if match.start() < login else r"[&#\s]" if 0 < query < match.start() else r"(?!)"
-        return re.sub(reserved, lambda sign: quote(sign[0], safe=""), found)
+        return re.sub(reserved, lambda sign: quote(sign[0], safe=""), content)
 
-    return _REFERENCE.sub(value, url)
+    return _REFERENCE.sub(substitute, url)
 
 
 def _variable(name: str) -> str:
-    """Return what the environment has under a name."""
+    """Return the value of an environment variable."""
     if name not in os.environ:
         raise ConfigurationError(f"The variable {name} is not set. Set it where this runs: export {name}=…")
     return os.environ[name]
 
 
 def _part_problem(rest: str) -> str | None:
-    """Return what is wrong with a URL behind its scheme."""
+    """Return the problem of a URL after its scheme, or ``None``."""
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     login, _, address = authority.rpartition("@")
     port = _ADDRESS.fullmatch(address)
@@ -159,8 +159,8 @@ def _part_problem(rest: str) -> str | None:
 
 
 def _is_reference(word: str) -> bool:
-    found = _REFERENCE.fullmatch(word)
-    return found is not None and ((name := found[1] or found[2]) == name.upper() or name in os.environ)
+    match = _REFERENCE.fullmatch(word)
+    return match is not None and ((name := match[1] or match[2]) == name.upper() or name in os.environ)
 
 
 def _mask_login(match: re.Match[str]) -> str:
@@ -169,7 +169,7 @@ def _mask_login(match: re.Match[str]) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if rest.startswith(_SAMPLE) or not (":" in authority or "@" in authority):
         return match[0]
-    if not at:  # the host may be missing, and what stands for the port be a password
+    if not at:  # the host may be missing, so what looks like a port may be a password
         return match[0] if _PORT.match(authority) else f"{scheme}://{authority.partition(':')[0]}:{MASK}"
     user, colon, password = login.partition(":")
     if colon:

@@ -160,12 +160,12 @@ def test_where_nothing_is_kept_the_card_says_so(shop: Settings, cli: Cli, tmp_pa
     end_jobs(shop)
     made_before(shop).unlink()
     with pytest.raises(
-        DataError, match=r"version 1 said of each of its .* test rows is not kept any more.*models show 1"
+        DataError, match=r"The predictions of version 1 for its .* test rows no longer exist.*models show 1"
     ):
         compare_versions(shop, "1", "1")
     cli("models", "card", "1", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
-    assert "is not kept any more" in page
+    assert "no longer exist" in page
     assert "Metrics on the test rows, with baselines" in page and "Training data and versions" in page
     assert "Calibration" not in page
 

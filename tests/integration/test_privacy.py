@@ -88,7 +88,7 @@ def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_pat
 def test_forgetting_waits_for_jobs_and_cleans_up_imports(
     shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(JobError, match=r"Jobs are going on that read users' data \(1\).*segadmin jobs cancel 1"):
+    with pytest.raises(JobError, match=r"Running jobs read users' data \(1\).*segadmin jobs cancel 1"):
         forget(shop, [WHO])
     end_jobs(shop)
 

@@ -8,7 +8,7 @@ import typer
 
 from segadmin.settings import get_settings
 from segadmin.storage import api_keys
-from segadmin.storage.records import Opens
+from segadmin.storage.records import Scope
 from segadmin_api.cli.output import JsonOption, group, show_json, table
 from segadmin_api.formatting import ago
 

@@ -8,7 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from segadmin.storage import api_keys
-from segadmin.storage.records import ApiKey, Opens
+from segadmin.storage.records import ApiKey, Scope
 from segadmin_api.http.guesses import Guesses
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")

@@ -1,4 +1,4 @@
-"""Letting a database know a store that it does not know, after one of the two was restored or lost."""
+"""Adoption: registering an existing store folder with a database, after one of the two was restored or lost."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ from segadmin.storage.store import (
     read_mark,
 )
 
-#: What only the database that is lost can explain: a new one counts jobs, snapshots and imports from 1 again, and would
-#: take these for its own.
-_OF_THE_LOST = ("lake/assignments", "lake/predictions", "lake/trainings", "lake/quarantine", "work", "spool")
-#: So many users are looked at to see whether the secret is theirs.
-_LOOKED_AT = 100
-_LOST = "The store was restored from a backup that was made before this import."
+#: Data that refers to records of the lost database. A new database numbers jobs, snapshots and imports from 1 again, so
+#: the numbers in this data would refer to the wrong records.
+_OF_OLD_DATABASE = ("lake/assignments", "lake/predictions", "lake/trainings", "lake/quarantine", "work", "spool")
+#: Number of users whose keys are compared with the secret.
+_CHECKED_USERS = 100
+_LOST_IMPORT = "The store was restored from a backup that was made before this import."
 
 
 def adopt_store(settings: Settings) -> Store:
-    """Let the database know the store in the folder, and return its facts.
+    """Register the store in the folder with the database, and return its record.
 
-    A new database keeps the events, items, labels and users that it finds. What jobs made of them, and the quarantine,
-    are removed. The store gets a new id, so that the other database, should it still be used, no longer takes it for
-    its own. A database that knows the store writes its id into the folder again, and where the folder is an older
-    backup, its later imports become failed ones, so that their files can be imported again.
+    With a new database, events, items, labels and users are kept; results of jobs and the quarantine are removed. The
+    store gets a new id, so that the old database no longer accepts the folder. A database that already has the store
+    writes its id into the folder again. If the folder is an older backup, later imports are set to failed, so that
+    their files can be imported again.
 
     Raises:
         StoreMissing: there is no store in the folder.
-        ConfigurationError: the secret or the number of buckets is not the store's, or the database has another store.
+        ConfigurationError: the secret or the number of buckets differs from the store's, or the database has another
+            store.
         StorageError: the folder cannot be read or written.
     """
     if read_mark(settings) is None and not has_tables(settings):
         raise StoreMissing(f"There is no store in {settings.store_path}. Set SEGADMIN_STORE to its folder.")
-    with alone(settings, known=False):  # an import of the other database may be going on
+    with alone(settings, registered=False):  # an import of the other database may be running
         return _adopt(settings)
 
 
@@ -63,7 +64,7 @@ def _adopt(settings: Settings) -> Store:
         is_new = store is None
         if store is None:
             store = Store(buckets=buckets, key_fingerprint=fingerprint(settings.secret()), store_id=uuid.uuid4().hex)
-            _remove_unexplained(settings)
+            _remove_unusable(settings)
         elif store.store_id is None:
             store.store_id = mark.id if mark is not None else uuid.uuid4().hex
         elif mark is not None and store.store_id != mark.id:
@@ -72,32 +73,32 @@ def _adopt(settings: Settings) -> Store:
                 "of that, or SEGADMIN_DATABASE_URL to a new database."
             )
         session.add(store)
-        lost = missing_imports(session, mark) if not is_new else []
-        for one in lost:
-            one.state, one.error, one.rows_kept = ImportState.FAILED, _LOST, 0
-            session.add(one)
+        lost_imports = missing_imports(session, mark) if not is_new else []
+        for lost_import in lost_imports:
+            lost_import.state, lost_import.error, lost_import.rows_kept = ImportState.FAILED, _LOST_IMPORT, 0
+            session.add(lost_import)
     put_mark(settings, store)
-    record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new, lost_imports=len(lost))
+    record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new, lost_imports=len(lost_imports))
     return store
 
 
-def _remove_unexplained(settings: Settings) -> None:
-    for name in _OF_THE_LOST:
+def _remove_unusable(settings: Settings) -> None:
+    for name in _OF_OLD_DATABASE:
         shutil.rmtree(settings.store_path / name, ignore_errors=True)
     (settings.store_path / MARK).unlink(missing_ok=True)
 
 
 def _check_users(settings: Settings, mark: Mark | None) -> int:
-    """Return the number of buckets, after seeing that the secret made the keys of the users that are there.
+    """Return the number of buckets, after checking that the keys of the stored users belong to the secret.
 
     Raises:
-        ConfigurationError: it did not, or the settings have another number of buckets.
+        ConfigurationError: they do not, or the settings have another number of buckets.
     """
     secret = settings.secret()
     users = _users(settings)
-    looked_at = users.head(_LOOKED_AT)
-    keys = [user_key(secret, user) for user in looked_at["user"]]
-    if keys != looked_at["user_key"].to_list() or (mark and mark.key_fingerprint != fingerprint(secret)):
+    sample = users.head(_CHECKED_USERS)
+    keys = [user_key(secret, user) for user in sample["user"]]
+    if keys != sample["user_key"].to_list() or (mark and mark.key_fingerprint != fingerprint(secret)):
         raise ConfigurationError(
             f"The users in {settings.store_path} were stored with another user-key secret. Restore "
             "SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
@@ -108,7 +109,7 @@ def _check_users(settings: Settings, mark: Mark | None) -> int:
     if not fit or users.filter(pl.col("bucket") != bucket_of(pl.col("user_key"), buckets)).height:
         right = f"={mark.buckets}" if mark else " to the number that it was made with"
         raise ConfigurationError(
-            f"The users in {settings.store_path} are not in {buckets} buckets. Set SEGADMIN_BUCKETS{right}."
+            f"The users in {settings.store_path} are not in {buckets} buckets. Set SEGADMIN_BUCKETS{hint}."
         )
     return buckets
 
@@ -118,4 +119,5 @@ def _users(settings: Settings) -> pl.DataFrame:
     schema = {"user": pl.String, "user_key": pl.Int64, "bucket": pl.Int32}
     if not (folder / "_delta_log").is_dir():
         return pl.DataFrame(schema=schema)
-    return pl.scan_delta(open_table(folder)).select(pl.col(name).cast(kind) for name, kind in schema.items()).collect()
+    columns = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
+    return pl.scan_delta(open_table(folder)).select(columns).collect()

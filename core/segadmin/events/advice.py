@@ -1,4 +1,4 @@
-"""Sentences about rows that can be read, but hardly mean what they seem to; previews and imports show them."""
+"""Warnings of previews and imports about rows that are readable but probably not intended."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from segadmin.contracts.event_kinds import IGNORE, KINDS, kind_of
 from segadmin.counts import counted
 from segadmin.events.statuses import PARTLY_BOUGHT
 
-#: Words that one import names; the others are only counted.
+#: Maximum number of words that the warnings of an import list; the others are only counted.
 MOST_WORDS = 10
-#: A longer one is no word.
+#: Maximum length of a listed word.
 _LONGEST_WORD = 100
-#: A label set with more segments is hardly meant.
+#: A label set with more segments causes a warning.
 MOST_SEGMENTS = 50
-#: Fewer rows of one kind mean nothing.
-_MANY_ROWS = 100
+#: Minimum number of rows for a warning about a single kind.
+_MIN_ROWS = 100
 
 
 def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
-    """Return, for each word that is no kind, the lines of the mapping that make it one.
+    """Return, for each unknown kind, the mapping line that defines it.
 
     Args:
-        words: word → rows; ``None`` counts the rows without a word.
+        words: word → rows; ``None`` stands for rows without a word.
     """
     advice = []
-    known = {word: rows for word, rows in words.items() if word is not None}
-    shown = _most(known)
+    rows_by_word = {word: rows for word, rows in words.items() if word is not None}
+    shown = _most(rows_by_word)
     for word, rows in shown:
         kind = kind_of(word)
         proposed = kind if kind and kind != IGNORE else "view"
@@ -39,15 +39,15 @@ def unknown_kinds(words: Mapping[str | None, int]) -> list[str]:
             f'{line} "{proposed}" (or {", ".join(other for other in (*KINDS, "return") if other != proposed)}); '
             f'or {line} "ignore" to leave such rows out.'
         )
-    if len(known) > len(shown):
-        advice.append(f"{len(known) - len(shown):,} other words are no kinds either. Is kind the right column?")
+    if len(rows_by_word) > len(shown):
+        advice.append(f"{len(rows_by_word) - len(shown):,} other words are no kinds either. Is kind the right column?")
     if words.get(None):
         advice.append(f"{_rows(words[None])} no kind. Where all rows are of one kind: --set kind=purchase")
     return advice
 
 
 def unknown_statuses(words: Mapping[str, int]) -> list[str]:
-    """Return what to decide about statuses that do not clearly mean bought or not bought; their rows are kept."""
+    """Return warnings about statuses that mean neither bought nor not bought for certain; their rows are kept."""
     advice = []
     shown = _most(words)
     for word, rows in shown:
@@ -63,8 +63,8 @@ def unknown_statuses(words: Mapping[str, int]) -> list[str]:
 
 
 def one_kind(kinds: Sequence[str], rows: int) -> list[str]:
-    """Return what it means that the events of a file are all of one kind, and no purchases."""
-    if rows < _MANY_ROWS or len(kinds) != 1 or kinds[0] == "purchase":
+    """Return a warning if all events of a file are of one kind other than purchase."""
+    if rows < _MIN_ROWS or len(kinds) != 1 or kinds[0] == "purchase":
         return []
     return [
         f"All {rows:,} rows are of the kind {kinds[0]!r}. If the shop logs other kinds elsewhere, import these too: "
@@ -72,55 +72,55 @@ def one_kind(kinds: Sequence[str], rows: int) -> list[str]:
     ]
 
 
-def repeated_ids(rows: int, of: int, column: str) -> list[str]:
-    """Return what to do about rows that share an ``event_id`` with a row that says something else.
+def repeated_ids(rows: int, with_id: int, column: str) -> list[str]:
+    """Return a warning about rows that have the ``event_id`` of a row with different content.
 
     Args:
-        rows: how many were taken for duplicates of a different row.
-        of: rows that have an id.
-        column: where ``event_id`` comes from.
+        rows: number of rows removed as duplicates although their content differs.
+        with_id: number of rows with an id.
+        column: the column mapped to ``event_id``.
     """
     if not rows:
         return []
-    sure = "looks like" if 2 * rows >= of else "may be"
+    likelihood = "looks like" if 2 * rows >= with_id else "may be"
     return [
-        f"{rows:,} of {of:,} rows are duplicates by their event_id, although item, kind or time differ: column "
-        f"{column!r} {sure} an order number. Take event_id out of the mapping; to keep the column: "
+        f"{rows:,} of {with_id:,} rows are duplicates by their event_id, although item, kind or time differ: column "
+        f"{column!r} {likelihood} an order number. Take event_id out of the mapping; to keep the column: "
         f"extras = [{toml_text(column)}]"
     ]
 
 
 def segment_names(segments: Sequence[str]) -> list[str]:
-    """Return what is odd about the names of a label set: very many, or some that differ only in their writing."""
+    """Return warnings about a label set with very many segments, or with names that differ only in spelling."""
     advice = []
     if len(segments) > MOST_SEGMENTS:
         shown = ", ".join(segments[:MOST_WORDS])
         advice.append(f"There are {len(segments)} segments ({shown}, …). Is segment the right column?")
-    alike: dict[str, list[str]] = defaultdict(list)
+    spellings: dict[str, list[str]] = defaultdict(list)
     for segment in segments:
-        alike["".join(unicodedata.normalize("NFKC", segment).casefold().split())].append(segment)
+        spellings["".join(unicodedata.normalize("NFKC", segment).casefold().split())].append(segment)
     advice += [
         f"{' and '.join(repr(name) for name in names)} are different segments, although only case, spaces or width "
         "differ. Write them the same way and import the labels again."
-        for names in alike.values()
+        for names in spellings.values()
         if len(names) > 1
     ]
     return advice
 
 
 def several_segments(users: int) -> list[str]:
-    """Return what it means that users have labels of several segments at the same moment."""
+    """Return a warning about ``users`` with labels of several segments at the same time."""
     if not users:
         return []
-    have = counted(users, "user has", "users have")
+    subject = counted(users, "user has", "users have")
     return [
-        f"{have} labels of several segments at the same time, and all of them are kept. If only one is right, leave "
+        f"{subject} labels of several segments at the same time, and all of them are kept. If only one is right, leave "
         "the others out and import the labels again; if each was right at its time, give the times in a column as_of."
     ]
 
 
 def replaced_rows(number: int, rows: int) -> str:
-    """Return what became of the rows in quarantine of an earlier import of the same file."""
+    """Return a message that this import replaced the quarantined rows of an earlier import of the same file."""
     return (
         f"{rows:,} rows in quarantine of import {number}, which was of the same file, are gone: those of this import "
         "are there instead."
@@ -128,13 +128,13 @@ def replaced_rows(number: int, rows: int) -> str:
 
 
 def toml_text(text: str) -> str:
-    """Return ``text`` as TOML writes it."""
+    """Return ``text`` as a TOML string."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 def _most(words: Mapping[str, int]) -> list[tuple[str, int]]:
-    short = ((word, rows) for word, rows in words.items() if len(word) <= _LONGEST_WORD)
-    return sorted(short, key=lambda word: (-word[1], word[0]))[:MOST_WORDS]
+    candidates = ((word, rows) for word, rows in words.items() if len(word) <= _LONGEST_WORD)
+    return sorted(candidates, key=lambda word: (-word[1], word[0]))[:MOST_WORDS]
 
 
 def _rows(count: int) -> str:

@@ -1,7 +1,7 @@
-"""Turning a source's cells into a table's values, and telling which rows cannot be used, and why.
+"""Cleaning: conversion of a source's cells to a table's values, and detection of unusable rows.
 
-Every rule has a name. One that finds a row unusable puts it into quarantine under that name; one that mends a value
-is counted under it.
+Every rule has a name. Rows that a rule rejects go to quarantine with that name as the reason; values that a rule fixes
+are counted under its name.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from segadmin.events.statuses import not_bought, undecided
 from segadmin.events.text_cleaning import tidy
 from segadmin.events.times import as_utc
 
-#: No shop's log is older; dates before it are slips, such as the epoch.
+#: Dates before this are errors, such as the Unix epoch.
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-#: What tells a row that cannot be used.
+#: The schema of problems of unusable rows.
 PROBLEM = {"line": pl.Int64, "reason": pl.String, "column": pl.String, "value": pl.String}
 
 _NUMBERS = {"events": ("quantity", "price", "unit_price", "duration", "rating"), "items": ("price",), "labels": ()}
 _TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
 _NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "segment")}
 _MONEY = ("price", "unit_price")
-#: What tells things apart, and words that other tools may have made numbers of.
+#: Fields with ids, and fields with codes that other tools may have converted to numbers.
 _IDS = {"events": ("user", "item", "event_id"), "items": ("item",), "labels": ("user", "segment")}
 _CODES = ("kind",)
-#: What people wrote, as opposed to ids: mended where it is no plain text.
-_WRITTEN = ("text", "title", "category", "brand")
-#: Beyond these, a number is a slip: of a whole line; of seconds, a week.
+#: Fields with text that people wrote, which is cleaned of markup.
+_TEXTS = ("text", "title", "category", "brand")
+#: Maximum plausible values; prices are of a whole line, durations in seconds (a week).
 _LARGEST = {"quantity": 1e6, "price": 1e9, "unit_price": 1e9, "duration": 604_800.0, "rating": 1e3}
 
 _Check = tuple[pl.Expr, str, str]
@@ -50,18 +50,18 @@ _Check = tuple[pl.Expr, str, str]
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A chunk told apart."""
+    """A chunk, divided into usable and unusable rows."""
 
     good: pl.DataFrame  #: the table's fields with their types, and ``line``
     bad: pl.DataFrame  #: columns of :data:`PROBLEM`: the first problem of each row
-    changes: Counter[str]  #: rule → values that it mended
+    changes: Counter[str]  #: rule → values that it fixed
     numbers: dict[str, Any] = field(default_factory=dict)  #: how the numbers were read, as JSON; see ``NumberColumns``
     ignored: int = 0  #: events of kinds that the mapping leaves out
-    statuses: Counter[str] = field(default_factory=Counter)  #: of kept rows, what may mean that nothing was bought
+    statuses: Counter[str] = field(default_factory=Counter)  #: kept statuses without a clear meaning
 
     @property
     def read(self) -> int:
-        """How many events there were: more than rows where a row holds several."""
+        """Number of events; more than rows if a row holds several."""
         return self.good.height + self.bad.height + self.ignored
 
 
@@ -72,19 +72,19 @@ def clean(
     first_line: int = 1,
     numbers: NumberColumns | None = None,
 ) -> Cleaned:
-    """Return a chunk's rows as the table's fields, and those that cannot be used.
+    """Return a chunk's usable rows with the table's fields, and its unusable rows.
 
     Args:
-        chunk: the source's rows as they are; see :func:`segadmin.events.cells.readable`.
+        chunk: the source's rows; see :func:`segadmin.events.cells.readable`.
         table: events, items or labels.
-        mapping: which column is which field, and in what units.
-        first_line: the number of the first row; the others follow it.
-        numbers: what is known of the import's columns of numbers; default: ``chunk`` is all there is.
+        mapping: assigns columns to fields, with units.
+        first_line: line number of the first row; lines are consecutive.
+        numbers: state of the import's number columns; default: ``chunk`` is the complete import.
 
     Raises:
         ConfigurationError: the mapping names a field that does not exist.
-        DataError: a needed field is in no column; prices are in several currencies, and the mapping has no rates;
-            numbers can be read in two ways; or an id is mapped to whole objects.
+        DataError: a required field has no column; prices are in several currencies and the mapping has no rates; the
+            number format is ambiguous; or an id is mapped to JSON objects.
     """
     numbers, is_all = (NumberColumns(mapping), True) if numbers is None else (numbers, False)
     lines = pl.int_range(first_line, first_line + chunk.height, eager=True).alias("line")
@@ -98,8 +98,8 @@ def clean(
     ignored = _ignored(cells, table, mapping)
     if ignored.any():
         chunk, cells, lines = chunk.filter(~ignored), cells.filter(~ignored), lines.filter(~ignored)
-    shown = rows[(lines - first_line).cast(pl.UInt32)] if len(rows) != len(lines) or mapping.each else rows
-    typed, formatted = _amounts(_typed(cells, table, mapping), table, mapping, numbers, shown)
+    row_lines = rows[(lines - first_line).cast(pl.UInt32)] if len(rows) != len(lines) or mapping.each else rows
+    typed, formatted = _amounts(_typed(cells, table, mapping), table, mapping, numbers, row_lines)
     changes["number_format"] += formatted
     if is_all:
         numbers.refuse_open()
@@ -108,7 +108,7 @@ def clean(
     changes.update(counts)
     if numbers.whole:
         _refuse_objects(cells, problems, mapping)
-    typed, counts = _written(typed, mapping)
+    typed, counts = _clean_texts(typed, mapping)
     changes.update(counts)
     if table == "events":
         if mapping.each is not None:
@@ -120,36 +120,36 @@ def clean(
     checks = [*problems, *_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.with_columns(_extras(chunk, mapping))
-    good, bad = _sorted_out(typed, cells, lines, checks)
+    good, bad = _divide(typed, cells, lines, checks)
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
     bad = pl.concat([unreadable, bad]).sort("line")
     return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
-    """Return ``chunk`` with the needed columns that it lacks as nulls: in a queue a bad row holds up no other."""
+    """Return ``chunk`` with missing required columns added as nulls, so that a bad row does not block a queue."""
     chunk = unfold(chunk, mapping.columns_of(table))
-    lacking = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
-    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
+    missing = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
+    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
 
 
 def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
-    """Tell the rows apart that the source could not read: return the others, their lines, and what was wrong."""
+    """Separate the rows that the source could not read: return the other rows, their lines, and the problems."""
     if UNREADABLE not in chunk.columns:
         return chunk, lines, pl.DataFrame(schema=PROBLEM)
     bad = chunk[UNREADABLE].is_not_null()
     chunk = chunk.with_columns(lines)
-    told = chunk.filter(bad).select(
+    problems = chunk.filter(bad).select(
         "line", reason=UNREADABLE, column=pl.lit(None, pl.String), value=pl.lit(None, pl.String)
     )
-    rest = chunk.filter(~bad)
-    if rest.is_empty() and set(chunk.columns) == {UNREADABLE, UNREADABLE_ROW, "line"}:
-        raise DataError(f"No row can be read: the first one is {told['reason'][0]}. Is it the right --source?")
-    return rest.drop(UNREADABLE, UNREADABLE_ROW, "line"), rest["line"], told
+    readable = chunk.filter(~bad)
+    if readable.is_empty() and set(chunk.columns) == {UNREADABLE, UNREADABLE_ROW, "line"}:
+        raise DataError(f"No row can be read: the first one is {problems['reason'][0]}. Is it the right --source?")
+    return readable.drop(UNREADABLE, UNREADABLE_ROW, "line"), readable["line"], problems
 
 
 def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series:
-    """Return which rows have a kind that the mapping leaves out."""
+    """Return which rows have a kind that the mapping ignores."""
     words = [plain_id(word).lower() for word, kind in mapping.kinds.items() if kind == IGNORE]
     if table != "events" or not words:
         return pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
@@ -165,11 +165,11 @@ def _each_element(chunk: pl.DataFrame, lines: pl.Series, path: str) -> tuple[pl.
 
 
 def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[_Check]:
-    """Return which rows have a status that means that nothing was bought."""
+    """Return the check for rows with a status that means that nothing was bought."""
     if typed["status"].null_count() == typed.height:
         return []
-    left_out = not_bought(pl.col("status"), pl.col("kind") == RETURN, mapping.rules.cancelled, mapping.statuses)
-    rows = typed.select(left_out.fill_null(value=False)).to_series()
+    is_cancelled = not_bought(pl.col("status"), pl.col("kind") == RETURN, mapping.rules.cancelled, mapping.statuses)
+    rows = typed.select(is_cancelled.fill_null(value=False)).to_series()
     return [(pl.lit(rows), "cancelled", "status")] if rows.any() else []
 
 
@@ -178,15 +178,15 @@ def _undecided(good: pl.DataFrame, mapping: Mapping) -> dict[str, int]:
 
 
 def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
-    """Return the extra columns as JSON objects, null where none are wanted."""
+    """Return the extra columns as JSON objects; null if the mapping has none."""
     if not mapping.extras:
         return pl.Series("extras", [None], dtype=pl.String).new_from_index(0, chunk.height)
     return chunk.select(pl.struct(*mapping.extras).struct.json_encode().alias("extras"))["extras"]
 
 
 def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
-    """Return the fields as the source has them, what is missing as null; and how many cells each rule changed."""
-    # The row index gives the frame its height where every field is a constant.
+    """Return the fields with the source's cells, missing ones as null, and how many cells each rule changed."""
+    # The row index gives the frame its height if every field is a constant.
     cells = chunk.select(pl.row_index("row"), **mapping.fields(table, chunk.columns)).drop("row")
     changes: Counter[str] = Counter()
     columns = []
@@ -204,39 +204,40 @@ def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFr
 
 
 def _repeated(cell: pl.Series, height: int) -> pl.Series:
-    """Return a column of which every cell is the only one of ``cell``: what is the same in every row is read once."""
+    """Return a column of ``height`` copies of a single cell, so that a constant is converted only once."""
     return cell.new_from_index(0, height) if height else cell
 
 
 def _filled(cells: pl.Series, others: pl.Series) -> pl.Series:
-    """Return ``cells`` with those of ``others`` where there are none; as text where the types differ."""
+    """Return ``cells`` with nulls replaced by ``others``; as text if the types differ."""
     if cells.dtype != others.dtype:
-        cells, others = (some.to_frame().select(_as_text(pl.all(), some.dtype)).to_series() for some in (cells, others))
+        columns = (cells, others)
+        cells, others = (column.to_frame().select(_as_text(pl.all(), column.dtype)).to_series() for column in columns)
     return cells.zip_with(cells.is_not_null(), others)
 
 
 def _typed(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
-    """Return every field with its type, but for the numbers."""
+    """Return every field, except numbers, with its type."""
     columns = []
-    for name, kind in cells.schema.items():
+    for name, dtype in cells.schema.items():
         if name in _TIMES[table]:
-            columns.append(as_utc(pl.col(name), kind, mapping.timezone, mapping.times))
+            columns.append(as_utc(pl.col(name), dtype, mapping.timezone, mapping.times))
         elif name not in _NUMBERS[table]:
-            columns.append(_as_text(pl.col(name), kind))
+            columns.append(_as_text(pl.col(name), dtype))
     return cells.with_columns(columns)
 
 
-def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    if kind.is_float():
+def _as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_float():
         return whole_numbers(column)
     text = column.cast(pl.String)
-    return text.str.replace(r"\.0+$", "") if kind.is_decimal() else text
+    return text.str.replace(r"\.0+$", "") if dtype.is_decimal() else text
 
 
 def _amounts(
     typed: pl.DataFrame, table: str, mapping: Mapping, numbers: NumberColumns, lines: pl.Series
 ) -> tuple[pl.DataFrame, int]:
-    """Return the fields with numbers in our units, and how many of them were written in a format."""
+    """Return the number fields converted to segadmin's units, and how many cells had formatted numbers."""
     no_currency = table == "events" and typed["currency"].null_count() == typed.height
     formatted = 0
     for name in _NUMBERS[table]:
@@ -250,7 +251,7 @@ def _amounts(
 def _plain_ids(
     typed: pl.DataFrame, cells: pl.DataFrame, table: str, constants: Container[str]
 ) -> tuple[pl.DataFrame, list[_Check], Counter[str]]:
-    """Return the fields with ids in the one form that they are stored in, and which rows have none that can be used."""
+    """Return the id fields in their stored form, and the checks for rows with unusable ids."""
     changes: Counter[str] = Counter()
     checks: list[_Check] = []
     for name in (*_IDS[table], *_CODES):
@@ -265,7 +266,7 @@ def _plain_ids(
 
 
 def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping) -> None:
-    """Raise ``DataError`` where an id is mapped to a column of nothing but objects: a slip in the mapping."""
+    """Raise ``DataError`` if an id is mapped to a column that contains only objects, an error in the mapping."""
     for rows, reason, name in checks:
         objects = cells.select(name).filter(rows).to_series() if reason == "nested_id" else None
         if objects is None or len(objects) < cells[name].count():
@@ -282,25 +283,26 @@ def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping)
 def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     words = {plain_id(word).lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
     kinds = typed.select("kind") if "kind" not in mapping.constants else typed.select("kind").head(1)
-    known = kinds.select(pl.col("kind").str.to_lowercase().replace(words)).to_series()
-    return typed.with_columns(known if len(known) == typed.height else _repeated(known, typed.height))
+    converted = kinds.select(pl.col("kind").str.to_lowercase().replace(words)).to_series()
+    return typed.with_columns(converted if len(converted) == typed.height else _repeated(converted, typed.height))
 
 
 def _whole_line(typed: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
-    """Give the price of the whole line to the rows that say only the price of one piece."""
+    """Compute the price of the line for rows that only have a unit price."""
     if typed["unit_price"].null_count() == typed.height:
         return typed
-    line = pl.col("unit_price") * pl.col("quantity").fill_null(1.0)
-    return typed.with_columns(price=pl.when(pl.lit(cells["price"].is_null())).then(line).otherwise(pl.col("price")))
+    line_price = pl.col("unit_price") * pl.col("quantity").fill_null(1.0)
+    has_no_price = pl.lit(cells["price"].is_null())
+    return typed.with_columns(price=pl.when(has_no_price).then(line_price).otherwise(pl.col("price")))
 
 
-def _written(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
-    """Mend what people wrote, and mask what in it tells who they are."""
+def _clean_texts(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
+    """Clean the text that people wrote, and mask personal data in it."""
     changes: Counter[str] = Counter()
-    for name in set(_WRITTEN) & set(typed.columns) if mapping.rules.clean_text else ():
-        mended, counts = tidy(typed[name])
+    for name in set(_TEXTS) & set(typed.columns) if mapping.rules.clean_text else ():
+        cleaned, counts = tidy(typed[name])
         changes.update(counts)
-        typed = typed.with_columns(mended)
+        typed = typed.with_columns(cleaned)
     if "text" in typed.columns and mapping.rules.mask_personal:
         masked, counts = mask(typed["text"])
         changes.update(counts)
@@ -309,29 +311,29 @@ def _written(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, Count
 
 
 def _returns(typed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Make what was given back a purchase with a price below zero, however the shop writes it."""
+    """Convert returns, in any notation of shops, to purchases with a negative price; also return their number."""
     kind, quantity = pl.col("kind"), pl.col("quantity")
-    back = (kind == RETURN) | ((kind == "purchase") & (quantity < 0).fill_null(value=False))
-    found = typed.select(back.sum()).item()
-    if not found:
+    is_return = (kind == RETURN) | ((kind == "purchase") & (quantity < 0).fill_null(value=False))
+    number = typed.select(is_return.sum()).item()
+    if not number:
         return typed, 0
-    mended = {
-        "kind": pl.when(back).then(pl.lit("purchase")).otherwise(kind),
-        "quantity": pl.when(back).then(quantity.abs()).otherwise(quantity),
-        "price": pl.when(back).then(-pl.col("price").abs()).otherwise(pl.col("price")),
+    columns = {
+        "kind": pl.when(is_return).then(pl.lit("purchase")).otherwise(kind),
+        "quantity": pl.when(is_return).then(quantity.abs()).otherwise(quantity),
+        "price": pl.when(is_return).then(-pl.col("price").abs()).otherwise(pl.col("price")),
     }
-    return typed.with_columns(**mended), found
+    return typed.with_columns(**columns), number
 
 
 def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    """Bring prices to the mapping's currency."""
+    """Convert prices to the mapping's currency."""
     upper = pl.col("currency").str.to_uppercase()
-    found = typed.select(upper.drop_nulls().unique().sort()).to_series().to_list()
+    currencies = typed.select(upper.drop_nulls().unique().sort()).to_series().to_list()
     if mapping.currency is None:
-        if len(found) > 1:
+        if len(currencies) > 1:
             raise DataError(
-                f"Prices are in {', '.join(found[:5])}. Say in the mapping file what they are kept in: "
-                f'currency = "{found[0]}", and under [rates] what one of each other is worth in it: {found[1]} = 1.0'
+                f"Prices are in {', '.join(currencies[:5])}. Choose one of them in the mapping file, "
+                f'currency = "{currencies[0]}", and give the rates of the others under [rates]: {currencies[1]} = 1.0'
             )
         return typed
     rates = {mapping.currency.upper(): 1.0, **{name.upper(): rate for name, rate in mapping.rates.items()}}
@@ -340,8 +342,8 @@ def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 
 
 def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Check]:
-    """Yield what makes a row unusable, its name, and the field: the first that holds is told."""
-    given = {
+    """Yield conditions for unusable rows, each with its reason and field, in order of precedence."""
+    is_given = {
         name: pl.col(f"raw_{name}").is_not_null() for name in cells.columns if cells[name].null_count() < cells.height
     }
     for name in _NEEDED[table]:
@@ -349,27 +351,31 @@ def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Chec
     if table == "events":
         yield ~pl.col("kind").is_in(KINDS) | pl.col("kind").is_null(), "unknown_kind", "kind"
     for name in _TIMES[table]:
-        here = pl.lit(value=True) if table == "events" else pl.col(f"raw_{name}").is_not_null()
+        applies = pl.lit(value=True) if table == "events" else pl.col(f"raw_{name}").is_not_null()
         latest = datetime.now(UTC) + timedelta(days=1 if name == "at" else 36_500)
         impossible = (pl.col(name) < EARLIEST) | (pl.col(name) > latest)
-        yield here & (pl.col(name).is_null() | impossible), "bad_time", name
+        yield applies & (pl.col(name).is_null() | impossible), "bad_time", name
     if table == "labels":
-        nothing = pl.col("observed_from") >= pl.col("as_of")  # no event can lie between them
-        yield nothing.fill_null(value=False), "bad_time", "observed_from"
-    if table == "events" and "currency" in given and mapping.currency is not None:
-        known = [mapping.currency.upper(), *(name.upper() for name in mapping.rates)]
-        yield (given["currency"] & ~pl.col("currency").str.to_uppercase().is_in(known)), "unknown_currency", "currency"
+        is_empty = pl.col("observed_from") >= pl.col("as_of")  # no event can be between them
+        yield is_empty.fill_null(value=False), "bad_time", "observed_from"
+    if table == "events" and "currency" in is_given and mapping.currency is not None:
+        supported = [mapping.currency.upper(), *(name.upper() for name in mapping.rates)]
+        yield (
+            (is_given["currency"] & ~pl.col("currency").str.to_uppercase().is_in(supported)),
+            "unknown_currency",
+            "currency",
+        )
     for name in _NUMBERS[table]:
-        computed = name == "price" and "unit_price" in given
-        if name not in given and not computed:
+        computed = name == "price" and "unit_price" in is_given
+        if name not in is_given and not computed:
             continue
-        here = given.get(name, pl.lit(value=False))
-        if name == "unit_price" and "price" in given:  # where both are there, this one is not read
-            here = here & ~given["price"]
+        applies = is_given.get(name, pl.lit(value=False))
+        if name == "unit_price" and "price" in is_given:  # the total takes precedence over the unit price
+            applies = applies & ~is_given["price"]
         unusable = pl.col(name).is_null() | ~pl.col(name).is_finite()
-        if name in {"quantity", "duration"}:  # of the others a refund and a discount can be below zero
+        if name in {"quantity", "duration"}:  # prices of refunds and discounts can be negative
             unusable = unusable | (pl.col(name) < 0)
-        yield here & unusable, "bad_number", name
+        yield applies & unusable, "bad_number", name
         largest = 5.0 if name == "rating" and mapping.units.rating is not None else _LARGEST[name]
         impossible = pl.col(name).abs() > largest
         if name == "rating":
@@ -377,29 +383,29 @@ def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Chec
         yield impossible.fill_null(value=False), "impossible_value", name
 
 
-def _sorted_out(
+def _divide(
     typed: pl.DataFrame, cells: pl.DataFrame, lines: pl.Series, checks: list[_Check]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that pass all checks, and the first problem of each of the others."""
-    both = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
-    both = both.with_columns(
+    """Return the rows that pass all checks, and the first problem of each other row."""
+    rows = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
+    rows = rows.with_columns(
         line=lines,
         problem=pl.coalesce(
             *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
         ),
     )
     bad = pl.DataFrame(schema=PROBLEM)
-    if both["problem"].null_count() < both.height:
-        bad = _problems(both.filter(pl.col("problem").is_not_null()), checks)
-        both = both.filter(pl.col("problem").is_null())
-    return both.select("line", *typed.columns), bad
+    if rows["problem"].null_count() < rows.height:
+        bad = _problems(rows.filter(pl.col("problem").is_not_null()), checks)
+        rows = rows.filter(pl.col("problem").is_null())
+    return rows.select("line", *typed.columns), bad
 
 
 def _problems(rows: pl.DataFrame, checks: list[_Check]) -> pl.DataFrame:
-    """Return the first problem of each row, and the cell as it came."""
-    told = []
-    for (number,), some in rows.group_by(["problem"], maintain_order=True):
+    """Return the first problem of each row, with the original cell."""
+    problems = []
+    for (number,), group in rows.group_by(["problem"], maintain_order=True):
         _, reason, column = checks[number]
         value = pl.col(f"raw_{column}").cast(pl.String, strict=False)
-        told.append(some.select("line", reason=pl.lit(reason), column=pl.lit(column), value=value))
-    return pl.concat(told).sort("line")
+        problems.append(group.select("line", reason=pl.lit(reason), column=pl.lit(column), value=value))
+    return pl.concat(problems).sort("line")

@@ -1,4 +1,4 @@
-"""Reading compressed files, known by their first bytes whatever they are called."""
+"""Reading of compressed files, which are recognized by their first bytes instead of their names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
-#: What reading a file raises that is damaged or cannot be read.
+#: Exceptions on reading a damaged or unreadable file.
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstandard.ZstdError)
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _READ_BYTES = 1 << 17
-#: What files are that are no text and are not unpacked, by their first bytes, and what to do with each.
+#: First bytes of files that are neither text nor decompressed → description and advice.
 _NO_TEXT = {
     b"PK\x03\x04": "a zip archive, as Excel workbooks are too. Unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook. Save the sheet as CSV",
@@ -29,22 +29,22 @@ _NO_TEXT = {
     b"PAR1\x15": "Parquet. Add: --source parquet",
     b"SQLite format 3\x00": "a SQLite database. Name it sqlite:///PATH and add a --query",
 }
-#: An archive may hold archives; but one that holds itself has no end.
-_DEEPEST = 3
+#: Maximum depth of nested archives; an archive that contains itself would have no end.
+_MAX_DEPTH = 3
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file for reading; gzip and Zstandard are unpacked on the way.
+    """Open a file for reading; gzip and Zstandard are decompressed.
 
     Raises:
-        OSError: it cannot be opened, or is no text. Reading what is returned may raise any of :data:`DAMAGE`.
+        OSError: it cannot be opened, or is not text. Reading the returned file may raise any of :data:`DAMAGE`.
     """
     file = path.open("rb")
     head = file.peek(16)[:16]
-    if what := _not_text(head):
+    if description := _not_text(head):
         file.close()
-        raise OSError(f"it is {what}")
+        raise OSError(f"it is {description}")
     if head.startswith(_ZSTD):
         return _open_zstandard(file)
     if head.startswith(_GZIP):
@@ -54,33 +54,33 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def contents(file: io.BufferedReader, depth: int = 0) -> Iterator[io.BufferedReader]:
-    """Yield a file, unpacked if it is compressed; and, if it is a zip archive, what the files in it yield.
+    """Yield a file, decompressed if necessary; for a zip archive also the contents of its members.
 
     Raises:
-        OSError: an archive needs a password. Also, as reading does, any of :data:`DAMAGE`.
+        OSError: an archive needs a password. Also any of :data:`DAMAGE`, as on reading.
     """
     head = file.peek(16)
     opener = next((opener for mark, opener in _OPENERS.items() if head.startswith(mark)), None)
     yield file if opener is None else opener(file)
-    if opener is not None or depth == _DEEPEST or not zipfile.is_zipfile(file):
+    if opener is not None or depth == _MAX_DEPTH or not zipfile.is_zipfile(file):
         return
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
-                with archive.open(member) as inner:
-                    yield from contents(cast(io.BufferedReader, inner), depth + 1)
-    except RuntimeError as error:  # it needs a password, or is compressed in another way
+                with archive.open(member) as member_file:
+                    yield from contents(cast(io.BufferedReader, member_file), depth + 1)
+    except RuntimeError as error:  # it needs a password or an unsupported method
         raise OSError(str(error)) from None
 
 
 def _not_text(head: bytes) -> str | None:
     if _BZIP2.match(head):
         return "compressed with bzip2. Unpack it by bunzip2"
-    return next((what for mark, what in _NO_TEXT.items() if head.startswith(mark)), None)
+    return next((description for mark, description in _NO_TEXT.items() if head.startswith(mark)), None)
 
 
 class _Zstandard(io.RawIOBase):
-    """The content of a file of Zstandard frames; zstandard's own reader takes a file cut short for a whole one."""
+    """A reader of Zstandard frames that detects truncated files, which zstandard's own reader does not."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

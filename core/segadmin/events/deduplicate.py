@@ -1,7 +1,7 @@
-"""Settling an import: what was spooled enters the lake, all of it in one commit a table, or nothing.
+"""Deduplication: removes duplicate events and bots from a spooled import and writes the files for its commit.
 
-Events are told apart bucket by bucket: what is a duplicate and who is a bot is a matter of one user, so of one
-bucket. Each bucket's files are written before the one commit that names them, and memory holds some buckets only.
+Duplicates and bots are determined per user, so each bucket is processed independently and memory holds only some
+buckets at a time. The files of all buckets are written before the single commit that adds them to the table.
 """
 
 from __future__ import annotations
@@ -19,133 +19,133 @@ from segadmin.events.mapping import Rules
 from segadmin.events.spool import Spool
 from segadmin.storage.lake import Commit, Lake
 
-#: How late events are told to be: by at most so much.
+#: Labels of late events → maximum age relative to the newest event.
 AGES = {"1 hour": timedelta(hours=1), "1 day": timedelta(days=1), "1 week": timedelta(weeks=1), "more": timedelta.max}
-#: Events held at a time, where no single bucket has more.
-_AT_ONCE = 1_000_000
+#: Maximum number of events in memory, unless a single bucket has more.
+_MAX_EVENTS = 1_000_000
 
 
 @dataclass
 class Settled:
-    """What is to be committed; readers do not see its files yet."""
+    """The files to commit, which readers do not see yet, and the rejected events."""
 
     events: list[AddAction] = field(default_factory=list)
     users: list[AddAction] = field(default_factory=list)
     bad: list[pl.DataFrame] = field(default_factory=list)  #: columns of ``PROBLEM``
-    late: Counter[str] = field(default_factory=Counter)  #: how much older than the newest event there was → events
-    own_ids: int = 0  #: events with an id of the shop's
-    repeated_ids: int = 0  #: of these, duplicates by their id that say something else
+    late: Counter[str] = field(default_factory=Counter)  #: age relative to the newest event → events
+    own_ids: int = 0  #: events with an id from the shop
+    repeated_ids: int = 0  #: of these, duplicates by id with different content
 
 
 def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules: Rules) -> Settled:
-    """Tell spooled events apart and write the files of those to keep.
+    """Deduplicate spooled events and write the files of those to keep.
 
     Args:
-        lake: where to.
-        spool: the whole import.
-        commit: of the events; their files are named by it.
-        users: of the users; their files are named by it, so none replaces one that is in the lake already.
-        rules: which of the rules that need all of a user's events to follow.
+        lake: the lake to write to.
+        spool: the complete import.
+        commit: commit of the events, which also names their files.
+        users: commit of the users, which also names their files, so that no file in the lake is replaced.
+        rules: the cleaning rules of the mapping.
     """
     settled = Settled(bad=[spool.bad()])
     good = spool.good()
     counts = good.group_by("bucket").len().sort("bucket").collect()
-    facts = good.select(least=pl.col("at").min(), most=pl.col("at").max(), own=pl.col("own_id").any()).collect()
-    least, most, own = facts.row(0)
+    columns = {"first": pl.col("at").min(), "last": pl.col("at").max(), "own": pl.col("own_id").any()}
+    earliest, latest, has_own_ids = good.select(**columns).collect().row(0)
     watermark = lake.latest_event
-    for first, last in _ranges(counts):
-        here = pl.col("bucket").is_between(first, last)
-        known = lake.scan("events").filter(here)
-        if not own:  # an id made of what the event says has the time in it, so other times need not be read
-            known = known.filter(pl.col("at").is_between(least, most))
-        old = known.select("event_id").collect()["event_id"]
-        kept = _kept(good.filter(here).collect(), old, rules, settled)
-        if watermark is not None and least < watermark:
+    for first_bucket, last_bucket in _ranges(counts):
+        in_range = pl.col("bucket").is_between(first_bucket, last_bucket)
+        stored = lake.scan("events").filter(in_range)
+        if not has_own_ids:  # an id that is a hash of the event depends on its time, so other times need not be read
+            stored = stored.filter(pl.col("at").is_between(earliest, latest))
+        stored_ids = stored.select("event_id").collect()["event_id"]
+        kept = _kept(good.filter(in_range).collect(), stored_ids, rules, settled)
+        if watermark is not None and earliest < watermark:
             settled.late.update(_late(kept["at"], watermark))
         for bucket in kept["bucket"].unique():
-            some = kept.filter(pl.col("bucket") == bucket)
-            settled.events.append(lake.put_file("events", some, commit.app, bucket=bucket))
-        new = _new_users(lake.scan("users").filter(here), spool.users().filter(here), kept)
-        if new.height:
-            settled.users.append(lake.put_file("users", new, f"{users.app}-{users.version}-{first}"))
+            bucket_events = kept.filter(pl.col("bucket") == bucket)
+            settled.events.append(lake.put_file("events", bucket_events, commit.app, bucket=bucket))
+        new_users = _new_users(lake.scan("users").filter(in_range), spool.users().filter(in_range), kept)
+        if new_users.height:
+            settled.users.append(lake.put_file("users", new_users, f"{users.app}-{users.version}-{first_bucket}"))
     return settled
 
 
-def _kept(events: pl.DataFrame, old: pl.Series, rules: Rules, settled: Settled) -> pl.DataFrame:
-    """Return the events to keep, in the order that they came in; the others are bad."""
-    again = _came_before(events["event_id"])
+def _kept(events: pl.DataFrame, stored_ids: pl.Series, rules: Rules, settled: Settled) -> pl.DataFrame:
+    """Return the events to keep, in their original order; add the others to ``settled.bad``."""
+    is_duplicate = _is_repetition(events["event_id"])
     settled.own_ids += int(events["own_id"].sum())
-    settled.repeated_ids += _different(events, again)
-    if len(old):
-        again = again | events["event_id"].is_in(old.implode())
-    events = _without(events, again, "duplicate_event", "event_id", settled)
+    settled.repeated_ids += _count_different(events, is_duplicate)
+    if len(stored_ids):
+        is_duplicate = is_duplicate | events["event_id"].is_in(stored_ids.implode())
+    events = _without(events, is_duplicate, "duplicate_event", "event_id", settled)
     if not rules.bot_events_per_day:
         return events
-    busy = events.group_by("user_key").len().filter(pl.col("len") > rules.bot_events_per_day)["user_key"]
-    if busy.is_empty():
+    busy_users = events.group_by("user_key").len().filter(pl.col("len") > rules.bot_events_per_day)["user_key"]
+    if busy_users.is_empty():
         return events
-    mine = events.select("user_key", "at").filter(pl.col("user_key").is_in(busy.implode()))
-    daily = mine.group_by("user_key", day=pl.col("at").dt.date()).len()
+    busy_events = events.select("user_key", "at").filter(pl.col("user_key").is_in(busy_users.implode()))
+    daily = busy_events.group_by("user_key", day=pl.col("at").dt.date()).len()
     bots = daily.filter(pl.col("len") > rules.bot_events_per_day)["user_key"].unique()
     if bots.is_empty():
         return events
     return _without(events, events["user_key"].is_in(bots.implode()), "bot", "at", settled)
 
 
-def _came_before(ids: pl.Series) -> pl.Series:
-    """Return for each id whether it is a repetition; sorting finds the few there are five times as fast as hashing."""
+def _is_repetition(ids: pl.Series) -> pl.Series:
+    """Return whether each id repeats an earlier one; for few repetitions, sorting is five times as fast as hashing."""
     ordered = np.sort(ids.to_numpy())
-    twice = pl.Series(ordered[1:][ordered[1:] == ordered[:-1]])
-    again = ids.is_in(twice.implode())
-    if twice.is_empty():
-        return again
-    first = again.arg_true().filter(ids.filter(again).is_first_distinct())
-    return again.scatter(first, values=False)
+    repeated_ids = pl.Series(ordered[1:][ordered[1:] == ordered[:-1]])
+    is_repeated = ids.is_in(repeated_ids.implode())
+    if repeated_ids.is_empty():
+        return is_repeated
+    first = is_repeated.arg_true().filter(ids.filter(is_repeated).is_first_distinct())
+    return is_repeated.scatter(first, values=False)
 
 
-def _different(events: pl.DataFrame, again: pl.Series) -> int:
-    """Return how many events with the id of an earlier one are about something else."""
-    again = again & events["own_id"]
-    if not again.any():
+def _count_different(events: pl.DataFrame, is_repeated: pl.Series) -> int:
+    """Return how many events with the shop's id of an earlier event differ from it in item, kind or time."""
+    is_repeated = is_repeated & events["own_id"]
+    if not is_repeated.any():
         return 0
-    facts = ("item", "kind", "at")
-    first = events.filter(~again).select("event_id", **{f"first_{name}": name for name in facts})
-    repeated = events.filter(again).join(first, on="event_id", how="left")
-    return repeated.filter(pl.any_horizontal(pl.col(name) != pl.col(f"first_{name}") for name in facts)).height
+    names = ("item", "kind", "at")
+    first = events.filter(~is_repeated).select("event_id", **{f"first_{name}": name for name in names})
+    repeated = events.filter(is_repeated).join(first, on="event_id", how="left")
+    return repeated.filter(pl.any_horizontal(pl.col(name) != pl.col(f"first_{name}") for name in names)).height
 
 
 def _without(events: pl.DataFrame, bad: pl.Series, reason: str, column: str, settled: Settled) -> pl.DataFrame:
     if not bad.any():
         return events
     value = pl.col(column).cast(pl.String)
-    told = events.filter(bad).select("line", reason=pl.lit(reason), column=pl.lit(column), value=value)
-    settled.bad.append(told)
+    problems = events.filter(bad).select("line", reason=pl.lit(reason), column=pl.lit(column), value=value)
+    settled.bad.append(problems)
     return events.filter(~bad)
 
 
 def _late(at: pl.Series, watermark: datetime) -> dict[str, int]:
-    """Return how many came after newer ones had, by how much older they are."""
+    """Return the number of events older than ``watermark``, by their age relative to it."""
     age = (pl.lit(watermark) - pl.col("at")).alias("age")
-    words = [pl.when(pl.col("age") <= limit).then(pl.lit(word)) for word, limit in AGES.items()]
+    labels = [pl.when(pl.col("age") <= limit).then(pl.lit(label)) for label, limit in AGES.items()]
     late = at.to_frame("at").select(age).filter(pl.col("age") > timedelta(0))
-    return dict(late.group_by(pl.coalesce(words).alias("late")).len().iter_rows())
+    return dict(late.group_by(pl.coalesce(labels).alias("late")).len().iter_rows())
 
 
-def _new_users(known: pl.LazyFrame, seen: pl.LazyFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """Return the users who have events that are kept, and whom the lake does not know."""
+def _new_users(stored: pl.LazyFrame, seen: pl.LazyFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """Return the users with kept events who are not in the lake yet."""
     active = seen.unique("user_key").join(kept.lazy().select("user_key"), on="user_key", how="semi")
-    return active.join(known.select("user_key"), on="user_key", how="anti").sort("bucket", "user_key").collect()
+    return active.join(stored.select("user_key"), on="user_key", how="anti").sort("bucket", "user_key").collect()
 
 
 def _ranges(counts: pl.DataFrame) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last of buckets to take together."""
-    some: list[int] = []
+    """Yield the first and the last bucket of each range to process together."""
+    buckets: list[int] = []
     events = 0
     for bucket, number in counts.iter_rows():
-        if some and events + number > _AT_ONCE:
-            yield some[0], some[-1]
-            some, events = [], 0
-        some.append(bucket)
+        if buckets and events + number > _MAX_EVENTS:
+            yield buckets[0], buckets[-1]
+            buckets, events = [], 0
+        buckets.append(bucket)
         events += number
-    if some:
-        yield some[0], some[-1]
+    if buckets:
+        yield buckets[0], buckets[-1]

@@ -1,4 +1,4 @@
-"""Rows that hold several events: one for each element of a list, such as the products of an order."""
+"""Rows with several events: one for each element of a list, such as the products of an order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import polars as pl
 from segadmin.events.exact_json import cell_of, decode
 from segadmin.events.nested import with_paths
 
-#: The column that gives each element's place in its list, from 0; null where there is no list.
+#: The column with each element's index in its list, from 0; null if there is no list.
 ELEMENT = "segadmin:element"
 
 
 def each_element(chunk: pl.DataFrame, path: str) -> pl.DataFrame:
     """Return ``chunk`` with a row for every element of the lists at ``path``.
 
-    The column ``path`` then holds the element, as JSON, so that ``path`` and what follows it lead into the element.
-    A row without a list, or with an empty one, stays one row without an element.
+    The column ``path`` then contains the element as JSON, so that paths that start with ``path`` lead into the element.
+    A row with no list, or with an empty one, stays one row without an element.
     """
     lists = with_paths(chunk, [path])
     if path not in lists.columns:
@@ -25,14 +25,14 @@ def each_element(chunk: pl.DataFrame, path: str) -> pl.DataFrame:
     elements = [_elements(cell) for cell in lists[path].to_list()]
     return chunk.with_columns(
         pl.Series(path, elements, dtype=pl.List(pl.String)),
-        pl.Series(ELEMENT, [list(range(len(some))) if some else None for some in elements], dtype=pl.List(pl.Int64)),
+        pl.Series(ELEMENT, [list(range(len(items))) if items else None for items in elements], dtype=pl.List(pl.Int64)),
     ).explode(path, ELEMENT)
 
 
-def element_ids(ids: pl.Series, places: pl.Series) -> pl.Series:
-    """Return the ids of rows as ids of their elements: of the first element the row's own, then ``ID:1``, ``ID:2``."""
+def element_ids(ids: pl.Series, positions: pl.Series) -> pl.Series:
+    """Return ids of elements: the row's id for its first element, then ``ID:1``, ``ID:2``."""
     numbered = pl.concat_str(pl.col("id").cast(pl.String), pl.lit(":"), pl.col("place"))
-    frame = pl.DataFrame({"id": ids, "place": places})
+    frame = pl.DataFrame({"id": ids, "place": positions})
     return frame.select(pl.when(pl.col("place") > 0).then(numbered).otherwise("id").alias(ids.name)).to_series()
 
 

@@ -1,4 +1,4 @@
-"""Erasing: one user from everywhere, or all events that are older than they may be kept."""
+"""Erasure: of single users from all storage, or of all events older than the retention period."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from segadmin.events.erase_traces import (
 from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
-from segadmin.events.keys import meant_by, show_key
+from segadmin.events.keys import candidate_keys, show_key
 from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.segment_counts import count_segments
@@ -46,131 +46,133 @@ log = logging.getLogger(__name__)
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
 _BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")
 
-#: Kinds of jobs that keep nothing of users from one step to the next: they wait for an erasure, and it for their step.
-_IN_TURN = ("ingest", "compact", "retain")
-_AT_ONCE = 1_000
+#: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
+_WITHOUT_USER_DATA = ("ingest", "compact", "retain")
+_BATCH_SIZE = 1_000
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What was erased of one user."""
+    """The data that was erased for one user."""
 
     user_key: str  #: the pseudonym
-    rows: dict[str, int]  #: table → rows; also of the ``inbox`` and the ``spool``, which wait to be imported
-    model_versions: list[int]  #: those that learnt from the user, and still hold what they learnt
-    similar: list[str] = field(default_factory=list)  #: other users, who are written almost so and were not erased
+    rows: dict[str, int]  #: table → rows; also for ``inbox`` and ``spool``, which hold rows to be imported
+    model_versions: list[int]  #: versions trained on the user's data, which were not changed
+    similar: list[str] = field(default_factory=list)  #: other users with similar ids, who were not erased
 
     @property
     def is_known(self) -> bool:
-        """Whether anything was known of the user."""
+        """Whether there was any data about the user."""
         return any(self.rows.values())
 
 
 def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
-    """Erase users from every table, from what waits to be imported, and from what jobs left behind.
+    """Erase users from all tables, from data to be imported, and from the files of jobs.
 
-    Nothing of them is left in the files of the store, the database, the logs of Delta Lake and those under ``run``. Of
-    users who are not known nothing is touched, and the others are erased all the same. The next run finishes what one
-    that was killed began, whomever it is for. What models learnt cannot be taken out of them: the versions are named,
-    so that they can be trained anew.
+    No trace of them is left in the files of the store, in the database, in the logs of Delta Lake, or in the logs under
+    ``run``. Unknown users are skipped; the other users are erased nevertheless. If an erasure is killed, the next one
+    completes it, for whichever users. Trained models cannot be changed: the result lists the versions that were trained
+    on the users' data, so that they can be replaced.
 
     Args:
-        settings: where the store is.
-        users: shop's ids, or pseudonyms of 16 hex digits.
+        settings: location of the store.
+        users: the shop's ids, or pseudonyms of 16 hex digits.
 
     Returns:
-        What was erased of each of ``users``, in their order.
+        What was erased for each of ``users``, in their order.
 
     Raises:
-        JobError: jobs are going on, which read what is to be erased; or a schedule imports more of a user.
-        StorageError: something cannot be read or written. What was not erased is by the next run.
+        JobError: running jobs read the data to be erased, or a schedule imports more data of a user.
+        StorageError: something cannot be read or written. The next erasure completes this one.
     """
     with transaction(settings) as session:
         _refuse_while_working(session)
-    with no_step_runs(settings), alone(settings):  # in the order in which a step takes both
+    with no_step_runs(settings), alone(settings):  # in the order in which steps take both
         open_store(settings)
         lake = Lake.of(settings)
         keys, names = _identify(settings, lake, users)
-        left = users_left(settings)
-        named = NamedUsers(settings.secret(), names | left)
+        interrupted = users_left(settings)
+        named_users = NamedUsers(settings.secret(), names | interrupted)
         with transaction(settings) as session:
             _refuse_while_working(session)
-            refuse_asked_for(session, named)
+            refuse_asked_for(session, named_users)
         drop_unfinished(settings)
-        bad = _in_quarantine(settings, lake, named)
-        found = _found(settings, lake, named, bad)
-        known = {key: one for key, one in found.items() if one.is_known or key in left}
-        if known or was_interrupted(settings):
-            begin(settings, {key: named.names[key] for key in known})
-            _erase(settings, lake, known, named, bad)
-        _record(settings, list(known.values()), len(names.keys() - known.keys()))
+        bad = _in_quarantine(settings, lake, named_users)
+        erased_by_key = _find_data(settings, lake, named_users, bad)
+        known_users = {key: erased for key, erased in erased_by_key.items() if erased.is_known or key in interrupted}
+        if known_users or was_interrupted(settings):
+            begin(settings, {key: named_users.names[key] for key in known_users})
+            _erase(settings, lake, known_users, named_users, bad)
+        _record(settings, list(known_users.values()), len(names.keys() - known_users.keys()))
         if was_interrupted(settings):
             database.drop_history(settings)
             end(settings)
-    return [found[keys[user]] for user in users]
+    return [erased_by_key[keys[user]] for user in users]
 
 
 def remove_older(settings: Settings, before: datetime) -> int:
-    """Remove the events before that time, and return how many; their files go a week later, for jobs that go on."""
+    """Delete the events before a time and return their number; files are removed a week later, for running jobs."""
     lake = Lake.of(settings)
     with alone(settings):
-        old = lake.scan("events").filter(pl.col("at") < before).select(pl.len()).collect().item()
-        if old:
+        count = lake.scan("events").filter(pl.col("at") < before).select(pl.len()).collect().item()
+        if count:
             lake.delete("events", f"at < '{before.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'")
         lake.vacuum("events", hours=KEPT_HOURS)
-    return int(old)
+    return int(count)
 
 
 def _record(settings: Settings, erased: Sequence[Erased], unknown: int) -> None:
-    """Write down what was done, and of nobody whom it was done to: even a pseudonym would tell that user apart."""
-    rows = {table: sum(one.rows[table] for one in erased) for table in (erased[0].rows if erased else ())}
-    versions = sorted({version for one in erased for version in one.model_versions})
+    """Write an audit entry without users: even a pseudonym would identify an erased user."""
+    rows = {table: sum(user.rows[table] for user in erased) for table in (erased[0].rows if erased else ())}
+    versions = sorted({version for user in erased for version in user.model_versions})
     record(settings, "data.forget", counted(len(erased), "user"), rows=rows, model_versions=versions, unknown=unknown)
     facts = {"users": len(erased), "unknown": unknown, "rows": sum(rows.values()), "versions": len(versions)}
     log.info("users erased", extra={"action": "forget", **facts})
 
 
 def _refuse_while_working(session: Session) -> None:
-    others = (col(Job.state).in_(GOING_ON), col(Job.kind).not_in(_IN_TURN))
-    working = session.exec(select(Job.id).where(*others).order_by(col(Job.id))).all()
-    if working:
-        numbers = ", ".join(str(number) for number in working[:5])
-        raise JobError(
-            f"Jobs are going on that read users' data ({numbers}). Wait, or: segadmin jobs cancel {working[0]}"
-        )
+    filters = (col(Job.state).in_(GOING_ON), col(Job.kind).not_in(_WITHOUT_USER_DATA))
+    job_ids = session.exec(select(Job.id).where(*filters).order_by(col(Job.id))).all()
+    if job_ids:
+        numbers = ", ".join(str(number) for number in job_ids[:5])
+        raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {job_ids[0]}")
 
 
 def _identify(settings: Settings, lake: Lake, users: Sequence[str]) -> tuple[dict[str, int], dict[int, str]]:
-    """Return the key of each user, and by key the shop's id; of one whom the lake does not know, as it was given."""
-    candidates = {user: meant_by(settings.secret(), user) for user in users}
-    all_keys = {key for some in candidates.values() for key in some}
+    """Return the key of each user, and key → the shop's id; for unknown users the id as it was given."""
+    candidates = {user: candidate_keys(settings.secret(), user) for user in users}
+    all_keys = {key for user_keys in candidates.values() for key in user_keys}
     rows = lake.scan("users").filter(pl.col("user_key").is_in(all_keys)).select("user_key", "user").collect()
-    known = dict(rows.iter_rows())
-    # Whom nothing but rows in quarantine names is found by the pseudonym, where what was given may be one.
-    keys = {user: next((key for key in some if key in known), some[-1]) for user, some in candidates.items()}
-    return keys, {key: known.get(key, plain_id(user)) for user, key in keys.items()}
+    known_ids = dict(rows.iter_rows())
+    # A user who is only in quarantine is found by the last candidate, the pseudonym if the id has its form.
+    keys = {
+        user: next((key for key in user_keys if key in known_ids), user_keys[-1])
+        for user, user_keys in candidates.items()
+    }
+    return keys, {key: known_ids.get(key, plain_id(user)) for user, key in keys.items()}
 
 
 def _in_quarantine(settings: Settings, lake: Lake, users: NamedUsers) -> pl.DataFrame:
     """Return ``import_id``, ``line`` and ``user_key`` of the users' rows in quarantine."""
     with transaction(settings) as session:
-        mappings = {number or 0: kept for number, kept in session.exec(select(Import.id, Import.mapping)).all()}
+        mappings = {number or 0: mapping for number, mapping in session.exec(select(Import.id, Import.mapping)).all()}
     return rows_of_users(lake.scan("quarantine"), mappings, users)
 
 
-def _found(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame) -> dict[int, Erased]:
-    """Return what there is of each user, by key."""
+def _find_data(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame) -> dict[int, Erased]:
+    """Return the data about each user, by key."""
     names = users.names
     waiting = count_waiting(settings, users)
-    mine = pl.col("user_key").is_in(list(names))
+    is_listed = pl.col("user_key").is_in(list(names))
     rows = {key: dict.fromkeys(("quarantine", *_BY_USER, *waiting), 0) for key in names}
-    for table, some in [("quarantine", bad.lazy()), *((table, lake.scan(table).filter(mine)) for table in _BY_USER)]:
-        for key, count in some.group_by("user_key").len().collect().iter_rows():
+    frames = {"quarantine": bad.lazy()} | {table: lake.scan(table).filter(is_listed) for table in _BY_USER}
+    for table, frame in frames.items():
+        for key, count in frame.group_by("user_key").len().collect().iter_rows():
             rows[key][table] = count
     for place, counts in waiting.items():
         for key, count in counts.items():
             rows[key][place] = count
-    versions = _versions(settings, lake.scan("trainings").filter(mine).unique().collect())
+    versions = _versions(settings, lake.scan("trainings").filter(is_listed).unique().collect())
     similar = similar_ids(lake, list(names.values()))
     return {
         key: Erased(show_key(key), counts, versions.get(key, []), similar.get(names[key], []))
@@ -179,47 +181,49 @@ def _found(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame)
 
 
 def _versions(settings: Settings, trainings: pl.DataFrame) -> dict[int, list[int]]:
-    """Return the model versions that learnt from each user, by key."""
+    """Return the model versions that were trained on each user's data, by key."""
     with transaction(settings) as session:
-        asked = select(ModelVersion.job_id, ModelVersion.id).where(col(ModelVersion.job_id).in_(trainings["job_id"]))
-        made = pl.DataFrame(session.exec(asked).all(), {"job_id": pl.Int64, "version": pl.Int64}, orient="row")
-    each = trainings.join(made, on="job_id").group_by("user_key").agg(pl.col("version").sort())
-    return dict(each.select("user_key", "version").iter_rows())
+        query = select(ModelVersion.job_id, ModelVersion.id).where(col(ModelVersion.job_id).in_(trainings["job_id"]))
+        versions = pl.DataFrame(session.exec(query).all(), {"job_id": pl.Int64, "version": pl.Int64}, orient="row")
+    by_user = trainings.join(versions, on="job_id").group_by("user_key").agg(pl.col("version").sort())
+    return dict(by_user.select("user_key", "version").iter_rows())
 
 
-def _erase(settings: Settings, lake: Lake, found: Mapping[int, Erased], users: NamedUsers, bad: pl.DataFrame) -> None:
-    """Erase the users; first from where they are only mentioned, since what knows their ids goes last."""
-    known = NamedUsers(users.secret, {key: users.names[key] for key in found})
+def _erase(
+    settings: Settings, lake: Lake, erased_by_key: Mapping[int, Erased], users: NamedUsers, bad: pl.DataFrame
+) -> None:
+    """Erase the users: first from places that mention them, last from the tables that contain their ids."""
+    named_users = NamedUsers(users.secret, {key: users.names[key] for key in erased_by_key})
     for erase in (erase_in_streams, erase_in_database, erase_in_logs, erase_in_files, erase_waiting):
-        erase(settings, known)
+        erase(settings, named_users)
     with transaction(settings) as session:
         versions = session.exec(select(ModelVersion)).all()
-    keep_old_predictions(settings, versions, without=found)
-    # Phrases and splits of ended jobs: made again where they are needed, and full of users.
+    keep_old_predictions(settings, versions, without=erased_by_key)
+    # Phrases and splits of ended jobs contain users and can be regenerated.
     shutil.rmtree(settings.store_path / "work", ignore_errors=True)
-    _erase_rows(lake, found, bad)
+    _erase_rows(lake, erased_by_key, bad)
     count_segments(settings, lake)
     for table in SCHEMAS:
         lake.drop_history(table)
 
 
-def _erase_rows(lake: Lake, found: Mapping[int, Erased], bad: pl.DataFrame) -> None:
+def _erase_rows(lake: Lake, erased_by_key: Mapping[int, Erased], bad: pl.DataFrame) -> None:
     """Delete the users' rows, each table in one commit, or a few for many users."""
     for imports in _batched(bad["import_id"].unique().sort()):
-        theirs = lake.scan("quarantine").filter(pl.col("import_id").is_in(imports))
-        left = theirs.join(bad.lazy(), on=["import_id", "line"], how="anti").collect()
-        lake.replace_rows("quarantine", left, f"import_id IN ({_listed(imports)})")
+        affected = lake.scan("quarantine").filter(pl.col("import_id").is_in(imports))
+        remaining = affected.join(bad.lazy(), on=["import_id", "line"], how="anti").collect()
+        lake.replace_rows("quarantine", remaining, f"import_id IN ({_sql_list(imports)})")
     for table in _BY_USER:
-        for keys in _batched(key for key, one in found.items() if one.rows[table]):
-            lake.delete(table, f"user_key IN ({_listed(keys)})")
+        for keys in _batched(key for key, erased in erased_by_key.items() if erased.rows[table]):
+            lake.delete(table, f"user_key IN ({_sql_list(keys)})")
 
 
 def _batched(numbers: Iterable[int]) -> Iterator[list[int]]:
-    """Yield lists that a predicate may have: Delta's parser crashes the process at many thousands of values."""
-    rest = iter(numbers)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+    """Yield lists short enough for a predicate: Delta's parser crashes the process at many thousands of values."""
+    remaining = iter(numbers)
+    while batch := list(islice(remaining, _BATCH_SIZE)):
+        yield batch
 
 
-def _listed(numbers: Iterable[int]) -> str:
+def _sql_list(numbers: Iterable[int]) -> str:
     return ", ".join(str(number) for number in numbers)

@@ -1,4 +1,4 @@
-"""Erasing users from where they are only mentioned: SQL, logs, streams in the embedded Redis, files in the store."""
+"""Erasure of users from SQL texts, logs, streams of the embedded Redis, and other files in the store."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
 from segadmin.storage.store import MARK
 
-#: Columns that may name users: in texts for people, or in JSON with such texts and mappings.
+#: Columns that may name users: texts, and JSON with texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
     (Step.result, Step.stage == "ingest"),
     *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
 )
-#: What the store has beside exports and pages that somebody put there.
-_OURS = frozenset(
+#: Files and folders of segadmin in the store; all others are exports and pages that users put there.
+_OWN_NAMES = frozenset(
     {
         *(MARK, "compacted.json", "compacted.draft"),
         *("erasure", "erasure.draft", "erasure.lock", "import.lock"),
         *("lake", "work", "spool", "inbox", "inbox-failed", "models"),
     }
 )
-#: States of jobs that have steps to come.
+#: States of jobs with remaining steps.
 GOING_ON = [state for state in JobState if not state.over]
-_LINES = 50_000
+_BATCH_LINES = 50_000
 _PARQUET = b"PAR1"
 _REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 
@@ -60,23 +60,23 @@ def refuse_asked_for(session: Session, users: NamedUsers) -> None:
     """Check that no job and no schedule will import events of one of the users.
 
     Raises:
-        JobError: one will; naming it.
+        JobError: one will; the message names it.
     """
     for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), Job.kind == "ingest")).all():
-        if what := _what_names(job.options, users):
+        if effect := _effect_on_users(job.options, users):
             raise JobError(
-                f"Job {job.id} will {what} a user who is to be erased. Wait, or: segadmin jobs cancel {job.id}"
+                f"Job {job.id} will {effect} a user who is to be erased. Wait, or: segadmin jobs cancel {job.id}"
             )
-    for one in session.exec(select(Schedule)).all():
-        if what := _what_names(one.options, users):
+    for schedule in session.exec(select(Schedule)).all():
+        if effect := _effect_on_users(schedule.options, users):
             raise JobError(
-                f"The schedule {one.name!r} will {what} a user who is to be erased. Remove it: segadmin schedule "
-                f"remove {one.name}"
+                f"The schedule {schedule.name!r} will {effect} a user who is to be erased. Remove it: "
+                f"segadmin schedule remove {schedule.name}"
             )
 
 
-def _what_names(options: dict[str, Any], users: NamedUsers) -> str | None:
-    """Return what a job with these options does to one of the users; ``None`` where they name none."""
+def _effect_on_users(options: dict[str, Any], users: NamedUsers) -> str | None:
+    """Return what a job with these options does with one of the users; ``None`` if they name none."""
     mapping = options.get("mapping")
     if users.without(mapping) != mapping:
         return "give every row that it imports to"
@@ -84,18 +84,19 @@ def _what_names(options: dict[str, Any], users: NamedUsers) -> str | None:
 
 
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
-    """Take users out of messages, mappings, requests and the audit log, which keeps what was done and by whom."""
+    """Remove users from messages, mappings, requests and the audit log, whose actions and actors are kept."""
     with transaction(settings) as session:
-        of_users = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
-        shown = {f"user {show_key(key)}" for key in users.names}
-        shown |= {entry.subject for entry in of_users if entry.action == "data.forget"}  # by an older version
-        for entry in of_users:
-            if entry.subject in shown:
+        user_entries = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
+        subjects = {f"user {show_key(key)}" for key in users.names}
+        # Older releases named the erased user.
+        subjects |= {entry.subject for entry in user_entries if entry.action == "data.forget"}
+        for entry in user_entries:
+            if entry.subject in subjects:
                 entry.subject = f"user {ERASED}"
         for column in _TEXTS:
             _erase_in_texts(session, column, users)
         for job in _erase_in_texts(session, col(Job.idempotency_key), users):
-            job.idempotency_key = f"{job.idempotency_key} {job.id}"  # no two are the same
+            job.idempotency_key = f"{job.idempotency_key} {job.id}"  # keys must be unique
         for column, condition in _JSON:
             table, name = column.class_, column.key
             for row in session.exec(select(table).where(condition)).all():
@@ -105,7 +106,7 @@ def erase_in_database(settings: Settings, users: NamedUsers) -> None:
 
 
 def _erase_in_texts(session: Session, column: Any, users: NamedUsers) -> list[Any]:
-    """Take users out of a column, and return the rows that named them."""
+    """Remove users from a column, and return the rows that named them."""
     rows = session.exec(select(column.class_).where(column.is_not(None), column != "")).all()
     texts = pl.Series([getattr(row, column.key) for row in rows], dtype=pl.String)
     naming = [row for row, owner in zip(rows, users.of_texts(texts), strict=True) if owner is not None]
@@ -115,7 +116,7 @@ def _erase_in_texts(session: Session, column: Any, users: NamedUsers) -> list[An
 
 
 def erase_in_logs(settings: Settings, users: NamedUsers) -> None:
-    """Put other words in the place of lines that name users; running processes go on writing the same files."""
+    """Overwrite the lines that name users, in place, because running processes append to the same files."""
     for path in sorted(settings.run_path.glob("*.log*")):
         if path.is_file():
             with path.open("r+b") as file:
@@ -124,7 +125,7 @@ def erase_in_logs(settings: Settings, users: NamedUsers) -> None:
 
 def _erase_lines(file: BinaryIO, users: NamedUsers) -> None:
     start = 0
-    while lines := list(islice(file, _LINES)):
+    while lines := list(islice(file, _BATCH_LINES)):
         texts = [line.decode("utf-8", "backslashreplace") for line in lines]
         end = file.tell()
         for line, owner in zip(lines, users.of_texts(pl.Series(texts, dtype=pl.String)), strict=True):
@@ -136,10 +137,10 @@ def _erase_lines(file: BinaryIO, users: NamedUsers) -> None:
 
 
 def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
-    """Delete users' entries of the streams in the embedded Redis that imports read, also from its file.
+    """Delete users' entries from the imported streams of the embedded Redis, also from its file.
 
     Raises:
-        StorageError: it does not run, and its file names users; or it does not write its file anew.
+        StorageError: Redis does not run and its file names users, or it does not rewrite its file.
     """
     folder = settings.root / "redis"
     if not settings.embedded_broker or not folder.is_dir():
@@ -165,8 +166,8 @@ def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
         return
     try:
         streams = list(client.scan_iter(_type="stream"))
-        ours = [stream for stream in streams if _erase_in_stream(settings, client, stream, users)]
-        if ours:  # also where nothing was left to delete: an erasure may have been killed just before
+        imported = [stream for stream in streams if _erase_in_stream(settings, client, stream, users)]
+        if imported:  # also without deletions, because an erasure may have been killed before this
             _rewrite(client)
     except redis.RedisError as error:
         raise StorageError(
@@ -178,56 +179,56 @@ def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
 
 
 def _erase_in_stream(settings: Settings, client: Any, stream: str, users: NamedUsers) -> bool:
-    """Delete users' entries of a stream that was imported from; return whether it was."""
+    """Delete users' entries of a stream if it was imported; return whether it was."""
     digests = [_digest(stream, group["name"]) for group in client.xinfo_groups(stream)]
     with transaction(settings) as session:
         newest = select(Import).where(col(Import.sha256).in_(digests)).order_by(col(Import.id).desc()).limit(1)
         imported = session.exec(newest).first()
-    if imported is None:  # nothing that we read
+    if imported is None:  # not a stream that segadmin reads
         return False
     last = "-"
-    while entries := client.xrange(stream, min=last, count=_LINES):
+    while entries := client.xrange(stream, min=last, count=_BATCH_LINES):
         last = f"({entries[-1][0]}"
         rows = pl.Series([row_of_json(fields.get("json") or encode(fields)) for _, fields in entries], dtype=pl.String)
-        gone = [entries[line][0] for line in owned(rows, imported.mapping, users)["line"]]
-        if gone:
-            client.xdel(stream, *gone)
+        erased_ids = [entries[line][0] for line in owned(rows, imported.mapping, users)["line"]]
+        if erased_ids:
+            client.xdel(stream, *erased_ids)
     return True
 
 
 def _digest(stream: str, group: str) -> str:
-    """Return what imports of a stream are known by; see ``RedisStream.identity``."""
+    """Return the digest that identifies imports of a stream; see ``RedisStream.identity``."""
     return hashlib.sha256(f"stream:{stream}:{group}".encode()).hexdigest()
 
 
 def _rewrite(client: Any) -> None:
-    """Let Redis write its file anew, without what was deleted, and wait until it has."""
-    client.config_set("aof-use-rdb-preamble", "no")  # as in redis.conf, for a server that was started with another
+    """Make Redis rewrite its file without deleted entries, and wait until it is done."""
+    client.config_set("aof-use-rdb-preamble", "no")  # as in redis.conf, for servers started with another value
     client.bgrewriteaof()
-    end = time.monotonic() + _REWRITE_SECONDS
+    deadline = time.monotonic() + _REWRITE_SECONDS
     while (info := client.info("persistence"))["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]:
-        if time.monotonic() > end:
-            raise StorageError("The embedded Redis does not write its file anew. Look: home/run/redis.log")
+        if time.monotonic() > deadline:
+            raise StorageError("The embedded Redis does not rewrite its file. See home/run/redis.log")
         time.sleep(0.05)
 
 
 def erase_in_files(settings: Settings, users: NamedUsers) -> None:
-    """Erase users from exports and pages that somebody put into the store.
+    """Erase users from exports and pages in the store.
 
-    Of tables their rows go; other files that name them go as a whole.
+    Tables lose the users' rows; other files that name a user are deleted.
 
     Raises:
         StorageError: a file cannot be read or written.
     """
     if not users.names or not settings.store_path.is_dir():
         return
-    ours = {settings.store_path / name for name in _OURS}
-    ours |= {*settings.database_files, settings.run_path}  # where the home is the store, they are in it
-    ours |= {settings.root / name for name in ("redis", "user_key_secret", "flower_password")}
-    tops = [top for top in settings.store_path.iterdir() if top not in ours and not top.is_symlink()]
-    for top in sorted(tops):
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file() and not path.is_symlink() and path not in ours:
+    own_paths = {settings.store_path / name for name in _OWN_NAMES}
+    own_paths |= {*settings.database_files, settings.run_path}  # if the home is the store, they are in it
+    own_paths |= {settings.root / name for name in ("redis", "user_key_secret", "flower_password")}
+    others = [entry for entry in settings.store_path.iterdir() if entry not in own_paths and not entry.is_symlink()]
+    for entry in sorted(others):
+        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+            if path.is_file() and not path.is_symlink() and path not in own_paths:
                 _erase_in_file(path, users)
 
 
@@ -235,88 +236,88 @@ def _erase_in_file(path: Path, users: NamedUsers) -> None:
     try:
         try:
             _TABLES[path.suffix.lower()](path, users)
-        except (KeyError, ValueError, pl.exceptions.PolarsError):  # no table, whatever it is called
+        except (KeyError, ValueError, pl.exceptions.PolarsError):  # not a table, despite its suffix
             if _names(path, users.distinctive):
                 path.unlink()
     except DAMAGE as error:
         raise StorageError(
-            f"{path} may name users who are to be erased, and cannot be read: {error}. Take it out of the store, and "
+            f"{path} may name users who are to be erased, and cannot be read: {error}. Move it out of the store, and "
             "then: segadmin data forget"
         ) from None
 
 
 def _names(path: Path, users: NamedUsers) -> bool:
-    """Whether a file names one of the users, or one in a zip archive; another database as far as its bytes tell."""
+    """Whether a file, or a file in a zip archive, names one of the users; other formats are searched as bytes."""
     with path.open("rb") as file:
-        texts = (texts for content in contents(file) for texts in _texts(content))
-        return any(owner is not None for some in texts for owner in users.of_texts(some))
+        batches = (texts for content in contents(file) for texts in _texts(content))
+        return any(owner is not None for texts in batches for owner in users.of_texts(texts))
 
 
 def _texts(file: io.BufferedReader) -> Iterator[pl.Series]:
-    """Yield the lines of a file; of Parquet, its rows."""
+    """Yield the lines of a file, or the rows of a Parquet file, in batches."""
     if file.peek(len(_PARQUET)).startswith(_PARQUET):
         file = io.BufferedReader(io.BytesIO(file.read()))
         with suppress(pl.exceptions.PolarsError):
             yield raw_rows(readable(pl.read_parquet(file, hive_partitioning=False)))
         file.seek(0)
-    while lines := list(islice(file, _LINES)):
+    while lines := list(islice(file, _BATCH_LINES)):
         yield pl.Series([line.decode("utf-8", "backslashreplace") for line in lines], dtype=pl.String)
 
 
 def _erase_json_lines(path: Path, users: NamedUsers) -> None:
     lines = [line for line in path.read_text("utf-8", "surrogateescape").split("\n") if line.strip()]
-    gone = _rows_of(pl.Series([row_of_json(line) for line in lines], dtype=pl.String), users)
-    if gone:
-        left = "".join(f"{line}\n" for place, line in enumerate(lines) if place not in gone)
-        _replace(path, lambda draft: draft.write_text(left, "utf-8", "surrogateescape"))
+    erased_rows = _rows_of(pl.Series([row_of_json(line) for line in lines], dtype=pl.String), users)
+    if erased_rows:
+        remaining = "".join(f"{line}\n" for index, line in enumerate(lines) if index not in erased_rows)
+        _replace(path, lambda draft: draft.write_text(remaining, "utf-8", "surrogateescape"))
 
 
 def _erase_csv(path: Path, users: NamedUsers) -> None:
     with path.open("rb") as file:
-        head = file.readline().decode("utf-8-sig")
-    has_mark = path.read_bytes()[:3] == BOM_UTF8
-    separator = max(",;\t", key=head.count)
-    has_header = _is_header(next(csv.reader([head], delimiter=separator), []), users)
+        header = file.readline().decode("utf-8-sig")
+    has_bom = path.read_bytes()[:3] == BOM_UTF8
+    separator = max(",;\t", key=header.count)
+    has_header = _is_header(next(csv.reader([header], delimiter=separator), []), users)
     frame = pl.read_csv(path, separator=separator, has_header=has_header, infer_schema=False, glob=False)
 
-    def write(left: pl.DataFrame, draft: Path) -> None:
-        left.write_csv(draft, separator=separator, include_bom=has_mark, include_header=has_header)
+    def write(remaining: pl.DataFrame, draft: Path) -> None:
+        remaining.write_csv(draft, separator=separator, include_bom=has_bom, include_header=has_header)
 
     _erase_frame(path, frame, users, write)
 
 
 def _is_header(cells: Sequence[str], users: NamedUsers) -> bool:
-    """Whether a table's first line names its columns: it names none of the users, or says which column has them."""
+    """Whether a table's first line is a header: it has a name of a user column, or names none of the users."""
     names_column = any(plain_word(cell) in _USER_COLUMNS for cell in cells)
     return names_column or all(users.of_cell(cell) is None for cell in cells)
 
 
 def _erase_parquet(path: Path, users: NamedUsers) -> None:
     frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    _erase_frame(path, frame, users, lambda left, draft: left.write_parquet(draft))
+    _erase_frame(path, frame, users, lambda remaining, draft: remaining.write_parquet(draft))
 
 
 def _erase_frame(
     path: Path, frame: pl.DataFrame, users: NamedUsers, write: Callable[[pl.DataFrame, Path], None]
 ) -> None:
     notes = frame.select(pl.col(name).cast(pl.String) for name in frame.columns if name.startswith(NOTE))
-    gone = _rows_of(raw_rows(pl.concat([readable(frame), notes], how="horizontal")), users)
-    if gone:
-        left = frame.filter(~pl.int_range(frame.height, eager=True).is_in(sorted(gone)))
-        _replace(path, lambda draft: write(left, draft))
+    erased_rows = _rows_of(raw_rows(pl.concat([readable(frame), notes], how="horizontal")), users)
+    if erased_rows:
+        remaining = frame.filter(~pl.int_range(frame.height, eager=True).is_in(sorted(erased_rows)))
+        _replace(path, lambda draft: write(remaining, draft))
 
 
 def _rows_of(rows: pl.Series, users: NamedUsers) -> set[int]:
-    """Return which rows are users': by the column of users, where a name tells which that is.
+    """Return the indices of rows that belong to users: by the user column, if there is one of a known name.
 
-    Of exports from quarantine, also by the text of rows that could not be read.
+    In exports from quarantine, the text of unreadable rows is searched too.
     """
     columns = json.loads(rows[0]) if len(rows) else {}
     texts = [json.loads(row).get(f"{NOTE}text") for row in rows] if f"{NOTE}text" in columns else []
-    noted = users.of_texts(pl.Series(texts, dtype=pl.String))
-    named = next((column for column in columns if plain_word(column) in _USER_COLUMNS), None)
-    mapping = {} if named is None else {"columns": {"user": named}, "constants": {}}
-    return {*owned(rows, mapping, users)["line"], *(line for line, owner in enumerate(noted) if owner is not None)}
+    owners = users.of_texts(pl.Series(texts, dtype=pl.String))
+    user_column = next((column for column in columns if plain_word(column) in _USER_COLUMNS), None)
+    mapping = {} if user_column is None else {"columns": {"user": user_column}, "constants": {}}
+    return {*owned(rows, mapping, users)["line"], *(index for index, owner in enumerate(owners) if owner is not None)}
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

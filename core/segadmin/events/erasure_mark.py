@@ -1,4 +1,4 @@
-"""The file that is there while users are erased, and says whom, so that an erasure that is killed can be finished."""
+"""A file that exists during an erasure and names its users, so that an interrupted erasure can be completed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from segadmin.settings import Settings
 
 
 def was_interrupted(settings: Settings) -> bool:
-    """Whether an erasure was interrupted: some of what it deletes is on the disk until the next one has finished."""
+    """Whether an erasure was interrupted: some data stays on disk until the next one completes it."""
     return _path(settings).exists()
 
 
 def begin(settings: Settings, names: Mapping[int, str]) -> None:
-    """Note who is being erased: by key, the shop's id.
+    """Write the users who are being erased: key → the shop's id.
 
     Raises:
         StorageError: the disk is full or fails.
@@ -31,16 +31,16 @@ def begin(settings: Settings, names: Mapping[int, str]) -> None:
 
 
 def users_left(settings: Settings) -> dict[int, str]:
-    """Return whom an interrupted erasure was for, as :func:`begin` takes them; older versions did not note it."""
+    """Return the users of an interrupted erasure, as given to :func:`begin`; empty in files of older releases."""
     try:
-        noted = _path(settings).read_text()
+        content = _path(settings).read_text()
     except FileNotFoundError:
         return {}
-    return {int(key): name for key, name in json.loads(noted).items()} if noted else {}
+    return {int(key): name for key, name in json.loads(content).items()} if content else {}
 
 
 def end(settings: Settings) -> None:
-    """Note that nothing is left of whom it was for."""
+    """Remove the file when the erasure is complete."""
     _path(settings).unlink()
 
 

@@ -1,6 +1,6 @@
-"""What a posted event and a batch of them may hold: they cost what their bytes cost, whatever their shape.
+"""Limits of posted events and batches, so that their cost depends on their size in bytes and not on their structure.
 
-Files that an administrator imports are held to :data:`DEEPEST` alone.
+For imported files only :data:`DEEPEST` applies.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from collections.abc import Mapping
 
 from segadmin.events.exact_json import Number
 
-#: Characters of one event; in a list of events a longer one is refused with its batch.
+#: Maximum characters of an event; a longer one in a list of events is refused with its batch.
 LARGEST_EVENT = 2**18
-#: Events of one batch.
+#: Maximum events of a batch.
 MOST_EVENTS = 200_000
-#: Fields of one event, and different fields of the events of one batch.
+#: Maximum fields of an event, and distinct fields of a batch.
 MOST_FIELDS, MOST_NAMES = 500, 2_000
-#: Lists and objects inside each other, the event counted.
+#: Maximum depth of nested lists and objects, including the event.
 DEEPEST = 64
-#: Characters of a field's name, of a number, and of a text.
+#: Maximum characters of a field's name, of a number, and of a text.
 LONGEST_NAME, LONGEST_NUMBER, LONGEST_TEXT = 200, 100, 2**16
 
 _LONG_NUMBER = re.compile(rf"[0-9.eE+-]{{{LONGEST_NUMBER + 1}}}")
 
 
 class BatchLimits:
-    """Finds the events of one batch, given in their order, that are over a limit."""
+    """Checks the events of one batch, in their order, against the limits."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
 
     def problem(self, text: str, event: Mapping[str, object]) -> str | None:
-        """Return the reason for quarantine, or ``None``; fields of a refused event do not count for later ones.
+        """Return the reason for quarantine, or ``None``; fields of a refused event are not counted.
 
         Args:
-            text: the event as it was written.
-            event: what it says.
+            text: the event as JSON text.
+            event: the decoded event.
         """
         if len(text) > LARGEST_EVENT or any(len(name) > LONGEST_NAME for name in event):
             return "too_long"
@@ -49,12 +49,12 @@ class BatchLimits:
 
 
 def is_too_deep(text: str, value: object) -> bool:
-    """Whether more than :data:`DEEPEST` lists and objects are inside each other in ``value``, written as ``text``."""
+    """Whether lists and objects in ``value``, with the JSON ``text``, are nested deeper than :data:`DEEPEST`."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return False
     level = [value]
     for _ in range(DEEPEST):
-        level = [one for some in level for one in _inside(some) if isinstance(one, dict | list)]
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
     return bool(level)
 
 
@@ -65,19 +65,19 @@ def _inner_problem(text: str, event: Mapping[str, object]) -> str | None:
         return None
     level: list[object] = [event]
     while level:
-        inside = [one for some in level for one in _inside(some)]
-        if any(_is_too_long(one) for one in inside):
+        children = [child for parent in level for child in _children(parent)]
+        if any(_is_too_long(child) for child in children):
             return "too_long"
-        level = [one for one in inside if isinstance(one, dict | list)]
+        level = [child for child in children if isinstance(child, dict | list)]
     return None
 
 
-def _inside(value: object) -> list[object]:
+def _children(value: object) -> list[object]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
 
 
 def _is_too_long(value: object) -> bool:
-    longest = LONGEST_NUMBER if isinstance(value, Number) else LONGEST_TEXT
-    return isinstance(value, str) and len(value) > longest
+    limit = LONGEST_NUMBER if isinstance(value, Number) else LONGEST_TEXT
+    return isinstance(value, str) and len(value) > limit

@@ -1,4 +1,4 @@
-"""JSON whose numbers keep the digits that they were written with: ``12.50``, ``1e400``, ids of twenty digits."""
+"""JSON whose numbers keep their original digits: ``12.50``, ``1e400``, ids of twenty digits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 
 class Number(str):
-    """A number as it is written."""
+    """A number in its original notation."""
 
     __slots__ = ()
 
 
 def _constant(word: str) -> str | None:
-    """Read what JSON lacks and programs write: not-a-number is a missing value, infinity stays a word."""
+    """Decode constants that are not valid JSON: NaN becomes a missing value, infinity stays a word."""
     return None if word == "NaN" else word
 
 
@@ -21,7 +21,7 @@ _DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant
 
 
 def decode(text: str) -> object:
-    """Return the value in ``text``; of a key that is there twice the last value.
+    """Return the value in ``text``; of duplicate keys the last one applies.
 
     Raises:
         ValueError: it is not JSON.
@@ -31,12 +31,12 @@ def decode(text: str) -> object:
 
 
 def decode_at(text: str, start: int) -> tuple[object, int]:
-    """Return the value that begins at ``start``, and where it ends; raises as :func:`decode` does."""
+    """Return the value that begins at ``start``, and the index of its end; raises like :func:`decode`."""
     return _DECODER.raw_decode(text, start)
 
 
 def encode(value: object) -> str:
-    """Return a decoded value as JSON, its numbers as they were written."""
+    """Return a decoded value as JSON, with numbers in their original notation."""
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
@@ -52,12 +52,12 @@ def cells_of(values: Mapping[str, object]) -> dict[str, str | None]:
 
 
 def writable(text: str) -> str:
-    """Write half of a surrogate pair, which a shop's cut of a text at an emoji leaves, as its escape."""
+    """Replace lone surrogates, which remain if a text is truncated within an emoji, by their escapes."""
     return str(text) if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def cell_of(value: object) -> str | None:
-    """Return a decoded value as text, as :func:`cells_of` does."""
+    """Return a decoded value as text; see :func:`cells_of`."""
     if value is None:
         return None
     return writable(value if isinstance(value, str) else encode(value))

@@ -1,4 +1,4 @@
-"""What shops call the fields: what a message proposes, and what ``segadmin data preview --guess`` starts from."""
+"""Common column names for each field, used for suggestions and by ``segadmin data preview --guess``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 
 from segadmin.contracts.event_kinds import plain_word
 
-#: Other names of fields, written as :func:`plain_word` writes names; the likelier ones first.
+#: Field → other names, in the form of :func:`plain_word`, the more likely ones first.
 ALSO_CALLED = {
     "user": (
         *("userid", "uid", "customer", "customerid", "visitorid", "memberid", "householdid", "buyer", "buyerid"),
@@ -85,31 +85,31 @@ ALSO_CALLED = {
     ),
     "currency": ("currencycode", "币种", "货币"),
 }
-#: The number of an order, which all of its lines have: never an ``event_id``.
+#: Names for the number of an order. All lines of an order share it, so it cannot be an ``event_id``.
 ORDER_NUMBERS = (
     *("orderid", "order", "orderno", "ordernumber", "invoice", "invoiceno", "invoiceid", "transactionid", "basketid"),
     *("receiptid", "checkoutid", "订单号", "订单编号", "订单id", "交易编号", "主订单编号"),
 )
-#: A Chinese name ends with what it is: 订单付款时间 is a 时间.
-_LEAST_ENDING = 2
+#: Minimum length of a matched suffix. Chinese names end with the noun: 订单付款时间 is a 时间.
+_MIN_SUFFIX = 2
 
 
 def likeness(field: str, name: str) -> float:
-    """Return how much a column's name looks like a field's, from 0 to 1; of a path, its last key."""
+    """Return the similarity, from 0 to 1, of a column's name, or of the last key of a path, to a field's names."""
     aliases = (plain_word(field), *ALSO_CALLED.get(field, ()))
     return _likeness(aliases, name)
 
 
 def is_order_number(name: str) -> bool:
-    """Whether a column's name says that it has the numbers of orders."""
+    """Whether a column's name suggests that it contains order numbers."""
     return _likeness(ORDER_NUMBERS, name) >= 0.9
 
 
 def _likeness(aliases: tuple[str, ...], name: str) -> float:
-    plain = plain_word(name.rsplit(".", 1)[-1])
-    if plain in aliases:
-        return 1.0 - aliases.index(plain) / 1000  # of several that fit, the likelier name
-    if difflib.get_close_matches(plain, aliases, n=1, cutoff=0.88):
+    word = plain_word(name.rsplit(".", 1)[-1])
+    if word in aliases:
+        return 1.0 - aliases.index(word) / 1000  # prefers more likely names
+    if difflib.get_close_matches(word, aliases, n=1, cutoff=0.88):
         return 0.7
-    chinese = [alias for alias in aliases if not alias.isascii() and len(alias) >= _LEAST_ENDING]
-    return 0.5 if any(plain.endswith(alias) for alias in chinese) else 0.0
+    chinese = [alias for alias in aliases if not alias.isascii() and len(alias) >= _MIN_SUFFIX]
+    return 0.5 if any(word.endswith(alias) for alias in chinese) else 0.0

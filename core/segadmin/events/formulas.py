@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet takes for formulas: made harmless where they go out, and undone where they come back."""
+"""Cells that spreadsheets interpret as formulas: escaped on export, and restored on import."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 
 import polars as pl
 
-#: What begins a formula, perhaps behind apostrophes, also full-width, as Chinese and Japanese spreadsheets take it; a
-#: plain number is none.
+#: The beginning of a formula, possibly after apostrophes; also full-width, as in Chinese and Japanese spreadsheets. A
+#: plain number is not a formula.
 _FORMULA = r"^'*[=+\-@＝＋－＠\t\r\n]"
 _NUMBER = r"^[+-]?[0-9][0-9.,]*$"
 _ESCAPED = r"^'+[=+\-@＝＋－＠\t\r\n]"
 
 
 def escape_formulas(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Return ``frame`` with an apostrophe before every text and every column name that would be a formula."""
+    """Return ``frame`` with an apostrophe before every text and column name that would be read as a formula."""
     schema = frame.collect_schema()
-    texts = [pl.col(name) for name, kind in schema.items() if kind == pl.String]
+    texts = [pl.col(name) for name, dtype in schema.items() if dtype == pl.String]
     risky = [(text, text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)) for text in texts]
     cells = [pl.when(is_risky).then("'" + text).otherwise(text).name.keep() for text, is_risky in risky]
     return frame.with_columns(cells).rename({name: f"'{name}" for name in schema.names() if re.match(_FORMULA, name)})
@@ -24,7 +24,7 @@ def escape_formulas(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 def unescape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """Return ``frame`` as it was before :func:`escape_formulas`."""
-    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    texts = [pl.col(name) for name, dtype in frame.schema.items() if dtype == pl.String]
     cells = [pl.when(text.str.contains(_ESCAPED)).then(text.str.slice(1)).otherwise(text) for text in texts]
     names = [name[1:] if re.match(_ESCAPED, name) else name for name in frame.columns]
     frame = frame.with_columns(cells)

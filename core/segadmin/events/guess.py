@@ -1,6 +1,6 @@
-"""Proposing a mapping for a file: that of a layout that is known, else one by the columns' names and cells.
+"""Proposal of a mapping for a file: of a known layout, or else from names and cells of the columns.
 
-Nothing is imported by a guess: a person looks at the proposal first.
+Proposals are not imported automatically; a person checks them first.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from segadmin.events.sample import Sample, sample_of
 from segadmin.events.time_formats import fitting_formats
 from segadmin.settings import Settings
 
-#: Share of rows that may be unusable for their kind or time in a file whose layout is certain.
-_FEW = 0.05
+#: Maximum fraction of rows with an unusable kind or time for the layout to be certain.
+_MAX_UNUSABLE = 0.05
 _TIMES_LINE = re.compile(r"^times = .*\n", re.MULTILINE)
 
 
 class Reason(BaseModel):
-    """Why a column is taken for a field."""
+    """The reason for assigning a column to a field."""
 
     field: str
     column: str
@@ -39,26 +39,26 @@ class Reason(BaseModel):
 
 
 class Proposal(BaseModel):
-    """A mapping for a file, and how sure it is."""
+    """A proposed mapping for a file, with its confidence."""
 
-    layout: str | None  #: the shipped mapping whose layout the file has
+    layout: str | None  #: the shipped mapping that matches the file's layout
     title: str
     sure: Literal["certain", "likely", "unsure"]
     reasons: list[Reason]
     mapping: str  #: in TOML
-    as_shipped: bool  #: ``mapping`` is the shipped file as it is
+    as_shipped: bool  #: whether ``mapping`` is the unchanged shipped file
     warnings: list[str]
-    preview: Preview | None  #: what an import with it would make of the first rows; ``None``: it cannot be used yet
-    items: dict[str, str]  #: fields of items that the same file has → columns
+    preview: Preview | None  #: result of an import of the first rows; ``None`` if the mapping cannot be used yet
+    items: dict[str, str]  #: fields of items in the same file → columns
 
     @property
     def source_options(self) -> dict[str, str]:
-        """What the mapping says of how the file is read."""
+        """The mapping's options of the source."""
         return Mapping.of_text(self.mapping).source.options
 
 
 def propose(settings: Settings, request: Request, rows: int) -> Proposal:
-    """Return a mapping for the events in the file that ``request`` names, by its first ``rows`` rows.
+    """Return a mapping for the events in the file of ``request``, based on its first ``rows`` rows.
 
     Raises:
         ConfigurationError: the source's options cannot be used.
@@ -68,22 +68,22 @@ def propose(settings: Settings, request: Request, rows: int) -> Proposal:
         raise DataError("Only mappings of events are guessed. Leave out --guess, or: --table events")
     sample = sample_of(settings, request, rows)
     layout = recognise(sample.rows, headerless=sample.headerless)
-    made = _of_layout(layout, sample) if layout else _of_columns(sample)
-    return _looked_at(settings, request, rows, made, sample)
+    proposal = _of_layout(layout, sample) if layout else _of_columns(sample)
+    return _with_preview(settings, request, rows, proposal, sample)
 
 
-def _looked_at(settings: Settings, request: Request, rows: int, made: Proposal, sample: Sample) -> Proposal:
-    """Return the proposal with what an import by it would make of the first rows."""
-    warnings = [*made.warnings, *_unreadable(sample)]
-    mapping = Mapping.of_text(made.mapping)
+def _with_preview(settings: Settings, request: Request, rows: int, proposal: Proposal, sample: Sample) -> Proposal:
+    """Return the proposal with a preview of the first rows, warnings, and adjusted confidence."""
+    warnings = [*proposal.warnings, *_unreadable(sample)]
+    mapping = Mapping.of_text(proposal.mapping)
     try:
-        found = preview(settings, replace(request, mapping=mapping), rows)
+        result = preview(settings, replace(request, mapping=mapping), rows)
     except SegadminError as error:
-        return made.model_copy(update={"warnings": [*warnings, str(error)], "sure": "unsure"})
-    odd = found.reasons.get("unknown_kind", 0) + found.reasons.get("bad_time", 0)
-    fits = odd <= _FEW * max(1, found.rows)
-    sure = made.sure if fits else "unsure" if made.layout is None else "likely"
-    return made.model_copy(update={"preview": found, "warnings": [*warnings, *found.warnings], "sure": sure})
+        return proposal.model_copy(update={"warnings": [*warnings, str(error)], "sure": "unsure"})
+    unusable = result.reasons.get("unknown_kind", 0) + result.reasons.get("bad_time", 0)
+    is_usable = unusable <= _MAX_UNUSABLE * max(1, result.rows)
+    sure = proposal.sure if is_usable else "unsure" if proposal.layout is None else "likely"
+    return proposal.model_copy(update={"preview": result, "warnings": [*warnings, *result.warnings], "sure": sure})
 
 
 def _unreadable(sample: Sample) -> list[str]:
@@ -110,7 +110,7 @@ def _of_layout(layout: Layout, sample: Sample) -> Proposal:
 
 
 def _with_times(text: str, sample: Sample) -> tuple[str, list[str]]:
-    """Return a shipped mapping with the format that this file's times have, where it is another one."""
+    """Return a shipped mapping, changed to the time format of this file if that differs."""
     mapping = Mapping.of_text(text)
     column = mapping.columns["at"]
     if column not in sample.rows.columns:
@@ -138,7 +138,7 @@ def _of_columns(sample: Sample) -> Proposal:
     ]
     return Proposal(
         layout=None,
-        title="no layout that is known; proposed by the names and cells of the columns",
+        title="no known layout; proposed from the names and cells of the columns",
         sure="unsure" if missing or needed else "likely",
         reasons=[Reason(**vars(choice)) for choice in guess.choices.values()],
         mapping=draft.text(missing),
@@ -150,7 +150,7 @@ def _of_columns(sample: Sample) -> Proposal:
 
 
 class _Draft:
-    """A mapping file on its way."""
+    """Builds a mapping file from a guess."""
 
     def __init__(self, guess: Guess, sample: Sample) -> None:
         self._guess, self._headerless = guess, sample.headerless
@@ -166,7 +166,7 @@ class _Draft:
             )
 
     def text(self, missing: list[str]) -> str:
-        """Return it in TOML."""
+        """Return the mapping as TOML."""
         guess = self._guess
         lines = ["# Proposed by segadmin data preview --guess: check it before you import."]
         if guess.order_number:
@@ -185,12 +185,12 @@ class _Draft:
         return "\n".join([*lines, *self._kinds()]) + "\n"
 
     def _name(self, column: str) -> str:
-        """Return what a column is called: in a file without a header, as the field that it is."""
+        """Return the name of a column; in a file without a header, that of its field."""
         fields = {choice.column: choice.field for choice in self._guess.choices.values()}
         return fields.get(column, column) if self._headerless else column
 
     def _constants(self) -> dict[str, str]:
-        """Say that all rows are purchases, or ratings, where there is no kind, but what goes with one."""
+        """Return a constant kind if there is no kind column: purchase or rating, from the other columns."""
         choices = self._guess.choices
         if "kind" in choices:
             return {}
@@ -211,7 +211,7 @@ class _Draft:
         return lines
 
     def _about_zone(self) -> list[str]:
-        """Return what to say where the times have no zone: they may be of another clock than UTC."""
+        """Return a warning if the times have no time zone."""
         choice = self._guess.choices.get("at")
         facts = self._guess.facts.get(choice.column) if choice else None
         if facts is None or facts.has_zones:
@@ -220,17 +220,17 @@ class _Draft:
         return [f'The times have no zone and are read as UTC. If they are of another clock, add: timezone = "{zone}"']
 
     def _kinds(self) -> list[str]:
-        """Return the words that are kinds, and as comments those that nobody knows."""
+        """Return the table of kinds, with unknown words as comments."""
         choice = self._guess.choices.get("kind")
         if choice is None or choice.column not in self._guess.facts:
             return []
         words = self._guess.facts[choice.column].words
-        known, lines = {*KINDS, *KIND_ALIASES}, []
+        known_words, lines = {*KINDS, *KIND_ALIASES}, []
         for word, rows in words.items():
             kind = kind_of(word)
             if kind is None:
                 lines.append(f'# {toml_text(word)} = "ignore"  # or view, cart, purchase, return, …; rows: {rows:,}')
-            elif word.lower() not in known:
+            elif word.lower() not in known_words:
                 lines.append(f'{toml_text(word)} = "{kind}"')
         return ["", "[kinds]", *lines] if lines else []
 
@@ -240,9 +240,9 @@ class _Draft:
 
 
 def _times_lines(formats: list[str]) -> tuple[list[str], list[str]]:
-    """Return the lines of a mapping that say how times are written; as comments where that is open."""
+    """Return the mapping lines for time formats, as comments if there are several, and a warning in that case."""
     if len(formats) == 1:
         return [f"times = [{toml_text(formats[0])}]"], []
-    shown = [f"# times = [{toml_text(form)}]" for form in formats]
-    choices = " or ".join(form.removeprefix("# ") for form in shown)
-    return shown, [f"The times can be read in {len(formats)} ways, and these rows do not show which: write {choices}."]
+    lines = [f"# times = [{toml_text(time_format)}]" for time_format in formats]
+    choices = " or ".join(time_format.removeprefix("# ") for time_format in lines)
+    return lines, [f"The times can be read in {len(formats)} ways, and these rows do not show which: write {choices}."]

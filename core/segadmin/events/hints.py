@@ -1,4 +1,4 @@
-"""What looks wrong in some rows and is no error: how they may be meant, and the option that says so."""
+"""Hints about rows that are probably misread, with the option that corrects it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import
 
-#: Quarantined cells of an import that a hint is made from.
-_LOOKED_AT = 1_000
+#: Maximum number of quarantined cells that a hint is based on.
+_EXAMINED_CELLS = 1_000
 
-#: Ids that are words for nobody and nothing.
-_NOBODY = re.compile(
+#: Ids that stand for a missing value.
+_PLACEHOLDER = re.compile(
     r"[(<\[]?(?:null|none|nan|nil|na|n/a|blank|empty|missing|not[ _-]set|undefined|unknown|anonymous|guest|true|false|"
     r"not[ _-]authenticated|distinct_?id)[)>\]]?|"
     r"[-.?_]+|匿名|匿名用户|未知|游客|无|空|暂无|00000000-0000-0000-0000-000000000000",
     re.IGNORECASE,
 )
-#: Ids that may be somebody's, and are suspicious where nobody has more rows.
-_NUMBER_FOR_NOBODY = re.compile(r"0+|-1|9{5,}")
-#: Days since 1899-12-30, from 1990 on, perhaps with the time of day.
+#: Numeric ids that may be real, but are suspicious as the most frequent id.
+_NUMERIC_PLACEHOLDER = re.compile(r"0+|-1|9{5,}")
+#: Days since 1899-12-30, from 1990 on, optionally with the time of day.
 _SERIAL_DAY = re.compile(r"(?:3[3-9]|[45][0-9])[0-9]{3}(?:[.,][0-9]+)?")
 _ABOUT_REASONS = {
     "mangled_id": (
@@ -43,24 +43,24 @@ _ABOUT_REASONS = {
 
 
 def about_import(settings: Settings, record: Import, mapping: Mapping) -> list[str]:
-    """Return what looks wrong in an import that is done."""
+    """Return hints about a completed import."""
     hints = list(about_unit_price(mapping)) if record.table == "events" else []
     if record.reasons.get("bad_time", 0) * 2 > record.rows_read:
-        mine = (pl.col("import_id") == record.id) & (pl.col("reason") == "bad_time")
-        values = Lake.of(settings).scan("quarantine").filter(mine).select("value").drop_nulls().head(_LOOKED_AT)
-        hints.append(about_times(values.collect()["value"].to_list()))
+        is_bad_time = (pl.col("import_id") == record.id) & (pl.col("reason") == "bad_time")
+        rows = Lake.of(settings).scan("quarantine").filter(is_bad_time).select("value").drop_nulls()
+        hints.append(about_times(rows.head(_EXAMINED_CELLS).collect()["value"].to_list()))
     return hints + about_reasons(record.reasons)
 
 
 def about_times(cells: Sequence[str]) -> str:
-    """Return which ``--times`` reads these cells, which are in none of the forms that are read without it."""
+    """Return a hint about unreadable times, with the ``--times`` options that read them."""
     if cells and all(_SERIAL_DAY.fullmatch(cell.strip()) for cell in cells):
         return (
             f"Times such as {cells[0]!r} look like a spreadsheet's days since 1899. "
             "Show the column as dates, such as 2026-01-31, before you save the sheet as CSV."
         )
     formats = fitting_formats(cells)
-    options = [f"--times {shlex.quote(form)}" for form in formats[:3]]
+    options = [f"--times {shlex.quote(format_)}" for format_ in formats[:3]]
     example = cells[0] if cells else ""
     if len(options) == 1:
         return f"Times such as {example!r} are read with {options[0]}"
@@ -74,12 +74,12 @@ def about_times(cells: Sequence[str]) -> str:
 
 
 def about_reasons(reasons: dict[str, int]) -> list[str]:
-    """Return what to do about some of the reasons why rows are in quarantine."""
+    """Return hints about reasons of quarantined rows."""
     return [text for reason, text in _ABOUT_REASONS.items() if reasons.get(reason)]
 
 
 def about_unit_price(mapping: Mapping, columns: Sequence[str] = ()) -> Iterator[str]:
-    """Yield a warning where ``price``, that of the whole line, is read from what looks like the price of a piece."""
+    """Yield a warning if ``price``, the total of a line, is read from a column that looks like a unit price."""
     column = mapping.columns.get("price", "price" if "price" in columns else "")
     if plain_word(column.rpartition(".")[2]) in ALSO_CALLED["unit_price"]:
         yield (
@@ -89,17 +89,17 @@ def about_unit_price(mapping: Mapping, columns: Sequence[str] = ()) -> Iterator[
 
 
 def about_ids(ids: pl.DataFrame) -> Iterator[str]:
-    """Yield a warning for every id that is a word for nobody or nothing.
+    """Yield a warning for every id that probably stands for a missing value.
 
     Args:
-        ids: a column for each field with ids, as they would be stored.
+        ids: a column for each id field, with ids in their stored form.
     """
     for column in ids:
         counts = column.drop_nulls().value_counts(sort=True)
         words, rows = counts[column.name].to_list(), counts["count"].to_list()
-        for place, (word, count) in enumerate(zip(words, rows, strict=True)):
-            is_most = place == 0 and count > 1 and len(rows) > 1 and _NUMBER_FOR_NOBODY.fullmatch(word)
-            if is_most or _NOBODY.fullmatch(word):
+        for rank, (word, count) in enumerate(zip(words, rows, strict=True)):
+            is_most = rank == 0 and count > 1 and len(rows) > 1 and _NUMERIC_PLACEHOLDER.fullmatch(word)
+            if is_most or _PLACEHOLDER.fullmatch(word):
                 yield (
                     f"{word!r} is the {column.name} of {counted(count, 'row')}. If it stands for a missing value: "
                     f"--null {shlex.quote(word)}"
@@ -107,7 +107,7 @@ def about_ids(ids: pl.DataFrame) -> Iterator[str]:
 
 
 def about_numbers(numbers: NumberColumns) -> Iterator[str]:
-    """Yield how the columns of numbers are read where that is not plain, and why an import would refuse them."""
+    """Yield warnings about number columns that an import would refuse, or that have a decimal comma."""
     for refuse in (numbers.refuse_open, numbers.refuse_mixed):
         try:
             refuse()

@@ -1,4 +1,4 @@
-"""Event ids: the same event has the same id on every machine and in every version."""
+"""Event ids: an event has the same id on every machine and in every version of segadmin."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _SAID = ("user_key", "at", "kind", "item", "quantity", "price", "duration", "rat
 
 
 def event_ids(events: pl.DataFrame) -> pl.Series:
-    """Return 64-bit ids: of user and the shop's own ``event_id`` where an event has one, else of everything it says.
+    """Return 64-bit ids: of user and the shop's ``event_id`` if an event has one, else of all its columns.
 
-    xxHash64 for text and SplitMix64's finalizer to put the fields together, since both are published and need no
-    Python for each row; Polars' own hash may differ from version to version. Two events get the same id by chance once
-    in 10¹⁹ pairs; and only events of one bucket are compared.
+    Text is hashed with xxHash64, and columns are combined with SplitMix64's finalizer: both are published algorithms
+    and run without Python code per row. Polars' own hash may differ between versions. Two events get the same id by
+    chance once in 10¹⁹ pairs, and only events of the same bucket are compared.
     """
     mixed = np.zeros(events.height, np.uint64)
-    for place, name in enumerate(_SAID):
+    for position, name in enumerate(_HASHED):
         cells = events[name]
-        if cells.null_count() < events.height:  # a cell that is not there changes nothing
-            more = _mix(mixed ^ (_digest(cells) + np.uint64(place)))
-            mixed = np.where(cells.is_null().to_numpy(), mixed, more) if cells.null_count() else more
-    made = pl.Series("event_id", mixed.view(np.int64))
+        if cells.null_count() < events.height:  # a null does not change the hash
+            updated = _mix(mixed ^ (_digest(cells) + np.uint64(position)))
+            mixed = np.where(cells.is_null().to_numpy(), mixed, updated) if cells.null_count() else updated
+    content_ids = pl.Series("event_id", mixed.view(np.int64))
     if events["event_id"].null_count() == events.height:
-        return made
-    own = pl.Series(_mix(_digest(events["event_id"]) ^ _digest(events["user_key"])).view(np.int64))
-    return made.zip_with(events["event_id"].is_null(), own).alias("event_id")
+        return content_ids
+    shop_ids = pl.Series(_mix(_digest(events["event_id"]) ^ _digest(events["user_key"])).view(np.int64))
+    return content_ids.zip_with(events["event_id"].is_null(), shop_ids).alias("event_id")
 
 
 def _digest(cells: pl.Series) -> NDArray[np.uint64]:
-    """Return 64 bits of each cell."""
+    """Return a 64-bit hash of each text, or the 64 bits of each number."""
     if cells.dtype == pl.String:
         hashed = cells.to_frame("cell").select(polars_hash.col("cell").nchash.xxhash64()).to_series()
         return hashed.fill_null(0).to_numpy()
-    numbers = cells.cast(pl.Int64) if cells.dtype != pl.Float64 else cells + 0.0  # 0.0 for -0.0 too
+    numbers = cells.cast(pl.Int64) if cells.dtype != pl.Float64 else cells + 0.0  # adding 0.0 turns -0.0 into 0.0
     return numbers.fill_null(0).to_numpy().view(np.uint64)
 
 

@@ -1,6 +1,6 @@
-"""The inbox: events posted one moment ago, on disk, until an import takes them into the lake.
+"""The inbox: posted events on disk until an import moves them into the lake.
 
-A batch that no import could take is set aside, so that it holds up no other.
+A batch that cannot be imported is set aside, so that it does not block other batches.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Inbox:
 
     @property
     def failed_folder(self) -> Path:
-        """Where batches are set aside, each with a file that says why."""
+        """The folder of batches that were set aside, each with a file that holds the reason."""
         return self.folder.with_name("inbox-failed")
 
     def add(self, lines: Sequence[str]) -> str:
-        """Keep a batch, so that it outlives a loss of power, and return its name.
+        """Store a batch durably, and return its name.
 
-        The same batch again is the same file, so whoever does not know whether it arrived can send it again.
+        The same batch always has the same name, so a client can safely send it again.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -64,7 +64,7 @@ class Inbox:
         return name
 
     def replace(self, batch: Path, lines: Sequence[str]) -> None:
-        """Leave only some lines in a batch, or remove it where there are none.
+        """Replace the lines of a batch, or remove it if there are none.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -75,28 +75,28 @@ class Inbox:
             self.remove([batch])
 
     def drop_drafts(self) -> None:
-        """Remove what processes that died were writing: nobody was told that it arrived."""
+        """Remove incomplete files of ended processes, which never confirmed those batches."""
         for draft in self.folder.glob(".*.*.*"):
             if not pid_exists(int(draft.name.split(".")[2])):
                 draft.unlink(missing_ok=True)
 
     def batches(self) -> list[Path]:
-        """Return the batches that wait, the oldest first."""
+        """Return the waiting batches, oldest first."""
         return _oldest_first(self.folder)
 
     def oldest(self) -> float | None:
-        """Return since when a batch waits, in seconds since 1970; ``None`` where none does."""
+        """Return the time of the oldest waiting batch (seconds since 1970); ``None`` if there is none."""
         return next((time / 1e9 for time, _ in _with_times(self.folder)), None)
 
     def failures(self) -> dict[str, int]:
-        """Return how often reading failed, by the name of the batch; of one that was never begun there is nothing.
+        """Return name of the batch → number of failed attempts; without batches that were never tried.
 
-        A process that was killed counts: what is begun counts as failed until it is done.
+        An attempt counts as failed until it is complete, so killed processes count.
         """
         return {name: count for name, count in _read(self._attempts).items() if isinstance(count, int)}
 
     def begin(self, batches: Sequence[Path]) -> None:
-        """Note that these batches are being read.
+        """Count an attempt at reading each of these batches.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -105,12 +105,12 @@ class Inbox:
         self._write_attempts(counts | {batch.stem: counts.get(batch.stem, 0) + 1 for batch in batches})
 
     def undo(self, batches: Sequence[Path]) -> None:
-        """Note that reading these batches failed for a reason that is not theirs."""
+        """Do not count the last attempt at these batches, which failed for another reason."""
         counts = self.failures()
         self._write_attempts(counts | {batch.stem: counts.get(batch.stem, 0) - 1 for batch in batches})
 
     def remove(self, batches: Sequence[Path]) -> None:
-        """Remove batches that are kept elsewhere now, or of which nothing is to be kept."""
+        """Remove batches that were imported or are no longer needed."""
         for batch in batches:
             batch.unlink(missing_ok=True)
             batch.with_suffix(".json").unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class Inbox:
         self._write_attempts({name: count for name, count in self.failures().items() if name not in names})
 
     def set_aside(self, batch: Path, reason: str) -> None:
-        """Take a batch out of the inbox, and note why.
+        """Move a batch out of the inbox, and store the reason.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -134,16 +134,16 @@ class Inbox:
         self.remove([batch])
 
     def failed_batches(self) -> list[Path]:
-        """Return the files of the batches that were set aside, the oldest first."""
+        """Return the files of the batches that were set aside, oldest first."""
         return _oldest_first(self.failed_folder)
 
     def failed(self) -> list[FailedBatch]:
-        """Return the batches that were set aside, the oldest first."""
-        found = []
+        """Return the batches that were set aside, oldest first."""
+        batches = []
         for path in self.failed_batches():
             facts = _read(path.with_suffix(".json"))
-            with suppress(FileNotFoundError):  # put back or deleted by another process just now
-                found.append(
+            with suppress(FileNotFoundError):  # another process has just put it back or deleted it
+                batches.append(
                     FailedBatch(
                         name=path.stem,
                         reason=str(facts.get("reason", "")),
@@ -152,10 +152,10 @@ class Inbox:
                         bytes=path.stat().st_size,
                     )
                 )
-        return found
+        return batches
 
     def change_reasons(self, change: Callable[[str], str]) -> None:
-        """Say otherwise why batches were set aside.
+        """Change the reasons for which batches were set aside.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -166,7 +166,7 @@ class Inbox:
                 self._write(batch.with_suffix(".json"), json.dumps(facts | {"reason": reason}).encode())
 
     def put_back(self, name: str) -> None:
-        """Let the next import try a batch again that was set aside.
+        """Return a batch that was set aside to the inbox, for the next import.
 
         Raises:
             DataError: there is no such batch.
@@ -233,12 +233,12 @@ def _oldest_first(folder: Path) -> list[Path]:
 
 
 def _with_times(folder: Path) -> list[tuple[int, Path]]:
-    """Return the batches of a folder by their time, in nanoseconds since 1970; other processes take some meanwhile."""
-    found = []
+    """Return ``(time, path)`` of a folder's batches, sorted by time (nanoseconds since 1970)."""
+    batches = []
     for path in folder.glob("*.jsonl"):
-        with suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime_ns, path))
-    return sorted(found)
+        with suppress(FileNotFoundError):  # removed by another process
+            batches.append((path.stat().st_mtime_ns, path))
+    return sorted(batches)
 
 
 def _read(path: Path) -> dict[str, Any]:

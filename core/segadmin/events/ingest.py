@@ -1,7 +1,7 @@
-"""Taking a file into the lake: at most once, whole or not at all, losing no row.
+"""Import of a file into the lake: at most once, atomic, and without losing rows.
 
-Chunk by chunk it is read, cleaned and spooled; then what was spooled enters the lake in one commit. So readers never
-see half an import, and one that was killed goes on behind its last chunk.
+The file is read, cleaned and spooled in chunks, then the spool is added to the lake in one commit. Readers never see
+half an import, and an interrupted import resumes after its last chunk.
 """
 
 from __future__ import annotations
@@ -60,39 +60,39 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Request:
-    """What to import, and how to read it."""
+    """An import: the data, its format and its mapping."""
 
     table: str  #: events, items or labels
-    where: str  #: a file, or the URL of what a source reads
+    where: str  #: a path, or the URL for a source
     mapping: Mapping = field(default_factory=Mapping)
     source: str | None = None  #: default: by the file's suffix, or the URL's scheme
-    options: dict[str, Any] = field(default_factory=dict)  #: of the source
+    options: dict[str, Any] = field(default_factory=dict)  #: options of the source
     again: bool = False  #: import even if the same file was imported before
     label_set: str = ""  #: for labels
-    segments: tuple[str, ...] = ()  #: for labels: their order; default: as they first appear
+    segments: tuple[str, ...] = ()  #: for labels: their order; default: order of appearance
 
     @property
     def name(self) -> str:
-        """What people know it by; without the password that a URL may have."""
+        """The file's base name, or the URL without its password."""
         path = local_path(self.where)
         return mask_url(self.where) if path is None else path.absolute().name
 
     @property
     def place(self) -> str:
-        """:attr:`where` as sources take it: a path, also for a ``file://`` URL; or a URL."""
+        """:attr:`where` for sources: a path, also for a ``file://`` URL, or a URL."""
         path = local_path(self.where)
         return self.where if path is None else str(path)
 
     @property
     def reading(self) -> str:
-        """A digest of how the file is read: what another mapping committed is no part of this import."""
-        told = f"{self.source} {sorted(self.options.items())} {self.mapping.model_dump_json()}"
-        return hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
+        """A digest of source, options and mapping, because commits with another mapping belong to another import."""
+        text = f"{self.source} {sorted(self.options.items())} {self.mapping.model_dump_json()}"
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 @dataclass
 class _Run:
-    """One import on its way."""
+    """The state of a running import."""
 
     settings: Settings
     request: Request
@@ -107,53 +107,53 @@ class _Run:
     def app(self) -> str:
         """The name of this import's commits and files.
 
-        With its time: a database that was restored or is new counts on from a number that the lake has already, and the
-        digest of a queue is always the same.
+        It contains the start time, because a restored or new database may assign a number that the lake already has,
+        and the digest of a queue never changes.
         """
-        begun = f"{self.record.created_at:%Y%m%dT%H%M%S}"
-        return f"import-{begun}-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
+        started = f"{self.record.created_at:%Y%m%dT%H%M%S}"
+        return f"import-{started}-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
 
     @property
     def is_in_the_lake(self) -> bool:
-        """Whether an interrupted run of this import made its last commit."""
+        """Whether an interrupted run of this import already made its last commit."""
         return self.request.table == "events" and self.lake.last_version("events", self.app) is not None
 
     @property
     def spool(self) -> Spool:
-        """What was read so far: found again by an import of the same content in the same way."""
+        """The chunks read so far, which an import of the same content with the same mapping finds again."""
         reading = FROM_QUEUE if self.consumes else self.request.reading
         content = content_name(self.record.sha256, _table(self.request))
         return Spool(spool_folder(self.settings) / content / reading)
 
     def clear_other_readings(self) -> None:
-        """Remove what was read of the same content in another way: the record knows only how it is read now."""
+        """Remove spools of the same content with other mappings: the record only has the current mapping."""
         for folder in self.spool.folder.parent.glob("*"):
             if folder != self.spool.folder:
                 shutil.rmtree(folder)
 
     def clear(self) -> None:
-        """Remove what was read, in this way or in another."""
+        """Remove all spools of this content."""
         shutil.rmtree(self.spool.folder.parent, ignore_errors=True)
 
 
 def import_file(
     settings: Settings, request: Request, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Import, bool]:
-    """Import a file and return its record, and whether anything was done.
+    """Import a file and return its record, and whether anything was imported.
 
-    A file whose content was imported before is left out. An import that was interrupted goes on where it was. One
-    import runs at a time in a store; another one waits.
+    A file whose content was imported before is skipped. An interrupted import resumes. Only one import at a time runs
+    in a store; others wait.
 
     Args:
-        settings: where the store is.
+        settings: location of the store.
         request: what to import.
-        progress: called with the rows read so far.
+        progress: called with the number of rows read so far.
 
     Raises:
-        ConfigurationError: there is no such time zone, or the settings are not those that the store was made with.
-        DataError: the file cannot be read, or has not the columns that are needed; or a name cannot be used. Nothing of
-            it is in the lake.
-        StorageError: the store cannot be written. The same command goes on from there.
+        ConfigurationError: the time zone is unknown, or the settings differ from those of the store.
+        DataError: the file cannot be read or lacks required columns, or a name is invalid. Nothing was added to the
+            lake.
+        StorageError: the store cannot be written. The same command resumes the import.
     """
     if request.table not in REQUIRED:
         raise DataError(f"There is no table {request.table!r} to import into.{did_you_mean(request.table, REQUIRED)}")
@@ -173,7 +173,7 @@ def import_file(
         log.info("import begun", extra={"action": "import", **facts})
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
         run = _Run(settings, request, record, lake, buckets, source.consumes, numbers)
-        if run.is_in_the_lake:  # it was killed just behind its last commit
+        if run.is_in_the_lake:  # it was killed right after its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
             record = _close(run, ImportState.SUCCEEDED)
             run.clear()
@@ -182,11 +182,11 @@ def import_file(
         try:
             _read(run, source, progress)
             _settle(run)
-        except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not say that it runs
-            # Mended, it will be another file or mapping; but what a queue gave is nowhere else.
+        except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not stay running
+            # A corrected file or mapping has another spool; but events from a queue are only in this one.
             if not source.consumes and (isinstance(error, DataError) or identity is None):
                 run.clear()
-            _close(run, ImportState.FAILED, _told(error))
+            _close(run, ImportState.FAILED, _error_text(error))
             raise
         record = _close(run, ImportState.SUCCEEDED)
         run.clear()
@@ -194,28 +194,27 @@ def import_file(
 
 
 def _digest(identity: str | None) -> str:
-    """Return what an import is known by: a file's SHA-256 as it is, else that of what the source says."""
+    """Return the digest that identifies an import: the source's identity if it is a SHA-256, else its SHA-256."""
     if identity is None:
         return hashlib.sha256(uuid.uuid4().bytes).hexdigest()
     return identity if _SHA256.fullmatch(identity) else hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, SegadminError):
         return str(error)
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 
 def source_of(settings: Settings, request: Request) -> Source:
-    """Return what reads the request's place: the source it names, else the one for its suffix or URL.
+    """Return the source for the request: the one it names, else the one for its suffix or URL.
 
     Raises:
         ConfigurationError: an option is unknown.
-        DataError: nothing tells which source it is.
+        DataError: the source cannot be determined.
     """
-    if local_path(request.where) is None and (
-        problem := url_problem(request.where)
-    ):  # a client would repeat parts of it
+    # A client would quote parts of a malformed URL in its messages.
+    if local_path(request.where) is None and (problem := url_problem(request.where)):
         raise DataError(f"{request.name!r} cannot be read: {problem}.")
     plugins = load_plugins(settings)
     choice = request.mapping.source
@@ -227,44 +226,44 @@ def source_of(settings: Settings, request: Request) -> Source:
             f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
         )
     options = choice.options if name == choice.name else {}
-    made: Source = plugins.make("source", name, options | request.options)
-    return made
+    source: Source = plugins.make("source", name, options | request.options)
+    return source
 
 
 def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, consumes: bool) -> tuple[Import, bool]:
-    """Return this file's import: the one from before, if it succeeded or is to go on, else a new one."""
+    """Return this file's import, the previous one if it succeeded or can resume, and whether it is complete."""
     number = _next_number(settings, lake)
     with transaction(settings) as session:
         note_interrupted(session)
-        before = session.exec(
+        previous = session.exec(
             select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()
         if (
-            before is not None
-            and before.state == ImportState.SUCCEEDED
+            previous is not None
+            and previous.state == ImportState.SUCCEEDED
             and not (request.again or consumes)
             and _is_current(session, request, digest)
         ):
-            return before, True
-        if before is None or before.state == ImportState.SUCCEEDED:
-            before = Import(id=number, table=_table(request), file=request.name, sha256=digest)
-        before.state, before.error, before.finished_at, before.rows_read = ImportState.RUNNING, None, None, 0
-        before.mapping = kept_mapping(request.mapping, settings.secret())
-        session.add(before)
+            return previous, True
+        if previous is None or previous.state == ImportState.SUCCEEDED:
+            previous = Import(id=number, table=_table(request), file=request.name, sha256=digest)
+        previous.state, previous.error, previous.finished_at, previous.rows_read = ImportState.RUNNING, None, None, 0
+        previous.mapping = kept_mapping(request.mapping, settings.secret())
+        session.add(previous)
         session.flush()
-        return before, False
+        return previous, False
 
 
 def _next_number(settings: Settings, lake: Lake) -> int:
-    """Return a number that no import has had: a database that was restored forgot some, and the quarantine did not."""
+    """Return an unused import number, also above those in the quarantine: a restored database may lack imports."""
     with transaction(settings) as session:
-        known = session.exec(select(func.max(Import.id))).one() or 0
-    rows = lake.scan("quarantine").select(pl.col("import_id").max()).collect().item() or 0
-    return max(known, rows) + 1
+        last_number = session.exec(select(func.max(Import.id))).one() or 0
+    last_in_quarantine = lake.scan("quarantine").select(pl.col("import_id").max()).collect().item() or 0
+    return max(last_number, last_in_quarantine) + 1
 
 
 def _is_current(session: Session, request: Request, digest: str) -> bool:
-    """Whether what the file brought is still there, in the order wanted: a label set may have been replaced."""
+    """Whether the file's data is still in the lake: a label set may have been replaced, or its order changed."""
     if request.table != "labels":
         return True
     label_set = session.get(LabelSet, request.label_set)
@@ -278,49 +277,49 @@ def _table(request: Request) -> str:
 
 
 def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
-    """Spool the file, but for the rows that an interrupted run of this import spooled."""
-    kept = run.spool.rows
+    """Spool the file, except rows that an interrupted run of this import already spooled."""
+    spooled_rows = run.spool.rows
     for facts in run.spool.numbers:
         run.numbers.open_chunk(facts)
-    done, events = kept if source.consumes else 0, run.spool.events
-    run.record.source_rows, run.record.rows_read = done, events
+    rows_read, events = spooled_rows if source.consumes else 0, run.spool.events
+    run.record.source_rows, run.record.rows_read = rows_read, events
     fill_down = fill_of(run.request.mapping)
-    rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
+    chunk_rows = CHUNK_ROWS if source.columnar else max(1, CHUNK_ROWS // 2)
 
-    def keep(chunk: pl.DataFrame) -> None:
+    def spool_chunk(chunk: pl.DataFrame) -> None:
         nonlocal events
-        fresh = fill_down(chunk)[max(0, kept - done) :]
-        if fresh.height:
-            raw = readable(fresh)
+        new_rows = fill_down(chunk)[max(0, spooled_rows - rows_read) :]
+        if new_rows.height:
+            raw = readable(new_rows)
             if source.consumes:
                 raw = complete(raw, run.request.table, run.request.mapping)
-            first_line = source.first_line + done + chunk.height - fresh.height
+            first_line = source.first_line + rows_read + chunk.height - new_rows.height
             cleaned = _cleaned(run, raw, first_line)
             run.spool.add(raw, cleaned, first_line)
             events += cleaned.read
 
-    for chunk in _kept(source.chunks(run.request.place, rows), keep, tells=source.sets_aside):
-        done += chunk.height
-        run.record.source_rows, run.record.rows_read = done, events
-        progress(done)
-    if done == 0 and not source.consumes:
+    for chunk in _consume(source.chunks(run.request.place, chunk_rows), spool_chunk, reports_errors=source.sets_aside):
+        rows_read += chunk.height
+        run.record.source_rows, run.record.rows_read = rows_read, events
+        progress(rows_read)
+    if rows_read == 0 and not source.consumes:
         raise DataError(f"{run.request.place} has no rows.")
     _decide_numbers(run)
 
 
-def _kept(
-    chunks: Iterator[pl.DataFrame], keep: Callable[[pl.DataFrame], None], *, tells: bool
+def _consume(
+    chunks: Iterator[pl.DataFrame], keep: Callable[[pl.DataFrame], None], *, reports_errors: bool
 ) -> Iterator[pl.DataFrame]:
-    """Yield every chunk that ``keep`` took; of one that it could not take, the source hears where it wants to."""
+    """Pass each chunk to ``keep`` and yield it; with ``reports_errors``, raise errors of ``keep`` in the source."""
     try:
         chunk = next(chunks, None)
         while chunk is not None:
             try:
                 keep(chunk)
             except (Exception, pl.exceptions.PanicException) as error:
-                if not tells:
+                if not reports_errors:
                     raise
-                chunk = _thrown(chunks, error)
+                chunk = _throw(chunks, error)
             else:
                 yield chunk
                 chunk = next(chunks, None)
@@ -329,8 +328,8 @@ def _kept(
             chunks.close()
 
 
-def _thrown(chunks: Iterator[pl.DataFrame], error: BaseException) -> pl.DataFrame | None:
-    """Return the next chunk after the source was told of an error; raises it where the source does not take it."""
+def _throw(chunks: Iterator[pl.DataFrame], error: BaseException) -> pl.DataFrame | None:
+    """Raise ``error`` in the source's generator, and return the next chunk if the source handles it."""
     assert isinstance(chunks, Generator)
     try:
         chunk: pl.DataFrame = chunks.throw(error)
@@ -340,16 +339,16 @@ def _thrown(chunks: Iterator[pl.DataFrame], error: BaseException) -> pl.DataFram
 
 
 def _decide_numbers(run: _Run) -> None:
-    """Read those chunks again whose numbers look otherwise, now that all of the file has been seen.
+    """Clean chunks again whose number format turned out to be different after the complete file was read.
 
     Raises:
-        DataError: it is open whether a comma is the decimal sign.
+        DataError: it is ambiguous whether a comma is the decimal sign.
     """
-    stale = [place for place, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
+    stale = [index for index, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
     while stale:
-        for place in stale:
-            run.spool.read_again(place, lambda raw, first_line: _cleaned(run, raw, first_line))
-        stale = [place for place, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
+        for index in stale:
+            run.spool.read_again(index, lambda raw, first_line: _cleaned(run, raw, first_line))
+        stale = [index for index, facts in enumerate(run.spool.numbers) if run.numbers.is_stale(facts)]
     run.numbers.refuse_open()
     run.numbers.refuse_mixed()
 
@@ -368,14 +367,14 @@ def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
 
 
 def _settle(run: _Run) -> None:
-    """Take the spool into the lake; the last commit completes it, so that a killed import knows whether it is in."""
+    """Add the spool to the lake; the last commit completes it, so that an interrupted import can detect it."""
     lake, app = run.lake, run.app
-    if run.spool.chunks == 0:  # a stream without anything new
+    if run.spool.chunks == 0:  # a stream without new entries
         return
     if run.request.table == "events":
         commit = Commit(app, 1)
-        # An import that was killed between its two commits wrote users before, of whom some may be gone again, or who
-        # are not all: a queue has given more since. Whoever is missing now is a commit of its own.
+        # An import that was killed between its two commits has written its users. Some may have been erased since, and
+        # a queue may have added others, so missing users get a commit of their own.
         users = Commit(app, (lake.last_version("users", app) or 0) + 1)
         settled = settle_events(lake, run.spool, commit, users, run.request.mapping.rules)
         run.record.late = dict(settled.late)
@@ -387,42 +386,46 @@ def _settle(run: _Run) -> None:
         lake.commit_files("events", settled.events, commit)
     elif run.request.table == "items":
         _quarantine(run, run.spool.bad())
-        fresh = run.spool.good().select(SCHEMAS["items"].names()).collect()
-        both = pl.concat([lake.scan("items").collect(), fresh]).unique("item", keep="last", maintain_order=True)
-        lake.overwrite("items", both)
+        imported = run.spool.good().select(SCHEMAS["items"].names()).collect()
+        items = pl.concat([lake.scan("items").collect(), imported]).unique("item", keep="last", maintain_order=True)
+        lake.overwrite("items", items)
     else:
         _replace_labels(run)
 
 
 def _quarantine(run: _Run, bad: pl.DataFrame) -> None:
-    """Keep the rows that cannot be used, as they came; instead of those that an earlier run of the same file kept."""
+    """Write the unusable rows, unchanged, to quarantine; they replace those of earlier imports of the same file."""
     earlier = [] if run.consumes else _earlier(run)
     numbers = [run.record.id, *earlier]
     run.lake.delete("quarantine", f"import_id IN ({', '.join(map(str, numbers))})")
     if bad.is_empty():
         return
-    told = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
-    run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**told))
+    columns = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
+    run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**columns))
 
 
 def _earlier(run: _Run) -> list[int]:
-    """Return the earlier imports of the same file that left rows in quarantine, and say that this one replaces them."""
+    """Return earlier imports of the same file with rows in quarantine, and warn that this import replaces them."""
     with transaction(run.settings) as session:
-        same = (Import.table == run.record.table, Import.sha256 == run.record.sha256, Import.id != run.record.id)
-        numbers = session.exec(select(Import.id).where(*same)).all()
+        is_same_file = (
+            Import.table == run.record.table,
+            Import.sha256 == run.record.sha256,
+            Import.id != run.record.id,
+        )
+        numbers = session.exec(select(Import.id).where(*is_same_file)).all()
     if not numbers:
         return []
-    theirs = run.lake.scan("quarantine").filter(pl.col("import_id").is_in(numbers))
-    rows = theirs.group_by("import_id").len().sort("import_id").collect()
+    earlier_rows = run.lake.scan("quarantine").filter(pl.col("import_id").is_in(numbers))
+    rows = earlier_rows.group_by("import_id").len().sort("import_id").collect()
     run.warnings += [replaced_rows(number, count) for number, count in rows.iter_rows()]
     return rows["import_id"].to_list()
 
 
 def _replace_labels(run: _Run) -> None:
-    """Replace the label set by the file's rows; all at once, since a set is read as a whole."""
+    """Replace the label set by the file's rows in one commit."""
     request = run.request
-    known = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
-    rows = run.spool.good().join(known, on="user_key", how="left", maintain_order="left").sort("line").collect()
+    known_users = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
+    rows = run.spool.good().join(known_users, on="user_key", how="left", maintain_order="left").sort("line").collect()
     unknown = rows.filter(pl.col("known").is_null()).select(
         "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
     )
@@ -430,12 +433,12 @@ def _replace_labels(run: _Run) -> None:
     check_names("segment", names)
     run.warnings += segment_names(names)
     rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
-    by_moment = rows.group_by("user_key", "as_of").agg(pl.col("segment").n_unique())
-    run.warnings += several_segments(by_moment.filter(pl.col("segment") > 1)["user_key"].n_unique())
+    by_time = rows.group_by("user_key", "as_of").agg(pl.col("segment").n_unique())
+    run.warnings += several_segments(by_time.filter(pl.col("segment") > 1)["user_key"].n_unique())
     segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())
-    strange = sorted(set(rows["segment"].unique()) - set(segments))
-    if strange:
-        raise DataError(f"The file has segments that --segments does not name: {', '.join(strange)}.")
+    unexpected = sorted(set(rows["segment"].unique()) - set(segments))
+    if unexpected:
+        raise DataError(f"The file has segments that --segments does not name: {', '.join(unexpected)}.")
     _quarantine(run, pl.concat([run.spool.bad(), unknown]))
     if rows.is_empty():
         raise DataError("No row of the file is usable: look at segadmin data quarantine.")
@@ -453,14 +456,14 @@ def _replace_labels(run: _Run) -> None:
 
 
 def _close(run: _Run, state: ImportState, error: str | None = None) -> Import:
-    """End the import; what is in quarantine is counted in the lake, where an interrupted run may have put it."""
+    """End the import; quarantined rows are counted in the lake, because an interrupted run may have written some."""
     record = run.record
     bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id)
     record.state, record.error, record.finished_at = state, error, utcnow()
     record.reasons = dict(bad.group_by("reason").len().collect().iter_rows())
     record.rows_quarantined, record.rows_ignored = sum(record.reasons.values()), run.spool.ignored
-    kept = record.rows_read - record.rows_quarantined - record.rows_ignored
-    record.rows_kept = kept if state == ImportState.SUCCEEDED else 0
+    rows_kept = record.rows_read - record.rows_quarantined - record.rows_ignored
+    record.rows_kept = rows_kept if state == ImportState.SUCCEEDED else 0
     record.warnings = [*run.warnings, *_word_warnings(run, bad)]
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)
@@ -480,6 +483,6 @@ def _log_end(record: Import) -> None:
 
 
 def _word_warnings(run: _Run, bad: pl.LazyFrame) -> list[str]:
-    """Return what to add to the mapping for words that it does not know."""
+    """Return warnings about kinds and statuses that the mapping does not define."""
     words = bad.filter(pl.col("reason") == "unknown_kind").group_by("value").len().collect()
     return [*unknown_kinds(dict(words.iter_rows())), *unknown_statuses(run.spool.statuses)]

@@ -1,4 +1,4 @@
-"""Imports that were interrupted: what they read waits in the spool until they are repeated, or dropped."""
+"""Interrupted imports: their rows stay in the spool until they are resumed or dropped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone, is_importing
 from segadmin.storage.records import Import, ImportState
 
-#: Errors of imports that were cut short; those that are :data:`INTERRUPTED` go on when they are repeated.
+#: Errors of interrupted imports; those with :data:`INTERRUPTED` resume when they are repeated.
 INTERRUPTED = "It was interrupted."
 DROPPED = "It was interrupted, and what it had read was removed."
-_IS_CUT_SHORT = or_(col(Import.state) == ImportState.RUNNING, col(Import.error) == INTERRUPTED)
-#: What the folder of a queue's rows is called: they are nowhere else, in whatever way they are to be read.
+_IS_INTERRUPTED = or_(col(Import.state) == ImportState.RUNNING, col(Import.error) == INTERRUPTED)
+#: Name of the spool folder for a queue, with any mapping: its rows cannot be read again.
 FROM_QUEUE = "any"
 
 
@@ -34,35 +34,35 @@ def spool_folder(settings: Settings) -> Path:
 
 
 def content_name(digest: str, table: str) -> str:
-    """Return what the folder of an import of some content into a table is called."""
+    """Return the name of the spool folder for a digest of content and a table."""
     return f"{digest[:16]}-{hashlib.blake2b(table.encode(), digest_size=4).hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """An interrupted import, and what it read."""
+    """An interrupted import and its spool."""
 
-    spool: Spool  #: without a chunk where it was interrupted before the first one
-    imported: Import | None  #: its record; ``None`` where the database does not know it
+    spool: Spool  #: empty if it was interrupted before the first chunk
+    imported: Import | None  #: its record; ``None`` if the database has none
 
     @property
     def can_be_read_again(self) -> bool:
-        """Whether the same import would read it again; what a queue gave is nowhere else."""
+        """Whether the same import can read the rows again, unlike those of a queue."""
         return self.spool.folder.name != FROM_QUEUE
 
     @property
     def mapping(self) -> dict[str, Any]:
-        """How it is read; empty where that is not known."""
+        """The mapping of the import; empty if it is unknown."""
         return self.imported.mapping if self.imported is not None else {}
 
     @property
     def name(self) -> str:
-        """What to call it: the number of its import, or else its folder."""
+        """The number of the import, or else the name of its folder."""
         return str(self.imported.id) if self.imported is not None else self.spool.folder.parent.name
 
     @property
     def command(self) -> str:
-        """What goes on with it, but for the options that it had; empty where that is not known."""
+        """The command that resumes it, without its options; empty if it is unknown."""
         if self.imported is None:
             return ""
         table, _, label_set = self.imported.table.partition(":")
@@ -70,60 +70,63 @@ class Interrupted:
         return shlex.join(["segadmin", "data", "import", table, self.imported.file, *named])
 
     def facts(self) -> dict[str, Any]:
-        """Return what to show of it."""
-        known = self.imported
+        """Return its description for output."""
+        imported = self.imported
         return {
             "import": self.name,
-            "table": known.table if known else "",
-            "file": known.file if known else "",
+            "table": imported.table if imported else "",
+            "file": imported.file if imported else "",
             "rows": self.spool.rows,
             "bytes": sum(path.stat().st_size for path in self.spool.folder.rglob("*") if path.is_file()),
             "can_be_read_again": self.can_be_read_again,
-            "error": (known.error or INTERRUPTED) if known else None,
+            "error": (imported.error or INTERRUPTED) if imported else None,
             "command": self.command,
-            "created_at": known.created_at.isoformat() if known else None,
+            "created_at": imported.created_at.isoformat() if imported else None,
         }
 
 
 def list_read(settings: Settings) -> list[Interrupted]:
-    """Return what imports read that is not in the lake, also those that are going on."""
+    """Return the imports with rows in the spool, including running ones."""
     folders = [folder for folder in sorted(spool_folder(settings).glob("*/*")) if folder.is_dir()]
     if not folders:
         return []
     with transaction(settings) as session:
-        known = session.exec(select(Import).order_by(col(Import.id))).all()
-    newest = {content_name(one.sha256, one.table): one for one in known}
+        imports = session.exec(select(Import).order_by(col(Import.id))).all()
+    newest = {content_name(imported.sha256, imported.table): imported for imported in imports}
     return [Interrupted(Spool(folder), newest.get(folder.parent.name)) for folder in folders]
 
 
 def list_interrupted(settings: Settings) -> list[Interrupted]:
-    """Return the imports that failed or were killed and can go on, also those that had read nothing yet."""
+    """Return the imports that failed or were killed and can resume, including those without rows in the spool."""
     importing = is_importing(settings)
-    read = list_read(settings)
+    spooled = list_read(settings)
     with transaction(settings) as session:
-        cut_short = session.exec(select(Import).where(_IS_CUT_SHORT).order_by(col(Import.id))).all()
-    numbers = {one.imported.id for one in read if one.imported is not None}
-    spools = spool_folder(settings)
-    unread = [(Spool(spools / content_name(one.sha256, one.table)), one) for one in cut_short if one.id not in numbers]
-    found = [*read, *(Interrupted(spool, one) for spool, one in unread)]
+        records = session.exec(select(Import).where(_IS_INTERRUPTED).order_by(col(Import.id))).all()
+    numbers = {interrupted.imported.id for interrupted in spooled if interrupted.imported is not None}
+    folders = {
+        imported.id: spool_folder(settings) / content_name(imported.sha256, imported.table) for imported in records
+    }
+    empty = [Interrupted(Spool(folders[imported.id]), imported) for imported in records if imported.id not in numbers]
     return [
-        one for one in found if one.imported is None or not (importing and one.imported.state == ImportState.RUNNING)
+        interrupted
+        for interrupted in [*spooled, *empty]
+        if interrupted.imported is None or not (importing and interrupted.imported.is_running)
     ]
 
 
 def state_of(imported: Import, *, importing: bool) -> str:
-    """Return the state of an import as people are told it: ``interrupted`` too, which no killed process writes down.
+    """Return the state of an import for output, including ``interrupted``, which killed processes cannot record.
 
     Args:
         imported: its record.
-        importing: whether any import is going on; see :func:`segadmin.storage.import_lock.is_importing`.
+        importing: whether any import is running; see :func:`segadmin.storage.import_lock.is_importing`.
     """
-    is_dead = imported.is_running and not importing
-    return "interrupted" if is_dead or imported.error == INTERRUPTED else imported.state
+    was_killed = imported.is_running and not importing
+    return "interrupted" if was_killed or imported.error == INTERRUPTED else imported.state
 
 
 def note_interrupted(session: Session) -> None:
-    """Write down that no import is running; for who holds :func:`segadmin.storage.import_lock.alone`."""
+    """Mark running imports as interrupted; the caller holds :func:`segadmin.storage.import_lock.alone`."""
     session.exec(
         update(Import)
         .where(col(Import.state) == ImportState.RUNNING)
@@ -132,22 +135,22 @@ def note_interrupted(session: Session) -> None:
 
 
 def find_interrupted(settings: Settings, name: str) -> list[Interrupted]:
-    """Return what the import that is called ``name`` read, in one way or several.
+    """Return the interrupted import called ``name``, once for each mapping that it was read with.
 
     Raises:
         DataError: there is none.
     """
-    found = [one for one in list_interrupted(settings) if one.name == name]
-    if not found:
+    matches = [interrupted for interrupted in list_interrupted(settings) if interrupted.name == name]
+    if not matches:
         raise DataError(f"No interrupted import is called {name!r}. Look: segadmin data interrupted")
-    return found
+    return matches
 
 
 def drop_interrupted(settings: Settings, name: str) -> list[dict[str, Any]]:
-    """Remove what the import that is called ``name`` read, for good.
+    """Permanently remove the spooled rows of the interrupted import called ``name``.
 
     Returns:
-        What there was, as :meth:`Interrupted.facts`.
+        A description of what was removed; see :meth:`Interrupted.facts`.
 
     Raises:
         DataError: there is none.
@@ -157,26 +160,27 @@ def drop_interrupted(settings: Settings, name: str) -> list[dict[str, Any]]:
         with transaction(settings) as session:
             note_interrupted(session)
         dropped = find_interrupted(settings, name)
-        facts = [one.facts() for one in dropped]
+        descriptions = [interrupted.facts() for interrupted in dropped]
         remove(settings, dropped)
-        record(settings, "data.interrupted.drop", f"import {name}", rows=sum(one["rows"] for one in facts))
-    return facts
+        rows = sum(description["rows"] for description in descriptions)
+        record(settings, "data.interrupted.drop", f"import {name}", rows=rows)
+    return descriptions
 
 
 def remove(settings: Settings, dropped: Sequence[Interrupted]) -> None:
-    """Remove what interrupted imports read, for good; for who holds :func:`segadmin.storage.import_lock.alone`."""
-    for one in dropped:
-        if one.spool.folder.exists():
-            shutil.rmtree(one.spool.folder)
+    """Permanently remove spooled rows; the caller holds :func:`segadmin.storage.import_lock.alone`."""
+    for interrupted in dropped:
+        if interrupted.spool.folder.exists():
+            shutil.rmtree(interrupted.spool.folder)
     remove_empty(settings)
-    numbers = [one.imported.id for one in dropped if one.imported is not None]
+    numbers = [interrupted.imported.id for interrupted in dropped if interrupted.imported is not None]
     with transaction(settings) as session:
-        ended = update(Import).where(_IS_CUT_SHORT, col(Import.id).in_(numbers))
+        ended = update(Import).where(_IS_INTERRUPTED, col(Import.id).in_(numbers))
         session.exec(ended.values(state=ImportState.FAILED, error=DROPPED))
 
 
 def remove_empty(settings: Settings) -> None:
-    """Remove the folders that hold no spool any more."""
+    """Remove folders without a spool."""
     for folder in spool_folder(settings).glob("*"):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

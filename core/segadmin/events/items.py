@@ -1,4 +1,4 @@
-"""What is known of the items that events are about."""
+"""Joins events with the attributes of their items."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import polars as pl
 from segadmin.events.extras import extra
 
 OF_ITEMS = ("title", "category", "brand")
-#: What goes before the name of a facet: something that a shop says of its items beside those, in their extras.
+#: Prefix of facets: further attributes of items, from their extras.
 FACET = "facet:"
 
 
 def with_items(events: pl.LazyFrame, items: pl.DataFrame) -> pl.LazyFrame:
-    """Return ``events`` with every other column of ``items`` (title, category, brand), null where one is unknown.
+    """Return ``events`` with every other column of ``items`` (title, category, brand); null for unknown items.
 
-    By looking up, not by joining: Polars leaves a column out that nobody asks for, but no join.
+    This is a lookup instead of a join, because Polars skips unused columns, but not unused joins.
     """
-    place = pl.col("item").replace_strict(
+    index = pl.col("item").replace_strict(
         items["item"], pl.int_range(items.height, dtype=pl.UInt32, eager=True), default=None, return_dtype=pl.UInt32
     )
-    found = events.with_columns(place=place)
-    return found.with_columns(pl.lit(one).gather("place").alias(one.name) for one in items.drop("item")).drop("place")
+    indexed = events.with_columns(place=index)
+    columns = items.drop("item")
+    return indexed.with_columns(pl.lit(column).gather("place").alias(column.name) for column in columns).drop("place")
 
 
 def facet(name: str, extras: str = "extras") -> pl.Expr:
-    """Return what the items' JSON in the column ``extras`` says of ``name``, such as a department; null is nothing."""
+    """Return the attribute ``name``, such as a department, from the JSON in the column ``extras``; null if missing."""
     return extra(name, extras).alias(FACET + name)

@@ -1,4 +1,4 @@
-"""User keys: pseudonyms that only the holder of the secret can make, and the buckets they fall in."""
+"""User keys: pseudonyms that only the holder of the secret can compute, and their buckets."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ _HEX_DIGITS = 16
 
 @lru_cache(maxsize=1 << 16)
 def user_key(secret: bytes, user: str) -> int:
-    """Return a user's key: HMAC-SHA256 under ``secret``, cut to 64 bits, as a signed integer."""
+    """Return a user's key: HMAC-SHA256 under ``secret``, truncated to 64 bits, as a signed integer."""
     return int.from_bytes(hmac.digest(secret, user.encode(), hashlib.sha256)[:8], "big", signed=True)
 
 
 def show_key(key: int) -> str:
-    """Return a key as people see it: 16 hex digits."""
+    """Return a key as a pseudonym of 16 hex digits."""
     return f"{key & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
-def parse_key(shown: str) -> int:
-    """Return the key that :func:`show_key` showed; raises ``ValueError`` if it is none."""
-    return int.from_bytes(bytes.fromhex(shown.zfill(16)), "big", signed=True)
+def parse_key(pseudonym: str) -> int:
+    """Return the key of a pseudonym from :func:`show_key`; raises ``ValueError`` if it is not one."""
+    return int.from_bytes(bytes.fromhex(pseudonym.zfill(16)), "big", signed=True)
 
 
-def meant_by(secret: bytes, given: str) -> list[int]:
-    """Return the keys that ``given`` can mean: the shop's own id, then a key as :func:`show_key` showed it.
+def candidate_keys(secret: bytes, user_or_key: str) -> list[int]:
+    """Return the keys that ``user_or_key`` may stand for: those of the shop's id, then that of a pseudonym.
 
-    An id is looked up as it would be stored, and as it is, for one that was stored in another form.
+    The id is looked up in its cleaned form, and unchanged for ids that were stored without cleaning.
 
     Raises:
-        DataError: it is empty, or was typed in another encoding than the terminal's.
+        DataError: it is empty, or was entered in an encoding other than the terminal's.
     """
-    if not plain_id(given):
-        raise DataError(f"{given!r} is no user: an id must have at least one visible sign.")
+    if not plain_id(user_or_key):
+        raise DataError(f"{user_or_key!r} is not a user: an id must have at least one visible character.")
     try:
-        given.encode()
+        user_or_key.encode()
     except UnicodeEncodeError:
-        raise DataError(f"The user {given!r} is not UTF-8. Type it in the terminal's encoding.") from None
-    keys = [user_key(secret, one) for one in dict.fromkeys((plain_id(given), given))]
-    if len(given) == _HEX_DIGITS:
+        raise DataError(f"The user {user_or_key!r} is not UTF-8. Type it in the terminal's encoding.") from None
+    keys = [user_key(secret, user) for user in dict.fromkeys((plain_id(user_or_key), user_or_key))]
+    if len(user_or_key) == _HEX_DIGITS:
         with contextlib.suppress(ValueError):
-            keys.append(parse_key(given))
+            keys.append(parse_key(user_or_key))
     return keys
 
 
 def keys_of(users: pl.Series, secret: bytes, buckets: int) -> pl.DataFrame:
-    """Return ``user``, ``user_key`` and ``bucket`` of every distinct user; each is hashed once."""
+    """Return ``user``, ``user_key`` and ``bucket`` of every distinct user, hashing each once."""
     distinct = users.drop_nulls().unique().to_list()
     keys = [user_key(secret, user) for user in distinct]
     return pl.DataFrame(

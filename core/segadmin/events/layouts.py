@@ -1,4 +1,4 @@
-"""The layouts that are known by their columns, each with a shipped mapping."""
+"""Known layouts of files, recognized by their columns, each with a shipped mapping."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import polars as pl
 
 from segadmin.events.shipped import Shipped
 
-#: Taobao's words; its file has no header, so its columns are known by their values.
+#: Kinds in Taobao's file, which has no header and is recognized by its values.
 _TAOBAO = frozenset({"pv", "buy", "cart", "fav"})
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells that a file has the layout of a shipped mapping."""
+    """Criteria by which a file matches the layout of a shipped mapping."""
 
-    name: str  #: of the shipped mapping
-    columns: frozenset[str]  #: all of them are there
-    one_of: frozenset[str] = frozenset()  #: and one of these
-    words: frozenset[str] = frozenset()  #: some of which the column :attr:`kind` has
+    name: str  #: name of the shipped mapping
+    columns: frozenset[str]  #: required columns
+    one_of: frozenset[str] = frozenset()  #: of which at least one is required
+    words: frozenset[str] = frozenset()  #: of which the column :attr:`kind` contains at least one
     kind: str = ""
-    items: tuple[tuple[str, str], ...] = ()  #: fields of items that the same file has, and their columns
+    items: tuple[tuple[str, str], ...] = ()  #: fields of items in the same file, and their columns
 
     @property
     def mapping(self) -> Shipped:
@@ -30,9 +30,9 @@ class Layout:
         return Shipped(self.name)
 
     def fits(self, sample: pl.DataFrame) -> bool:
-        """Whether the columns of ``sample`` are those of this layout."""
-        found = frozenset(sample.columns)
-        if not self.columns <= found or (self.one_of and not self.one_of & found):
+        """Whether ``sample`` has this layout."""
+        columns = frozenset(sample.columns)
+        if not self.columns <= columns or (self.one_of and not self.one_of & columns):
             return False
         return not self.words or sample[self.kind].cast(pl.String).is_in(sorted(self.words)).any()
 
@@ -83,10 +83,10 @@ TAOBAO = Layout(
 
 
 def recognise(sample: pl.DataFrame, *, headerless: bool) -> Layout | None:
-    """Return the layout that a file's first rows have.
+    """Return the layout of a file's first rows, or ``None``.
 
     Args:
-        sample: the rows; of a file without a header, with names of our own.
+        sample: the rows; for a file without a header, with generated column names.
         headerless: the file has no header.
     """
     if headerless:

@@ -1,4 +1,4 @@
-"""The mapping: how a shop's columns, words and units become ours. A file of its own (``mapping.toml``), or options."""
+"""The mapping from a shop's columns, words and units to segadmin's; a TOML file, or command-line options."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from segadmin.timezones import zone
 if TYPE_CHECKING:
     import polars as pl
 
-#: The fields that a file can give, by table; those that must be there come first.
+#: Table → its fields: required and optional ones.
 REQUIRED = {"events": ("user", "kind", "item", "at"), "items": ("item",), "labels": ("user", "segment")}
 OPTIONAL = {
     "events": (
@@ -46,12 +46,12 @@ OPTIONAL = {
     "labels": ("observed_from", "as_of", "outcome_until"),
 }
 
-#: Goods given back: a purchase with a price below zero.
+#: The kind of returned goods; stored as a purchase with a negative price.
 RETURN = "return"
-#: What Polars adds to a column's name that a CSV header has for the second time.
+#: Suffix that Polars adds to the second column of the same name in a CSV header.
 SECOND = "_duplicated_0"
-#: What databases and tools write where there is nothing: MySQL, Hive and PostgreSQL, SQL, JSON, pandas, JavaScript, and
-#: spreadsheets, also where a formula failed.
+#: Notations of missing values in MySQL, Hive and PostgreSQL, SQL, JSON, pandas, JavaScript, and spreadsheets, including
+#: failed formulas.
 NULLS = (
     *(r"\N", "NULL", "null", "NaN", "nan", "NaT", "<NA>", "undefined", "[object Object]"),
     *("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"),
@@ -59,9 +59,9 @@ NULLS = (
 
 
 def _known_kind(kind: str) -> str:
-    known = (*KINDS, RETURN, IGNORE)
-    if kind not in known:
-        raise ValueError(f"there is no kind {kind!r}.{did_you_mean(kind, known)}")
+    kinds = (*KINDS, RETURN, IGNORE)
+    if kind not in kinds:
+        raise ValueError(f"there is no kind {kind!r}.{did_you_mean(kind, kinds)}")
     return kind
 
 
@@ -70,13 +70,13 @@ def _known_zone(name: str) -> str:
     return name
 
 
-def _several(given: Any) -> Any:
-    """Take one word for a list of one."""
-    return (given,) if isinstance(given, str) else given
+def _as_list(value: Any) -> Any:
+    """Convert a single string to a list."""
+    return (value,) if isinstance(value, str) else value
 
 
-_TimeFormats = Annotated[tuple[Annotated[str, AfterValidator(check_format)], ...], BeforeValidator(_several)]
-_Words = Annotated[tuple[str, ...], BeforeValidator(_several)]
+_TimeFormats = Annotated[tuple[Annotated[str, AfterValidator(check_format)], ...], BeforeValidator(_as_list)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
 class _Part(BaseModel):
@@ -84,98 +84,98 @@ class _Part(BaseModel):
 
 
 class Units(_Part):
-    """What the shop's numbers count."""
+    """The units of the shop's numbers."""
 
     duration: Literal["milliseconds", "seconds", "minutes"] = "seconds"
     price: Literal["1", "0.01"] = "1"  #: 0.01: cents, 分
-    rating: Annotated[float, Field(gt=0)] | None = None  #: the best rating, brought to 5; default: kept as it is
+    rating: Annotated[float, Field(gt=0)] | None = None  #: the best rating, which is scaled to 5; default: unchanged
 
     @property
     def factors(self) -> dict[str, float]:
-        """What to multiply each field by."""
+        """Field → factor."""
         rating = {} if self.rating is None else {"rating": 5 / self.rating}
         duration = {"milliseconds": 0.001, "seconds": 1.0, "minutes": 60.0}[self.duration]
         return {"duration": duration, "price": float(self.price), "unit_price": float(self.price), **rating}
 
 
 class Rules(_Part):
-    """The rules that can be chosen; each one is counted under its name."""
+    """Configurable cleaning rules; each is counted under its name."""
 
-    bot_events_per_day: Annotated[int, Field(ge=0)] = 2_000  #: more of a user on one day is a bot; 0: no such rule
-    clean_text: bool = True  #: take HTML and control characters out, bring full-width letters and digits to half width
-    mask_personal: bool = True  #: put ``[phone]`` and the like for what tells who somebody is
-    cancelled: tuple[str, ...] | None = None  #: statuses to leave out; default: ``NOT_BOUGHT``
+    bot_events_per_day: Annotated[int, Field(ge=0)] = 2_000  #: a user with more events on a day is a bot; 0: no limit
+    clean_text: bool = True  #: remove HTML and control characters, convert full-width letters and digits
+    mask_personal: bool = True  #: replace personal data by ``[phone]`` and the like
+    cancelled: tuple[str, ...] | None = None  #: statuses of rows to reject; default: ``NOT_BOUGHT``
 
 
 class SourceChoice(_Part):
-    """What to read a file with, where neither its suffix nor the command decides."""
+    """The source of a file if neither its suffix nor the command determines it."""
 
     name: str | None = None
-    options: dict[str, str] = {}  #: only for the source of that name; the command's go before them
+    options: dict[str, str] = {}  #: only for the source of that name; the command's take precedence
 
 
 class Fill(_Part):
     """Cells to fill from the row above."""
 
-    by: str  #: the column that is the same for rows that belong together
+    by: str  #: the column with equal values in rows of a group
     columns: tuple[str, ...]
 
 
 class Mapping(_Part):
-    """How to read a table's fields from what a source gives."""
+    """Assigns columns of a source to a table's fields, and defines how their cells are read."""
 
     source: SourceChoice = SourceChoice()
     fill: Fill | None = None
     each: str | None = None  #: path of a list; each of its elements is an event
-    columns: dict[str, str] = {}  #: field → column, where the names differ; or a path into its JSON: properties.sku
-    fallbacks: dict[str, tuple[str, ...]] = {}  #: field → columns, or paths, for rows whose own is empty
+    columns: dict[str, str] = {}  #: field → column if the names differ; or a path into its JSON: properties.sku
+    fallbacks: dict[str, tuple[str, ...]] = {}  #: field → columns, or paths, for rows with an empty column
     constants: dict[str, str] = {}  #: field → the same value for every row
-    extras: tuple[str, ...] = ()  #: columns kept as JSON in ``extras``
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: whose clock times without a zone mean
-    times: _TimeFormats = ()  #: formats of ``strptime``; default: the forms of ``times.read_time``
-    decimal: Literal[".", ","] | None = None  #: of every number; default: what each column shows
-    thousands: Literal[",", ".", " ", "'", ""] | None = None  #: default: any that the decimal sign leaves
-    nulls: _Words = NULLS  #: what stands for a missing value, in every column
-    kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind; ``ignore``: left out
-    statuses: dict[str, Literal["bought", "not_bought"]] = {}  #: the shop's status → what it means, before all rules
-    currency: str | None = None  #: what prices are kept in
-    rates: dict[str, Annotated[float, Field(gt=0)]] = {}  #: currency → what one of it is worth in :attr:`currency`
+    extras: tuple[str, ...] = ()  #: columns to store as JSON in ``extras``
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: of times without a zone
+    times: _TimeFormats = ()  #: ``strptime`` formats; default: those of ``times.read_time``
+    decimal: Literal[".", ","] | None = None  #: decimal sign; default: detected for each column
+    thousands: Literal[",", ".", " ", "'", ""] | None = None  #: default: any except the decimal sign
+    nulls: _Words = NULLS  #: notations of missing values in all columns
+    kinds: dict[str, Annotated[str, AfterValidator(_known_kind)]] = {}  #: the shop's word → kind; ``ignore``: skip
+    statuses: dict[str, Literal["bought", "not_bought"]] = {}  #: the shop's status → its meaning; overrides all rules
+    currency: str | None = None  #: currency of stored prices
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}  #: currency → value of one unit in :attr:`currency`
     units: Units = Units()
     rules: Rules = Rules()
 
     @model_validator(mode="after")
-    def _tell_numbers_apart(self) -> Self:
+    def _check_separators(self) -> Self:
         if self.decimal is not None and self.decimal == self.thousands:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}")
         return self
 
     @model_validator(mode="before")
     @classmethod
-    def _split_columns(cls, given: Any) -> Any:
-        """Take ``user = ["userId", "anonymousId"]`` apart: the first is the column, the others are its fallbacks."""
-        columns = given.get("columns") if isinstance(given, dict) else None
+    def _split_columns(cls, values: Any) -> Any:
+        """Split ``user = ["userId", "anonymousId"]`` into a column and its fallbacks."""
+        columns = values.get("columns") if isinstance(values, dict) else None
         if not isinstance(columns, dict):
-            return given
+            return values
         lists = {name: column for name, column in columns.items() if isinstance(column, list | tuple) and column}
         if not lists:
-            return given
+            return values
         first = columns | {name: column[0] for name, column in lists.items()}
-        others = dict(given.get("fallbacks", {})) | {name: tuple(column[1:]) for name, column in lists.items()}
-        return given | {"columns": first, "fallbacks": others}
+        others = dict(values.get("fallbacks", {})) | {name: tuple(column[1:]) for name, column in lists.items()}
+        return values | {"columns": first, "fallbacks": others}
 
     @classmethod
     def of_text(cls, text: str) -> Mapping:
-        """Return the mapping in a text in TOML that is known to be right."""
+        """Return the mapping of a valid TOML text."""
         return cls.of(tomllib.loads(text))
 
     @classmethod
     def read(cls, path: Path | None) -> Mapping:
-        """Return the mapping in a TOML file, or the shipped one of that name where there is no such file.
+        """Return the mapping in a TOML file, or the shipped one of that name if there is no such file.
 
-        ``None`` stands for the one that changes nothing.
+        ``None`` stands for the default mapping.
 
         Raises:
-            ConfigurationError: there is no such file, or something in it is unknown; naming it.
+            ConfigurationError: there is no such file, or it has an unknown entry; the message names it.
         """
         if path is None:
             return cls()
@@ -196,7 +196,7 @@ class Mapping(_Part):
             place: where they are from, for the message.
 
         Raises:
-            ConfigurationError: something in it is unknown; naming it.
+            ConfigurationError: an entry is unknown; the message names it.
         """
         try:
             return cls.model_validate(values)
@@ -204,88 +204,88 @@ class Mapping(_Part):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             is_unknown = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
-            guess = did_you_mean(where, cls.model_fields) if is_unknown else ""
+            suggestion = did_you_mean(where, cls.model_fields) if is_unknown else ""
             reason = str(first.get("ctx", {}).get("error", first["msg"])).rstrip(".")
             end = "" if reason.endswith("?") else "."
-            shown = f"{where}: " if where else ""
-            raise ConfigurationError(f"{place}{shown}{reason}{end}{guess}") from None
+            prefix = f"{where}: " if where else ""
+            raise ConfigurationError(f"{place}{prefix}{reason}{end}{suggestion}") from None
 
-    def fields(self, table: str, found: Sequence[str]) -> dict[str, pl.Expr]:
-        """Return an expression for every field of ``table``: the cells as they are; null where there are none.
+    def fields(self, table: str, available: Sequence[str]) -> dict[str, pl.Expr]:
+        """Return an expression for every field of ``table``: its cells, unchanged; null if it has no column.
 
         Raises:
-            ConfigurationError: a field or column that does not exist was named.
-            DataError: a needed field is in no column.
+            ConfigurationError: the mapping names an unknown field or column.
+            DataError: a required field has no column.
         """
-        known = (*REQUIRED[table], *OPTIONAL[table])
+        field_names = (*REQUIRED[table], *OPTIONAL[table])
         for name in (*self.columns, *self.constants):
-            if name not in known:
-                raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, known)}")
-        wanted = {column: {column, *self.fallbacks.get(name, ())} for name, column in self.columns.items()}
-        for column, columns in (wanted | {extra: {extra} for extra in self.extras}).items():
-            if columns.isdisjoint(found):
-                raise DataError(f"The file has no column {column!r}.{did_you_mean(column, found)}")
-        missing = [name for name in REQUIRED[table] if not (self._given(name) or name in found)]
+            if name not in field_names:
+                raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, field_names)}")
+        alternatives = {column: {column, *self.fallbacks.get(name, ())} for name, column in self.columns.items()}
+        for column, columns in (alternatives | {extra: {extra} for extra in self.extras}).items():
+            if columns.isdisjoint(available):
+                raise DataError(f"The file has no column {column!r}.{did_you_mean(column, available)}")
+        missing = [name for name in REQUIRED[table] if not (self._is_assigned(name) or name in available)]
         if missing:
             raise DataError(
-                f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(found)}. "
-                f"{self._guesses(missing, found)}{_other_table(table, found)}"
-                f"Say which is which: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
+                f"The file has no column for {', '.join(missing)}; its columns are: {', '.join(available)}. "
+                f"{self._guesses(missing, available)}{_other_table(table, available)}"
+                f"Assign them: --map {missing[0]}=COLUMN, or give all rows one value: --set {missing[0]}=VALUE"
             )
-        for name in known:
-            self._refuse_twice(name, found)
-        return {name: self._cell(name, found) for name in known}
+        for name in field_names:
+            self._refuse_duplicate(name, available)
+        return {name: self._cell(name, available) for name in field_names}
 
     def columns_of(self, table: str) -> list[str]:
-        """Return the columns that an import of ``table`` must find."""
+        """Return the columns that an import of ``table`` requires."""
         needed = [self.columns.get(name, name) for name in REQUIRED[table] if name not in self.constants]
         each = () if self.each is None else (self.each,)
         return list(dict.fromkeys([*needed, *each, *self.named_columns]))
 
     @property
     def named_columns(self) -> tuple[str, ...]:
-        """The columns, or paths into them, that the mapping names."""
-        return (*self.columns.values(), *self.extras, *(path for some in self.fallbacks.values() for path in some))
+        """The columns, and paths into columns, that the mapping names."""
+        return (*self.columns.values(), *self.extras, *(path for paths in self.fallbacks.values() for path in paths))
 
-    def _guesses(self, missing: Sequence[str], found: Sequence[str]) -> str:
-        """Return the ``--map`` words that would mend it, as far as the columns' names tell."""
-        free = {plain_word(column): column for column in found if column not in self.columns.values()}
-        words = []
+    def _guesses(self, missing: Sequence[str], available: Sequence[str]) -> str:
+        """Return ``--map`` options for missing fields, suggested by names of columns."""
+        free = {plain_word(column): column for column in available if column not in self.columns.values()}
+        options = []
         for name in missing:
-            known = (name, *ALSO_CALLED.get(name, ()))
-            near = [column for word in known for column in difflib.get_close_matches(word, free, n=1, cutoff=0.85)]
-            if near:
-                words.append(f"--map {name}={free.pop(near[0])}")
-        return f"Did you mean: {' '.join(words)}? " if words else ""
+            aliases = (name, *ALSO_CALLED.get(name, ()))
+            similar = [match for alias in aliases for match in difflib.get_close_matches(alias, free, n=1, cutoff=0.85)]
+            if similar:
+                options.append(f"--map {name}={free.pop(similar[0])}")
+        return f"Did you mean: {' '.join(options)}? " if options else ""
 
-    def _refuse_twice(self, name: str, found: Sequence[str]) -> None:
+    def _refuse_duplicate(self, name: str, available: Sequence[str]) -> None:
         column = self.columns.get(name, name)
-        if name not in self.constants and column in found and f"{column}{SECOND}" in found:
+        if name not in self.constants and column in available and f"{column}{SECOND}" in available:
             raise DataError(
                 f"The file has several columns {column!r}, so it is not clear which is {name}. "
-                f"Rename one, or say which: --map {name}={column}{SECOND} is the second."
+                f"Rename one, or choose one: --map {name}={column}{SECOND} is the second."
             )
 
-    def _given(self, name: str) -> bool:
+    def _is_assigned(self, name: str) -> bool:
         return name in self.columns or name in self.constants
 
-    def _cell(self, name: str, found: Sequence[str]) -> pl.Expr:
+    def _cell(self, name: str, available: Sequence[str]) -> pl.Expr:
         import polars as pl
 
         if name in self.constants:
             return pl.lit(self.constants[name])
         column = self.columns.get(name, name)
-        if column not in found:
+        if column not in available:
             return pl.lit(None, dtype=pl.String)
         return pl.col(column)
 
 
 def _other_table(table: str, columns: Sequence[str]) -> str:
-    """Return that a file read as events looks like labels: it has a segment, and nothing that happened."""
+    """Return a hint if a file of events looks like labels: it has a segment, but neither a kind nor an item."""
     names = {plain_word(column) for column in columns}
 
-    def is_there(field: str) -> bool:
+    def has_field(field: str) -> bool:
         return bool(names & {field, *ALSO_CALLED[field]})
 
-    looks_like_labels = table == "events" and is_there("segment") and not (is_there("kind") or is_there("item"))
+    looks_like_labels = table == "events" and has_field("segment") and not (has_field("kind") or has_field("item"))
     return "If these are labels: data import labels, or data preview --table labels. " if looks_like_labels else ""

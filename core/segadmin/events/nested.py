@@ -1,7 +1,7 @@
 """Paths into JSON: ``properties.product_id`` is a value inside the objects of the column ``properties``.
 
-The parts of a path are keys, or places in a list from 0 (``items.0.sku``). A column or key that has dots in its name
-comes first.
+The parts of a path are keys, or list indices from 0 (``items.0.sku``). A column or key with dots in its name takes
+precedence.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from segadmin.contracts.source import OTHER
 from segadmin.events.exact_json import cell_of, decode
 
 
-def with_paths(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
-    """Return ``chunk`` with a column (String) for every wanted path that leads into one of its columns."""
-    paths: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
-    for path in dict.fromkeys(wanted):
+def with_paths(chunk: pl.DataFrame, paths: Iterable[str]) -> pl.DataFrame:
+    """Return ``chunk`` with a column (String) for every path that leads into one of its columns."""
+    paths_by_column: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
         column = base_of(path, chunk.columns)
         if column is not None and column != path:
-            paths[column].append((path, path[len(column) + 1 :].split(".")))
-    for column, inside in paths.items():
+            paths_by_column[column].append((path, path[len(column) + 1 :].split(".")))
+    for column, column_paths in paths_by_column.items():
         if chunk[column].dtype == pl.String:
             documents = [_document(cell) for cell in chunk[column].to_list()]
-            cells = {path: [cell_of(_at(one, parts)) for one in documents] for path, parts in inside}
+            cells = {path: [cell_of(_at(document, parts)) for document in documents] for path, parts in column_paths}
         else:
-            cells = {path: [None] * chunk.height for path, _ in inside}
-        chunk = chunk.with_columns(pl.Series(path, found, dtype=pl.String) for path, found in cells.items())
+            cells = {path: [None] * chunk.height for path, _ in column_paths}
+        chunk = chunk.with_columns(pl.Series(path, values, dtype=pl.String) for path, values in cells.items())
     return chunk
 
 
-def unfold(chunk: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
-    """Return ``chunk`` with the columns that the wanted paths begin with, where they are among its :data:`OTHER` cells.
+def unfold(chunk: pl.DataFrame, paths: Iterable[str]) -> pl.DataFrame:
+    """Return ``chunk`` with the columns at the start of ``paths`` that are in its :data:`OTHER` cells.
 
-    Where no row has such a cell the path becomes a column of nulls: another chunk of the file may have one.
+    If no row has such a cell, the path becomes a column of nulls, because another chunk of the file may have one.
     """
-    lacking = [path for path in dict.fromkeys(wanted) if base_of(path, chunk.columns) is None]
-    if not lacking or OTHER not in chunk.columns:
+    missing = [path for path in dict.fromkeys(paths) if base_of(path, chunk.columns) is None]
+    if not missing or OTHER not in chunk.columns:
         return chunk
     rows = [_document(cell) or {} for cell in chunk[OTHER].to_list()]
     names = dict.fromkeys(name for row in rows for name in row)
-    found = dict.fromkeys(base_of(path, names) or path for path in lacking)
-    return chunk.with_columns(pl.Series(name, [row.get(name) for row in rows], pl.String) for name in found)
+    columns = dict.fromkeys(base_of(path, names) or path for path in missing)
+    return chunk.with_columns(pl.Series(name, [row.get(name) for row in rows], pl.String) for name in columns)
 
 
 def base_of(path: str, columns: Collection[str]) -> str | None:
-    """Return the column that a path begins with: itself, else the one with the longest name, else ``None``."""
+    """Return the column at the start of a path: the path itself, else the longest matching one, else ``None``."""
     if path in columns:
         return path
     parts = path.split(".")
@@ -57,7 +57,7 @@ def base_of(path: str, columns: Collection[str]) -> str | None:
 
 
 def keys_of(cells: Iterable[str | None]) -> list[str]:
-    """Return the paths to the values in some objects, in order of appearance; of a list, those of its first one."""
+    """Return the paths to values in JSON cells, in order of appearance; of a list, only its first element is used."""
     paths: dict[str, None] = {}
     for cell in cells:
         paths |= dict.fromkeys(_paths(_document(cell)))
@@ -66,16 +66,16 @@ def keys_of(cells: Iterable[str | None]) -> list[str]:
 
 def _paths(value: Any) -> list[str]:
     if isinstance(value, dict):
-        inside = [(str(key), below) for key, below in value.items()]
+        children = [(str(key), child) for key, child in value.items()]
     elif isinstance(value, list):
-        inside = [("0", value[0])] if value else []
+        children = [("0", value[0])] if value else []
     else:
         return []
-    found = []
-    for key, below in inside:
-        deeper = _paths(below)
-        found += [f"{key}.{path}" for path in deeper] if deeper else [key]
-    return found
+    paths = []
+    for key, child in children:
+        subpaths = _paths(child)
+        paths += [f"{key}.{path}" for path in subpaths] if subpaths else [key]
+    return paths
 
 
 def _document(cell: str | None) -> Any:
@@ -88,12 +88,12 @@ def _document(cell: str | None) -> Any:
 
 
 def _at(document: Any, parts: Sequence[str]) -> Any:
-    """Return what is at a path; of keys with dots the longest that fits."""
+    """Return the value at a path; of keys with dots, the longest match is used."""
     if not parts or document is None:
         return document
     if isinstance(document, list):
-        place = int(parts[0]) if parts[0].isdecimal() else len(document)
-        return _at(document[place], parts[1:]) if place < len(document) else None
+        index = int(parts[0]) if parts[0].isdecimal() else len(document)
+        return _at(document[index], parts[1:]) if index < len(document) else None
     if not isinstance(document, dict):
         return None
     for length in range(len(parts), 0, -1):

@@ -1,17 +1,17 @@
-"""Masking what tells who somebody is in free text, before it is stored."""
+"""Masking of personally identifiable information (PII) in free text before it is stored."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import polars as pl
 
-#: What a text must have for any of the rules: nearly no review has, so nearly none is looked at further.
+#: Prefilter for all rules; almost no review matches it, so almost none is examined further.
 _GUARD = r"@|\d[\d\s().\-]{5,}\d|\d+\.\d+\.\d+\.\d+|[路街道巷弄]\s*\d+\s*[号弄]"
-# What is repeated has a bound, and what can be read in two ways is read in the first: a text made for it would take
-# minutes otherwise.
+# Repetitions are bounded, and groups are atomic where possible: a malicious text could otherwise take minutes.
 _MAIL = re.compile(r"[\w.+\-]{1,64}@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+")
 _LOGIN = re.compile(r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)")
 _ADDRESS = re.compile(
@@ -22,49 +22,49 @@ _ADDRESS = re.compile(
 _IDENTITY = re.compile(r"(?<![\dA-Za-z])[1-9]\d{5}(?:19|20)\d{9}[\dXx](?![\dA-Za-z])")
 _CARD = re.compile(r"(?<![\d.+])\d(?:[ \-]?\d){12,18}(?![\d.])")
 _IP = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
-#: What may be a telephone number: seven digits to fifteen.
+#: A possible telephone number: seven to fifteen digits.
 _NUMBER = re.compile(r"(?<!\d)\+?\d(?:[\s().\-]{0,3}\d){6,14}(?!\d)")
-#: A text with more of them is a list of numbers: all are masked, for the library takes a millisecond for each.
+#: A text with more numbers is a list of numbers. All are masked, because the library takes a millisecond for each.
 _MANY_NUMBERS = 100
-#: Whose national numbers are known without a country code.
+#: Regions whose numbers are recognized without a country code.
 _REGIONS = ("CN", "US")
 
 
 def mask(cells: pl.Series) -> tuple[pl.Series, Counter[str]]:
     """Return ``cells`` (String) with ``[mail]``, ``[phone]`` and the like, and how many of each.
 
-    Masked are mail addresses, telephone numbers (as the library phonenumbers tells them: with a country code, or of
-    China or the USA), Chinese ID-card numbers and payment cards whose check digit is right, Chinese street addresses,
-    IP addresses, and logins in URLs. Names are not: no list of names tells 高兴 the name from 高兴 the feeling.
+    It masks mail addresses, telephone numbers (by the library phonenumbers: with a country code, or of China or the
+    USA), Chinese ID-card numbers and payment cards with a valid check digit, Chinese street addresses, IP addresses,
+    and logins in URLs. It does not mask names, because words such as 高兴 are both a name and an adjective.
     """
-    masked: Counter[str] = Counter()
-    found = cells.str.contains(_GUARD).fill_null(value=False).arg_true()
-    if len(found) == 0:
-        return cells, masked
-    mended = [_masked(text, masked) for text in cells[found].to_list()]
-    return cells.clone().scatter(found, pl.Series(mended, dtype=pl.String)), masked
+    counts: Counter[str] = Counter()
+    rows = cells.str.contains(_GUARD).fill_null(value=False).arg_true()
+    if len(rows) == 0:
+        return cells, counts
+    masked_texts = [_masked(text, counts) for text in cells[rows].to_list()]
+    return cells.clone().scatter(rows, pl.Series(masked_texts, dtype=pl.String)), counts
 
 
-def _masked(text: str, masked: Counter[str]) -> str:
-    for name, pattern, is_one in _RULES:
-        text = pattern.sub(lambda found, name=name, is_one=is_one: _put(found, name, is_one, masked), text)  # type: ignore[misc]
+def _masked(text: str, counts: Counter[str]) -> str:
+    for name, pattern, is_valid in _RULES:
+        text = pattern.sub(partial(_replacement, name=name, is_valid=is_valid, counts=counts), text)
     pieces, last = [], 0
     for start, end in _telephones(text):
         pieces += [text[last:start], "[phone]"]
         last = end
-        masked["phone"] += 1
+        counts["phone"] += 1
     return "".join([*pieces, text[last:]])
 
 
-def _put(found: re.Match[str], name: str, is_one: Callable[[str], bool], masked: Counter[str]) -> str:
-    if not is_one(found[0]):
-        return found[0]
-    masked[name] += 1
+def _replacement(match: re.Match[str], name: str, is_valid: Callable[[str], bool], counts: Counter[str]) -> str:
+    if not is_valid(match[0]):
+        return match[0]
+    counts[name] += 1
     return f"[{name}]"
 
 
 def _telephones(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where telephone numbers begin and end, in order."""
+    """Yield start and end of the telephone numbers in ``text``, in order."""
     import phonenumbers
 
     numbers = [match.span() for match in _NUMBER.finditer(text)]
@@ -84,14 +84,14 @@ def _telephones(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_identity(number: str) -> bool:
-    """Whether the last sign is the check digit of GB 11643 (ISO 7064, MOD 11-2)."""
+    """Whether the last character is the check digit of GB 11643 (ISO 7064, MOD 11-2)."""
     total = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(number[:17]))
     return "10X98765432"[total % 11] == number[17].upper()
 
 
 def _is_card(number: str) -> bool:
     """Whether the last digit is the check digit of ISO/IEC 7812 (Luhn)."""
-    digits = [int(sign) for sign in reversed(number) if sign.isdigit()]
+    digits = [int(character) for character in reversed(number) if character.isdigit()]
     doubled = (2 * digit - 9 * (digit > 4) for digit in digits[1::2])
     return len(set(digits)) > 1 and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 

@@ -1,4 +1,4 @@
-"""Looking at a source as an import would read it, without writing anything."""
+"""Preview of an import, without writing anything."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _IDS = ("user", "item", "event_id")
 
 
 class Field(BaseModel):
-    """A field of the table, and what it would be filled with."""
+    """A field of the table, with the values that an import would store."""
 
     field: str
-    column: str  #: where it comes from
-    filled: float  #: share of the usable rows that have it
+    column: str  #: its source
+    filled: float  #: fraction of the usable rows with a value
     examples: list[str]
 
 
@@ -53,34 +53,34 @@ class Problem(BaseModel):
 
 
 class Spend(BaseModel):
-    """What the rows are worth: the sum of all prices, each of a whole line, as every model and rule will see it."""
+    """The total spend: the sum of all prices, each the total of a line, as used by models and rules."""
 
     total: float
-    rows: int  #: that have a price
-    examples: list[str]  #: how the first ones come about
+    rows: int  #: with a price
+    examples: list[str]  #: calculation of the first prices
 
 
 class Preview(BaseModel):
-    """What an import would make of the first rows. Duplicates and bots are told only by the import."""
+    """The result of importing the first rows. Duplicates and bots are only detected by the import itself."""
 
-    source_rows: int  #: as the source has them
+    source_rows: int  #: rows of the source
     rows: int  #: events, items or labels
     usable: int
     fields: list[Field]
     reasons: dict[str, int]
     changes: dict[str, int]
     problems: list[Problem]
-    spend: Spend | None = None  #: of events with prices
-    ignored: int = 0  #: events of kinds that the mapping leaves out
-    warnings: list[str] = []  #: what looks wrong, or is read in a way that may not be meant
+    spend: Spend | None = None  #: only for events with prices
+    ignored: int = 0  #: events of kinds that the mapping ignores
+    warnings: list[str] = []  #: about rows that are probably misread
 
 
 def preview(settings: Settings, request: Request, rows: int) -> Preview:
-    """Return what an import of ``request`` would make of the first ``rows`` rows.
+    """Return the result of importing the first ``rows`` rows of ``request``.
 
     Raises:
         ConfigurationError: the mapping or the source's options cannot be used.
-        DataError: the source cannot be read, or a needed field is in no column.
+        DataError: the source cannot be read, or a required field has no column.
     """
     source = source_of(settings, request)
     raw = readable(fill_of(request.mapping)(first_rows(source, request, rows)))
@@ -119,42 +119,42 @@ def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: Nu
 
 
 def _about_words(mapping: Mapping, cleaned: Cleaned) -> Iterator[str]:
-    """Yield what to add to the mapping for words that it does not know, and what makes an event_id no id."""
+    """Yield warnings about unknown kinds and statuses, and about an ``event_id`` that is not unique."""
     yield from unknown_kinds(Counter(cleaned.bad.filter(pl.col("reason") == "unknown_kind")["value"]))
     yield from unknown_statuses(cleaned.statuses)
-    own = cleaned.good.filter(pl.col("event_id").is_not_null())
+    with_id = cleaned.good.filter(pl.col("event_id").is_not_null())
     facts = pl.struct("item", "kind", "at")
-    different = own.filter(facts != facts.first().over("user", "event_id")).height
+    different = with_id.filter(facts != facts.first().over("user", "event_id")).height
     if "kind" not in mapping.constants:
         yield from one_kind(cleaned.good["kind"].unique().to_list(), cleaned.good.height)
-    yield from repeated_ids(different, own.height, mapping.columns.get("event_id", "event_id"))
+    yield from repeated_ids(different, with_id.height, mapping.columns.get("event_id", "event_id"))
 
 
 def _about_paths(raw: pl.DataFrame, mapping: Mapping) -> Iterator[str]:
     """Yield a warning for each path at which no row has a value."""
     rows = raw if mapping.each is None else each_element(raw, mapping.each)
-    inside = with_paths(rows, mapping.named_columns)
-    alone = {column: name for name, column in mapping.columns.items() if name not in mapping.fallbacks}
-    for path in (*alone, *mapping.extras):
+    with_values = with_paths(rows, mapping.named_columns)
+    sole_columns = {column: name for name, column in mapping.columns.items() if name not in mapping.fallbacks}
+    for path in (*sole_columns, *mapping.extras):
         column = base_of(path, rows.columns)
-        if column not in {None, path} and inside[path].null_count() == inside.height:
+        if column not in {None, path} and with_values[path].null_count() == with_values.height:
             keys = ", ".join(f"{column}.{key}" for key in keys_of(rows[column].head(100))[:20])
-            yield f"No row has a value at {path!r}. " + (f"There are: {keys}." if keys else f"{column} is no JSON.")
+            yield f"No row has a value at {path!r}. " + (f"There are: {keys}." if keys else f"{column} is not JSON.")
 
 
 def _spend(good: pl.DataFrame) -> Spend | None:
     priced = good.drop_nulls("price")
     if priced.is_empty():
         return None
-    examples = [_worked_out(row) for row in priced.head(_EXAMPLES).iter_rows(named=True)]
+    examples = [_calculation(row) for row in priced.head(_EXAMPLES).iter_rows(named=True)]
     return Spend(total=priced["price"].sum(), rows=priced.height, examples=examples)
 
 
-def _worked_out(row: dict[str, Any]) -> str:
-    """Return a price, and how it comes about where it is that of several pieces."""
-    piece, quantity = row["unit_price"], 1.0 if row["quantity"] is None else row["quantity"]
-    is_computed = piece is not None and isclose(abs(piece * quantity), abs(row["price"]))
-    return f"{quantity:,g} x {piece:,g} = {row['price']:,.2f}" if is_computed else f"{row['price']:,.2f}"
+def _calculation(row: dict[str, Any]) -> str:
+    """Return a price; with its calculation if it was computed from a unit price."""
+    unit_price, quantity = row["unit_price"], 1.0 if row["quantity"] is None else row["quantity"]
+    is_computed = unit_price is not None and isclose(abs(unit_price * quantity), abs(row["price"]))
+    return f"{quantity:,g} x {unit_price:,g} = {row['price']:,.2f}" if is_computed else f"{row['price']:,.2f}"
 
 
 def _fields(request: Request, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field]:

@@ -1,4 +1,4 @@
-"""What the lake holds, at a glance: how much of what, when, of whom, and what is missing."""
+"""A profile of the lake: numbers of events by kind, day and user, and completeness of the data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, ImportState
 from segadmin.storage.store import NO_EVENTS
 
-#: Users by how many events they have: the upper ends.
+#: Upper limits of the bins of the number of events per user.
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 _FIELDS = ("quantity", "price", "duration", "rating", "text")
 _OF_ITEMS = ("title", "category", "brand")
 
 
 class Profile(BaseModel):
-    """The figures; shares are of all events, or of the kind named."""
+    """The statistics; fractions refer to all events, or to those of one kind."""
 
     events: int
     users: int
@@ -35,16 +35,16 @@ class Profile(BaseModel):
     last: date
     by_kind: dict[str, int]
     by_day: dict[date, dict[str, int]]  #: day → kind → events
-    by_history: dict[str, int]  #: how many events → users
-    filled: dict[str, dict[str, float]]  #: field → kind → share that has it
-    items_known: dict[str, float]  #: share of events whose item is in the catalogue, and has title, category, brand
+    by_history: dict[str, int]  #: number of events → users
+    filled: dict[str, dict[str, float]]  #: field → kind → fraction of events with a value
+    items_known: dict[str, float]  #: fraction of events whose item is known, or has the attribute
     top_categories: dict[str, int]
     quarantine: dict[str, int]  #: reason → rows
-    late: dict[str, int]  #: by at most how much an event was older than the newest one that was there → events
+    late: dict[str, int]  #: maximum age relative to the newest event → late events
 
 
 def profile(settings: Settings) -> Profile:
-    """Return the profile of all events; they are read as a stream, and never all held.
+    """Return the profile of all events, computed in a streaming way.
 
     Raises:
         DataError: there are no events.
@@ -52,14 +52,14 @@ def profile(settings: Settings) -> Profile:
     lake = Lake.of(settings)
     events = lake.scan("events")
     day = pl.col("at").dt.date()
-    whole = events.select(pl.len().alias("events"), first=day.min(), last=day.max())
-    facts = whole.collect(engine="streaming").to_dicts()[0]
+    totals = events.select(pl.len().alias("events"), first=day.min(), last=day.max())
+    facts = totals.collect(engine="streaming").to_dicts()[0]
     if not facts["events"]:
         raise DataError(NO_EVENTS)
     daily = events.group_by("kind", day=day).len().collect(engine="streaming").sort("day", "kind")
     by_day: dict[date, dict[str, int]] = {}
-    for one in daily.to_dicts():
-        by_day.setdefault(one["day"], {})[one["kind"]] = one["len"]
+    for row in daily.to_dicts():
+        by_day.setdefault(row["day"], {})[row["kind"]] = row["len"]
     kinds = daily.group_by("kind").agg(pl.col("len").sum()).sort("len", descending=True)
     return Profile(
         events=facts["events"],
@@ -68,7 +68,7 @@ def profile(settings: Settings) -> Profile:
         by_kind=dict(kinds.iter_rows()),
         by_day=by_day,
         filled=_filled(events),
-        quarantine=_counted(lake.scan("quarantine"), "reason"),
+        quarantine=_counts(lake.scan("quarantine"), "reason"),
         late=_late(settings),
         **_of_users(events),
         **_of_items(events, lake.scan("items")),
@@ -76,10 +76,10 @@ def profile(settings: Settings) -> Profile:
 
 
 def _late(settings: Settings) -> dict[str, int]:
-    """Return how many events came after newer ones had, over all imports; those erased since are counted too."""
+    """Return the number of late events by age, over all imports, including events that were erased since."""
     with transaction(settings) as session:
-        told = session.exec(select(Import.late).where(Import.state == ImportState.SUCCEEDED)).all()
-    counts = sum((Counter(one) for one in told), Counter[str]())
+        late_by_import = session.exec(select(Import.late).where(Import.state == ImportState.SUCCEEDED)).all()
+    counts = sum((Counter(late) for late in late_by_import), Counter[str]())
     return {age: counts[age] for age in AGES if counts[age]}
 
 
@@ -96,10 +96,10 @@ def _of_users(events: pl.LazyFrame) -> dict[str, Any]:
         *(f"{low + 1}-{high}" if high > low + 1 else str(high) for low, high in itertools.pairwise(_LENGTHS)),
     ]
     labels.append(f"over {_LENGTHS[-1]:,}")
-    place = pl.sum_horizontal(pl.col("len") > end for end in _LENGTHS)
-    told = counts.group_by(place=place).agg(users=pl.len()).collect(engine="streaming")
-    found = {labels[place]: users for place, users in told.iter_rows()}
-    by_history = {label: found[label] for label in labels if label in found}
+    bin_index = pl.sum_horizontal(pl.col("len") > end for end in _LENGTHS)
+    bins = counts.group_by(bin=bin_index).agg(users=pl.len()).collect(engine="streaming")
+    users_by_label = {labels[index]: users for index, users in bins.iter_rows()}
+    by_history = {label: users_by_label[label] for label in labels if label in users_by_label}
     return {"users": sum(by_history.values()), "by_history": by_history}
 
 
@@ -113,9 +113,9 @@ def _of_items(events: pl.LazyFrame, items: pl.LazyFrame) -> dict[str, Any]:
 
 
 def _share(sold: pl.DataFrame, column: str) -> float:
-    """Return the share of the events whose item has ``column``."""
+    """Return the fraction of events whose item has ``column``."""
     return int(sold.filter(pl.col(column).is_not_null())["len"].sum()) / int(sold["len"].sum())
 
 
-def _counted(frame: pl.LazyFrame, column: str) -> dict[str, int]:
+def _counts(frame: pl.LazyFrame, column: str) -> dict[str, int]:
     return dict(frame.group_by(column).len().sort("len", column, descending=[True, False]).collect().iter_rows())

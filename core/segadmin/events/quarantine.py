@@ -1,4 +1,4 @@
-"""The quarantine as a file that can be corrected and imported again, and what is taken out of it."""
+"""Export of the quarantine to a file for correction and repeated import, and deletion from the quarantine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segadmin.storage.audit import record
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
 
-#: The cells that have no column of their own: no note, but data.
+#: The note with cells that have no column; unlike other notes it contains data.
 _OTHER_NOTE = f"{NOTE}other"
 _OTHER = {_OTHER_NOTE: OTHER}
 
@@ -22,7 +22,7 @@ def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.
     """Return the rows in quarantine, by import and line.
 
     Args:
-        settings: where the store is.
+        settings: location of the store.
         number: only rows of this import.
         reason: only rows with this reason.
     """
@@ -35,14 +35,14 @@ def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.
 
 
 def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
-    """Return rows in quarantine with the columns of the shop, and beside them why they are there.
+    """Return rows in quarantine with the columns of the shop, and with notes on the reasons.
 
     Args:
         rows: with the columns of :data:`segadmin.storage.schema.QUARANTINE`.
-        formulas: whether what opens the file takes cells for formulas: those are escaped, until an import undoes it.
+        formulas: escape formulas, for programs that evaluate cells; an import reverses it.
 
     Raises:
-        DataError: they are of imports into different tables, or with different columns.
+        DataError: the rows are from imports into different tables, or with different columns.
     """
     values = [_values(row) for row in rows["row"]]
     columns = _columns(rows, values)
@@ -61,7 +61,7 @@ def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:
 
 
 def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
-    """Return a source's rows as they were before an export from quarantine."""
+    """Return a source's rows without the notes and escapes of an export from quarantine."""
     notes = [name for name in chunk.columns if name.startswith(NOTE)]
     if not notes:
         return chunk
@@ -70,14 +70,14 @@ def without_notes(chunk: pl.DataFrame) -> pl.DataFrame:
 
 
 def drop_rows(settings: Settings, number: int | None, reason: str | None) -> int:
-    """Delete rows from quarantine, and return how many; the arguments are those of :func:`find_rows`."""
+    """Delete rows from quarantine and return their number; arguments as in :func:`find_rows`."""
     with alone(settings):
         lake = Lake.of(settings)
         rows = find_rows(settings, number, reason).select(pl.len()).collect().item()
         if rows:
-            wanted = [f"import_id = {number}"] if number is not None else []
-            wanted += [f"reason = '{reason.replace(chr(39), chr(39) * 2)}'"] if reason is not None else []
-            lake.delete("quarantine", " AND ".join(wanted) or "true")
+            conditions = [f"import_id = {number}"] if number is not None else []
+            conditions += [f"reason = '{reason.replace(chr(39), chr(39) * 2)}'"] if reason is not None else []
+            lake.delete("quarantine", " AND ".join(conditions) or "true")
             lake.vacuum("quarantine", hours=0)
         subject = "all imports" if number is None else f"import {number}"
         record(settings, "data.quarantine.drop", subject, reason=reason, rows=rows)
@@ -86,12 +86,12 @@ def drop_rows(settings: Settings, number: int | None, reason: str | None) -> int
 
 def _values(row: str) -> dict[str, object]:
     values = decode(row)
-    assert isinstance(values, dict)  # the spool wrote it
+    assert isinstance(values, dict)  # written by the spool
     return values
 
 
 def _columns(rows: pl.DataFrame, values: list[dict[str, object]]) -> list[str]:
-    """Return the shop's columns, which rows of one import share."""
+    """Return the shop's columns of rows from one import."""
     columns: dict[tuple[int, str], dict[str, None]] = {}
     for key, row in zip(rows.select("import_id", "table").iter_rows(), values, strict=True):
         columns.setdefault(key, {}).update(dict.fromkeys(row))

@@ -1,9 +1,9 @@
-"""Whose rows those in quarantine are.
+"""Search for users' rows in quarantine.
 
-A row is kept as the source had it, so the user is in the column that the import's mapping says. Imports from before
-mappings were kept, and files of items, do not say: there, a cell that is the user's id decides. A row that could not be
-read has no cells: there, the id has to stand in it as a word of its own. So it has in a row whose cell of the user is
-empty, in a column that is mapped to nothing else; ids that are words of other things as well do not count there.
+A row is stored unchanged, so the user is in the column that the import's mapping names. Old imports without a stored
+mapping, and files of items, have no such column: there, any cell with the user's id counts. An unreadable row has no
+cells: there, the text must contain the id as a word. The same applies to rows with an empty user cell, in columns that
+are not mapped to other fields; ambiguous ids are ignored there.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import NULLS, OPTIONAL, REQUIRED
-from segadmin.events.mapping import Mapping as Reading
+from segadmin.events.mapping import Mapping as FieldMapping
 from segadmin.events.named_users import NamedUsers, words_of
 from segadmin.events.nested import with_paths
 from segadmin.invisible import INVISIBLE
 
-#: The columns of rows and whose they are.
+#: Columns of rows with their users.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
 _ROW = {"import_id": pl.Int64, "line": pl.Int64, "row": pl.String}
-#: Fields whose cells name something else than a user; people write about users in ``text``.
+#: Fields whose cells do not name users; ``text`` may mention them.
 _OTHER_FIELDS = {field for fields in (*REQUIRED.values(), *OPTIONAL.values()) for field in fields} - {"user", "text"}
 _PLACE = "segadmin:place"
 _IS_UNREAD = pl.col("row").str.contains(f'"{UNREADABLE}":"', literal=True)
 
 
-def kept_mapping(mapping: Reading, secret: bytes) -> dict[str, Any]:
-    """Return a mapping as an import keeps it: with the pseudonym of a user whom it says all rows belong to."""
-    kept = mapping.model_dump(mode="json")
+def kept_mapping(mapping: FieldMapping, secret: bytes) -> dict[str, Any]:
+    """Return a mapping for storage; a user that it assigns to all rows is replaced by the pseudonym."""
+    values = mapping.model_dump(mode="json")
     if "user" in mapping.constants:
-        kept["constants"]["user"] = show_key(user_key(secret, plain_id(mapping.constants["user"])))
-    return kept
+        values["constants"]["user"] = show_key(user_key(secret, plain_id(mapping.constants["user"])))
+    return values
 
 
 def rows_of_users(
     quarantine: pl.LazyFrame, mappings: Mapping[int, Mapping[str, Any]], users: NamedUsers
 ) -> pl.DataFrame:
-    """Return the rows that belong to some users.
+    """Return the rows that belong to ``users``.
 
     Args:
         quarantine: the rows, with the columns ``import_id``, ``line`` and ``row``.
-        mappings: of imports, by number, as :func:`kept_mapping` returns them; empty where it is not known.
-        users: whose rows to find.
+        mappings: import number → mapping from :func:`kept_mapping`; empty if it is unknown.
+        users: the users to search for.
 
     Returns:
         ``import_id``, ``line`` and ``user_key``.
@@ -69,20 +69,20 @@ def rows_of_users(
             key = users.of_cell(mapping["constants"]["user"])
             parts.append(rows.filter(key is not None).select("import_id", "line", user_key=pl.lit(key)).collect())
         else:
-            mapped, nameless, others = _by_columns(rows, mapping, users)
-            parts += [mapped, _by_words(nameless, mapping, users), _by_any_cell(others, users)]
+            mapped, without_user, others = _by_columns(rows, mapping, users)
+            parts += [mapped, _by_words(without_user, mapping, users), _by_any_cell(others, users)]
     return pl.concat([pl.DataFrame(schema=OWNED), *parts], how="vertical_relaxed").unique(
         ["import_id", "line"], maintain_order=True
     )
 
 
 def owned(rows: pl.Series, mapping: Mapping[str, Any], users: NamedUsers) -> pl.DataFrame:
-    """Return ``line``, counted from 0, and ``user_key`` of those rows, written as those in quarantine, that are users'.
+    """Return ``line``, counted from 0, and ``user_key`` of the rows that belong to ``users``.
 
     Args:
-        rows: JSON objects (String).
-        mapping: as :func:`rows_of_users` takes those of imports.
-        users: whose rows to find.
+        rows: JSON objects (String), as in quarantine.
+        mapping: as for :func:`rows_of_users`.
+        users: the users to search for.
     """
     frame = pl.LazyFrame({"row": rows}, schema={"row": pl.String}).select(
         "row", import_id=pl.lit(0, pl.Int64), line=pl.int_range(pl.len(), dtype=pl.Int64)
@@ -91,7 +91,7 @@ def owned(rows: pl.Series, mapping: Mapping[str, Any], users: NamedUsers) -> pl.
 
 
 def row_of_json(text: str) -> str:
-    """Return a line of JSON as a row in quarantine would have it; bytes that were no UTF-8 are halves of pairs."""
+    """Return a line of JSON as a row of the quarantine; bytes that are not UTF-8 are given as lone surrogates."""
     try:
         values = decode(text)
     except (ValueError, RecursionError):
@@ -105,85 +105,87 @@ def row_of_json(text: str) -> str:
 def _by_columns(
     rows: pl.LazyFrame, mapping: Mapping[str, Any], users: NamedUsers
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.LazyFrame]:
-    """Tell the rows by what the columns of the mapping say.
+    """Search the user columns of the mapping.
 
     Returns:
-        The rows where one names one of the users; those where they are all empty; and those that have no such column.
+        The rows that name one of the users; those with empty user cells; and those without a user column.
     """
     paths = [mapping["columns"].get("user", "user"), *mapping.get("fallbacks", {}).get("user", ())]
     row = pl.col("row")
     has = {head: row.str.contains(_key(head), literal=True) for path in paths for head in _heads(path)}
-    there = rows.filter(~_IS_UNREAD).select(is_there.any().alias(head) for head, is_there in has.items()).collect()
-    bases = [head for head in has if there[head].item()]  # rows that a queue gave may have different columns
+    present = rows.filter(~_IS_UNREAD).select(has_head.any().alias(head) for head, has_head in has.items()).collect()
+    bases = [head for head in has if present[head].item()]  # rows from a queue may have different columns
     if not bases:
         return pl.DataFrame(schema=OWNED), pl.DataFrame(schema=_ROW), rows
-    has_it = pl.any_horizontal(has[base] for base in bases)
-    read = rows.filter(has_it & ~_IS_UNREAD).collect()
-    cells = read.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
+    has_column = pl.any_horizontal(has[base] for base in bases)
+    readable_rows = rows.filter(has_column & ~_IS_UNREAD).collect()
+    cells = readable_rows.select(row.str.json_decode(pl.Struct(dict.fromkeys(bases, pl.String))).struct.unnest())
     cells = cells.with_columns(pl.int_range(pl.len()).alias(_PLACE))
-    named = pl.concat(
+    user_cells = pl.concat(
         _cells(cells.select(_PLACE, base), path, mapping.get("each"))
         for path in paths
         for base in _heads(path)
         if base in bases
     ).drop_nulls("cell")
-    keys = {cell: _of_cell(cell, users) for cell in named["cell"].unique()}
-    mine = named.select(_PLACE, user_key=pl.Series([keys[cell] for cell in named["cell"]], dtype=pl.Int64)).drop_nulls()
-    owned = read.select("import_id", "line")[mine[_PLACE]].with_columns(mine["user_key"])
-    filled, _ = without_missing(named["cell"], mapping.get("nulls", NULLS))
-    with_name = named.filter(filled.is_not_null())[_PLACE].unique()
-    nameless = read.filter(~pl.int_range(read.height, eager=True).is_in(with_name.implode()))
-    return owned, nameless, rows.filter(_IS_UNREAD | ~has_it)
+    keys = {cell: _of_cell(cell, users) for cell in user_cells["cell"].unique()}
+    matches = user_cells.select(
+        _PLACE, user_key=pl.Series([keys[cell] for cell in user_cells["cell"]], dtype=pl.Int64)
+    ).drop_nulls()
+    owned = readable_rows.select("import_id", "line")[matches[_PLACE]].with_columns(matches["user_key"])
+    non_null, _ = without_missing(user_cells["cell"], mapping.get("nulls", NULLS))
+    with_user = user_cells.filter(non_null.is_not_null())[_PLACE].unique()
+    without_user = readable_rows.filter(~pl.int_range(readable_rows.height, eager=True).is_in(with_user.implode()))
+    return owned, without_user, rows.filter(_IS_UNREAD | ~has_column)
 
 
 def _by_words(rows: pl.DataFrame, mapping: Mapping[str, Any], users: NamedUsers) -> pl.DataFrame:
-    """Return the rows that name one of the users with a word of its own, in a column that is of no other field."""
+    """Return the rows that name one of the users as a word in a column that is not mapped to another field."""
     columns = mapping["columns"]
     others = {columns.get(field, field) for field in _OTHER_FIELDS}
     values = ((value for column, value in json.loads(row).items() if column not in others) for row in rows["row"])
-    texts = pl.Series(["\n".join(_leaves(list(each))) for each in values], dtype=pl.String)
+    texts = pl.Series(["\n".join(_leaves(list(cells))) for cells in values], dtype=pl.String)
     keys = pl.Series(users.distinctive.of_texts(texts), dtype=pl.Int64)
     return rows.select("import_id", "line", user_key=keys).drop_nulls("user_key")
 
 
 def _heads(path: str) -> list[str]:
-    """Return the columns that a path may begin with, as :func:`segadmin.events.nested.base_of` looks for them."""
+    """Return the possible columns at the start of a path, as in :func:`segadmin.events.nested.base_of`."""
     parts = path.split(".")
     return [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
 
 
 def _key(name: str) -> str:
-    """Return how a column is written in a row, and nothing else: inside of texts quotes have a backslash."""
+    """Return the JSON key of a column, which cannot occur within texts, because quotes are escaped there."""
     return json.dumps(name, ensure_ascii=False) + ":"
 
 
 def _cells(column: pl.DataFrame, path: str, each: str | None) -> pl.DataFrame:
-    """Return the cells that ``path`` leads to in one column, and whose place they are."""
+    """Return the cells at ``path`` in one column, with their row numbers."""
     if each is not None:
         column = each_element(column, each)
-    found = with_paths(column, [path])
+    values = with_paths(column, [path])
     return (
-        found.select(_PLACE, cell=path)
-        if path in found.columns
+        values.select(_PLACE, cell=path)
+        if path in values.columns
         else column.select(_PLACE, cell=pl.lit(None, pl.String))
     )
 
 
 def _by_any_cell(rows: pl.LazyFrame, users: NamedUsers) -> pl.DataFrame:
-    unread = rows.filter(_IS_UNREAD).collect()
-    texts = pl.Series([json.loads(row).get(UNREADABLE_ROW) or "" for row in unread["row"]], dtype=pl.String)
-    seen = pl.col("row").str.replace_all(INVISIBLE, "").str.normalize("NFC")
-    read = rows.filter(~_IS_UNREAD & seen.str.contains_any(words_of(users.names.values()))).collect()
-    owners = [_owner(row, users) for row in read["row"]]
-    named = [(unread, users.of_texts(texts)), (read, owners)]
+    unreadable = rows.filter(_IS_UNREAD).collect()
+    texts = pl.Series([json.loads(row).get(UNREADABLE_ROW) or "" for row in unreadable["row"]], dtype=pl.String)
+    visible_row = pl.col("row").str.replace_all(INVISIBLE, "").str.normalize("NFC")
+    candidates = rows.filter(~_IS_UNREAD & visible_row.str.contains_any(words_of(users.names.values()))).collect()
+    owners = [_owner(row, users) for row in candidates["row"]]
+    parts = [(unreadable, users.of_texts(texts)), (candidates, owners)]
     return pl.concat(
-        some.select("import_id", "line", user_key=pl.Series(keys, dtype=pl.Int64)).drop_nulls("user_key")
-        for some, keys in named
+        frame.select("import_id", "line", user_key=pl.Series(keys, dtype=pl.Int64)).drop_nulls("user_key")
+        for frame, keys in parts
     )
 
 
 def _of_cell(cell: str, users: NamedUsers) -> int | None:
-    """Return whom a cell names; one that holds JSON, which is why its row was refused, by any value in it."""
+    """Return the key of the user that a cell names; any value counts in JSON cells, for which rows are rejected."""
     key = users.of_cell(cell)
     if key is None and cell.lstrip().startswith(("{", "[")):
         with suppress(ValueError, RecursionError):
@@ -197,7 +199,7 @@ def _owner(row: str, users: NamedUsers) -> int | None:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Yield the values in a row, and those in cells that hold JSON."""
+    """Yield the values of a row, including those in JSON cells."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         with suppress(ValueError, RecursionError):
             value = json.loads(value)

@@ -1,4 +1,4 @@
-"""The first rows of a file, whatever mapping it needs, with or without a header."""
+"""The first rows of a file with any columns, with or without a header."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from segadmin.events.header import looks_like_data
 from segadmin.events.ingest import Request, source_of
 from segadmin.settings import Settings
 
-#: What Polars and the source of CSV add to a name that a header has twice.
+#: Suffix that Polars and the CSV source add to duplicate names in a header.
 _SECOND = re.compile(r"_duplicated_\d+$")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The first rows of a file that can be read at all."""
+    """The readable rows among the first rows of a file."""
 
     rows: pl.DataFrame
-    headerless: bool  #: the columns' names are ours: ``column_1``, …
-    unreadable: dict[str, int]  #: reason → rows that cannot be read
+    headerless: bool  #: the columns' names are generated: ``column_1``, …
+    unreadable: dict[str, int]  #: reason → unreadable rows
 
 
 def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
-    """Return the first rows of what ``request`` names.
+    """Return the first rows of the file of ``request``.
 
     Raises:
         ConfigurationError: the source's options cannot be used.
@@ -36,22 +36,22 @@ def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
     """
     source = source_of(settings, request)
     is_csv = source.name == "csv" and "header" not in request.options
-    if is_csv:  # a first row that is no header is to be looked at as well, not refused
+    if is_csv:  # accept a first row that is not a header
         source = source_of(settings, replace(request, options={"header": "first", **request.options}))
-    found, unreadable = _readable_rows(readable(first_rows(source, request, rows)))
-    headerless = is_csv and looks_like_data(_SECOND.sub("", name) for name in found.columns)
-    return Sample(_with_first_row(found) if headerless else found, headerless, unreadable)
+    first, unreadable = _readable_rows(readable(first_rows(source, request, rows)))
+    headerless = is_csv and looks_like_data(_SECOND.sub("", name) for name in first.columns)
+    return Sample(_with_first_row(first) if headerless else first, headerless, unreadable)
 
 
 def first_rows(source: Source, request: Request, rows: int) -> pl.DataFrame:
-    """Return the first rows that ``source`` reads, as they are.
+    """Return the first rows that ``source`` reads, unchanged.
 
     Raises:
-        DataError: it cannot be read, has no rows, or gives its rows once only.
+        DataError: it cannot be read, has no rows, or returns its rows only once.
     """
     if source.consumes:
-        raise DataError("A queue gives its events once, so there is no looking at them first. Preview a file of it.")
-    source.identity(request.place)  # says what is wrong with the place
+        raise DataError("A queue returns its events only once, so it has no preview. Preview a file of its events.")
+    source.identity(request.place)  # raises an error if the place is invalid
     first = next(source.chunks(request.place, rows), None)
     if first is None or first.is_empty():
         raise DataError(f"{request.place} has no rows.")
@@ -68,7 +68,7 @@ def _readable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def _with_first_row(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows whose names are a row too, under names of our own."""
+    """Return rows with the column names as the first row, and generated column names."""
     names = [f"column_{number}" for number in range(1, rows.width + 1)]
     first = pl.DataFrame([[_SECOND.sub("", name) or None for name in rows.columns]], schema=names, orient="row")
     rest = rows.rename(dict(zip(rows.columns, names, strict=True))).cast(pl.String)

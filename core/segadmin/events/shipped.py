@@ -1,4 +1,4 @@
-"""The mapping files that come with segadmin, for layouts that many shops export."""
+"""The mapping files that are shipped with segadmin, for common layouts."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from pathlib import Path
 from segadmin.errors import ConfigurationError, did_you_mean
 
 _FOLDER = Path(__file__).with_name("mappings")
-#: What may stand before a name, so that no file of that name is meant.
+#: Optional prefix of a name, which excludes a file of that name.
 _PREFIX = "shipped:"
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """A mapping file that comes with segadmin."""
+    """A mapping file that is shipped with segadmin."""
 
     name: str
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The path of the file."""
         return _FOLDER / f"{self.name}.toml"
 
     @property
     def text(self) -> str:
-        """The file as it is."""
+        """The content of the file."""
         return self.path.read_text(encoding="utf-8")
 
     @property
     def title(self) -> str:
-        """What it is for: the file's first line."""
+        """The file's first line, which describes it."""
         return self.text.partition("\n")[0].removeprefix("# ").rstrip(".")
 
 
 def shipped_mappings() -> list[Shipped]:
-    """Return all of them, by name."""
+    """Return all shipped mappings, sorted by name."""
     return [Shipped(name) for name in sorted(path.stem for path in _FOLDER.glob("*.toml"))]
 
 
 def shipped_mapping(name: str) -> Shipped:
-    """Return the one of that name.
+    """Return the shipped mapping of that name.
 
     Raises:
         ConfigurationError: there is none.
     """
-    known = [mapping.name for mapping in shipped_mappings()]
+    names = [mapping.name for mapping in shipped_mappings()]
     name = name.removeprefix(_PREFIX)
-    if name not in known:
+    if name not in names:
         raise ConfigurationError(
-            f"There is no shipped mapping {name!r}.{did_you_mean(name, known)} See: segadmin data mappings"
+            f"There is no shipped mapping {name!r}.{did_you_mean(name, names)} See: segadmin data mappings"
         )
     return Shipped(name)
 
 
 def mapping_file(path: Path) -> Path:
-    """Return the file that ``path`` means: itself, or the shipped mapping of that name where there is no such file.
+    """Return ``path``, or the shipped mapping of that name if there is no such file.
 
     Raises:
-        ConfigurationError: neither is there.
+        ConfigurationError: neither exists.
     """
     name = str(path)
     if path.exists() or not (name.startswith(_PREFIX) or (path.name == name and not path.suffix)):

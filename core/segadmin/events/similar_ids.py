@@ -1,4 +1,4 @@
-"""Ids that are written almost as others: in other case, full width, or with letters put together otherwise."""
+"""Similar ids: those that differ only in case, width or Unicode composition."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import polars as pl
 
 from segadmin.storage.lake import Lake
 
-#: Suggestions for one id.
-_MOST = 3
+#: Maximum number of suggestions for one id.
+_MAX_SUGGESTIONS = 3
 
 
 def similar_ids(lake: Lake, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the other known users who are written almost as some, by the latter."""
+    """Return name → similar ids of other known users."""
     if not names:
         return {}
-    wanted = pl.LazyFrame({"name": names}).select("name", form=_form("name"))
-    known = lake.scan("users").filter(~pl.col("user").is_in(list(names))).select("user", form=_form("user"))
-    pairs = known.join(wanted, on="form").group_by("name").agg(pl.col("user").unique().sort().head(_MOST)).collect()
+    requested = pl.LazyFrame({"name": names}).select("name", form=_form("name"))
+    others = lake.scan("users").filter(~pl.col("user").is_in(list(names))).select("user", form=_form("user"))
+    suggestions = pl.col("user").unique().sort().head(_MAX_SUGGESTIONS)
+    pairs = others.join(requested, on="form").group_by("name").agg(suggestions).collect()
     return dict(pairs.iter_rows())
 
 

@@ -1,7 +1,7 @@
-"""The spool: an import on its way, chunk by chunk, on disk; the lake knows nothing of it yet.
+"""The spool: the chunks of an import on disk, before they are added to the lake.
 
-A chunk is some files, of which the last to get its name, ``.json``, says that the others are there, and what they are
-called: so an import that was killed goes on behind the last whole chunk.
+A chunk consists of several files. The last one, ``.json``, is renamed into place when the others are complete, and
+holds their names. Thus an interrupted import resumes after the last complete chunk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from segadmin.events.cells import lines_of, raw_rows
 from segadmin.events.clean import PROBLEM, Cleaned
 from segadmin.files import put, sync
 
-#: Rows of a row group: few enough that reading some buckets skips most of a chunk.
+#: Rows of a row group; small, so that reading some buckets skips most of a chunk.
 _GROUP_ROWS = 32_768
 _FILES = _RAW, _GOOD, _BAD, _USERS = "raw.arrow", "good.parquet", "bad.parquet", "users.parquet"
 
@@ -34,41 +34,41 @@ class Spool:
 
     @property
     def chunks(self) -> int:
-        """How many chunks are whole."""
+        """Number of complete chunks."""
         return sum(1 for _ in self.folder.glob("*.json"))
 
     @property
     def rows(self) -> int:
-        """How many rows the whole chunks were read from."""
-        return sum(told["rows"] for told in self._told())
+        """Number of source rows of the complete chunks."""
+        return sum(facts["rows"] for facts in self._facts())
 
     @property
     def changes(self) -> Counter[str]:
-        """How many values each rule mended."""
-        return sum((Counter[str](told["changes"]) for told in self._told()), Counter[str]())
+        """Rule → number of values that it fixed."""
+        return sum((Counter[str](facts["changes"]) for facts in self._facts()), Counter[str]())
 
     @property
     def numbers(self) -> list[dict[str, Any]]:
-        """How the numbers of each chunk were read; see :class:`segadmin.events.number_columns.NumberColumns`."""
-        return [told["numbers"] for told in self._told()]
+        """Number formats of each chunk; see :class:`segadmin.events.number_columns.NumberColumns`."""
+        return [facts["numbers"] for facts in self._facts()]
 
     @property
     def events(self) -> int:
-        """How many events the rows of the whole chunks held."""
-        return sum(told.get("events", told["rows"]) for told in self._told())
+        """Number of events in the complete chunks."""
+        return sum(facts.get("events", facts["rows"]) for facts in self._facts())
 
     @property
     def ignored(self) -> int:
-        """How many events the mapping leaves out."""
-        return sum(told.get("ignored", 0) for told in self._told())
+        """Number of events that the mapping ignores."""
+        return sum(facts.get("ignored", 0) for facts in self._facts())
 
     @property
     def statuses(self) -> Counter[str]:
-        """How many kept events have a status that nothing decides."""
-        return sum((Counter[str](told.get("statuses", {})) for told in self._told()), Counter[str]())
+        """Status without a clear meaning → number of kept events."""
+        return sum((Counter[str](facts.get("statuses", {})) for facts in self._facts()), Counter[str]())
 
     def add(self, raw: pl.DataFrame, cleaned: Cleaned, first_line: int) -> None:
-        """Keep the next chunk, so that it is there even after a loss of power.
+        """Store the next chunk durably.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -81,11 +81,11 @@ class Spool:
             _write_cleaned(chunk, cleaned)
 
     def read_again(self, place: int, clean: Callable[[pl.DataFrame, int], Cleaned]) -> None:
-        """Replace what a chunk was read as. If that is interrupted, its facts still say that it is to be read again.
+        """Clean a chunk again. If this is interrupted, the chunk's facts still mark it as stale.
 
         Args:
-            place: which chunk, from 0.
-            clean: reads its rows, given as they came, and their first line.
+            place: index of the chunk, from 0.
+            clean: cleans the source's rows; gets the rows and the first line.
 
         Raises:
             StorageError: the disk is full or fails.
@@ -96,10 +96,10 @@ class Spool:
             _write_cleaned(chunk, cleaned)
 
     def remove_rows(self, choose: Callable[[pl.DataFrame], pl.Series], *, dry_run: bool = False) -> None:
-        """Remove rows from the whole chunks, one chunk after the other, each whole or not at all.
+        """Remove rows from the complete chunks; each chunk is replaced atomically.
 
         Args:
-            choose: returns the places, from 0, of the rows to remove among those that it gets, as they came.
+            choose: returns the indices, from 0, of the rows to remove among the source's rows.
             dry_run: remove nothing.
 
         Raises:
@@ -107,14 +107,14 @@ class Spool:
         """
         for chunk in self._chunks():
             raw = chunk.raw()
-            gone = choose(raw).unique()
-            if gone.is_empty() or dry_run:
+            removed = choose(raw).unique()
+            if removed.is_empty() or dry_run:
                 continue
             with self._writing():
-                _write_without(chunk, raw, gone)
+                _write_without(chunk, raw, removed)
 
     def drop_unfinished(self) -> None:
-        """Remove the files that are of no whole chunk."""
+        """Remove files that do not belong to a complete chunk."""
         kept = {path for chunk in self._chunks() for path in (chunk.marker, *map(chunk.file, _FILES))}
         for path in self.folder.iterdir():
             if path not in kept:
@@ -125,38 +125,38 @@ class Spool:
         try:
             yield
         except (OSError, pl.exceptions.ComputeError) as error:
-            told = f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
-            raise StorageError(told) from None
+            message = f"{self.folder} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
+            raise StorageError(message) from None
 
     def good(self) -> pl.LazyFrame:
-        """Return the rows that can be used; those of one bucket in the order that they came in."""
+        """Return the usable rows; those of one bucket in their original order."""
         return pl.scan_parquet(self._files(_GOOD), glob=False)
 
     def users(self) -> pl.LazyFrame:
-        """Return bucket, user_key and user of every user of each chunk."""
+        """Return ``bucket``, ``user_key`` and ``user`` of the users of each chunk."""
         return pl.scan_parquet(self._files(_USERS), glob=False)
 
     def bad(self) -> pl.DataFrame:
-        """Return what tells the rows that cannot be used: the columns of ``PROBLEM``."""
+        """Return the problems of unusable rows, with the columns of ``PROBLEM``."""
         return pl.concat(
             [pl.DataFrame(schema=PROBLEM), *(pl.read_parquet(path, glob=False) for path in self._files(_BAD))]
         )
 
     def as_they_came(self, bad: pl.DataFrame) -> pl.DataFrame:
-        """Return ``bad`` with each row as the source had it, as JSON, and its line in the source."""
-        found = []
+        """Return ``bad`` with each original row as JSON, and its line in the source."""
+        parts = []
         for chunk in self._chunks():
             first = chunk.facts["first_line"]
-            here = bad.filter(pl.col("line").is_between(first, first + chunk.facts["rows"], closed="left"))
-            if here.height:
-                raw = chunk.raw()[(here["line"] - first).cast(pl.UInt32)]
-                found.append(here.with_columns(lines_of(raw, here["line"]), row=raw_rows(raw)))
-        return pl.concat(found) if found else bad.clear().with_columns(row=pl.lit(None, pl.String))
+            chunk_bad = bad.filter(pl.col("line").is_between(first, first + chunk.facts["rows"], closed="left"))
+            if chunk_bad.height:
+                raw = chunk.raw()[(chunk_bad["line"] - first).cast(pl.UInt32)]
+                parts.append(chunk_bad.with_columns(lines_of(raw, chunk_bad["line"]), row=raw_rows(raw)))
+        return pl.concat(parts) if parts else bad.clear().with_columns(row=pl.lit(None, pl.String))
 
-    def _files(self, what: str) -> list[Path]:
-        return [chunk.file(what) for chunk in self._chunks()]
+    def _files(self, name: str) -> list[Path]:
+        return [chunk.file(name) for chunk in self._chunks()]
 
-    def _told(self) -> list[dict[str, Any]]:
+    def _facts(self) -> list[dict[str, Any]]:
         return [chunk.facts for chunk in self._chunks()]
 
     def _chunks(self) -> list[_Chunk]:
@@ -165,33 +165,33 @@ class Spool:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk's files, and what is known of it."""
+    """A chunk's files and its facts."""
 
     marker: Path
     facts: dict[str, Any]
 
     @property
     def files(self) -> str:
-        """What its files are called; those of another version of segadmin as the chunk itself."""
+        """The prefix of its files; in chunks of older releases that of the marker."""
         return str(self.facts.get("files", self.marker.stem))
 
-    def file(self, what: str) -> Path:
+    def file(self, name: str) -> Path:
         """Return the path of one of :data:`_FILES`."""
-        return self.marker.with_name(f"{self.files}.{what}")
+        return self.marker.with_name(f"{self.files}.{name}")
 
     def raw(self) -> pl.DataFrame:
-        """Return the rows as they came."""
+        """Return the original rows."""
         return pl.scan_ipc(self.file(_RAW), glob=False).collect()
 
-    def put_facts(self, **more: Any) -> None:
-        """Make the chunk whole, or another one."""
+    def put_facts(self, **changes: Any) -> None:
+        """Complete or update the chunk by replacing its marker."""
         draft = self.marker.with_suffix(".draft")
-        draft.write_text(json.dumps(self.facts | more))
+        draft.write_text(json.dumps(self.facts | changes))
         put(draft, self.marker)
 
 
 def _write_raw(raw: pl.DataFrame, chunk: _Chunk) -> None:
-    # In the newest layout rows share buffers, which hold the texts of rows that were filtered out too.
+    # In the newest layout rows share buffers, which would still contain the texts of removed rows.
     raw.write_ipc(chunk.file(_RAW), compression="lz4", compat_level=pl.CompatLevel.oldest())
     sync(chunk.file(_RAW))
 
@@ -214,29 +214,30 @@ def _write_cleaned(chunk: _Chunk, cleaned: Cleaned) -> None:
     )
 
 
-def _write_without(chunk: _Chunk, raw: pl.DataFrame, gone: pl.Series) -> None:
-    """Write a chunk anew without the rows at some places; those behind them move up."""
-    first, places = chunk.facts["first_line"], pl.int_range(raw.height, eager=True)
-    kept = ~places.is_in(gone.implode())
-    left = int(kept.sum())
-    lines = pl.LazyFrame({"line": places.filter(kept) + first, "moved": pl.int_range(left, eager=True) + first})
+def _write_without(chunk: _Chunk, raw: pl.DataFrame, removed: pl.Series) -> None:
+    """Write a new version of a chunk without the ``removed`` rows (indices), and renumber the following rows."""
+    first, indices = chunk.facts["first_line"], pl.int_range(raw.height, eager=True)
+    is_kept = ~indices.is_in(removed.implode())
+    rows_left = int(is_kept.sum())
+    new_lines = pl.int_range(rows_left, eager=True) + first
+    lines = pl.LazyFrame({"line": indices.filter(is_kept) + first, "new_line": new_lines})
     name, _, number = chunk.files.partition("-")
-    anew = _Chunk(chunk.marker, chunk.facts | {"files": f"{name}-{int(number or 0) + 1}", "rows": left})
-    _write_raw(raw.filter(kept), anew)
+    replacement = _Chunk(chunk.marker, chunk.facts | {"files": f"{name}-{int(number or 0) + 1}", "rows": rows_left})
+    _write_raw(raw.filter(is_kept), replacement)
     events = 0
-    for what in (_GOOD, _BAD):
-        cleaned = pl.scan_parquet(chunk.file(what), glob=False)
+    for file_name in (_GOOD, _BAD):
+        cleaned = pl.scan_parquet(chunk.file(file_name), glob=False)
         columns = cleaned.collect_schema().names()
-        moved = cleaned.join(lines, on="line", how="inner", maintain_order="left").with_columns(line="moved")
-        frame = moved.select(columns).collect()
-        _write(frame, anew.file(what))
+        renumbered = cleaned.join(lines, on="line", how="inner", maintain_order="left").with_columns(line="new_line")
+        frame = renumbered.select(columns).collect()
+        _write(frame, replacement.file(file_name))
         events += frame.height
-        if what == _GOOD and chunk.file(_USERS).exists():
-            known = pl.scan_parquet(chunk.file(_USERS), glob=False)
-            _write(known.join(frame.lazy(), on="user_key", how="semi").collect(), anew.file(_USERS))
-    anew.put_facts(events=events + chunk.facts.get("ignored", 0))
-    for what in _FILES:
-        chunk.file(what).unlink(missing_ok=True)
+        if file_name == _GOOD and chunk.file(_USERS).exists():
+            users = pl.scan_parquet(chunk.file(_USERS), glob=False)
+            _write(users.join(frame.lazy(), on="user_key", how="semi").collect(), replacement.file(_USERS))
+    replacement.put_facts(events=events + chunk.facts.get("ignored", 0))
+    for file_name in _FILES:
+        chunk.file(file_name).unlink(missing_ok=True)
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mending what people wrote: markup, control characters, full-width letters and digits. Emoji stay."""
+"""Cleaning of text that people wrote: markup, control characters, full-width letters and digits. Emoji stay."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable
 import polars as pl
 
 _ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-#: What is worth looking at; much of it is no markup, such as 3 <b.
+#: Prefilter for markup; it also matches text such as 3 <b.
 _LIKELY_HTML = rf"{_ENTITY}|<[A-Za-z/!?]"
-#: Shops store escaped HTML, and some escape it again.
+#: Maximum number of times that shops escape HTML.
 _UNESCAPED = 2
-#: For the regular expressions of Polars: those of Python take hours for a text of nothing but ``<!--``.
+#: For Polars' regular expressions; Python's take hours for a text of repeated ``<!--``.
 _HIDDEN = r"(?is)<script\b.*?</script\s*>|<style\b.*?</style\s*>|<!--.*?-->|<!doctype\b[^<>]*>|<\?xml\b[^<>]*\?>"
-#: The elements of HTML, old ones too, and those of SVG that stand in it; ``<hip but hip>`` is none of them.
+#: The elements of HTML, including obsolete ones, and of inline SVG.
 _ELEMENT = re.compile(
     "a|abbr|acronym|address|applet|area|article|aside|audio|b|base|basefont|bdi|bdo|big|blink|blockquote|body|br|"
     "button|canvas|caption|center|circle|cite|code|col|colgroup|data|datalist|dd|defs|del|details|dfn|dialog|dir|"
@@ -33,19 +33,19 @@ _FLAG = (
     "allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|download|hidden|ismap|itemscope|"
     "loop|multiple|muted|nomodule|noshade|novalidate|nowrap|open|readonly|required|reversed|selected"
 )
-#: A tag: its slash and its name; words behind the name must be attributes, since a<b and c>d is none.
+#: A tag with its slash and name; words after the name must be attributes, because a<b and c>d is not a tag.
 _TAG = re.compile(rf"<(/?)([A-Za-z][\w:.-]*)(?:\s+(?:{_VALUE}|(?i:{_FLAG})(?=[\s/>])))*\s*/?>")
-#: Neither tab nor line break, nor U+200D, which joins emoji; but marks of direction, which can turn a line round.
+#: Control characters and marks of direction, but not tab, line breaks, or U+200D, which joins emoji.
 _CONTROL = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF\uFFFE\uFFFF]"
-_WIDE = {chr(sign + 0xFEE0): chr(sign) for sign in range(0x21, 0x7F) if chr(sign).isalnum()} | {"\u3000": " "}
+_WIDE = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F) if chr(code).isalnum()} | {"\u3000": " "}
 
 
 def _without_html(cells: pl.Series) -> pl.Series:
-    """Return the text of each piece of HTML; unchanged where there is no markup in it."""
+    """Return the text of HTML cells; cells without markup stay unchanged."""
     unescaped = pl.Series(cells.name, [_unescape(cell) for cell in cells.to_list()], dtype=pl.String)
-    shown = unescaped.str.replace_all(_HIDDEN, " ")
-    bare = pl.Series(cells.name, [_without_tags(cell) for cell in shown.to_list()], dtype=pl.String)
-    return cells.zip_with(bare == cells, bare.str.replace_all(r"[ \t\u00A0]+", " "))
+    without_hidden = unescaped.str.replace_all(_HIDDEN, " ")
+    plain = pl.Series(cells.name, [_without_tags(cell) for cell in without_hidden.to_list()], dtype=pl.String)
+    return cells.zip_with(plain == cells, plain.str.replace_all(r"[ \t\u00A0]+", " "))
 
 
 def _unescape(text: str) -> str:
@@ -55,11 +55,11 @@ def _unescape(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    closed = {tag[2] for tag in _TAG.finditer(text) if tag[1]}  # elements of other languages
+    closed = {tag[2] for tag in _TAG.finditer(text) if tag[1]}  # elements of other markup languages
     return _TAG.sub(lambda tag: " " if _ELEMENT.fullmatch(tag[2]) or tag[2] in closed else tag[0], text)
 
 
-#: A rule's name, what it is for, and how it mends that.
+#: Name, pattern and fix of each rule.
 _RULES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series]], ...] = (
     ("html", _LIKELY_HTML, _without_html),
     ("control_characters", _CONTROL, lambda cells: cells.str.replace_all(_CONTROL, "")),
@@ -68,16 +68,16 @@ _RULES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series]], ...] = (
 
 
 def tidy(cells: pl.Series) -> tuple[pl.Series, Counter[str]]:
-    """Return ``cells`` (String) mended, blank ones as null, and how many each rule mended."""
+    """Return cleaned ``cells`` (String), blank ones as null, and how many cells each rule changed."""
     changes: Counter[str] = Counter()
     if cells.null_count() == len(cells):
         return cells, changes
-    for name, pattern, mend in _RULES:
-        found = cells.str.contains(pattern).fill_null(value=False).arg_true()
-        if len(found):
-            before = cells[found]
-            after = mend(before).str.strip_chars()
-            cells = cells.clone().scatter(found, after)
+    for name, pattern, fix in _RULES:
+        rows = cells.str.contains(pattern).fill_null(value=False).arg_true()
+        if len(rows):
+            before = cells[rows]
+            after = fix(before).str.strip_chars()
+            cells = cells.clone().scatter(rows, after)
             changes[name] += int((before != after).sum())
     if +changes:
         cells = cells.set(cells == "", None)

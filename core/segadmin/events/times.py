@@ -1,4 +1,4 @@
-"""Reading times in the forms that shops' logs have."""
+"""Parsing of times in the formats of shops' logs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from segadmin.invisible import INVISIBLE
 from segadmin.storage.schema import TIME
 
 _OFFSET = r"[+-]\d{2}:?\d{2}$"
-#: What PostgreSQL writes: an offset of hours only.
+#: PostgreSQL's offset without minutes.
 _HOURS = r"(:\d{2}(?:\.\d+)?[+-]\d{2})$"
-#: What most logs have, with what each is written behind and the zone that it means (none: the clock's). They are tried
-#: before all forms, which takes ten times as long.
+#: Common formats, with suffix and zone (``None``: the given time zone). They are tried first, because trying all
+#: formats takes ten times as long.
 _USUAL = "%Y-%m-%d %H:%M:%S%.f"
 _DIRECT = ((_USUAL, "", None), ("%Y-%m-%dT%H:%M:%S%.f", "Z", "UTC"), ("%Y-%m-%dT%H:%M:%S%.f", "", None))
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 _NAIVE = (_USUAL, "%Y-%m-%d %H:%M", "%Y-%m-%d")
-#: What Java writes behind an offset, which says as much.
+#: The zone name that Java adds to an offset.
 _ZONE_NAME = r"([+-]\d{2}:?\d{2}|Z)\[[\w/+-]+\]$"
-#: Nanoseconds since 2001: with a digit less they could be what .NET counts, which is years away.
+#: Nanoseconds since 2001; numbers with fewer digits could be .NET ticks.
 _NANOSECONDS = r"^[1-9]\d{18}$"
-#: Forms without the signs of the others, and how they are written with them: (pattern, replacement).
+#: Formats without the usual separators, as (pattern, replacement).
 _PLAIN = (
     (r"^(\d{4})年(\d{1,2})月(\d{1,2})日", "$1-$2-$3"),
     (r"^(\d{4})(\d{2})(\d{2})$", "$1-$2-$3"),
@@ -35,45 +35,45 @@ _PLAIN = (
 
 
 def read_time(column: pl.Expr, timezone: str, formats: Sequence[str] = ()) -> pl.Expr:
-    """Return ``column`` (String) as UTC times, null where it is no time.
+    """Return ``column`` (String) as UTC times; null for invalid times.
 
-    Read are 2026-01-31, 2026/1/31, 20260131 and 2026年1月31日, with or without 08, 08:30 or 08:30:00.5, with or
-    without a zone (Z, UTC, +08:00); 20260131083000; and Unix seconds, milliseconds, microseconds and
-    nanoseconds. Where there are ``formats``, these are read instead, the first that fits a cell.
+    Supported are 2026-01-31, 2026/1/31, 20260131 and 2026年1月31日, with or without 08, 08:30 or 08:30:00.5, with or
+    without a zone (Z, UTC, +08:00); 20260131083000; and Unix seconds, milliseconds, microseconds and nanoseconds. If
+    ``formats`` are given, only these are supported; the first that fits a cell is used.
 
     Args:
-        column: the cells as they came.
-        timezone: whose clock the cells without a zone mean.
-        formats: of ``strptime``.
+        column: the source's cells.
+        timezone: time zone of cells without a zone.
+        formats: in the notation of ``strptime``.
     """
     if formats:
         return pl.coalesce(_in_format(column, form, timezone) for form in formats)
     return column.map_batches(lambda cells: _read(cells, timezone), return_dtype=TIME)
 
 
-def as_utc(column: pl.Expr, kind: pl.DataType, timezone: str, formats: Sequence[str] = ()) -> pl.Expr:
-    """Return ``column`` as UTC times, whatever it is: times of a file that has such, or text as :func:`read_time`."""
-    if isinstance(kind, pl.Datetime):
+def as_utc(column: pl.Expr, dtype: pl.DataType, timezone: str, formats: Sequence[str] = ()) -> pl.Expr:
+    """Return ``column`` as UTC times; it may have dates, times, or text as for :func:`read_time`."""
+    if isinstance(dtype, pl.Datetime):
         microseconds = column.dt.cast_time_unit("us")
-        return _local(microseconds, timezone) if kind.time_zone is None else microseconds.dt.convert_time_zone("UTC")
-    if kind == pl.Date:
+        return _local(microseconds, timezone) if dtype.time_zone is None else microseconds.dt.convert_time_zone("UTC")
+    if dtype == pl.Date:
         return _local(column.cast(pl.Datetime("us")), timezone)
-    return read_time(whole_numbers(column) if kind.is_float() else column.cast(pl.String), timezone, formats)
+    return read_time(whole_numbers(column) if dtype.is_float() else column.cast(pl.String), timezone, formats)
 
 
 def _in_format(column: pl.Expr, form: str, timezone: str) -> pl.Expr:
     translated = polars_format(form)
     if translated is None:
-        kind = pl.Datetime("us", "UTC") if "%z" in form else pl.Datetime("us")
-        read = column.map_elements(lambda cell: _strptime(cell, form), return_dtype=kind)
+        dtype = pl.Datetime("us", "UTC") if "%z" in form else pl.Datetime("us")
+        times = column.map_elements(lambda cell: _strptime(cell, form), return_dtype=dtype)
     else:
-        read = column.str.to_datetime(translated, time_unit="us", strict=False)
-    return read.cast(TIME) if "%z" in form else _local(read, timezone)
+        times = column.str.to_datetime(translated, time_unit="us", strict=False)
+    return times.cast(TIME) if "%z" in form else _local(times, timezone)
 
 
 def _strptime(cell: str, form: str) -> datetime | None:
     try:
-        return datetime.strptime(cell, form)  # the zone follows
+        return datetime.strptime(cell, form)  # the zone is set by the caller
     except ValueError:
         return None
 
@@ -82,22 +82,22 @@ def _read(cells: pl.Series, timezone: str) -> pl.Series:
     column = pl.col("cell")
     frame = cells.to_frame("cell").with_columns(time=pl.lit(None, TIME))
     for form, ending, zone in _DIRECT:
-        rest = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
-        if len(rest) and _fits(frame["cell"][rest[0]], form, ending):
-            written = pl.when(column.str.ends_with(ending)).then(column.str.strip_suffix(ending)) if ending else column
-            read = written.str.to_datetime(form, time_unit="us", strict=False)
-            frame = frame.with_columns(pl.coalesce("time", _local(read, zone or timezone)))
-    rest = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
-    if rest.is_empty():
+        missing = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
+        if len(missing) and _fits(frame["cell"][missing[0]], form, ending):
+            text = pl.when(column.str.ends_with(ending)).then(column.str.strip_suffix(ending)) if ending else column
+            times = text.str.to_datetime(form, time_unit="us", strict=False)
+            frame = frame.with_columns(pl.coalesce("time", _local(times, zone or timezone)))
+    missing = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
+    if missing.is_empty():
         return frame["time"]
-    return frame["time"].scatter(rest, frame[rest].select(_any_form(column, timezone)).to_series())
+    return frame["time"].scatter(missing, frame[missing].select(_any_form(column, timezone)).to_series())
 
 
 def _fits(cell: str, form: str, ending: str) -> bool:
     if not cell.endswith(ending):
         return False
-    written = pl.Series([cell.removesuffix(ending)])
-    return written.str.to_datetime(form, time_unit="us", strict=False).null_count() == 0
+    text = pl.Series([cell.removesuffix(ending)])
+    return text.str.to_datetime(form, time_unit="us", strict=False).null_count() == 0
 
 
 def _any_form(column: pl.Expr, timezone: str) -> pl.Expr:
@@ -121,6 +121,6 @@ def _any_form(column: pl.Expr, timezone: str) -> pl.Expr:
 
 
 def _local(naive: pl.Expr, timezone: str) -> pl.Expr:
-    """Return a clock's times as UTC: of an hour that comes twice the first, null for one that is left out."""
+    """Return local times as UTC: the first of two if a time is ambiguous, null if it does not exist."""
     local = naive.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC").cast(TIME)

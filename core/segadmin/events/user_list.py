@@ -1,4 +1,4 @@
-"""Lists of users in files: CSV with a column of ids, or one id a line."""
+"""Lists of users in files: CSV with a column of ids, or one id per line."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class ListedUser:
-    """A user as somebody named it."""
+    """A user from a list."""
 
     user: str
-    line: int | None = None  #: where it begins in the file; ``None`` where it is from no file
-    column: str | None = None  #: what the file calls the column that it is in; ``None`` where it has no header
+    line: int | None = None  #: line in the file; ``None`` if it is not from a file
+    column: str | None = None  #: name of its column; ``None`` if the file has no header
 
 
 def read_users(path: Path, column: str | None = None) -> list[ListedUser]:
     """Return the users in a file.
 
-    Cells may be quoted; they are separated by commas, semicolons or tabs. Of several columns the header must say which
-    has the users: ``user``, ``user_id``, ``customer`` and the like. A file with one column needs no header. Blank lines
-    are left out.
+    Cells may be quoted; they are separated by commas, semicolons or tabs. If there are several columns, the header must
+    name the one with users: ``user``, ``user_id``, ``customer`` and the like. A file with one column needs no header.
+    Blank lines are skipped.
 
     Args:
         path: the file.
-        column: what its header calls the users' column; default: the likeliest name of those above.
+        column: name of the column with users; default: the most likely name.
 
     Raises:
-        DataError: the file cannot be read, has several columns and no header, or not that column; naming the line.
+        DataError: the file cannot be read, has several columns and no header, or lacks the column; the message names
+            the line.
     """
     try:
         content = path.read_bytes()
@@ -48,16 +49,16 @@ def read_users(path: Path, column: str | None = None) -> list[ListedUser]:
         raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
     headers = _headers(text)
     names = (column,) if column is not None else ("user", *ALSO_CALLED["user"])
-    found = ((sign, _place(cells, names)) for sign, cells in headers.items())
-    separator, place = next((pair for pair in found if pair[1] is not None), (next(iter(headers)), None))
+    places = ((separator, _place(cells, names)) for separator, cells in headers.items())
+    separator, index = next((pair for pair in places if pair[1] is not None), (next(iter(headers)), None))
     cells = headers[separator]
-    if column is not None and place is None:
+    if column is not None and index is None:
         raise DataError(f"{path} has no column {column!r}. There are: {', '.join(cells)}.")
     records = _records(text, separator, path)
-    if place is not None and (column is not None or len(records) > 1):
-        return _of_column(records[1:], place, cells, path)
-    for line, record, written in records:
-        if len(record) > 1 or (not written.startswith('"') and any(sign in record[0] for sign in _SEPARATORS)):
+    if index is not None and (column is not None or len(records) > 1):
+        return _of_column(records[1:], index, cells, path)
+    for line, record, text in records:
+        if len(record) > 1 or (not text.startswith('"') and any(separator in record[0] for separator in _SEPARATORS)):
             raise DataError(
                 f"{path}, line {line}: several columns, and no header that says which has the users. Name it: --column "
                 f"{shlex.quote(cells[0])}, of {', '.join(cells)}; or put an id that has a separator in quotes."
@@ -69,7 +70,7 @@ _Record = tuple[int, list[str], str]
 
 
 def _records(text: str, separator: str, path: Path) -> list[_Record]:
-    """Return the line, the cells and the text of each record that is not blank."""
+    """Return line number, cells and text of each record that is not blank."""
     lines = io.StringIO(text, newline="").readlines()
     reader = csv.reader(lines, delimiter=separator, strict=True)
     records, first = [], 1
@@ -84,29 +85,32 @@ def _records(text: str, separator: str, path: Path) -> list[_Record]:
 
 
 def _headers(text: str) -> dict[str, list[str]]:
-    """Return the cells of the first line by what may separate them, the separator first that makes most of it."""
+    """Return separator → cells of the first line, sorted by descending number of cells."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    cells = {sign: [cell.strip() for cell in next(csv.reader([first], delimiter=sign), [])] for sign in _SEPARATORS}
-    return dict(sorted(cells.items(), key=lambda one: -len(one[1])))
+    cells = {
+        separator: [cell.strip() for cell in next(csv.reader([first], delimiter=separator), [])]
+        for separator in _SEPARATORS
+    }
+    return dict(sorted(cells.items(), key=lambda item: -len(item[1])))
 
 
 def _place(cells: Sequence[str], names: Sequence[str]) -> int | None:
-    """Return which cell is the first of some names that there is, whatever its case, spaces and signs."""
+    """Return the index of the cell with the first matching name, ignoring case, spaces and punctuation."""
     plain = [_plain(cell) for cell in cells]
     return next((plain.index(name) for name in map(_plain, names) if name in plain), None)
 
 
 def _plain(name: str) -> str:
-    return "".join(sign for sign in name.casefold() if sign.isalnum())
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _of_column(records: Sequence[_Record], place: int, header: Sequence[str], path: Path) -> list[ListedUser]:
-    users, name = [], header[place]
+def _of_column(records: Sequence[_Record], index: int, header: Sequence[str], path: Path) -> list[ListedUser]:
+    users, name = [], header[index]
     for line, cells, text in records:
-        if len(header) == 1:  # what has a comma in it, though not in quotes, is one id all the same
+        if len(header) == 1:  # an unquoted separator is part of the id
             users.append(ListedUser(cells[0].strip() if len(cells) == 1 else text, line, name))
-        elif place < len(cells) and cells[place].strip():
-            users.append(ListedUser(cells[place].strip(), line, name))
+        elif index < len(cells) and cells[index].strip():
+            users.append(ListedUser(cells[index].strip(), line, name))
         else:
-            raise DataError(f"{path}, line {line}: there is no user in column {place + 1}.")
+            raise DataError(f"{path}, line {line}: there is no user in column {index + 1}.")
     return users

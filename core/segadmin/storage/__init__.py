@@ -1,1 +1,1 @@
-"""Where everything is kept: the database and its records, the lake and its tables, and the locks on both."""
+"""Storage: the database and its records, the lake and its tables, and the locks on both."""

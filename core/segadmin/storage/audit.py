@@ -1,4 +1,4 @@
-"""The audit log: who looked at users, who erased them, who changed which model is used. It only grows."""
+"""The append-only audit log: who viewed users, who erased them, and who changed which model is used."""
 
 from __future__ import annotations
 
@@ -16,34 +16,40 @@ def record(settings: Settings, action: str, subject: str, **details: object) -> 
     """Write an entry.
 
     Args:
-        settings: where the database is.
+        settings: location of the database.
         action: such as ``users.show``.
-        subject: what it was done to; a user only by the pseudonym.
-        details: more facts; JSON, and no shop's ids.
+        subject: what the action was applied to; a user only by the pseudonym.
+        details: additional values for JSON; never the shop's own ids.
     """
     with transaction(settings) as session:
         session.add(entry(action, subject, **details))
 
 
 def entry(action: str, subject: str, **details: object) -> Audit:
-    """Return an entry, to be added to the transaction that does what it tells of; arguments as of :func:`record`."""
+    """Return an entry to add to the transaction of the action it describes; arguments as in :func:`record`."""
     return Audit(actor=_actor(), action=action, subject=subject, details=details)
 
 
 def entries(settings: Settings, action: str | None = None, limit: int = 100) -> list[Audit]:
-    """Return the newest entries, the newest first; of ``action`` and those below it (``users`` for ``users.show``)."""
-    asked = select(Audit).order_by(col(Audit.id).desc()).limit(limit)
+    """Return the latest entries, newest first.
+
+    Args:
+        settings: location of the database.
+        action: only this action and those below it: ``users`` includes ``users.show``.
+        limit: maximum number of entries.
+    """
+    query = select(Audit).order_by(col(Audit.id).desc()).limit(limit)
     if action is not None:
-        asked = asked.where((col(Audit.action) == action) | col(Audit.action).startswith(f"{action}.", autoescape=True))
+        query = query.where((col(Audit.action) == action) | col(Audit.action).startswith(f"{action}.", autoescape=True))
     with transaction(settings) as session:
-        return list(session.exec(asked).all())
+        return list(session.exec(query).all())
 
 
 def _actor() -> str:
-    """Return who runs this process; ``sudo`` does not hide it."""
+    """Return the user that runs this process; under ``sudo``, also the user who called it."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = f"uid {os.getuid()}"
-    behind = os.environ.get("SUDO_USER")
-    return f"{behind} as {user}" if behind else user
+    caller = os.environ.get("SUDO_USER")
+    return f"{caller} as {user}" if caller else user

@@ -1,4 +1,4 @@
-"""Compaction: the small files that many imports leave become large ones, which read faster."""
+"""Compaction: joins the small files of many imports into large ones, which are faster to read."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.schema import SCHEMAS
 
 _TABLES = tuple(SCHEMAS)
-#: Jobs read the lake as it was when they began; the files that they read stay for a week.
+#: Jobs read the table versions of the time they started, so unused files are kept for a week.
 KEPT_HOURS = 7 * 24
-#: A table that nobody has written to since is looked at again after so long, for files that are a week old by then.
-_AGAIN_SECONDS = 24 * 3600
+#: A table without new writes is compacted again after this time, to remove the files that have expired by then.
+_RECOMPACT_SECONDS = 24 * 3600
 
-#: Table → its version after it was compacted, and when that was (seconds since 1970).
+#: Table → its version after the last compaction, and the time of that (seconds since 1970).
 _Compacted = dict[str, tuple[int, float]]
 
 
 def compact(settings: Settings) -> dict[str, dict[str, int]]:
-    """Join small files, table by table, and remove those that nobody has needed for a week.
+    """Join small files, table by table, and remove files that have not been needed for a week.
 
-    Tables that nobody wrote to since the last time are left alone; where that is all of them, nobody is waited for.
+    Tables without new writes since the last compaction are skipped. If all are skipped, the import lock is not taken.
 
     Returns:
-        Of each table where there was something to join, the number of files ``before`` and ``after``.
+        For each table whose files were joined, the number of files ``before`` and ``after``.
 
     Raises:
         StorageError: the lake cannot be written.
@@ -36,7 +36,7 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
     lake = Lake.of(settings)
     if not _due(lake, _read(settings)):
         return {}
-    done = {}
+    file_counts = {}
     with alone(settings):
         compacted = _read(settings)
         for table in _due(lake, compacted):
@@ -45,20 +45,20 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
             lake.vacuum(table, hours=KEPT_HOURS)
             after = lake.files(table)
             if after != before:
-                done[table] = {"before": before, "after": after}
+                file_counts[table] = {"before": before, "after": after}
             if (version := lake.version(table)) is not None:
                 compacted[table] = (version, time.time())
         _write(settings, compacted)
-    return done
+    return file_counts
 
 
 def _due(lake: Lake, compacted: _Compacted) -> list[str]:
-    """Return the tables that were written to since they were compacted, or were compacted too long ago."""
-    moment = time.time()
+    """Return the tables with writes since their last compaction, or whose last compaction is too old."""
+    now = time.time()
     due = []
     for table in _TABLES:
-        version, (known, at) = lake.version(table), compacted.get(table, (None, 0.0))
-        if version is not None and not (version == known and moment - _AGAIN_SECONDS < at <= moment):
+        version, (last_version, compacted_at) = lake.version(table), compacted.get(table, (None, 0.0))
+        if version is not None and not (version == last_version and now - _RECOMPACT_SECONDS < compacted_at <= now):
             due.append(table)
     return due
 
@@ -70,11 +70,11 @@ def _path(settings: Settings) -> Path:
 def _read(settings: Settings) -> _Compacted:
     try:
         return {table: (version, at) for table, (version, at) in json.loads(_path(settings).read_text()).items()}
-    except (FileNotFoundError, ValueError, AttributeError, TypeError):  # none yet, or none of ours: all are due
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):  # missing or damaged: all are due
         return {}
 
 
 def _write(settings: Settings, compacted: _Compacted) -> None:
-    draft = _path(settings).with_suffix(".draft")
-    draft.write_text(json.dumps(compacted))
-    put(draft, _path(settings))
+    temporary = _path(settings).with_suffix(".draft")
+    temporary.write_text(json.dumps(compacted))
+    put(temporary, _path(settings))

@@ -1,4 +1,4 @@
-"""The SQL database: engines, sessions, and whether the schema is the one this version expects."""
+"""The SQL database: engines, sessions, and the check of the schema revision."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 
-#: The newest revision under ``migrations/versions``; a test holds the two together.
+#: The newest revision under ``migrations/versions``; a test compares the two.
 HEAD = "0011"
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_WAL_TRIES = 50
+_WAL_ATTEMPTS = 50
 #: Execution option of connections that only read.
 _READING = "segadmin_reading"
 
 
-#: A peer that is gone is noticed in seconds: by default the kernel goes on sending for a quarter of an hour. And a
-#: process that was stopped inside a transaction must not keep a job's row from everybody for as long as it is.
+#: A lost connection is detected within seconds; by default the kernel retransmits for a quarter of an hour. The timeout
+#: on idle transactions keeps a suspended process from holding its row locks.
 _POSTGRES = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -66,14 +66,14 @@ def _sqlite(url: URL, umask: int) -> Engine:
     path = Path(url.database or "")
     try:
         make_folder(path.parent, umask)
-        if "file:" not in str(path):  # SQLite's own form of URL
-            with suppress(FileExistsError):  # it must not be opened beside SQLite: closing it would end SQLite's locks
-                # SQLite would let everybody read it; and it gives its write-ahead log the rights of this file.
+        if "file:" not in str(path):  # a URI in SQLite's own syntax
+            with suppress(FileExistsError):  # closing an existing file would release SQLite's locks on it
+                # SQLite would create it readable by everyone. Its write-ahead log gets the same permissions.
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~umask))
     except OSError as error:
         raise StorageError(
-            f"The database {path} cannot be made: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
-            "another place."
+            f"The database {path} cannot be created: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
+            "another location."
         ) from None
     engine = create_engine(url, connect_args={"timeout": 30})
 
@@ -83,14 +83,14 @@ def _sqlite(url: URL, umask: int) -> Engine:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA secure_delete=ON")  # users who are erased must not be left in free pages
+        connection.execute("PRAGMA secure_delete=ON")  # erased users must not stay in free pages
 
     event.listen(engine, "begin", _begin)
     return engine
 
 
 def wait_for_turn(engine: Engine) -> None:
-    """Make the transactions of an engine on SQLite that somebody else made wait for each other, as ours do."""
+    """Serialize the transactions of a SQLite engine that another library created, as for our own engines."""
     event.listen(engine, "connect", lambda connection, _record: setattr(connection, "isolation_level", None))
     event.listen(engine, "begin", _begin)
     engine.dispose()
@@ -98,13 +98,13 @@ def wait_for_turn(engine: Engine) -> None:
 
 def _begin(connection: Any) -> None:
     # A deferred transaction that reads and then writes fails at once with "database is locked"
-    # when another writer came between; an immediate one waits its turn.
+    # if another process wrote in between; an immediate one waits for the lock.
     connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READING) else "BEGIN IMMEDIATE")
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch a SQLite file to write-ahead logging; of several who do so at once, SQLite lets some fail, not wait."""
-    for _ in range(_WAL_TRIES):
+    """Switch a SQLite file to write-ahead logging, with retries: SQLite does not wait if several processes do this."""
+    for _ in range(_WAL_ATTEMPTS):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError:
@@ -118,13 +118,13 @@ def engine(settings: Settings) -> Engine:
     """Return the engine of ``settings``; one per process and URL.
 
     Raises:
-        ConfigurationError: the URL cannot be understood or its driver is missing.
+        ConfigurationError: the URL cannot be parsed or its driver is missing.
     """
     return _engine(settings.sqlalchemy_url, settings.umask_bits)
 
 
 def dispose_after_fork() -> None:
-    """Forget the parent's connections in a forked child, without closing them for the parent."""
+    """Discard the parent's connections in a forked child, without closing them for the parent."""
     _engine.cache_clear()
 
 
@@ -132,8 +132,8 @@ def dispose_after_fork() -> None:
 def transaction(settings: Settings) -> Iterator[Session]:
     """Open a session that commits at the end, or rolls back on an exception.
 
-    Rows stay readable after the commit. The schema is checked first, and made on first use where the
-    database is the default one.
+    Rows stay readable after the commit. The schema is checked first; on the default database it is created on first
+    use.
 
     Raises:
         SchemaOutOfDate: the schema is not the one this version expects.
@@ -145,9 +145,9 @@ def transaction(settings: Settings) -> Iterator[Session]:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    """Open a session that only reads; no writer waits for it, and it waits for none.
+    """Open a read-only session. It does not block writers, and writers do not block it.
 
-    On SQLite it sees things as they are at one moment; on PostgreSQL each query does.
+    On SQLite all queries see one consistent state; on PostgreSQL each query sees its own.
 
     Raises:
         SchemaOutOfDate: see :func:`transaction`.
@@ -169,48 +169,47 @@ def _session(settings: Settings) -> Iterator[Session]:
 
 
 def now(session: Session) -> datetime:
-    """Return the database's clock (UTC): leases must not depend on the clocks of the nodes agreeing."""
+    """Return the time of the database's clock (UTC), so that leases do not depend on synchronized node clocks."""
     if session.get_bind().dialect.name == "postgresql":
-        moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-        return moment.astimezone(UTC)
+        timestamp: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return timestamp.astimezone(UTC)
     return datetime.now(UTC)
 
 
-#: URLs whose schema this process found current.
+#: URLs of the databases whose schema this process has checked.
 _checked: set[str] = set()
 
 
 def ensure_schema(settings: Settings) -> None:
-    """Check the schema once per process; make it if this is the default database and it is empty."""
+    """Check the schema once per process; create it if this is the default database and it is empty."""
     url = settings.sqlalchemy_url
     if url in _checked:
         return
-    found = revision(settings)
-    if found is None and not settings.database_url:
+    current = revision(settings)
+    if current is None and not settings.database_url:
         upgrade(settings)
-    elif found != HEAD:
-        state = "has no segadmin tables" if found is None else f"is at revision {found}, not {HEAD}"
+    elif current != HEAD:
+        state = "has no segadmin tables" if current is None else f"is at revision {current}, not {HEAD}"
         raise SchemaOutOfDate(f"The database {shown(settings)} {state}. Run: segadmin db upgrade")
     _checked.add(url)
 
 
 def revision(settings: Settings) -> str | None:
-    """Return the schema revision found in the database, or ``None`` if it holds no schema."""
+    """Return the schema revision of the database, or ``None`` if it has no schema."""
     try:
         with engine(settings).connect() as connection:
             if not engine(settings).dialect.has_table(connection, "alembic_version"):
                 return None
-            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            return found
+            version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return version
     except SQLAlchemyError as error:
         raise _unreachable(settings, error) from error
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the schema to :data:`HEAD`; safe to call from several processes at once.
+    """Migrate the schema to :data:`HEAD`; safe to call from several processes at once.
 
-    Where there is no schema yet, the tables are created as :mod:`segadmin.storage.records` has them, without the
-    migrations that led there.
+    If there is no schema, the tables are created from :mod:`segadmin.storage.records`, without running migrations.
     """
     try:
         with engine(settings).begin() as connection:
@@ -225,7 +224,7 @@ def upgrade(settings: Settings) -> None:
 
 
 def migrate(connection: Connection, to: str = "head") -> None:
-    """Run the migrations from the revision that the database is at."""
+    """Run the migrations from the database's current revision to ``to``."""
     from alembic import command
     from alembic.config import Config
 
@@ -236,25 +235,25 @@ def migrate(connection: Connection, to: str = "head") -> None:
 
 
 def _create_tables(connection: Connection) -> None:
-    """Create the tables of :data:`HEAD`; tables that plugins define in the same metadata are theirs."""
+    """Create the tables of :data:`HEAD`, but not the tables that plugins define in the same metadata."""
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     from segadmin.storage import records
 
-    models = [one for one in vars(records).values() if isinstance(one, type) and issubclass(one, SQLModel)]
-    tables = [table for one in models if (table := getattr(one, "__table__", None)) is not None]
+    models = [value for value in vars(records).values() if isinstance(value, type) and issubclass(value, SQLModel)]
+    tables = [table for model in models if (table := getattr(model, "__table__", None)) is not None]
     SQLModel.metadata.create_all(connection, tables, checkfirst=False)
     MigrationContext.configure(connection).stamp(ScriptDirectory(str(_MIGRATIONS)), "head")
 
 
 def drop_history(settings: Settings) -> None:
-    """Let the database's files hold nothing that was deleted or changed, also not in the write-ahead log.
+    """Remove deleted and overwritten rows from the database's files, including the write-ahead log.
 
-    PostgreSQL keeps its own log, and copies of it are the operator's: there, only dead rows go.
+    On PostgreSQL only dead rows are removed; its log and copies of it are the operator's responsibility.
 
     Raises:
-        StorageError: other processes read or write without a pause.
+        StorageError: other processes use the database all the time.
     """
     connection = engine(settings).raw_connection()
     driver: Any = connection.driver_connection
@@ -274,8 +273,8 @@ def drop_history(settings: Settings) -> None:
 
 
 def _empty_write_ahead_log(connection: Any) -> None:
-    connection.execute("PRAGMA busy_timeout=0")  # it is tried again here
-    for _ in range(_WAL_TRIES):
+    connection.execute("PRAGMA busy_timeout=0")  # this loop retries
+    for _ in range(_WAL_ATTEMPTS):
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if not busy:
             return

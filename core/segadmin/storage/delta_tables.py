@@ -1,14 +1,14 @@
 """Delta tables in local folders of any name.
 
-Delta-rs and Polars take a table's path for a URL or a pattern, each in its own way:
+Delta-rs and Polars interpret a table's path as a URL or a pattern, each differently:
 
-- Polars looks for a table's files under the percent-encoded URL, so a space in the path is enough for it to find none.
-- Polars expands ``* ? [ ]``, and takes ``key=value`` in any folder above the table for a partition.
-- Delta-rs decodes ``%20`` and turns backslashes, crashes on ``[ ] | ^``, and refuses control characters. It follows
-  links first, so no other name of the same folder helps.
+- Polars looks for a table's files under the percent-encoded URL, so it finds none if the path contains a space.
+- Polars expands ``* ? [ ]`` and interprets ``key=value`` in any parent folder of the table as a partition.
+- Delta-rs decodes ``%20``, replaces backslashes, crashes on ``[ ] | ^`` and refuses control characters. It resolves
+  links first, so a link to the same folder does not help.
 
-So Polars is told where the files are. Where the path itself is the trouble, both get a link with a plain name, and
-delta-rs goes through its OpenDAL backend, which alone keeps the root of a table out of URLs.
+Therefore Polars gets the paths of the files. If the path itself cannot be used, both get a link with a plain name, and
+delta-rs uses its OpenDAL backend, the only one that keeps the root of a table out of URLs.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from deltalake import DeltaTable
 from segadmin.errors import StorageError
 from segadmin.files import inside, private_folder
 
-#: What delta-rs or Polars cannot have in a path.
+#: Characters that delta-rs or Polars misread in a path.
 _MISREAD = re.compile(r"[\x00-\x1f\x7f*?\[\]=|^\\%]")
 #: The table's folder in its root, for OpenDAL.
 _NAME = "table"
 _LAST_CHECKPOINT = "_last_checkpoint"
-#: Where OpenDAL writes files that are not whole yet, and how delta-rs' own store ends their names.
+#: The folder of OpenDAL's incomplete files, and the suffix of those of delta-rs' own store.
 _DRAFTS, _DRAFT = "_drafts", re.compile(r"\.(?:parquet|json)#[0-9]+$")
 
 
 @dataclass(frozen=True)
 class Address:
-    """A local table as delta-rs opens it, and its folder as Polars reads it."""
+    """The location of a local table: the URI for delta-rs and the folder for Polars."""
 
     uri: str
     folder: Path
-    options: dict[str, str] | None = None  #: storage options; set where the folder is reached over a link
+    options: dict[str, str] | None = None  #: storage options; set if the folder is reached through a link
 
     @property
     def is_link(self) -> bool:
-        """Whether the folder's own path cannot be used."""
+        """Whether the folder is reached through a link because its own path cannot be used."""
         return self.options is not None
 
 
 class LocalTable(DeltaTable):
-    """A Delta table whose files Polars finds."""
+    """A Delta table that returns file paths in the form that Polars can read."""
 
     def __init__(self, address: Address, version: int | None = None) -> None:
         self._address = address
@@ -70,7 +70,7 @@ class LocalTable(DeltaTable):
         return [self._path(uri) for uri in super().file_uris(*args, **options)]
 
     def deletion_vectors(self) -> Any:
-        """Return which rows of which files are deleted; the files as :meth:`file_uris` has them."""
+        """Return which rows of which files are deleted, with file paths as in :meth:`file_uris`."""
         path = pl.col("filepath").map_elements(self._path, return_dtype=pl.String)
         return pl.DataFrame(super().deletion_vectors()).with_columns(path)
 
@@ -81,10 +81,10 @@ class LocalTable(DeltaTable):
 
 
 def address_of(folder: Path) -> Address:
-    """Return how to open the table in ``folder``.
+    """Return the address of the table in ``folder``.
 
     Raises:
-        StorageError: a link is needed, and there is no place for one.
+        StorageError: a link is needed and cannot be created.
     """
     real = folder.resolve()
     if _MISREAD.search(str(real)) is None:
@@ -96,24 +96,24 @@ def address_of(folder: Path) -> Address:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Address]:
-    """Make ``folder`` if need be and yield where to write its table.
+    """Create ``folder`` if it is missing and yield the address for writing its table.
 
-    OpenDAL's commits do not exclude each other, as those of delta-rs itself do: there, one process writes at a time.
+    OpenDAL's commits, unlike those of delta-rs itself, do not exclude each other, so a lock serializes writers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     address = address_of(folder)
     if address.options is None:
         yield address
         return
-    if any("%" in part.name for part in folder.iterdir()):  # OpenDAL would look for them decoded
+    if any("%" in part.name for part in folder.iterdir()):  # OpenDAL would decode their names
         raise StorageError(
-            f"{folder} was made elsewhere and cannot be written here: Delta Lake cannot have both percent-encoded "
-            "partitions and this path. Rename the folders in it that have one of: * ? [ ] = | ^ \\ %"
+            f"{folder} was created under another path and cannot be written here: Delta Lake cannot have both "
+            "percent-encoded partitions and this path. Rename the folders in it that have one of: * ? [ ] = | ^ \\ %"
         )
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # A file gets its name when it is whole; no reader and no crash sees half a commit.
+        # A file gets its name once it is complete, so neither a reader nor a crash sees half a commit.
         drafts = {"opendal.atomic_write_dir": str(address.folder / _DRAFTS)}
         yield replace(address, options=address.options | drafts)
     finally:
@@ -121,7 +121,7 @@ def writing(folder: Path) -> Iterator[Address]:
 
 
 def open_table(folder: Path, version: int | None = None) -> LocalTable:
-    """Open the table in ``folder``, as it is or as it was at ``version``."""
+    """Open the table in ``folder`` at ``version``, by default the latest."""
     return LocalTable(address_of(folder), version)
 
 
@@ -134,32 +134,32 @@ def is_table(folder: Path) -> bool:
 
 
 def vacuum(folder: Path, hours: int) -> None:
-    """Remove the files that no version of the last ``hours`` needs."""
+    """Remove the files that only versions older than ``hours`` need."""
     with writing(folder) as address:
         table = LocalTable(address)
         unneeded = table.vacuum(
             retention_hours=hours, dry_run=address.is_link, enforce_retention_duration=False, full=True
         )
-        if address.is_link:  # OpenDAL would remove folders too, and give up at the first one that is not empty
+        if address.is_link:  # OpenDAL would also remove folders and stop at the first that is not empty
             for name in filter(None, unneeded):
                 if (path := inside(folder, name)).is_file():
                     path.unlink(missing_ok=True)
 
 
 def keep_properties(table: DeltaTable, properties: Mapping[str, str]) -> None:
-    """Give a table these properties, if it has others."""
+    """Set these properties of a table if they differ."""
     if not properties.items() <= table.metadata().configuration.items():
         table.alter.set_table_properties(dict(properties))
 
 
 def drop_history(folder: Path, properties: Mapping[str, str]) -> None:
-    """Make the log of the table in ``folder`` begin now, with a commit that says nothing but ``properties``."""
+    """Truncate the log of the table in ``folder`` to one checkpoint and one commit that only sets ``properties``."""
     with writing(folder) as address:
         LocalTable(address).alter.set_table_properties(dict(properties))
         table = LocalTable(address)
         table.create_checkpoint()
         begin = f"{table.version():020}."
-        # In order, so that what a kill leaves is a log without its beginning, as any reader knows it.
+        # In order, so that after a kill only the beginning of the log is missing, which every reader accepts.
         for path in sorted((folder / "_delta_log").iterdir()):
             if path.is_file() and path.name != _LAST_CHECKPOINT and not path.name.startswith(begin):
                 path.unlink()
@@ -167,17 +167,17 @@ def drop_history(folder: Path, properties: Mapping[str, str]) -> None:
 
 
 def _drop_drafts(folder: Path) -> None:
-    """Remove what killed writers left under names that no listing of delta-rs has."""
+    """Remove the incomplete files of killed writers, which delta-rs does not list."""
     for path in folder.rglob("*"):
         if path.is_file() and (_DRAFT.search(path.name) or path.parent.name == _DRAFTS):
             path.unlink(missing_ok=True)
 
 
 def _linked(folder: Path) -> Path:
-    """Return a folder of ours, with a plain path, in which :data:`_NAME` is a link to ``folder``."""
+    """Return a private folder with a plain path in which :data:`_NAME` is a link to ``folder``."""
     temporary = tempfile.gettempdir()
     if _MISREAD.search(temporary) or not temporary.isascii() or " " in temporary:
-        temporary = "/tmp"  # noqa: S108  (who owns what is in it is looked at)
+        temporary = "/tmp"  # noqa: S108  (ownership is checked)
     digest = blake2s(os.fsencode(folder), digest_size=12).hexdigest()
     root = private_folder(temporary) / digest
     try:
@@ -185,7 +185,7 @@ def _linked(folder: Path) -> Path:
         link = root / _NAME
         if not link.is_symlink():
             link.symlink_to(folder)
-    except FileExistsError:  # another process made it just now
+    except FileExistsError:  # another process created it at the same time
         pass
     except OSError as error:
         raise StorageError(f"{root} cannot be written: {error.strerror}. Set TMPDIR to a folder of your own.") from None

@@ -1,4 +1,4 @@
-"""Letting one import write at a time, and nobody read users who are being erased."""
+"""Locks of the store: one import writes at a time, and no step reads users who are being erased."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
 
 _IMPORT, _ERASURE = "import.lock", "erasure.lock"
-#: How long an erasure waits for steps.
-_PATIENCE_SECONDS = 60.0
+#: How long an erasure waits for running steps.
+_TIMEOUT_SECONDS = 60.0
 
 
 @contextmanager
-def alone(settings: Settings, *, known: bool = True) -> Iterator[None]:
-    """Wait until no other process imports into this store, and keep others waiting meanwhile.
+def alone(settings: Settings, *, registered: bool = True) -> Iterator[None]:
+    """Hold the exclusive import lock of this store; waits until no other process holds it.
 
-    What is new, an event or a user, is told by what the lake holds; two imports at once would each not see the
-    other's, and the lake would hold them twice. The kernel drops the lock of a process that dies.
+    An import compares its events and users with the lake to find new ones. Two imports at once would not see each
+    other's rows, and the lake would contain them twice. The kernel releases the lock when the process ends.
 
     Args:
-        settings: where the store is.
-        known: whether the folder must be the store that the database knows.
+        settings: location of the store.
+        registered: whether the folder must be the store that is registered in the database.
 
     Raises:
         StorageError: the store cannot be written.
         SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_folder`.
     """
-    with _locked(settings, _IMPORT, fcntl.LOCK_EX, known=known):
+    with _locked(settings, _IMPORT, fcntl.LOCK_EX, registered=registered):
         yield
 
 
 def is_importing(settings: Settings) -> bool:
-    """Whether some process holds what :func:`alone` waits for: an import, mostly."""
+    """Whether a process holds the lock of :func:`alone`, usually an import."""
     try:
         with (settings.store_path / _IMPORT).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -50,13 +50,13 @@ def is_importing(settings: Settings) -> bool:
 
 @contextmanager
 def users_stay(settings: Settings) -> Iterator[None]:
-    """Wait until no erasure is going on, and let none begin meanwhile: what a step of a job does with users.
+    """Hold the shared erasure lock, as steps that read users do; waits until no erasure runs.
 
-    A step that read an erased user just before would write that user down again; and an erasure removes every file of
-    the lake that no table names, so also one that a step is about to commit.
+    Without it, a step that read a user before the erasure would write that user again. An erasure also removes all
+    files of the lake that no table references, including those that a step is about to commit.
 
     Raises:
-        StorageError, SegadminError: as :func:`alone` does.
+        StorageError, SegadminError: as in :func:`alone`.
     """
     with _locked(settings, _ERASURE, fcntl.LOCK_SH):
         yield
@@ -64,20 +64,20 @@ def users_stay(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def no_step_runs(settings: Settings) -> Iterator[None]:
-    """Wait until no step of a job runs, and let none begin meanwhile; whoever needs :func:`alone` too takes it inside.
+    """Hold the exclusive erasure lock; waits until no step of a job runs. Take :func:`alone`, if needed, inside it.
 
     Raises:
-        JobError: one runs for longer than a minute.
-        StorageError, SegadminError: as :func:`alone` does.
+        JobError: a step runs for longer than a minute.
+        StorageError, SegadminError: as in :func:`alone`.
     """
     with ExitStack() as stack:
-        end = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while True:
             try:
                 stack.enter_context(_locked(settings, _ERASURE, fcntl.LOCK_EX | fcntl.LOCK_NB))
                 break
             except BlockingIOError:
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     raise JobError(
                         "A step of a job is still running that reads users' data: its job may have been cancelled just "
                         "now. Try again in a moment, or look: segadmin jobs list"
@@ -87,8 +87,8 @@ def no_step_runs(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings, name: str, operation: int, *, known: bool = True) -> Iterator[None]:
-    if known:
+def _locked(settings: Settings, name: str, operation: int, *, registered: bool = True) -> Iterator[None]:
+    if registered:
         check_folder(settings)
     path = settings.store_path / name
     try:

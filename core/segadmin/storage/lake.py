@@ -1,4 +1,4 @@
-"""The lake: Delta tables that any engine can read, appended to atomically and at most once."""
+"""The lake: Delta tables that any engine can read, with atomic and idempotent appends."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from segadmin.storage.delta_tables import (
 from segadmin.storage.schema import PARTITIONS, SCHEMAS, STATISTICS, TIME
 from segadmin.storage.store import check_known
 
-#: What imports write and jobs read.
+#: The tables that imports write and jobs read.
 _READ_BY_JOBS = ("events", "items", "labels", "users")
-#: Rows of a row group: what a reader of a short window can leave out at a time.
+#: Rows of a row group, the unit that a reader of a short window can skip.
 _GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A name for one write: the same name and a number not above the last one writes nothing."""
+    """An idempotency key of one write: a version not above the last one of the same app writes nothing."""
 
     app: str
     version: int
@@ -49,12 +49,12 @@ class Lake:
     """The Delta tables under one folder."""
 
     path: Path
-    #: Table versions to read, so that what is imported meanwhile is not seen by halves; ``None``: the newest.
+    #: Table versions to read, so that concurrent imports are not seen in part; ``None``: the newest.
     versions: Mapping[str, int] | None = None
 
     @classmethod
     def of(cls, settings: Settings, versions: Mapping[str, int] | None = None) -> Lake:
-        """Return the lake of ``settings``, as it is or as it was at ``versions``.
+        """Return the lake of ``settings`` at ``versions``, by default the newest.
 
         Raises:
             SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_known`.
@@ -68,29 +68,29 @@ class Lake:
         return {table: open_table(self.path / table).version() for table in tables}
 
     def exists(self, table: str) -> bool:
-        """Whether anything was ever written to ``table``."""
+        """Whether ``table`` exists, that is, has ever been written to."""
         return is_table(self.path / table)
 
     def version(self, table: str) -> int | None:
-        """Return the newest version of ``table``, by the names in its log alone; ``None`` where there is no table."""
+        """Return the newest version of ``table``, from file names in its log; ``None`` if there is no table."""
         log = self.path / table / "_delta_log"
         numbers = [int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()] if log.is_dir() else []
         return max(numbers, default=None)
 
     def scan(self, table: str, *, buckets: Sequence[int] | None = None, **partition: int | str) -> pl.LazyFrame:
-        """Return ``table`` lazily, with its schema even where nothing was written yet.
+        """Return ``table`` as a lazy frame; without rows if nothing was written yet.
 
         Args:
             table: a key of :data:`segadmin.storage.schema.SCHEMAS`.
-            buckets: only these buckets.
-            partition: only rows where these columns have these values.
+            buckets: read only these buckets.
+            partition: read only rows in which these columns have these values.
         """
         schema = SCHEMAS[table]
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or not self.exists(table):
             return pl.LazyFrame(schema=schema)
         frame = pl.scan_delta(open_table(self.path / table, pinned)).select(
-            pl.col(name).cast(kind) for name, kind in schema.items()
+            pl.col(name).cast(dtype) for name, dtype in schema.items()
         )
         for column, value in partition.items():
             frame = frame.filter(pl.col(column) == value)
@@ -101,23 +101,23 @@ class Lake:
     def append(self, table: str, frame: pl.DataFrame, commit: Commit | None = None) -> bool:
         """Append ``frame`` in one atomic commit; return whether it was written.
 
-        With ``commit``, a second append of the same name is left out, so a writer that does not know whether
-        its last try arrived can simply try again.
+        With ``commit``, a second append with the same key writes nothing, so a writer can safely retry.
         """
         return self._write(table, frame, commit, mode="append")
 
     def put_file(self, table: str, frame: pl.DataFrame, name: str, **partition: int) -> AddAction:
-        """Write ``frame`` to a file of ``table`` that no reader sees before :meth:`commit_files`.
+        """Write ``frame`` to a file of ``table``; readers see it after :meth:`commit_files`.
 
         Args:
             table: a key of :data:`segadmin.storage.schema.SCHEMAS`.
-            frame: rows of one partition; in the order that row groups should have.
-            name: unlike that of any other file; writing it again replaces it.
+            frame: rows of one partition, in the order for the row groups.
+            name: a unique file name; writing it again replaces the file.
             partition: the values of the table's partition columns.
         """
         folder = Path(*(f"{column}={value}" for column, value in partition.items()))
         path = inside(self.path, f"{table}/{folder}/{name}.parquet")
-        content = frame.select(pl.col(one).cast(kind) for one, kind in SCHEMAS[table].items() if one not in partition)
+        schema = {column: dtype for column, dtype in SCHEMAS[table].items() if column not in partition}
+        content = frame.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content.write_parquet(path, compression="snappy", row_group_size=_GROUP_ROWS)
@@ -134,16 +134,16 @@ class Lake:
         )
 
     def commit_files(self, table: str, files: Sequence[AddAction], commit: Commit) -> bool:
-        """Make ``files`` part of ``table`` in one atomic commit; return whether that was still to be done."""
+        """Add ``files`` to ``table`` in one atomic commit; return ``False`` if ``commit`` was made before."""
         try:
             with writing(self.path / table) as address:
-                made = self._make(table, address)
-                if _has(made, commit):
+                delta_table = self._make(table, address)
+                if _has(delta_table, commit):
                     return False
-                made.create_write_transaction(
+                delta_table.create_write_transaction(
                     list(files),
                     "append",
-                    made.schema(),
+                    delta_table.schema(),
                     _partitions(table, address),
                     commit_properties=_once(commit),
                 )
@@ -163,7 +163,7 @@ class Lake:
         self.replace_rows(table, frame, f"{column} = '{value.replace(chr(39), chr(39) * 2)}'")
 
     def replace_rows(self, table: str, frame: pl.DataFrame, predicate: str) -> None:
-        """Replace the rows where ``predicate`` (SQL) holds, as it does for ``frame``'s, in one atomic commit."""
+        """Replace the rows that match ``predicate`` (SQL) in one atomic commit; all rows of ``frame`` must match it."""
         try:
             with writing(self.path / table) as address:
                 self._open(table, address)
@@ -178,7 +178,7 @@ class Lake:
             raise self._failed(table, error) from error
 
     def delete(self, table: str, predicate: str) -> None:
-        """Delete the rows where ``predicate`` (SQL) holds, in one atomic commit; older versions keep them."""
+        """Delete the rows that match ``predicate`` (SQL) in one atomic commit; older versions keep them."""
         if not self.exists(table):
             return
         try:
@@ -188,23 +188,23 @@ class Lake:
             raise self._failed(table, error) from error
 
     def files(self, table: str) -> int:
-        """Return how many files the table consists of now."""
+        """Return the number of files of the table's newest version."""
         return len(open_table(self.path / table).file_uris()) if self.exists(table) else 0
 
     def compact(self, table: str) -> None:
-        """Join small files of each partition, in one atomic commit, and sum the log up in a checkpoint."""
+        """Join the small files of each partition in one atomic commit, and write a checkpoint of the log."""
         if not self.exists(table):
             return
         try:
             with writing(self.path / table) as address:
-                made = self._open(table, address)
-                made.optimize.compact(max_concurrent_tasks=1)
-                made.create_checkpoint()
+                delta_table = self._open(table, address)
+                delta_table.optimize.compact(max_concurrent_tasks=1)
+                delta_table.create_checkpoint()
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
 
     def vacuum(self, table: str, *, hours: int) -> None:
-        """Remove the files that no version of the last ``hours`` needs; older versions cannot be read any more."""
+        """Remove the files that only versions older than ``hours`` need; those versions become unreadable."""
         if not self.exists(table):
             return
         try:
@@ -213,10 +213,10 @@ class Lake:
             raise self._failed(table, error) from error
 
     def drop_history(self, table: str) -> None:
-        """Remove all that is left of older versions: their files, and what the log kept of them.
+        """Remove the files of older versions and their entries in the log.
 
-        Predicates of deletions name keys, and statistics of files that are gone hold values. The commits that make
-        imports idempotent stay known.
+        Predicates of deletions contain user keys, and statistics of removed files contain values. The commits that
+        make imports idempotent are kept.
         """
         if not self.exists(table):
             return
@@ -235,7 +235,7 @@ class Lake:
 
     @property
     def latest_event(self) -> datetime | None:
-        """The newest event's time, by what Delta knows of each file; ``None`` where there are no events."""
+        """The time of the newest event, from Delta's file statistics; ``None`` if there are no events."""
         version = None if self.versions is None else self.versions.get("events", -1)
         if version == -1 or not self.exists("events"):
             return None
@@ -251,12 +251,12 @@ class Lake:
     ) -> bool:
         try:
             with writing(self.path / table) as address:
-                made = self._make(table, address)
-                if commit is not None and _has(made, commit):
+                delta_table = self._make(table, address)
+                if commit is not None and _has(delta_table, commit):
                     return False
-                # Written as a change of what was looked at: a commit of that name in between is a conflict.
+                # Based on the version that was checked: a commit with the same key in between is a conflict.
                 write_deltalake(
-                    made,
+                    delta_table,
                     self._conform(table, frame),
                     mode=mode,
                     commit_properties=None if commit is None else _once(commit),
@@ -266,7 +266,7 @@ class Lake:
         return True
 
     def _make(self, table: str, address: Address) -> LocalTable:
-        """Open a table to change it; one that is not there yet is made, without rows."""
+        """Open a table for writing; create it, without rows, if it is missing."""
         if not is_table(self.path / table):
             DeltaTable.create(
                 address.uri,
@@ -279,13 +279,13 @@ class Lake:
         return self._open(table, address)
 
     def _open(self, table: str, address: Address) -> LocalTable:
-        """Open a table to change it; one that an older version made gets the properties that tables have now."""
-        made = LocalTable(address)
-        keep_properties(made, _properties(table))
-        return made
+        """Open a table for writing; set the current properties on a table that an older release created."""
+        delta_table = LocalTable(address)
+        keep_properties(delta_table, _properties(table))
+        return delta_table
 
     def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.select(pl.col(name).cast(kind) for name, kind in SCHEMAS[table].items())
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMAS[table].items())
 
     def _failed(self, table: str, error: Exception) -> StorageError:
         return StorageError(
@@ -294,14 +294,14 @@ class Lake:
 
 
 def _properties(table: str) -> dict[str, str]:
-    """Return the Delta properties of ``table``: of which columns its log may hold values."""
+    """Return the Delta properties of ``table``: the columns whose statistics its log may contain."""
     return {"delta.dataSkippingStatsColumns": ",".join(STATISTICS[table])}
 
 
 def _partitions(table: str, address: Address) -> list[str] | None:
-    """Return the columns to partition ``table`` by: texts only where their folders' names are what Delta writes."""
-    by = PARTITIONS.get(table, [])
-    return [column for column in by if not (address.is_link and SCHEMAS[table][column] == pl.String)] or None
+    """Return the columns to partition ``table`` by; behind a link no text columns, whose values Delta encodes."""
+    columns = PARTITIONS.get(table, [])
+    return [column for column in columns if not (address.is_link and SCHEMAS[table][column] == pl.String)] or None
 
 
 def _has(table: DeltaTable, commit: Commit) -> bool:
@@ -314,13 +314,13 @@ def _once(commit: Commit) -> CommitProperties:
 
 
 def _statistics(content: pl.DataFrame) -> dict[str, object]:
-    """Return what Delta keeps of a file, by which readers leave out files of other times."""
-    times = [content[name] for name, kind in content.schema.items() if kind == TIME]
-    some = [column for column in times if column.null_count() < column.len()]
+    """Return the Delta statistics of a file, by which readers skip files of other periods."""
+    times = [content[name] for name, dtype in content.schema.items() if dtype == TIME]
+    with_values = [column for column in times if column.null_count() < column.len()]
     return {
         "numRecords": content.height,
-        "minValues": {column.name: _as_json(column.min()) for column in some},
-        "maxValues": {column.name: _as_json(column.max()) for column in some},
+        "minValues": {column.name: _as_json(column.min()) for column in with_values},
+        "maxValues": {column.name: _as_json(column.max()) for column in with_values},
         "nullCount": {column.name: column.null_count() for column in times},
     }
 

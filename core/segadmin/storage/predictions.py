@@ -1,4 +1,4 @@
-"""What each model version said of its test rows: a table of the lake, from which users can be erased."""
+"""The predictions of each model version for its test rows: a lake table, from which users can be erased."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from segadmin.storage.records import ModelVersion
 from segadmin.storage.schema import PREDICTIONS
 
 
-class _Kept(BaseModel):
-    """What a manifest has of the predictions; the path, where an older segadmin wrote them into the work folder."""
+class _Entry(BaseModel):
+    """The manifest's entry about predictions; with a path if an older release wrote them into the work folder."""
 
     rows: int = 0
     path: str = ""
@@ -26,28 +26,28 @@ class _Kept(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """As much of a manifest as is read here: the whole model is in a layer above."""
+    """The part of a manifest that this module reads; the complete model is in a higher layer."""
 
-    predictions: _Kept | None = None
+    predictions: _Entry | None = None
 
 
-def _kept(version: ModelVersion) -> _Kept:
-    return _Manifest.model_validate(version.manifest).predictions or _Kept()
+def _entry(version: ModelVersion) -> _Entry:
+    return _Manifest.model_validate(version.manifest).predictions or _Entry()
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a version said of its test rows, as far as that is kept."""
+    """The stored predictions of a version for its test rows."""
 
     rows: pl.DataFrame  #: ``user_key``, ``as_of``, ``target``, ``unseen``, ``events``, ``probabilities``
-    erased: int = 0  #: test rows of users who were erased since: its figures count them
+    erased: int = 0  #: test rows of users erased since; the metrics still include them
 
 
 def keep_predictions(settings: Settings, job_id: int, artifact: str, rows: pl.DataFrame) -> dict[str, Any]:
-    """Keep what the version made of ``artifact`` said, in one commit; a second time it is left out.
+    """Store the predictions of the version with ``artifact`` in one commit; a repeated call writes nothing.
 
     Returns:
-        What the version's manifest has of it.
+        The entry for the version's manifest.
     """
     frame = rows.with_columns(job_id=pl.lit(job_id), artifact=pl.lit(artifact))
     Lake.of(settings).append("predictions", frame, Commit(f"predictions-{job_id}-{artifact}", 1))
@@ -55,46 +55,46 @@ def keep_predictions(settings: Settings, job_id: int, artifact: str, rows: pl.Da
 
 
 def keep_old_predictions(settings: Settings, versions: Iterable[ModelVersion], without: Collection[int]) -> None:
-    """Keep in the lake what older versions of segadmin left in the work folder, as far as it is still there.
+    """Copy predictions that older releases stored in the work folder to the lake, if they still exist.
 
     Args:
-        settings: where the store is.
-        versions: of models.
+        settings: location of the store.
+        versions: model versions.
         without: keys of users to leave out.
     """
     for version in versions:
         rows = _in_work(settings, version)
         if rows is not None:
-            left = rows.filter(~pl.col("user_key").is_in(list(without)))
-            keep_predictions(settings, version.job_id, version.sha256, left)
+            remaining = rows.filter(~pl.col("user_key").is_in(list(without)))
+            keep_predictions(settings, version.job_id, version.sha256, remaining)
 
 
 def predictions_of(settings: Settings, version: ModelVersion) -> Predictions:
-    """Return what a version said of its test rows.
+    """Return the predictions of a version for its test rows.
 
     Raises:
-        DataError: it is not kept any more, or all of the users were erased.
+        DataError: they were deleted, or all of the users were erased.
     """
-    own = (pl.col("job_id") == version.job_id) & (pl.col("artifact") == version.sha256)
+    is_own = (pl.col("job_id") == version.job_id) & (pl.col("artifact") == version.sha256)
     columns = [name for name in PREDICTIONS if name not in {"job_id", "artifact"}]
-    kept = Lake.of(settings).scan("predictions").filter(own).select(columns).sort("as_of", "user_key").collect()
-    rows = _in_work(settings, version) if kept.is_empty() else kept
-    kept_rows = _kept(version).rows
+    stored = Lake.of(settings).scan("predictions").filter(is_own).select(columns).sort("as_of", "user_key").collect()
+    rows = _in_work(settings, version) if stored.is_empty() else stored
+    test_rows = _entry(version).rows
     if rows is None:
         raise DataError(
-            f"What version {version.id} said of each of its {kept_rows:,} test rows is not kept any more: "
-            "it was in the work folder, which was emptied, or all of those users were erased. Its figures are there, "
-            f"see: segadmin models show {version.id}. For a card and comparisons train anew: segadmin enqueue retrain"
+            f"The predictions of version {version.id} for its {test_rows:,} test rows no longer exist: they were in "
+            "the work folder, which was emptied, or all of those users were erased. Its metrics are kept, see: "
+            f"segadmin models show {version.id}. For a card and comparisons train again: segadmin enqueue retrain"
         )
-    return Predictions(rows, max(kept_rows - rows.height, 0))
+    return Predictions(rows, max(test_rows - rows.height, 0))
 
 
 def _in_work(settings: Settings, version: ModelVersion) -> pl.DataFrame | None:
-    """Return what an older version of segadmin wrote into the work folder; ``None`` where it is gone."""
-    written = _kept(version)
-    if not written.path:
+    """Return the predictions that an older release wrote into the work folder; ``None`` if they are gone."""
+    entry = _entry(version)
+    if not entry.path:
         return None
-    path = inside(settings.store_path, written.path)
-    if not path.exists() or file_digest(path) != written.sha256:
+    path = inside(settings.store_path, entry.path)
+    if not path.exists() or file_digest(path) != entry.sha256:
         return None
     return pl.read_parquet(path, glob=False)

@@ -1,4 +1,4 @@
-"""The SQL tables. What is here is true; files, messages and Delta tables only follow."""
+"""The SQL tables: the source of truth, from which files, messages and Delta tables follow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; a naive datetime is a mistake of ours, not of a user."""
+        """Store UTC; a naive datetime is a programming error."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -36,22 +36,22 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class MaskedText(TypeDecorator[str]):
-    """Text for people that may quote a URL: passwords are masked on both sides, also what an older version stored."""
+    """Text that may quote a URL. Passwords are masked on write and on read, because older releases stored them."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Store it masked."""
+        """Mask on write."""
         return None if value is None else mask_secrets(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Return it masked."""
+        """Mask on read."""
         return None if value is None else mask_secrets(value)
 
 
 class _ImportStateText(TypeDecorator[StrEnum]):
-    """The state of an import: text of any length, as it was made before the other states."""
+    """The state of an import, in a column of unlimited text that is older than the columns of other states."""
 
     impl = String
     cache_ok = True
@@ -66,56 +66,56 @@ class _ImportStateText(TypeDecorator[StrEnum]):
 
 
 def utcnow() -> datetime:
-    """Return this machine's clock in UTC; leases use :func:`segadmin.storage.database.now` instead."""
+    """Return this machine's time in UTC; leases use :func:`segadmin.storage.database.now` instead."""
     return datetime.now(UTC)
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"  #: saved; no step has started
     RUNNING = "running"  #: a step has started
     SUCCEEDED = "succeeded"  #: every step succeeded or was skipped
-    FAILED = "failed"  #: a step used up its attempts, or failed for good
+    FAILED = "failed"  #: a step has no attempts left, or failed permanently
     CANCELLED = "cancelled"  #: somebody cancelled it
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen unless somebody retries."""
+        """Whether the state is final unless the job is retried."""
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
 class StepState(StrEnum):
-    """Where a step is."""
+    """The state of a step."""
 
-    WAITING = "waiting"  #: steps that it reads from are not done
-    READY = "ready"  #: may be claimed from ``not_before`` on
-    RUNNING = "running"  #: claimed; whoever holds ``token`` works on it until ``lease_until``
-    SUCCEEDED = "succeeded"  #: its ``result`` counts
+    WAITING = "waiting"  #: earlier stages are not done
+    READY = "ready"  #: can be claimed after ``not_before``
+    RUNNING = "running"  #: claimed by the worker with ``token`` until ``lease_until``
+    SUCCEEDED = "succeeded"  #: its ``result`` is valid
     FAILED = "failed"  #: no attempt is left, or the error is permanent
     CANCELLED = "cancelled"  #: its job was cancelled or failed before it finished
     SKIPPED = "skipped"  #: an earlier step decided that it is not needed
 
     @property
     def done(self) -> bool:
-        """Whether steps that come after it may start."""
+        """Whether later steps may start."""
         return self in {StepState.SUCCEEDED, StepState.SKIPPED}
 
 
 class ModelState(StrEnum):
-    """What a model version is to its label set."""
+    """The role of a model version for its label set."""
 
-    PRETRAINED = "pretrained"  #: has read unlabelled texts only; something to start from
-    CANDIDATE = "candidate"  #: trained, not yet through the gate
+    PRETRAINED = "pretrained"  #: trained on unlabelled texts only; a starting point for fine-tuning
+    CANDIDATE = "candidate"  #: trained, not yet compared by the gate
     CHAMPION = "champion"  #: scores users
     CHALLENGER = "challenger"  #: kept for comparison; the gate did not promote it
     RETIRED = "retired"  #: was champion before
 
 
 class ImportState(StrEnum):
-    """Where an import is."""
+    """The state of an import."""
 
-    RUNNING = "running"  #: or interrupted, where no process is importing: see :mod:`segadmin.events.interrupted`
+    RUNNING = "running"  #: or interrupted if no process is importing, see :mod:`segadmin.events.interrupted`
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
@@ -140,67 +140,67 @@ def _json() -> Any:
 
 
 def _state(states: type[StrEnum]) -> Any:
-    values = Enum(states, native_enum=False, length=16, values_callable=lambda kind: [one.value for one in kind])
+    values = Enum(states, native_enum=False, length=16, values_callable=lambda enum: [member.value for member in enum])
     return Column(values, nullable=False)
 
 
 class Store(SQLModel, table=True):
-    """The lake's fixed facts, written at the first import; one row."""
+    """The constants of the store, written at the first import; one row."""
 
     id: int = Field(default=1, primary_key=True)
     buckets: int
     key_fingerprint: str  #: first 16 hex digits of the HMAC of a constant under the user-key secret
-    store_id: str | None = None  #: what its folder is known by; of a store from before 0011, given when it is opened
+    store_id: str | None = None  #: also in the folder; a store from before revision 0011 gets it when it is opened
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
 class Import(SQLModel, table=True):
-    """One file taken into the lake."""
+    """One file imported into the lake."""
 
     id: int | None = Field(default=None, primary_key=True)
     table: str  #: events, items or labels
     file: str = Field(sa_column=_masked(nullable=False))  #: base name, or URL
     sha256: str = Field(index=True)
     state: ImportState = Field(default=ImportState.RUNNING, sa_column=Column(_ImportStateText(), nullable=False))
-    source_rows: int = 0  #: as the source has them
-    rows_read: int = 0  #: events, items or labels: more than ``source_rows`` where a row holds several
+    source_rows: int = 0  #: rows of the source
+    rows_read: int = 0  #: events, items or labels; more than ``source_rows`` if a row holds several
     rows_kept: int = 0
     rows_quarantined: int = 0
-    rows_ignored: int = 0  #: of kinds that the mapping leaves out: read = kept + quarantined + ignored
+    rows_ignored: int = 0  #: of kinds that the mapping ignores: read = kept + quarantined + ignored
     reasons: Json = Field(default_factory=dict, sa_column=_json())  #: quarantine reason → rows
-    changes: Json = Field(default_factory=dict, sa_column=_json())  #: rule → values that it mended
-    late: Json = Field(default_factory=dict, sa_column=_json())  #: how much older than the newest there was → rows
-    warnings: list[str] = Field(default_factory=list, sa_column=_json())  #: what can be read, but is hardly meant
-    mapping: Json = Field(default_factory=dict, sa_column=_json())  #: how it was read; empty: it was not kept then
+    changes: Json = Field(default_factory=dict, sa_column=_json())  #: cleaning rule → values that it fixed
+    late: Json = Field(default_factory=dict, sa_column=_json())  #: age relative to the newest event → rows
+    warnings: list[str] = Field(default_factory=list, sa_column=_json())  #: about doubtful data
+    mapping: Json = Field(default_factory=dict, sa_column=_json())  #: the mapping of this import; empty in old imports
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended: a process is importing, or was killed while it did."""
+        """Whether it has not ended: a process is importing, or was killed during the import."""
         return self.state == ImportState.RUNNING
 
 
-class Opens(StrEnum):
-    """What a key is for: who sends events need not see anything."""
+class Scope(StrEnum):
+    """What a key gives access to."""
 
-    EVENTS = "events"  #: sending them
-    PAGES = "pages"  #: looking at jobs and models
+    EVENTS = "events"  #: sending events
+    PAGES = "pages"  #: viewing jobs and models
 
 
 class ApiKey(SQLModel, table=True):
-    """Who may use the HTTP API."""
+    """A key of the HTTP API."""
 
     name: str = Field(primary_key=True)
-    sha256: str = Field(unique=True)  #: of the key, which is not kept
-    opens: Opens = Field(default=Opens.EVENTS, sa_column=_state(Opens))
+    sha256: str = Field(unique=True)  #: of the key, which is not stored
+    opens: Scope = Field(default=Scope.EVENTS, sa_column=_state(Scope))
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
-    last_used: datetime | None = Field(default=None, sa_column=_time())  #: the day
+    last_used: datetime | None = Field(default=None, sa_column=_time())  #: to the day
 
 
 class Audit(SQLModel, table=True):
-    """Something that somebody did with users' data, or to what is used on them; entries are never changed."""
+    """An action on users' data or on the models used for them; entries are never changed."""
 
     id: int | None = Field(default=None, primary_key=True)
     actor: str
@@ -222,7 +222,7 @@ class LabelSet(SQLModel, table=True):
 
 
 class Job(SQLModel, table=True):
-    """What somebody asked for."""
+    """A unit of work that somebody requested."""
 
     __table_args__ = (Index("ix_job_kind_state", "kind", "state", "id"), Index("ix_job_state", "state", "id"))
 
@@ -230,9 +230,9 @@ class Job(SQLModel, table=True):
     kind: str
     options: Json = Field(default_factory=dict, sa_column=_json())
     state: JobState = Field(default=JobState.QUEUED, sa_column=_state(JobState))
-    priority: int = 5  #: 0 (last) to 9 (first)
+    priority: int = 5  #: 0 (lowest) to 9 (highest)
     idempotency_key: str | None = Field(default=None, unique=True)
-    #: The options that were given, before what they leave open was looked up; only where there is a key.
+    #: The requested options before defaults were resolved; only if there is an idempotency key.
     asked: Json | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
@@ -241,7 +241,7 @@ class Job(SQLModel, table=True):
 
 
 class Step(SQLModel, table=True):
-    """What one worker does: one stage of a job over the buckets ``bucket_from`` to ``bucket_to``, inclusive."""
+    """The unit of work of one worker: a stage of a job over ``bucket_from`` to ``bucket_to``, inclusive."""
 
     __table_args__ = (
         UniqueConstraint("job_id", "stage", "bucket_from"),
@@ -255,12 +255,12 @@ class Step(SQLModel, table=True):
     stage: str
     queue: str
     after: list[str] = Field(default_factory=list, sa_column=_json())  #: stages whose steps must be done first
-    bucket_from: int = -1  #: -1: the stage is not cut by buckets
+    bucket_from: int = -1  #: -1: the stage is not divided by buckets
     bucket_to: int = -1
     state: StepState = Field(default=StepState.WAITING, sa_column=_state(StepState))
     attempt: int = 0
     max_attempts: int = 3
-    token: int = 0  #: fencing token: raised by every claim and by everything that takes the step away
+    token: int = 0  #: fencing token: increased by every claim and whenever the step is taken away
     worker: str | None = None
     lease_until: datetime | None = Field(default=None, sa_column=_time())
     not_before: datetime | None = Field(default=None, sa_column=_time())
@@ -269,7 +269,7 @@ class Step(SQLModel, table=True):
     note: str = ""  #: what it is doing, in a few words
     calling: str = ""  #: the plugin method that runs now, so that a sudden death can be blamed on it
     result: Json = Field(default_factory=dict, sa_column=_json())
-    curve: list[list[Any]] = Field(default_factory=list, sa_column=_json())  #: of its fit: see jobs.curve
+    curve: list[list[Any]] = Field(default_factory=list, sa_column=_json())  #: see ``segadmin.learning_curve``
     error: str | None = Field(default=None, sa_column=_masked())
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())
@@ -293,7 +293,7 @@ class ModelVersion(SQLModel, table=True):
 
 
 class Evaluation(SQLModel, table=True):
-    """How one model did on one split: a model version, or a baseline beside it."""
+    """The metrics of one model on one split: a model version, or a baseline of the same job."""
 
     id: int | None = Field(default=None, primary_key=True)
     model_version_id: int | None = Field(default=None, foreign_key="modelversion.id", index=True)
@@ -302,7 +302,7 @@ class Evaluation(SQLModel, table=True):
     split: str
     rows: int
     metrics: Json = Field(default_factory=dict, sa_column=_json())
-    confusion: list[list[int]] = Field(default_factory=list, sa_column=_json())  #: rows: truth
+    confusion: list[list[int]] = Field(default_factory=list, sa_column=_json())  #: rows: true segments
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
@@ -324,12 +324,12 @@ class SegmentSnapshot(SQLModel, table=True):
     published_at: datetime | None = Field(default=None, sa_column=_time())
 
 
-#: What the segment of users is called of whom too little is known to be put in one.
+#: The segment name of users about whom too little is known.
 NOT_ENOUGH = "not enough known"
 
 
 class SegmentSummary(SQLModel, table=True):
-    """One segment of one snapshot, in numbers for people."""
+    """Summary statistics of one segment of one snapshot."""
 
     id: int | None = Field(default=None, primary_key=True)
     snapshot_id: int = Field(foreign_key="segmentsnapshot.id", index=True)
@@ -341,9 +341,9 @@ class SegmentSummary(SQLModel, table=True):
 
 
 class Current(SQLModel, table=True):
-    """What is current, by name: ``champion:<label set>`` and ``snapshot:<label set>``.
+    """A pointer to the current version: ``champion:<label set>`` or ``snapshot:<label set>``.
 
-    Readers look here only, and writers change it only by compare-and-set.
+    Readers use only these pointers; writers change them by compare-and-set.
     """
 
     name: str = Field(primary_key=True)
@@ -351,7 +351,7 @@ class Current(SQLModel, table=True):
 
 
 class Schedule(SQLModel, table=True):
-    """A job enqueued at every slot of a cron expression (UTC unless ``timezone`` says otherwise)."""
+    """A job that is enqueued at every slot of a cron expression in ``timezone``."""
 
     name: str = Field(primary_key=True)
     cron: str
@@ -365,19 +365,19 @@ class Schedule(SQLModel, table=True):
 
 
 class MissedSlots(SQLModel, table=True):
-    """Slots of a schedule that came while no beat ran; one job made up for all of them."""
+    """Slots of a schedule that passed while no beat ran; one job replaces all of them."""
 
     id: int | None = Field(default=None, primary_key=True)
     schedule: str = Field(index=True)
     first: datetime = Field(sa_column=_time(nullable=False))
     last: datetime = Field(sa_column=_time(nullable=False))
     slots: int
-    job_id: int | None = None  #: the job that made up for them
+    job_id: int | None = None  #: the job that replaces them
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
 class Lock(SQLModel, table=True):
-    """What one job may change alone, such as the champion of a label set; gone when it lets go."""
+    """An exclusive lock of a job, such as on the champion of a label set; deleted on release."""
 
     name: str = Field(primary_key=True)
     job_id: int = Field(foreign_key="job.id", index=True)
@@ -385,12 +385,12 @@ class Lock(SQLModel, table=True):
 
 
 class QuarantinedMessage(SQLModel, table=True):
-    """A message from the broker that is not one of ours; it was set aside and nothing was run."""
+    """A broker message that segadmin did not send; it was stored here and nothing was run."""
 
     id: int | None = Field(default=None, primary_key=True)
     queue: str
     reason: str
-    message: str  #: as it came, cut after some thousand characters
-    size: int  #: bytes, before it was cut
-    worker: str  #: who received it
+    message: str  #: as received, truncated to some thousand characters
+    size: int  #: bytes, before truncation
+    worker: str  #: the worker that received it
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))

@@ -1,4 +1,4 @@
-"""The tables of the lake, column by column."""
+"""The schemas of the lake's tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _schema(columns: Mapping[str, PolarsDataType]) -> pl.Schema:
     return pl.Schema(columns)
 
 
-#: What users did. ``price`` is of the whole line, ``duration`` in seconds, ``extras`` a JSON object.
+#: Events of users. ``price`` is the total of the line, ``duration`` is in seconds, ``extras`` is a JSON object.
 EVENTS = _schema(
     {
         "bucket": pl.Int32,
@@ -31,7 +31,7 @@ EVENTS = _schema(
         "extras": pl.String,
     }
 )
-#: What the shop sells; one row an item, the newest import wins.
+#: What the shop sells: one row per item, from the newest import.
 ITEMS = _schema(
     {
         "item": pl.String,
@@ -42,7 +42,7 @@ ITEMS = _schema(
         "extras": pl.String,
     }
 )
-#: What a model learns from: the segment that a user turned out to be in.
+#: Training labels: the observed segment of a user.
 LABELS = _schema(
     {
         "bucket": pl.Int32,
@@ -54,10 +54,10 @@ LABELS = _schema(
         "outcome_until": TIME,
     }
 )
-#: The shop's own ids, kept apart so that nothing else needs them.
+#: The shop's own user ids; only this table holds them.
 USERS = _schema({"bucket": pl.Int32, "user_key": pl.Int64, "user": pl.String})
-#: Rows that could not be used, as they came. ``line`` is the row's in the file, the header being line 1 where
-#: there is one; cells with line breaks count as one line.
+#: Unusable rows, unchanged. ``line`` is the row's line in the file; a header is line 1; a cell with line breaks counts
+#: as one line.
 QUARANTINE = _schema(
     {
         "import_id": pl.Int64,
@@ -69,7 +69,7 @@ QUARANTINE = _schema(
         "row": pl.String,
     }
 )
-#: Who is in which segment, of every snapshot; ``probabilities`` in the order of the model's segments.
+#: Assignments of users to segments per snapshot; ``probabilities`` in the order of the model's segments.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -84,11 +84,11 @@ ASSIGNMENTS = _schema(
     }
 )
 
-#: Whose events a model learnt from, by the job that trained it: what an erasure asks.
+#: The users whose events a model was trained on, by training job; an erasure reads it.
 TRAININGS = _schema({"job_id": pl.Int64, "user_key": pl.Int64})
 
-#: What each model version was tested on and what it said, by the job that trained it and the artifact's digest:
-#: ``target`` is the place of the true segment, ``events`` how many events the user had in the window.
+#: The test rows and predictions of each model version, by training job and digest of the artifact: ``target`` is the
+#: index of the true segment, ``events`` the number of events of the user in the window.
 PREDICTIONS = _schema(
     {
         "job_id": pl.Int64,
@@ -118,8 +118,8 @@ PARTITIONS = {
     "assignments": ["snapshot_id"],
     "predictions": ["job_id"],
 }
-#: The columns whose least and greatest values Delta may write down of each file, in clear and for as long as its log
-#: is kept: never ids, keys, rows or texts.
+#: The columns whose minimum and maximum Delta may store for each file, unencrypted and as long as the log is kept:
+#: never ids, keys, rows or texts.
 STATISTICS = {
     "events": ["at"],
     "items": ["price"],

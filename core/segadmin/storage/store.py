@@ -1,7 +1,7 @@
-"""The store's fixed facts: its folder and the database know each other by an id, and the secret fits both.
+"""The identity of the store: its folder and its database hold the same id, and a fingerprint of the secret.
 
-The folder has them too, in ``store.json``: a folder that is empty because a disk is not mounted, or that belongs to
-another database, is noticed before anything is read from it or written to it.
+The folder has them in ``store.json``. A folder that is empty because a disk is not mounted, or that belongs to another
+database, is detected before anything is read from it or written to it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, ImportState, Job, Store
 
 NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
-#: The file in the store's folder that says which store it is.
+#: The file in the store's folder that identifies the store.
 MARK = "store.json"
-_FINGERPRINTED = b"segadmin store"
+_FINGERPRINT_MESSAGE = b"segadmin store"
 ADOPT = "segadmin db adopt"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What the store's folder says of itself."""
+    """The content of ``store.json``, which identifies the folder."""
 
-    id: str  #: of the store; the database has it too
+    id: str  #: of the store; also in the database
     buckets: int
     key_fingerprint: str
-    #: When the newest of its imports ended; ``None`` where only older versions have imported.
+    #: End of the newest import; ``None`` if only older releases have imported.
     last_import: datetime | None = None
 
     @property
     def text(self) -> str:
-        """The content of its file."""
+        """The mark as JSON text."""
         facts = {"id": self.id, "buckets": self.buckets, "key_fingerprint": self.key_fingerprint}
         if self.last_import is not None:
             facts["last_import"] = self.last_import.isoformat()
@@ -55,10 +55,10 @@ class Mark:
 
 
 def known_store(session: Session) -> Store:
-    """Return the store's fixed facts, which the first import wrote.
+    """Return the store's record, which the first import writes.
 
     Raises:
-        DataError: nothing was imported yet.
+        DataError: nothing has been imported yet.
     """
     store = session.get(Store, 1)
     if store is None:
@@ -67,13 +67,14 @@ def known_store(session: Session) -> Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """Return the store's fixed facts, writing them at the first import, into the database and into the folder.
+    """Return the store's record; the first import creates it in the database and in the folder.
 
-    A store that an older version made gets its id.
+    A store that an older release created gets its id.
 
     Raises:
-        ConfigurationError: the secret or the number of buckets is not the store's, or the folder is another store.
-        StoreMissing: the folder does not hold what was imported.
+        ConfigurationError: the secret or the number of buckets differs from the store's, or the folder is another
+            store.
+        StoreMissing: the imported data is not in the folder.
         StorageError: the folder cannot be read or written.
     """
     store = check_store(settings)
@@ -84,13 +85,13 @@ def open_store(settings: Settings) -> Store:
 
 
 def check_store(settings: Settings) -> Store | None:
-    """Compare folder, secret and buckets with the store's fixed facts, and return them; nothing is written, no secret.
+    """Compare folder, secret and buckets with the store's record and return it, without writing anything.
 
     Returns:
-        ``None`` where nothing was imported yet.
+        ``None`` if nothing has been imported yet.
 
     Raises:
-        ConfigurationError, StoreMissing, StorageError: as :func:`open_store` does.
+        ConfigurationError, StoreMissing, StorageError: as in :func:`open_store`.
     """
     store = compare_folder(settings)
     compare_keys(settings)
@@ -98,13 +99,13 @@ def check_store(settings: Settings) -> Store | None:
 
 
 def check_folder(settings: Settings) -> None:
-    """See that the folder is the store that the database knows; a store that an older version made gets its id.
+    """Check that the folder is the database's store; a store that an older release created gets its id.
 
-    It costs reading a small file: SQL is asked until a store is known, and then only to say what is wrong.
+    A check reads one small file. SQL is queried only until a store is found, and to report an error.
 
     Raises:
-        ConfigurationError: the folder is another store, or the database knows none and the folder is one.
-        StoreMissing: the folder does not hold what was imported, or only what an older backup of it held.
+        ConfigurationError: the folder is another store, or a store that the database has no record of.
+        StoreMissing: the imported data is not in the folder, or the folder is an older backup.
         StorageError: the folder cannot be read or written.
     """
     seen, mark = _seen_store(settings), read_mark(settings)
@@ -118,10 +119,10 @@ def check_folder(settings: Settings) -> None:
 
 
 def check_known(settings: Settings) -> None:
-    """Do as :func:`check_folder` where the database knows a store; who only reads needs none.
+    """Call :func:`check_folder` if the database has a store; readers do not need one.
 
     Raises:
-        ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
+        ConfigurationError, StoreMissing, StorageError: as in :func:`check_folder`.
     """
     if _seen_store(settings) is not None:
         check_folder(settings)
@@ -129,13 +130,13 @@ def check_known(settings: Settings) -> None:
 
 @dataclass
 class _Seen:
-    """What this process has seen of a store."""
+    """The last state of a store that this process has read."""
 
-    id: str  #: which is never changed
-    last_import: datetime | None  #: the newest that the database or the folder had
+    id: str  #: never changes
+    last_import: datetime | None  #: the newest in the database or the folder
 
 
-#: By the URL of the database.
+#: Database URL → store.
 _seen: dict[str, _Seen] = {}
 
 
@@ -151,13 +152,13 @@ def _seen_store(settings: Settings) -> _Seen | None:
 
 
 def _last_import(session: Session) -> datetime | None:
-    """Return when the import with the highest number ended, of those that succeeded: SQL need not look at all."""
+    """Return the end of the succeeded import with the highest id, a query by index."""
     newest = select(Import.finished_at).where(Import.state == ImportState.SUCCEEDED).order_by(col(Import.id).desc())
     return session.exec(newest.limit(1)).first()
 
 
 def missing_imports(session: Session, mark: Mark | None) -> list[Import]:
-    """Return the imports that the database knows to have succeeded, and that came after the newest of the folder."""
+    """Return the imports that succeeded according to the database, and are newer than the folder's newest."""
     if mark is None or mark.last_import is None:
         return []
     later = select(Import).where(Import.state == ImportState.SUCCEEDED, col(Import.finished_at) > mark.last_import)
@@ -165,10 +166,10 @@ def missing_imports(session: Session, mark: Mark | None) -> list[Import]:
 
 
 def note_import(settings: Settings, moment: datetime) -> None:
-    """Write into the folder that an import ended at ``moment``, before the database says that it succeeded.
+    """Write the end of an import, ``moment``, into the folder, before its success is committed to the database.
 
-    One process at a time: see :func:`segadmin.storage.import_lock.alone`. Clocks of machines differ, so of two times
-    the later one stays.
+    The caller holds :func:`segadmin.storage.import_lock.alone`. Clocks of machines differ, so the later of two times
+    is kept.
 
     Raises:
         StorageError: it cannot be written.
@@ -184,20 +185,22 @@ def note_import(settings: Settings, moment: datetime) -> None:
 
 
 def read_mark(settings: Settings) -> Mark | None:
-    """Return what the folder says of itself; ``None`` if it says nothing.
+    """Return the mark of the folder; ``None`` if it has none.
 
     Raises:
-        StorageError: the file is there and cannot be read.
+        StorageError: the file exists and cannot be read.
     """
     path = settings.store_path / MARK
     try:
-        kept = json.loads(path.read_bytes())
-        last = datetime.fromisoformat(kept["last_import"]).astimezone(UTC) if "last_import" in kept else None
-        return Mark(str(kept["id"]), int(kept["buckets"]), str(kept["key_fingerprint"]), last)
+        content = json.loads(path.read_bytes())
+        last = datetime.fromisoformat(content["last_import"]).astimezone(UTC) if "last_import" in content else None
+        return Mark(str(content["id"]), int(content["buckets"]), str(content["key_fingerprint"]), last)
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.is_symlink():
             return None
-        raise StorageError(f"{path} cannot be read: {error.strerror}. Check SEGADMIN_STORE and its rights.") from None
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror}. Check SEGADMIN_STORE and its permissions."
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise StorageError(
             f"{path} is damaged. Restore it from a backup; or remove it, if the folder is the store of this "
@@ -206,7 +209,7 @@ def read_mark(settings: Settings) -> Mark | None:
 
 
 def put_mark(settings: Settings, store: Store) -> Mark:
-    """Write into the folder which store it is, unless it says so already, and return what it says.
+    """Write the mark of ``store`` into the folder unless it has one, and return the folder's mark.
 
     Raises:
         StorageError: it cannot be written.
@@ -226,34 +229,34 @@ def put_mark(settings: Settings, store: Store) -> Mark:
 
 
 def has_tables(settings: Settings) -> bool:
-    """Whether anything was ever imported into the folder."""
+    """Whether the folder has tables of the lake."""
     return any(settings.store_path.glob("lake/*/_delta_log"))
 
 
 def one_at_a_time(session: Session) -> None:
-    """Make others wait who register a store; on SQLite every transaction does."""
+    """Serialize the registration of a store among processes; on SQLite all transactions are serialized."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(7337, 2)"))
 
 
 def fingerprint(secret: bytes) -> str:
-    """Return what a secret is recognised by, and from which it cannot be computed."""
-    return hmac.digest(secret, _FINGERPRINTED, hashlib.sha256).hex()[:16]
+    """Return the first 16 hex digits of the HMAC of a constant under ``secret``."""
+    return hmac.digest(secret, _FINGERPRINT_MESSAGE, hashlib.sha256).hex()[:16]
 
 
 def compare_folder(settings: Settings) -> Store | None:
-    """Compare the folder with the store that the database knows, and return its facts; nothing is written.
+    """Compare the folder with the database's store and return the store's record, without writing anything.
 
     Returns:
-        ``None`` where nothing was imported yet.
+        ``None`` if nothing has been imported yet.
 
     Raises:
-        ConfigurationError, StoreMissing, StorageError: as :func:`check_folder` does.
+        ConfigurationError, StoreMissing, StorageError: as in :func:`check_folder`.
     """
     with transaction(settings) as session:
         store = session.get(Store, 1)
         used, last_import = _used(session, store), _last_import(session)
-    # In this order: whoever registers a store first tells the database, then marks the folder, then makes tables.
+    # In this order, because registration writes to the database first, then the mark, then the tables.
     tables, mark = has_tables(settings), read_mark(settings)
     if store is None and (tables or mark):
         with transaction(settings) as session:
@@ -268,12 +271,12 @@ def compare_folder(settings: Settings) -> Store | None:
 
 
 def _used(session: Session, store: Store | None) -> str:
-    """Return what the database knows to have been done in the store's folder, such as ``2 imports``; else nothing."""
-    brought = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
-    counts = {"import": session.exec(brought).one()}
-    if store is not None and store.store_id is not None:  # there was a mark before there was a job
+    """Return what the database has recorded for the store's folder, such as ``2 imports``; else an empty string."""
+    imports = select(func.count(col(Import.id))).where(Import.state == ImportState.SUCCEEDED, Import.rows_read > 0)
+    counts = {"import": session.exec(imports).one()}
+    if store is not None and store.store_id is not None:  # such a store was marked before its first job
         counts["job"] = session.exec(select(func.count(col(Job.id)))).one()
-    return next((counted(count, what) for what, count in counts.items() if count), "")
+    return next((counted(count, noun) for noun, count in counts.items() if count), "")
 
 
 def _is_marked(settings: Settings, store: Store) -> bool:
@@ -281,14 +284,14 @@ def _is_marked(settings: Settings, store: Store) -> bool:
 
 
 def _register(settings: Settings) -> Store:
-    """Make the database and the folder know each other; several processes may do so at once."""
+    """Write the store's id into the database and the folder; safe to call from several processes at once."""
     with transaction(settings) as session:
         one_at_a_time(session)
         store = session.get(Store, 1)
         if store is None:
-            made = fingerprint(settings.create_secret())
-            store = Store(buckets=settings.buckets, key_fingerprint=made, store_id=uuid.uuid4().hex)
-        elif store.store_id is None:  # the folder first: what has an id in the database, and tables, has a mark
+            key_fingerprint = fingerprint(settings.create_secret())
+            store = Store(buckets=settings.buckets, key_fingerprint=key_fingerprint, store_id=uuid.uuid4().hex)
+        elif store.store_id is None:  # the folder first: a store with id and tables has a mark
             store.store_id = uuid.uuid4().hex
             store.store_id = put_mark(settings, store).id
         session.add(store)
@@ -317,19 +320,19 @@ def _compare_folder(settings: Settings, store: Store, mark: Mark | None, used: s
         other = "SEGADMIN_DATABASE_URL" if settings.database_url else "SEGADMIN_HOME"
         raise StoreMissing(
             f"The store is not in {path}: there is nothing, and the database {database.shown(settings)} knows of "
-            f"{used}. Mount it or restore it, or set SEGADMIN_STORE to its folder. If it is lost for good, begin again "
+            f"{used}. Mount it or restore it, or set SEGADMIN_STORE to its folder. If it is lost for good, start over "
             f"with another {other}."
         )
 
 
 def _refuse_older(settings: Settings, mark: Mark) -> None:
     with transaction(settings) as session:
-        numbers = [one.id for one in missing_imports(session, mark)]
-    if not numbers:  # adopted just now
+        numbers = [missing.id for missing in missing_imports(session, mark)]
+    if not numbers:  # another process has just adopted it
         return
-    which = f"import {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} imports, {numbers[0]} to {numbers[-1]}"
+    lost = f"import {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} imports, {numbers[0]} to {numbers[-1]}"
     raise StoreMissing(
-        f"The store in {settings.store_path} is older than the database {database.shown(settings)}: it lacks {which}. "
+        f"The store in {settings.store_path} is older than the database {database.shown(settings)}: it lacks {lost}. "
         f"Restore its newer backup. If there is none, go on without them: {ADOPT}. Then their files can be imported "
         "again."
     )
@@ -343,26 +346,26 @@ def _unknown(settings: Settings) -> ConfigurationError:
 
 
 def compare_keys(settings: Settings) -> None:
-    """Compare the secret and the buckets with those that the store was made with, if there is one; nothing is written.
+    """Compare the secret and the number of buckets with the store's, if there is a store, without writing anything.
 
     Raises:
-        ConfigurationError: one of them is another, or the secret is not here.
+        ConfigurationError: one of them differs, or the secret is missing.
     """
     with transaction(settings) as session:
         store = session.get(Store, 1)
     if store is None:
         if (settings.root / "user_key_secret").exists():
-            settings.secret()  # so that one that cannot be read is known before the first import needs it
+            settings.secret()  # reports an unreadable secret before the first import needs it
         return
     try:
-        found = fingerprint(settings.secret())
+        current = fingerprint(settings.secret())
     except ConfigurationError as error:
         raise ConfigurationError(
             f"The store was made with the user-key secret {store.key_fingerprint}…, which is not here: {error}"
         ) from None
-    if store.key_fingerprint != found:
+    if store.key_fingerprint != current:
         raise ConfigurationError(
-            f"The store was made with the user-key secret {store.key_fingerprint}…, the settings have {found}…: "
+            f"The store was made with the user-key secret {store.key_fingerprint}…, the settings have {current}…: "
             "the same users would get other keys. Restore SEGADMIN_USER_KEY_SECRET or home/user_key_secret."
         )
     if store.buckets != settings.buckets and "buckets" in settings.model_fields_set:

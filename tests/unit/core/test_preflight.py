@@ -38,7 +38,7 @@ from segadmin.storage.store import open_store
             "SEGADMIN_STORE='/proc/store': it cannot be written: No such file",
         ),
         ("home", Path(__file__) / "home", "it cannot be written: Not a directory. Set SEGADMIN_HOME to a folder."),
-        ("database_url", "sqlite:////proc/x/segadmin.db", "segadmin.db cannot be made: "),
+        ("database_url", "sqlite:////proc/x/segadmin.db", "segadmin.db cannot be created: "),
     ],
 )
 def test_what_cannot_be_used_is_named(settings: Settings, name: str, value: object, said: str) -> None:

@@ -68,11 +68,11 @@ def test_a_configuration_error_is_raised_not_a_validation_error(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("WEB_HOSTS", "shop.example:8000", "'shop.example:8000' is no name of a host"),
-        ("WEB_HOSTS", "https://shop.example", "is no name of a host"),
-        ("WEB_HOSTS", "shop.*", "is no name of a host"),
-        ("WEB_PROXIES", "10.0.0.1/8", "'10.0.0.1/8' is no address and no network such as 10.0.0.0/8"),
-        ("WEB_PROXIES", "*", "is no address and no network"),
+        ("WEB_HOSTS", "shop.example:8000", "'shop.example:8000' is not a host name"),
+        ("WEB_HOSTS", "https://shop.example", "is not a host name"),
+        ("WEB_HOSTS", "shop.*", "is not a host name"),
+        ("WEB_PROXIES", "10.0.0.1/8", "'10.0.0.1/8' is not an address or a network such as 10.0.0.0/8"),
+        ("WEB_PROXIES", "*", "is not an address or a network"),
         ("WEB_CONNECTIONS", "0", "greater than or equal to 1"),
         ("WEB_HEAD_SECONDS", "0", "greater than 0"),
     ],

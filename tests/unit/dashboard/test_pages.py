@@ -161,9 +161,9 @@ def test_a_card_in_words() -> None:
 
 
 def test_a_card_without_test_rows_says_why() -> None:
-    card = a_card("gold").model_copy(update={"test": None, "test_missing": "is not kept any more"})
+    card = a_card("gold").model_copy(update={"test": None, "test_missing": "the predictions no longer exist"})
     page = model_card.page(card)
-    assert "is not kept any more" in page
+    assert "the predictions no longer exist" in page
     assert "Training data and versions" in page
     assert "Calibration" not in page and "Limits" not in page
 

@@ -226,7 +226,7 @@ def test_a_user_whose_events_were_removed_for_their_age_is_still_known(settings:
 @pytest.mark.parametrize("user", ["", " ", "\u200b", "M\udcfcller"])
 def test_what_cannot_be_a_user_is_refused(settings: Settings, user: str) -> None:
     put(settings, "b.jsonl", f'{json.dumps(event("other"))}\n{{"user": "王小明", broken\n')
-    with pytest.raises(DataError, match=r"is no user|is not UTF-8"):
+    with pytest.raises(DataError, match=r"is not a user|is not UTF-8"):
         forget(settings, ["other", user])
     assert users(settings) == {"other"}
 
@@ -425,7 +425,7 @@ def test_an_archive_that_cannot_be_looked_into_is_named(settings: Settings) -> N
     for start in (archive.index(b"PK\x03\x04") + 6, archive.index(b"PK\x01\x02") + 8):
         archive[start] |= 1  # encrypted, it says
     (settings.store_path / "a.zip").write_bytes(archive)
-    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Take it out of the store"):
+    with pytest.raises(StorageError, match=r"a.zip may name users .*password.*Move it out of the store"):
         forget(settings, ["ann"])
     (settings.store_path / "a.zip").unlink()
     assert forget(settings, []) == []
@@ -528,7 +528,7 @@ def test_the_write_ahead_log_is_emptied_or_it_is_said_that_it_was_not(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(settings)
-    monkeypatch.setattr(database, "_WAL_TRIES", 2)
+    monkeypatch.setattr(database, "_WAL_ATTEMPTS", 2)
     path = settings.root / "segadmin.db"
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
@@ -695,7 +695,7 @@ def test_no_step_runs_while_users_are_erased(settings: Settings, monkeypatch: py
         users_stay(settings),
         pytest.raises(JobError, match="A step of a job is still"),
     ):
-        patch.setattr(events_alone, "_PATIENCE_SECONDS", 0.0)
+        patch.setattr(events_alone, "_TIMEOUT_SECONDS", 0.0)
         forget(settings, ["victim~1"])
     assert users(settings) == {"other", "victim~1"}
     began = threading.Event()

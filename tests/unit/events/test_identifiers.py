@@ -18,7 +18,7 @@ from segadmin.events.clean import clean
 from segadmin.events.erase import forget
 from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.ingest import Request, import_file
-from segadmin.events.keys import meant_by, user_key
+from segadmin.events.keys import candidate_keys, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.settings import Settings
@@ -159,7 +159,7 @@ def test_erasing_finds_the_id_in_quarantine_as_it_came(settings: Settings, tmp_p
 
 
 def test_a_user_stored_in_another_form_is_still_found() -> None:
-    assert meant_by(b"secret", "13085.0") == [user_key(b"secret", "13085"), user_key(b"secret", "13085.0")]
+    assert candidate_keys(b"secret", "13085.0") == [user_key(b"secret", "13085"), user_key(b"secret", "13085.0")]
 
 
 def test_numbers_for_kinds_and_segments_lose_their_zero() -> None:

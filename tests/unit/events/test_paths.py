@@ -154,7 +154,7 @@ def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / f"segadmin-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(StorageError, match="is not a folder that you alone may open"):
+    with pytest.raises(StorageError, match="is not a folder that only you may open"):
         Lake(tmp_path / "[x]").append("trainings", pl.DataFrame({"job_id": [1], "user_key": [2]}))
 
 

@@ -90,7 +90,7 @@ def test_a_socket_that_somebody_else_may_have_made_is_not_used(monkeypatch: pyte
         monkeypatch.setattr(tempfile, "tempdir", short)
         ours, elsewhere = Path(short, f"segadmin-{user}"), Path(short, "elsewhere")
         long = Settings(home=Path(short, "x" * 100))
-        refused = r"is not a folder that you alone may open\. Remove it, or set TMPDIR"
+        refused = r"is not a folder that only you may open\. Remove it, or set TMPDIR"
         ours.mkdir(0o700)
         ours.chmod(0o710)
         with pytest.raises(StorageError, match=refused):

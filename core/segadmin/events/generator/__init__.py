@@ -1,1 +1,1 @@
-"""A shop that never was: logs with planted segments, of any size, whose truth is known."""
+"""Synthetic data: generated logs of any size with known segments."""

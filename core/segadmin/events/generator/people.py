@@ -1,4 +1,4 @@
-"""The planted segments: what tells their people apart, and the words of the shop."""
+"""The parameters of synthetic data: behaviour of the segments, and the vocabulary of the shop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from segadmin.settings import Language
 
 @dataclass(frozen=True)
 class Kind:
-    """How the people of a segment behave."""
+    """The behaviour of users in a segment."""
 
     name: str
-    share: float  #: of all users
-    daily: float  #: events a day, on average
+    share: float  #: fraction of all users
+    daily: float  #: mean number of events per day
     kinds: tuple[float, float, float, float, float]  #: weights of view, cart, purchase, rating, review
     categories: tuple[float, ...]  #: weights, in the order of :data:`CATEGORIES`
-    dear: float  #: above 1 they take what is dear in a category, below 1 what is cheap
-    hour: float  #: of the day, on average
-    stars: float  #: of a rating, on average
-    ends: float = 1.0  #: after this share of the time they come no more
+    price_preference: float  #: above 1: expensive items of a category are more likely, below 1: cheap ones
+    hour: float  #: mean hour of the day
+    stars: float  #: mean of ratings
+    ends: float = 1.0  #: fraction of the time after which there are no more events
 
 
 #: phone, clothes, food, baby, home, beauty, books, sport
@@ -32,7 +32,7 @@ SEGMENTS = (
     Kind("lapsing", 0.15, 0.55, (65, 14, 16, 3, 2), (2, 3, 3, 1, 3, 2, 2, 2), 0.9, 17, 2.4, ends=0.55),
 )
 
-#: Names of categories, the median price in each, and nouns of it.
+#: Categories: name, median price, and nouns for titles.
 CATEGORIES: dict[Language, tuple[tuple[str, float, tuple[str, ...]], ...]] = {
     "en": (
         ("phones", 2500, ("phone", "earbuds", "charger", "tablet", "smart watch")),
@@ -63,7 +63,7 @@ STYLES: dict[Language, tuple[str, ...]] = {
     "en": ("classic", "light", "large", "new", "organic", "travel", "family", "pro"),
     "zh": ("经典", "轻便", "大号", "新款", "有机", "便携", "家用", "专业"),
 }
-#: What people write, by how many stars they give: 1 and 2, 3, 4 and 5.
+#: Texts of reviews by stars: 1 and 2; 3; 4 and 5.
 REVIEWS: dict[Language, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "en": (
         (

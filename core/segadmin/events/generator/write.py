@@ -1,4 +1,4 @@
-"""Writing a made-up shop to a folder that imports read as it is."""
+"""Writes synthetic data to a folder that can be imported."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def write(
     overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write the shop of ``plan`` and return what ``generated.json`` says.
+    """Write the data of ``plan`` and return the content of ``generated.json``.
 
-    There will be ``items.parquet``, ``events/part-*`` and ``events/dirty-*`` (one of each for a block of users),
-    ``labels.parquet`` (each person's segment at the end) and ``truth.parquet``. ``generated.json`` is written last; its
-    counts are what an import must find.
+    The files are ``items.parquet``, ``events/part-*`` and ``events/dirty-*`` (one of each per block of users),
+    ``labels.parquet`` (the final segment of each person) and ``truth.parquet``. ``generated.json`` is written last and
+    contains the expected counts of an import.
 
     Args:
-        plan: what to make.
-        folder: where to; made if it is not there.
-        form: of the events; all else is Parquet.
-        overwrite: whether a folder that holds something may be emptied.
-        progress: called with the users made so far.
+        plan: the parameters.
+        folder: the target; created if it is missing.
+        form: format of the events; all other files are Parquet.
+        overwrite: whether a folder with generated data may be emptied.
+        progress: called with the number of users generated so far.
 
     Raises:
-        DataError: the folder holds something, or cannot be written.
+        DataError: the folder is not empty, or cannot be written.
     """
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -62,9 +62,9 @@ def _write(plan: Plan, folder: Path, form: Format, progress: Callable[[int], Non
     truths = []
     for number in range(plan.blocks):
         block = make(plan, number, items)
-        _rows(block.events, folder / "events" / f"part-{number:05}.{form}", form)
+        _write_rows(block.events, folder / "events" / f"part-{number:05}.{form}", form)
         if block.dirty.height:
-            _rows(block.dirty, folder / "events" / f"dirty-{number:05}.{form}", form)
+            _write_rows(block.dirty, folder / "events" / f"dirty-{number:05}.{form}", form)
         block.truth.write_parquet(folder / f".truth-{number:05}.parquet")
         truths.append(folder / f".truth-{number:05}.parquet")
         counts.update(block.counts)
@@ -80,19 +80,19 @@ def _write(plan: Plan, folder: Path, form: Format, progress: Callable[[int], Non
     for path in truths:
         path.unlink()
     dirty = {name.removeprefix("dirty:"): count for name, count in sorted(counts.items()) if name.startswith("dirty:")}
-    told = {
+    summary = {
         "plan": plan.model_dump(mode="json"),
         "rows": rows,
         "usable": rows - counts["duplicates"] - counts["bot_events"] - sum(dirty.values()),
         "quarantine": {"duplicate_event": counts["duplicates"], "bot": counts["bot_events"], **dirty},
     }
     draft = folder / ".generated.json"
-    draft.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     put(draft, folder / "generated.json")
-    return told
+    return summary
 
 
-def _rows(frame: pl.DataFrame, path: Path, form: Format) -> None:
+def _write_rows(frame: pl.DataFrame, path: Path, form: Format) -> None:
     if form == "parquet":
         frame.write_parquet(path, compression="zstd", compression_level=1)
     elif form == "csv":
