@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     ring_seconds: float = Field(
         10.0, ge=0, le=_DAY, description="A message not taken for this long is looked for, and sent again if it is lost"
     )
+    max_attempts: int = Field(3, ge=1, le=1000, description="Attempts of a step before its job fails")
+    step_seconds: float = Field(
+        12 * 3600, gt=0, le=366 * _DAY, description="Maximum run time of a step before its job fails"
+    )
     step_memory_gib: float = Field(
         0, ge=0, le=1e6, description="Maximum memory of a step's process; a larger one fails its job; 0: no limit"
     )

@@ -26,7 +26,7 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create a key and print it; it cannot be shown again."""
-    scope = Opens.PAGES if pages else Opens.EVENTS
+    scope = Scope.PAGES if pages else Scope.EVENTS
     key = api_keys.create(get_settings(), name, scope)
     if as_json:
         show_json({"name": name, "opens": scope, "key": key})

@@ -26,7 +26,7 @@ def require_events_key(request: Request, bearer: Bearer) -> str:
         HTTPException: 401 without such a key, 429 after too many wrong ones.
     """
     how = "Authorization: Bearer seg_…"
-    return _authorize(request, bearer.credentials if bearer else "", Opens.EVENTS, how, "Bearer")
+    return _authorize(request, bearer.credentials if bearer else "", Scope.EVENTS, how, "Bearer")
 
 
 def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
@@ -38,7 +38,7 @@ def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
         HTTPException: 401 without such a key, at which browsers ask for a password; 429 after too many wrong ones.
     """
     secret = bearer.credentials if bearer else basic.password if basic else ""
-    return _authorize(request, secret, Opens.PAGES, _AS_PASSWORD, _CHALLENGE)
+    return _authorize(request, secret, Scope.PAGES, _AS_PASSWORD, _CHALLENGE)
 
 
 def require_key(request: Request, bearer: Bearer, basic: Basic) -> str:
@@ -47,7 +47,7 @@ def require_key(request: Request, bearer: Bearer, basic: Basic) -> str:
     return _authorize(request, secret, None, _AS_PASSWORD, _CHALLENGE)
 
 
-def _authorize(request: Request, secret: str, scope: Opens | None, how: str, challenge: str) -> str:
+def _authorize(request: Request, secret: str, scope: Scope | None, how: str, challenge: str) -> str:
     """Return the name of a key if it allows ``scope`` (``None``: anything), or raise ``HTTPException``.
 
     Args:
@@ -63,7 +63,7 @@ def _authorize(request: Request, secret: str, scope: Opens | None, how: str, cha
     problem = f"A key is needed: {how}." if not secret else "There is no such key."
     if key is not None:
         problem = f"This key is for {key.opens}, and not for {scope}."
-    command = "segadmin keys create NAME" + (" --pages" if scope == Opens.PAGES else "")
+    command = "segadmin keys create NAME" + (" --pages" if scope == Scope.PAGES else "")
     raise HTTPException(401, f"{problem} Make one: {command}", {"WWW-Authenticate": challenge})
 
 

@@ -107,7 +107,7 @@ def _check_users(settings: Settings, mark: Mark | None) -> int:
     buckets = settings.buckets if chosen or mark is None else mark.buckets
     fit = mark is None or mark.buckets == buckets
     if not fit or users.filter(pl.col("bucket") != bucket_of(pl.col("user_key"), buckets)).height:
-        right = f"={mark.buckets}" if mark else " to the number that it was made with"
+        hint = f"={mark.buckets}" if mark else " to the number that it was made with"
         raise ConfigurationError(
             f"The users in {settings.store_path} are not in {buckets} buckets. Set SEGADMIN_BUCKETS{hint}."
         )

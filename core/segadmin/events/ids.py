@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from segadmin.hashing import GOLDEN_GAMMA, splitmix64
 
-#: What an event says, in the order that it is hashed in.
-_SAID = ("user_key", "at", "kind", "item", "quantity", "price", "duration", "rating", "text", "extras")
+#: The hashed columns of an event, in order.
+_HASHED = ("user_key", "at", "kind", "item", "quantity", "price", "duration", "rating", "text", "extras")
 
 
 def event_ids(events: pl.DataFrame) -> pl.Series:

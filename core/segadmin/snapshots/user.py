@@ -8,7 +8,7 @@ import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
-from segadmin.events.keys import meant_by
+from segadmin.events.keys import candidate_keys
 from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
@@ -43,7 +43,7 @@ def find_user(settings: Settings, user_id: str) -> int:
     """
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)
-    candidates = meant_by(settings.secret(), user_id)
+    candidates = candidate_keys(settings.secret(), user_id)
     users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
     known_keys = users.select("user_key").collect()["user_key"].to_list()
     for key in candidates:

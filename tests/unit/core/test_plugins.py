@@ -265,3 +265,11 @@ def test_class_attributes_of_before_are_honoured() -> None:
 
     assert Before.supports_warm_start
     assert not Before.supports_auxiliary_tasks
+
+
+@pytest.mark.parametrize(("former", "name"), [("Fit", "FitContext"), ("Learnt", "SavableModel")])
+def test_a_former_public_name_still_works_with_a_warning(former: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"segadmin\.{former} is now segadmin\.{name}") as warnings:
+        assert getattr(segadmin, former) is getattr(segadmin, name)
+    assert warnings[0].filename == __file__
+    assert former not in dir(segadmin)
