@@ -79,7 +79,7 @@ def unblock(settings: Settings) -> list[StepMessage]:
 
 
 def fail_job(session: Session, job: Job, reason: str) -> Advanced:
-    """End the job as failed, and take its other steps away from whoever works on them."""
+    """End the job as failed, and take its other steps away from the workers that run them."""
     return end_job(session, job, JobState.FAILED, reason)
 
 

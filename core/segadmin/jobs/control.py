@@ -1,4 +1,4 @@
-"""What people do to jobs: look, cancel, retry."""
+"""What people do with jobs: list, show, cancel, retry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segadmin.settings import Settings
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
-#: So many jobs are read at one time: databases limit how many numbers a query may name.
+#: Jobs that are read at one time: databases limit the number of values in a query.
 _PAGE = 500
 
 

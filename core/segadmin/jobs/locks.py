@@ -1,8 +1,8 @@
-"""What only one job at a time may change: the champion of a label set, and its current snapshot.
+"""Locks on what only one job at a time may change: the champion of a label set, and its current snapshot.
 
-A job takes a lock with the transaction that readies the first stage that needs it, and lets go when it is over.
-Where another job holds it, the stage waits; whoever ends a job then moves on those that waited, and so does the
-reaper, so that nothing waits for a process that died.
+A job takes a lock in the transaction that readies the first stage that needs it, and releases it when it ends. While
+another job holds the lock, the stage waits. The process that ends a job advances the jobs that waited for its locks. So
+does the reaper, so that no job waits for a process that crashed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
 
 def take(session: Session, job: Job, stage: str) -> bool:
-    """Take all that ``stage`` needs, unless another job holds some of it."""
+    """Take all locks that ``stage`` needs, unless another job holds one of them."""
     return all(_take_one(session, job, name) for name in _needed(job, stage))
 
 
 def release(session: Session, job: Job) -> bool:
-    """Let go of everything that ``job`` holds; return whether it held anything."""
+    """Release all locks of ``job``; return whether it held any."""
     workflow = workflows().get(job.kind)
     if workflow is not None and not _needed(job, workflow.stages[-1].name):
-        return False  # nothing is asked of SQL: most jobs are small ones that hold nothing
+        return False  # most jobs hold no lock; this saves them a statement
     return session.exec(delete(Lock).where(col(Lock.job_id) == job.id)).rowcount > 0
 
 
 def blocking_locks(session: Session, jobs: Collection[Job], stages: Mapping[int, Stages]) -> dict[int, Lock]:
-    """Return the lock of another job that keeps a job from going on, by the number of each of ``jobs`` that waits."""
+    """Return, for each of ``jobs`` that waits, by its number, the lock of another job that it waits for."""
     needed = {job.id or 0: _missed(job, stages.get(job.id or 0, {})) for job in jobs if not job.state.over}
     names = {name for wanted in needed.values() for name in wanted}
     held = {lock.name: lock for lock in session.exec(select(Lock).where(col(Lock.name).in_(names))).all()}
@@ -43,7 +43,7 @@ def blocking_locks(session: Session, jobs: Collection[Job], stages: Mapping[int,
 
 
 def stalled(session: Session) -> list[int]:
-    """Return the jobs of which nothing is ready and nothing runs, in the order in which they may go on."""
+    """Return the jobs without a ready or running step, in the order in which they may continue."""
     at_work = select(Step.id).where(Step.job_id == Job.id, col(Step.state).in_([StepState.READY, StepState.RUNNING]))
     job_ids = session.exec(
         select(Job.id)

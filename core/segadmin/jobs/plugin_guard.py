@@ -1,4 +1,4 @@
-"""Calling a plugin: whatever it does, it is said which one did it, and only its step fails."""
+"""Calling a plugin: an error names the plugin, and fails only its step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segadmin.jobs.lease import extend
 
 @contextmanager
 def calling(attempt: Attempt, plugin: Registered, method: str) -> Iterator[None]:
-    """Turn what a plugin raises in the body into a ``PluginError`` that names it.
+    """Turn an exception of a plugin in the body into a ``PluginError`` that names the plugin.
 
     It is written down first that it is called: a process that dies in it can say nothing any more. What only
     this machine suffers from at this moment (memory, disk) stays as it is: another try may do. So may it where a GPU

@@ -1,4 +1,4 @@
-"""Messages from the broker that are not ours: kept where an operator sees them, and never run."""
+"""Messages from the broker that segadmin did not send: kept for an operator to see, and never run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LENGTH, _MESSAGES = 4000, 1000
 
 
 def set_aside(settings: Settings, queue: str, reason: str, message: bytes | str, worker: str) -> None:
-    """Keep a message that was not understood; where the database is away, the log has it."""
+    """Keep a message that is not valid; without a database it is only logged."""
     raw = message if isinstance(message, bytes) else message.encode("utf-8", "surrogatepass")
     shown = raw[: 4 * _LENGTH].decode("utf-8", "backslashreplace").replace("\0", "\\x00")[:_LENGTH]
     log.warning("a message was set aside: %s", reason, extra={"action": "quarantine", "queue": queue})

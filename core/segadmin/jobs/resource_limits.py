@@ -1,4 +1,4 @@
-"""What one step may take: time, and memory of the process that runs it."""
+"""The limits of one step: time, and memory of the process that runs it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Limits:
         return cls(settings.step_seconds, settings.step_memory_gib, time.monotonic())
 
     def exceeded(self, calling: str) -> SegadminError | None:
-        """Return what to say where a limit is passed; ``calling`` is the plugin method that runs."""
+        """Return the error of an exceeded limit, if any; ``calling`` is the plugin method that runs."""
         if (took := time.monotonic() - self.began) > self.seconds:
             what = f"ran {took:.0f} s; a step may run {self.seconds:g} s"
-            mend = "Raise SEGADMIN_STEP_SECONDS if that is too little."
+            fix = "Raise SEGADMIN_STEP_SECONDS if that is too little."
         elif self.memory_gib and (used := psutil.Process().memory_info().rss / _GIB) > self.memory_gib:
             what = f"took {used:.2f} GiB of memory; a step may take {self.memory_gib:g} GiB"
-            mend = "Raise SEGADMIN_STEP_MEMORY_GIB, or cut finer: SEGADMIN_FAN_OUT, SEGADMIN_BUCKETS."
+            fix = "Raise SEGADMIN_STEP_MEMORY_GIB, or cut finer: SEGADMIN_FAN_OUT, SEGADMIN_BUCKETS."
         else:
             return None
         if calling:
-            return PluginError(f"It {what} and was stopped while it called {calling}. {mend}")
-        return LimitExceeded(f"It {what} and was stopped. {mend}")
+            return PluginError(f"It {what} and was stopped while it called {calling}. {fix}")
+        return LimitExceeded(f"It {what} and was stopped. {fix}")

@@ -31,14 +31,14 @@ class WorkerStopping(BaseException):
 
 
 def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) -> str | None:
-    """Claim the step and do its work; whatever happens ends up in SQL, nothing is raised for a failed step.
+    """Claim the step and run it. The result or the error is written to SQL; a failed step raises nothing.
 
     Returns:
         Where to read why the attempt failed, or ``None`` where it did not. The reason itself may quote data, and
         what is returned here is for monitors.
 
     Raises:
-        WorkerStopping: the worker must stop; the step was given back.
+        WorkerStopping: the worker must stop; the step was returned.
     """
     attempt = claim(settings, step_id, worker)
     if attempt is None:
@@ -55,7 +55,7 @@ def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) 
         log.info("step claimed", extra={"action": "claim"})
         try:
             return _run(settings, dispatch, attempt)
-        finally:  # whoever waits for the next step holds no model, and no memory of a GPU that others could use
+        finally:  # between steps, a worker keeps no model and no GPU memory
             release_memory()
 
 

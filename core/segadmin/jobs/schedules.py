@@ -151,18 +151,18 @@ def view(settings: Settings, name: str, slots: int = 5) -> ScheduleView:
         upcoming = [schedule.next_slot]
         while len(upcoming) < slots:
             upcoming.append(next_slot(schedule.cron, schedule.timezone, upcoming[-1]))
-        mine = col(Job.idempotency_key).startswith(f"schedule:{name}:", autoescape=True)
-        jobs = session.exec(select(Job).where(mine).order_by(col(Job.id).desc()).limit(slots)).all()
+        of_this = col(Job.idempotency_key).startswith(f"schedule:{name}:", autoescape=True)
+        jobs = session.exec(select(Job).where(of_this).order_by(col(Job.id).desc()).limit(slots)).all()
         missed = select(MissedSlots).where(MissedSlots.schedule == name).order_by(col(MissedSlots.id).desc())
         return ScheduleView(schedule, upcoming, jobs, session.exec(missed.limit(slots)).all())
 
 
 def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
-    """Enqueue what is due and return the jobs.
+    """Enqueue the jobs of due schedules and return them.
 
-    A slot is taken by moving ``next_slot`` on by compare-and-set in the transaction that saves the job, so it
-    is enqueued once whoever else ticks. For slots missed while nothing ticked, one job makes up, and they are
-    written down. A schedule that cannot be read any more is paused, with a failed job that says why.
+    A slot is taken by a compare-and-set of ``next_slot`` in the transaction that saves the job, so each slot is enqueued
+    once, however many processes call this. Slots that were missed while no process called it get one job together, and
+    are recorded. A schedule that is no longer valid is paused, with a failed job that states the reason.
     """
     jobs: list[Job] = []
     messages: list[StepMessage] = []

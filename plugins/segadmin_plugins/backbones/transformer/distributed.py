@@ -96,7 +96,7 @@ def _say(kind: str, first: Any, second: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when whoever asked for the fit is gone: its end of the pipe closes then."""
+    """End this process when the process that started the fit is gone: its end of the pipe closes then."""
     while os.read(0, 1024):
         pass
     os._exit(1)
