@@ -160,9 +160,9 @@ def view(settings: Settings, name: str, slots: int = 5) -> ScheduleView:
 def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
     """Enqueue the jobs of due schedules and return them.
 
-    A slot is taken by a compare-and-set of ``next_slot`` in the transaction that saves the job, so each slot is enqueued
-    once, however many processes call this. Slots that were missed while no process called it get one job together, and
-    are recorded. A schedule that is no longer valid is paused, with a failed job that states the reason.
+    A slot is taken by a compare-and-set of ``next_slot`` in the transaction that saves the job, so each slot is
+    enqueued once, however many processes call this. Slots that were missed while no process called it get one job
+    together, and are recorded. A schedule that is no longer valid is paused, with a failed job that states the reason.
     """
     jobs: list[Job] = []
     messages: list[StepMessage] = []
