@@ -1,4 +1,4 @@
-"""The base of every backbone on a Hugging Face model: what it can do, by the modules that do it."""
+"""The base of all backbones on Hugging Face models."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Transformer(ModelSource, Backbone):
         return try_model(self, settings)
 
     def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
-        """Read the texts, guessing what is hidden (encoders) or what comes next (decoders)."""
+        """Pretrain on the texts: predict masked tokens (encoders) or the next token (decoders)."""
         n_threads = threads()
         import torch
         from transformers import set_seed
