@@ -31,7 +31,7 @@ class HuggingFace(Transformer):
         tuner = self.made_tuner(settings)
         require(self.name, (*TRANSFORMERS, *tuner.requires))
         if not self.model:
-            raise BackboneUnavailable("No model is named. Say which: --backbone bert-base-chinese, for instance.")
+            raise BackboneUnavailable("No model is named. Name one, such as --backbone bert-base-chinese.")
         folder = require_weights(self.model, settings)
         if folder is not None:
             check_files(self.model, folder)

@@ -46,7 +46,9 @@ class Linear(Backbone):
         from segadmin_plugins.backbones.numbers import rows_of_all_segments
 
         if not self.strengths or train.frame["target"].n_unique() < 2:
-            raise DataError("There is nothing to tell apart. Give labels of two segments, and a strength such as 0.1.")
+            raise DataError(
+                "There are no two segments to distinguish. Give labels of two segments, and a strength such as 0.1."
+            )
         scaling = Scaling.fit(train.feature_names, features_of(train, train.feature_names))
         held_out = validation if len(validation) else train
         x = scaled_features(train, scaling)

@@ -66,7 +66,7 @@ class Stacked(Backbone):
         members = self._members(settings)
         if self.folds and TREES not in members:
             raise ConfigurationError(
-                f"folds={self.folds} is for trees that read what was said. Add them: beside=tabular"
+                f"folds={self.folds} needs trees that read the predictions of the text. Add them: beside=tabular"
             )
         for member in members.values():
             member.check(settings)
@@ -127,7 +127,7 @@ class Stacked(Backbone):
         plugins = load_plugins(settings)
         name, options = resolve_backbone(plugins, self.text, self.text_options)
         if self.name in {name, *self.beside}:
-            raise ConfigurationError("stacked cannot be a part of itself. Say who reads the text: text=minilm")
+            raise ConfigurationError("stacked cannot be a part of itself. Name the backbone of the text: text=minilm")
         if TEXT in self.beside or not self.beside:
             raise ConfigurationError(
                 f"beside={','.join(self.beside)!r} names no backbones. Write it as beside=tabular,linear"

@@ -47,7 +47,7 @@ class TfIdf(Backbone):
         require(self.name, ("sklearn", "safetensors"))
 
     def fit(self, train: Examples, validation: Examples, run: Fit) -> TfIdfClassifier:
-        """Weigh the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
+        """Weight the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
 
         Raises:
             DataError: no term is common enough, or there are users of one segment only.
@@ -61,8 +61,8 @@ class TfIdf(Backbone):
 
         run.progress(0.0, "counting words")
         vocabulary = self._vocabulary(train)
-        weighing = TfidfTransformer(sublinear_tf=True)
-        x = weighing.fit_transform(counts_of(train.frame["phrases"], vocabulary))
+        tfidf = TfidfTransformer(sublinear_tf=True)
+        x = tfidf.fit_transform(counts_of(train.frame["phrases"], vocabulary))
         held_out = validation if len(validation) else train
         best: TfIdfClassifier | None = None
         best_loss = float("inf")
@@ -70,7 +70,7 @@ class TfIdf(Backbone):
             model = LogisticRegression(C=strength, max_iter=500, random_state=run.seed).fit(x, train.targets)
             weights, bias = rows_of_all_segments(model, len(train.segments))
             report: dict[str, Any] = {"terms": len(vocabulary), "strength": strength}
-            classifier = TfIdfClassifier(vocabulary, np.asarray(weighing.idf_, np.float32), weights, bias, report)
+            classifier = TfIdfClassifier(vocabulary, np.asarray(tfidf.idf_, np.float32), weights, bias, report)
             loss = log_loss(classifier.predict(held_out), held_out.targets)
             report["validation_log_loss"] = loss
             if loss < best_loss:

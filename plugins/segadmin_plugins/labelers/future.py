@@ -104,7 +104,7 @@ class Future(Labeler):
         both = sorted(set(train) & set(test))
         if both:
             raise DataError(
-                f"Week {both[0]} is in train_cuts and in test_cuts: a test on what was learnt says nothing."
+                f"Week {both[0]} is in train_cuts and in test_cuts: a test on training data is meaningless."
             )
         first = bought.select(pl.col("at").min()).collect().item()
         if first is None:

@@ -29,7 +29,7 @@ class Houlsby(Tuner):
         model.base_model.requires_grad_(False)
         if not insert(model, self.width):
             raise ConfigurationError(
-                f"The tuner 'houlsby' knows no place for its layers in a {model.config.model_type} model. Try lora."
+                f"The tuner 'houlsby' cannot insert its layers into a {model.config.model_type} model. Try lora."
             )
         for norm in norms(model.base_model):
             norm.requires_grad_(True)

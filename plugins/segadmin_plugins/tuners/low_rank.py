@@ -1,4 +1,4 @@
-"""``lora``, ``adalora`` and ``ia3``: a few weights beside or in front of frozen ones, merged into them afterwards."""
+"""``lora``, ``adalora`` and ``ia3``: a few trainable weights that are merged into the frozen ones afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Peft(Tuner):
 
 @dataclass(frozen=True)
 class Lora(_Peft):
-    """Low-rank updates beside all linear layers (Hu et al. 2021); the classification layer is trained in full."""
+    """Low-rank updates of all linear layers (Hu et al. 2021); the classification layer is trained in full."""
 
     name: ClassVar[str] = "lora"
     rank: Annotated[int, Field(ge=1)] = 8

@@ -56,8 +56,8 @@ class PhraseEncoder:
         start = next((n for n in range(len(marked)) if probe and marked[n : n + len(probe)] == probe), None)
         if start is None:
             raise BackboneUnavailable(
-                f"The tokenizer writes {probe} for the letter 'a' alone and {marked} for a text of it: it cannot be "
-                "told where a text begins. Is a vocabulary file missing?"
+                f"The tokenizer writes {probe} for the letter 'a' alone and {marked} for a text of it: it is not "
+                "clear where a text begins. Is a vocabulary file missing?"
             )
         self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
         around = len(self.prefix) + len(self.suffix)

@@ -100,8 +100,8 @@ def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRu
 def _with_head(options: TrainingOptions, text: Any, train: Examples, n_features: int) -> UserModel:
     """Return the model with a head for the features and the loss."""
     features = FeatureHead(n_features, text.config.num_labels) if n_features else None  # of the segments of all tasks
-    weighed = options.class_weights and not options.balanced
-    weights = class_weights(train.targets, len(train.segments)) if weighed else None
+    weighted = options.class_weights and not options.balanced
+    weights = class_weights(train.targets, len(train.segments)) if weighted else None
     loss = Loss(None if weights is None else torch.from_numpy(weights), options.label_smoothing, options.focal)
     return UserModel(text, features, loss)
 

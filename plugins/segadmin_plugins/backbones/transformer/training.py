@@ -233,7 +233,7 @@ def _check_best_exists(trainer: _Trainer, options: TrainingOptions) -> None:
     """
     if trainer.state.best_global_step is None:
         raise DataError(
-            f"The loss is no number any more at step {trainer.diverged_at}, before anything was learnt. Learn more "
+            f"The loss is not finite at step {trainer.diverged_at}, before anything was learnt. Learn more "
             f"slowly: --backbone-option learning_rate={options.learning_rate / 10:g}"
         )
 

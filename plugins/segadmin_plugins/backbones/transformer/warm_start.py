@@ -81,8 +81,8 @@ def start_from(
 def _refuse_separate_file(file: str) -> None:
     if file:
         raise ConfigurationError(
-            f"The version to go on from keeps what its tuner learnt in {file}, and nothing can go on from that. "
-            "Start from one of the tuner full or lora."
+            f"The version to start from has the weights of its tuner in {file}, which training cannot continue from. "
+            "Start from a version with the tuner full or lora."
         )
 
 

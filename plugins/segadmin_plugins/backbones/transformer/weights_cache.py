@@ -45,7 +45,7 @@ def pull(model: str, settings: Settings, source: Path | None = None) -> Kept:
         folder = fetch(model, settings)
         return Kept(model, str(folder), _size(folder), usable=True)
     if settings.weights is None:
-        raise ConfigurationError("Say where models are kept, for all workers to see: SEGADMIN_WEIGHTS=/srv/weights")
+        raise ConfigurationError("Set a folder for models that all workers can read: SEGADMIN_WEIGHTS=/srv/weights")
     if not holds_model(source):
         raise BackboneUnavailable(f"{source} has no config.json or no *.safetensors. Save it with save_pretrained().")
     folder = settings.weights.expanduser() / model
