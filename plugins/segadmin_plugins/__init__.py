@@ -1,4 +1,4 @@
-"""The built-in plugins: registered by name, so that listing them imports nothing heavy."""
+"""The built-in plugins, registered by name so that listing them imports no large library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
         "auxiliary-stacking = segadmin_plugins.backbones.auxiliary_stacking:AuxiliaryStacking",
-        "foresight = auxiliary-stacking",  # as versions and schedules of before have it
+        "foresight = auxiliary-stacking",  # the former name, used by old versions and schedules
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",

@@ -1,6 +1,6 @@
 """Types of options that hold several values: lists and tables in TOML and JSON, short strings on a command line.
 
-Model versions keep their options as they were given, so the strings stay readable wherever a list or table is.
+Model versions store their options as they were given, so strings are accepted wherever lists and tables are.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from pydantic import BeforeValidator, ValidationInfo
 from segadmin.errors import ConfigurationError
 
 
-def _names(given: Any) -> Any:
-    """Return ``tabular,linear`` as a list; what is no string as it is."""
-    return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+def _names(value: Any) -> Any:
+    """Return ``tabular,linear`` as a list; other values unchanged."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def _table(given: Any, info: ValidationInfo) -> Any:
-    """Return ``rank=4,alpha=8`` as a dictionary; what is no string as it is.
+def _table(option: Any, info: ValidationInfo) -> Any:
+    """Return ``rank=4,alpha=8`` as a dictionary; other values unchanged.
 
     Raises:
-        ConfigurationError: a part has no ``=``; naming the option.
+        ConfigurationError: a part has no ``=``; the message names the option.
     """
-    if not isinstance(given, str):
-        return given
+    if not isinstance(option, str):
+        return option
     table = {}
-    for part in filter(None, (part.strip() for part in given.split(","))):
-        key, sign, value = part.partition("=")
+    for part in filter(None, (part.strip() for part in option.split(","))):
+        key, sign, text = part.partition("=")
         if not sign or not key.strip():
             name = info.field_name
-            raise ConfigurationError(f"{name}={given!r}: {part!r} is not key=value. Write it as rank=4,alpha=8.")
-        table[key.strip()] = value.strip()
+            raise ConfigurationError(f"{name}={option!r}: {part!r} is not key=value. Write it as rank=4,alpha=8.")
+        table[key.strip()] = text.strip()
     return table
 
 

@@ -1,4 +1,4 @@
-"""``auxiliary-stacking``: for few labels, a regression on what models of other label sets predict."""
+"""``auxiliary-stacking``: for few labels, a regression on the predictions of models of other label sets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.prior_regression import fit_prior_regression
 from segadmin_plugins.backbones.requirements import require
-from segadmin_plugins.backbones.stacked import part_of, rows_of, with_told
+from segadmin_plugins.backbones.stacked import part_of, rows_of, with_predictions
 from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The file beside the models; its name is that of the backbone before it was renamed.
+#: The file beside the models; it has the former name of the backbone.
 _FILE = "foresight.json"
 #: Models by ``labels:reader``, one for each fold of the users.
 AuxiliaryModels = dict[str, list[Classifier]]
@@ -36,25 +36,25 @@ _HELD_OUT = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class AuxiliaryStacking(Backbone):
-    """A regression on what models of other label sets (``--auxiliary-labels``) predict.
+    """A regression on the predictions of models of other label sets (``--auxiliary-labels``).
 
-    Labels that come from behaviour itself are there for every user, so models of them are good; what counts is then a
-    matter of few weights: fewest where a segment there has the name of one here, whatever the case of its letters.
-    What is said of a labelled user comes from models that had not learnt from that user.
+    Labels that are derived from behaviour exist for every user, so models of them are good, and few weights remain to
+    be learned: fewest if an auxiliary segment has the name of a target segment (case is ignored). The predictions for a
+    labelled user come from models that were not trained on that user.
     """
 
     name: ClassVar[str] = "auxiliary-stacking"
     supports_auxiliary_tasks: ClassVar[bool] = True
 
-    readers: Names = ("tabular", "linear")  #: the backbones that learn the other label sets
+    readers: Names = ("tabular", "linear")  #: the backbones that are trained on the other label sets
     reader_options: Table = field(default_factory=dict)  #: options of all of them, such as ``epochs=1``
     folds: Annotated[int, Field(ge=2, le=20)] = 3
-    features: bool = False  #: read the features themselves too
-    #: strengths of ridge on what is not of the same name; held-out users choose
+    features: bool = False  #: use the features too
+    #: ridge strengths for features without the same name; chosen on held-out users
     ridges: tuple[float, ...] = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
     def check(self, settings: Settings) -> None:
-        """Check what the readers need."""
+        """Check the requirements of the readers."""
         require(self.name, ("sklearn",))
         for reader in self._readers(settings).values():
             reader.check(settings)
@@ -63,8 +63,8 @@ class AuxiliaryStacking(Backbone):
         """Try the readers."""
         return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
 
-    def fit(self, train: Examples, validation: Examples, run: FitContext) -> AuxiliaryStackingClassifier:
-        """Fit the readers on the other label sets, fold by fold, then a regression on what they say of ``train``.
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> AuxiliaryStackingClassifier:
+        """Fit the readers on the other label sets, fold by fold, then a regression on their predictions for ``train``.
 
         Raises:
             ConfigurationError: see :meth:`fit_auxiliary_models`.
@@ -84,7 +84,7 @@ class AuxiliaryStacking(Backbone):
         readers = self._readers(run.settings)
         jobs = [(labels, name) for labels in run.also for name in readers]
         return {
-            f"{labels}:{name}": self._of_folds(
+            f"{labels}:{name}": self._fit_folds(
                 readers[name],
                 run.also[labels],
                 part_of(run, f"{labels}-{name}", 0.95 * n / len(jobs), 0.95 / len(jobs)),
@@ -95,33 +95,34 @@ class AuxiliaryStacking(Backbone):
     def fit_on(
         self, fitted: AuxiliaryModels, train: Examples, validation: Examples, run: FitContext
     ) -> AuxiliaryStackingClassifier:
-        """Fit the regression on what the ``fitted`` models, of :meth:`fit_auxiliary_models`, predict of ``train``."""
+        """Fit the regression on the predictions of ``fitted``, from :meth:`fit_auxiliary_models`, for ``train``."""
         run.progress(0.95, "fitting the regression on their predictions")
-        told = {
-            key: (self._unseen(models, train, run.seed), _mean(models, validation)) for key, models in fitted.items()
+        predictions = {
+            key: (self._out_of_fold(models, train, run.seed), _mean(models, validation))
+            for key, models in fitted.items()
         }
-        learnt, held_out = (
-            _built_on(rows, {k: v[n] for k, v in told.items()}, features=self.features)
+        training, held_out = (
+            _on_predictions(rows, {k: v[n] for k, v in predictions.items()}, features=self.features)
             for n, rows in enumerate((train, validation))
         )
-        last = fit_prior_regression(learnt, held_out, _namesakes(train.segments, run.also), self.ridges, run.seed)
+        last = fit_prior_regression(training, held_out, _namesakes(train.segments, run.also), self.ridges, run.seed)
         facts = {"features": self.features, "order": list(fitted)}
         report = {"foreseen": list(run.also), "readers": self.readers, "folds": self.folds, "last": last.report}
         return AuxiliaryStackingClassifier(fitted, last, facts, report)
 
     def load(self, folder: Path, settings: Settings) -> AuxiliaryStackingClassifier:
         """Read all models from ``folder``."""
-        kept = json.loads((folder / _FILE).read_text())
+        stored = json.loads((folder / _FILE).read_text())
         readers = self._readers(settings)
         fitted = {
             key: [
                 load_fitted(readers[key.rpartition(":")[2]], folder / f"{n}-{fold}", settings)
-                for fold in range(kept["folds"])
+                for fold in range(stored["folds"])
             ]
-            for n, key in enumerate(kept["facts"]["order"])
+            for n, key in enumerate(stored["facts"]["order"])
         }
         return AuxiliaryStackingClassifier(
-            fitted, Linear().load(folder / "last", settings), kept["facts"], kept["report"]
+            fitted, Linear().load(folder / "last", settings), stored["facts"], stored["report"]
         )
 
     def _readers(self, settings: Settings) -> dict[str, Backbone]:
@@ -131,33 +132,33 @@ class AuxiliaryStacking(Backbone):
             raise ConfigurationError(
                 f"readers={','.join(self.readers)!r} names no backbones that could. Write readers=tabular,linear"
             )
-        return {name: plugins.make("backbone", *one) for name, one in resolved.items()}
+        return {name: plugins.make("backbone", *name_and_options) for name, name_and_options in resolved.items()}
 
-    def _of_folds(self, reader: Backbone, rows: Examples, run: FitContext) -> list[Classifier]:
-        """Return a model for each fold, which has not seen that fold's users."""
+    def _fit_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
+        """Return a model for each fold, trained without the users of that fold."""
         users = rows.frame["user_key"].to_numpy()
         fold, stops = fold_of(users, self.folds, run.seed), draw(users, run.seed + 3) < _HELD_OUT
-        found = []
+        models = []
         for n in range(self.folds):
             outside = fold != n
             part = part_of(run, f"fold{n}", n / self.folds, 1 / self.folds)
-            found.append(
+            models.append(
                 reader.fit(rows_of(rows, outside & ~stops), rows_of(rows, outside & stops), replace(part, also={}))
             )
-        return found
+        return models
 
-    def _unseen(self, models: list[Classifier], rows: Examples, seed: int) -> NDArray[np.float32]:
-        """Return what is said of every row by the model that has not seen its user."""
+    def _out_of_fold(self, models: list[Classifier], rows: Examples, seed: int) -> NDArray[np.float32]:
+        """Return the prediction for every row by the model that was trained without its user."""
         import numpy as np
 
         fold = fold_of(rows.frame["user_key"].to_numpy(), self.folds, seed)
-        said = [model.predict(rows) for model in models]
-        unseen: NDArray[np.float32] = np.stack(said)[fold, np.arange(len(rows))]
+        predictions = [model.predict(rows) for model in models]
+        unseen: NDArray[np.float32] = np.stack(predictions)[fold, np.arange(len(rows))]
         return unseen
 
 
 class AuxiliaryStackingClassifier(Classifier):
-    """The fitted readers, and the regression on what they say."""
+    """The fitted readers and the regression on their predictions."""
 
     def __init__(
         self, fitted: AuxiliaryModels, last: Classifier, facts: dict[str, Any], report: dict[str, Any]
@@ -166,21 +167,21 @@ class AuxiliaryStackingClassifier(Classifier):
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
-        told = {}
+        predictions = {}
         for n, (key, models) in enumerate(self._fitted.items()):
-            told[key] = _mean(models, examples)
+            predictions[key] = _mean(models, examples)
             progress((n + 1) / len(self._fitted), f"{key}: {len(examples)} users read")
-        return self._last.predict(_built_on(examples, told, features=self._facts["features"]))
+        return self._last.predict(_on_predictions(examples, predictions, features=self._facts["features"]))
 
     def save(self, folder: Path) -> None:
-        """Write each model into a folder of its own."""
+        """Write each model to its own folder."""
         for n, models in enumerate(self._fitted.values()):
             for fold, model in enumerate(models):
                 model.save(folder / f"{n}-{fold}")
         self._save_last(folder)
 
     def export(self, folder: Path) -> None:
-        """Write each model into a folder of its own, with all that it needs."""
+        """Write each model to its own folder, with everything that it needs."""
         for n, models in enumerate(self._fitted.values()):
             for fold, model in enumerate(models):
                 model.export(folder / f"{n}-{fold}")
@@ -189,31 +190,31 @@ class AuxiliaryStackingClassifier(Classifier):
     def _save_last(self, folder: Path) -> None:
         self._last.save(folder / "last")
         folds = len(next(iter(self._fitted.values())))
-        kept = {"facts": self._facts, "folds": folds, "report": self.report}
-        (folder / _FILE).write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+        stored = {"facts": self._facts, "folds": folds, "report": self.report}
+        (folder / _FILE).write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
 def _mean(models: list[Classifier], rows: Examples) -> NDArray[np.float32]:
-    """Return the mean of what the models say."""
+    """Return the mean prediction of the models."""
     import numpy as np
 
-    found: NDArray[np.float32] = np.mean([model.predict(rows) for model in models], axis=0, dtype=np.float32)
-    return found
+    mean: NDArray[np.float32] = np.mean([model.predict(rows) for model in models], axis=0, dtype=np.float32)
+    return mean
 
 
 def _namesakes(segments: tuple[str, ...], also: Mapping[str, Examples]) -> list[list[str | None]]:
-    """Return, for each label set, the features that say how likely the namesakes of ``segments`` are."""
-    found = []
+    """Return, for each label set, the features with the probabilities of the namesakes of ``segments``."""
+    groups = []
     for key, rows in also.items():
-        there = [name.casefold() for name in rows.segments]
-        alike = [there.index(name.casefold()) if name.casefold() in there else None for name in segments]
-        if any(place is not None for place in alike):
-            found.append([None if place is None else f"{key}:{place}" for place in alike])
-    return found
+        names = [name.casefold() for name in rows.segments]
+        indices = [names.index(name.casefold()) if name.casefold() in names else None for name in segments]
+        if any(index is not None for index in indices):
+            groups.append([None if index is None else f"{key}:{index}" for index in indices])
+    return groups
 
 
-def _built_on(rows: Examples, told: Mapping[str, NDArray[np.float32]], *, features: bool) -> Examples:
-    """Return ``rows`` with what is told of them as features, beside their own or instead of them."""
+def _on_predictions(rows: Examples, predictions: Mapping[str, NDArray[np.float32]], *, features: bool) -> Examples:
+    """Return ``rows`` with the predictions as features, in addition to their own or instead of them."""
     import numpy as np
     import polars as pl
 
@@ -221,8 +222,8 @@ def _built_on(rows: Examples, told: Mapping[str, NDArray[np.float32]], *, featur
         blank = pl.Series("features", [[]] * len(rows), dtype=pl.List(pl.Float32))
         rows = replace(rows, frame=rows.frame.with_columns(blank), feature_names=())
     sets: dict[str, list[NDArray[np.float32]]] = {}
-    for key, said in told.items():
-        sets.setdefault(key.rpartition(":")[0], []).append(said)
+    for key, probabilities in predictions.items():
+        sets.setdefault(key.rpartition(":")[0], []).append(probabilities)
     for labels, each in sets.items():
-        rows = with_told(rows, np.mean(each, axis=0), [f"{labels}:{n}" for n in range(each[0].shape[1])])
+        rows = with_predictions(rows, np.mean(each, axis=0), [f"{labels}:{n}" for n in range(each[0].shape[1])])
     return rows

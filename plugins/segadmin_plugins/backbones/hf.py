@@ -1,4 +1,4 @@
-"""``hf``: any encoder or decoder of Hugging Face, by its name on the hub or as a folder."""
+"""``hf``: any Hugging Face encoder or decoder, by hub name or folder."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class HuggingFace(Transformer):
     model: str = ""  #: its name on the hub, or a folder
 
     def check(self, settings: Settings) -> None:
-        """Check the libraries, and that the weights are here, whole and of a kind that can be used, or on the hub.
+        """Check the libraries, and that the weights are on the hub, or here, complete and of a supported kind.
 
-        It loads neither.
+        Neither is loaded.
         """
         tuner = self.made_tuner(settings)
         require(self.name, (*TRANSFORMERS, *tuner.requires))
         if not self.model:
-            raise BackboneUnavailable("No model is named. Say which: --backbone bert-base-chinese, for instance.")
+            raise BackboneUnavailable("No model is named. Name one, such as --backbone bert-base-chinese.")
         folder = require_weights(self.model, settings)
         if folder is not None:
             check_files(self.model, folder)
             self.stores_adapter(folder, tuner)
 
     def folder(self, settings: Settings) -> Path:
-        """Return the folder of the pretrained weights, downloading them where they are not on this machine."""
+        """Return the folder of the pretrained weights, downloading them if they are not on this machine."""
         return fetch(self.model, settings)
 
     def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:

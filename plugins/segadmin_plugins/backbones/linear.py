@@ -1,4 +1,4 @@
-"""``linear``: logistic regression on the features alone; where users are few, hard to beat."""
+"""``linear``: logistic regression on the features alone; hard to beat if users are few."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Linear(Backbone):
 
     name: ClassVar[str] = "linear"
 
-    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  #: inverse regularisation; the validation chooses
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)  #: inverse regularisation; chosen on validation
 
     def check(self, settings: Settings) -> None:
         """Check that scikit-learn is installed."""
@@ -46,19 +46,21 @@ class Linear(Backbone):
         from segadmin_plugins.backbones.numbers import rows_of_all_segments
 
         if not self.strengths or train.frame["target"].n_unique() < 2:
-            raise DataError("There is nothing to tell apart. Give labels of two segments, and a strength such as 0.1.")
+            raise DataError(
+                "There are no two segments to distinguish. Give labels of two segments, and a strength such as 0.1."
+            )
         scaling = Scaling.fit(train.feature_names, features_of(train, train.feature_names))
         held_out = validation if len(validation) else train
         x = scaled_features(train, scaling)
-        found = []
+        candidates = []
         for n, strength in enumerate(self.strengths):
             model = LogisticRegression(C=strength, max_iter=1000).fit(x, train.targets)
             weights, bias = rows_of_all_segments(model, len(train.segments))
-            one = LinearClassifier(scaling, weights, bias, {"strength": strength})
-            loss = one.report["validation_log_loss"] = log_loss(one.predict(held_out), held_out.targets)
-            found.append((loss, n, one))
+            classifier = LinearClassifier(scaling, weights, bias, {"strength": strength})
+            loss = classifier.report["validation_log_loss"] = log_loss(classifier.predict(held_out), held_out.targets)
+            candidates.append((loss, n, classifier))
             run.progress((n + 1) / len(self.strengths), f"strength {strength}: validation log-loss {loss:.4f}")
-        return min(found)[2]
+        return min(candidates)[2]
 
     def load(self, folder: Path, settings: Settings) -> LinearClassifier:
         """Read the coefficients from ``folder``."""
@@ -66,9 +68,9 @@ class Linear(Backbone):
 
         from segadmin_plugins.backbones.features.scaling import Scaling
 
-        kept = json.loads((folder / "linear.json").read_text())
-        weights, bias = (np.asarray(kept[name], np.float32) for name in ("weights", "bias"))
-        return LinearClassifier(Scaling.from_json(kept["scaling"]), weights, bias, kept["report"])
+        stored = json.loads((folder / "linear.json").read_text())
+        weights, bias = (np.asarray(stored[name], np.float32) for name in ("weights", "bias"))
+        return LinearClassifier(Scaling.from_json(stored["scaling"]), weights, bias, stored["report"])
 
 
 class LinearClassifier(Classifier):
@@ -84,17 +86,17 @@ class LinearClassifier(Classifier):
         from segadmin_plugins.backbones.features.matrix import scaled_features
         from segadmin_plugins.backbones.numbers import softmax
 
-        found = softmax(scaled_features(examples, self._scaling) @ self._weights.T + self._bias)
+        probabilities = softmax(scaled_features(examples, self._scaling) @ self._weights.T + self._bias)
         progress(1.0, f"{len(examples)} users scored")
-        return found
+        return probabilities
 
     def save(self, folder: Path) -> None:
-        """Write all of it as JSON: it is small."""
+        """Write the model as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {
+        stored = {
             "scaling": self._scaling.to_json(),
             "weights": self._weights.tolist(),
             "bias": self._bias.tolist(),
             "report": self.report,
         }
-        (folder / "linear.json").write_text(json.dumps(kept, ensure_ascii=False))
+        (folder / "linear.json").write_text(json.dumps(stored, ensure_ascii=False))

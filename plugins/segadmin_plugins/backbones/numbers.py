@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.float32]:
-    """Return a weight per segment, inverse to how common it is, 1 on average over ``targets``; at most 20."""
+    """Return a weight per segment, inverse to its frequency, 1 on average over ``targets``; at most 20."""
     counts = np.bincount(targets, minlength=n_segments)
     present = int((counts > 0).sum())
     weights = len(targets) / (max(present, 1) * np.maximum(counts, 1))
@@ -23,13 +23,13 @@ def class_weights(targets: NDArray[np.int64], n_segments: int) -> NDArray[np.flo
 def balanced_odds(targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return how often to draw each row, 1 on average, so that every segment that occurs is drawn equally often.
 
-    Rows of no known segment (negative targets) are drawn as often as they are.
+    Rows without a known segment (negative targets) keep odds of 1.
     """
     odds = np.ones(len(targets))
-    known = targets >= 0
-    if known.any():
-        counts = np.bincount(targets[known])
-        odds[known] = known.sum() / ((counts > 0).sum() * counts[targets[known]])
+    labelled = targets >= 0
+    if labelled.any():
+        counts = np.bincount(targets[labelled])
+        odds[labelled] = labelled.sum() / ((counts > 0).sum() * counts[targets[labelled]])
     return odds
 
 
@@ -43,14 +43,14 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def auroc(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """Return the macro one-vs-rest AUROC over the segments that can be ranked; NaN where none can."""
+    """Return the macro one-vs-rest AUROC over the segments that can be ranked; NaN if none can."""
     each = [one_vs_rest_auroc(scores, targets == segment) for segment, scores in enumerate(probabilities.T)]
-    known = [one for one in each if one is not None]
-    return float(np.mean(known)) if known else float("nan")
+    defined = [value for value in each if value is not None]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def rows_of_all_segments(model: Any, n_segments: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights and bias per segment; one that no training user is in gets next to no probability."""
+    """Return weights and bias per segment; segments without training users get a probability close to 0."""
     weights, bias = np.asarray(model.coef_), np.asarray(model.intercept_)
     if len(model.classes_) == 2:  # scikit-learn keeps one row for two segments
         weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])

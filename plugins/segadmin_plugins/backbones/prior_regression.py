@@ -1,4 +1,4 @@
-"""A regression that leans on what is called the same, for when there are few labels to learn from."""
+"""A regression with a prior on features of the same name, for few labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segadmin_plugins.backbones.linear import LinearClassifier
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Ridge on how far the weight of each group of namesakes is from what it is taken to be, and on the bias.
+#: Ridge on the distance of each group's weight from its prior, and on the bias.
 _RIDGE, _RIDGE_OF_BIAS = 2.0, 0.1
 _STEPS = 500
 _FOLDS = 5
@@ -25,18 +25,18 @@ _FOLDS = 5
 def fit_prior_regression(
     train: Examples, validation: Examples, namesakes: Sequence[Sequence[str | None]], ridges: Sequence[float], seed: int
 ) -> LinearClassifier:
-    """Fit a multinomial regression whose weights are drawn to those of the namesakes, not to zero.
+    """Fit a multinomial regression whose weights shrink towards those of the namesakes, not towards zero.
 
-    A feature that says how likely a segment of the same name is, elsewhere or sooner, should raise this one and no
-    other: that is one weight for all segments, never below zero, which a dozen labels are enough for; before any, all
-    groups are trusted alike. What else the features tell is kept small by one of ``ridges``: by what it says of
-    validation and, by folds of the users, of the rows it learns from, for the validation of few labels is very few.
-    The largest that is no worse than the best by more than one standard error is taken.
+    A feature with the probability of a segment of the same name, of another label set or an earlier time, should raise
+    this segment only. That takes one weight for all segments, never negative, which a dozen labels suffice for; its
+    prior is the same for all groups. All other weights are shrunk by one of ``ridges``. The ridge is chosen on
+    validation and, because few labels leave few validation rows, by cross-validation over the users of the training
+    rows: the largest whose loss is within one standard error of the best.
 
     Args:
-        train: rows to learn from; their features are standardised here.
-        validation: rows that help to choose the ridge; may be none.
-        namesakes: groups, each with the feature of every segment's namesake; ``None`` where there is none.
+        train: training rows; their features are standardised here.
+        validation: rows for choosing the ridge; may be empty.
+        namesakes: groups, each with the feature of every segment's namesake; ``None`` if there is none.
         ridges: strengths to try.
         seed: of the folds.
     """
@@ -49,21 +49,21 @@ def fit_prior_regression(
             if feature is not None:
                 groups[group, segment, names.index(feature)] = 1.0
     fold = fold_of(train.frame["user_key"].to_numpy(), _FOLDS, seed)
-    aside = scaled_features(validation, scaling).astype(np.float64)
-    found: list[LinearClassifier] = []
+    held_out = scaled_features(validation, scaling).astype(np.float64)
+    candidates: list[LinearClassifier] = []
     losses: list[NDArray[np.float64]] = []
     for ridge in sorted(ridges, reverse=True):
         weights, bias, leans = _fit(x, train.targets, groups, ridge)
-        of_rows = [_losses(aside @ weights.T + bias, validation.targets)]
-        for out in (fold == one for one in range(_FOLDS)):
-            if out.any() and not out.all():
-                others, their_bias, _ = _fit(x[~out], train.targets[~out], groups, ridge)
-                of_rows.append(_losses(x[out] @ others.T + their_bias, train.targets[out]))
+        of_rows = [_losses(held_out @ weights.T + bias, validation.targets)]
+        for left_out in (fold == n for n in range(_FOLDS)):
+            if left_out.any() and not left_out.all():
+                others, their_bias, _ = _fit(x[~left_out], train.targets[~left_out], groups, ridge)
+                of_rows.append(_losses(x[left_out] @ others.T + their_bias, train.targets[left_out]))
         losses.append(np.concatenate(of_rows))
         report = {"ridge": ridge, "leans": np.round(leans, 3).tolist(), "held_out_log_loss": float(losses[-1].mean())}
-        found.append(LinearClassifier(scaling, weights, bias, report))
+        candidates.append(LinearClassifier(scaling, weights, bias, report))
     best = min(losses, key=np.mean)
-    return next(one for one, each in zip(found, losses, strict=True) if _no_worse(each - best))
+    return next(candidate for candidate, each in zip(candidates, losses, strict=True) if _no_worse(each - best))
 
 
 def _losses(logits: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -74,14 +74,14 @@ def _losses(logits: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[
 
 
 def _no_worse(excess: NDArray[np.float64]) -> bool:
-    """Return whether losses are within one standard error of the best ones (Breiman et al. 1984): the plainest wins."""
+    """Return whether losses are within one standard error of the best ones (Breiman et al. 1984)."""
     return bool(excess.mean() <= excess.std() / np.sqrt(len(excess)))
 
 
 def _fit(
     x: NDArray[np.float64], targets: NDArray[np.int64], groups: NDArray[np.float64], ridge: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """Return weights ``(n_segments, n_columns)`` and bias, and how much each group weighs in them."""
+    """Return weights ``(n_segments, n_columns)`` and bias, and the weight of each group."""
     from scipy.optimize import minimize
 
     n_segments, n_columns = groups.shape[1:]

@@ -1,4 +1,4 @@
-"""Whether a backbone's libraries are here, found out without importing them."""
+"""Checks that a backbone's libraries are installed, without importing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def require(backbone: str, modules: tuple[str, ...], *, extra: str = "worker") -
     """Check that ``modules`` can be imported.
 
     Raises:
-        BackboneUnavailable: naming those that cannot, and the extra that brings them.
+        BackboneUnavailable: some cannot; the message names them and the extra that installs them.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -25,15 +25,15 @@ def require(backbone: str, modules: tuple[str, ...], *, extra: str = "worker") -
 
 
 def threads() -> int:
-    """Return how many threads to compute with: ``OMP_NUM_THREADS``, else the CPUs this process may use.
+    """Return the number of threads to compute with: ``OMP_NUM_THREADS``, else the CPUs this process may use.
 
-    Called before torch or LightGBM is imported, it also has idle threads sleep instead of spin: where two fits
-    share the CPUs, as a job's baselines and its fine-tuning do, spinning makes both dozens of times slower.
+    Called before torch or LightGBM is imported, it also makes idle threads sleep instead of spin. Spinning makes two
+    fits that share the CPUs, such as a baseline and a fine-tuning, dozens of times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted):
-        return int(wanted)
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdigit() and int(configured):
+        return int(configured)
     import joblib  # type: ignore[import-untyped]
 
     return int(joblib.cpu_count())

@@ -1,4 +1,4 @@
-"""``stacked``: a language model that reads the text and simpler models of the features, as one model."""
+"""``stacked``: a language model of the text and simpler models of the features, combined."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Said = Mapping[str, "NDArray[np.float32]"]
-_LEAST = 1e-7  #: a probability below counts as this, so that its logarithm exists
-#: Pulls the weights together: on a hundred validation users it rules, on thousands it does nothing.
+Predictions = Mapping[str, "NDArray[np.float32]"]
+_LEAST = 1e-7  #: smallest probability, so that its logarithm exists
+#: Pulls the weights towards equality: strong on a hundred validation users, negligible on thousands.
 _RIDGE = 1.0
-_MOST = 3.0  #: a model counts no more than so many times
+_MOST = 3.0  #: largest weight of a model
 TEXT, TREES = "text", "tabular"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stacked(Backbone):
-    """What text tells and what features tell, weighed against each other.
+    """Models of the text and of the features, combined.
 
-    Without ``folds`` all models are fitted on the training users, and how much each counts is found on the validation
-    users (a logarithmic opinion pool). With two folds or more the trees read, beside the features, what language models
-    said of users that they had not learnt from (stacked generalization, Wolpert 1992); that takes ``folds`` more fits.
+    Without ``folds`` all models are fitted on the training users, and their weights on the validation users (a
+    logarithmic opinion pool). With two folds or more the trees read, in addition to the features, out-of-fold
+    predictions of the language model (stacked generalization, Wolpert 1992); that takes ``folds`` more fits.
     """
 
     name: ClassVar[str] = "stacked"
@@ -55,87 +55,90 @@ class Stacked(Backbone):
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
-    beside: Names = ("tabular", "linear", "tfidf")  #: the backbones that are weighed against it
+    beside: Names = ("tabular", "linear", "tfidf")  #: the backbones to combine with it
     folds: Annotated[int, Field(ge=0, le=20)] = 0
 
     def check(self, settings: Settings) -> None:
-        """Check what all of them need."""
+        """Check the requirements of all members."""
         require(self.name, ("lightgbm", "sklearn", "scipy"))
         if self.folds == 1:
             raise ConfigurationError("folds=1 leaves nothing to learn from. Use 0, or two and more.")
         members = self._members(settings)
         if self.folds and TREES not in members:
             raise ConfigurationError(
-                f"folds={self.folds} is for trees that read what was said. Add them: beside=tabular"
+                f"folds={self.folds} needs trees that read the predictions of the text. Add them: beside=tabular"
             )
         for member in members.values():
             member.check(settings)
 
     def try_run(self, settings: Settings) -> list[str]:
-        """Try the one that reads the text."""
+        """Try the backbone of the text."""
         return self._members(settings)[TEXT].try_run(settings)
 
-    def fit(self, train: Examples, validation: Examples, run: FitContext) -> StackedClassifier:
-        """Fit all of them, and what puts them together."""
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> StackedClassifier:
+        """Fit all members and their weights."""
         members = self._members(run.settings)
         reader = members.pop(TEXT)
         shares = self.folds + 1
-        told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
-        places = fold_of(train.frame["user_key"].to_numpy(), self.folds, run.seed)
+        folds: list[tuple[NDArray[np.bool_], NDArray[np.float32]]] = []
+        fold_of_row = fold_of(train.frame["user_key"].to_numpy(), self.folds, run.seed)
         for fold in range(self.folds):
-            inside = places == fold
+            inside = fold_of_row == fold
             model = reader.fit(
                 rows_of(train, ~inside), validation, part_of(run, f"fold{fold}", fold / shares, 1 / shares)
             )
-            told.append((inside, model.predict(rows_of(train, inside))))
+            folds.append((inside, model.predict(rows_of(train, inside))))
         fitted = {TEXT: reader.fit(train, validation, part_of(run, TEXT, self.folds / shares, 0.95 / shares))}
-        said = {TEXT: fitted[TEXT].predict(validation)}
+        predictions = {TEXT: fitted[TEXT].predict(validation)}
         for n, (name, member) in enumerate(members.items()):
             part = part_of(run, name, 0.95 + 0.05 * n / len(members), 0.05 / len(members))
-            stacked = bool(told) and name == TREES
-            learnt, held_out = train, validation
+            stacked = bool(folds) and name == TREES
+            training, held_out = train, validation
             if stacked:
-                learnt, held_out = _beside(train, _whole(told, train)), _beside(validation, said[TEXT])
-            fitted[name] = member.fit(learnt, held_out, part)
-            said[name] = fitted[name].predict(held_out)
-        # Trees that have heard the text out have weighed it already.
-        weights = {TREES: 1.0} if told else weigh(said, validation)
+                training, held_out = (
+                    _with_text_predictions(train, _out_of_fold(folds, train)),
+                    _with_text_predictions(validation, predictions[TEXT]),
+                )
+            fitted[name] = member.fit(training, held_out, part)
+            predictions[name] = fitted[name].predict(held_out)
+        # Trees that read the predictions of the text need no weights.
+        weights = {TREES: 1.0} if folds else weigh(predictions, validation)
         report = {
             "weights": {name: round(weight, 4) for name, weight in weights.items()},
             "folds": self.folds,
-            **{name: one.report for name, one in fitted.items()},
+            **{name: model.report for name, model in fitted.items()},
             "truncation": fitted[TEXT].report.get("truncation", {}),
         }
-        return StackedClassifier(fitted, weights, stacked=bool(told), report=report)
+        return StackedClassifier(fitted, weights, stacked=bool(folds), report=report)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
-        """Let the one that reads the text read; the others have nothing to learn from texts alone."""
+    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
+        """Pretrain the backbone of the text; the others learn nothing from unlabelled texts."""
         return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
 
     def load(self, folder: Path, settings: Settings) -> StackedClassifier:
-        """Read all of them from ``folder``."""
-        kept = json.loads((folder / "stacked.json").read_text())
+        """Read all members from ``folder``."""
+        stored = json.loads((folder / "stacked.json").read_text())
         members = self._members(settings).items()
         fitted = {name: load_fitted(member, folder / name, settings) for name, member in members}
-        return StackedClassifier(fitted, kept["weights"], stacked=kept["stacked"], report=kept["report"])
+        return StackedClassifier(fitted, stored["weights"], stacked=stored["stacked"], report=stored["report"])
 
     def _members(self, settings: Settings) -> dict[str, Backbone]:
-        """Return the backbones by name, the one that reads the text first."""
+        """Return the backbones by name, the one of the text first."""
         plugins = load_plugins(settings)
         name, options = resolve_backbone(plugins, self.text, self.text_options)
         if self.name in {name, *self.beside}:
-            raise ConfigurationError("stacked cannot be a part of itself. Say who reads the text: text=minilm")
+            raise ConfigurationError("stacked cannot be a part of itself. Name the backbone of the text: text=minilm")
         if TEXT in self.beside or not self.beside:
             raise ConfigurationError(
                 f"beside={','.join(self.beside)!r} names no backbones. Write it as beside=tabular,linear"
             )
         return {TEXT: plugins.make("backbone", name, options)} | {
-            one: plugins.make("backbone", one, {}) for one in self.beside
+            member: plugins.make("backbone", member, {}) for member in self.beside
         }
 
 
 class StackedClassifier(Classifier):
-    """All of them, fitted, and how much each counts."""
+    """The fitted members and their weights."""
 
     def __init__(
         self, fitted: Mapping[str, Classifier], weights: Mapping[str, float], *, stacked: bool, report: dict[str, Any]
@@ -144,32 +147,34 @@ class StackedClassifier(Classifier):
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
-        said = {TEXT: self._fitted[TEXT].predict(examples, progress)}
-        for name, one in self._fitted.items():
+        predictions = {TEXT: self._fitted[TEXT].predict(examples, progress)}
+        for name, model in self._fitted.items():
             if name != TEXT and self._weights.get(name):
-                heard = self._stacked and name == TREES
-                said[name] = one.predict(_beside(examples, said[TEXT]) if heard else examples)
-        return pool(said, self._weights)
+                reads_text = self._stacked and name == TREES
+                predictions[name] = model.predict(
+                    _with_text_predictions(examples, predictions[TEXT]) if reads_text else examples
+                )
+        return pool(predictions, self._weights)
 
     def save(self, folder: Path) -> None:
-        """Write each into a folder of its own."""
-        for name, one in self._fitted.items():
-            one.save(folder / name)
+        """Write each member to its own folder."""
+        for name, model in self._fitted.items():
+            model.save(folder / name)
         self._save_weights(folder)
 
     def export(self, folder: Path) -> None:
-        """Write each into a folder of its own, with all that it needs."""
-        for name, one in self._fitted.items():
-            one.export(folder / name)
+        """Write each member to its own folder, with everything that it needs."""
+        for name, model in self._fitted.items():
+            model.export(folder / name)
         self._save_weights(folder)
 
     def _save_weights(self, folder: Path) -> None:
-        kept = {"weights": self._weights, "stacked": self._stacked, "report": self.report}
-        (folder / "stacked.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+        stored = {"weights": self._weights, "stacked": self._stacked, "report": self.report}
+        (folder / "stacked.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
-def part_of(run: FitContext, name: str, start: float, share: float) -> FitContext:
-    """Return ``run`` for one of the fits: its own checkpoints, and its share of the progress."""
+def part_of(run: Fit, name: str, start: float, share: float) -> Fit:
+    """Return ``run`` for one of the fits, with its own checkpoints and its part of the progress."""
     folder = run.checkpoints / name
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -188,26 +193,26 @@ def rows_of(examples: Examples, chosen: NDArray[np.bool_]) -> Examples:
     return replace(examples, frame=examples.frame.filter(chosen))
 
 
-def _whole(told: list[tuple[NDArray[np.bool_], NDArray[np.float32]]], train: Examples) -> NDArray[np.float32]:
-    """Return what was said of every training row, by the model that had not learnt from its user."""
+def _out_of_fold(folds: list[tuple[NDArray[np.bool_], NDArray[np.float32]]], train: Examples) -> NDArray[np.float32]:
+    """Return the prediction for every training row by the model that was trained without its user."""
     import numpy as np
 
-    whole = np.zeros((len(train), len(train.segments)), np.float32)
-    for inside, probabilities in told:
-        whole[inside] = probabilities
-    return whole
+    predictions = np.zeros((len(train), len(train.segments)), np.float32)
+    for inside, probabilities in folds:
+        predictions[inside] = probabilities
+    return predictions
 
 
-def _beside(examples: Examples, told: NDArray[np.float32]) -> Examples:
-    return with_told(examples, told, [f"text:{segment}" for segment in examples.segments])
+def _with_text_predictions(examples: Examples, predictions: NDArray[np.float32]) -> Examples:
+    return with_predictions(examples, predictions, [f"text:{segment}" for segment in examples.segments])
 
 
-def with_told(examples: Examples, told: NDArray[np.float32], names: Sequence[str]) -> Examples:
-    """Return ``examples`` with the logarithms of what was told of them, ``(n_rows, n_names)``, as more features."""
+def with_predictions(examples: Examples, predictions: NDArray[np.float32], names: Sequence[str]) -> Examples:
+    """Return ``examples`` with the logarithms of ``predictions``, ``(n_rows, n_names)``, as additional features."""
     import numpy as np
     import polars as pl
 
-    logs = np.log(np.clip(told, _LEAST, 1.0))
+    logs = np.log(np.clip(predictions, _LEAST, 1.0))
     both = np.concatenate([examples.features, logs], axis=1) if len(examples.feature_names) else logs
     features = pl.Series("features", both.astype(np.float32)).cast(pl.List(pl.Float32))
     return replace(
@@ -215,32 +220,37 @@ def with_told(examples: Examples, told: NDArray[np.float32], names: Sequence[str
     )
 
 
-def pool(said: Said, weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """Return probabilities whose logarithms are the weighed sums of all, ``(n_rows, n_segments)``."""
+def pool(predictions: Predictions, weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """Return probabilities whose logarithms are the weighted sums of all, ``(n_rows, n_segments)``."""
     import numpy as np
 
     from segadmin_plugins.backbones.numbers import softmax
 
-    logs = sum(weights.get(name, 0.0) * np.log(np.clip(one, _LEAST, 1.0)) for name, one in said.items())
+    logs = sum(
+        weights.get(name, 0.0) * np.log(np.clip(probabilities, _LEAST, 1.0))
+        for name, probabilities in predictions.items()
+    )
     return softmax(np.asarray(logs))
 
 
-def weigh(said: Said, validation: Examples) -> dict[str, float]:
-    """Return the weights with the lowest log-loss on validation; equal ones where there are no rows."""
+def weigh(predictions: Predictions, validation: Examples) -> dict[str, float]:
+    """Return the weights with the lowest log-loss on validation; equal ones if there are no rows."""
     import numpy as np
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
-    equal = np.full(len(said), 1 / len(said))
+    equal = np.full(len(predictions), 1 / len(predictions))
     if not len(validation):
-        return dict(zip(said, equal.tolist(), strict=True))
-    # In double precision: the slope is found by steps that single precision would not see.
-    logs = np.stack([np.log(np.clip(one.astype(np.float64), _LEAST, 1.0)) for one in said.values()])
+        return dict(zip(predictions, equal.tolist(), strict=True))
+    # In double precision: finite differences need more than single precision.
+    logs = np.stack(
+        [np.log(np.clip(probabilities.astype(np.float64), _LEAST, 1.0)) for probabilities in predictions.values()]
+    )
     rows, targets = np.arange(len(validation)), validation.targets
 
     def loss(weights: NDArray[np.float64]) -> float:
         pooled = log_softmax(np.tensordot(weights, logs, axes=1), axis=1)
         return float(_RIDGE * ((weights - equal) ** 2).sum() / len(rows) - pooled[rows, targets].mean())
 
-    found = minimize(loss, x0=equal, bounds=[(0.0, _MOST)] * len(said), method="L-BFGS-B")
-    return dict(zip(said, found.x.tolist(), strict=True))
+    solution = minimize(loss, x0=equal, bounds=[(0.0, _MOST)] * len(predictions), method="L-BFGS-B")
+    return dict(zip(predictions, solution.x.tolist(), strict=True))

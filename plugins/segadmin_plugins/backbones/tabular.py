@@ -60,9 +60,9 @@ class Tabular(Backbone):
 
     def load(self, folder: Path, settings: Settings) -> TabularClassifier:
         """Read the trees from ``folder``."""
-        kept = json.loads((folder / "tabular.json").read_text())
+        stored = json.loads((folder / "tabular.json").read_text())
         model = (folder / "trees.txt").read_text()
-        return TabularClassifier(model, tuple(kept["features"]), kept["report"])
+        return TabularClassifier(model, tuple(stored["features"]), stored["report"])
 
     def _parameters(self, n_segments: int, seed: int) -> dict[str, Any]:
         return {
@@ -100,20 +100,20 @@ class TabularClassifier(Classifier):
 
         if not len(examples):
             return np.empty((0, self._booster.num_model_per_iteration()), np.float32)
-        found = self._booster.predict(_matrix(examples, self._names), num_threads=self._threads)
+        probabilities = self._booster.predict(_matrix(examples, self._names), num_threads=self._threads)
         progress(1.0, f"{len(examples)} users scored")
-        return np.asarray(found, np.float32)
+        return np.asarray(probabilities, np.float32)
 
     def save(self, folder: Path) -> None:
         """Write the trees as text."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "trees.txt").write_text(self._model)
-        kept = {"features": self._names, "report": self.report}
-        (folder / "tabular.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+        stored = {"features": self._names, "report": self.report}
+        (folder / "tabular.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
 def _matrix(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return the features; without any, a constant column, on which the trees learn the base rates alone."""
+    """Return the features; without any, a constant column, so that the trees learn the base rates."""
     import numpy as np
 
     from segadmin_plugins.backbones.features.matrix import features_of

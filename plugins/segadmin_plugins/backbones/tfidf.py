@@ -1,4 +1,4 @@
-"""``tfidf``: words counted and weighed, then logistic regression, the plainest model that reads text."""
+"""``tfidf``: TF-IDF and logistic regression, the simplest model of the text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
 def terms(phrase: str) -> list[str]:
-    """Return the words of a phrase, pairs of neighbours too; Chinese, unspaced, by one and two characters."""
+    """Return the words of a phrase and pairs of neighbours; of Chinese, single characters and pairs."""
     runs = _RUNS.findall(phrase.lower())
     words = [word for run in runs for word in (run if _CHINESE.match(run) else [run])]
     return words + [f"{first} {second}" for first, second in itertools.pairwise(words)]
@@ -39,15 +39,15 @@ class TfIdf(Backbone):
     name: ClassVar[str] = "tfidf"
 
     max_terms: int = 50_000
-    min_users: int = 2  #: a term that fewer users have is left out
-    strengths: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)  #: inverse regularisation; the validation chooses
+    min_users: int = 2  #: terms of fewer users are left out
+    strengths: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)  #: inverse regularisation; chosen on validation
 
     def check(self, settings: Settings) -> None:
         """Check that scikit-learn is installed."""
         require(self.name, ("sklearn", "safetensors"))
 
-    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TfIdfClassifier:
-        """Weigh the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
+    def fit(self, train: Examples, validation: Examples, run: Fit) -> TfIdfClassifier:
+        """Weight the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
 
         Raises:
             DataError: no term is common enough, or there are users of one segment only.
@@ -61,8 +61,8 @@ class TfIdf(Backbone):
 
         run.progress(0.0, "counting words")
         vocabulary = self._vocabulary(train)
-        weighing = TfidfTransformer(sublinear_tf=True)
-        x = weighing.fit_transform(counts_of(train.frame["phrases"], vocabulary))
+        tfidf = TfidfTransformer(sublinear_tf=True)
+        x = tfidf.fit_transform(counts_of(train.frame["phrases"], vocabulary))
         held_out = validation if len(validation) else train
         best: TfIdfClassifier | None = None
         best_loss = float("inf")
@@ -70,11 +70,11 @@ class TfIdf(Backbone):
             model = LogisticRegression(C=strength, max_iter=500, random_state=run.seed).fit(x, train.targets)
             weights, bias = rows_of_all_segments(model, len(train.segments))
             report: dict[str, Any] = {"terms": len(vocabulary), "strength": strength}
-            found = TfIdfClassifier(vocabulary, np.asarray(weighing.idf_, np.float32), weights, bias, report)
-            loss = log_loss(found.predict(held_out), held_out.targets)
+            classifier = TfIdfClassifier(vocabulary, np.asarray(tfidf.idf_, np.float32), weights, bias, report)
+            loss = log_loss(classifier.predict(held_out), held_out.targets)
             report["validation_log_loss"] = loss
             if loss < best_loss:
-                best, best_loss = found, loss
+                best, best_loss = classifier, loss
             run.progress((n + 1) / len(self.strengths), f"strength {strength}: validation log-loss {loss:.4f}")
         if best is None:
             raise DataError("strengths is empty, so there is no regression to fit. Give at least one, such as 1.0.")
@@ -84,9 +84,9 @@ class TfIdf(Backbone):
         """Read the vocabulary and the coefficients from ``folder``."""
         from safetensors.numpy import load_file
 
-        kept = json.loads((folder / "tfidf.json").read_text(encoding="utf-8"))
+        stored = json.loads((folder / "tfidf.json").read_text(encoding="utf-8"))
         arrays = load_file(folder / "tfidf.safetensors")
-        return TfIdfClassifier(kept["terms"], arrays["idf"], arrays["weights"], arrays["bias"], kept["report"])
+        return TfIdfClassifier(stored["terms"], arrays["idf"], arrays["weights"], arrays["bias"], stored["report"])
 
     def _vocabulary(self, train: Examples) -> list[str]:
         """Return the commonest terms, each in at least ``min_users`` users' texts, in alphabetical order."""
@@ -96,9 +96,9 @@ class TfIdf(Backbone):
             raise DataError("All training users are in one segment. Give labels of at least two segments.")
         users = train.frame.select(pl.int_range(pl.len()).alias("user"), phrase="phrases").explode("phrase")
         phrases = users["phrase"].drop_nulls().unique().sort()
-        known = pl.DataFrame({"phrase": phrases, "term": [terms(one) for one in phrases]}).explode("term")
+        terms_of_phrases = pl.DataFrame({"phrase": phrases, "term": list(map(terms, phrases))}).explode("term")
         common = (
-            users.join(known, on="phrase")
+            users.join(terms_of_phrases, on="phrase")
             .group_by("term")
             .agg(pl.col("user").n_unique())
             .filter(pl.col("user") >= self.min_users, pl.col("term").is_not_null())
@@ -146,16 +146,16 @@ class TfIdfClassifier(Classifier):
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {"report": self.report, "terms": self._vocabulary}
-        (folder / "tfidf.json").write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+        stored = {"report": self.report, "terms": self._vocabulary}
+        (folder / "tfidf.json").write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
         arrays = {"idf": self._idf, "weights": self._weights, "bias": self._bias}
         save_file(arrays, folder / "tfidf.safetensors")
 
 
 def counts_of(phrases: pl.Series, vocabulary: list[str]) -> Any:
-    """Return how often each user's text has each term, a sparse ``(n_users, n_terms)`` matrix.
+    """Return the count of each term in each user's text, a sparse ``(n_users, n_terms)`` matrix.
 
-    Each distinct phrase is cut into terms once: (users by phrases) times (phrases by terms).
+    Each distinct phrase is split into terms once: (users by phrases) times (phrases by terms).
     """
     import numpy as np
     import polars as pl
@@ -166,8 +166,8 @@ def counts_of(phrases: pl.Series, vocabulary: list[str]) -> Any:
     distinct = users["phrase"].unique().sort()
     if distinct.is_empty():
         return csr_matrix((len(phrases), len(vocabulary)), dtype=np.float64)
-    place = users["phrase"].cast(pl.Enum(distinct)).to_physical().to_numpy()
-    ones = np.ones(len(place))
-    of_users = csr_matrix((ones, (users["user"].to_numpy(), place)), shape=(len(phrases), len(distinct)))
+    column = users["phrase"].cast(pl.Enum(distinct)).to_physical().to_numpy()
+    ones = np.ones(len(column))
+    of_users = csr_matrix((ones, (users["user"].to_numpy(), column)), shape=(len(phrases), len(distinct)))
     of_phrases = CountVectorizer(analyzer=terms, vocabulary=vocabulary).transform(distinct.to_list())
     return (of_users @ of_phrases).astype(np.float64)

@@ -1,4 +1,4 @@
-"""``tiny``: a small BERT that starts from nothing, with a vocabulary of its own; fits in seconds, needs no weights."""
+"""``tiny``: a small BERT trained from scratch with its own vocabulary; fits in seconds, needs no weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tiny(Transformer):
     max_tokens: int = 96
     epochs: int = 6
     learning_rate: float = 5e-4
-    words: int = 4000  #: of the vocabulary, at most
+    words: int = 4000  #: largest size of the vocabulary
     layers: int = 2
     width: int = 128
 
@@ -56,8 +56,8 @@ class Tiny(Transformer):
 def wordpiece(texts: list[str], words: int) -> Any:
     """Return a tokenizer like BERT's for ``texts``: lower case, Chinese characters one by one.
 
-    Its vocabulary is the commonest whole words, and every letter to spell the others with. The trainer of
-    ``tokenizers`` breaks ties by chance, so that a fit could be neither repeated nor resumed.
+    Its vocabulary is the most frequent words and all letters to spell the others. The trainer of ``tokenizers`` is not
+    used: it breaks ties at random, so fits could be neither repeated nor resumed.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -68,12 +68,12 @@ def wordpiece(texts: list[str], words: int) -> Any:
     letters = sorted({letter for word in counts for letter in word})
     inner = sorted({f"##{letter}" for word in counts for letter in word[1:]})
     common = sorted(counts, key=lambda word: (-counts[word], word))
-    known = list(dict.fromkeys(_SPECIAL + letters + inner + common))[: max(words, len(_SPECIAL))]
+    vocabulary = list(dict.fromkeys(_SPECIAL + letters + inner + common))[: max(words, len(_SPECIAL))]
 
-    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(known)}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(vocabulary)}, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(mark, known.index(mark)) for mark in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]", special_tokens=[(mark, vocabulary.index(mark)) for mark in ("[CLS]", "[SEP]")]
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, _SPECIAL, strict=True)))

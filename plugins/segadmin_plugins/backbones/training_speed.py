@@ -1,6 +1,6 @@
 """How fast this machine fine-tunes MiniLM, measured in about a second of real training steps.
 
-``python -m segadmin_plugins.backbones.training_speed`` prints it: a process of its own gives its memory back.
+``python -m segadmin_plugins.backbones.training_speed`` prints it; a separate process releases its memory.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SECONDS = 1.0
 
 
 def users_per_second(options: MiniLm, settings: Settings) -> float:
-    """Return how many users a second are trained on with ``options``, with texts of ``max_tokens`` tokens.
+    """Return the training speed with ``options``, in users per second, on texts of ``max_tokens`` tokens.
 
-    The median of many small steps: what else the machine does for a moment does not count.
+    It is the median of many small steps, so that other load of the machine hardly matters.
     """
     n_threads = threads()
     import torch
@@ -37,7 +37,7 @@ def users_per_second(options: MiniLm, settings: Settings) -> float:
         text, _ = start_from(options.folder(settings), _SEGMENTS, settings=settings)
     text = text.to(device).train()
     freeze_below(text, options.frozen_layers)
-    optimizer = torch.optim.AdamW([one for one in text.parameters() if one.requires_grad], fused=True)
+    optimizer = torch.optim.AdamW([weights for weights in text.parameters() if weights.requires_grad], fused=True)
     shape = (_BATCH, options.max_tokens)
     ids = torch.randint(text.config.vocab_size, shape, device=device)
     labels = torch.randint(len(_SEGMENTS), shape[:1], device=device)

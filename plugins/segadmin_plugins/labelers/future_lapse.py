@@ -1,4 +1,4 @@
-"""``future-lapse``: who will not come back."""
+"""``future-lapse``: whether a user will stay away."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class FutureLapse(YesOrNo):
     outcome_weeks: int = 4
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
-        """Return 1 for those who stay away."""
+        """Return 1 for users who buy nothing."""
         users = seen.select("user_key").unique()
         return users.join(after.select("user_key").unique(), on="user_key", how="anti").with_columns(value=pl.lit(1))

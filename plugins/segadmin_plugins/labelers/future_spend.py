@@ -1,4 +1,4 @@
-"""``future-spend``: in which third a user's spend of the next weeks will lie."""
+"""``future-spend``: the tercile of a user's spend in the next weeks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from segadmin_plugins.labelers.future import Terciles
 
 @dataclass(frozen=True)
 class FutureSpend(Terciles):
-    """Terciles of the spend after the cut-off; who buys nothing more is low."""
+    """Terciles of the spend after the cut-off; users who buy nothing more are ``low``."""
 
     name: ClassVar[str] = "future-spend"
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
-        """Return what each user spends, 0 where nothing."""
+        """Return the spend of each user, 0 if there is none."""
         spent = after.group_by("user_key").agg(value=pl.col("price").sum())
         return (
             seen.select("user_key")

@@ -1,4 +1,4 @@
-"""``future-use``: who will use a coupon, or whatever else purchases carry in their extras."""
+"""``future-use``: whether a user will use a coupon, or another extra column of purchases."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class FutureUse(YesOrNo):
     field: str = "coupon"  #: of the events' extras
 
     def measure(self, seen: pl.LazyFrame, after: pl.LazyFrame) -> pl.LazyFrame:
-        """Return how much of it each user uses."""
+        """Return the sum of the extra column for each user."""
         return after.group_by("user_key").agg(value=amount(self.field).clip(lower_bound=0).sum())

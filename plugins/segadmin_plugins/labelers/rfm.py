@@ -16,10 +16,10 @@ from segadmin.storage.schema import TIME
 
 @dataclass(frozen=True)
 class Rfm(Labeler):
-    """By thirds of how lately, how often and for how much users bought in the last ``window_days``.
+    """Segments by terciles of recency, frequency and monetary value in the last ``window_days``.
 
-    champion: lately, often, for much · loyal: lately and often · new: lately, seldom · at-risk: often, but not lately ·
-    lost: long ago, seldom · regular: the others. Such labels are weak, as those of ``rules``.
+    champion: recent, frequent, high spend · loyal: recent, frequent · new: recent, infrequent · at-risk: frequent, not
+    recent · lost: long ago, infrequent · regular: the others. These labels are weak, as those of ``rules`` are.
     """
 
     name: ClassVar[str] = "rfm"
@@ -38,7 +38,7 @@ class Rfm(Labeler):
         at = pl.col("at")
         numbers = bought.group_by("user_key").agg(r=at.max(), f=at.n_unique(), m=pl.col("price").sum())
         rows = numbers.with_columns(_third(name) for name in "rfm").with_columns(segment=_segment()).collect()
-        here = set(rows["segment"].unique())
+        present = set(rows["segment"].unique())
         return Labelled(
             rows=rows.select(
                 "user_key",
@@ -47,13 +47,13 @@ class Rfm(Labeler):
                 as_of=pl.lit(as_of, dtype=TIME),
                 outcome_until=pl.lit(as_of, dtype=TIME),
             ),
-            segments=tuple(name for name in self.segments if name in here),
+            segments=tuple(name for name in self.segments if name in present),
             definition={"window_days": self.window_days},
         )
 
 
 def _third(name: str) -> pl.Expr:
-    """Return 1, 2 or 3: in which third of all users; those alike are in the lower one."""
+    """Return the tercile of each user, 1, 2 or 3; ties go to the lower one."""
     share = pl.col(name).rank("min") / pl.len()
     return pl.when(share <= 1 / 3).then(1).when(share <= 2 / 3).then(2).otherwise(3).alias(name)
 

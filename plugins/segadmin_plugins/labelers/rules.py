@@ -38,8 +38,8 @@ class Rules(Labeler):
     """The first rule that holds: ``rules="vip: spend > 500 and visits >= 8; asleep: recency_days > 60; other: True"``.
 
     The numbers are those of the features (``segadmin plugins show labeler rules`` names none of a category): spend,
-    visits, recency_days and so on, of the last ``window_days``. Such labels are weak: a model that learns them from the
-    same weeks finds the rules again. They are for a start, and for users whom the rules cannot tell.
+    visits, recency_days and so on, of the last ``window_days``. They are weak labels: a model that learns them from the
+    same weeks only rediscovers the rules. They serve as a start, and for users that no rule covers.
     """
 
     name: ClassVar[str] = "rules"
@@ -56,8 +56,8 @@ class Rules(Labeler):
         names = feature_names(recipe)
         rules = parse_rules(self.rules, names)
         rows = _numbers(events, window, recipe).with_columns(segment=_first(rules)).drop_nulls("segment")
-        here = set(rows["segment"].unique())
-        if missing := [name for name in rules if name not in here]:
+        present = set(rows["segment"].unique())
+        if missing := [name for name in rules if name not in present]:
             raise DataError(f"No user is {missing[0]!r} by the rules {self.rules!r}. Change or leave out that one.")
         rows = rows.select(
             "user_key",
@@ -71,9 +71,9 @@ class Rules(Labeler):
 
 def _numbers(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.DataFrame:
     inside = events.filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
-    found = features(inside, window, recipe)
+    numbers = features(inside, window, recipe)
     each = [pl.col("features").list.get(n).alias(name) for n, name in enumerate(feature_names(recipe))]
-    return found.select("user_key", *each).collect()
+    return numbers.select("user_key", *each).collect()
 
 
 def _first(rules: dict[str, pl.Expr]) -> pl.Expr:
@@ -81,10 +81,10 @@ def _first(rules: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def parse_rules(text: str, names: tuple[str, ...]) -> dict[str, pl.Expr]:
-    """Return each segment's condition; the text is read as Python reads expressions, and never run.
+    """Return each segment's condition; the text is parsed as Python expressions and never executed.
 
     Raises:
-        ConfigurationError: naming what cannot be read, or a number that there is none of.
+        ConfigurationError: a rule cannot be parsed or refers to an unknown number.
     """
     rules: dict[str, pl.Expr] = {}
     for rule in filter(None, (part.strip() for part in text.split(";"))):
@@ -94,8 +94,8 @@ def parse_rules(text: str, names: tuple[str, ...]) -> dict[str, pl.Expr]:
         try:
             tree = ast.parse(condition.strip(), mode="eval").body
         except (SyntaxError, ValueError):
-            told = f"The condition {condition.strip()!r} of {segment.strip()!r} cannot be read."
-            raise ConfigurationError(told) from None
+            message = f"The condition {condition.strip()!r} of {segment.strip()!r} cannot be read."
+            raise ConfigurationError(message) from None
         rules[segment.strip()] = _expression(tree, names)
     if len(rules) < 2:
         raise ConfigurationError(f"The rules {text!r} name {len(rules)} segments; there must be two or more.")
@@ -111,7 +111,7 @@ def _expression(node: ast.expr, names: tuple[str, ...]) -> pl.Expr:
         case ast.Name(id=name):
             raise ConfigurationError(f"There is no number {name!r}.{did_you_mean(name, names)}")
         case ast.BoolOp(op=op, values=values):
-            parts = [_expression(one, names) for one in values]
+            parts = [_expression(operand, names) for operand in values]
             return pl.all_horizontal(parts) if isinstance(op, ast.And) else pl.any_horizontal(parts)
         case ast.UnaryOp(op=ast.Not() | ast.USub() as op, operand=operand):
             inner = _expression(operand, names)
@@ -119,7 +119,7 @@ def _expression(node: ast.expr, names: tuple[str, ...]) -> pl.Expr:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _COMPUTE:
             return _COMPUTE[type(op)](_expression(left, names), _expression(right, names))  # type: ignore[no-any-return]
         case ast.Compare(left=left, ops=ops, comparators=rights) if all(type(op) in _COMPARE for op in ops):
-            sides = [_expression(one, names) for one in (left, *rights)]
+            sides = [_expression(operand, names) for operand in (left, *rights)]
             return pl.all_horizontal(
                 [_COMPARE[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)]
             )

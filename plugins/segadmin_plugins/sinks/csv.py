@@ -14,7 +14,7 @@ from segadmin_plugins.sinks.files import write_whole
 
 @dataclass(frozen=True)
 class Csv(Sink):
-    """CSV in UTF-8; it begins with a byte-order mark, without which Excel shows Chinese as rubbish."""
+    """CSV in UTF-8 with a byte-order mark, which Excel needs to show Chinese correctly."""
 
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
@@ -22,5 +22,5 @@ class Csv(Sink):
     byte_order_mark: bool = True
 
     def write(self, frame: pl.LazyFrame, path: Path) -> int:
-        """Write ``frame`` to ``path``, whole or not at all, and return the number of rows."""
+        """Write ``frame`` to ``path`` atomically and return the number of rows."""
         return write_whole(frame, path, lambda rows, to: rows.write_csv(to, include_bom=self.byte_order_mark))

@@ -1,4 +1,4 @@
-"""Writing a file whole, or not at all."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from segadmin.errors import StorageError
 
 
 def write_whole(frame: pl.LazyFrame, path: Path, write: Callable[[pl.DataFrame, Path], object]) -> int:
-    """Write beside ``path``, flush, and rename over it; return the number of rows.
+    """Write to a draft in the same folder, flush it, and rename it to ``path``; return the number of rows.
 
     Raises:
-        StorageError: it cannot be written there.
+        StorageError: the file cannot be written.
     """
-    found = frame.collect()
-    draft = path.with_name(f".segadmin-{os.getpid()}-{threading.get_ident()}")  # as long as names may be
+    rows = frame.collect()
+    draft = path.with_name(f".segadmin-{os.getpid()}-{threading.get_ident()}")  # short: file names have a length limit
     try:
-        write(found, draft)
+        write(rows, draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
@@ -33,5 +33,5 @@ def write_whole(frame: pl.LazyFrame, path: Path, write: Callable[[pl.DataFrame, 
         raise StorageError(f"{path} cannot be written: {reason}. Choose another kind of file.") from None
     finally:
         with suppress(OSError):
-            draft.unlink()  # gone already where all went well
-    return found.height
+            draft.unlink()  # it no longer exists after a successful rename
+    return rows.height

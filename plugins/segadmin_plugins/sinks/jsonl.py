@@ -11,11 +11,11 @@ from segadmin_plugins.sinks.files import write_whole
 
 
 class JsonLines(Sink):
-    """One JSON object a line, in UTF-8."""
+    """One JSON object per line, in UTF-8."""
 
     name = "jsonl"
     suffixes = (".jsonl", ".ndjson")
 
     def write(self, frame: pl.LazyFrame, path: Path) -> int:
-        """Write ``frame`` to ``path``, whole or not at all, and return the number of rows."""
+        """Write ``frame`` to ``path`` atomically and return the number of rows."""
         return write_whole(frame, path, lambda rows, to: rows.write_ndjson(to))

@@ -17,5 +17,5 @@ class Parquet(Sink):
     suffixes = (".parquet", ".pq")
 
     def write(self, frame: pl.LazyFrame, path: Path) -> int:
-        """Write ``frame`` to ``path``, whole or not at all, and return the number of rows."""
+        """Write ``frame`` to ``path`` atomically and return the number of rows."""
         return write_whole(frame, path, lambda rows, to: rows.write_parquet(to))

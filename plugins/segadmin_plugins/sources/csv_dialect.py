@@ -1,4 +1,4 @@
-"""How a CSV file is written: its encoding, what separates its cells, and what its columns are called."""
+"""The dialect of a CSV file: its encoding, separator, header and column names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.header import looks_like_data
 from segadmin.invisible import INVISIBLE
 
-#: What else files are separated by, for a first line that does not have what it should be.
+#: Separators to try.
 SEPARATORS = ",;\t|"
 #: ``-o header=first``: the first line is the header even where it looks like data.
 FIRST = "first"
@@ -30,13 +30,13 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-#: What an encoding may be, from the most to the least likely, where a header is not UTF-8.
+#: Encodings to suggest for a header that is not UTF-8, the most likely first.
 _OTHER_ENCODINGS = (*MULTIBYTE_ENCODINGS, "windows-1252")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 
 def _undecodable(error: UnicodeError) -> tuple[str, int]:
-    """Stand a surrogate for each byte that cannot be decoded: the row is told apart by it later."""
+    """Replace each undecodable byte by a surrogate, by which the row is recognised later."""
     assert isinstance(error, UnicodeDecodeError)
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
 
@@ -46,37 +46,37 @@ codecs.register_error("segadmin.undecodable", _undecodable)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one file is written."""
+    """The dialect of one file."""
 
     separator: str
-    columns: list[str]  #: all different
-    names: list[str]  #: as the header has them
-    skipped_bytes: int  #: what stands before the first row: titles, a line ``sep=;``, blank lines and the header
+    columns: list[str]  #: unique
+    names: list[str]  #: as in the header
+    skipped_bytes: int  #: before the first row: titles, a line ``sep=;``, blank lines and the header
     first_line: int  #: the line on which the first row begins
 
 
 def encoding_of(head: bytes, named: str, name: str) -> str:
-    """Return a file's encoding: the one that is named, else by its byte order mark, else UTF-8.
+    """Return a file's encoding: ``named``, else from the byte order mark, else UTF-8.
 
     Args:
         head: the file's first bytes.
-        named: what the user says; empty for nothing.
+        named: the option of the user, or empty.
         name: what to call the file in an error.
 
     Raises:
         ConfigurationError: there is no such encoding.
         DataError: the file looks like UTF-16 without a byte order mark.
     """
-    by_mark = next((encoding for mark, encoding in _BOMS if head.startswith(mark)), "")
+    bom_encoding = next((encoding for mark, encoding in _BOMS if head.startswith(mark)), "")
     if named:
         try:
-            known = codecs.lookup(named).name
-            "".encode(known)
+            encoding = codecs.lookup(named).name
+            "".encode(encoding)
         except LookupError:
             raise ConfigurationError(f"There is no encoding {named!r}. Try gb18030 or utf-8.") from None
-        return by_mark or known if known in {"utf-8", "utf-16", "utf-32"} else known
-    if by_mark:
-        return by_mark
+        return bom_encoding or encoding if encoding in {"utf-8", "utf-16", "utf-32"} else encoding
+    if bom_encoding:
+        return bom_encoding
     for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         if len(head) >= 8 and not any(head[start:64:2]) and any(head[1 - start : 64 : 2]):
             raise DataError(f"{name} looks like UTF-16 without a byte order mark. Add: -o encoding={encoding}")
@@ -106,42 +106,42 @@ def utf8_blocks(file: BinaryIO, encoding: str, size: int) -> Iterator[bytes]:
 def dialect_of(
     start: bytes, name: str, *, encoding: str, separator: str, header: str | Sequence[str], skip: int
 ) -> Dialect:
-    """Return how a file is written, by how it begins.
+    """Return the dialect of a file, detected from its first block.
 
     Args:
         start: its first block, in UTF-8.
         name: what to call the file in an error.
-        encoding: what it was read in.
-        separator: what the user says; empty for nothing.
+        encoding: the encoding that it was read in.
+        separator: the option of the user, or empty.
         header: the columns' names, where the file has no header; :data:`FIRST` for its first line.
-        skip: how many lines stand above the header.
+        skip: number of lines above the header.
 
     Raises:
         DataError: the file is empty; its header is not in the encoding, or looks like data or like a title.
     """
-    every = list(islice(_lines(start), skip + _SNIFFED_LINES))
-    place = min(skip, len(every))
-    first_lines = _decoded(every[place : place + 2], name, encoding)
-    if first_lines and (told := _SEPARATOR_LINE.fullmatch(first_lines[0])):
-        separator = separator or told[1]
-        place += 1
-    while place < len(every) and not every[place].strip(b"\r\n \0"):
-        place += 1
-    if place == len(every):
+    lines = list(islice(_lines(start), skip + _SNIFFED_LINES))
+    row = min(skip, len(lines))
+    first_lines = _decoded(lines[row : row + 2], name, encoding)
+    if first_lines and (match := _SEPARATOR_LINE.fullmatch(first_lines[0])):
+        separator = separator or match[1]
+        row += 1
+    while row < len(lines) and not lines[row].strip(b"\r\n \0"):
+        row += 1
+    if row == len(lines):
         raise DataError(f"{name} is empty.")
-    texts = [line.decode("utf-8", "replace") for line in every[place:]]
+    texts = [text.decode("utf-8", "replace") for text in lines[row:]]
     titles = 0 if header else _titles(texts, separator or SEPARATORS)
     if titles:
         raise DataError(
             f"The first line of {name} looks like a title, not like a header: {texts[0].strip()[:60]}. "
-            f"If the header is on line {place + titles + 1}: -o skip={place + titles}"
+            f"If the header is on line {row + titles + 1}: -o skip={row + titles}"
         )
     separator = separator or _separator(texts, name)
     names, height = ([], 0)
     if header and header != FIRST:
         names = header.split(",") if isinstance(header, str) else list(header)
     else:
-        names, height = _header(every[place:], name, encoding, separator)
+        names, height = _header(lines[row:], name, encoding, separator)
         if not header and looks_like_data(names):
             raise DataError(
                 f"The first line of {name} looks like data, not like a header: {separator.join(names)[:80]}. "
@@ -149,14 +149,14 @@ def dialect_of(
                 f"If it is the header: -o header={FIRST}. "
                 f"To have it recognised: segadmin data preview --guess {shlex.quote(name)}"
             )
-        names = _as_wide(names, _records(texts[height:], separator))
-    place += height
-    columns = _stripped(_different(names))
-    return Dialect(separator, columns, names, sum(map(len, every[:place])), first_line=place + 1)
+        names = _padded(names, _records(texts[height:], separator))
+    row += height
+    columns = _stripped(_deduplicated(names))
+    return Dialect(separator, columns, names, sum(map(len, lines[:row])), first_line=row + 1)
 
 
 def _header(lines: Sequence[bytes], name: str, encoding: str, separator: str) -> tuple[list[str], int]:
-    """Return the names in the header that begins on the first line, and on how many lines it is."""
+    """Return the names in the header that begins on the first line, and its number of lines."""
     several = not lines[0].isascii() or b'"' in lines[0]
     head = _decoded(lines if several else lines[:1], name, encoding)
     reader = csv.reader(iter(head), delimiter=separator)
@@ -167,14 +167,14 @@ def _header(lines: Sequence[bytes], name: str, encoding: str, separator: str) ->
 
 
 def _titles(lines: Sequence[str], separators: str) -> int:
-    """Return how many lines above the header are hardly filled, where most lines have several cells."""
+    """Return the number of title lines: lines above the header with far fewer cells than most lines have."""
     rows = {sign: _records(lines, sign) for sign in separators}
-    widths = {sign: Counter(len(cells) for cells in found if len(cells) > 1) for sign, found in rows.items()}
+    widths = {sign: Counter(len(cells) for cells in records if len(cells) > 1) for sign, records in rows.items()}
     tables = {
         sign: max(((n * (width - 1), width, n) for width, n in widths[sign].items()), default=(0, 0, 0))
         for sign in rows
     }
-    sign = max(separators, key=lambda one: tables[one])  # the one that makes the largest table
+    sign = max(separators, key=lambda separator: tables[separator])  # the largest table
     _, width, height = tables[sign]
     if 2 * height <= len(rows[sign]):
         return 0
@@ -193,7 +193,7 @@ def _filled(cells: Sequence[str]) -> int:
 def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
     """Return the cells of each line of a sample, without blank lines.
 
-    Line by line, so that a quote that is not closed hides no other; text of several lines is too rare to matter here.
+    Each line is parsed alone, so an unclosed quote affects no other line; cells of several lines are rare.
     """
     records = []
     for line in lines:
@@ -202,8 +202,8 @@ def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
     return records
 
 
-def _as_wide(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the header's names with as many blank ones behind them as most rows have blank cells, or without."""
+def _padded(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the header's names, padded with blank names or stripped of them to the width of most rows."""
     if not rows:
         return names
     width, height = Counter(map(len, rows)).most_common(1)[0]
@@ -217,11 +217,11 @@ def _as_wide(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _lines(start: bytes) -> Iterator[bytes]:
     """Yield the lines of a block, each with its end."""
-    place = 0
-    while place < len(start):
-        end = start.find(b"\n", place) + 1 or len(start)
-        yield start[place:end]
-        place = end
+    begin = 0
+    while begin < len(start):
+        end = start.find(b"\n", begin) + 1 or len(start)
+        yield start[begin:end]
+        begin = end
 
 
 def _decoded(lines: Sequence[bytes], name: str, encoding: str) -> list[str]:
@@ -230,7 +230,7 @@ def _decoded(lines: Sequence[bytes], name: str, encoding: str) -> list[str]:
         try:
             texts.append(line.decode())
         except UnicodeDecodeError:
-            if texts:  # a header ends before it
+            if texts:  # the header ends before it
                 break
             raise DataError(
                 f"{name} cannot be read as CSV: its header is not {encoding}. "
@@ -240,7 +240,7 @@ def _decoded(lines: Sequence[bytes], name: str, encoding: str) -> list[str]:
 
 
 def _encodings(line: bytes) -> str:
-    """Return the options that read a header."""
+    """Return the options with which the header can be decoded."""
     possible = []
     for encoding in _OTHER_ENCODINGS:
         try:
@@ -252,7 +252,7 @@ def _encodings(line: bytes) -> str:
 
 
 def _separator(lines: Sequence[str], name: str) -> str:
-    """Return what separates most lines into as many cells as the first."""
+    """Return the separator that splits most lines into as many cells as the first."""
     usual = "\t" if ".tsv" in name.lower() else ","
 
     def agreement(sign: str) -> tuple[int, int, bool]:
@@ -264,19 +264,19 @@ def _separator(lines: Sequence[str], name: str) -> str:
     return max(SEPARATORS, key=agreement)
 
 
-def _different(header: Sequence[str]) -> list[str]:
-    """Return names that are all different, as Polars makes them."""
+def _deduplicated(header: Sequence[str]) -> list[str]:
+    """Return unique names, with the suffixes that Polars uses."""
     names: dict[str, None] = {}
-    given = set(header)
+    original = set(header)
     for name in header:
-        other, number = name, 0
-        while other in names or (number and other in given):
-            other, number = f"{name}_duplicated_{number}", number + 1
-        names[other] = None
+        candidate, number = name, 0
+        while candidate in names or (number and candidate in original):
+            candidate, number = f"{name}_duplicated_{number}", number + 1
+        names[candidate] = None
     return list(names)
 
 
 def _stripped(names: list[str]) -> list[str]:
-    """Return each name without the spaces around it and signs that nobody sees, where that leaves names different."""
+    """Return each name without surrounding spaces and invisible characters, unless that makes two names equal."""
     stripped = [re.sub(INVISIBLE, "", name).strip() for name in names]
     return stripped if len(set(stripped)) == len(stripped) else names

@@ -1,7 +1,7 @@
-r"""How the cells of a CSV file are quoted, where that is not as RFC 4180 has it.
+r"""How the cells of a CSV file are quoted, if not as in RFC 4180.
 
 Some programs quote with apostrophes, some not at all, and MySQL writes ``\"`` for a quote in a cell where others write
-``""``. What a file does is decided once, over its first block.
+``""``. The style of a file is detected once, from its first block.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import polars as pl
 
 from segadmin.errors import ConfigurationError
 
-#: ``-o quote=none``: no sign quotes cells. ``-o escape=none``: no sign stands before a quote that belongs to a cell.
+#: ``-o quote=none``: cells are not quoted. ``-o escape=none``: quotes inside cells are not escaped.
 NONE = "none"
 QUOTE = '"'
 BACKSLASH = "\\"
-#: What stands for ``"`` while a file is read in which it quotes nothing.
+#: Replaces ``"`` while a file is read in which it is not a quote character.
 _STAND_IN = "\x01"
 _SAMPLED_LINES = 1_000
-#: So many cells of a line that are in apostrophes are no coincidence.
+#: Fewest cells of a line in apostrophes that count as quoting.
 _LEAST_CELLS = 2
 
 
 @dataclass(frozen=True)
 class Quotes:
-    """What quotes cells. Readers know ``"`` alone, so the two signs change places before and after."""
+    """The quote character. Readers support only ``"``, so the two characters are swapped before and after reading."""
 
     sign: str = QUOTE
 
     @classmethod
     def of(cls, start: bytes, named: str, separators: str) -> Quotes:
-        """Return what quotes the cells of a file: what is named, else what its first block shows.
+        """Return the quote character of a file: ``named``, else detected from its first block.
 
         Raises:
             ConfigurationError: what is named is not one ASCII character, nor ``none``.
@@ -50,32 +50,32 @@ class Quotes:
 
     @property
     def is_usual(self) -> bool:
-        """Whether readers know the sign."""
+        """Whether readers support the character."""
         return self.sign == QUOTE
 
     def swap(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield blocks in which ``"`` quotes."""
+        """Yield blocks with ``"`` as the quote character."""
         table = bytes.maketrans(f'{self.sign}"'.encode(), f'"{self.sign}'.encode())
         return (block.translate(table) for block in blocks)
 
     def swap_back(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return cells, which were read from such blocks, as they are in the file."""
+        """Return cells read from swapped blocks as they are in the file."""
         cells = pl.selectors.string()
         return rows.with_columns(cells.str.replace_many([self.sign, QUOTE], [QUOTE, self.sign]))
 
     def swap_text(self, text: str) -> str:
-        """Return a text of such a block as it is in the file."""
+        """Return text of a swapped block as it is in the file."""
         return text.translate(str.maketrans(f'{self.sign}"', f'"{self.sign}'))
 
 
 def escape_of(start: bytes, named: str, separator: str, columns: int) -> str:
-    r"""Return the sign before a quote that belongs to its cell: empty, or ``\`` where lines are right only so.
+    r"""Return the escape character of quotes in cells: ``\`` if lines have the right width only with it, else empty.
 
     Args:
         start: the first block.
-        named: what the user says; empty for nothing.
-        separator: what stands between cells.
-        columns: how many cells a row has.
+        named: the option of the user, or empty.
+        separator: the separator of cells.
+        columns: number of cells of a row.
 
     Raises:
         ConfigurationError: what is named is not one ASCII character, nor ``none``.
@@ -95,7 +95,7 @@ def escape_of(start: bytes, named: str, separator: str, columns: int) -> str:
 
 
 def strict_width(line: str, separator: str, escape: str) -> int:
-    """Return how many cells a line has, 0 if its quotes are not as the dialect has them."""
+    """Return the number of cells of a line; 0 if its quotes violate the dialect."""
     try:
         return len(next(csv.reader([line], delimiter=separator, escapechar=escape or None, strict=True), []))
     except csv.Error:

@@ -1,9 +1,9 @@
-"""Where the records of CSV begin and end, which of them can be read, and on which line each one is.
+"""Splits CSV into records: where each one begins and ends, on which line, and whether it can be read.
 
-Polars reads cells fast, but gives a whole file up for one bad line, and takes an unclosed quote for a cell that goes on
-to the next quote. So the structure is found first, with NumPy over a block of bytes; only records that have as many
-cells as the header, are UTF-8 and close their quotes are handed to Polars. A block with quotes that RFC 4180 does not
-know (``5" pipe``), or with another sign before quotes inside cells, is read line by line with Python's ``csv`` instead.
+Polars reads cells fast, but rejects a whole file for one bad line, and continues an unclosed quote up to the next
+quote. So the structure is detected first, with NumPy over a block of bytes; only records that have as many cells as the
+header, are UTF-8 and close their quotes are passed to Polars. A block with quotes that RFC 4180 does not allow
+(``5" pipe``), or with escaped quotes, is read line by line with Python's ``csv`` instead.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from segadmin_plugins.sources.csv_shape import RowShape
 if TYPE_CHECKING:
     from _csv import Reader
 
-#: A quoted cell over more lines than this is a quote that somebody forgot to close.
+#: A quoted cell over more lines than this has an unclosed quote.
 MOST_LINES_IN_A_CELL = 1_000
 RAGGED, ENCODING, UNCLOSED = "ragged_row", "bad_encoding", "unclosed_quote"
-#: A backslash before a quote inside a cell, in a file that was not known to have such.
+#: A backslash before a quote inside a cell, in a file without a detected escape character.
 ESCAPED = "escaped_quote"
 _REASONS = ("", RAGGED, ENCODING)
 _LF, _CR, _QUOTE = 10, 13, 34
-#: How much of a block tells what its rows look like.
+#: Part of a block that the shape of its rows is taken from.
 _SAMPLED_BYTES = 1 << 16
 
 csv.field_size_limit(sys.maxsize)
@@ -45,7 +45,7 @@ class BadRecord:
 
     line: int
     reason: str
-    text: str  #: as it is in the file; bytes that are no UTF-8 as hexadecimal escapes
+    text: str  #: as it is in the file; bytes that are not UTF-8 as hexadecimal escapes
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,25 @@ class Records:
     good: bytes  #: CSV of the records that can be read, each with as many cells as the header
     lines: NDArray[np.int64]  #: the line on which each good record begins
     bad: list[BadRecord]
-    size: int  #: bytes of the block that they take; the rest is the beginning of another record
+    size: int  #: bytes of the block that they take; the rest begins another record
     next_line: int  #: the line on which the rest begins
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How records are written."""
+    """The layout of records."""
 
     separator: str
     columns: int
-    escape: str = ""  #: the sign before a quote that belongs to its cell, where quotes are not doubled
+    escape: str = ""  #: the character before a quote inside a cell, if quotes are not doubled
 
     def split(self, block: bytes, line: int, *, final: bool) -> Records:
         """Return the whole records at the beginning of ``block``.
 
         Args:
-            block: UTF-8, or what should be; it begins where a record does.
+            block: presumably UTF-8; it begins with a record.
             line: the line on which it begins.
-            final: whether the file ends with it, so that its last record is whole.
+            final: whether it is the last block, so that its last record is whole.
         """
         if final and block and not block.endswith(b"\n"):
             block += b"\n"
@@ -83,7 +83,7 @@ class Layout:
         if regular is not None:
             return regular
         records = self._by_structure(block, line)
-        if records is None or (len(block) > records.size and (final or _is_forgotten(block[records.size :]))):
+        if records is None or (len(block) > records.size and (final or _is_unclosed(block[records.size :]))):
             return self._line_by_line(block, line, final=final)
         return records
 
@@ -92,7 +92,7 @@ class Layout:
         return list(csv.reader(io.StringIO(good.decode(), newline=""), delimiter=self.separator))
 
     def _if_regular(self, block: bytes, line: int) -> Records | None:
-        """Return the records of a block without quotes, blank lines or anything wrong; None of another, at once."""
+        """Return the records of a block without quotes, blank lines or errors; None for any other block."""
         whole = block[: block.rfind(b"\n") + 1]
         if not whole or b'"' in whole:
             return None
@@ -112,7 +112,7 @@ class Layout:
         return Records(whole, np.arange(line, line + height), [], len(whole), line + height)
 
     def _by_structure(self, block: bytes, line: int) -> Records | None:
-        """Return the records by where quotes, separators and line breaks are; None where quotes are in doubt."""
+        """Return the records from the positions of quotes, separators and line breaks; None if quotes are ambiguous."""
         signs = np.frombuffer(block, np.uint8)
         breaks = np.flatnonzero(signs == _LF)
         quotes = np.flatnonzero(signs == _QUOTE)
@@ -139,12 +139,12 @@ class Layout:
             for i in np.flatnonzero((state > 0) & ~blank)
         ]
         keep = (state == 0) & ~blank
-        good = block[:size] if keep.all() else _joined(block, starts, ends, keep)
+        good = block[:size] if keep.all() else _kept_records(block, starts, ends, keep)
         next_line = line + int(np.searchsorted(breaks, size))
         return Records(good, line + first_breaks[keep], bad, size, next_line)
 
     def _are_balanced(self, signs: NDArray[np.uint8], quotes: NDArray[np.int64]) -> bool:
-        """Whether every quote opens a cell at its beginning, closes it at its end, or stands for itself, doubled."""
+        """Whether every quote opens a cell, closes one, or is doubled."""
         opening, closing = quotes[0::2], quotes[1::2]
         separator = ord(self.separator)
         before = np.where(opening > 0, signs[opening - 1], _LF)
@@ -156,11 +156,11 @@ class Layout:
     def _swallows_rows(
         self, block: bytes, breaks: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
     ) -> bool:
-        """Whether some record has another row in one of its cells: a quote was forgotten, and a later one closes it.
+        """Whether a cell contains another row: a quote is missing, and a later quote closes the cell.
 
         Args:
             block: the block.
-            breaks: where its lines end.
+            breaks: positions of its line ends.
             first: the number of the line on which each record begins.
             last: the number of the line on which it ends.
         """
@@ -183,50 +183,50 @@ class Layout:
         return False
 
     def _shape(self, block: bytes) -> RowShape:
-        """Return what the rows look like that take one line each."""
+        """Return the shape of the rows that take one line each."""
         lines = block[:_SAMPLED_BYTES].decode("utf-8", "replace").split("\n")
         closed = (line.rstrip("\r") for line in lines if line.count('"') % 2 == 0)
         return RowShape.of(csv.reader(closed, delimiter=self.separator), self.columns)
 
     def _line_by_line(self, block: bytes, line: int, *, final: bool) -> Records:
-        """Return the records as Python's ``csv`` reads them; a line whose quote is not closed by itself."""
+        """Return the records as Python's ``csv`` reads them; a line with an unclosed quote is a record."""
         rows = block.split(b"\n")
         del rows[-1]  # empty, or a line that is not whole
         good, bad, lines = io.StringIO(), list[BadRecord](), list[int]()
         writer = csv.writer(good, delimiter=self.separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
         shape = self._shape(block)
-        place = 0
-        while place < len(rows):
-            record, taken, reason = self._record(rows, place, shape, final=final)
+        index = 0
+        while index < len(rows):
+            record, taken, reason = self._record(rows, index, shape, final=final)
             if taken == 0:
                 break
             if reason:
-                bad.append(BadRecord(line + place, reason, _text(b"\n".join(rows[place : place + taken]))))
+                bad.append(BadRecord(line + index, reason, _text(b"\n".join(rows[index : index + taken]))))
             elif record:
                 writer.writerow(record)
-                lines.append(line + place)
-            place += taken
-        size = sum(len(row) + 1 for row in rows[:place])
-        return Records(good.getvalue().encode(), np.array(lines, np.int64), bad, size, line + place)
+                lines.append(line + index)
+            index += taken
+        size = sum(len(row) + 1 for row in rows[:index])
+        return Records(good.getvalue().encode(), np.array(lines, np.int64), bad, size, line + index)
 
-    def _record(self, rows: Sequence[bytes], place: int, shape: RowShape, *, final: bool) -> tuple[list[str], int, str]:
-        """Return the record that begins at ``place``: its cells, how many lines it takes, and what is wrong.
+    def _record(self, rows: Sequence[bytes], start: int, shape: RowShape, *, final: bool) -> tuple[list[str], int, str]:
+        """Return the record that begins at ``place``: its cells, its number of lines, and the error.
 
-        No line is taken where the record may go on behind the block.
+        The number is 0 if the record may continue after the block.
         """
-        row = rows[place].decode("utf-8", "surrogateescape")
+        row = rows[start].decode("utf-8", "surrogateescape")
         record, closed = self._cells_of(row)
         if not self.escape and '\\"' in row and closed and not strict_width(row, self.separator, ""):
             return [], 1, ESCAPED
         taken = 1
         if not closed:
-            most = rows[place : place + MOST_LINES_IN_A_CELL]
-            whole = self._several_lines(most)
+            following = rows[start : start + MOST_LINES_IN_A_CELL]
+            whole = self._several_lines(following)
             if whole is None:
-                may_go_on = not final and place + len(most) == len(rows) and len(most) < MOST_LINES_IN_A_CELL
+                may_go_on = not final and start + len(following) == len(rows) and len(following) < MOST_LINES_IN_A_CELL
                 return [], 0 if may_go_on else 1, UNCLOSED
             record, taken = whole
-            later = (text.decode("utf-8", "replace") for text in rows[place + 1 : place + taken])
+            later = (text.decode("utf-8", "replace") for text in rows[start + 1 : start + taken])
             if row.count(self.separator) + 1 == self.columns and any(
                 shape.fits(text, self.separator) for text in later
             ):
@@ -237,8 +237,8 @@ class Layout:
 
     def _reader(self, lines: Iterator[str], *, strict: bool = False) -> Reader:
         if self.escape:
-            nothing = _nothing(self.separator, self.escape)
-            lines = (nothing.sub("", line) for line in lines)
+            null = _null_pattern(self.separator, self.escape)
+            lines = (null.sub("", line) for line in lines)
         return csv.reader(lines, delimiter=self.separator, escapechar=self.escape or None, strict=strict)
 
     def _cells_of(self, row: str) -> tuple[list[str], bool]:
@@ -246,14 +246,14 @@ class Layout:
         reader = self._reader(iter([row, ""]))
         try:
             record = next(reader)
-        except csv.Error:  # a carriage return of its own: no record of any width
+        except csv.Error:  # a lone carriage return: no valid width
             return [row] * (self.columns + 1), True
         return record, reader.line_num == 1
 
     def _several_lines(self, rows: Sequence[bytes]) -> tuple[list[str], int] | None:
-        """Return the cells of a record over several lines and how many, or None where it is not closed as it should.
+        """Return the cells of a record over several lines and their number; None if it is not closed properly.
 
-        Strictly: a quote that is closed inside another line's cell was meant to open that cell.
+        Parsing is strict: a quote that closes inside a cell of another line was meant to open that cell.
         """
         lines = (row.decode("utf-8", "surrogateescape") + "\n" for row in rows)
         reader = self._reader(lines, strict=True)
@@ -265,22 +265,22 @@ class Layout:
 
 
 @lru_cache
-def _nothing(separator: str, escape: str) -> re.Pattern[str]:
-    r"""Return what MySQL writes for NULL, such as ``\N``: as a cell of its own, for else it is an escaped N."""
+def _null_pattern(separator: str, escape: str) -> re.Pattern[str]:
+    r"""Return a pattern for NULL as MySQL writes it, such as ``\N``, as a whole cell; elsewhere it is an escaped N."""
     around = re.escape(separator)
     return re.compile(rf"(?<![^{around}]){re.escape(escape)}N(?=[{around}\r\n]|$)")
 
 
 def _outside(quotes: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which places lie outside quotes."""
+    """Return which positions lie outside quotes."""
     if not len(quotes):
         return np.ones(len(places), np.bool_)
     outside: NDArray[np.bool_] = np.searchsorted(quotes, places) % 2 == 0
     return outside
 
 
-def _is_forgotten(rest: bytes) -> bool:
-    """Whether the quote of a record that does not end was forgotten: the record has too many lines."""
+def _is_unclosed(rest: bytes) -> bool:
+    """Whether an unfinished record has an unclosed quote: it has too many lines."""
     return rest.count(b"\n") > MOST_LINES_IN_A_CELL
 
 
@@ -308,8 +308,8 @@ def _not_utf8(block: bytes, size: int, ends: NDArray[np.int64]) -> list[int]:
     return bad
 
 
-def _joined(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
-    """Return the records to keep, run by run."""
+def _kept_records(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], keep: NDArray[np.bool_]) -> bytes:
+    """Return the records to keep, joined run by run."""
     edges = np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8))
     firsts, lasts = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
     view = memoryview(block)
@@ -317,7 +317,7 @@ def _joined(block: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], ke
 
 
 def _text(record: bytes) -> str:
-    """Return a record as people can read it; bytes that are no text as hexadecimal escapes."""
+    """Return a record in readable form; undecodable bytes as hexadecimal escapes."""
     record = record.removesuffix(b"\r")
     try:
         text = record.decode("utf-8", "surrogatepass")

@@ -32,7 +32,7 @@ class Delta(Source):
         return super().takes(where) if path is None else (path / "_delta_log").is_dir()
 
     def identity(self, where: str) -> str:
-        """Return the table's own id and the version: a table that grew is another content."""
+        """Return the table's id and version: a new version is new content."""
         table = self._table(where)
         return f"{table.metadata().id}@{table.version()}"
 

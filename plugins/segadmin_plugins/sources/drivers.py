@@ -1,4 +1,4 @@
-"""The driver that a database URL needs: found where it is installed, named with what installs it where it is not."""
+"""The driver for a database URL: found if installed, else named with the command that installs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.exc import NoSuchModuleError
 from segadmin.errors import ConfigurationError
 from segadmin.urls import mask_url
 
-#: Dialect → the driver that is taken unless the URL names one, and what pip calls it.
+#: Dialect → its default driver, and the package of that driver.
 DRIVERS = {
     "postgresql": ("psycopg", "'segadmin[postgres]'"),
     "mysql": ("pymysql", "pymysql"),
@@ -17,7 +17,7 @@ DRIVERS = {
     "oracle": ("oracledb", "oracledb"),
     "snowflake": ("", "snowflake-sqlalchemy"),
 }
-#: Drivers that pip knows by another name.
+#: Drivers whose package has another name.
 _PACKAGES = {"mysqldb": "mysqlclient", "psycopg": "'segadmin[postgres]'", "psycopg2": "psycopg2-binary"}
 
 

@@ -1,4 +1,4 @@
-"""Taking what was posted to ``/v1/events``."""
+"""Reading events that were posted to ``/v1/events``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from segadmin.settings import Settings
 from segadmin_plugins.sources.json_records import Record
 from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 
-#: Batches are read together up to so many bytes, and in frames of so many rows.
+#: Most bytes of batches that are read together, and most rows of a frame.
 _GROUP_BYTES, _FRAME_ROWS = 2**23, 50_000
-#: Errors that are no batch's fault: the disk, the database, the settings.
+#: Errors that no batch causes: of the disk, the database, the settings.
 _ELSEWHERE = (StorageError, ConfigurationError, OSError)
 _KILLED = "Reading it ended the process: it was killed, or went over a limit of memory or time."
 
 
 class Posted(Source):
-    """The inbox of the store: ``inbox://``. A batch is removed when it is kept; one that is read twice is told so.
+    """The inbox of the store: ``inbox://``.
 
-    What is read together fails together. So batches of a read that failed, or whose process was killed, are read again
-    one by one, behind the others; one that fails on its own is set aside.
+    A batch is removed once it is stored. The events of a batch that is read twice are deduplicated.
+
+    Batches that are read together fail together. So the batches of a failed read, or of a killed process, are read
+    again one by one, after the others; a batch that fails alone is set aside.
     """
 
     name: ClassVar[str] = "inbox"
@@ -44,22 +46,25 @@ class Posted(Source):
         return Posted(settings)
 
     def identity(self, where: str) -> str:
-        """Return what the inbox is known by."""
+        """Return the name of the inbox."""
         return "inbox"
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield the batches there are now, those together that are small."""
+        """Yield the present batches, small ones together."""
         settings = self._settings
-        assert settings is not None, "the inbox is that of an installation: Plugins.make says which"
+        assert settings is not None, "Plugins.make sets the settings"
         inbox = Inbox.of(settings)
-        most = max(1, settings.max_attempts - 1)  # so that the last attempt of a job sets aside what killed the others
+        # The last attempt of a job sets aside the batch that killed the others.
+        most_failures = max(1, settings.max_attempts - 1)
         failures = inbox.failures()
         for batch in inbox.batches():
-            if failures.get(batch.stem, 0) >= most:
+            if failures.get(batch.stem, 0) >= most_failures:
                 inbox.set_aside(batch, _KILLED)
-        alone = sorted((path for path in inbox.batches() if path.stem in failures), key=lambda one: failures[one.stem])
-        together = [path for path in inbox.batches() if path.stem not in failures]
-        groups = [*_groups(together), *([batch] for batch in alone)]
+        suspects = sorted(
+            (path for path in inbox.batches() if path.stem in failures), key=lambda path: failures[path.stem]
+        )
+        others = [path for path in inbox.batches() if path.stem not in failures]
+        groups = [*_groups(others), *([batch] for batch in suspects)]
         while groups:
             group = groups.pop(0)
             inbox.begin(group)
@@ -68,7 +73,7 @@ class Posted(Source):
             except (*_ELSEWHERE, GeneratorExit):
                 inbox.undo(group)
                 raise
-            except MemoryError:  # it counts, as where the process was killed for it
+            except MemoryError:  # it counts as a failure, like a process killed for memory
                 raise
             except (Exception, pl.exceptions.PanicException) as error:
                 if len(group) > 1:

@@ -21,9 +21,9 @@ class ElementTooLong(ValueError):
 
 
 def elements(text: str, longest: int) -> Iterator[str]:
-    """Yield each element of a JSON list as it is written; of what is no list the whole.
+    """Yield the text of each element of a JSON list, or the whole text of another value.
 
-    No call of the decoder sees more than ``2 * longest`` characters, so other threads are never kept waiting for long.
+    The decoder is never called with more than ``2 * longest`` characters, so it blocks other threads only briefly.
 
     Args:
         text: one JSON value.
@@ -38,11 +38,11 @@ def elements(text: str, longest: int) -> Iterator[str]:
     at = _pass_blank(text, 0)
     if text.startswith("[", at):
         at = _pass_blank(text, at + 1)
-        more, place = not text.startswith("]", at), 0
+        more, number = not text.startswith("]", at), 0
         while more:
-            end = window.end_of(at, place)
+            end = window.end_of(at, number)
             yield text[at:end]
-            at, place = _pass_blank(text, end), place + 1
+            at, number = _pass_blank(text, end), number + 1
             more = text.startswith(",", at)
             at = _pass_blank(text, at + 1) if more else at
         if not text.startswith("]", at):
@@ -57,14 +57,14 @@ def elements(text: str, longest: int) -> Iterator[str]:
 
 
 class _Window:
-    """The part of a text that is decoded from; it slides, so that a cut of the text is not made for each element."""
+    """A sliding part of a text to decode from, so that the text is not sliced for each element."""
 
     def __init__(self, text: str, longest: int) -> None:
         self._text, self._longest = text, longest
         self._start, self._part = 0, text[: 2 * longest]
 
-    def end_of(self, at: int, place: int) -> int:
-        """Return where the value ends that begins at ``at``, and is the element with the number ``place``."""
+    def end_of(self, at: int, number: int) -> int:
+        """Return the end of the value that begins at ``at``, which is element ``number``."""
         is_cut = self._start + len(self._part) < len(self._text)
         if is_cut and at + self._longest > self._start + len(self._part):
             self._start, self._part = at, self._text[at : at + 2 * self._longest]
@@ -73,10 +73,10 @@ class _Window:
             end = self._start + decode_at(self._part, at - self._start)[1]
         except JSONDecodeError as error:
             if is_cut and may_go_on(error):
-                raise ElementTooLong(place) from None
+                raise ElementTooLong(number) from None
             raise JSONDecodeError(error.msg, self._text, self._start + error.pos) from None
         if end - at > self._longest:
-            raise ElementTooLong(place)
+            raise ElementTooLong(number)
         return end
 
 

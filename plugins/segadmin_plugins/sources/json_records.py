@@ -1,4 +1,4 @@
-"""The records of a JSON file: one a line, one after the other, or the elements of lists."""
+"""The records of a JSON file: one per line, one after the other, or the elements of lists."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from segadmin_plugins.sources.json_text import LONGEST, PIECE, JsonText, may_go_
 
 #: The last is the separator of JSON text sequences.
 _BLANK = " \t\r\n\ufeff\x1e"
-#: So many lines are looked at to see whether a record is a line.
+#: Lines examined to detect whether each line is a record.
 _LOOKED_AT = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it stands in the file."""
+    """One record of a file."""
 
-    line: int  #: where it begins, from 1; see :func:`numbered`
+    line: int  #: the line where it begins, from 1; see :func:`numbered`
     text: str
     value: object = None
     reason: str | None = None  #: why it cannot be read, if it cannot
@@ -36,7 +36,7 @@ def records_of_lines(file: TextIO) -> Iterator[Record]:
 
 
 def record_of(text: str, line: int = 0) -> Record:
-    """Return the record that a line is."""
+    """Return the record on a line."""
     try:
         return Record(line, text, decode(text))
     except (ValueError, RecursionError):
@@ -44,10 +44,10 @@ def record_of(text: str, line: int = 0) -> Record:
 
 
 def records_of_document(text: JsonText, path: Sequence[str] = ()) -> Iterator[Record]:
-    """Yield the elements of lists, and the objects outside of lists; or else what is in the lists at ``path``.
+    """Yield the elements of lists and the objects outside lists; with ``path``, the elements of the lists there.
 
     Raises:
-        DataError: ``path`` leads to no list, or a record is broken so that nothing tells where the next one begins.
+        DataError: ``path`` leads to no list, or a record is broken and the start of the next one is unknown.
     """
     while sign := text.next():
         if sign == "{" and path:
@@ -55,11 +55,11 @@ def records_of_document(text: JsonText, path: Sequence[str] = ()) -> Iterator[Re
         elif sign == "[":
             yield from _elements(text)
         else:
-            yield _one(text, sign)
+            yield _record(text, sign)
 
 
 def numbered(records: Iterator[Record]) -> Iterator[Record]:
-    """Yield records with their lines; or, where the first two are on one line, with their numbers, from 1."""
+    """Yield records with their lines, or with their numbers from 1 if the first two are on one line."""
     first = list(islice(records, 2))
     counts = len(first) == 2 and first[0].line == first[1].line
     for number, record in enumerate(chain(first, records), 1):
@@ -70,31 +70,31 @@ def _elements(text: JsonText) -> Iterator[Record]:
     text.pass_over()
     whole = True
     while (sign := text.next()) and sign != "]":
-        record = _one(text, sign)
+        record = _record(text, sign)
         whole = record.reason is None
         yield record
-    if not sign and whole:  # else the broken record has told it
+    if not sign and whole:  # otherwise the broken record reports it
         yield Record(text.line, "(the list has no end)", reason="cut_short")
     text.pass_over()
 
 
 def _inside(text: JsonText, path: Sequence[str]) -> Iterator[Record]:
-    line, keys, found = text.line, [], False
+    line, keys, has_list = text.line, [], False
     text.pass_over()
     while text.next() not in {"}", ""}:
         key = _key(text)
         keys.append(key)
         sign = text.next()
         if sign == "[" and key == ".".join(path):
-            found = True
+            has_list = True
             yield from _elements(text)
         elif sign == "{" and key == path[0] and path[1:]:
-            found = True
+            has_list = True
             yield from _inside(text, path[1:])
         else:
             _value(text)
     text.pass_over()
-    if not found:
+    if not has_list:
         raise DataError(
             f"{text.name} has no list {'.'.join(path)!r} in the object in line {line}; its keys are: "
             f"{', '.join(keys[:20])}. Name the list of records: --option records=KEY"
@@ -116,27 +116,27 @@ def _value(text: JsonText) -> object:
         raise DataError(f"{text.name} is not JSON in line {text.line}: {error}.") from None
 
 
-def _one(text: JsonText, sign: str) -> Record:
+def _record(text: JsonText, sign: str) -> Record:
     line = text.line
     if sign not in "{[":
         return Record(line, text.scalar(), reason="not_json")
     try:
-        value, written = text.value()
+        value, source = text.value()
     except (ValueError, RecursionError):
         return Record(line, text.broken(), reason="not_json")
-    return Record(line, written, value)
+    return Record(line, source, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where the records of a file are."""
+    """The position of the records in a file."""
 
-    lines: bool  #: one a line, whatever some lines are like
-    path: tuple[str, ...] = ()  #: the keys to the list that they are in
+    lines: bool  #: one per line, even if some lines are not JSON
+    path: tuple[str, ...] = ()  #: the keys of the list that holds them
 
 
 def form_of(file: TextIO) -> Form:
-    """Return the form of a file, by how it begins."""
+    """Return the form of a file, detected from its beginning."""
     begin = ""
     while len(begin) <= LONGEST:
         piece = file.read(max(PIECE, len(begin)))
@@ -148,7 +148,7 @@ def form_of(file: TextIO) -> Form:
 
 
 def _form(begin: str, *, ended: bool) -> Form | None:
-    """Return the form of a text that begins so; ``None``: more of it must be known."""
+    """Return the form of a text from its beginning; ``None`` if more of it is needed."""
     lines = begin.split("\n", _LOOKED_AT)[: None if ended else -1]
     spread = any(line.rstrip() == "{" for line in lines)  # an object of several lines, perhaps below an empty one
     if not begin.startswith("{"):
@@ -168,8 +168,8 @@ def _form(begin: str, *, ended: bool) -> Form | None:
 
 
 def _wrapping(only: object) -> tuple[str, ...]:
-    """Return the path to the records in a file's only object: its only key, where that has a list of objects."""
+    """Return the path to the records in a file's only object: its only key, if that holds a list of objects."""
     if not isinstance(only, dict) or len(only) != 1:
         return ()
     [(key, value)] = only.items()
-    return (key,) if isinstance(value, list) and value and all(isinstance(one, dict) for one in value) else ()
+    return (key,) if isinstance(value, list) and value and all(isinstance(element, dict) for element in value) else ()

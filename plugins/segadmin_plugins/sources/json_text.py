@@ -1,4 +1,4 @@
-"""A JSON text that is read piece by piece: memory holds one value and one piece."""
+"""A JSON text read in pieces: memory holds one value and one piece."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segadmin.events.exact_json import decode_at
 
 #: Characters read at a time, at least.
 PIECE = 2**20
-#: No value that is held at a time is longer.
+#: Most characters of a value.
 LONGEST = 2**26
 #: What may stand between two records; the last is the separator of JSON text sequences.
 BETWEEN = "[ \t\r\n,\ufeff\x1e]*"
@@ -19,42 +19,42 @@ _BETWEEN = re.compile(BETWEEN)
 #: A string, whole or broken off by the end of its line or of what was read.
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\.?)*+(?P<quote>"?)'
 _SCALAR = re.compile(rf'{_STRING}|[^\s,"{{}}\[\]]+|.', re.DOTALL)
-#: What a broken record is read by: strings, brackets, and lines that begin with a record.
+#: Tokens of a broken record: strings, brackets, and lines that begin with a record.
 _TOKEN = re.compile(rf"{_STRING}|(?P<open>[\[{{])|(?P<close>[\]}}])|\n(?P<indent>[ \t]*+(?:,[ \t]*+)?)(?=\{{)")
 _FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')
-#: An error this near the end of what was read may only mean that there is more to read.
+#: An error this close to the end of the text read so far may disappear with more text.
 _NEAR_THE_END = 16
-#: So much that was passed over is kept: each error looks through it, to count lines.
+#: Most characters kept before the position; lines are counted in them after each error.
 _PASSED = 2**16
 
 
 def may_go_on(error: JSONDecodeError) -> bool:
-    """Whether what cannot be read may only be cut, so that more of the text would make it whole."""
+    """Whether the value may only be cut off, so that more text would complete it."""
     return error.msg.startswith("Unterminated") or error.pos > len(error.doc) - _NEAR_THE_END
 
 
 class JsonText:
-    """A text, and a place in it."""
+    """A text and a position in it."""
 
     def __init__(self, file: TextIO, name: str) -> None:
         self.name = name
         self._file = file
-        self._text = ""  #: what was read, from some place at or before ``_at``
+        self._text = ""  #: read so far, from a position at or before ``_at``
         self._at = 0
         self._ended = False  #: whether all of the file was read
-        self._line = 1  #: of ``_counted``, a place at or before ``_at``
+        self._line = 1  #: of ``_counted``, a position at or before ``_at``
         self._counted = 0
         self._column = 0  #: of the first character of ``_text``
 
     @property
     def line(self) -> int:
-        """The line of the place, from 1."""
+        """The line of the position, from 1."""
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
 
     def next(self) -> str:
-        """Go to the next character that belongs to a value, and return it; an empty string at the end."""
+        """Advance to the next character of a value and return it; an empty string at the end."""
         while True:
             self._at = self._end_of(_BETWEEN)
             if self._at < len(self._text):
@@ -63,15 +63,15 @@ class JsonText:
                 return ""
 
     def pass_over(self) -> None:
-        """Go over one character, such as a bracket."""
+        """Skip one character, such as a bracket."""
         self._at += 1
 
     def value(self) -> tuple[object, str]:
-        """Go over the value that begins here and return it, and its text.
+        """Skip the value at the position; return it and its text.
 
         Raises:
-            ValueError: it is not JSON; the place stays.
-            RecursionError: it is nested too deeply; the place stays.
+            ValueError: it is not JSON; the position does not change.
+            RecursionError: it is nested too deeply; the position does not change.
             DataError: it is longer than :data:`LONGEST`.
         """
         while True:
@@ -87,20 +87,20 @@ class JsonText:
             return value, text
 
     def scalar(self) -> str:
-        """Go over something that is no record, such as a number, a string or a stray bracket, and return its text."""
+        """Skip a value that is not a record, such as a number, a string or a stray bracket, and return its text."""
         end = self._end_of(_SCALAR)
         while end == len(self._text) and self._more():
             end = self._end_of(_SCALAR)
         return self._take(end)
 
     def broken(self) -> str:
-        """Go over a record that is no JSON, and return its text.
+        """Skip a record that is not JSON and return its text.
 
-        It ends where its brackets are closed, or before a line that begins with a record: with a brace that is
-        indented no more than this one.
+        It ends with its closing bracket, or before a line that begins with a record: with a brace that is indented no
+        more than this one.
 
         Raises:
-            DataError: other records may be within it, and nothing tells where they begin.
+            DataError: it may contain other records whose start is unknown.
         """
         if self._at > _PASSED:
             self._drop_passed()
@@ -127,7 +127,7 @@ class JsonText:
         return text.strip(" \t\r\n,")
 
     def _more(self) -> bool:
-        """Read on, and return whether there was something."""
+        """Read another piece; return whether there was one."""
         if self._ended:
             return False
         kept = len(self._text) - self._at
@@ -147,15 +147,15 @@ class JsonText:
         self._line, self._counted = self.line, 0
         self._text, self._at = self._text[self._at :], 0
 
-    def _column_of(self, place: int) -> int:
-        begin = self._text.rfind("\n", 0, place)
-        return self._column + place if begin < 0 else place - begin - 1
+    def _column_of(self, position: int) -> int:
+        begin = self._text.rfind("\n", 0, position)
+        return self._column + position if begin < 0 else position - begin - 1
 
     def _last_token(self, column: int) -> re.Match[str] | None:
-        """Return what ends the broken record that begins here, in ``column``.
+        """Return the token that ends the broken record at the position, in ``column``.
 
-        It is the bracket that closes it, or the line break before another record. Behind a string that is broken off,
-        brackets tell nothing. ``None``: it does not end in what was read.
+        It is the closing bracket, or the line break before another record. After an unterminated string, brackets are
+        ignored. ``None``: it does not end in the text read so far.
         """
         depth, counts = 0, True
         for token in _TOKEN.finditer(self._text, self._at):

@@ -1,4 +1,4 @@
-"""Reading JSON: a record a line, records one after the other, or lists of records."""
+"""Reading JSON: a record per line, records one after the other, or lists of records."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from segadmin_plugins.sources.json_records import (
 )
 from segadmin_plugins.sources.json_text import JsonText
 
-#: More keys than these become no columns: a frame of 20,000 columns does not fit in memory.
+#: Most keys that become columns: a frame of 20,000 columns does not fit in memory.
 MOST_COLUMNS = 1_000
-#: Cells of a frame, the empty ones counted, for each cell that is not empty; and cells that are free. So a frame costs
-#: what its bytes cost, however many different keys its rows have.
+#: Most cells of a frame, empty ones included, per cell that is not empty; and cells that are free. They bound the
+#: memory of a frame by the size of its text, however many different keys its rows have.
 _CELLS_PER_VALUE, _FREE_CELLS = 8, 500_000
 #: Characters of a column's name that cost as much as its cell: quarantine repeats names in each row.
 _NAME_CHARACTERS = 32
-#: Characters of the records of a frame: of a file, and of what was posted.
+#: Most characters of the records of a frame, for files and for posted events.
 _FILE_CHARACTERS, _POSTED_CHARACTERS = 2**26, 2**21
-#: The names of our fields become columns first.
+#: Names of our fields, which become columns first.
 _FIELDS = frozenset(name for fields in (REQUIRED, OPTIONAL) for names in fields.values() for name in names)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-#: What a byte that is no character became.
+#: Surrogates that replace undecodable bytes.
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
 class JsonLines(Source):
-    """JSON objects: one a line, one after the other, in lists, or in a list in an object; gzip or Zstandard as well.
+    """JSON objects: one per line, one after the other, in lists, or in a list in an object; gzip or Zstandard as well.
 
-    Objects may have different keys; those that cannot be read go to quarantine. Numbers keep the digits that they are
-    written with, and of a key that an object has twice the last value counts.
+    Objects may have different keys; those that cannot be read go to quarantine. Numbers keep their digits, and
+    the last value of a repeated key counts.
     """
 
     name: ClassVar[str] = "jsonl"
@@ -62,7 +62,7 @@ class JsonLines(Source):
         f"{kind}{packed}" for kind in (".jsonl", ".ndjson", ".json") for packed in ("", ".gz", ".zst")
     )
     records: str = ""  #: the key of the list of records, such as data or data.events, where they are in an object
-    encoding: str = "utf-8"  #: such as gb18030; UTF-16 is known by its byte-order mark
+    encoding: str = "utf-8"  #: such as gb18030; UTF-16 is detected by its byte-order mark
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the rows, every cell as a string; a missing key is null."""
@@ -91,7 +91,7 @@ class JsonLines(Source):
                 yield from numbered(records_of_document(JsonText(file, str(path)), form.path))
 
     def _open(self, path: Path) -> TextIO:
-        """Open the text; a byte that is no character of the encoding becomes half of a surrogate pair."""
+        """Open the text; an undecodable byte becomes a surrogate."""
         try:
             encoding = codecs.lookup(self.encoding).name
         except LookupError:
@@ -110,13 +110,13 @@ def posted_records(lines: Iterable[bytes]) -> Iterator[Record]:
         record = record_of(line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff"))
         if isinstance(record.value, dict):
             reason = limits.problem(record.text, record.value)
-            # As text, lists of numbers take a thirtieth of the memory: many records are held at a time.
+            # As text, lists of numbers take a thirtieth of the memory, and many records are in memory at once.
             record = replace(record, value=cells_of(record.value) if reason is None else None, reason=reason)
         yield record
 
 
 def posted_frames(records: Iterable[Record], rows: int) -> Iterator[pl.DataFrame]:
-    """Yield frames of at most ``rows`` rows, a row for each record; each frame has columns of its own."""
+    """Yield frames of at most ``rows`` rows, a row for each record; columns differ between frames."""
     for batch in _batches(records, rows, _POSTED_CHARACTERS):
         yield frame_of(batch)
 
@@ -146,15 +146,15 @@ def _cells(record: Record) -> dict[str, str | None]:
 
 
 def _shown(text: str) -> str:
-    """Return a text whose bytes may have been no characters, with those bytes as escapes."""
+    """Return a text with its undecodable bytes as escapes."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # halves of surrogate pairs of UTF-16
+    except UnicodeEncodeError:  # lone surrogates of UTF-16
         return writable(text)
 
 
 def _batches(records: Iterable[Record], rows: int, characters: int) -> Iterator[list[Record]]:
-    """Yield records together, as long as they are not more than ``rows`` and have not more than ``characters``."""
+    """Yield batches of at most ``rows`` records and ``characters`` characters."""
     batch: list[Record] = []
     size = 0
     for record in records:
@@ -203,7 +203,7 @@ def _frame(records: Iterable[Record], columns: Sequence[str]) -> pl.DataFrame:
 
 
 def _gather(columns: frozenset[str], row: dict[str, str | None]) -> dict[str, str | None]:
-    """Return a row whose other keys are one cell."""
+    """Return a row with all other keys in one cell."""
     other = {name: cell for name, cell in row.items() if name not in columns and cell is not None}
     kept = {name: cell for name, cell in row.items() if name in columns}
     return {**kept, OTHER: encode(other) if other else None}

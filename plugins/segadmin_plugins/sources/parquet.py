@@ -11,7 +11,7 @@ from segadmin.contracts.source import Source, check_names
 from segadmin.errors import DataError
 from segadmin_plugins.sources.parquet_schema import fixed_length_columns
 
-#: How many digits each part of a UUID has.
+#: Digits of each part of a UUID.
 _PARTS = (8, 4, 4, 4, 12)
 
 
@@ -39,7 +39,7 @@ class Parquet(Source):
 
 
 def _as_text(column: pl.Expr, *, is_uuid: bool) -> pl.Expr:
-    """Return bytes in hexadecimal, a UUID with its hyphens: what looks like letters in some of them is chance."""
+    """Return bytes in hexadecimal, a UUID with its hyphens; they are never decoded as text."""
     digits = column.bin.encode("hex")
     if not is_uuid:
         return digits

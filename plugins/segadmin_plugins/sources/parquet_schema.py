@@ -1,7 +1,7 @@
 """Which columns of a Parquet file are UUIDs, or other bytes of a fixed length.
 
-Polars gives both as bytes, as it gives the text of old writers that did not say that it is text; the footer of the file
-tells them apart. It is Thrift in the compact protocol, of which the schema is the second field:
+Polars reads both as bytes, as it does text that old writers did not mark as such; the footer of the file distinguishes
+them. It is Thrift in the compact protocol, of which the schema is the second field:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
@@ -21,10 +21,10 @@ _TYPE, _NAME, _CHILDREN, _LOGICAL_TYPE = 1, 4, 5, 10
 
 
 def fixed_length_columns(path: Path) -> dict[str, bool]:
-    """Return the columns of bytes of a fixed length, and for each whether it is one of UUIDs.
+    """Return the columns of fixed-length bytes, each with whether it holds UUIDs.
 
     Args:
-        path: a Parquet file; of one that is damaged nothing is told, since whoever reads it will find out.
+        path: a Parquet file; a damaged one gives no columns, since reading it will fail anyway.
     """
     try:
         elements = _Thrift(_footer(path)).read_struct(last=_SCHEMA)[_SCHEMA]
@@ -50,15 +50,15 @@ def _footer(path: Path) -> bytes:
 
 
 def _top_level(elements: list[dict[int, Any]]) -> list[dict[int, Any]]:
-    """Return the columns of a schema: behind the root each element, but not those inside another one."""
-    found, place = [], 1
+    """Return the columns of a schema: the elements after the root that are not nested."""
+    columns, index = [], 1
     for _ in range(elements[0][_CHILDREN]):
-        found.append(elements[place])
+        columns.append(elements[index])
         inside = 1
         while inside:
-            inside += elements[place].get(_CHILDREN, 0) - 1
-            place += 1
-    return found
+            inside += elements[index].get(_CHILDREN, 0) - 1
+            index += 1
+    return columns
 
 
 class _Thrift:

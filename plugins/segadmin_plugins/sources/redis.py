@@ -1,4 +1,4 @@
-"""Taking live events from a Redis stream."""
+"""Reading live events from a Redis stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segadmin.urls import fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.json_records import Record, record_of
 from segadmin_plugins.sources.jsonl import frame_of
 
-#: Entries asked for at a time.
+#: Entries requested at a time.
 _AT_ONCE = 10_000
 _Entries = list[tuple[str, dict[str, str]]]
 
@@ -27,8 +27,8 @@ _Entries = list[tuple[str, dict[str, str]]]
 class RedisStream(Source):
     """A stream that a shop adds events to: ``XADD shop:events * user u1 kind view item a at 2026-01-01``.
 
-    A field ``json`` may hold the whole event instead. An entry is acknowledged when it is on disk here, so none is
-    lost; one that is given again is known by its id. Reading ends when nothing new came for ``idle_seconds``.
+    A field ``json`` may hold the whole event instead. An entry is acknowledged once it is on disk, so none is
+    lost; one that is delivered again is recognised by its id. Reading ends after ``idle_seconds`` without new entries.
     """
 
     name: ClassVar[str] = "redis"
@@ -39,11 +39,11 @@ class RedisStream(Source):
     idle_seconds: float = 1.0
 
     def identity(self, where: str) -> str:
-        """Return the name of the stream: what was taken from it and not settled belongs to the next import."""
+        """Return the name of the stream: entries that were read but not stored belong to the next import."""
         return f"stream:{self.stream}:{self.group}"
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield entries; first those that an import which died had been given."""
+        """Yield entries, first those delivered to an import that was interrupted."""
         try:
             client = redis.Redis.from_url(fill_in(where), decode_responses=True, encoding_errors="backslashreplace")
         except ValueError:  # its message repeats parts of the URL
@@ -52,14 +52,12 @@ class RedisStream(Source):
             ) from None
         try:
             self._join(client)
-            # One import runs at a time, so what any consumer of the group left is this one's.
+            # One import runs at a time, so this one takes over the pending entries of all consumers.
             consumer = socket.gethostname()
-            for entries in itertools.chain(
-                self._left_behind(client, consumer, rows), self._new(client, consumer, rows)
-            ):
+            for entries in itertools.chain(self._pending(client, consumer, rows), self._new(client, consumer, rows)):
                 yield self._frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
-        except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an option that there is not
+        except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an unknown option
             reason = mask_secrets(str(error).rstrip("."))
             raise DataError(
                 f"The stream {self.stream} at {mask_url(where)} cannot be read: {reason}. Check the URL."
@@ -74,29 +72,29 @@ class RedisStream(Source):
             if "BUSYGROUP" not in str(error):
                 raise
 
-    def _left_behind(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[_Entries]:
+    def _pending(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[_Entries]:
         start: Any = "0-0"
         while True:
             start, entries, *_ = client.xautoclaim(
                 self.stream, self.group, consumer, 0, start, count=min(rows, _AT_ONCE)
             )
-            if there := [(entry, fields) for entry, fields in entries if fields is not None]:
-                yield there
+            if present := [(entry, fields) for entry, fields in entries if fields is not None]:
+                yield present
             if start == "0-0":
                 return
 
     def _new(self, client: redis.Redis, consumer: str, rows: int) -> Iterator[_Entries]:
         block = int(self.idle_seconds * 1000)
         while True:
-            found: Any = client.xreadgroup(
+            streams: Any = client.xreadgroup(
                 self.group, consumer, {self.stream: ">"}, count=min(rows, _AT_ONCE), block=block
             )
-            if not found:
+            if not streams:
                 return
-            yield [entry for _, entries in found for entry in entries]
+            yield [entry for _, entries in streams for entry in entries]
 
     def _frame(self, entries: _Entries) -> pl.DataFrame:
-        # Another stream gives the same ids within one millisecond.
+        # Another stream may use the same ids within one millisecond.
         return frame_of([_record(f"{self.stream}:{entry}", fields) for entry, fields in entries])
 
 

@@ -1,4 +1,4 @@
-"""Reading the result of a query from any database that SQLAlchemy knows."""
+"""Reading the result of a query from any database that SQLAlchemy supports."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _SQLITE = ("sqlite://", "sqlite+pysqlite://")
 class Sql(Source):
     """A query, as in ``--source sql postgresql://reader:$SHOP_PASSWORD@db/shop --query "SELECT …"``.
 
-    ``$NAME`` in the URL is that environment variable, so that no password stands in a command. The query goes to the
-    database as it is: a colon or a percent sign means nothing here. The result is read through a cursor on the
-    server. It may differ at the next time, so it is always read; what is known is a duplicate.
+    ``$NAME`` in the URL is replaced by that environment variable, so that commands contain no password. The query is
+    sent unchanged: colons and percent signs have no special meaning. The result is read through a server-side cursor.
+    It may differ each time, so it is always read; known events are duplicates.
     """
 
     name: ClassVar[str] = "sql"
@@ -51,7 +51,7 @@ class Sql(Source):
     query: str = ""
 
     def identity(self, where: str) -> None:
-        """Return ``None``: nothing tells whether a query's result is the one from before."""
+        """Return ``None``: whether a query's result has changed is unknown."""
         if not self.query.strip():
             raise ConfigurationError("The source sql needs a query. Add: --query 'SELECT … FROM …'")
         _open(where)[0].dispose()
@@ -65,10 +65,10 @@ class Sql(Source):
                 result = connection.execution_options(**options).exec_driver_sql(self.query)
                 columns = list(result.keys())
                 _check_columns(columns)
-                for some in result.partitions():
-                    cells = zip(*some, strict=True)
+                for partition in result.partitions():
+                    cells = zip(*partition, strict=True)
                     yield pl.DataFrame([_series(name, column) for name, column in zip(columns, cells, strict=True)])
-        except (SQLAlchemyError, TypeError) as error:  # a driver's TypeError: the URL has an option that it lacks
+        except (SQLAlchemyError, TypeError) as error:  # a TypeError of the driver: the URL has an unknown option
             raise DataError(f"{shown} refuses the query: {_reason(error, engine.url)}") from None
         finally:
             engine.dispose()
@@ -81,11 +81,11 @@ def _open(where: str) -> tuple[Engine, str]:
         ConfigurationError: the URL cannot be read, or there is no driver for it.
         DataError: there is no such SQLite file.
     """
-    given = os.path.expandvars(where) if where.startswith(_SQLITE) else fill_in(where)
-    if given.startswith(_SQLITE):
-        return _open_sqlite(given)
+    resolved = os.path.expandvars(where) if where.startswith(_SQLITE) else fill_in(where)
+    if resolved.startswith(_SQLITE):
+        return _open_sqlite(resolved)
     try:
-        url = make_url(given)
+        url = make_url(resolved)
     except (ArgumentError, ValueError):
         raise ConfigurationError(
             f"The database URL {mask_url(where)!r} cannot be read. It is: dialect://user:password@host/name"
@@ -100,7 +100,7 @@ def _open(where: str) -> tuple[Engine, str]:
 
 
 def _leave_times_as_text(connection: Any, _record: object) -> None:
-    """Let PostgreSQL's times come as it writes them, for Python has neither ``infinity`` nor the year 10000."""
+    """Read PostgreSQL's times as text: Python has neither ``infinity`` nor the year 10000."""
     from psycopg.types.string import TextLoader
 
     for name in ("date", "timestamp", "timestamptz", "time", "timetz", "interval"):
@@ -109,9 +109,9 @@ def _leave_times_as_text(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _open_sqlite(given: str) -> tuple[Engine, str]:
-    """Open a SQLite file for reading only, since SQLite would make one that is not there."""
-    path = _sqlite_path(given.partition("://")[2])
+def _open_sqlite(url: str) -> tuple[Engine, str]:
+    """Open a SQLite file read-only, since SQLite would create a missing one."""
+    path = _sqlite_path(url.partition("://")[2])
     if not path.is_file():
         raise DataError(f"There is no SQLite file {path}. Check the path; sqlite:////data/shop.db is an absolute one.")
     location = f"file:{quote(str(path.resolve()))}?mode=ro"
@@ -119,14 +119,14 @@ def _open_sqlite(given: str) -> tuple[Engine, str]:
 
 
 def _sqlite_path(rest: str) -> Path:
-    """Return the file that a SQLite URL names: as it stands, or else without its options, or with its ``%20``."""
+    """Return the file that a SQLite URL names: as written, else without its options, else with ``%20`` decoded."""
     rest = rest.removeprefix("/").removeprefix("file:")
     candidates = [rest, rest.partition("?")[0], unquote(rest), unquote(rest.partition("?")[0])]
     return next((path for path in map(Path, candidates) if path.is_file()), Path(candidates[1]))
 
 
 def _reason(error: Exception, url: URL) -> str:
-    """Return the first line of what the driver says, without what is secret in the URL."""
+    """Return the first line of the driver's message, without the secrets of the URL."""
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     for secret in filter(None, {url.password, quote(url.password or "", safe="")}):
         reason = reason.replace(str(secret), MASK)
@@ -140,15 +140,15 @@ def _check_columns(columns: list[str]) -> None:
         DataError: two have one name, or one has a reserved name.
     """
     check_names("The query's result", columns)
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         raise DataError(
-            f"The query gives several columns the name {', '.join(map(repr, twice))}. Give each a name of its own: "
-            f"SELECT a.{twice[0]} AS a_{twice[0]} …"
+            f"The query gives several columns the name {', '.join(map(repr, repeated))}. Give each a name of its own: "
+            f"SELECT a.{repeated[0]} AS a_{repeated[0]} …"
         )
 
 
 def _series(name: str, cells: tuple[object, ...]) -> pl.Series:
-    """Return a column: of its own type where all cells have one that holds them exactly, else as text."""
+    """Return a column: integers or floats if all cells are, else text."""
     kinds = {type(cell) for cell in cells if cell is not None}
     if kinds == {int}:
         with suppress(OverflowError, TypeError, pl.exceptions.PolarsError):  # beyond 64 bits
@@ -159,7 +159,7 @@ def _series(name: str, cells: tuple[object, ...]) -> pl.Series:
 
 
 def _text(cell: object) -> str | None:
-    """Return a cell as text, digit for digit; what is not a number is missing."""
+    """Return a cell as text with all its digits; null for NaN."""
     if cell is None or (isinstance(cell, float | Decimal) and math.isnan(cell)):
         return None
     match cell:

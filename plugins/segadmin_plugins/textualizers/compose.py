@@ -1,4 +1,4 @@
-"""``compose``: several textualizers one behind the other, put together in configuration."""
+"""``compose``: several textualizers, combined in configuration."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from segadmin.settings import Settings
 
 @dataclass(frozen=True)
 class Compose(Textualizer):
-    """The phrases of each part, those of the first part first: ``parts="rfm + summary(20) + sessions(limit=8)"``.
+    """Joins the phrases of its parts, in order: ``parts="rfm + summary(20) + sessions(limit=8)"``.
 
-    A part is any textualizer, of a plugin too, with its options in brackets, such as ``mixed(by=item)``; a single
+    A part is any textualizer, of a plugin too, with its options in parentheses, such as ``mixed(by=item)``; a single
     number is its ``limit``. Write ``_`` for ``-`` in names. In TOML and JSON the parts may be a list of names and
-    tables: ``parts = ["rfm", {name = "summary", limit = 20}]``. Its version is that of all the parts, so a change in
-    one is noticed.
+    tables: ``parts = ["rfm", {name = "summary", limit = 20}]``. Its version joins those of the parts, so it
+    changes with any of them.
     """
 
     name: ClassVar[str] = "compose"
@@ -30,16 +30,18 @@ class Compose(Textualizer):
     made: ClassVar[tuple[Textualizer, ...]] = ()  #: the parts, set with the version by :meth:`with_settings`
 
     def with_settings(self, settings: Settings) -> Compose:
-        """Make the parts, of the plugins that there are."""
+        """Return a copy whose parts are made from the installed plugins."""
         plugins = load_plugins(settings)
-        known = plugins.names("textualizer")
+        names = plugins.names("textualizer")
         parts = (self.parts,) if isinstance(self.parts, str) else self.parts
-        asked = [each for part in parts for each in (_read(part, known) if isinstance(part, str) else [_part(part)])]
-        if not asked:
+        named_options = [
+            each for part in parts for each in (_read(part, names) if isinstance(part, str) else [_part(part)])
+        ]
+        if not named_options:
             raise ConfigurationError(
                 'parts=[] names no textualizers. Write it as ["rfm", {name = "summary", limit = 20}]'
             )
-        made = tuple(plugins.make("textualizer", name, options) for name, options in asked)
+        made = tuple(plugins.make("textualizer", name, options) for name, options in named_options)
         composed = replace(self)
         object.__setattr__(composed, "made", made)
         object.__setattr__(composed, "version", "+".join(f"{part.name}:{part.version}" for part in made))
@@ -48,19 +50,19 @@ class Compose(Textualizer):
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return the phrases of all parts, one part after the other."""
-        told = [part.phrases(events, context) for part in self.made]
+        phrases_of_parts = [part.phrases(events, context) for part in self.made]
         return pl.concat(
-            some.select(
+            phrases.select(
                 "user_key",
-                position=pl.col("position").rank("dense").over("user_key").cast(pl.Int64) + (place << 32),
+                position=pl.col("position").rank("dense").over("user_key").cast(pl.Int64) + (rank << 32),
                 phrase=pl.col("phrase").cast(pl.String),
             )
-            for place, some in enumerate(told)
+            for rank, phrases in enumerate(phrases_of_parts)
         )
 
 
-def _read(parts: str, known: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the names and options in ``parts``; it is read as Python reads it, and never run."""
+def _read(parts: str, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names and options in ``parts``, which is parsed as Python and never executed."""
     try:
         tree: ast.expr = ast.parse(parts.strip(), mode="eval").body
     except (SyntaxError, ValueError):
@@ -72,11 +74,11 @@ def _read(parts: str, known: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             stack += [node.right, node.left]
             continue
         call = node if isinstance(node, ast.Call) else None
-        name = call.func if call is not None else node
-        if not isinstance(name, ast.Name):
+        target = call.func if call is not None else node
+        if not isinstance(target, ast.Name):
             raise _unreadable(parts, ast.unparse(node))
-        written = name.id if name.id in known else name.id.replace("_", "-")
-        yield _allowed(written), {} if call is None else _options(parts, call)
+        textualizer = target.id if target.id in names else target.id.replace("_", "-")
+        yield _allowed(textualizer), {} if call is None else _options(parts, call)
 
 
 def _part(table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -95,18 +97,20 @@ def _allowed(name: str) -> str:
 
 
 def _options(parts: str, call: ast.Call) -> dict[str, Any]:
-    told = [("limit", value) for value in call.args] + [(one.arg or "**", one.value) for one in call.keywords]
+    arguments = [("limit", value) for value in call.args] + [
+        (keyword.arg or "**", keyword.value) for keyword in call.keywords
+    ]
     try:
-        options = {name: _value(value) for name, value in told}
+        options = {name: _value(value) for name, value in arguments}
     except ValueError:
         raise _unreadable(parts, ast.unparse(call)) from None
-    if len(call.args) > 1 or "**" in options or len(options) < len(told):
+    if len(call.args) > 1 or "**" in options or len(options) < len(arguments):
         raise _unreadable(parts, ast.unparse(call))
     return options
 
 
 def _value(node: ast.expr) -> Any:
-    """Return a literal, or a bare word as it is: quotes within quotes are a burden on a command line."""
+    """Return a literal, or a bare word as it is: nested quotes are awkward on a command line."""
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 

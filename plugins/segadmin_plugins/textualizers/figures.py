@@ -1,4 +1,4 @@
-"""Numbers as words: ``spend14``, which ``mixed`` and ``rfm`` say alike."""
+"""Numbers as words, such as ``spend14``; shared by ``mixed`` and ``rfm``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import polars as pl
 from segadmin.contracts.textualizer import TextContext
 from segadmin_plugins.textualizers.words import level
 
-#: What each number is called in English and in Chinese, in the order told. Where there are only purchases, eight are
-#: told, in some 22 word pieces of MiniLM: a cut at 64 never reaches them.
+#: The English and the Chinese name of each number, in order of output. A log of purchases only has eight of them, about
+#: 22 word pieces of MiniLM, so truncation at 64 tokens never removes them.
 FIGURES: dict[str, tuple[str, str]] = {
     "spend_half": ("newspend", "近期消费"),
     "spend": ("spend", "消费"),
@@ -29,7 +29,7 @@ FIGURES: dict[str, tuple[str, str]] = {
 
 
 def figures(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = tuple(FIGURES)) -> pl.LazyFrame:
-    """Return a phrase a number; those that are nothing for a user (no views, say) are left out."""
+    """Return one phrase per number; numbers that a user lacks (such as views) are left out."""
     length = context.as_of - context.observed_from
     bought = pl.col("kind") == "purchase"
     half, quarter = (pl.col("at") >= context.as_of - length * share for share in (0.5, 0.25))
@@ -50,7 +50,7 @@ def figures(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = t
         minutes=_or_none(pl.col("duration").sum() / 60),
     )
     column = 0 if context.language == "en" else 1
-    order = {name: place for place, name in enumerate(which)}
+    order = {name: position for position, name in enumerate(which)}
     return (
         numbers.unpivot(index="user_key", on=list(which), variable_name="which", value_name="value")
         .filter(pl.col("value").is_not_null(), pl.col("value").is_not_nan())

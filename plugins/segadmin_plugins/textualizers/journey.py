@@ -16,9 +16,9 @@ from segadmin_plugins.textualizers.words import ago, group_name, verbs
 
 @dataclass(frozen=True)
 class Journey(Textualizer):
-    """A path for each category, the furthest first: ``phones: viewed → added to cart → bought, yesterday``.
+    """One path per category, the furthest first: ``phones: viewed → added to cart → bought, yesterday``.
 
-    Where it ends tells what the user did not do: ``books: viewed, today``.
+    The end of a path shows what the user did not do: ``books: viewed, today``.
     """
 
     name: ClassVar[str] = "journey"
@@ -29,17 +29,17 @@ class Journey(Textualizer):
     by: Literal["category", "item"] = "category"
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
-        """Return a path for each of the categories or items that a user went furthest with, then most lately."""
+        """Return the paths of each user: the furthest first, then the most recent."""
         zh = context.language == "zh"
         paths = events.group_by("user_key", what=group_name(self.by, context.language)).agg(
             last=pl.col("at").max(), **{kind: (pl.col("kind") == kind).any() for kind in KINDS}
         )
-        furthest = pl.max_horizontal(pl.col(kind).cast(pl.Int64) * (place + 1) for place, kind in enumerate(KINDS))
+        furthest = pl.max_horizontal(pl.col(kind).cast(pl.Int64) * (step + 1) for step, kind in enumerate(KINDS))
         order = pl.struct(-furthest, -pl.col("last").cast(pl.Int64), "what")
         ranked = paths.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
         words = verbs(context)
         steps = [pl.when(pl.col(kind)).then(pl.lit(words[kind])) for kind in KINDS]
         path = pl.concat_str(steps, separator="→" if zh else " → ", ignore_nulls=True)
         when = ago(pl.col("last"), context.as_of, context.language)
-        said = self.say(context, "path", what=pl.col("what"), path=path, ago=when)
-        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=said)
+        phrase = self.say(context, "path", what=pl.col("what"), path=path, ago=when)
+        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=phrase)

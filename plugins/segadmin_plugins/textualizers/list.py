@@ -17,7 +17,7 @@ from segadmin_plugins.textualizers.words import newest_of_each, verb
 class ItemList(Textualizer):
     """``浏览商品ID_456``, ``购买商品ID_789``: a phrase for each kind and item, newest first, each once.
 
-    Short and repeating across users, so it is tokenized fast; it says nothing about how much or how often.
+    Its phrases are short and repeat across users, so tokenizing is fast; amounts and counts are left out.
     """
 
     name: ClassVar[str] = "list"
@@ -28,5 +28,5 @@ class ItemList(Textualizer):
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's newest distinct kinds and items."""
-        said = self.say(context, "item", verb=verb(context), item=pl.col("item"))
-        return newest_of_each(events, self.limit).select("user_key", "position", phrase=said)
+        phrase = self.say(context, "item", verb=verb(context), item=pl.col("item"))
+        return newest_of_each(events, self.limit).select("user_key", "position", phrase=phrase)

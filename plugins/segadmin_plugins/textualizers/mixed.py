@@ -19,7 +19,8 @@ class Mixed(Textualizer):
     """Numbers as bucket words first (``spend14``), then the top categories, then the newest distinct actions.
 
     Language models read numbers badly and words well, so each number becomes the name of its bucket: steps of a
-    factor of √2, the same everywhere. Numbers come first because they tell most, and what is last is cut first.
+    factor of √2, the same everywhere. Numbers come first because they are most informative and truncation starts at the
+    end.
     """
 
     name: ClassVar[str] = "mixed"
@@ -28,7 +29,7 @@ class Mixed(Textualizer):
         "action": {"en": "{verb} {item} {recency}", "zh": "{recency}{verb}{item}"},
     }
     categories: int = 12  #: categories of a user
-    by: Literal["category", "item"] = "category"  #: ``item``: what items are called stands for their categories
+    by: Literal["category", "item"] = "category"  #: ``item``: group by the names of items instead
     recent: int = 24  #: newest distinct actions of a user
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
@@ -39,22 +40,22 @@ class Mixed(Textualizer):
             self._recent(events, context),
         )
         return pl.concat(
-            group.select("user_key", pl.col("position").cast(pl.Int64) + 1000 * place, "phrase")
-            for place, group in enumerate(groups)
+            group.select("user_key", pl.col("position").cast(pl.Int64) + 1000 * n, "phrase")
+            for n, group in enumerate(groups)
         )
 
     def _categories(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
-        """Return the categories that a user turns to most, with how much."""
+        """Return the categories that a user visits most, with their counts."""
         grouped = events.group_by("user_key", category=group_name(self.by, context.language))
         counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
         order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category")
         ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))
-        said = self.say(context, "category", category=pl.col("category"), times=level(pl.col("times")))
-        return ranked.filter(pl.col("position") <= self.categories).select("user_key", "position", phrase=said)
+        phrase = self.say(context, "category", category=pl.col("category"), times=level(pl.col("times")))
+        return ranked.filter(pl.col("position") <= self.categories).select("user_key", "position", phrase=phrase)
 
     def _recent(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a user's newest distinct actions, with how long ago they were."""
-        said = self.say(
+        phrase = self.say(
             context,
             "action",
             verb=verb(context),
@@ -62,4 +63,4 @@ class Mixed(Textualizer):
             recency=recency(pl.col("at"), context.as_of, context.language),
         )
         once = newest_of_each(events.with_columns(item=thing(context.language)), self.recent)
-        return once.select("user_key", "position", phrase=said)
+        return once.select("user_key", "position", phrase=phrase)

@@ -1,4 +1,4 @@
-"""``reviews``: what a user wrote and how they rated."""
+"""``reviews``: the reviews and ratings of a user."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class Reviews(Textualizer):
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a phrase for each of a user's newest ratings and reviews."""
-        said = pl.col("text").str.replace_all(r"\s+", " ").str.strip_chars().str.slice(0, self.characters)
-        said = pl.when(said != "").then(said)
-        told = events.filter(pl.col("rating").is_not_null() | pl.col("text").is_not_null())
+        text = pl.col("text").str.replace_all(r"\s+", " ").str.strip_chars().str.slice(0, self.characters)
+        text = pl.when(text != "").then(text)
+        opinions = events.filter(pl.col("rating").is_not_null() | pl.col("text").is_not_null())
         parts = {
             "item": thing(context.language),
             "ago": ago(pl.col("at"), context.as_of, context.language),
             "stars": number(pl.col("rating")),
-            "text": said,
+            "text": text,
         }
-        written = newest(told, self.limit, latest_first(context)).select(
+        written = newest(opinions, self.limit, latest_first(context)).select(
             "user_key", "position", phrase=self.say(context, "review", **parts)
         )
-        silent = events.group_by("user_key").agg(
+        wrote_any = events.group_by("user_key").agg(
             wrote=(pl.col("rating").is_not_null() | pl.col("text").is_not_null()).any()
         )
-        none = silent.filter(~pl.col("wrote")).select(
+        none = wrote_any.filter(~pl.col("wrote")).select(
             "user_key", position=pl.lit(0, pl.Int64), phrase=self.say(context, "none")
         )
         return pl.concat([written, none])

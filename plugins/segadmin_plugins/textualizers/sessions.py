@@ -17,7 +17,7 @@ from segadmin_plugins.textualizers.words import about, ago, category, latest_fir
 
 @dataclass(frozen=True)
 class Sessions(Textualizer):
-    """A sentence a visit, newest first: ``yesterday, minutes7: viewed 5 (lamps, books), bought 1 (books)``.
+    """One sentence per visit, newest first: ``yesterday, minutes7: viewed 5 (lamps, books), bought 1 (books)``.
 
     Events less than ``gap_minutes`` apart are one visit. Counts are exact up to 5, and in steps beyond.
     """
@@ -30,18 +30,18 @@ class Sessions(Textualizer):
     }
     limit: int = 16  #: newest visits of a user
     gap_minutes: float = 30.0
-    events: int = 400  #: newest events of a user that visits are made of
+    events: int = 400  #: newest events of a user to form visits from
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a sentence for each of a user's newest visits."""
         zh = context.language == "zh"
         named = events.with_columns(category=category(context.language))
-        some = newest(named, self.events, latest_first(context)).sort("user_key", "position")
+        latest = newest(named, self.events, latest_first(context)).sort("user_key", "position")
         earlier = pl.col("at").shift(-1).over("user_key")
         begins = (pl.col("at") - earlier > timedelta(minutes=self.gap_minutes)).fill_null(value=False)
         visit = begins.cast(pl.Int64).cum_sum().over("user_key") - begins.cast(pl.Int64)
         visits = (
-            some.with_columns(visit=visit)
+            latest.with_columns(visit=visit)
             .filter(pl.col("visit") < self.limit)
             .group_by("user_key", "visit")
             .agg(
@@ -51,22 +51,22 @@ class Sessions(Textualizer):
                 **{f"{kind}_of": _categories(kind, zh=zh) for kind in KINDS},
             )
         )
-        said = self.say(
+        phrase = self.say(
             context,
             "visit",
             ago=ago(pl.col("last"), context.as_of, context.language),
             minutes=level(pl.col("minutes")),
             actions=pl.concat_str(self._actions(context), separator="，" if zh else ", ", ignore_nulls=True),
         )
-        return visits.select("user_key", position="visit", phrase=said)
+        return visits.select("user_key", position="visit", phrase=phrase)
 
     def _actions(self, context: TextContext) -> Iterator[pl.Expr]:
-        """Yield what a user did in a visit, kind by kind; null where nothing."""
+        """Yield the phrase of each kind of event in a visit; null if there is none."""
         for kind, word in verbs(context).items():
-            said = self.say(
+            phrase = self.say(
                 context, "action", verb=pl.lit(word), times=about(pl.col(kind)), categories=pl.col(f"{kind}_of")
             )
-            yield pl.when(pl.col(kind) > 0).then(said)
+            yield pl.when(pl.col(kind) > 0).then(phrase)
 
 
 def _categories(kind: str, *, zh: bool) -> pl.Expr:

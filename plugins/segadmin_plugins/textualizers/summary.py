@@ -36,7 +36,7 @@ class Summary(Textualizer):
         counted = grouped.agg(times=pl.len(), last=pl.col("at").max())
         order = pl.struct(-pl.col("times").cast(pl.Int64), -pl.col("last").cast(pl.Int64), "category", "kind")
         ranked = counted.with_columns(position=order.rank("ordinal").over("user_key").cast(pl.Int64) - 1)
-        said = self.say(
+        phrase = self.say(
             context,
             "aggregate",
             verb=verb(context),
@@ -44,4 +44,4 @@ class Summary(Textualizer):
             times=about(pl.col("times")),
             recency=recency(pl.col("last"), context.as_of, context.language),
         )
-        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=said)
+        return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=phrase)

@@ -1,4 +1,4 @@
-"""``timeline``: a sentence an event, newest first; the classic form."""
+"""``timeline``: one sentence per event, newest first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
 from segadmin_plugins.textualizers.words import latest_first, moment, newest, number, verb
 
-#: The cart's verb has another end: put … into the cart.
+#: The verb of the cart has a second part: put … into the cart.
 _DID: dict[Language, dict[str, str]] = {
     "en": {"view": "viewed", "cart": "put", "purchase": "bought", "rating": "rated", "review": "reviewed"}
 }
@@ -21,13 +21,13 @@ _DID: dict[Language, dict[str, str]] = {
 
 @cache
 def _hex() -> pl.Series:
-    """Return the four hex digits of every 16-bit number: looked up, they are ten times as fast as made."""
+    """Return the four hex digits of every 16-bit number: a lookup is ten times as fast as formatting."""
     return pl.Series([f"{value:04x}" for value in range(1 << 16)])
 
 
 @dataclass(frozen=True)
 class Timeline(Textualizer):
-    """A sentence an event, newest first.
+    """One sentence per event, newest first.
 
     Such as 「浏览记录：用户ID_… 在2022-01-01 00:00浏览了商品ID_456，浏览时长为10分钟」.
 
@@ -61,8 +61,8 @@ class Timeline(Textualizer):
             "text": pl.col("text"),
             **{name: number(pl.col(name)) for name in ("quantity", "price", "rating")},
         }
-        told = newest(events, self.limit, latest_first(context))
-        return told.select("user_key", "position", phrase=self.say(context, "event", **parts))
+        latest = newest(events, self.limit, latest_first(context))
+        return latest.select("user_key", "position", phrase=self.say(context, "event", **parts))
 
 
 def _pseudonym() -> pl.Expr:

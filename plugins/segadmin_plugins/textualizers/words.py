@@ -14,7 +14,7 @@ from segadmin.contracts.textualizer import TextContext
 from segadmin.settings import Language
 
 _DAY = 24 * 60  #: minutes
-#: Numbers have their text looked up, not made: so many hundredths, and so many whole ones.
+#: Size of the lookup table of number texts: this many hundredths and this many whole numbers.
 _LOOKED_UP = 1 << 17
 
 #: Past tense of every kind of event.
@@ -28,7 +28,7 @@ VERBS: dict[Language, dict[str, str]] = {
     },
     "zh": {"view": "浏览", "cart": "加购", "purchase": "购买", "rating": "评分", "review": "评论"},
 }
-#: How long ago, up to so many days.
+#: Words for how long ago, each with its upper limit in days.
 _RECENCY: tuple[tuple[float, str, str], ...] = (
     (3, "now", "刚刚"),
     (7, "this week", "一周内"),
@@ -40,47 +40,47 @@ _LONG_AGO = {"en": "long ago", "zh": "很久前"}
 
 
 def verbs(context: TextContext, default: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what each kind is called: as the template file has it, else as ``default``, else as in :data:`VERBS`."""
+    """Return the verb of each kind: from the template file, else ``default``, else :data:`VERBS`."""
     usual = default or VERBS[context.language]
     return {kind: context.templates.get(f"{VERBS_SECTION}.{kind}", (word,))[0] for kind, word in usual.items()}
 
 
 def verb(context: TextContext, default: Mapping[str, str] | None = None) -> pl.Expr:
-    """Return what the user did, as a word."""
+    """Return the verb of an event."""
     return pl.col("kind").replace_strict(verbs(context, default), default=pl.col("kind"))
 
 
 def thing(language: Language) -> pl.Expr:
-    """Return what an item is called: its title, else its category, else its id."""
+    """Return the name of an item: its title, else its category, else its id."""
     named = pl.coalesce("title", "category").str.to_lowercase()
     unnamed = pl.format("商品ID_{}" if language == "zh" else "item {}", "item")
     return pl.coalesce(named, unnamed)
 
 
 def category(language: Language) -> pl.Expr:
-    """Return the category of an item, or, where it has none, what the item itself is called."""
+    """Return the category of an item, or its name if it has none."""
     return pl.coalesce(pl.col("category").str.to_lowercase(), thing(language))
 
 
 def group_name(by: Literal["category", "item"], language: Language) -> pl.Expr:
-    """Return what events are put together by: the items' categories, or what the items are called."""
+    """Return the key to group events by: the categories or the names of items."""
     return category(language) if by == "category" else thing(language)
 
 
 def level(number: pl.Expr) -> pl.Expr:
-    """Return the bucket of a number as a word part: each step is a factor of √2, so nothing must be fitted."""
+    """Return the bucket of a number as a word part: each step is a factor of √2, so no fit is needed."""
     magnitude = (2.0 * (1.0 + number.fill_null(0.0).abs()).log(2.0)).floor().cast(pl.Int64)
     return pl.when(number < 0).then(-magnitude).otherwise(magnitude).cast(pl.String)
 
 
 def about(count: pl.Expr) -> pl.Expr:
-    """Return a count as it is up to 5, and beyond in steps of a factor of √2, so that phrases repeat."""
+    """Return a count, exact up to 5 and in steps of a factor of √2 beyond, so that phrases repeat."""
     steps = (2.0 ** (count.log(2.0) * 2).floor().truediv(2)).round(0).cast(pl.Int64)
     return pl.when(count <= 5).then(count).otherwise(steps).cast(pl.String)
 
 
 def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
-    """Return how long before ``as_of`` something was, as a word."""
+    """Return how long before ``as_of`` an event was, as a word."""
     days = (as_of - last).dt.total_seconds() / 86_400
     words = [
         pl.when(days <= limit).then(pl.lit(chinese if language == "zh" else english))
@@ -90,9 +90,9 @@ def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
 
 
 def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
-    """Return how long before ``as_of`` something was, in days where it is recent: ``yesterday``, 3天前.
+    """Return how long before ``as_of`` an event was, in days if it is recent: ``yesterday``, 3天前.
 
-    A phrase with such a word repeats from user to user, one with a date does not.
+    Phrases with such a word repeat across users; phrases with a date do not.
     """
     days = ((as_of - last).dt.total_seconds() / 86_400).floor().cast(pl.Int64)
     zh = language == "zh"
@@ -116,7 +116,7 @@ def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
 
 
 def latest_first(context: TextContext) -> pl.Expr:
-    """Return what orders events, the newest first: one number, which sorts in half the time that two take."""
+    """Return a sort key, newest event first: one number, which sorts twice as fast as two."""
     latest = (-pl.col("at").to_physical()).cast(pl.Int128)
     return latest * (1 << 64) + context.shuffled(pl.col("event_id")).cast(pl.Int128)
 
@@ -124,13 +124,13 @@ def latest_first(context: TextContext) -> pl.Expr:
 def newest(events: pl.LazyFrame, limit: int, order: pl.Expr) -> pl.LazyFrame:
     """Return each user's newest ``limit`` events, without sorting the whole log; ``position`` 0 is the newest.
 
-    Most events are left out by their time alone, which takes half as long as ranking them; only the rest, and what is
-    of the same moment as the last of them, is ranked.
+    Most events are filtered out by time alone, which takes half as long as ranking; only the remaining ones, ties
+    included, are ranked.
 
     Args:
         events: with ``user_key`` and ``at``.
-        limit: how many to keep of a user.
-        order: what orders a user's, no two alike, so that the same events rank alike in whatever order they come.
+        limit: events to keep per user.
+        order: sort key, unique per user, so that the ranks do not depend on the order of the rows.
     """
     late = events.filter(pl.col("at") >= pl.col("at").top_k(limit).min().over("user_key"))
     rank = order.rank("ordinal").over("user_key").cast(pl.Int64) - 1
@@ -138,24 +138,24 @@ def newest(events: pl.LazyFrame, limit: int, order: pl.Expr) -> pl.LazyFrame:
 
 
 def newest_of_each(events: pl.LazyFrame, limit: int) -> pl.LazyFrame:
-    """Return each user's newest ``limit`` kinds and items, each once, at the time of its last."""
-    once = events.group_by("user_key", "kind", "item").agg(pl.col("at").max())
-    return newest(once, limit, pl.struct(-pl.col("at").to_physical(), "item", "kind"))
+    """Return each user's newest ``limit`` kinds and items, each once, with the time of its last event."""
+    latest = events.group_by("user_key", "kind", "item").agg(pl.col("at").max())
+    return newest(latest, limit, pl.struct(-pl.col("at").to_physical(), "item", "kind"))
 
 
 def moment(at: pl.Expr) -> pl.Expr:
-    """Return a time as ``2022-01-29 18:05``; days and minutes are looked up, three times as fast as being made."""
+    """Return a time as ``2022-01-29 18:05``; days and minutes are looked up, three times as fast as formatting."""
     return at.map_batches(_moments, return_dtype=pl.String, is_elementwise=True)
 
 
 def number(value: pl.Expr) -> pl.Expr:
-    """Return a number, rounded to hundredths, without a needless ``.0``."""
+    """Return a number, rounded to hundredths, without a trailing ``.0``."""
     return value.map_batches(_numbers, return_dtype=pl.String, is_elementwise=True)
 
 
 def _moments(at: pl.Series) -> pl.Series:
     if at.null_count() == len(at):
-        return _nothing(at)
+        return _nulls(at)
     minutes = at.dt.timestamp("us") // 60_000_000
     days = minutes // _DAY
     first = cast("int", days.min())
@@ -165,19 +165,19 @@ def _moments(at: pl.Series) -> pl.Series:
 
 def _numbers(values: pl.Series) -> pl.Series:
     if values.null_count() == len(values):
-        return _nothing(values)
-    place = (values * 100).round()
-    whole = place / 100
-    if place.max() >= _LOOKED_UP:  # type: ignore[operator]
-        far = pl.when(whole == whole.floor()).then(whole + _LOOKED_UP)
-        place = pl.select(pl.when(place < _LOOKED_UP).then(place).otherwise(far)).to_series()
-    known = place.is_between(0, 2 * _LOOKED_UP - 1)
-    if known.sum() + values.null_count() < len(values):
+        return _nulls(values)
+    index = (values * 100).round()
+    whole = index / 100
+    if index.max() >= _LOOKED_UP:  # type: ignore[operator]
+        whole_index = pl.when(whole == whole.floor()).then(whole + _LOOKED_UP)
+        index = pl.select(pl.when(index < _LOOKED_UP).then(index).otherwise(whole_index)).to_series()
+    in_table = index.is_between(0, 2 * _LOOKED_UP - 1)
+    if in_table.sum() + values.null_count() < len(values):
         return whole.cast(pl.String).str.strip_suffix(".0").replace("-0", "0")
-    return _written().gather(place.cast(pl.UInt32))
+    return _number_texts().gather(index.cast(pl.UInt32))
 
 
-def _nothing(values: pl.Series) -> pl.Series:
+def _nulls(values: pl.Series) -> pl.Series:
     return pl.Series(values.name, [None], dtype=pl.String).new_from_index(0, len(values))
 
 
@@ -187,7 +187,7 @@ def _minutes() -> pl.Series:
 
 
 @cache
-def _written() -> pl.Series:
-    """Return hundredths up to a limit, then whole numbers up to the same."""
+def _number_texts() -> pl.Series:
+    """Return the texts of :data:`_LOOKED_UP` hundredths, then of as many whole numbers."""
     up = pl.int_range(_LOOKED_UP, eager=True)
     return pl.concat([up / 100, up.cast(pl.Float64)]).cast(pl.String).str.strip_suffix(".0")

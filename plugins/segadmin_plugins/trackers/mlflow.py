@@ -13,7 +13,7 @@ from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
 from segadmin.paths import sqlite_url
 from segadmin.urls import mask_url
 
-#: MLflow's own: asking a server that does not answer seven times would keep the fit waiting for minutes.
+#: Settings of MLflow: by default it tries an unreachable server seven times, which delays the fit by minutes.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 
 
@@ -28,21 +28,21 @@ class MlFlow(Tracker):
     experiment: str = "segadmin"
 
     def start(self, run: TrackedRun) -> Tracking:
-        """Begin a run in the experiment, which is made where there is none."""
+        """Begin a run in the experiment, which is created if it does not exist."""
         client, uri = self._client(run)
-        from mlflow.entities import Param  # only now: it looks at its environment when it is imported
+        from mlflow.entities import Param  # imported late: it reads its environment on import
 
         experiment = client.get_experiment_by_name(self.experiment)
-        # Where this machine keeps them, a database does not know where files go; nothing is put there.
-        place = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
-        number = experiment.experiment_id if experiment else client.create_experiment(self.experiment, place)
-        begun = client.create_run(number, run_name=run.name, tags={"segadmin.job": str(run.job_id)})
+        # A local database needs a folder for artifacts; none are written.
+        artifacts = (run.folder / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(self.experiment, artifacts)
+        created = client.create_run(experiment_id, run_name=run.name, tags={"segadmin.job": str(run.job_id)})
         params = [Param(name, value) for name, value in _flat(run.config)]
-        client.log_batch(begun.info.run_id, params=params)
-        return _Run(client, begun.info.run_id, uri, self.experiment)
+        client.log_batch(created.info.run_id, params=params)
+        return _Run(client, created.info.run_id, uri, self.experiment)
 
     def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
-        """Write more into the run; it stays ended."""
+        """Add metrics to the run; it stays finished."""
         client, _ = self._client(run)
         client.log_batch(key, _metrics(figures, 0))
 
@@ -52,7 +52,7 @@ class MlFlow(Tracker):
         for name, value in {**_ENVIRONMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
             os.environ.setdefault(name, value)
         if "://" not in uri or uri.startswith("file:"):
-            # MLflow would rather have a database; who names a folder means it.
+            # MLflow refuses folders by default; a folder that the user names is intended.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
@@ -86,10 +86,10 @@ def _metrics(figures: Mapping[str, float], step: int) -> list[Any]:
     return [Metric(name, value, moment, step) for name, value in figures.items()]
 
 
-def _flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield names such as ``backbone_options.epochs`` with their values as text."""
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{before}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

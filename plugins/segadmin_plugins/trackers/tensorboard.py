@@ -1,4 +1,4 @@
-"""TensorBoard: event files in a folder, one folder a job."""
+"""TensorBoard: event files, one folder per job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class TensorBoard(Tracker):
     brought_by: ClassVar[str] = "segadmin[tensorboard]"
 
     def start(self, run: TrackedRun) -> Tracking:
-        """Open the folder of the job; attempts share it."""
+        """Open the folder of the job, which its attempts share."""
         return _Events(run)
 
     def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
-        """Write more into the folder of the job."""
+        """Add metrics to the folder of the job."""
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(str(run.folder / key)) as writer:
@@ -58,7 +58,7 @@ class _Events(Tracking):
             self._writer.close()
 
     def _opened(self, step: int) -> Any:
-        """Return the writer. An attempt before may have come further: what it wrote from ``step`` on is void."""
+        """Return the writer. What an earlier attempt wrote from ``step`` on is purged."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

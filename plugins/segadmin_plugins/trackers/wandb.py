@@ -1,4 +1,4 @@
-"""Weights & Biases: its service, or a folder to be sent there later."""
+"""Weights & Biases: its service, or a folder for a later sync."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ class Wandb(Tracker):
     mode: Literal["", "online", "offline"] = ""  #: default: ``WANDB_MODE``, else online where there is an API key
 
     def start(self, run: TrackedRun) -> Tracking:
-        """Begin a run; those of one job are one group."""
+        """Begin a run; the runs of one job form a group."""
         return _Run(self._init(run, name=run.name, group=f"job-{run.job_id}", config=dict(run.config)))
 
     def add(self, run: TrackedRun, key: str, figures: Mapping[str, float]) -> None:
-        """Go on with the run; without its service that is one more folder for ``wandb sync``."""
-        again = self._init(run, id=key, resume="allow")
-        again.summary.update(figures)
-        _end(again, 0)
+        """Resume the run; offline this creates one more folder for ``wandb sync``."""
+        resumed = self._init(run, id=key, resume="allow")
+        resumed.summary.update(figures)
+        _end(resumed, 0)
 
     def _init(self, run: TrackedRun, **more: Any) -> Any:
         import wandb
 
         run.folder.mkdir(parents=True, exist_ok=True)
-        known: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        default_mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         return wandb.init(
             project=self.project or os.environ.get("WANDB_PROJECT") or "segadmin",
             entity=self.entity or None,
             dir=str(run.folder),
-            mode=self.mode or known,
+            mode=self.mode or default_mode,
             reinit="create_new",
-            # Only what is logged: not what else runs on this machine, nor its code.
+            # Send only what is logged: no system metrics, no code.
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -63,10 +63,10 @@ class Wandb(Tracker):
 class _Run(Tracking):
     def __init__(self, run: Any) -> None:
         self._run, self.key = run, run.id
-        # What is added later gets a folder of its own, which also has the name of the run in its own.
-        kept = f"{Path(run.settings.sync_dir).parent}/offline-run-*-{run.id}*"
-        self.where = f"wandb sync {kept}" if run.offline else str(run.url)
-        run.define_metric("*", step_metric="fit_step")  # a fit that goes on from a checkpoint may go back
+        # Metrics added later go to another folder, whose name also contains the id of the run.
+        pattern = f"{Path(run.settings.sync_dir).parent}/offline-run-*-{run.id}*"
+        self.where = f"wandb sync {pattern}" if run.offline else str(run.url)
+        run.define_metric("*", step_metric="fit_step")  # a fit resumed from a checkpoint may repeat steps
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._run.log({**figures, "fit_step": step})
@@ -83,4 +83,4 @@ def _end(run: Any, code: int) -> None:
     import wandb
 
     run.finish(exit_code=code)
-    wandb.teardown()  # its own process, which would stay as long as the worker does
+    wandb.teardown()  # ends its service process, which would run as long as the worker

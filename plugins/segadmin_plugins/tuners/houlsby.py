@@ -1,4 +1,4 @@
-"""``houlsby``: small bottleneck layers behind the frozen ones (Houlsby et al. 2019)."""
+"""``houlsby``: small bottleneck layers after the frozen ones (Houlsby et al. 2019)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from segadmin.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Houlsby(Tuner):
-    """A bottleneck behind the attention and behind the feed-forward block of every layer; the rest stays as it is.
+    """A bottleneck after the attention and after the feed-forward block of every layer; the rest is frozen.
 
-    It is not linear, so it cannot be merged: the layers are saved in a file beside the pretrained weights.
+    The bottlenecks are not linear and cannot be merged; they are saved in a file beside the pretrained weights.
     """
 
     name: ClassVar[str] = "houlsby"
@@ -23,13 +23,13 @@ class Houlsby(Tuner):
     width: Annotated[int, Field(ge=1)] = 64  #: of the bottleneck
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Put the bottlenecks in and freeze what was there, but for norms and the classification layer."""
+        """Insert the bottlenecks and freeze the model except norms and the classification layer."""
         from segadmin_plugins.backbones.transformer.bottleneck import insert, norms
 
         model.base_model.requires_grad_(False)
         if not insert(model, self.width):
             raise ConfigurationError(
-                f"The tuner 'houlsby' knows no place for its layers in a {model.config.model_type} model. Try lora."
+                f"The tuner 'houlsby' cannot insert its layers into a {model.config.model_type} model. Try lora."
             )
         for norm in norms(model.base_model):
             norm.requires_grad_(True)

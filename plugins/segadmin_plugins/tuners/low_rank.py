@@ -1,4 +1,4 @@
-"""``lora``, ``adalora`` and ``ia3``: a few weights beside or in front of frozen ones, merged into them afterwards."""
+"""``lora``, ``adalora`` and ``ia3``: a few trainable weights that are merged into the frozen ones afterwards."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from segadmin.contracts.tuner import Tuner, TuningRun
 
 @dataclass(frozen=True)
 class _Peft(Tuner):
-    """What the methods of PEFT have in common."""
+    """Base of the tuners that use PEFT."""
 
     requires: ClassVar[tuple[str, ...]] = ("peft",)
     freezes_base: ClassVar[bool] = True
 
     def merged(self, model: Any) -> Any:
-        """Return the model with the update added to its weights: the same sums, in another order."""
+        """Return the model with the update added to its weights: the same result up to rounding."""
         return model.merge_and_unload()
 
 
 @dataclass(frozen=True)
 class Lora(_Peft):
-    """Low-rank updates beside all linear layers (Hu et al. 2021); the classification layer learns in full."""
+    """Low-rank updates of all linear layers (Hu et al. 2021); the classification layer is trained in full."""
 
     name: ClassVar[str] = "lora"
     rank: Annotated[int, Field(ge=1)] = 8
@@ -35,7 +35,7 @@ class Lora(_Peft):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Return the model with updates that learn."""
+        """Return the model with trainable updates."""
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
@@ -47,20 +47,20 @@ class Lora(_Peft):
             modules_to_save=_heads(model),
             fan_in_fan_out=_transposed(model),
         )
-        with _quiet():
+        with _without_warnings():
             return get_peft_model(model, config)
 
 
 @dataclass(frozen=True)
 class AdaLora(_Peft):
-    """LoRA whose ranks go where they matter most: it starts with more and prunes them (Zhang et al. 2023)."""
+    """LoRA with adaptive ranks: it starts with higher ranks and prunes the least important ones (Zhang et al. 2023)."""
 
     name: ClassVar[str] = "adalora"
     rank: Annotated[int, Field(ge=1)] = 8  #: on average at the end
     start_rank: Annotated[int, Field(ge=1)] = 12
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Return the model with updates that learn, and are pruned between a tenth and six tenths of the steps."""
+        """Return the model with trainable updates, which are pruned between 10 % and 60 % of the steps."""
         from peft import AdaLoraConfig, get_peft_model
 
         config = AdaLoraConfig(
@@ -76,22 +76,22 @@ class AdaLora(_Peft):
             modules_to_save=_heads(model),
             fan_in_fan_out=_transposed(model),
         )
-        with _quiet():
+        with _without_warnings():
             return get_peft_model(model, config)
 
     def after_step(self, model: Any, step: int) -> None:
-        """Let ranks be pruned."""
+        """Prune ranks."""
         model.base_model.update_and_allocate(step)
 
 
 @dataclass(frozen=True)
 class Ia3(_Peft):
-    """One factor for each number inside attention and feed-forward layers (Liu et al. 2022): the fewest weights."""
+    """One factor for each activation inside attention and feed-forward layers (Liu et al. 2022): the fewest weights."""
 
     name: ClassVar[str] = "ia3"
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Return the model with factors that learn."""
+        """Return the model with trainable factors."""
         from peft import IA3Config, get_peft_model
 
         linear = _linear(model)
@@ -103,12 +103,12 @@ class Ia3(_Peft):
             feedforward_modules=[name for name in down if ".attention." not in name],
             fan_in_fan_out=_transposed(model),
         )
-        with _quiet():
+        with _without_warnings():
             return get_peft_model(model, config)
 
 
 _LINEAR = ("Linear", "Conv1D")
-#: What the second layer of a feed-forward block is called; its factors stand before it, the others' behind.
+#: Names of the second layer of a feed-forward block; its factors scale its input, those of other layers their output.
 _DOWN = (".lin2", ".down_proj", ".fc2", ".wo", ".output.dense", ".mlp.c_proj")
 
 
@@ -119,9 +119,9 @@ def _linear(model: Any) -> list[str]:
 
 
 def _heads(model: Any) -> list[str]:
-    """Return the names of what is new, and so learns in full: the classification layer, and what stands before it.
+    """Return the names of the new modules, which are trained in full: the classification layer and those before it.
 
-    Layer by layer, for PEFT puts IA3's heads of several layers (RoBERTa, BART, T5) back together in no other way.
+    They are named layer by layer: PEFT cannot merge IA3's heads of several layers (RoBERTa, BART, T5) otherwise.
     """
     inside = f"{model.base_model_prefix}."
     return [
@@ -133,13 +133,13 @@ def _heads(model: Any) -> list[str]:
 
 
 def _transposed(model: Any) -> bool:
-    """Whether linear layers keep their weights transposed, as in GPT-2."""
-    return any(type(one).__name__ == "Conv1D" for one in model.modules())
+    """Whether linear layers store their weights transposed, as in GPT-2."""
+    return any(type(module).__name__ == "Conv1D" for module in model.modules())
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep PEFT from warning of what transformers calls otherwise by now."""
+def _without_warnings() -> Iterator[None]:
+    """Suppress a deprecation warning that PEFT causes in transformers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield

@@ -10,23 +10,23 @@ from segadmin.contracts.tuner import Tuner, TuningRun
 
 @dataclass(frozen=True)
 class Full(Tuner):
-    """All weights learn, but for the layers that ``frozen_layers`` keeps."""
+    """All weights are trained, except the layers that ``frozen_layers`` freezes."""
 
     name: ClassVar[str] = "full"
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Return the model as it is."""
+        """Return the model unchanged."""
         return model
 
 
 @dataclass(frozen=True)
 class Head(Tuner):
-    """Only the classification layer learns: the pretrained model is a fixed reader."""
+    """Only the classification layer is trained; the pretrained model is frozen."""
 
     name: ClassVar[str] = "head"
     freezes_base: ClassVar[bool] = True
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Freeze all but the classification layer."""
+        """Freeze everything except the classification layer."""
         model.base_model.requires_grad_(False)
         return model

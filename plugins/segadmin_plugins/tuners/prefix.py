@@ -13,18 +13,18 @@ from segadmin.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Prefix(Tuner):
-    """A few made-up tokens that all others attend to; they are learned layer by layer, the model stays as it is.
+    """A few virtual tokens that all others attend to; they are learned in every layer, and the model is frozen.
 
-    It is no part of any weight, so it cannot be merged: it is saved in a file beside the pretrained weights. Without
-    the paper's network in front of the prefix, as in P-Tuning v2 (Liu et al. 2022): classifiers do not need it.
+    The prefix belongs to no weight and cannot be merged; it is saved in a file beside the pretrained weights. The
+    paper's reparametrization network is left out, as in P-Tuning v2 (Liu et al. 2022): classifiers do not need it.
     """
 
     name: ClassVar[str] = "prefix"
     freezes_base: ClassVar[bool] = True
-    tokens: Annotated[int, Field(ge=1)] = 16  #: that are made up
+    tokens: Annotated[int, Field(ge=1)] = 16  #: virtual tokens
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
-        """Put the prefix in and freeze what was there, but for the classification layer."""
+        """Insert the prefix and freeze the model except the classification layer."""
         from segadmin_plugins.backbones.transformer.prefix import insert, reaches_all_layers, takes_prefix
 
         model.base_model.requires_grad_(False)

@@ -1,1 +1,1 @@
-"""Features made ready for models: in the order of the fit, scaled, with what is missing known."""
+"""Features prepared for models: ordered, scaled, with missing values marked."""

@@ -1,4 +1,4 @@
-"""Features of users as a matrix, in the order that a model was fitted in."""
+"""Features of users as a matrix, in the order of the fit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def features_of(examples: Examples, names: tuple[str, ...]) -> NDArray[np.float3
 
 
 def scaled_features(examples: Examples, scaling: Scaling) -> NDArray[np.float32]:
-    """Return the scaled features, and 1 where any of a user's is known: ``(n_rows, n_features + 1) float32``."""
+    """Return the scaled features, and 1 if a user has any feature: ``(n_rows, n_features + 1) float32``."""
     values = features_of(examples, scaling.names)
     anything_known = np.isfinite(values).any(axis=1, keepdims=True)
     return np.concatenate([scaling(values), anything_known], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Features made fit for a neural network: squashed and standardised by what the training data showed."""
+"""Scaling of features for neural networks: a signed logarithm, standardised on the training data."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Scaling:
         unit = np.ones(len(names), np.float32)
         mean, spread = np.zeros_like(unit), np.ones_like(unit)
         for column in range(len(names)):
-            known = values[np.isfinite(values[:, column]), column]
-            sizes = np.abs(known[known != 0])
+            finite = values[np.isfinite(values[:, column]), column]
+            sizes = np.abs(finite[finite != 0])
             if not len(sizes):
                 continue
             unit[column] = np.median(sizes)
-            squashed = _squash(known, unit[column])
+            squashed = _squash(finite, unit[column])
             mean[column], deviation = squashed.mean(), squashed.std()
             spread[column] = deviation if deviation > 1e-6 else 1.0
         return cls(names, unit, mean, spread)
@@ -45,18 +45,18 @@ class Scaling:
         return standard
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts that :meth:`from_json` takes."""
+        """Return the values that :meth:`from_json` takes."""
         arrays = {"unit": self.unit, "mean": self.mean, "spread": self.spread}
         return {"names": list(self.names)} | {name: array.tolist() for name, array in arrays.items()}
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Scaling:
-        """Return what :meth:`to_json` described."""
-        arrays = (np.asarray(kept[name], np.float32) for name in ("unit", "mean", "spread"))
-        return cls(tuple(kept["names"]), *arrays)
+    def from_json(cls, stored: dict[str, Any]) -> Scaling:
+        """Return the scaling that :meth:`to_json` described."""
+        arrays = (np.asarray(stored[name], np.float32) for name in ("unit", "mean", "spread"))
+        return cls(tuple(stored["names"]), *arrays)
 
 
 def _squash(values: NDArray[np.float32], unit: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    """Return the signed logarithm: linear well below ``unit``, logarithmic above, so one outlier rules nothing."""
+    """Return the signed logarithm: linear well below ``unit``, logarithmic above, so outliers have little effect."""
     squashed: NDArray[np.float32] = np.sign(values) * np.log1p(np.abs(values) / unit)
     return squashed

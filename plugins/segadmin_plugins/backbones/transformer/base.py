@@ -1,4 +1,4 @@
-"""The base of every backbone on a Hugging Face model: what it can do, by the modules that do it."""
+"""The base of all backbones on Hugging Face models."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Transformer(ModelSource, Backbone):
         torch.set_num_threads(n_threads)
         return try_model(self, settings)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> Pretrained:
-        """Read the texts, guessing what is hidden (encoders) or what comes next (decoders)."""
+    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+        """Pretrain on the texts: predict masked tokens (encoders) or the next token (decoders)."""
         n_threads = threads()
         import torch
         from transformers import set_seed

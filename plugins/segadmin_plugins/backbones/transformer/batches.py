@@ -25,20 +25,20 @@ class Texts:
     """User texts as token ids."""
 
     ids: list[NDArray[np.int32]]
-    spans: list[tuple[int, NDArray[np.int64]]]  #: where a user's first phrase begins, and how long each one is
-    truncation: dict[str, Any]  #: how much was cut off
+    spans: list[tuple[int, NDArray[np.int64]]]  #: start of a user's first phrase, and the length of each phrase
+    truncation: dict[str, Any]  #: statistics of truncation
 
 
 @dataclass
 class PhraseEncoder:
-    """A tokenizer made ready to read user texts for one model."""
+    """A tokenizer prepared to read user texts for one model."""
 
     tokenizer: Any
     max_tokens: int
     prefix: list[int] = field(init=False)  #: such as ``[CLS]``
     suffix: list[int] = field(init=False)  #: such as ``[SEP]``
     pad_id: int = field(init=False)
-    borrowed_pad: str = field(init=False, default="")  #: the token that is used for padding where there is none for it
+    borrowed_pad: str = field(init=False, default="")  #: the token that pads if the tokenizer has no padding token
 
     def __post_init__(self) -> None:
         if self.tokenizer.pad_token_id is None:  # decoders often come without one
@@ -56,8 +56,8 @@ class PhraseEncoder:
         start = next((n for n in range(len(marked)) if probe and marked[n : n + len(probe)] == probe), None)
         if start is None:
             raise BackboneUnavailable(
-                f"The tokenizer writes {probe} for the letter 'a' alone and {marked} for a text of it: it cannot be "
-                "told where a text begins. Is a vocabulary file missing?"
+                f"The tokenizer writes {probe} for the letter 'a' alone and {marked} for a text of it: it is not "
+                "clear where a text begins. Is a vocabulary file missing?"
             )
         self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
         around = len(self.prefix) + len(self.suffix)
@@ -78,7 +78,7 @@ class PhraseEncoder:
         return Texts([ids if len(ids) else fallback for ids in texts], spans, encoded.truncation)
 
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
-        # Byte-level vocabularies glue a word to the one before it unless a space comes between.
+        # Byte-level vocabularies join a word to the one before it without a space between them.
         return [
             ids
             for start in range(0, len(texts), _TEXTS_AT_ONCE)
@@ -93,7 +93,7 @@ class PhraseEncoder:
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
-            split_special_tokens=True,  # whatever a user writes, it is text: "</s>" in a review ends nothing
+            split_special_tokens=True,  # user text is never a special token: "</s>" in a review ends nothing
             verbose=False,
         )["input_ids"]
         return ids
@@ -102,8 +102,8 @@ class PhraseEncoder:
 class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``.
 
-    With ``dropout``, each time a user is asked for that share of their phrases is left out, by chance of torch's
-    seed: the model sees many incomplete histories of the same user. One phrase at least stays.
+    With ``dropout``, each access to a user leaves out this fraction of their phrases, drawn with torch's seed: the
+    model sees many incomplete histories of the same user. At least one phrase remains.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitem__(self, row: int) -> dict[str, Any]:
         """Return one user."""
         ids = self._thinned(row) if self._dropout else self.ids[row]
-        found: dict[str, Any] = {"input_ids": ids, "features": self.features[row]}
-        return found if self.targets is None else found | {"labels": self.targets[row]}
+        example: dict[str, Any] = {"input_ids": ids, "features": self.features[row]}
+        return example if self.targets is None else example | {"labels": self.targets[row]}
 
     def _thinned(self, row: int) -> NDArray[np.int32]:
         ids, (start, lengths) = self.ids[row], self._spans[row]

@@ -1,4 +1,4 @@
-"""Bottleneck layers put behind layers that stay as they are: see :class:`segadmin_plugins.tuners.houlsby.Houlsby`."""
+"""Bottleneck layers inserted after frozen layers: see :class:`segadmin_plugins.tuners.houlsby.Houlsby`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-#: What the last layer of an attention and of a feed-forward block is called: in BERT and RoBERTa, DistilBERT, GPT-2,
+#: Names of the last layer of an attention and of a feed-forward block: in BERT and RoBERTa, DistilBERT, GPT-2,
 #: Llama, BART and T5.
 _ENDS = (
     *("output.dense", "out_lin", "ffn.lin2", "attn.c_proj", "mlp.c_proj", "self_attn.o_proj", "mlp.down_proj"),
@@ -19,7 +19,7 @@ _FILE = "adapters.safetensors"
 
 
 class Bottleneck(nn.Module):
-    """``x + up(gelu(down(x)))``; at first it changes nothing."""
+    """``x + up(gelu(down(x)))``; initially the identity."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -29,20 +29,20 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` and what the bottleneck adds, of the same shape."""
+        """Return the sum of ``x`` and the bottleneck's output, of the same shape."""
         changed: Tensor = x + self.up(nn.functional.gelu(self.down(x)))
         return changed
 
 
 def insert(model: Any, width: int) -> int:
-    """Put a bottleneck behind every block of ``model`` and return how many there are."""
+    """Insert a bottleneck after every block of ``model`` and return their number."""
     size = model.config.hidden_size
-    places = [module for name, module in model.base_model.named_modules() if name.endswith(_ENDS)]
-    model.bottlenecks = nn.ModuleList(Bottleneck(size, width) for _ in places)
-    for place, bottleneck in zip(places, model.bottlenecks, strict=True):
-        # By a hook, so that the pretrained weights keep their names.
-        place.register_forward_hook(lambda _module, _given, out, bottleneck=bottleneck: bottleneck(out))
-    return len(places)
+    blocks = [module for name, module in model.base_model.named_modules() if name.endswith(_ENDS)]
+    model.bottlenecks = nn.ModuleList(Bottleneck(size, width) for _ in blocks)
+    for block, bottleneck in zip(blocks, model.bottlenecks, strict=True):
+        # A hook, so that the pretrained weights keep their names.
+        block.register_forward_hook(lambda _module, _given, out, bottleneck=bottleneck: bottleneck(out))
+    return len(blocks)
 
 
 def norms(base: nn.Module) -> Iterator[nn.Module]:
@@ -54,13 +54,13 @@ def save_bottlenecks(model: Any, folder: Path) -> dict[str, Tensor] | None:
     """Write the bottlenecks, if there are any; return the weights that are the pretrained model's own."""
     if not hasattr(model, "bottlenecks"):
         return None
-    state = {name: one.detach().cpu().contiguous() for name, one in model.bottlenecks.state_dict().items()}
+    state = {name: weights.detach().cpu().contiguous() for name, weights in model.bottlenecks.state_dict().items()}
     save_file(state, folder / _FILE)
-    return {name: one for name, one in model.state_dict().items() if not name.startswith("bottlenecks.")}
+    return {name: weights for name, weights in model.state_dict().items() if not name.startswith("bottlenecks.")}
 
 
 def load_bottlenecks(model: Any, folder: Path) -> None:
-    """Put in what :func:`save_bottlenecks` wrote, if it did."""
+    """Insert the bottlenecks that :func:`save_bottlenecks` wrote, if any."""
     if (folder / _FILE).exists():
         state = load_file(folder / _FILE)
         insert(model, len(state["0.down.bias"]))

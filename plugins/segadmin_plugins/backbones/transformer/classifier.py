@@ -1,4 +1,4 @@
-"""A fitted transformer: predicting, and the folder it is kept in."""
+"""A fitted transformer: prediction, saving and loading."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ class TransformerClassifier(Classifier):
         adapter: Adapter | None = None,
     ) -> None:
         self.model, self.encoder, self.scaling, self.report = model.eval(), encoder, scaling, report
-        self.adapter = adapter  #: what is saved instead of all weights
-        self.batch = _BATCH  #: how many users are read at a time
+        self.adapter = adapter  #: saved instead of all weights
+        self.batch = _BATCH  #: users that are read at a time
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
-        """Return the probability of every segment, reading users of like length together."""
+        """Return the probability of every segment, reading users of similar length together."""
         rows, _ = rows_of(examples, self.encoder, self.scaling)
         order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
         logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
-        said, done = 0.0, 0
-        while done < len(order):  # the longest first: what fits in memory at first fits to the end
+        reported, done = 0.0, 0
+        while done < len(order):  # the longest first: if they fit in memory, all do
             done += self._read_batch(rows, order[done:], logits)
-            if time.monotonic() - said > 1.0 or done == len(order):
-                said = time.monotonic()
+            if time.monotonic() - reported > 1.0 or done == len(order):
+                reported = time.monotonic()
                 progress(done / len(order), f"{done} of {len(order)} users read{self.remark and f', {self.remark}'}")
         return softmax(logits)
 
     def _read_batch(self, rows: UserDataset, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
-        """Fill in the ``logits`` of the first users in ``order``, as many as fit in memory; return how many."""
+        """Fill in the ``logits`` of the first users in ``order``, as many as fit in memory; return their number."""
         collate, device = PadCollator(self.encoder.pad_id), next(self.model.parameters()).device
 
         def read(size: int) -> int:
             chosen = order[:size]
-            batch = {name: one.to(device) for name, one in collate([rows[row] for row in chosen]).items()}
+            batch = {name: tensor.to(device) for name, tensor in collate([rows[row] for row in chosen]).items()}
             with torch.inference_mode():
                 logits[chosen] = self.model(**batch)["logits"].cpu().numpy()
             return len(chosen)
@@ -84,7 +84,7 @@ class TransformerClassifier(Classifier):
     def export(self, folder: Path) -> None:
         """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, with all weights.
 
-        Afterwards the weights are as precise as those written: bfloat16 where the base was.
+        Afterwards the weights in memory have the precision of those written: bfloat16 if the base had.
         """
         if self.adapter is not None and self.adapter.dtype == "bfloat16":
             self.model.text.to(torch.bfloat16)
@@ -98,16 +98,18 @@ class TransformerClassifier(Classifier):
             self.encoder.tokenizer.model_max_length = self.encoder.max_tokens
             self.encoder.tokenizer.save_pretrained(folder)
         if self.model.features is not None:
-            state = {name: one.detach().cpu().contiguous() for name, one in self.model.features.state_dict().items()}
+            state = {
+                name: weights.detach().cpu().contiguous() for name, weights in self.model.features.state_dict().items()
+            }
             save_file(state, folder / "head.safetensors")
-        kept = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
-        (folder / "features.json").write_text(json.dumps(kept, ensure_ascii=False, indent=2))
+        stored = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
+        (folder / "features.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
 def load_classifier(
     folder: Path, n_threads: int, settings: Settings, own_base: Callable[[], Path | None]
 ) -> TransformerClassifier:
-    """Return what :meth:`TransformerClassifier.save` wrote, on the GPU where there is one.
+    """Return what :meth:`TransformerClassifier.save` wrote, on the GPU if there is one.
 
     Raises:
         BackboneUnavailable: it is an adapter, and its base is gone or has other weights.
@@ -115,17 +117,19 @@ def load_classifier(
     from transformers import AutoTokenizer
 
     torch.set_num_threads(n_threads)
-    kept = json.loads((folder / "features.json").read_text())
+    stored = json.loads((folder / "features.json").read_text())
     with quiet():
         text, adapter = load_text(folder, settings, own_base, start_from)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    scaling = Scaling.from_json(kept["scaling"])
+    scaling = Scaling.from_json(stored["scaling"])
     features = None
     if (folder / "head.safetensors").exists():
         features = FeatureHead(len(scaling.names), text.config.num_labels)
         features.load_state_dict(load_file(folder / "head.safetensors"))
     model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformerClassifier(model, PhraseEncoder(tokenizer, kept["max_tokens"]), scaling, kept["report"], adapter)
+    return TransformerClassifier(
+        model, PhraseEncoder(tokenizer, stored["max_tokens"]), scaling, stored["report"], adapter
+    )
 
 
 def rows_of(
@@ -136,7 +140,7 @@ def rows_of(
     *,
     dropout: float = 0.0,
 ) -> tuple[UserDataset, Any]:
-    """Return ``examples`` as rows, labelled with ``targets`` if given, and what reading them cut off."""
+    """Return ``examples`` as rows, labelled with ``targets`` if given, and the statistics of truncation."""
     texts = encoder.encode(examples.frame["phrases"])
     features = scaling(features_of(examples, scaling.names))
     return UserDataset(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation

@@ -15,7 +15,7 @@ from typing import Any
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the first of several processes do something before the others do it; alone, just do it."""
+    """Run the block in the first process before the others; with one process, just run it."""
     import torch.distributed as dist
 
     many = dist.is_available() and dist.is_initialized()
@@ -27,14 +27,14 @@ def main_first() -> Iterator[None]:
 
 
 def size() -> int:
-    """Return of how many processes that fit together this is one."""
+    """Return the number of processes that fit together."""
     import torch.distributed as dist
 
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def main(folder: Path) -> None:
-    """Do a share of the fit that ``folder`` asks for; the first process says how far it is, and saves."""
+    """Run one process of the fit requested in ``folder``; the first process reports progress and saves."""
     from segadmin.device_memory import is_out_of_memory, out_of_memory
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -44,8 +44,8 @@ def main(folder: Path) -> None:
     except Exception as error:
         if is_out_of_memory(error):
             error = out_of_memory(f"Out of memory in process {rank} of the fit.")
-        said = {"kind": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-        (folder / f"failed-{rank}.json").write_text(json.dumps(said), encoding="utf-8")
+        failure = {"kind": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        (folder / f"failed-{rank}.json").write_text(json.dumps(failure), encoding="utf-8")
         raise
 
 
@@ -59,22 +59,22 @@ def _fit(folder: Path, rank: int) -> None:
     from segadmin.settings import Settings
 
     PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU") == "true")
-    asked = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     examples = {
         name: Examples(pl.read_parquet(folder / f"{name}.parquet", glob=False), tuple(segments), tuple(features))
-        for name, (segments, features) in asked["examples"].items()
+        for name, (segments, features) in request["examples"].items()
     }
-    settings = Settings(**asked["settings"])
-    run = FitContext(
+    settings = Settings(**request["settings"])
+    run = Fit(
         settings,
-        Path(asked["checkpoints"]),
-        asked["seed"],
+        Path(request["checkpoints"]),
+        request["seed"],
         _progress if rank == 0 else no_progress,
         _log if rank == 0 else no_log,
-        start=Path(asked["start"]) if asked["start"] else None,
-        also={name: examples[f"also-{n}"] for n, name in enumerate(asked["also"])},
+        start=Path(request["start"]) if request["start"] else None,
+        also={name: examples[f"also-{n}"] for n, name in enumerate(request["also"])},
     )
-    backbone = load_plugins(settings).make("backbone", asked["backbone"], asked["options"])
+    backbone = load_plugins(settings).make("backbone", request["backbone"], request["options"])
     classifier = backbone.fit(examples["train"], examples["validation"], run)
     if rank == 0:
         classifier.save(folder / "saved")
@@ -83,20 +83,20 @@ def _fit(folder: Path, rank: int) -> None:
 
 
 def _progress(fraction: float, note: str = "") -> None:
-    _say("progress", fraction, note)
+    _emit("progress", fraction, note)
 
 
 def _log(step: int, figures: Mapping[str, float]) -> None:
-    _say("log", step, dict(figures))
+    _emit("log", step, dict(figures))
 
 
-def _say(kind: str, first: Any, second: Any) -> None:
+def _emit(kind: str, first: Any, second: Any) -> None:
     sys.stdout.write(json.dumps({"segadmin": kind, "first": first, "second": second}) + "\n")
     sys.stdout.flush()
 
 
 def _end_with_parent() -> None:
-    """End this process when the process that started the fit is gone: its end of the pipe closes then."""
+    """End this process when its parent has ended, which closes the pipe."""
     while os.read(0, 1024):
         pass
     os._exit(1)

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A model that is about to learn."""
+class _PreparedModel:
+    """A model ready for training."""
 
     model: UserModel
     encoder: PhraseEncoder
     tuner: Tuner
     tuning: TuningRun
-    base: Base | None  #: what its pretrained weights are; ``None`` for a model that starts from nothing
+    base: Base | None  #: its pretrained weights; ``None`` if it is trained from scratch
     stores_adapter: bool
 
 
@@ -51,26 +51,26 @@ def fit_classifier(
     with quiet():
         tasks = together(train, run.also)
         names = train.feature_names if options.features else ()
-        begun = _begin(options, tasks, train, len(names), run)
-        model = begun.model
+        prepared = _prepare(options, tasks, train, len(names), run)
+        model = prepared.model
         scaling = Scaling.fit(names, features_of(train, names))
         run.progress(0.01, "reading the user texts")
         targets = tasks.targets if run.also else train.targets
-        rows, truncation = rows_of(tasks.examples, begun.encoder, scaling, targets, dropout=options.phrase_dropout)
-        held_out, _ = rows_of(validation, begun.encoder, scaling, validation.targets)
-        digest = begun.base.sha256 if begun.base else None
-        report = train_model(model, rows, held_out, options, run, tuner=begun.tuner, base=digest)
-    adapter = _adapter(options, begun)
-    model.text = begun.tuner.merged(model.text)
+        rows, truncation = rows_of(tasks.examples, prepared.encoder, scaling, targets, dropout=options.phrase_dropout)
+        held_out, _ = rows_of(validation, prepared.encoder, scaling, validation.targets)
+        digest = prepared.base.sha256 if prepared.base else None
+        report = train_model(model, rows, held_out, options, run, tuner=prepared.tuner, base=digest)
+    adapter = _adapter(options, prepared)
+    model.text = prepared.tuner.merged(model.text)
     narrow(model.text, model.features, train.segments)
     model.tasks, model.loaded = (), frozenset()
     report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
-    if begun.base is not None:
-        report["base"] = {name: getattr(begun.base, name) for name in ("model", "revision", "sha256")}
-    return TransformerClassifier(model, begun.encoder, scaling, report, adapter)
+    if prepared.base is not None:
+        report["base"] = {name: getattr(prepared.base, name) for name in ("model", "revision", "sha256")}
+    return TransformerClassifier(model, prepared.encoder, scaling, report, adapter)
 
 
-def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _Begun:
+def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _PreparedModel:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
@@ -85,16 +85,16 @@ def _begin(options: ModelSource, tasks: Tasks, train: Examples, n_features: int,
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
-    return _Begun(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner))
+    return _PreparedModel(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner))
 
 
 def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:
-    """Return the model with the weights that the tuner and ``frozen_layers`` leave free to learn."""
+    """Return the model with only the weights trainable that the tuner and ``frozen_layers`` leave."""
     layers = freeze_below(text, options.frozen_layers)
     if options.frozen_layers > layers:
         raise ConfigurationError(f"frozen_layers={options.frozen_layers}, but the model has {layers} layers.")
     text = adapt(text, tuner, tuning)
-    if not any(one.requires_grad for one in text.parameters()):
+    if not any(weights.requires_grad for weights in text.parameters()):
         raise PluginContractError(f"The tuner {options.tuner!r} leaves no weight to learn.")
     return text
 
@@ -102,15 +102,15 @@ def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRu
 def _with_head(options: TrainingOptions, text: Any, train: Examples, n_features: int) -> UserModel:
     """Return the model with a head for the features and the loss."""
     features = FeatureHead(n_features, text.config.num_labels) if n_features else None  # of the segments of all tasks
-    weighed = options.class_weights and not options.balanced
-    weights = class_weights(train.targets, len(train.segments)) if weighed else None
+    weighted = options.class_weights and not options.balanced
+    weights = class_weights(train.targets, len(train.segments)) if weighted else None
     loss = Loss(None if weights is None else torch.from_numpy(weights), options.label_smoothing, options.focal)
     return UserModel(text, features, loss)
 
 
-def _adapter(options: TrainingOptions, begun: _Begun) -> Adapter | None:
-    """Return what a version keeps instead of all weights, if it does."""
-    if begun.base is None or not begun.stores_adapter:
+def _adapter(options: TrainingOptions, prepared: _PreparedModel) -> Adapter | None:
+    """Return the adapter that a version stores instead of all weights, if any."""
+    if prepared.base is None or not prepared.stores_adapter:
         return None
-    made = options.tuner, options.tuner_options
-    return learned_over(begun.model.text, begun.base, made, begun.tuning, begun.model.loaded)
+    tuner = options.tuner, options.tuner_options
+    return learned_over(prepared.model.text, prepared.base, tuner, prepared.tuning, prepared.model.loaded)

@@ -1,4 +1,4 @@
-"""Whether a model and a tokenizer fit each other, found out before anything is trained."""
+"""Checks that a model and a tokenizer fit each other, before training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from segadmin.errors import BackboneUnavailable
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 
-#: Tokenizers that know no limit say so with a very large number.
+#: Tokenizers without a limit have a very large number.
 _NO_LIMIT = 10**9
 
 
 def check_together(text: Any, encoder: PhraseEncoder, name: str) -> None:
-    """Check that ``text``, a model called ``name``, can read all that the tokenizer of ``encoder`` writes.
+    """Check that ``text``, a model called ``name``, can read all ids of the tokenizer of ``encoder``.
 
     Raises:
         BackboneUnavailable: the tokenizer has ids that the model has no embedding for, or the model does not find the
@@ -46,12 +46,12 @@ def check_together(text: Any, encoder: PhraseEncoder, name: str) -> None:
 
 
 def highest_id(tokenizer: Any) -> int:
-    """Return the highest id that the tokenizer can write."""
+    """Return the highest id of the tokenizer."""
     return max(tokenizer.get_vocab().values(), default=0)
 
 
 def embedding_rows(text: Any) -> int | None:
-    """Return how many ids the model has an embedding for; ``None`` where it has no table of them."""
+    """Return the number of embeddings of the model; ``None`` if it has no embedding table."""
     try:
         weight = getattr(text.get_input_embeddings(), "weight", None)
     except (NotImplementedError, AttributeError):  # models of bytes or characters, which hash them
@@ -60,7 +60,7 @@ def embedding_rows(text: Any) -> int | None:
 
 
 def notes(text: Any, encoder: PhraseEncoder, max_tokens: int) -> list[str]:
-    """Return what is worth knowing of a model and a tokenizer that can be used, a line each."""
+    """Return notes on a usable model and its tokenizer, one per line."""
     tokenizer, rows = encoder.tokenizer, embedding_rows(text)
     lines = [f"reads {encoder.max_tokens} tokens of a user's text (max_tokens={max_tokens})"]
     if encoder.max_tokens < max_tokens:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class FeatureHead(nn.Module):
-    """A small network from standardised features to logits, plus a linear path that it cannot lose."""
+    """A small network from standardised features to logits, plus a linear path."""
 
     def __init__(self, n_features: int, n_segments: int, hidden: int = 128, dropout: float = 0.5) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class FeatureHead(nn.Module):
 
 
 class Loss(nn.Module):
-    """Cross-entropy, perhaps weighed by segment, smoothed, or focused on rows that are not yet understood.
+    """Cross-entropy, optionally weighted by segment, smoothed, or focused on rows that are predicted badly.
 
-    With ``gamma`` each row counts ``(1 - p)^gamma`` times, p being the probability of its true segment (focal loss, Lin
-    et al. 2017); ``smoothing`` spreads so much of the truth over all segments (Szegedy et al. 2016).
+    With ``gamma`` each row has the weight ``(1 - p)^gamma``, p being the probability of its true segment (focal loss,
+    Lin et al. 2017); ``smoothing`` is the fraction of the target spread over all segments (Szegedy et al. 2016).
     """
 
     def __init__(self, weights: Tensor | None = None, smoothing: float = 0.0, gamma: float = 0.0) -> None:
@@ -57,8 +57,8 @@ class UserModel(nn.Module):
         self.text = text
         self.features = features
         self.loss = loss or Loss()
-        self.tasks: tuple[int, ...] = ()  #: segments of each task, where several are learnt at once
-        self.also_weight = 1.0  #: of all tasks but the first, together
+        self.tasks: tuple[int, ...] = ()  #: segments of each task, if several are learned at once
+        self.also_weight = 1.0  #: total weight of all tasks but the first
         self.loaded: frozenset[int] = frozenset()  #: parameters that came from pretrained files
 
     def forward(
@@ -80,30 +80,31 @@ class UserModel(nn.Module):
         return {"loss": self._of_all_tasks(logits, labels), "logits": own}
 
     def _precision(self, device: str) -> AbstractContextManager[object]:
-        """Let layers of bfloat16 weights and those of float32 beside them compute in bfloat16."""
+        """Compute in bfloat16 if some weights are bfloat16."""
         mixed = any(weights.dtype == torch.bfloat16 for weights in self.text.parameters())
         return torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
 
     def _of_all_tasks(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of the first task plus the weighed mean of the others, each of the rows that it knows."""
+        """Return the loss of the first task plus the weighted mean of the others, each over its labelled rows."""
         losses = []
-        for n, (mine, truth) in enumerate(
+        for n, (task_logits, truth) in enumerate(
             zip(torch.split(logits, list(self.tasks), dim=1), labels.unbind(dim=1), strict=True)
         ):
-            known = truth >= 0
-            if known.any():
+            labelled = truth >= 0
+            if labelled.any():
                 loss = self.loss if n == 0 else nn.functional.cross_entropy
                 losses.append(
-                    (1.0 if n == 0 else self.also_weight / (len(self.tasks) - 1)) * loss(mine[known], truth[known])
+                    (1.0 if n == 0 else self.also_weight / (len(self.tasks) - 1))
+                    * loss(task_logits[labelled], truth[labelled])
                 )
         return torch.stack(losses).sum()
 
     def train(self, mode: bool = True) -> UserModel:
-        """Switch to training, except what is frozen: dropout there would only add noise."""
+        """Switch to training, except frozen modules, where dropout would only add noise."""
         super().train(mode)
         for module in self.text.modules():
             parameters = list(module.parameters())
-            if parameters and not any(one.requires_grad for one in parameters):
+            if parameters and not any(weights.requires_grad for weights in parameters):
                 module.eval()
         return self
 
@@ -123,16 +124,16 @@ def _longest_stack(part: nn.Module) -> nn.ModuleList:
 
 
 def freeze_below(text: Any, layers: int) -> int:
-    """Freeze the embeddings and the lowest ``layers`` layers; return how many layers there are.
+    """Freeze the embeddings and the lowest ``layers`` layers; return the number of layers.
 
-    Frozen layers cost no backward pass, since nothing below them learns.
+    Frozen layers need no backward pass, since nothing below them is trained.
     """
     base, stack = text.base_model, layers_of(text)
     if not layers:
         return len(stack)
-    kept = {id(one) for layer in stack[layers:] for one in layer.parameters()}
-    above = False
-    for one in base.parameters():  # in the order that data goes through: all before the first kept layer is frozen
-        above = above or id(one) in kept
-        one.requires_grad = above
+    kept = {id(weights) for layer in stack[layers:] for weights in layer.parameters()}
+    trainable = False
+    for weights in base.parameters():  # in the order that data goes through: all before the first kept layer is frozen
+        trainable = trainable or id(weights) in kept
+        weights.requires_grad = trainable
     return len(stack)

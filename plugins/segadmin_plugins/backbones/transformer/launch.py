@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 _MODULE = "segadmin_plugins.backbones.transformer.distributed"
-#: The settings that a fit looks at; no secrets.
+#: The settings that a fit reads; no secrets.
 _SETTINGS = {"home", "weights", "language", "plugins_disabled", "plugins_allowed", "plugin_files"}
-_PATIENCE = 5.0  #: seconds that processes have to end when asked
-_LINES = 20  #: of what a failed process said
+_PATIENCE = 5.0  #: seconds that processes have to end after SIGTERM
+_LINES = 20  #: lines of a failed process's stderr
 
 
 def count_processes(options: TrainingOptions) -> int:
-    """Return how many processes are to fit: what :attr:`TrainingOptions.processes` says, 0 being one per GPU.
+    """Return the number of processes to fit in: :attr:`TrainingOptions.processes`, where 0 means one per GPU.
 
     Raises:
         ConfigurationError: there are not so many GPUs, or the batch cannot be shared among them.
@@ -58,17 +58,17 @@ def fit_in_processes(
     *,
     load: Callable[[Path], TransformerClassifier],
 ) -> TransformerClassifier:
-    """Return what ``processes`` processes have fitted, read by ``load``; their progress is that of ``run``.
+    """Return the classifier that ``processes`` processes have fitted, read by ``load``; they report to ``run``.
 
     Raises:
-        RuntimeError: one of them failed for a reason of its own, said in its last lines.
-        SegadminError: one of them failed as the fit would have here.
+        RuntimeError: one of them failed with another error; the message has its last lines.
+        SegadminError: one of them failed with this error.
         OutOfMemory: the memory is too small for one user in each process.
     """
     from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
     from segadmin_plugins.backbones.transformer.training import LESS_MEMORY, with_batches_of
 
-    asked = options.batch_size
+    batch_size = options.batch_size
 
     def work(rows: int) -> TransformerClassifier:
         alone = replace(with_batches_of(rows, options), processes=1)
@@ -77,8 +77,8 @@ def fit_in_processes(
     def smaller(rows: int) -> None:
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    fitted, rows = with_smaller_batches(asked, work, smaller, what="training", advice=LESS_MEMORY, least=processes)
-    fitted.report |= {"batch_size_asked": asked} if rows < asked else {}
+    fitted, rows = with_smaller_batches(batch_size, work, smaller, what="training", advice=LESS_MEMORY, least=processes)
+    fitted.report |= {"batch_size_asked": batch_size} if rows < batch_size else {}
     return fitted
 
 
@@ -96,7 +96,7 @@ def _fit_once(
     folder.mkdir(parents=True)
     try:
         _write_request(folder, options, train, validation, run)
-        with (folder / "stderr").open("wb") as heard, _launched(folder, processes, heard) as child:
+        with (folder / "stderr").open("wb") as stderr, _launched(folder, processes, stderr) as child:
             assert child.stdout is not None
             for line in child.stdout:
                 _forward(line, run)
@@ -112,10 +112,10 @@ def _write_request(
     folder: Path, options: TrainingOptions, train: Examples, validation: Examples, run: FitContext
 ) -> None:
     parts = {"train": train, "validation": validation}
-    parts |= {f"also-{n}": one for n, one in enumerate(run.also.values())}
+    parts |= {f"also-{n}": examples for n, examples in enumerate(run.also.values())}
     for name, examples in parts.items():
         examples.frame.write_parquet(folder / f"{name}.parquet")
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "backbone": options.name,
         "options": asdict(options),
         "settings": run.settings.model_dump(mode="json", include=_SETTINGS),
@@ -123,14 +123,14 @@ def _write_request(
         "seed": run.seed,
         "start": str(run.start) if run.start else None,
         "also": list(run.also),
-        "examples": {name: [one.segments, one.feature_names] for name, one in parts.items()},
+        "examples": {name: [examples.segments, examples.feature_names] for name, examples in parts.items()},
     }
-    (folder / "request.json").write_text(json.dumps(asked, ensure_ascii=False), encoding="utf-8")
+    (folder / "request.json").write_text(json.dumps(request, ensure_ascii=False), encoding="utf-8")
 
 
 @contextmanager
-def _launched(folder: Path, processes: int, heard: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start the processes with what accelerate starts them with too, and end those that are left at the end."""
+def _launched(folder: Path, processes: int, stderr: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start the processes as accelerate does, and end those that still run at the end."""
     import torch
 
     from segadmin_plugins.backbones.requirements import threads
@@ -140,15 +140,27 @@ def _launched(folder: Path, processes: int, heard: Any) -> Iterator[subprocess.P
         environment |= {"ACCELERATE_USE_CPU": "true"}
         if sys.platform == "linux":
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    # Port 0: a free one. All on this machine, whatever it is called.
-    together = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--rdzv-conf=is_host=1", "--local-addr=127.0.0.1"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={processes}", *together]
+    # Port 0 is a free port; all processes run on this machine, whatever its name.
+    rendezvous = [
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0",
+        "--rdzv-conf=is_host=1",
+        "--local-addr=127.0.0.1",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=1",
+        f"--nproc-per-node={processes}",
+        *rendezvous,
+    ]
     child = subprocess.Popen(
         [*command, "-m", _MODULE, str(folder)],
-        # Nothing is ever written there: its end tells them that this process is gone, however it went.
+        # Never written to: it closes when this process ends, which ends the children.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=heard,
+        stderr=stderr,
         env=environment,
         text=True,
         start_new_session=True,
@@ -160,7 +172,7 @@ def _launched(folder: Path, processes: int, heard: Any) -> Iterator[subprocess.P
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    """End the group that ``child`` leads, if it has not ended itself."""
+    """End the group that ``child`` leads, if it is still running."""
     for stop in (signal.SIGTERM, signal.SIGKILL):
         if child.poll() is None:
             os.killpg(child.pid, stop)
@@ -173,11 +185,11 @@ def _end(child: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def _forward(line: str, run: FitContext) -> None:
-    """Pass on what a line says; libraries may write others."""
+def _forward(line: str, run: Fit) -> None:
+    """Forward a progress or log message; other lines are ignored."""
     try:
-        said = json.loads(line)
-        kind, first, second = said["segadmin"], said["first"], said["second"]
+        message = json.loads(line)
+        kind, first, second = message["segadmin"], message["first"], message["second"]
     except (ValueError, TypeError, KeyError):
         return
     if kind == "progress":
@@ -187,13 +199,13 @@ def _forward(line: str, run: FitContext) -> None:
 
 
 def _failure(folder: Path) -> Exception:
-    """Return the first error of a process, of its own kind where it is one of ours."""
+    """Return the first error of a process, with its own type if it is a SegadminError."""
     failures = sorted(folder.glob("failed-*.json"), key=lambda path: path.stat().st_mtime_ns)
     lines = (folder / "stderr").read_text(errors="replace").splitlines()[-_LINES:]
     if failures:
-        said = json.loads(failures[0].read_text(encoding="utf-8"))
-        kind = getattr(errors, said["kind"], None)
+        failure = json.loads(failures[0].read_text(encoding="utf-8"))
+        kind = getattr(errors, failure["kind"], None)
         if isinstance(kind, type) and issubclass(kind, errors.SegadminError):
-            return kind(said["message"])
-        lines = said["traceback"].splitlines()[-_LINES:]
+            return kind(failure["message"])
+        lines = failure["traceback"].splitlines()[-_LINES:]
     return RuntimeError("A process of the fit failed. It said last:\n" + "\n".join(lines))

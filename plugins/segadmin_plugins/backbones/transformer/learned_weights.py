@@ -1,4 +1,4 @@
-"""Which of a model's weights are exactly those of its pretrained files, and which a fit has made or may change."""
+"""Which of a model's weights equal those of its pretrained files, and which a fit has created or may change."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 
 def mark_loaded(model: Any, new: Collection[str] = ()) -> None:
-    """Remember that the parameters of ``model`` came from its files, but for those named in ``new``.
+    """Remember that the parameters of ``model`` came from its files, except those named in ``new``.
 
-    They are remembered as objects: a tuner may put something around a layer, which changes the names.
+    They are identified as objects, because a tuner may wrap layers, which changes the names.
     """
     model.loaded_weights = frozenset(id(weights) for name, weights in model.named_parameters() if name not in new)
 
 
 def loaded_weights(model: Any) -> frozenset[int]:
-    """Return the identities of what :func:`mark_loaded` remembered; nothing of a model that starts from nothing."""
+    """Return the identities that :func:`mark_loaded` remembered; none for a model trained from scratch."""
     return getattr(model, "loaded_weights", frozenset())
 
 
 def learned_state(model: nn.Module, loaded: frozenset[int]) -> dict[str, Tensor]:
-    """Return all of ``model``'s state but the frozen parameters in ``loaded``, which can be read from their files.
+    """Return ``model``'s state without the frozen parameters in ``loaded``, which can be read from their files.
 
-    A tensor with several names, as an embedding that encoder and decoder share, is there once.
+    A tensor with several names, such as a shared embedding, is included once.
     """
     state = {
         name: weights.detach()
@@ -36,20 +36,20 @@ def learned_state(model: nn.Module, loaded: frozenset[int]) -> dict[str, Tensor]
 
 
 def load_learned(model: nn.Module, state: dict[str, Tensor], loaded: frozenset[int]) -> None:
-    """Put what :func:`learned_state` returned into a ``model`` made in the same way.
+    """Load what :func:`learned_state` returned into a ``model`` built in the same way.
 
     Raises:
-        RuntimeError: names or shapes are other than those of ``model``.
+        RuntimeError: names or shapes differ from those of ``model``.
     """
-    wanted = set(learned_state(model, loaded))
-    if wanted != set(state):
-        differs = sorted(wanted ^ set(state))
+    expected = set(learned_state(model, loaded))
+    if expected != set(state):
+        differs = sorted(expected ^ set(state))
         raise RuntimeError(f"{len(differs)} weights are missing or unknown, such as {differs[0]}")
     model.load_state_dict(state, strict=False)
 
 
 def learn_in_float32(model: Any) -> None:
-    """Turn the weights that learn into float32: steps are too small for the precision that frozen ones may have."""
+    """Convert trainable weights to float32: updates are too small for the precision of frozen ones."""
     for weights in model.parameters():
         if weights.requires_grad and weights.dtype in (torch.bfloat16, torch.float16):
             weights.data = weights.data.float()

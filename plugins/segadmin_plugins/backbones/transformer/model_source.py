@@ -1,4 +1,4 @@
-"""Where the model that a fit starts from comes from."""
+"""The model that a fit starts from."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource(TrainingOptions, ABC):
-    """Training options together with the weights that they are for."""
+    """Training options together with the weights that they apply to."""
 
     @abstractmethod
     def pretrained(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return the sequence classifier to start from and its tokenizer."""
 
     def folder(self, settings: Settings) -> Path | None:
-        """Return the folder of the pretrained weights; ``None`` for a model that starts from nothing."""
+        """Return the folder of the pretrained weights; ``None`` for a model trained from scratch."""
         return None
 
-    def begin(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
-        """Return what to start from: the weights of an earlier version (``run.start``), else :meth:`pretrained`."""
+    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+        """Return the model and tokenizer of an earlier version (``run.start``), else those of :meth:`pretrained`."""
         if run.start is None:
             return self.pretrained(train, run)
         from segadmin_plugins.backbones.transformer.warm_start import start_from

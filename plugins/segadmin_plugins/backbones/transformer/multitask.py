@@ -1,7 +1,7 @@
-"""Several label sets learnt at once: one encoder, a head each (Caruana: Multitask Learning, 1997).
+"""Several label sets learned at once: one encoder, a head each (Caruana: Multitask Learning, 1997).
 
-The heads are rows of one last layer, so that any sequence classifier of Hugging Face can have them; when all is learnt,
-only the rows of the label set that the model is for are kept.
+The heads are rows of one last layer, so that any sequence classifier of Hugging Face can have them; after
+training, only the rows of the target label set are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segadmin.contracts.backbone import Examples
     from segadmin_plugins.backbones.transformer.head import FeatureHead
 
-#: The target of a row that says nothing on a task; what cross-entropy of torch leaves out.
+#: The target of a row without a label for a task; torch's cross-entropy ignores it.
 UNKNOWN = -100
 _KEY = ["user_key", "as_of"]
 
@@ -31,26 +31,30 @@ class Tasks:
     """The rows of several tasks, each user and moment once."""
 
     examples: Examples  #: ``segments`` are those of all tasks, one after another
-    targets: NDArray[np.int64]  #: ``(n_rows, n_tasks)``, the task that counts first
+    targets: NDArray[np.int64]  #: ``(n_rows, n_tasks)``, the target task first
     sizes: tuple[int, ...]  #: segments of each task
 
 
 def together(train: Examples, also: Mapping[str, Examples]) -> Tasks:
-    """Return ``train`` with the rows of ``also``; what is in both is one row with several targets."""
+    """Return ``train`` with the rows of ``also``; a row in several label sets has several targets."""
     frame = train.frame.with_columns(pl.col("target").cast(pl.Int64))
     for name, other in also.items():
-        theirs = other.frame.with_columns(pl.col("target").cast(pl.Int64).alias(name)).drop("target")
-        frame = frame.join(theirs.select(*_KEY, name), on=_KEY, how="left", maintain_order="left")
-        more = theirs.join(frame, on=_KEY, how="anti")
-        frame = pl.concat([frame, more.select(one for one in more.columns if one in frame.columns)], how="diagonal")
+        other_rows = other.frame.with_columns(pl.col("target").cast(pl.Int64).alias(name)).drop("target")
+        frame = frame.join(other_rows.select(*_KEY, name), on=_KEY, how="left", maintain_order="left")
+        new_rows = other_rows.join(frame, on=_KEY, how="anti")
+        frame = pl.concat(
+            [frame, new_rows.select(column for column in new_rows.columns if column in frame.columns)], how="diagonal"
+        )
     targets = frame.select(pl.col("target", *also).fill_null(UNKNOWN)).to_numpy()
-    segments = train.segments + tuple(f"{name}: {one}" for name, other in also.items() for one in other.segments)
+    segments = train.segments + tuple(
+        f"{name}: {segment}" for name, other in also.items() for segment in other.segments
+    )
     sizes = (len(train.segments), *(len(other.segments) for other in also.values()))
     return Tasks(replace(train, frame=frame.drop(also.keys()), segments=segments), targets.astype(np.int64), sizes)
 
 
 def narrow(text: Any, features: FeatureHead | None, segments: tuple[str, ...]) -> None:
-    """Keep, of the last layers, the rows of the first task, whose segments these are."""
+    """Keep only the rows of the first task, whose segments are ``segments``, in the last layers."""
     kept = len(segments)
     if text.config.num_labels == kept:
         return
@@ -65,8 +69,8 @@ def narrow(text: Any, features: FeatureHead | None, segments: tuple[str, ...]) -
 
 
 def last_layers(text: Any) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Return the layers outside the pretrained part that give a number per segment, with who holds them, by name."""
-    inside = {id(one) for one in text.base_model.modules()}
+    """Return the layers outside the pretrained part with an output per segment, each with its parent and its name."""
+    inside = {id(module) for module in text.base_model.modules()}
     return [
         (owner, name, layer)
         for owner in text.modules()

@@ -1,4 +1,4 @@
-"""The options of a fine-tuning, and what follows from them; the same for every pretrained model."""
+"""The options of fine-tuning, which are the same for every pretrained model."""
 
 from __future__ import annotations
 
@@ -23,29 +23,31 @@ class TrainingOptions:
 
     max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
     epochs: int = 3
-    learning_rate: float = 3e-5  #: of pretrained weights; new ones learn faster
+    learning_rate: float = 3e-5  #: of pretrained weights; new ones have a higher rate
     batch_size: int = 32
-    warmup: float = 0.1  #: share of the steps in which the learning rate rises
+    warmup: float = 0.1  #: fraction of the steps in which the learning rate rises
     weight_decay: float = 0.01
     patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
     features: bool = True  #: add the features to the text
-    head_steps: Annotated[int, Field(ge=0)] = 500  #: in which the features' head learns alone, before all the rest
-    tuner: str = "full"  #: which weights learn, and how
+    head_steps: Annotated[int, Field(ge=0)] = 500  #: in which only the features' head is trained, before the rest
+    tuner: str = "full"  #: which weights are trained, and how
     tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
     frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
-    class_weights: bool = True  #: weigh rare segments up
-    balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighing
+    class_weights: bool = True  #: give rare segments a higher weight
+    balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighting
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of the truth spread over all segments
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: fraction of the target spread over all segments
     accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  #: each layer learns so much slower than the one above
-    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: of all ``--auxiliary-labels`` together
-    phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: share of phrases left out at random in training
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  #: factor on the learning rate from each layer to the one below
+    )
+    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: total weight of all ``--auxiliary-labels``
+    phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: fraction of phrases left out at random in training
     processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
-    #: what a version keeps: all weights (``merged``), or what was learned and which base that was (``adapter``);
-    #: ``auto``: an adapter where the tuner leaves the base as it is and the base takes 1 GiB or more
+    #: what a version stores: all weights (``merged``), or the learned ones with a reference to the base (``adapter``);
+    #: ``auto``: an adapter if the tuner freezes the base and the base has 1 GiB or more
     store: Literal["auto", "adapter", "merged"] = "auto"
-    #: of frozen weights, ``float32`` or ``bfloat16``; ``auto``: bfloat16 for 1 GiB and more where that is fast
+    #: of frozen weights, ``float32`` or ``bfloat16``; ``auto``: bfloat16 for 1 GiB and more if that is fast
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def made_tuner(self, settings: Settings) -> Tuner:
@@ -59,7 +61,7 @@ class TrainingOptions:
         return made
 
     def dtype_of_base(self, folder: Path, settings: Settings) -> str:
-        """Return in which precision the weights in ``folder`` are loaded for a fit."""
+        """Return the precision in which the weights in ``folder`` are loaded for a fit."""
         from segadmin_plugins.backbones.transformer.precision import dtype_for_base
         from segadmin_plugins.backbones.transformer.weights_lookup import weights_size
 
@@ -67,10 +69,10 @@ class TrainingOptions:
         return dtype_for_base(self.dtype, weights_size(folder), frozen=frozen)
 
     def stores_adapter(self, folder: Path | None, tuner: Tuner) -> bool:
-        """Whether a version keeps what was learned over the weights in ``folder``, instead of all weights.
+        """Whether a version stores only what was learned over the weights in ``folder``.
 
         Raises:
-            ConfigurationError: it should, but there is nothing that would stay as it is.
+            ConfigurationError: ``store`` is ``adapter``, but there is no frozen base.
         """
         from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, weights_size
 
@@ -85,9 +87,9 @@ class TrainingOptions:
         return tuner.freezes_base and weights_size(folder) >= LARGE
 
     def room(self, config: Any) -> int:
-        """Return how many tokens are read: no more than the model has positions for."""
+        """Return the number of tokens to read, limited by the positions of the model."""
         counts = ("max_position_embeddings", "max_encoder_position_embeddings")
-        positions = next((one for name in counts if (one := getattr(config, name, None))), self.max_tokens)
+        positions = next((count for name in counts if (count := getattr(config, name, None))), self.max_tokens)
         if "roberta" in config.model_type or config.model_type in {"camembert", "xlm", "longformer", "mpnet"}:
             positions -= (config.pad_token_id or 0) + 1  # these number their positions from the padding's id on
         return min(self.max_tokens, int(positions))

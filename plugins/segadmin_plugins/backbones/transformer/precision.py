@@ -1,4 +1,4 @@
-"""How precise weights are: float32, or bfloat16 where frozen ones are large and the device computes it fast."""
+"""The precision of weights: float32, or bfloat16 for large frozen ones if the device computes it fast."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def bf16_is_faster() -> bool:
 
 
 def dtype_of(stored: str) -> torch.dtype:
-    """Return the precision to load weights in that were ``stored`` in some: bfloat16 only where it is fast."""
+    """Return the precision to load weights in, given the ``stored`` one: bfloat16 only if it is fast."""
     return torch.bfloat16 if stored.endswith("bfloat16") and bf16_is_faster() else torch.float32
 
 
-def dtype_for_base(asked: str, size: int, *, frozen: bool) -> str:
+def dtype_for_base(dtype: str, size: int, *, frozen: bool) -> str:
     """Return the precision for a base of ``size`` bytes, as ``float32`` or ``bfloat16``.
 
-    ``auto`` is bfloat16 for a ``frozen`` base of 1 GiB and more where it is fast; what is asked for is given.
+    ``auto`` is bfloat16 for a ``frozen`` base of 1 GiB and more if it is fast; other values are returned unchanged.
     """
-    if asked == "auto":
+    if dtype == "auto":
         return "bfloat16" if frozen and size >= LARGE and bf16_is_faster() else "float32"
-    return asked
+    return dtype

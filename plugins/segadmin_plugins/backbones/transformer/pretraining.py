@@ -1,8 +1,8 @@
 """Domain-adaptive pretraining, without labels: masked language modelling for encoders, the next token for decoders.
 
-Encoder-decoders write down the whole of a text of which some is hidden (BART's denoising: Lewis et al. 2020).
+Encoder-decoders reconstruct a text of which some tokens are hidden (BART's denoising: Lewis et al. 2020).
 
-Going on with pretraining on the texts that a model will be used on helps it, most where labels are few (Gururangan et
+Continued pretraining on the texts of the target domain helps, most if labels are few (Gururangan et
 al.: Don't Stop Pretraining, ACL 2020).
 """
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.model_source import ModelSource
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
-_IGNORED = -100  #: what cross-entropy leaves out
-#: Of what is hidden: shown as the mask, as a random token, and as it is (Devlin et al. 2019).
+_IGNORED = -100  #: ignored by cross-entropy
+#: Fractions of the hidden tokens shown as the mask and as a random token; the rest is unchanged (Devlin et al. 2019).
 _MASKED, _RANDOM = 0.8, 0.1
 _WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+|[^\W\d_\u3400-\u4dbf\u4e00-\u9fff]+")
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
-_LEAST_TIMES = 5  #: a word that is rarer is no word of the shop's own
+_LEAST_TIMES = 5  #: rarer words are not added to the vocabulary
 
 
 class Pretrained(SavableModel):
@@ -65,12 +65,10 @@ class Pretrained(SavableModel):
             self._tokenizer.save_pretrained(folder)
 
 
-def pretrain(
-    options: ModelSource, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining
-) -> Pretrained:
-    """Read ``texts`` for ``options.epochs``; what is read of ``held_out`` only measures it."""
+def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+    """Pretrain on ``texts`` for ``options.epochs``; ``held_out`` is only used to measure the loss."""
     run.progress(0.0, "loading the model")
-    # The classification layer is never used, but there must be one.
+    # The classification layer is required, but not used.
     text, tokenizer = replace(options, dtype="float32").begin(replace(texts, segments=("0", "1")), run)
     if text.config.is_encoder_decoder and tokenizer.mask_token_id is None:
         raise ConfigurationError(
@@ -83,7 +81,7 @@ def pretrain(
     encoder = PhraseEncoder(tokenizer, options.room(text.config))
     check_together(text, encoder, options.name)
     run.progress(0.01, "reading the user texts")
-    train, held = (TextDataset(encoder.encode(one.frame["phrases"])) for one in (texts, held_out))
+    train, held_out_texts = (TextDataset(encoder.encode(examples.frame["phrases"])) for examples in (texts, held_out))
     masked = tokenizer.mask_token_id is not None and not _is_decoder(text)
     collate = MaskingCollator(encoder, len(tokenizer), how, masked=masked, writes_all=text.config.is_encoder_decoder)
     facts = {"how": how.__dict__, "words": words}
@@ -91,7 +89,7 @@ def pretrain(
     resume = last_checkpoint(folder)
     model.config.pad_token_id = encoder.pad_id
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    before = _loss(model.to(device), held, collate, run.seed)
+    before = _loss(model.to(device), held_out_texts, collate, run.seed)
     run.log(0, {"validation_log_loss": before})
     started = time.monotonic()
 
@@ -108,15 +106,19 @@ def pretrain(
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         return trainer
 
-    def say_smaller(rows: int) -> None:
+    def report_smaller(rows: int) -> None:
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
     trainer, rows = with_smaller_batches(
-        options.batch_size, work, say_smaller, what="pretraining", advice="Read less: --backbone-option max_tokens=64"
+        options.batch_size,
+        work,
+        report_smaller,
+        what="pretraining",
+        advice="Read less: --backbone-option max_tokens=64",
     )
     seconds = time.monotonic() - started
-    after = _loss(model, held, collate, run.seed)
+    after = _loss(model, held_out_texts, collate, run.seed)
     run.log(trainer.state.global_step, {"validation_log_loss": after})
     text.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a pooler stays as it was
     report = {
@@ -138,7 +140,7 @@ def pretrain(
 
 
 def new_words(tokenizer: Any, texts: Examples, most: int) -> list[str]:
-    """Return the words of the texts that the vocabulary spells in three pieces or more, those that cost most first."""
+    """Return the words of the texts that the vocabulary spells in three pieces or more, the most costly first."""
     phrases = texts.frame["phrases"].explode().drop_nulls().value_counts()
     counts: Counter[str] = Counter()
     for phrase, times in phrases.iter_rows():
@@ -156,20 +158,20 @@ def new_words(tokenizer: Any, texts: Examples, most: int) -> list[str]:
 
 
 def extend(tokenizer: Any, models: Sequence[Any], words: Sequence[str]) -> None:
-    """Add ``words`` to the vocabulary; each begins as the mean of the pieces that it was spelt with."""
+    """Add ``words`` to the vocabulary; each is initialised as the mean of its former pieces."""
     from tokenizers import AddedToken
 
     if not words:
         return
     pieces = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in words]
-    known = len(tokenizer)
+    old_size = len(tokenizer)
     tokenizer.add_tokens([AddedToken(word, single_word=not _CHINESE.match(word), normalized=True) for word in words])
     for model in models:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         table = model.get_input_embeddings().weight
         with torch.no_grad():
             for n, ids in enumerate(pieces):
-                table[known + n] = table[torch.tensor(ids)].mean(dim=0)
+                table[old_size + n] = table[torch.tensor(ids)].mean(dim=0)
 
 
 def _is_decoder(text: Any) -> bool:
@@ -181,7 +183,7 @@ def _is_decoder(text: Any) -> bool:
 
 
 def _language_model(text: Any, folder: Path | None) -> Any:
-    """Return the model with a layer that says words instead of segments; its own where its weights have one."""
+    """Return the model with a language-modelling head; its own if its weights have one."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     auto: Any = AutoModelForCausalLM if _is_decoder(text) else AutoModelForMaskedLM
@@ -197,7 +199,7 @@ def _language_model(text: Any, folder: Path | None) -> Any:
 
 
 class TextDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """Texts one by one, with where their phrases are."""
+    """Texts with the positions of their phrases."""
 
     def __init__(self, texts: Texts) -> None:
         self.texts = texts
@@ -233,11 +235,11 @@ class MaskingCollator:
             self._cover(ids, labels != _IGNORED)
             if self._writes_all:
                 labels = np.where(mask == 1, whole, _IGNORED)
-        found = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        return {name: torch.from_numpy(array) for name, array in found.items()}
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
     def _hidden(self, length: int, start: int, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which tokens are to be guessed; one at least. Chance is torch's, so that a seed repeats it."""
+        """Return which tokens are hidden, at least one. Torch's seed makes the choice reproducible."""
         units = len(lengths) if self._how.whole_phrases else int(lengths.sum())
         chosen = torch.rand(units).numpy() < self._how.mask
         if units and not chosen.any():
@@ -256,7 +258,7 @@ class MaskingCollator:
 
 
 def _loss(model: Any, texts: TextDataset, collate: MaskingCollator, seed: int, batch: int = 64) -> float:
-    """Return the mean loss on ``texts``, always with the same things hidden."""
+    """Return the mean loss on ``texts``, always with the same tokens hidden."""
     if not len(texts):
         return math.nan
     state, device = torch.get_rng_state(), next(model.parameters()).device
@@ -265,21 +267,21 @@ def _loss(model: Any, texts: TextDataset, collate: MaskingCollator, seed: int, b
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(texts), batch):
-            given = collate([texts[row] for row in range(start, min(start + batch, len(texts)))])
-            total += _summed_loss(model, given, device, batch)
+            inputs = collate([texts[row] for row in range(start, min(start + batch, len(texts)))])
+            total += _summed_loss(model, inputs, device, batch)
     torch.set_rng_state(state)
     return total / len(texts)
 
 
-def _summed_loss(model: Any, given: dict[str, torch.Tensor], device: torch.device, batch: int) -> float:
-    """Return the loss summed over the texts, of as many at a time as fit in memory; what is hidden stays the same."""
-    n_texts = len(given["input_ids"])
+def _summed_loss(model: Any, inputs: dict[str, torch.Tensor], device: torch.device, batch: int) -> float:
+    """Return the loss summed over the texts, in batches that fit in memory, with the same tokens hidden."""
+    n_texts = len(inputs["input_ids"])
 
     def work(size: int) -> float:
         total = 0.0
         for start in range(0, n_texts, size):
-            part = {name: one[start : start + size].to(device) for name, one in given.items()}
-            total += float(model(**part).loss) * len(part["input_ids"])
+            chunk = {name: tensor[start : start + size].to(device) for name, tensor in inputs.items()}
+            total += float(model(**chunk).loss) * len(chunk["input_ids"])
         return total
 
     return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]

@@ -1,4 +1,4 @@
-"""Keeping transformers from printing bars, load reports and advice into a worker's log."""
+"""Suppresses progress bars, load reports and advice of transformers in a worker's log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let transformers say only errors meanwhile."""
+    """Let transformers log only errors in the block."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

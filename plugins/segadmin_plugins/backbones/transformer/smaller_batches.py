@@ -22,17 +22,17 @@ def with_smaller_batches(
     advice: str = "",
     least: int = 1,
 ) -> tuple[Result, int]:
-    """Return what ``work(rows)`` returns, and with how many rows; where memory is too small, with half of them.
+    """Return the result of ``work(rows)`` and the number of rows; out of memory, it is retried with half of them.
 
-    The rows are halved as often as needed, down to ``least``. The memory of a failed attempt is free before the next
-    begins, so ``work`` must make all that is large itself.
+    The rows are halved as often as needed, down to ``least``. The memory of a failed attempt is released before
+    the next, so ``work`` must create all large objects itself.
 
     Args:
-        rows: how many rows to begin with.
+        rows: number of rows to begin with.
         work: called with a number of rows.
         smaller: called before each further attempt, with its number of rows.
-        what: what is done, for messages: ``training``.
-        advice: what to change where the least is too much already.
+        what: the activity, for messages, such as ``training``.
+        advice: what to change if even ``least`` rows do not fit.
         least: the fewest rows; only multiples of it are tried.
 
     Raises:

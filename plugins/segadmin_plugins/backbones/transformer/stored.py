@@ -1,7 +1,7 @@
-"""How the text model of a version is stored: whole, or as what was learned over an exact base.
+"""Storage of the text model of a version: complete, or as an adapter of an exact base.
 
-A whole model is a folder of Hugging Face. Of a large model with an adapter (LoRA and its kin) only what was learned is
-stored, with the name and the SHA-256 of the base: the base is found, checked and put together with it on loading.
+A complete model is a Hugging Face folder. Of a large model with an adapter (such as LoRA) only the learned weights are
+stored, with the name and the SHA-256 of the base; on loading, the base is found, checked and combined with them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHOWN = 16  #: digits of a digest in messages
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a tuner learned, and all that is needed to put it together with its base again."""
+    """What a tuner learned, and all that is needed to combine it with its base."""
 
     base: Base
     tuner: str
@@ -50,20 +50,20 @@ class Adapter:
 
 
 def adapt(text: Any, tuner: Tuner, run: TuningRun) -> Any:
-    """Return ``text`` with what the tuner adds; what learns is float32."""
+    """Return ``text`` with the weights of the tuner; trainable weights are float32."""
     adapted = tuner.adapt(text, run)
     learn_in_float32(adapted)
     return adapted
 
 
 def save_text(text: Any, folder: Path, adapter: Adapter | None) -> None:
-    """Write the whole model, or where there is an ``adapter`` its configuration and what was learned."""
+    """Write the complete model, or with an ``adapter`` its configuration and the learned weights."""
     if adapter is None:
         own = save_bottlenecks(text, folder) or save_prefixes(text, folder)
         text.save_pretrained(folder, state_dict=own)
         return
     text.config.save_pretrained(folder)
-    save_file({name: one.cpu().contiguous() for name, one in adapter.state.items()}, folder / LEARNED)
+    save_file({name: weights.cpu().contiguous() for name, weights in adapter.state.items()}, folder / LEARNED)
     facts = asdict(replace(adapter, state={}))
     del facts["state"]
     (folder / BASE).write_text(json.dumps(facts, ensure_ascii=False, indent=2))
@@ -72,17 +72,17 @@ def save_text(text: Any, folder: Path, adapter: Adapter | None) -> None:
 def load_text(
     folder: Path, settings: Settings, own_base: Callable[[], Path | None], start: Callable[..., tuple[Any, Any]]
 ) -> tuple[Any, Adapter | None]:
-    """Return the model that :func:`save_text` wrote, and what it was put together from if it was.
+    """Return the model that :func:`save_text` wrote, and its adapter if it has one.
 
     Args:
         folder: what :func:`save_text` wrote to.
         settings: where models may be.
-        own_base: where the backbone itself has its weights; asked where they are nowhere else.
-        start: ``warm_start.start_from``, which gives the base its classification layer; the base may be stored so too.
+        own_base: returns the folder of the backbone's own weights; called if they are nowhere else.
+        start: ``warm_start.start_from``, which adds the classification layer to the base, which may be an adapter.
 
     Raises:
         BackboneUnavailable: the base is gone, or has other weights than the version was trained on.
-        StorageError: what was learned does not fit the base.
+        StorageError: the learned weights do not fit the base.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -99,7 +99,7 @@ def load_text(
         load_prefixes(text, folder)
         return text, None
     adapter = _read_adapter(folder)
-    return _put_together(adapter, config, settings, own_base, start), adapter
+    return _assemble(adapter, config, settings, own_base, start), adapter
 
 
 def is_adapter(folder: Path) -> bool:
@@ -113,7 +113,7 @@ def _read_adapter(folder: Path) -> Adapter:
     return Adapter(base=base, run=run, segments=segments, state=load_file(folder / LEARNED), **facts)
 
 
-def _put_together(
+def _assemble(
     adapter: Adapter,
     config: Any,
     settings: Settings,
@@ -161,15 +161,15 @@ def find_base(base: Base, settings: Settings, own_base: Callable[[], Path | None
             others[own] = weights_digest(own)
             if others[own] == base.sha256:
                 return own
-    wanted = f"{base.sha256[:_SHOWN]}…"
+    expected = f"{base.sha256[:_SHOWN]}…"
     if not others:
         raise BackboneUnavailable(
-            f"The base {base.model!r} (SHA-256 {wanted}) that this version was trained on is gone from {base.folder}. "
-            f"{base.advice}"
+            f"The base {base.model!r} (SHA-256 {expected}) that this version was trained on is gone from "
+            f"{base.folder}. {base.advice}"
         )
     differ = "; ".join(f"{folder} has SHA-256 {digest[:_SHOWN]}…" for folder, digest in others.items())
     raise BackboneUnavailable(
-        f"The base {base.model!r} has other weights than this version was trained on: {differ}, not {wanted}. "
+        f"The base {base.model!r} has other weights than this version was trained on: {differ}, not {expected}. "
         f"{base.advice}"
     )
 
@@ -178,8 +178,8 @@ def learned_over(
     text: Any, base: Base, tuner: tuple[str, Mapping[str, str]], run: TuningRun, loaded: frozenset[int]
 ) -> Adapter:
     """Return what the tuner, given by name and options, has learned in ``text``, copied to the CPU."""
-    state = {name: one.to("cpu", copy=True) for name, one in learned_state(text, loaded).items()}
-    dtypes = {str(one.dtype).removeprefix("torch.") for one in text.parameters() if id(one) in loaded}
+    state = {name: weights.to("cpu", copy=True) for name, weights in learned_state(text, loaded).items()}
+    dtypes = {str(weights.dtype).removeprefix("torch.") for weights in text.parameters() if id(weights) in loaded}
     frozen = "bfloat16" if "bfloat16" in dtypes else "float32"
     segments = tuple(text.config.id2label[n] for n in range(text.config.num_labels))
     return Adapter(base, *tuner, run, segments, frozen, state)

@@ -1,4 +1,4 @@
-"""Fitting a :class:`UserModel`: the features' head first, then all of it with the Trainer of transformers."""
+"""Fitting a :class:`UserModel`: first the head of the features, then the whole model with transformers' Trainer."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from segadmin.contracts.tuner import Tuner
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
-#: New weights start from nothing, so they learn this many times faster than pretrained ones.
+#: Factor on the learning rate of new weights, which start at random.
 HEAD_SPEED = 20.0
 FEATURES_SPEED = 5.0
-#: Features are few and users are not many: without this much decay their head learns the training users by heart.
+#: Weight decay of the features' head; without it, the head overfits the few training users.
 HEAD_DECAY = 1.0
 EVALUATIONS_PER_EPOCH = 2
-#: So often in an epoch the loss on training rows is logged, as the mean since the last time.
+#: How often per epoch the training loss is logged, as the mean since the last time.
 POINTS_PER_EPOCH = 20
 CHECKPOINT_SECONDS = 120.0
 SAY_SECONDS = 1.0
-#: What to change where memory is too small for one user.
+#: Advice if memory is too small for one user.
 LESS_MEMORY = (
     "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
     "--backbone-option tuner=lora"
@@ -62,7 +62,7 @@ def pretrain_head(
     steps: int,
     balanced: bool = False,
 ) -> None:
-    """Fit the features' head alone, in about a second: the slow model then needs fewer epochs."""
+    """Fit the features' head alone, in about a second, so that the slow model needs fewer epochs."""
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
@@ -71,7 +71,7 @@ def pretrain_head(
     odds = torch.tensor(balanced_odds(own[own >= 0]))
     segments = model.tasks[0] if model.tasks else head.linear.out_features
     truth = held_out.labels if held_out.labels.ndim == 1 else held_out.labels[:, 0]
-    known, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
+    held_out_features, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
     best, best_loss = copy.deepcopy(head.state_dict()), math.inf
     for step in range(1, steps + 1):
@@ -85,9 +85,9 @@ def pretrain_head(
         optimizer.step()
         if step % 20 == 0:
             with torch.inference_mode():
-                found = log_loss(softmax(head.eval()(known)[:, :segments].numpy()), truth)
-            if found < best_loss:
-                best, best_loss = copy.deepcopy(head.state_dict()), found
+                validation_loss = log_loss(softmax(head.eval()(held_out_features)[:, :segments].numpy()), truth)
+            if validation_loss < best_loss:
+                best, best_loss = copy.deepcopy(head.state_dict()), validation_loss
             run.progress(0.02, f"features alone: validation log-loss {best_loss:.4f}")
     head.load_state_dict(best)
 
@@ -96,45 +96,45 @@ def train_model(
     model: UserModel,
     train: UserDataset,
     validation: UserDataset,
-    asked: TrainingOptions,
-    run: FitContext,
+    options: TrainingOptions,
+    run: Fit,
     *,
     tuner: Tuner,
     base: Any = None,
 ) -> dict[str, Any]:
-    """Train ``model`` in place, leaving it with the weights that were best on ``validation``; return a report.
+    """Train ``model`` in place, keep the weights that were best on ``validation``, and return a report.
 
-    Checkpoints hold what is learned only; ``base`` says what exactly the other weights are.
+    Checkpoints hold only the trainable weights; ``base`` identifies the others.
     """
-    arrays = (np.ascontiguousarray(one).tobytes() for one in (train.features, train.labels))
+    arrays = (np.ascontiguousarray(array).tobytes() for array in (train.features, train.labels))
     with main_first():
-        facts = [base, *(blake2s(one).hexdigest() for one in arrays)]
-        folder = checkpoints_of(train.ids, facts, asked, run)
+        facts = [base, *(blake2s(array).hexdigest() for array in arrays)]
+        folder = checkpoints_of(train.ids, facts, options, run)
         resume = last_checkpoint(folder)
-    trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     if resume is None:
-        pretrain_head(model, train, validation, run, steps=asked.head_steps, balanced=asked.balanced)
+        pretrain_head(model, train, validation, run, steps=options.head_steps, balanced=options.balanced)
     started = time.monotonic()
 
-    def made(options: TrainingOptions) -> _Trainer:
+    def make_trainer(reduced: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
-            args=_arguments(folder, len(train), bool(len(validation)), options, run),
+            args=_arguments(folder, len(train), bool(len(validation)), reduced, run),
             data_collator=PadCollator(model.text.config.pad_token_id),
             train_dataset=train,
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,
-            optimizers=(_optimizer(model, options), None),
-            callbacks=[Reporter(run, options, asked.batch_size), _AfterStep(tuner, model)],
+            optimizers=(_optimizer(model, reduced), None),
+            callbacks=[Reporter(run, reduced, options.batch_size), _TunerCallback(tuner, model)],
         )
-        trainer.balanced, trainer.loaded = options.balanced, model.loaded
+        trainer.balanced, trainer.loaded = reduced.balanced, model.loaded
         trainer.remove_callback(PrinterCallback)
         if len(validation):
-            trainer.add_callback(EarlyStoppingCallback(options.patience))
+            trainer.add_callback(EarlyStoppingCallback(reduced.patience))
         return trainer
 
     def work(rows: int) -> _Trainer:
-        trainer = made(with_batches_of(rows, asked))
+        trainer = make_trainer(with_batches_of(rows, options))
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         return trainer
 
@@ -142,15 +142,15 @@ def train_model(
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    if size() > 1:  # the others are waiting for this one: all of them begin anew, see launch
-        trainer, rows = work(asked.batch_size), asked.batch_size
+    if size() > 1:  # no retry here: all processes must restart together, see launch
+        trainer, rows = work(options.batch_size), options.batch_size
     else:
-        trainer, rows = with_smaller_batches(asked.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
+        trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
     if trainer.diverged_at is not None:
-        _check_diverged(trainer, asked)
-    report = _report(trainer, asked, resume, time.monotonic() - started)
-    report |= {"trained_weights": trained, "weights": sum(one.numel() for one in model.parameters())}
-    report |= {"batch_size_asked": asked.batch_size} if rows < asked.batch_size else {}
+        _check_best_exists(trainer, options)
+    report = _report(trainer, options, resume, time.monotonic() - started)
+    report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
+    report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     trainer.accelerator.free_memory()
     return report
 
@@ -161,7 +161,7 @@ def step_of(checkpoint: str | None) -> int:
 
 
 def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, seconds: float) -> dict[str, Any]:
-    """Return what training came to."""
+    """Return the report of a training."""
     state = trainer.state
     read = (state.global_step - step_of(resume)) * options.batch_size * options.accumulate
     return {
@@ -183,11 +183,11 @@ def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, sec
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
-    """Stops where the loss is no number any more: what comes after would only be noise."""
+    """Stops when the loss is no longer finite."""
 
     diverged_at: int | None = None
     balanced = False  #: draw rows of every segment equally often
-    loaded: frozenset[int] = frozenset()  #: parameters that need not be saved while they are frozen
+    loaded: frozenset[int] = frozenset()  #: parameters that are not saved while they are frozen
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self.balanced:
@@ -197,15 +197,15 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return torch.utils.data.WeightedRandomSampler(odds.tolist(), len(odds))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """Write what is learned: frozen weights of the pretrained files are there already, and large."""
+        """Write the trainable weights; frozen ones are large and already in the pretrained files."""
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            state = {name: one.contiguous() for name, one in learned_state(self.model, self.loaded).items()}
+            state = {name: weights.contiguous() for name, weights in learned_state(self.model, self.loaded).items()}
             save_file(state, folder / SAFE_WEIGHTS_NAME)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Check that a checkpoint lacks only what it leaves out on purpose.
+        """Check that a checkpoint lacks only the weights that it leaves out deliberately.
 
         Raises:
             RuntimeError: it is of another model.
@@ -217,11 +217,11 @@ class _Trainer(Trainer):  # type: ignore[misc]
         if lacking:
             raise RuntimeError(f"The checkpoint is of another model: {len(lacking)} weights, such as {lacking[0]}")
 
-    def training_step(self, *given: Any, **options: Any) -> torch.Tensor:
-        """Compute the loss and its gradients; of a loss that is no number, none."""
-        loss: torch.Tensor = super().training_step(*given, **options)
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        """Compute the loss and its gradients; no gradients if the loss is not finite."""
+        loss: torch.Tensor = super().training_step(*arguments, **options)
         finite = torch.isfinite(loss)
-        if size() > 1:  # all of them stop, or none
+        if size() > 1:  # all processes stop, or none
             finite = self.accelerator.reduce(finite.float(), "mean") == 1
         if not finite:
             self.diverged_at = self.diverged_at or self.state.global_step + 1
@@ -231,21 +231,21 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return loss
 
 
-def _check_diverged(trainer: _Trainer, options: TrainingOptions) -> None:
-    """Accept the weights of the best checkpoint, if there is one.
+def _check_best_exists(trainer: _Trainer, options: TrainingOptions) -> None:
+    """Check that there is a best checkpoint to return to.
 
     Raises:
         DataError: there is none.
     """
     if trainer.state.best_global_step is None:
         raise DataError(
-            f"The loss is no number any more at step {trainer.diverged_at}, before anything was learnt. Learn more "
+            f"The loss is not finite at step {trainer.diverged_at}, before anything was learnt. Learn more "
             f"slowly: --backbone-option learning_rate={options.learning_rate / 10:g}"
         )
 
 
 def with_batches_of(rows: int, options: TrainingOptions) -> TrainingOptions:
-    """Return the options with batches of ``rows``, and as many more of them a step: a step sees no fewer users."""
+    """Return the options with batches of ``rows``, accumulated so that a step sees no fewer users."""
     accumulate = math.ceil(options.batch_size * options.accumulate / rows)
     return replace(options, batch_size=rows, accumulate=accumulate)
 
@@ -284,42 +284,45 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions
 
 
 def _optimizer(model: UserModel, options: TrainingOptions) -> torch.optim.Optimizer:
-    """Return AdamW with a rate of its own for pretrained weights, new layers and features; norms do not decay."""
-    features = {id(one) for one in model.features.parameters()} if model.features else set()
-    adapted = hasattr(model.text, "peft_config")  # then all that learns is new
-    pretrained = set() if adapted else {id(one) for one in model.text.base_model.parameters()}
+    """Return AdamW with separate rates for pretrained weights, new layers and features; norms do not decay."""
+    features = {id(parameter) for parameter in model.features.parameters()} if model.features else set()
+    adapted = hasattr(model.text, "peft_config")  # then all trainable weights are new
+    pretrained = set() if adapted else {id(parameter) for parameter in model.text.base_model.parameters()}
     layers = layers_of(model.text)
     # Layer-wise rates (Howard and Ruder 2018): the embeddings, below all layers, are the slowest.
     slower: dict[int, float] = {}
     for height, layer in enumerate(reversed(layers)):
-        slower |= {id(one): options.layer_decay**height for one in layer.parameters()}
+        slower |= {id(parameter): options.layer_decay**height for parameter in layer.parameters()}
     lowest = options.layer_decay ** len(layers)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for one in model.parameters():
-        if not one.requires_grad:
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
             continue
-        if id(one) in features:
+        if id(parameter) in features:
             speed, decay = FEATURES_SPEED, HEAD_DECAY
         else:
-            speed = slower.get(id(one), lowest) if id(one) in pretrained else HEAD_SPEED
+            speed = slower.get(id(parameter), lowest) if id(parameter) in pretrained else HEAD_SPEED
             decay = options.weight_decay
-        groups.setdefault((speed * options.learning_rate, decay if one.ndim > 1 else 0.0), []).append(one)
+        groups.setdefault((speed * options.learning_rate, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()],
         fused=True,
     )
 
 
-def _metrics(found: Any) -> dict[str, float]:
-    logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
+def _metrics(prediction: Any) -> dict[str, float]:
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
     probabilities = softmax(logits)
-    return {"log_loss": log_loss(probabilities, found.label_ids), "auroc": auroc(probabilities, found.label_ids)}
+    return {
+        "log_loss": log_loss(probabilities, prediction.label_ids),
+        "auroc": auroc(probabilities, prediction.label_ids),
+    }
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: FitContext) -> Path:
-    """Return the folder of this very fit's checkpoints, emptied if another fit left something there.
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: Fit) -> Path:
+    """Return the folder of this fit's checkpoints, emptied if it holds those of another fit.
 
-    What the fit is, is told by the options, where it starts, the texts' token ids and ``more``.
+    A fit is identified by its options, seed and start, the token ids of the texts, and ``more``.
     """
     facts = {"options": asdict(options), "backbone": options.name, "seed": run.seed, "start": run.start, "more": more}
     digest = blake2s(json.dumps(facts, sort_keys=True, default=str).encode())
@@ -334,11 +337,11 @@ def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: Tr
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that is whole; what a killed process was still writing is removed.
+    """Return the newest complete checkpoint; incomplete ones of killed processes are removed.
 
-    The trainer writes its state last, so a checkpoint that has it has everything else.
+    The trainer writes its state last, so a checkpoint with a state is complete.
     """
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda one: step_of(str(one)), reverse=True):
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda checkpoint: step_of(str(checkpoint)), reverse=True):
         try:
             json.loads((path / "trainer_state.json").read_text())
             return str(path)
@@ -347,8 +350,8 @@ def last_checkpoint(folder: Path) -> str | None:
     return None
 
 
-class _AfterStep(TrainerCallback):  # type: ignore[misc]
-    """Lets the tuner do what it does after each step, while the gradients are still there."""
+class _TunerCallback(TrainerCallback):  # type: ignore[misc]
+    """Calls the tuner after each step, while the gradients still exist."""
 
     def __init__(self, tuner: Tuner, model: UserModel) -> None:
         self._tuner, self._model = tuner, model
@@ -358,43 +361,43 @@ class _AfterStep(TrainerCallback):  # type: ignore[misc]
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Says how far training is, which may end it, and asks for a checkpoint when the last one is old."""
+    """Reports progress, which may stop the training, and requests a checkpoint when the last one is old."""
 
-    def __init__(self, run: FitContext, options: TrainingOptions, asked: int | None = None) -> None:
-        self._run, self._options, self._asked = run, options, asked or options.batch_size
-        self._said, self._saved = 0.0, time.monotonic()
-        self._begun: tuple[float, int] | None = None
+    def __init__(self, run: Fit, options: TrainingOptions, requested_batch: int | None = None) -> None:
+        self._run, self._options, self._requested_batch = run, options, requested_batch or options.batch_size
+        self._reported, self._saved = 0.0, time.monotonic()
+        self._start: tuple[float, int] | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say how far it is, about once a second."""
+        """Report progress, about once a second."""
         now = time.monotonic()
-        self._begun = self._begun or (now, state.global_step)
-        if size() == 1 and now - self._saved > CHECKPOINT_SECONDS:  # several have no common clock
+        self._start = self._start or (now, state.global_step)
+        if size() == 1 and now - self._saved > CHECKPOINT_SECONDS:  # several processes have no common clock
             control.should_save = True
-        if now - self._said >= SAY_SECONDS:
-            self._said = now
+        if now - self._reported >= SAY_SECONDS:
+            self._reported = now
             self._run.progress(self._fraction(state), f"{self._where(state)}, {self._speed(state, now)}")
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say that it validates."""
-        if time.monotonic() - self._said >= SAY_SECONDS:
-            self._said = time.monotonic()
+        """Report that it validates."""
+        if time.monotonic() - self._reported >= SAY_SECONDS:
+            self._reported = time.monotonic()
             self._run.progress(self._fraction(state), f"{self._where(state)}, validating")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Log what the loss was on the training rows; it is weighed as training weighs it, so no log-loss."""
+        """Log the training loss; it is weighted as in training, so it is not a log-loss."""
         if "loss" in (logs or {}):
             self._run.log(state.global_step, {"training_loss": logs["loss"]})
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """Say and log what validation found."""
-        found = (metrics or {}).get("eval_log_loss", math.nan)
+        """Report and log the validation metrics."""
+        validation_loss = (metrics or {}).get("eval_log_loss", math.nan)
         figures = {name: (metrics or {}).get(f"eval_{name}", math.nan) for name in ("log_loss", "auroc")}
         self._run.log(state.global_step, {f"validation_{name}": value for name, value in figures.items()})
-        self._run.progress(self._fraction(state), f"{self._where(state)}, validation log-loss {found:.4f}")
+        self._run.progress(self._fraction(state), f"{self._where(state)}, validation log-loss {validation_loss:.4f}")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remember when it was."""
+        """Remember the time of the checkpoint."""
         self._saved = time.monotonic()
 
     def _fraction(self, state: Any) -> float:
@@ -404,10 +407,14 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def _where(self, state: Any) -> str:
         where = f"epoch {min(int(state.epoch or 0) + 1, self._options.epochs)} of {self._options.epochs}"
         rows = self._options.batch_size
-        return where if rows == self._asked else f"{where}, batches of {rows}: {self._asked} do not fit in memory"
+        return (
+            where
+            if rows == self._requested_batch
+            else f"{where}, batches of {rows}: {self._requested_batch} do not fit in memory"
+        )
 
     def _speed(self, state: Any, now: float) -> str:
-        assert self._begun is not None
-        started, first = self._begun
+        assert self._start is not None
+        started, first = self._start
         done = (state.global_step - first) * self._options.batch_size
         return f"{done / max(now - started, 1e-9):.0f} users/s"

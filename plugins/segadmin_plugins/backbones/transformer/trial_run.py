@@ -1,4 +1,4 @@
-"""A fit on a few texts, saved and loaded again: what is wrong with a model shows in seconds, before any work."""
+"""A trial fit on a few texts, saved and loaded again, which shows problems of a model in seconds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.warm_start import start_from
 from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, WANTED, weights_size
 
-#: Of a large model only so many layers are tried: it is loaded and saved in seconds, too.
+#: Layers of a large model that are tried, so that it is loaded and saved in seconds.
 _LAYERS = 2
-#: How configurations count layers, and what they list for each of them.
+#: Names of layer counts in configurations, and of lists with an entry per layer.
 _COUNTS = (
     "num_hidden_layers",
     "n_layer",
@@ -40,18 +40,18 @@ _COUNTS = (
 )
 _LISTS = ("layer_types", "mlp_layer_types", "no_rope_layers")
 _TEXTS = (["bought milk", "viewed coffee </s>"], ["bought wine"], ["购买牛奶", "浏览咖啡 [SEP]"], ["\U0001f9c3"])
-#: How far probabilities may be apart after loading; bfloat16 keeps three digits.
+#: Tolerance of probabilities after loading; bfloat16 has three digits.
 _CLOSE = {"float32": 1e-4, "bfloat16": 3e-2}
 
 
 def try_model(options: ModelSource, settings: Settings) -> list[str]:
-    """Fit, save and load the model that ``options`` describe, with the code that a job runs.
+    """Fit, save and load the model that ``options`` describe, with the code of a job.
 
     Returns:
-        What is worth knowing of the model and its tokenizer, a line each.
+        Notes on the model and its tokenizer, one per line.
 
     Raises:
-        BackboneUnavailable: something of it fails, or what is loaded predicts otherwise than what was saved.
+        BackboneUnavailable: a step fails, or the loaded model predicts differently from the saved one.
     """
     name = str(getattr(options, "model", "") or options.name)
     with tempfile.TemporaryDirectory(prefix="segadmin-check-") as work:
@@ -72,8 +72,8 @@ def _try(options: ModelSource, settings: Settings, work: Path) -> list[str]:
     layers = ""
     if folder is not None and weights_size(folder) >= LARGE and hasattr(options, "model"):
         shallow = _shallow(folder, work / "shallow", settings)
-        kept = "adapter" if options.stores_adapter(folder, options.made_tuner(settings)) else "merged"
-        changed = {"model": str(shallow), "store": kept, "dtype": options.dtype_of_base(folder, settings)}
+        store = "adapter" if options.stores_adapter(folder, options.made_tuner(settings)) else "merged"
+        changed = {"model": str(shallow), "store": store, "dtype": options.dtype_of_base(folder, settings)}
         short = replace(short, frozen_layers=min(short.frozen_layers, 1), **changed)  # type: ignore[arg-type]
         layers = f", with the lowest {_LAYERS} of its layers"
     examples = _examples()
@@ -84,12 +84,12 @@ def _try(options: ModelSource, settings: Settings, work: Path) -> list[str]:
     fitted.save(work / "saved")
     loaded = load_classifier(work / "saved", threads(), settings, lambda: short.folder(settings))
     after = loaded.predict(examples)
-    off = float(np.abs(after - before).max())
+    difference = float(np.abs(after - before).max())
     precision = fitted.adapter.dtype if fitted.adapter else str(fitted.model.text.dtype).removeprefix("torch.")
-    if not off <= _CLOSE.get(precision, _CLOSE["bfloat16"]):
+    if not difference <= _CLOSE.get(precision, _CLOSE["bfloat16"]):
         raise BackboneUnavailable(
             f"{getattr(options, 'model', options.name)!r} cannot be used: after saving and loading, its probabilities "
-            f"are {off:.2g} off."
+            f"are {difference:.2g} off."
         )
     stored = f"tried{layers}: a fit on {len(_TEXTS)} texts, saved as {fitted.report['stored']} and loaded again"
     return [*notes(fitted.model.text, fitted.encoder, options.max_tokens), stored]
@@ -111,7 +111,7 @@ def _examples() -> Examples:
 
 
 def _shallow(folder: Path, target: Path, settings: Settings) -> Path:
-    """Write a model of the lowest layers of the one in ``folder``, with its tokenizer, and return where."""
+    """Write a model of the lowest layers of the one in ``folder``, with its tokenizer, and return its folder."""
     with _with_fewer_layers(folder, target.parent / "links") as links, quiet():
         model, tokenizer = start_from(links, ("no", "yes"), settings=settings, dtype="bfloat16")
         model.save_pretrained(target)

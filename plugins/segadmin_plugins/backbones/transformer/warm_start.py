@@ -22,13 +22,13 @@ def start_from(
 
     Args:
         folder: of pretrained weights, or of a model version.
-        segments: what the model is to tell apart.
-        settings: where the base of a version is looked for that is stored as an adapter.
+        segments: the classes.
+        settings: where to look for the base of a version that is stored as an adapter.
         dtype: of the weights, such as ``float32``.
 
     Raises:
         BackboneUnavailable: the weights are not those that the configuration describes.
-        ConfigurationError: a part of what was learnt is kept apart from the weights.
+        ConfigurationError: some of the learned weights are in a separate file.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -36,28 +36,28 @@ def start_from(
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     names = dict(enumerate(segments))
-    same = config.id2label == names
+    same_segments = config.id2label == names
     options: dict[str, Any] = {
         "num_labels": len(segments),
         "id2label": names,
         "label2id": {segment: n for n, segment in names.items()},
     }
     auto: Any = AutoModelForSequenceClassification
-    whole: dict[str, Any] = {"pretrained_model_name_or_path": folder}
+    source: dict[str, Any] = {"pretrained_model_name_or_path": folder}
     if is_adapter(folder):
         parent, _ = load_text(folder, settings, lambda: None, start_from)
-        apart = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
-        _refuse_parts_apart(LEARNED if apart else "")
+        separate_files = hasattr(parent, "bottlenecks") or hasattr(parent, "prefixes")
+        _refuse_separate_file(LEARNED if separate_files else "")
         config = parent.config
         for name, value in options.items():
             setattr(config, name, value)
-        whole = {"pretrained_model_name_or_path": None, "config": config, "state_dict": parent.state_dict()}
+        source = {"pretrained_model_name_or_path": None, "config": config, "state_dict": parent.state_dict()}
         auto, options = type(parent), {}
     else:
         files = [name for name in ("adapters.safetensors", "prefix.safetensors") if (folder / name).exists()]
-        _refuse_parts_apart(files[0] if files else "")
+        _refuse_separate_file(files[0] if files else "")
     model, report = auto.from_pretrained(
-        **whole,
+        **source,
         **options,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
@@ -66,9 +66,9 @@ def start_from(
         use_safetensors=True,
         trust_remote_code=False,
     )
-    new = {str(name) for name in report["missing_keys"]} | {str(one[0]) for one in report["mismatched_keys"]}
+    new = {str(name) for name in report["missing_keys"]} | {str(mismatch[0]) for mismatch in report["mismatched_keys"]}
     _check_complete(folder, model, new, report["mismatched_keys"])
-    if not same:
+    if not same_segments:
         for owner, name, layer in last_layers(model):
             layer.weight.data.normal_(std=getattr(model.config, "initializer_range", 0.02))
             if layer.bias is not None:
@@ -78,26 +78,26 @@ def start_from(
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _refuse_parts_apart(part: str) -> None:
-    if part:
+def _refuse_separate_file(file: str) -> None:
+    if file:
         raise ConfigurationError(
-            f"The version to go on from keeps what its tuner learnt in {part}, and nothing can go on from that. "
-            "Start from one of the tuner full or lora."
+            f"The version to start from has the weights of its tuner in {file}, which training cannot continue from. "
+            "Start from a version with the tuner full or lora."
         )
 
 
 def _check_complete(folder: Path, model: Any, new: Collection[str], mismatched: Collection[Any]) -> None:
-    """Check that all layers below the classification layer came from the files: else they would be random.
+    """Check that all layers below the classification layer came from the files; otherwise they would be random.
 
     Raises:
         BackboneUnavailable: they did not.
     """
     outside = tuple(f"{_name_of(owner, model)}{name}." for owner, name, _ in last_layers(model))
-    for name, stored, wanted in mismatched:
+    for name, stored, expected in mismatched:
         if not str(name).startswith(outside):
             raise BackboneUnavailable(
                 f"The weights in {folder} are not those of its config.json: {name} is {_shape(stored)} in the files, "
-                f"{_shape(wanted)} by the configuration. Download the model again."
+                f"{_shape(expected)} by the configuration. Download the model again."
             )
     embedding = getattr(model.get_input_embeddings(), "weight", None)
     needed = {id(weights) for layer in layers_of(model) for weights in layer.parameters()} | {id(embedding)}
@@ -111,10 +111,10 @@ def _check_complete(folder: Path, model: Any, new: Collection[str], mismatched: 
 
 
 def _shape(size: Any) -> str:
-    return " x ".join(str(one) for one in size)
+    return " x ".join(str(length) for length in size)
 
 
 def _name_of(owner: Any, model: Any) -> str:
-    """Return the name of ``owner`` within ``model`` with a dot behind it; empty for the model itself."""
+    """Return the name of ``owner`` within ``model``, followed by a dot; empty for the model itself."""
     name = next(name for name, module in model.named_modules() if module is owner)
     return f"{name}." if name else ""

@@ -1,4 +1,4 @@
-"""What the files of a pretrained model say of themselves; read without torch and transformers, as enqueuing is."""
+"""Checks of the files of a pretrained model, without torch and transformers, for use when enqueuing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INDEX = "model.safetensors.index.json"
 _LFS = b"version https://git-lfs"
 #: The first eight bytes of a safetensors file are the length of its header, which is no longer than this.
 _LENGTH, _LONGEST_HEADER = 8, 100_000_000
-#: What the table of embeddings is called in the files.
+#: Names of the embedding table in the files.
 _EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "wte.weight", "shared.weight", "tok_embeddings.weight")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model", "*.spm", "*.vocab")
 #: Where transformers lists the model types that it has a sequence classifier for.
@@ -24,12 +24,12 @@ Header = dict[str, Any]
 
 
 def check_files(model: str, folder: Path) -> None:
-    """Check that the files in ``folder`` are whole, belong together, and are of a kind that can be fine-tuned.
+    """Check that the files in ``folder`` are complete, belong together, and are of a kind that can be fine-tuned.
 
-    Only what the files themselves say is looked at, which is quick whatever their size.
+    Only headers and configuration are read, which is quick for any size.
 
     Raises:
-        BackboneUnavailable: they are not, naming the file and both numbers where two of them differ.
+        BackboneUnavailable: they are not; the message names the file and any two numbers that differ.
     """
     config = read_config(model, folder)
     _check_kind(model, config)
@@ -53,10 +53,10 @@ def check_files(model: str, folder: Path) -> None:
 
 
 def read_config(model: str, folder: Path) -> dict[str, Any]:
-    """Return what config.json says.
+    """Return the content of config.json.
 
     Raises:
-        BackboneUnavailable: it is not JSON, or no object.
+        BackboneUnavailable: it is not a JSON object.
     """
     path = folder / "config.json"
     try:
@@ -72,7 +72,7 @@ def read_header(model: str, path: Path) -> Header:
     """Return the names, types and shapes of the tensors in a safetensors file.
 
     Raises:
-        BackboneUnavailable: it is no such file, or ends too early.
+        BackboneUnavailable: it is not a safetensors file, or is cut off.
     """
     try:
         size = path.stat().st_size
@@ -89,18 +89,18 @@ def read_header(model: str, path: Path) -> Header:
         header = None
     if not isinstance(header, dict):
         raise _unusable(model, f"{path} ({size:,} bytes) is no safetensors file, or is cut off", "Download it again.")
-    end = max((one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0)
+    end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
     if size != _LENGTH + length + end:
         raise _unusable(
             model, f"{path} has {size:,} bytes, its header says {_LENGTH + length + end:,}", "Download it again."
         )
-    return {name: one for name, one in header.items() if name != "__metadata__"}
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
 def classifiable() -> frozenset[str] | None:
-    """Return the model types that transformers has a sequence classifier for; ``None`` if that cannot be found out.
+    """Return the model types that transformers has a sequence classifier for; ``None`` if unknown.
 
-    They are read from its source: importing it takes seconds.
+    They are parsed from its source, because importing it takes seconds.
     """
     spec = find_spec("transformers")
     if spec is None or not spec.submodule_search_locations:
@@ -112,16 +112,16 @@ def classifiable() -> frozenset[str] | None:
         return None
     for statement in source.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == _CLASSIFIERS:
-            pairs = [one for one in ast.walk(statement.value) if isinstance(one, ast.Tuple) and one.elts]
-            types = {one.elts[0].value for one in pairs if isinstance(one.elts[0], ast.Constant)}
+            pairs = [pair for pair in ast.walk(statement.value) if isinstance(pair, ast.Tuple) and pair.elts]
+            types = {pair.elts[0].value for pair in pairs if isinstance(pair.elts[0], ast.Constant)}
             return frozenset(str(name) for name in types) or None
     return None
 
 
 def _check_kind(model: str, config: dict[str, Any]) -> None:
     kind = config.get("model_type")
-    known = classifiable()
-    if known is None or kind in known:
+    supported = classifiable()
+    if supported is None or kind in supported:
         return
     if config.get("auto_map"):
         raise _unusable(
@@ -161,12 +161,14 @@ def _weight_files(model: str, folder: Path) -> list[Path]:
 
 
 def _embedding_rows(headers: dict[str, Header]) -> int | None:
-    shapes = [one["shape"] for header in headers.values() for name, one in header.items() if name.endswith(_EMBEDDINGS)]
+    shapes = [
+        tensor["shape"] for header in headers.values() for name, tensor in header.items() if name.endswith(_EMBEDDINGS)
+    ]
     return int(shapes[0][0]) if shapes and len({shape[0] for shape in shapes}) == 1 else None
 
 
 def _highest_id(model: str, folder: Path) -> int | None:
-    """Return the highest id of the tokenizer; ``None`` where its files do not say.
+    """Return the highest id of the tokenizer; ``None`` if its files do not show it.
 
     Raises:
         BackboneUnavailable: there is no tokenizer, or its file cannot be read.
@@ -178,10 +180,10 @@ def _highest_id(model: str, folder: Path) -> int | None:
         from tokenizers import Tokenizer
 
         try:
-            known = Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+            vocabulary = Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
         except Exception as error:  # it raises bare exceptions
             raise _unusable(model, f"{path} cannot be read: {error}", "Download it again.") from None
-        return max(known.values(), default=None)
+        return max(vocabulary.values(), default=None)
     return len(words.read_bytes().splitlines()) - 1 if words.is_file() else None
 
 

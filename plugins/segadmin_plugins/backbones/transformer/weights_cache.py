@@ -1,4 +1,4 @@
-"""The pretrained weights on this machine: what is there, bringing more, and whether they are still what they were."""
+"""The pretrained weights on this machine: listing, pulling and verifying them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class Kept:
     name: str
     where: str  #: its folder
     size: int  #: bytes
-    usable: bool  #: whether there are safetensors, the one format that is loaded
+    usable: bool  #: whether there are safetensors, the only format that is loaded
 
 
 def kept(settings: Settings) -> list[Kept]:
     """Return the models under ``SEGADMIN_WEIGHTS`` and in the Hugging Face cache."""
-    return sorted([*_under_weights(settings), *_in_cache()], key=lambda one: one.name)
+    return sorted([*_under_weights(settings), *_in_cache()], key=lambda model: model.name)
 
 
 def pull(model: str, settings: Settings, source: Path | None = None) -> Kept:
-    """Bring a model to this machine: from ``source``, a folder, or else from the hub or ``HF_ENDPOINT``.
+    """Copy a model to this machine: from the folder ``source``, else from the hub or ``HF_ENDPOINT``.
 
     From a folder it is copied to ``SEGADMIN_WEIGHTS``, with a file of checksums that :func:`verify` reads.
 
     Raises:
         ConfigurationError: ``SEGADMIN_WEIGHTS`` is not set.
-        BackboneUnavailable: it cannot be had, or holds no safetensors.
+        BackboneUnavailable: it is not available, or has no safetensors.
         StorageError: the copy cannot be written.
     """
     if source is None:
         folder = fetch(model, settings)
         return Kept(model, str(folder), _size(folder), usable=True)
     if settings.weights is None:
-        raise ConfigurationError("Say where models are kept, for all workers to see: SEGADMIN_WEIGHTS=/srv/weights")
+        raise ConfigurationError("Set a folder for models that all workers can read: SEGADMIN_WEIGHTS=/srv/weights")
     if not holds_model(source):
         raise BackboneUnavailable(f"{source} has no config.json or no *.safetensors. Save it with save_pretrained().")
     folder = settings.weights.expanduser() / model
@@ -68,11 +68,11 @@ def pull(model: str, settings: Settings, source: Path | None = None) -> Kept:
 
 
 def verify(model: str, settings: Settings) -> tuple[Path, int]:
-    """Return a model's folder and how many of its files have a checksum, having compared them.
+    """Verify a model's checksums; return its folder and the number of files with a checksum.
 
     Raises:
         BackboneUnavailable: the model is not on this machine.
-        StorageError: a file has other content than was pulled, or is gone.
+        StorageError: a file differs from the pulled one, or is gone.
     """
     folder = locate(model, settings)
     if folder is None:
@@ -109,7 +109,7 @@ def _in_cache() -> Iterator[Kept]:
         return
     for repository in cache.repos:
         for revision in repository.revisions:
-            if repository.repo_type == "model" and any(one.file_name == "config.json" for one in revision.files):
+            if repository.repo_type == "model" and any(file.file_name == "config.json" for file in revision.files):
                 folder = revision.snapshot_path
                 yield Kept(repository.repo_id, str(folder), revision.size_on_disk, usable=holds_model(folder))
 

@@ -14,7 +14,7 @@ from segadmin.errors import BackboneUnavailable
 from segadmin.files import file_digest
 from segadmin.settings import Settings
 
-#: What is fetched of a repository: configuration, vocabulary and safetensors at its root, no pickles.
+#: Files to download of a repository: configuration, vocabulary and safetensors at its root, no pickles.
 WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 #: From this size of the pretrained files on, ``auto`` stores adapters and keeps frozen weights in bfloat16.
 LARGE = 2**30
@@ -23,17 +23,17 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Base:
-    """Pretrained weights that something else was learned over, named so that they can be found again and checked."""
+    """Identity of the pretrained weights under an adapter, by which they are found and checked."""
 
     model: str
     folder: str  #: where they were
     revision: str | None  #: the commit on the hub
     sha256: str  #: as :func:`weights_digest` returns it
-    version: str = ""  #: of a fit that went on from a model version, its folder in the store
+    version: str = ""  #: the folder in the store of the model version that the fit started from, if any
 
     @property
     def advice(self) -> str:
-        """What to do where these weights are not to be found."""
+        """Advice if these weights are not found."""
         if self.version:
             return f"Restore {self.version} of the store from a backup, or train again: segadmin enqueue retrain"
         if self.revision:
@@ -43,14 +43,14 @@ class Base:
 
 
 def base_of(model: str, folder: Path, settings: Settings, *, version: bool) -> Base:
-    """Return what the weights in ``folder`` are; with ``version``, it is that of a model version."""
+    """Return the identity of the weights in ``folder``; with ``version``, the folder of a model version."""
     inside = version and folder.is_relative_to(settings.store_path)
     relative = folder.relative_to(settings.store_path).as_posix() if inside else ""
     return Base(folder=str(folder), version=relative, **identity(model, folder))
 
 
 def base_folders(base: Base, settings: Settings) -> list[Path]:
-    """Return the folders with weights that may be those of ``base``: where they were, then where models are kept."""
+    """Return the folders that may hold the weights of ``base``: the original one, then those of models."""
     if base.version:
         folders = [settings.store_path / base.version, Path(base.folder)]
     else:
@@ -61,9 +61,9 @@ def base_folders(base: Base, settings: Settings) -> list[Path]:
 
 
 def locate(model: str, settings: Settings) -> Path | None:
-    """Return the folder on this machine that holds ``model``, looking only at the file system.
+    """Return the folder on this machine that holds ``model``, without network access.
 
-    Looks at ``model`` as a folder, then under ``settings.weights``, then in the Hugging Face cache.
+    ``model`` is looked up as a folder, then under ``settings.weights``, then in the Hugging Face cache.
     """
     for folder in _folders(model, settings):
         if holds_model(folder):
@@ -72,41 +72,41 @@ def locate(model: str, settings: Settings) -> Path | None:
 
 
 def require_weights(model: str, settings: Settings) -> Path | None:
-    """Return the folder of ``model``, or None where the hub has it; loads and downloads no weights.
+    """Return the folder of ``model``, or None if the hub has it; nothing is loaded or downloaded.
 
     Raises:
-        BackboneUnavailable: it is in none of the places.
+        BackboneUnavailable: it is nowhere.
     """
-    found = locate(model, settings)
-    if found is None:
-        reason = _refusal_of_hub(model)
+    folder = locate(model, settings)
+    if folder is None:
+        reason = _hub_problem(model)
         if reason:
             raise _unavailable(model, settings, reason)
-    return found
+    return folder
 
 
 def fetch(model: str, settings: Settings) -> Path:
-    """Return the folder of ``model``, downloading it from the hub (or ``HF_ENDPOINT``) where it is not here.
+    """Return the folder of ``model``, downloading it from the hub (or ``HF_ENDPOINT``) if necessary.
 
     Raises:
-        BackboneUnavailable: it cannot be had.
+        BackboneUnavailable: it is not available.
     """
-    found = require_weights(model, settings)
-    if found is not None:
-        return found
+    local = require_weights(model, settings)
+    if local is not None:
+        return local
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(model, endpoint=_endpoint(), allow_patterns=WANTED, ignore_patterns=["*/*"]))
     except Exception as error:
-        raise _unavailable(model, settings, f"the download failed: {_line(error)}") from error
+        raise _unavailable(model, settings, f"the download failed: {_first_line(error)}") from error
     if not holds_model(folder):
         raise _unavailable(model, settings, "the download came without config.json or *.safetensors")
     return folder
 
 
 def _folders(model: str, settings: Settings) -> list[Path]:
-    """Return the folders to look at, in order."""
+    """Return the folders to search, in order."""
     folders = [Path(model).expanduser()]
     if settings.weights is not None:
         root = settings.weights.expanduser()
@@ -123,18 +123,18 @@ def _cached(model: str, revision: str | None = None) -> Path | None:
 
     try:
         config = try_to_load_from_cache(model, "config.json", revision=revision)
-    except HFValidationError:  # not a repository's name, a path for instance
+    except HFValidationError:  # not the name of a repository, such as a path
         return None
     return Path(config).parent if isinstance(config, str) else None
 
 
 def holds_model(folder: Path) -> bool:
-    """Whether ``folder`` has a configuration and weights of the one format that is loaded."""
+    """Whether ``folder`` has a configuration and weights in safetensors."""
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def identity(model: str, folder: Path) -> dict[str, Any]:
-    """Return what exactly the weights in ``folder`` are: ``model``, ``revision`` and ``sha256``.
+    """Return the identity of the weights in ``folder``: ``model``, ``revision`` and ``sha256``.
 
     The revision is the commit on the hub, for a folder of the Hugging Face cache, else None. The digest is that of the
     one file of weights, as the hub shows it; of several files it is that of ``sha256sum``'s lines on them.
@@ -152,7 +152,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def weights_size(folder: Path) -> int:
-    """Return how many bytes the weights in ``folder`` take."""
+    """Return the size of the weights in ``folder``, in bytes."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
@@ -162,7 +162,7 @@ def _digest(path: Path, state: os.stat_result) -> str:
 
 @lru_cache(maxsize=256)
 def _digest_of(path: Path, *_state: int) -> str:
-    """Return the digest of a file in this state: a worker loads the same large base for many steps."""
+    """Return the digest of a file, cached by its state: a worker loads the same large base for many steps."""
     return file_digest(path)
 
 
@@ -174,8 +174,8 @@ def _offline() -> bool:
     return any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in ("HF_HUB_OFFLINE",))
 
 
-def _refusal_of_hub(model: str) -> str:
-    """Ask the hub for ``model``; return why it cannot be had there, or an empty string."""
+def _hub_problem(model: str) -> str:
+    """Ask the hub for ``model``; return why it is not available there, or an empty string."""
     if _offline():
         return "not asked, because HF_HUB_OFFLINE is set"
     if find_spec("huggingface_hub") is None:
@@ -185,12 +185,12 @@ def _refusal_of_hub(model: str) -> str:
 
     try:
         files = [
-            one.rfilename for one in HfApi(endpoint=_endpoint()).model_info(model, timeout=_SECONDS).siblings or ()
+            file.rfilename for file in HfApi(endpoint=_endpoint()).model_info(model, timeout=_SECONDS).siblings or ()
         ]
     except RepositoryNotFoundError:
         return "has no such model, or it is private"
     except Exception as error:
-        return f"cannot be asked: {_line(error)}"
+        return f"cannot be asked: {_first_line(error)}"
     if not any(name.endswith(".safetensors") and "/" not in name for name in files):
         return "has it only without safetensors, the one format of weights that is loaded"
     return ""
@@ -198,7 +198,7 @@ def _refusal_of_hub(model: str) -> str:
 
 def _unavailable(model: str, settings: Settings, reason: str) -> BackboneUnavailable:
     root = f"SEGADMIN_WEIGHTS={settings.weights}" if settings.weights else "SEGADMIN_WEIGHTS (not set)"
-    pickled = [str(one) for one in _folders(model, settings) if any(one.glob("pytorch_model*.bin"))]
+    pickled = [str(folder) for folder in _folders(model, settings) if any(folder.glob("pytorch_model*.bin"))]
     only_pickle = f" {pickled[0]} holds only a pickle (pytorch_model.bin), which is never loaded." if pickled else ""
     return BackboneUnavailable(
         f"The weights of {model!r} cannot be had. Tried: the folder {model}, {root}, the Hugging Face cache, "
@@ -208,5 +208,5 @@ def _unavailable(model: str, settings: Settings, reason: str) -> BackboneUnavail
     )
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
