@@ -63,7 +63,7 @@ class AuxiliaryStacking(Backbone):
         """Try the readers."""
         return [line for reader in self._readers(settings).values() for line in reader.try_run(settings)]
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> AuxiliaryStackingClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> AuxiliaryStackingClassifier:
         """Fit the readers on the other label sets, fold by fold, then a regression on their predictions for ``train``.
 
         Raises:
@@ -134,7 +134,7 @@ class AuxiliaryStacking(Backbone):
             )
         return {name: plugins.make("backbone", *name_and_options) for name, name_and_options in resolved.items()}
 
-    def _fit_folds(self, reader: Backbone, rows: Examples, run: Fit) -> list[Classifier]:
+    def _fit_folds(self, reader: Backbone, rows: Examples, run: FitContext) -> list[Classifier]:
         """Return a model for each fold, trained without the users of that fold."""
         users = rows.frame["user_key"].to_numpy()
         fold, stops = fold_of(users, self.folds, run.seed), draw(users, run.seed + 3) < _HELD_OUT

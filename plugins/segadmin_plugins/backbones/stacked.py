@@ -75,7 +75,7 @@ class Stacked(Backbone):
         """Try the backbone of the text."""
         return self._members(settings)[TEXT].try_run(settings)
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> StackedClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> StackedClassifier:
         """Fit all members and their weights."""
         members = self._members(run.settings)
         reader = members.pop(TEXT)
@@ -111,7 +111,7 @@ class Stacked(Backbone):
         }
         return StackedClassifier(fitted, weights, stacked=bool(folds), report=report)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Learnt:
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
         """Pretrain the backbone of the text; the others learn nothing from unlabelled texts."""
         return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
 
@@ -173,7 +173,7 @@ class StackedClassifier(Classifier):
         (folder / "stacked.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
-def part_of(run: Fit, name: str, start: float, share: float) -> Fit:
+def part_of(run: FitContext, name: str, start: float, share: float) -> FitContext:
     """Return ``run`` for one of the fits, with its own checkpoints and its part of the progress."""
     folder = run.checkpoints / name
     folder.mkdir(parents=True, exist_ok=True)

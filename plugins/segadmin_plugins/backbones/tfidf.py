@@ -46,7 +46,7 @@ class TfIdf(Backbone):
         """Check that scikit-learn is installed."""
         require(self.name, ("sklearn", "safetensors"))
 
-    def fit(self, train: Examples, validation: Examples, run: Fit) -> TfIdfClassifier:
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> TfIdfClassifier:
         """Weight the terms of ``train`` and fit a regression for each strength; keep the best on ``validation``.
 
         Raises:

@@ -58,7 +58,7 @@ class Transformer(ModelSource, Backbone):
         torch.set_num_threads(n_threads)
         return try_model(self, settings)
 
-    def pretrain(self, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> Pretrained:
         """Pretrain on the texts: predict masked tokens (encoders) or the next token (decoders)."""
         n_threads = threads()
         import torch

@@ -65,7 +65,7 @@ def _fit(folder: Path, rank: int) -> None:
         for name, (segments, features) in request["examples"].items()
     }
     settings = Settings(**request["settings"])
-    run = Fit(
+    run = FitContext(
         settings,
         Path(request["checkpoints"]),
         request["seed"],

@@ -70,7 +70,7 @@ def fit_classifier(
     return TransformerClassifier(model, prepared.encoder, scaling, report, adapter)
 
 
-def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: Fit) -> _PreparedModel:
+def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _PreparedModel:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)

@@ -185,7 +185,7 @@ def _end(child: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def _forward(line: str, run: Fit) -> None:
+def _forward(line: str, run: FitContext) -> None:
     """Forward a progress or log message; other lines are ignored."""
     try:
         message = json.loads(line)

@@ -24,7 +24,7 @@ class ModelSource(TrainingOptions, ABC):
         """Return the folder of the pretrained weights; ``None`` for a model trained from scratch."""
         return None
 
-    def begin(self, train: Examples, run: Fit) -> tuple[Any, Any]:
+    def begin(self, train: Examples, run: FitContext) -> tuple[Any, Any]:
         """Return the model and tokenizer of an earlier version (``run.start``), else those of :meth:`pretrained`."""
         if run.start is None:
             return self.pretrained(train, run)

@@ -65,7 +65,9 @@ class Pretrained(SavableModel):
             self._tokenizer.save_pretrained(folder)
 
 
-def pretrain(options: ModelSource, texts: Examples, held_out: Examples, run: Fit, how: Pretraining) -> Pretrained:
+def pretrain(
+    options: ModelSource, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining
+) -> Pretrained:
     """Pretrain on ``texts`` for ``options.epochs``; ``held_out`` is only used to measure the loss."""
     run.progress(0.0, "loading the model")
     # The classification layer is required, but not used.

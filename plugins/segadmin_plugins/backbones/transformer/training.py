@@ -97,7 +97,7 @@ def train_model(
     train: UserDataset,
     validation: UserDataset,
     options: TrainingOptions,
-    run: Fit,
+    run: FitContext,
     *,
     tuner: Tuner,
     base: Any = None,
@@ -319,7 +319,7 @@ def _metrics(prediction: Any) -> dict[str, float]:
     }
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: Fit) -> Path:
+def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: FitContext) -> Path:
     """Return the folder of this fit's checkpoints, emptied if it holds those of another fit.
 
     A fit is identified by its options, seed and start, the token ids of the texts, and ``more``.
@@ -363,7 +363,7 @@ class _TunerCallback(TrainerCallback):  # type: ignore[misc]
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Reports progress, which may stop the training, and requests a checkpoint when the last one is old."""
 
-    def __init__(self, run: Fit, options: TrainingOptions, requested_batch: int | None = None) -> None:
+    def __init__(self, run: FitContext, options: TrainingOptions, requested_batch: int | None = None) -> None:
         self._run, self._options, self._requested_batch = run, options, requested_batch or options.batch_size
         self._reported, self._saved = 0.0, time.monotonic()
         self._start: tuple[float, int] | None = None
