@@ -79,7 +79,7 @@ def test_only_signed_messages_are_run(settings: Settings, tmp_path: Path, monkey
 
 def ask(settings: Settings) -> None:
     """Enqueue a probe job."""
-    run(settings, "assert enqueue(s, dispatcher(s), 'probe', {}).rung")
+    run(settings, "assert enqueue(s, dispatcher(s), 'probe', {}).dispatched")
 
 
 def run(settings: Settings, code: str) -> None:

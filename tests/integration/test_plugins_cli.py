@@ -94,7 +94,7 @@ def test_a_plugins_options_and_what_it_is_for(cli: Cli) -> None:
         {"option": "limit", "type": "int", "default": 32},
         {"option": "raw_user_ids", "type": "bool", "default": False},
     ]
-    assert facts["doc"].startswith("A sentence an event, newest first.")
+    assert facts["doc"].startswith("One sentence per event, newest first.")
     shown = cli("plugins", "show", "backbone", "tiny").stdout
     assert "max_tokens" in shown
     assert "Did you mean 'mixed'?" in cli("plugins", "show", "textualizer", "mixd", check=False).stderr

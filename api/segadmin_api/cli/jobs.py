@@ -173,7 +173,7 @@ def retry(
     """Run the failed or cancelled steps of a job again; results of the others are kept."""
     settings = get_settings()
     control.retry(settings, dispatcher(settings), job, from_start=from_start)
-    typer.echo(f"Job {job} goes on. Watch it: segadmin jobs watch {job}")
+    typer.echo(f"Job {job} continues. Watch it: segadmin jobs watch {job}")
 
 
 @app.command("quarantine")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import typer
 from pydantic import BeforeValidator
@@ -73,6 +73,11 @@ def _value(value: Any, name: str, field: FieldInfo) -> Any:
     option = option_of(field)
     if option.read is not None:
         return option.read(value)
+    for check in (fact for fact in field.metadata if isinstance(fact, BeforeValidator)):
+        try:
+            value = cast("Callable[[Any], Any]", check.func)(value)
+        except ValueError as error:
+            raise UsageError(f"Invalid value for {_called(name, field)}: {value!r}: {error}.") from None
     return parse_options(value, option_name(name, field)) if _is_table(field) else value
 
 

@@ -48,8 +48,8 @@ def nobody_is_placed(manifest: ModelManifest) -> Verdict | None:
         return None
     return Verdict(
         promoted=False,
-        reason=f"of no segment are validation users right in {manifest.precision:.0%} of the cases, however sure the "
-        "model is, so nobody would be put in any. Ask less of it: a lower --min-precision",
+        reason=f"no segment reaches a precision of {manifest.precision:.0%} on validation at any threshold, so all "
+        "users would stay unassigned. Choose a lower --min-precision",
     )
 
 

@@ -257,6 +257,8 @@ def _parent_folder(attempt: Attempt, prepared: PreparedTraining) -> Path | None:
 
 def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> TrackedRun:
     """Return what a tracker gets to know of the fit: nothing about single users."""
+    from segadmin.contracts.tracker import TrackedRun
+
     asked, recipe = prepared.request, prepared.recipe
     name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
     config = {

@@ -142,7 +142,7 @@ def test_an_import_warns_of_a_price_of_one_piece_and_the_help_says_what_price_is
     told = run("data", "import", "events", str(tmp_path / "e.csv"), "--map", "price=UnitPrice").output
     assert "'UnitPrice' looks like the price of one piece" in told
     help_text = " ".join(run("data", "import", "events", "--help").output.split())
-    assert "price is the price of the whole line" in help_text
+    assert "price is the total of the line" in help_text
     assert "--map unit_price=COLUMN" in help_text
 
 
