@@ -77,7 +77,7 @@ def _value(value: Any, name: str, field: FieldInfo) -> Any:
         try:
             value = cast("Callable[[Any], Any]", check.func)(value)
         except ValueError as error:
-            raise UsageError(f"Invalid value for {_called(name, field)}: {value!r}: {error}.") from None
+            raise UsageError(f"Invalid value for {_called(name, field)}: {error}.") from None
     return parse_options(value, option_name(name, field)) if _is_table(field) else value
 
 

@@ -48,7 +48,7 @@ def _days(given: Any) -> Any:
     try:
         return float(text.rstrip("dwmy")) * unit
     except ValueError:
-        raise ValueError("this is no length of time; write it as 400d, 60w, 18m or 2y") from None
+        raise ValueError(f"{given!r} is no length of time; write it as 400d, 60w, 18m or 2y") from None
 
 
 class Retain(Request):
