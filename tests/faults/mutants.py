@@ -46,7 +46,8 @@ MUTANTS = (
     Mutant(
         "nobody reaps",
         "core/segadmin/jobs/reap.py",
-        '    lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") for step_id, token in expired]\n',
+        '    lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") '
+        "for step_id, token in expired]\n",
         "    expired, lost = [], []\n",
         "dies_every_time and sqlite",
     ),
