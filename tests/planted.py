@@ -41,14 +41,14 @@ LABELER = {
 }
 
 
-def plant(settings: Settings, users: int = 240, weeks: int = 14, seed: int = 0) -> pl.DataFrame:
+def plant(settings: Settings, users: int = 240, weeks: int = 14, seed: int = 0, buckets: int = BUCKETS) -> pl.DataFrame:
     """Fill the lake: who spends much now spends much later, and big spenders buy games; return the users."""
     random = np.random.default_rng(seed)
     settings.root.mkdir(parents=True, exist_ok=True)
     # A generated secret would put other users in the test rows at every run.
     (settings.root / "user_key_secret").write_text("planted")
     names = pl.Series("user", [f"user-{n}" for n in range(users)])
-    store = open_store(settings.model_copy(update={"buckets": BUCKETS}))
+    store = open_store(settings.model_copy(update={"buckets": buckets}))
     keyed = keys_of(names, settings.secret(), store.buckets).sort("user")
     rate = random.gamma(2.0, 1.0, users)
     lake = Lake.of(settings)

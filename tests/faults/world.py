@@ -38,7 +38,7 @@ TIMES = {"LEASE": "1", "HEARTBEAT": "0.2", "BACKOFF": "0", "RING": "0.2", "REAP"
 
 def furnish(settings: Settings) -> None:
     """Plant users and write down a model version that nothing loads."""
-    plant(settings, users=USERS, weeks=3)
+    plant(settings, users=USERS, weeks=3, buckets=16)  # many steps: each can be hit by a fault
     with transaction(settings) as session:
         job = Job(kind="chain", state="succeeded")  # type: ignore[arg-type]
         session.add(job)
