@@ -30,7 +30,7 @@ def read_job_file(kind: str, path: Path) -> dict[str, Any]:
         given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"The job file {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"The job file {path} is not TOML in UTF-8: {error}.") from None
     model = workflow_of(kind).request
     old = model.old_names()

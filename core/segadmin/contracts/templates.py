@@ -101,7 +101,7 @@ def read_templates(path: Path) -> dict[Language, dict[str, tuple[str, ...]]]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, or NUL in the path
         raise ConfigurationError(f"The template file {path} cannot be read: {error}.") from None
     by_language: dict[Language, dict[str, tuple[str, ...]]] = {}
     for language, sections in content.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segadmin import failpoints
 from segadmin.errors import StepFenced, StorageError
@@ -57,9 +57,24 @@ class StageOutput(BaseModel):
 
     @classmethod
     def read(cls, written: Json) -> Self:
-        """Return what a step has as its result."""
-        known = written.get("version", 0)
-        return cls.model_validate(written if known == cls.current_version else cls.upgraded(written))
+        """Return what a step has as its result.
+
+        Raises:
+            StorageError: a newer segadmin wrote it, or it is not a result of this stage.
+        """
+        version = written.get("version", 0)
+        if not isinstance(version, int) or version > cls.current_version:
+            raise StorageError(
+                f"The result of the stage {cls.stage!r} has version {version!r}; this segadmin reads up to "
+                f"{cls.current_version}. Update the workers, or: segadmin jobs retry JOB --from-start"
+            )
+        try:
+            return cls.model_validate(written if version == cls.current_version else cls.upgraded(written))
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise StorageError(
+                f"The result of the stage {cls.stage!r} cannot be read ({type(error).__name__}: "
+                f"{str(error).splitlines()[0]}). Make it again: segadmin jobs retry JOB --from-start"
+            ) from None
 
     def as_json(self) -> Json:
         """Return what the step keeps."""

@@ -14,7 +14,7 @@ from segadmin.jobs.locks import blocking_locks
 from segadmin.jobs.progress import Progress, progress_of
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
-from segadmin.storage.database import reading, transaction
+from segadmin.storage.database import is_row_number, reading, transaction
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 
 #: Jobs that are read at one time: databases limit the number of values in a query.
@@ -127,7 +127,7 @@ def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bo
 
 
 def _job(session: Session, job_id: int) -> Job:
-    job = session.get(Job, job_id)
+    job = session.get(Job, job_id) if is_row_number(job_id) else None
     if job is None:
         raise JobNotFound(f"There is no job {job_id}. List them: segadmin jobs list")
     return job

@@ -115,6 +115,8 @@ def enqueue(
                 asked=asked,
             )
     except IntegrityError:
+        if idempotency_key is None:
+            raise
         with transaction(settings) as session:
             earlier = _job_of(session, idempotency_key)
         if earlier is None:

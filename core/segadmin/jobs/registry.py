@@ -123,7 +123,24 @@ _registered: dict[str, Workflow] = {}
 
 
 def register(workflow: Workflow) -> None:
-    """Make a kind of job known to this process."""
+    """Make a kind of job known to this process.
+
+    Raises:
+        ConfigurationError: the kind is registered already, or its stages do not fit together.
+    """
+    if workflow.kind in _registered:
+        raise ConfigurationError(f"The job kind {workflow.kind!r} is registered already. Choose another name.")
+    earlier: list[str] = []
+    for stage in workflow.stages:
+        if stage.name in earlier:
+            raise ConfigurationError(f"The job kind {workflow.kind!r} has two stages called {stage.name!r}.")
+        if unknown := [name for name in stage.after if name not in earlier]:
+            raise ConfigurationError(
+                f"The stage {stage.name!r} of {workflow.kind!r} comes after {unknown[0]!r}, which is no earlier stage."
+            )
+        earlier.append(stage.name)
+    if not earlier:
+        raise ConfigurationError(f"The job kind {workflow.kind!r} has no stages.")
     _registered[workflow.kind] = workflow
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from segadmin.contracts.backbone import Backbone, Classifier, SavableModel, load_fitted
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
@@ -78,7 +80,14 @@ def read_manifest(settings: Settings, saved: Saved) -> ModelManifest:
         raise StorageError(
             f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
         )
-    return ModelManifest.model_validate_json((folder / MANIFEST).read_text())
+    try:
+        return ModelManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise StorageError(
+            f"The manifest in {folder} cannot be read ({reason}). Restore it from a backup, or train again: "
+            "segadmin enqueue retrain"
+        ) from None
 
 
 def artifact_digest(folder: Path) -> str:

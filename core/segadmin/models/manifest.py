@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segadmin.errors import StorageError
 from segadmin.evaluation.policy import Policy
@@ -25,7 +25,7 @@ class _Model(BaseModel):
 class Calibration(_Model):
     """The temperature of the logits, and the calibration error on validation before and after scaling."""
 
-    temperature: float = 1.0
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     ece_before: float | None = None
     ece_after: float | None = None
     rows: int = 0
@@ -102,6 +102,16 @@ class ModelManifest(_Model):
     data: TrainingData = TrainingData()
     text: tuple[dict[str, int], ...] = ()  #: report of each textualize step
 
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for what, values, names in (
+            ("thresholds", self.thresholds, self.segments),
+            ("feature limits", self.feature_limits, self.features),
+        ):
+            if values and len(values) != len(names):
+                raise ValueError(f"{len(values)} {what} for {len(names)}")
+        return self
+
     @property
     def name(self) -> str:
         """The display name: the pretrained model if one was given, else the backbone."""
@@ -141,4 +151,7 @@ class _BackboneOptions(BaseModel):
 
 def backbone_options_of(version: ModelVersion) -> dict[str, Any]:
     """Return the options of a version's backbone, without reading the rest of its manifest."""
-    return _BackboneOptions.model_validate(version.manifest).backbone_options
+    try:
+        return _BackboneOptions.model_validate(version.manifest).backbone_options
+    except ValidationError:  # a list of all versions must not fail because one of them is damaged
+        return {}

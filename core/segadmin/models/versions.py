@@ -14,7 +14,7 @@ from segadmin.labels.parts import Part
 from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
-from segadmin.storage.database import transaction
+from segadmin.storage.database import row_number, transaction
 from segadmin.storage.records import Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
@@ -82,7 +82,8 @@ def find_version(
         DataError: there is no champion yet, or no version was made so.
     """
     if model != "champion":
-        version = session.get(ModelVersion, int(model)) if model.isdigit() else None
+        number = row_number(model)
+        version = session.get(ModelVersion, number) if number is not None else None
         if version is None:
             raise ModelNotFound(f"There is no model version {model!r}. See: segadmin models list")
         if made_with is not None and version not in made_with:

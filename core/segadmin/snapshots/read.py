@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
+from segadmin.storage.database import row_number
 from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def find_snapshot(session: Session, reference: str, label_set: str | None = None
         DataError: there are no snapshots yet.
     """
     if reference != "current":
-        snapshot = session.get(SegmentSnapshot, int(reference)) if reference.isdigit() else None
+        number = row_number(reference)
+        snapshot = session.get(SegmentSnapshot, number) if number is not None else None
         if snapshot is None or snapshot.state != SnapshotState.PUBLISHED:
             raise ConfigurationError(f"There is no published snapshot {reference!r}. See: segadmin snapshots list")
         return snapshot

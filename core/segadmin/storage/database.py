@@ -206,6 +206,20 @@ def revision(settings: Settings) -> str | None:
         raise _unreachable(settings, error) from error
 
 
+#: The largest number of a row on every supported database.
+_MAX_ROW_NUMBER = 2**31 - 1
+
+
+def row_number(text: str) -> int | None:
+    """Return the number of a row that somebody names; ``None`` if no row can have it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 and is_row_number(int(text)) else None
+
+
+def is_row_number(number: int) -> bool:
+    """Return whether a row can have this number."""
+    return 0 <= number <= _MAX_ROW_NUMBER
+
+
 def upgrade(settings: Settings) -> None:
     """Migrate the schema to :data:`HEAD`; safe to call from several processes at once.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from segadmin.errors import DataError
 from segadmin.files import file_digest, inside
@@ -32,7 +32,10 @@ class _Manifest(BaseModel):
 
 
 def _entry(version: ModelVersion) -> _Entry:
-    return _Manifest.model_validate(version.manifest).predictions or _Entry()
+    try:
+        return _Manifest.model_validate(version.manifest).predictions or _Entry()
+    except ValidationError:
+        return _Entry()
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,10 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
         until, activity = parent.pretrained.until, "pretrained on texts"
         fix = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
     else:
-        until = max([*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)])
+        cutoffs = [*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)]
+        if not cutoffs:
+            raise DataError("That version does not say what it was trained on, so nothing can continue from it.")
+        until = max(cutoffs)
         activity, fix = "trained on labels", "Start from an older version, or label later weeks"
     if how.by == SplitBy.TIME and parent.split == SplitBy.TIME and until > first_test:
         raise DataError(

@@ -41,7 +41,7 @@ class Pretrain(TextRequest):
     mask: float = Field(0.15, gt=0, lt=1, description="Fraction of tokens to mask, in encoders.")
     whole_phrases: bool = Field(False, description="Mask whole phrases instead of single tokens.")
     new_words: int = Field(0, ge=0, le=50_000, description="Number of the shop's own words to add to the vocabulary.")
-    seed: int = Field(17, description="Random seed.")
+    seed: int = Field(17, ge=0, le=2**32 - 1, description="Random seed.")
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its backbone."""

@@ -51,7 +51,7 @@ class Retrain(TextRequest):
         le=0.3,
         description="Fraction of users held out for validation; with --split user, as many again for the test.",
     )
-    seed: int = Field(17, description="Random seed.")
+    seed: int = Field(17, ge=0, le=2**32 - 1, description="Random seed.")
     margin: float = Field(
         0.0, ge=-1, le=1, description="Promote only if the test AUROC is above each baseline's by this much."
     )

@@ -24,7 +24,9 @@ class TextRequest(Request):
     language: Annotated[Language | None, Option(default="SEGADMIN_LANGUAGE")] = Field(
         None, description="Language of the text."
     )
-    window_days: float = Field(112.0, gt=0, description="Days of events before the cut-off that the text covers.")
+    window_days: float = Field(
+        112.0, gt=0, le=36_500, description="Days of events before the cut-off that the text covers."
+    )
     max_phrases: int = Field(
         96, ge=1, le=10_000, description="Maximum number of phrases per user; the most informative are kept."
     )
