@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -70,7 +71,8 @@ def against_baselines(own: pl.DataFrame, baselines: Mapping[str, pl.DataFrame], 
         reason = f"the baseline {name} has {scores}"
         if comparison.lead.value < margin:
             required = f" It must lead by {margin:g}." if margin else ""
-            fix = "Try --backbone stacked, which uses both, or accept a lower AUROC: --margin -0.005"
+            enough = math.floor(comparison.lead.value * 1000) / 1000
+            fix = f"Try --backbone stacked, which uses both, or accept a lower AUROC: --margin {enough:g}"
             return Verdict(promoted=False, reason=f"{reason}.{required} {fix}")
         reasons.append(reason)
     return Verdict(promoted=True, reason="; ".join(reasons) or "there was no baseline to beat")

@@ -33,7 +33,7 @@ class TextRequest(Request):
     #: by language, in place of the textualizers' own
     templates: Annotated[
         dict[Language, dict[str, tuple[str, ...]]], Option(metavar="FILE.toml", read=read_templates)
-    ] = Field({}, description="TOML file with other sentences for the text; see `plugins show textualizer`.")
+    ] = Field({}, description="TOML file with other sentences for the text; see `plugins show textualizer NAME`.")
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its language: who asks decides, and not the worker's setting.
