@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -136,7 +137,13 @@ def _time(record: logging.LogRecord) -> str:
 
 def _without_secrets(value: Any) -> Any:
     """Return a value as JSON has it; text and what is shown as text is masked."""
-    return value if value is None or isinstance(value, bool | int | float) else mask_secrets(str(value))
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value  # JSON has no NaN
+    try:
+        text = str(value)
+    except Exception as error:  # a line must not be lost because of one value
+        text = f"({type(value).__name__}: {type(error).__name__})"
+    return mask_secrets(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _quoted(value: Any) -> str:

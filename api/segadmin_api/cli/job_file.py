@@ -34,6 +34,9 @@ def read_job_file(kind: str, path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"The job file {path} is not TOML in UTF-8: {error}.") from None
     model = workflow_of(kind).request
     old = model.old_names()
+    for name in given:
+        if name in old and old[name] in given:
+            raise ConfigurationError(f"{path}: {name!r} is the old name of {old[name]!r}. Give one of them.")
     options = {old.get(name, name): value for name, value in given.items()}
     for name in options:
         if name not in model.offered():

@@ -119,6 +119,8 @@ class Workflow:
 
 
 _BUILT_IN = "segadmin.workflows"
+#: Options of ``segadmin enqueue`` itself, whatever the kind.
+RESERVED_OPTIONS = frozenset({"config", "print_config", "wait", "priority", "key", "as_json"})
 _registered: dict[str, Workflow] = {}
 
 
@@ -139,6 +141,8 @@ def register(workflow: Workflow) -> None:
                 f"The stage {stage.name!r} of {workflow.kind!r} comes after {unknown[0]!r}, which is no earlier stage."
             )
         earlier.append(stage.name)
+    if reserved := sorted(RESERVED_OPTIONS & workflow.request.model_fields.keys()):
+        raise ConfigurationError(f"The job kind {workflow.kind!r} has an option {reserved[0]!r}, which every kind has.")
     if not earlier:
         raise ConfigurationError(f"The job kind {workflow.kind!r} has no stages.")
     _registered[workflow.kind] = workflow

@@ -114,6 +114,8 @@ def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
 
 def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
     option = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden" and option in model.old_names():
+        return f"A {kind} job has {option!r} and {model.old_names()[option]!r}, its new name. Give one of them."
     if problem["type"] == "extra_forbidden":
         return f"A {kind} job has no option {option!r}.{did_you_mean(option, model.model_fields)}"
     if problem["type"] == "missing":

@@ -66,7 +66,7 @@ class PreparedTraining(PreparedSegments):
         request["tracker_options"] = {
             f"{tracker}.{option}": value
             for tracker, options in (written.get("trackers") or {}).items()
-            for option, value in options.items()
+            for option, value in (options or {}).items()
         }
         return {
             **super().upgraded(written),

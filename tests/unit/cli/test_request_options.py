@@ -17,7 +17,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs import registry
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register, workflows
 from segadmin_api.cli.enqueue import app, options_of
-from segadmin_api.cli.job_file import write_job_file
+from segadmin_api.cli.job_file import read_job_file, write_job_file
 from segadmin_api.cli.output import UsageError
 
 KINDS = ("compact", "ingest", "pretrain", "refresh", "retain", "retrain", "score", "textualize", "tune")
@@ -144,3 +144,10 @@ def test_a_job_file_has_the_default_of_every_field(everything: str) -> None:
     assert tomllib.loads(printed) == {"where": "here", "colour": "blue", "settings": {"a": 1}}
     for line in ("# count = 3", "# title =", "# deep = false", '# side = "left"', '# order = ["a"]', "# words = []"):
         assert line in printed.splitlines()
+
+
+def test_a_job_file_with_an_old_and_a_new_name(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text('also = ["a"]\nauxiliary_labels = ["b"]\n')
+    with pytest.raises(ConfigurationError, match=r"'also' is the old name of 'auxiliary_labels'\. Give one"):
+        read_job_file("retrain", path)

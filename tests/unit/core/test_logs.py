@@ -151,3 +151,19 @@ def test_logs_are_set_up_by_the_settings(settings: Settings, restored_root: logg
     first, second = file.read_text().splitlines()
     assert first.endswith(f"INFO anybody: lost {MASKED} where={MASKED}")
     assert json.loads(second)["where"] == json.loads(second)["message"].partition(" ")[2] == MASKED
+
+
+class Raises:
+    """A value that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud83d", Raises()])
+def test_a_value_that_json_lacks_costs_no_line(value: object, jsonl: Written, text: Written) -> None:
+    for written in (jsonl, text):
+        written.logger.info("measured", extra={"loss": value})
+        written.text.encode()
+    assert "NaN" not in jsonl.text
+    assert json.loads(jsonl.text)["message"] == "measured"

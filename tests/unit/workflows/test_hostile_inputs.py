@@ -120,3 +120,16 @@ def test_a_job_number_that_no_row_can_have(shop: Settings) -> None:
 def test_values_that_no_fit_could_use(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="A retrain job cannot use"):
         parse_request("retrain", {"labels": LABELS, **options})
+
+
+def test_an_option_that_every_kind_has_is_no_option_of_one() -> None:
+    class Clashing(Request):
+        config: str = ""
+
+    with pytest.raises(ConfigurationError, match="has an option 'config', which every kind has"):
+        register(Workflow("mine", Clashing, (Stage("a", nothing),)))
+
+
+def test_an_old_and_a_new_name_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"'also' and 'auxiliary_labels', its new name\. Give one"):
+        parse_request("retrain", {"also": ["a"], "auxiliary_labels": ["b"]})
