@@ -24,7 +24,7 @@ PACKAGES = ("core", "plugins", "worker", "api", ".")
 
 #: Runs in both checkouts: prints a line of JSON, what each part cost.
 CHILD = """
-import json, resource, subprocess, sys, time
+import inspect, json, resource, subprocess, sys, time
 from pathlib import Path
 from segadmin.settings import Settings, get_settings
 from tests.planted import LABELS, label_future_spend, plant, through_the_engine
@@ -43,7 +43,8 @@ def command(*words):
     subprocess.run([sys.executable, "-m", "segadmin_api.cli", *words], check=True, **nobody)
 
 users, csv, settings = int(sys.argv[1]), sys.argv[2], get_settings()
-plant(settings, users=users)
+as_many = {"buckets": 16} if "buckets" in inspect.signature(plant).parameters else {}
+plant(settings, users=users, **as_many)
 label_future_spend(settings)
 retrain = {"backbone": "tabular", "backbone_options": {"rounds": "30"}, "baselines": [], "labels": LABELS, "margin": -1}
 retrain |= {"trackers": [], "language": "en"}
