@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from segadmin.contracts.backbone import no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import Textualizer
 from segadmin.hashing import bucket_of
@@ -39,7 +40,7 @@ def read_buckets(
     wanted: pl.DataFrame | None = None,
     copied: pl.DataFrame | None = None,
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
-    progress: Callable[[float, str], None] = lambda _fraction, _note: None,
+    progress: Callable[[float, str], None] = no_progress,
 ) -> Texts:
     """Read users bucket by bucket: ``wanted`` at the training windows, all users at the scoring window.
 
