@@ -16,12 +16,12 @@ import polars as pl
 
 from segadmin.errors import DataError
 from segadmin.hashing import GOLDEN_GAMMA, splitmix64
-from segadmin.labels.parts import HELD_OUT
+from segadmin.labels.parts import HELD_OUT, Part
 
 #: Fraction of the cut-offs, the latest, that are for testing if the label set does not define test cut-offs.
 _TEST_CUTOFFS = 0.4
 #: Minimum number of rows of a part; with fewer, its metrics are noise.
-LEAST = {"train": 20, "validation": 5, "test": 5}
+LEAST = {Part.TRAIN: 20, Part.VALIDATION: 5, Part.TEST: 5}
 
 
 def split_rows(
@@ -60,7 +60,7 @@ def split_rows(
     )
     part = _by_time(rows, definition, held_out) if by == "time" else _by_user(held_out)
     rows = rows.with_columns(part.alias("part"))
-    trained_users = rows.filter(pl.col("part") == "train")["user_key"].unique()
+    trained_users = rows.filter(pl.col("part") == Part.TRAIN.value)["user_key"].unique()
     rows = rows.with_columns(unseen=~pl.col("user_key").is_in(trained_users.implode()))
     _check_parts(rows, segments, by)
     return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
@@ -75,7 +75,7 @@ def trainable_rows(labels: pl.DataFrame, split: pl.DataFrame, by: str, seed: int
     allowed = labels.filter(pl.Series(draw(labels["user_key"].to_numpy(), seed) >= held_out_total))
     if by == "user":
         return allowed
-    first_test = split.filter(pl.col("part") == "test")["as_of"].min()
+    first_test = split.filter(pl.col("part") == Part.TEST.value)["as_of"].min()
     return allowed.filter(pl.col("as_of") < first_test, pl.col("outcome_until") <= first_test)
 
 
@@ -88,14 +88,14 @@ def with_replay(split: pl.DataFrame, trained_cutoffs: Sequence[datetime], share:
     Raises:
         DataError: no training row is new.
     """
-    already_learnt = (pl.col("part") == "train") & pl.col("as_of").is_in(list(trained_cutoffs))
-    if not split.filter((pl.col("part") == "train") & ~pl.col("as_of").is_in(list(trained_cutoffs))).height:
+    already_learnt = (pl.col("part") == Part.TRAIN.value) & pl.col("as_of").is_in(list(trained_cutoffs))
+    if not split.filter((pl.col("part") == Part.TRAIN.value) & ~pl.col("as_of").is_in(list(trained_cutoffs))).height:
         raise DataError(
             "Nothing is new since that version was trained: the labels have no later training cut-off. "
             "Label later weeks (segadmin data label … -o train_cuts=…), or train on all rows again: --replay 1"
         )
     replay = pl.Series(draw(split["user_key"].to_numpy(), seed + 2) < share)
-    return split.with_columns(part=pl.when(already_learnt & ~replay).then(pl.lit("learnt")).otherwise("part"))
+    return split.with_columns(part=pl.when(already_learnt & ~replay).then(pl.lit(Part.LEARNT.value)).otherwise("part"))
 
 
 def fold_of(user_keys: np.ndarray[Any, Any], folds: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -120,12 +120,12 @@ def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float)
     known_in_time = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
     return (
         pl.when(pl.col("as_of") >= first_test)
-        .then(pl.lit("test"))
+        .then(pl.lit(Part.TEST.value))
         .when(~known_in_time)
-        .then(pl.lit("purged"))
+        .then(pl.lit(Part.PURGED.value))
         .when(pl.col("draw") < held_out)
-        .then(pl.lit("validation"))
-        .otherwise(pl.lit("train"))
+        .then(pl.lit(Part.VALIDATION.value))
+        .otherwise(pl.lit(Part.TRAIN.value))
     )
 
 
@@ -143,10 +143,10 @@ def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> dat
 def _by_user(held_out: float) -> pl.Expr:
     return (
         pl.when(pl.col("draw") < held_out)
-        .then(pl.lit("validation"))
+        .then(pl.lit(Part.VALIDATION.value))
         .when(pl.col("draw") < 2 * held_out)
-        .then(pl.lit("test"))
-        .otherwise(pl.lit("train"))
+        .then(pl.lit(Part.TEST.value))
+        .otherwise(pl.lit(Part.TRAIN.value))
     )
 
 
@@ -154,14 +154,14 @@ def _check_parts(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
     counts: dict[str, int] = dict(rows["part"].value_counts().iter_rows())
     for part, minimum in LEAST.items():
         if counts.get(part, 0) < minimum:
-            purged = counts.get("purged", 0)
+            purged = counts.get(Part.PURGED, 0)
             too_late = f"; {purged} rows whose label was known only after the first test cut-off do not count"
             raise DataError(
                 f"Split by {by}, {rows.height} labelled rows leave {counts.get(part, 0)} for {part}, "
                 f"{minimum} are needed{too_late if purged else ''}. Label more users or cut-offs, "
                 f"or try --split {'user' if by == 'time' else 'time'}."
             )
-    trained = set(rows.filter(pl.col("part") == "train")["target"].unique())
+    trained = set(rows.filter(pl.col("part") == Part.TRAIN.value)["target"].unique())
     missing = [segment for n, segment in enumerate(segments) if n not in trained]
     if missing:
         raise DataError(
