@@ -12,8 +12,6 @@ import subprocess
 import sys
 from typing import Any
 
-import psutil
-
 from segadmin.errors import OutOfMemory
 
 #: Messages, in lower case, of libraries without an exception type for this error.
@@ -50,6 +48,8 @@ def describe_memory() -> str:
     """
     cuda = _cuda()
     if cuda is None:
+        import psutil  # enqueuing imports this module and describes nothing
+
         memory = psutil.virtual_memory()
         return f"This machine has {memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB of memory free."
     device = cuda.current_device()

@@ -29,7 +29,7 @@ Json = dict[str, Any]
 class StepFile(BaseModel):
     """A table that a step wrote, as later stages find it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     path: str  #: relative to the store
     sha256: str
@@ -43,7 +43,7 @@ class StageOutput(BaseModel):
     :meth:`upgraded` reads what was written before: a job may be under way while segadmin is updated.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     stage: ClassVar[str]  #: the stage that writes it
     current_version: ClassVar[int] = 1

@@ -48,7 +48,8 @@ class Request(BaseModel):
     them without listing them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: Validators are built when a kind is first asked for: a command asks for one.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     #: Fields of a base class that this kind stores and does not use: the command line does not offer them.
     unused: ClassVar[frozenset[str]] = frozenset()
 

@@ -19,7 +19,7 @@ MANIFEST_VERSION = 1
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Calibration(_Model):

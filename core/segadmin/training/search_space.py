@@ -24,7 +24,7 @@ _RANGE = re.compile(r"(?P<low>[^.,][^,]*?)\.\.(?P<high>[^,:]+?)(?P<log>:log)?")
 class Range(BaseModel):
     """Numbers from ``low`` to ``high``, both included."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     low: int | float
     high: int | float

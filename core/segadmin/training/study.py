@@ -34,7 +34,7 @@ def study_of(settings: Settings, job_id: int) -> optuna.Study:
 class Trial(BaseModel):
     """One trial of the options, numbered from 1."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     trial: int
     state: str  #: of Optuna: ``running``, ``complete``, ``pruned`` or ``fail``
@@ -47,7 +47,7 @@ class Trial(BaseModel):
 class SearchSummary(BaseModel):
     """The state of a search."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     best: Trial | None = None
     trials: tuple[Trial, ...] = ()

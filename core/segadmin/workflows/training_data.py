@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class AuxiliaryTask(BaseModel):
     """Another label set that is learnt at the same time as the one that counts."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     segments: tuple[str, ...]
     rows: StepFile  #: ``user_key``, ``as_of``, ``observed_from``, ``target``
@@ -32,7 +32,7 @@ class AuxiliaryTask(BaseModel):
 class ParentVersion(BaseModel):
     """The model version that a fit begins as."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     version: int
     folder: str
