@@ -90,14 +90,14 @@ def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
             raise Stopped
 
     attempt.progress = stop  # type: ignore[method-assign]
-    from segadmin_plugins.backbones.transformer import training
+    from segadmin_plugins.backbones.transformer import callbacks
 
-    before, training.SAY_SECONDS = training.SAY_SECONDS, 0.0
+    before, callbacks.PROGRESS_SECONDS = callbacks.PROGRESS_SECONDS, 0.0
     try:
         with pytest.raises((Stopped, SegadminError)):
             job.call(attempt)
     finally:
-        training.SAY_SECONDS = before
+        callbacks.PROGRESS_SECONDS = before
     [attempt] = job.attempts("pretrain")
     again = job.finish(job.call(attempt))
     assert again["report"]["resumed_at_step"] > 0

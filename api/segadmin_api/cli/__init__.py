@@ -37,7 +37,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit:app", "The audit log: who viewed, exported or erased users.", _DATA),
     "backbones": ("backbones:app", "Backbones, and the pretrained weights on this machine.", _DATA),
     "plugins": ("plugins:app", "Textualizers, backbones and other plugins.", _DATA),
-    "enqueue": ("enqueue:app", "Enqueue a job: retrain, score, refresh, textualize, ingest, retain, compact.", _JOBS),
+    "enqueue": (
+        "enqueue:app",
+        "Enqueue a job: retrain, score, refresh, pretrain, tune, textualize, compact, …",
+        _JOBS,
+    ),
     "jobs": ("jobs:app", "List, show, watch, cancel and retry jobs.", _JOBS),
     "schedule": ("schedule:app", "Jobs that repeat on a cron expression.", _JOBS),
     "models": ("models:app", "Model versions and their evaluations.", _JOBS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -11,18 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segadmin.counts import counted
-from segadmin.errors import DataError
 from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
-from segadmin_api.cli import imports, inbox, interrupted, mappings
-from segadmin_api.cli.output import JsonOption, RawCells, group, parse_options, save_page, show_json, table
+from segadmin_api.cli import imports, inbox, interrupted, mappings, quarantine
+from segadmin_api.cli.output import JsonOption, group, parse_options, save_page, show_json, table
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from segadmin.events.erase import Erased
     from segadmin.events.profile import Profile
     from segadmin.events.user_list import ListedUser
@@ -34,6 +30,7 @@ app.command()(imports.preview)
 app.add_typer(mappings.app, name="mappings")
 app.command()(inbox.inbox)
 app.command()(interrupted.interrupted)
+app.command()(quarantine.quarantine)
 
 
 @app.command()
@@ -313,88 +310,6 @@ def list_(as_json: JsonOption = False) -> None:
     )
     if "interrupted" in states.values():
         typer.echo("To continue interrupted imports: segadmin data interrupted")
-
-
-@app.command()
-def quarantine(
-    number: Annotated[int | None, typer.Option("--import", help="Only rows of this import.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 20,
-    out: Annotated[
-        Path | None, typer.Option(help="Write all rows to this .csv, .jsonl or .parquet file, for correction.")
-    ] = None,
-    raw_cells: RawCells = False,
-    drop: Annotated[
-        bool, typer.Option("--drop", help="Delete these rows, after they were corrected and imported.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the rows that could not be imported, unchanged, with the reasons.
-
-    To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
-    and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
-    """
-    from segadmin.events.quarantine import drop_rows, find_rows
-    from segadmin.storage.audit import record
-
-    settings = get_settings()
-    _check_import(settings, number)
-    if drop:
-        _drop(number, reason, lambda: drop_rows(settings, number, reason), yes=yes, as_json=as_json)
-        return
-    record(settings, "data.quarantine", "all imports" if number is None else f"import {number}")
-    rows = find_rows(settings, number, reason)
-    if out is not None:
-        _write_quarantine(rows.collect(), out, raw_cells=raw_cells)
-        return
-    records = rows.limit(limit).collect().to_dicts()
-    if as_json:
-        show_json(records)
-        return
-    table(
-        "",
-        [">import", ">line", "reason", "column", "value", "row"],
-        [[row[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for row in records],
-        empty="Nothing is in quarantine." if reason is None else f"No row is in quarantine with the reason {reason!r}.",
-    )
-
-
-def _check_import(settings: Settings, number: int | None) -> None:
-    """Raise ``DataError`` if there is no import with this number."""
-    with transaction(settings) as session:
-        if number is not None and session.get(Import, number) is None:
-            raise DataError(f"There is no import {number}. Look: segadmin data list")
-
-
-def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None:
-    from segadmin.events.quarantine import as_file
-    from segadmin.snapshots.export import find_sink
-
-    sink = find_sink(get_settings(), out)
-    written = sink.write(as_file(rows, formulas=sink.formulas and not raw_cells).lazy(), out)
-    typer.echo(f"Wrote {counted(written, 'row')} to {out}.")
-    if written:
-        number, name = rows["import_id"][0], rows["table"][0]
-        typer.echo(
-            f"Correct them there, and import the file with the mapping of import {number} (--mapping, --map, --set, "
-            f"--timezone): segadmin data import {name} {out}"
-        )
-        typer.echo(f"Then: segadmin data quarantine --import {number} --drop")
-
-
-def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], *, yes: bool, as_json: bool) -> None:
-    conditions = [f"of import {number}"] if number is not None else []
-    conditions += [f"with the reason {reason}"] if reason is not None else []
-    if not yes:
-        typer.confirm(
-            f"Permanently delete the rows {' '.join(conditions) or 'of all imports'} from quarantine?", abort=True
-        )
-    rows = drop_rows()
-    if as_json:
-        show_json({"rows": rows})
-    else:
-        typer.echo(f"Deleted {counted(rows, 'row')} from quarantine.")
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import Import
 from segadmin.urls import MASK, mask_url
 from segadmin_api.cli.command_line import command_line
+from segadmin_api.cli.import_report import note_several, report, report_changes
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 from segadmin_api.cli.proposals import NextCommands, save_mapping, show_proposal
 from segadmin_api.cli.several import expand, import_each, summarize
@@ -167,7 +168,7 @@ def import_completejourney(
         show_json([record.model_dump(mode="json") for record, _ in done])
         return
     for record, fresh in done:
-        _report(record, fresh=fresh)
+        report(record, fresh=fresh)
 
 
 def preview(
@@ -218,14 +219,14 @@ def preview(
 
 
 def _show(request: Request, result: Preview, limit: int) -> None:
-    note = _note_several(result.source_rows, result.rows, request.table)
+    note = note_several(result.source_rows, result.rows, request.table)
     typer.echo(
         f"{request.name}: {result.usable:,} of the first {counted(result.rows, 'row')} can be used as "
         f"{request.table}.{note}"
     )
     fields = [(field.field, field.column, field.filled, " · ".join(field.examples)) for field in result.fields]
     table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
-    _report_changes(result.changes)
+    report_changes(result.changes)
     if result.ignored:
         typer.echo(f"Ignored, as the mapping says: {counted(result.ignored, 'row')}.")
     for reason, count in result.reasons.items():
@@ -347,7 +348,7 @@ def _import(
     imported = import_each(
         requests,
         take=lambda request: _with_progress(get_settings(), request),
-        report=lambda record, fresh: None if as_json else _report(record, mapping, fresh=fresh),
+        report=lambda record, fresh: None if as_json else report(record, mapping, fresh=fresh),
     )
     if as_json:
         show_json(imported.facts[0] if len(files) == 1 else imported.facts)
@@ -365,46 +366,3 @@ def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
     name = escape(request.name)
     with Console(stderr=True).status(f"Importing {name} …") as spinner:
         return import_file(settings, request, lambda rows: spinner.update(f"Importing {name}: {counted(rows, 'row')}"))
-
-
-def _report(record: Import, mapping: Mapping | None = None, *, fresh: bool) -> None:
-    if not fresh:
-        typer.echo(f"{record.file} was imported before (import {record.id}); nothing to do. To force it: --again")
-        return
-    typer.echo(
-        f"{record.table}: {record.rows_kept:,} of {counted(record.rows_read, 'row')} kept from {record.file}."
-        f"{_note_several(record.source_rows, record.rows_read, record.table)}"
-    )
-    _report_changes(record.changes)
-    if record.rows_quarantined:
-        typer.echo(
-            f"In quarantine: {counted(record.rows_quarantined, 'row')} ({_by_name(record.reasons)}). "
-            f"Look: segadmin data quarantine --import {record.id}"
-        )
-    if record.rows_ignored:
-        typer.echo(f"Ignored, as the mapping says: {counted(record.rows_ignored, 'row')}.")
-    _warn(record.warnings)
-    if mapping is not None:
-        from segadmin.events.hints import about_import
-
-        for hint in about_import(get_settings(), record, mapping):
-            typer.echo(f"Note: {hint}")
-
-
-def _note_several(source_rows: int, rows: int, table: str) -> str:
-    """Return a note if a row of the source holds several rows, else an empty string."""
-    return "" if rows == source_rows else f" (Rows of the source: {source_rows:,}; {table} in them: {rows:,}.)"
-
-
-def _warn(warnings: list[str]) -> None:
-    for warning in warnings:
-        typer.echo(f"Note: {warning}")
-
-
-def _report_changes(changes: dict[str, int]) -> None:
-    if changes:
-        typer.echo(f"Fixed: {_by_name(changes)}")
-
-
-def _by_name(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name}: {count:,}" for name, count in sorted(counts.items()))

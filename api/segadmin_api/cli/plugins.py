@@ -7,13 +7,14 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
+from segadmin_api.cli.option_types import type_words
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def show(
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
     registration = plugins.find(kind, name)
     plugin = registration.load()
+    hints = get_type_hints(plugin, include_extras=True)
     options = [
-        {"option": field.name, "type": str(field.type), "default": _default(field)}
+        {"option": field.name, "type": type_words(hints[field.name]), "default": _default(field)}
         for field in (dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ())
     ]
     doc = inspect.getdoc(plugin) or ""
@@ -69,7 +71,8 @@ def show(
         show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
     typer.echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
-    table("", ["option", "type", "default"], [list(row.values()) for row in options], empty="It takes no options.")
+    rows = [[row["option"], row["type"], _shown(row["default"])] for row in options]
+    table("", ["option", "value", "default"], rows, empty="It takes no options.")
     if templates:
         typer.echo(
             "\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n"
@@ -146,6 +149,13 @@ def _check_backbone(backbone: Backbone) -> str:
 
 #: Kind of plugin → its contract tests.
 _SUITES: dict[str, Callable[[Any], str]] = {"textualizer": _check_textualizer, "backbone": _check_backbone}
+
+
+def _shown(default: Any) -> str:
+    """Return a default as it is typed on the command line."""
+    if isinstance(default, list | tuple):
+        return ",".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else "" if default in (None, {}) else str(default)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

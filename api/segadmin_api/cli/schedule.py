@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -80,7 +81,8 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     typer.echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
     for option, value in schedule.options.items():
         if value not in (None, {}, []):
-            typer.echo(f"  {option}: {mask_all(value)}")
+            shown = mask_all(value)
+            typer.echo(f"  {option}: {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}")
     if schedule.paused:
         typer.echo(f"  paused; go on: segadmin schedule resume {name}")
     else:

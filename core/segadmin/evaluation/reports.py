@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from segadmin.contracts.backbone import Examples
+from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.evaluation.metrics import confusion, measure
 
 if TYPE_CHECKING:
@@ -13,15 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Json = dict[str, Any]
-
-
-class EvaluatedOn(StrEnum):
-    """The rows that a model was measured on."""
-
-    VALIDATION = "validation"
-    TEST = "test"
-    UNSEEN = "test, unseen users"  #: the test rows of users without training rows
-    OUTCOME = "outcome"  #: a snapshot's users, once their outcomes are known
 
 
 def evaluations(name: str, probabilities: NDArray[np.float64], test: Examples) -> list[Json]:

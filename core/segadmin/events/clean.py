@@ -7,14 +7,13 @@ are counted under its name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from segadmin.contracts.event_kinds import IGNORE, KIND_ALIASES, KINDS
+from segadmin.contracts.event_kinds import IGNORE, KIND_ALIASES
 from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import DataError
 from segadmin.events.cells import lines_of, whole_numbers, without_missing
@@ -24,28 +23,17 @@ from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.nested import base_of, keys_of, unfold, with_paths
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.pii import mask
+from segadmin.events.row_checks import NUMBERS, PROBLEM, TIMES, Check, divide, row_checks
 from segadmin.events.statuses import not_bought, undecided
 from segadmin.events.text_cleaning import tidy
 from segadmin.events.times import as_utc
 
-#: Dates before this are errors, such as the Unix epoch.
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-#: The schema of problems of unusable rows.
-PROBLEM = {"line": pl.Int64, "reason": pl.String, "column": pl.String, "value": pl.String}
-
-_NUMBERS = {"events": ("quantity", "price", "unit_price", "duration", "rating"), "items": ("price",), "labels": ()}
-_TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
-_NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "segment")}
 _MONEY = ("price", "unit_price")
 #: Fields with ids, and fields with codes that other tools may have converted to numbers.
 _IDS = {"events": ("user", "item", "event_id"), "items": ("item",), "labels": ("user", "segment")}
 _CODES = ("kind",)
 #: Fields with text that people wrote, which is cleaned of markup.
 _TEXTS = ("text", "title", "category", "brand")
-#: Maximum plausible values; prices are of a whole line, durations in seconds (a week).
-_LARGEST = {"quantity": 1e6, "price": 1e9, "unit_price": 1e9, "duration": 604_800.0, "rating": 1e3}
-
-_Check = tuple[pl.Expr, str, str]
 
 
 @dataclass(frozen=True)
@@ -117,10 +105,10 @@ def clean(
         problems += _not_bought(typed, mapping)
         typed, returns = _returns(_one_currency(typed, mapping))
         changes["return"] += returns
-    checks = [*problems, *_checks(cells, table, mapping)]
+    checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.with_columns(_extras(chunk, mapping))
-    good, bad = _divide(typed, cells, lines, checks)
+    good, bad = divide(typed, cells, lines, checks)
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
     bad = pl.concat([unreadable, bad]).sort("line")
     return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)
@@ -164,7 +152,7 @@ def _each_element(chunk: pl.DataFrame, lines: pl.Series, path: str) -> tuple[pl.
     return chunk.drop("line"), chunk["line"]
 
 
-def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[_Check]:
+def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[Check]:
     """Return the check for rows with a status that means that nothing was bought."""
     if typed["status"].null_count() == typed.height:
         return []
@@ -220,9 +208,9 @@ def _typed(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     """Return every field, except numbers, with its type."""
     columns = []
     for name, dtype in cells.schema.items():
-        if name in _TIMES[table]:
+        if name in TIMES[table]:
             columns.append(as_utc(pl.col(name), dtype, mapping.timezone, mapping.times))
-        elif name not in _NUMBERS[table]:
+        elif name not in NUMBERS[table]:
             columns.append(_as_text(pl.col(name), dtype))
     return cells.with_columns(columns)
 
@@ -240,7 +228,7 @@ def _amounts(
     """Return the number fields converted to segadmin's units, and how many cells had formatted numbers."""
     no_currency = table == "events" and typed["currency"].null_count() == typed.height
     formatted = 0
-    for name in _NUMBERS[table]:
+    for name in NUMBERS[table]:
         values, count = numbers.read(name, typed[name], lines, with_currency=name in _MONEY and no_currency)
         formatted += count
         factor = mapping.units.factors.get(name, 1.0)
@@ -250,10 +238,10 @@ def _amounts(
 
 def _plain_ids(
     typed: pl.DataFrame, cells: pl.DataFrame, table: str, constants: Container[str]
-) -> tuple[pl.DataFrame, list[_Check], Counter[str]]:
+) -> tuple[pl.DataFrame, list[Check], Counter[str]]:
     """Return the id fields in their stored form, and the checks for rows with unusable ids."""
     changes: Counter[str] = Counter()
-    checks: list[_Check] = []
+    checks: list[Check] = []
     for name in (*_IDS[table], *_CODES):
         if name not in typed.columns or cells[name].dtype.is_integer() or (name in _CODES and name in constants):
             continue
@@ -265,7 +253,7 @@ def _plain_ids(
     return typed, checks, changes
 
 
-def _refuse_objects(cells: pl.DataFrame, checks: list[_Check], mapping: Mapping) -> None:
+def _refuse_objects(cells: pl.DataFrame, checks: list[Check], mapping: Mapping) -> None:
     """Raise ``DataError`` if an id is mapped to a column that contains only objects, an error in the mapping."""
     for rows, reason, name in checks:
         objects = cells.select(name).filter(rows).to_series() if reason == "nested_id" else None
@@ -339,73 +327,3 @@ def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     rates = {mapping.currency.upper(): 1.0, **{name.upper(): rate for name, rate in mapping.rates.items()}}
     rate = upper.fill_null(mapping.currency.upper()).replace_strict(rates, default=None, return_dtype=pl.Float64)
     return typed.with_columns(price=pl.col("price") * rate)
-
-
-def _checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[_Check]:
-    """Yield conditions for unusable rows, each with its reason and field, in order of precedence."""
-    is_given = {
-        name: pl.col(f"raw_{name}").is_not_null() for name in cells.columns if cells[name].null_count() < cells.height
-    }
-    for name in _NEEDED[table]:
-        yield pl.col(name).is_null(), f"missing_{name}", name
-    if table == "events":
-        yield ~pl.col("kind").is_in(KINDS) | pl.col("kind").is_null(), "unknown_kind", "kind"
-    for name in _TIMES[table]:
-        applies = pl.lit(value=True) if table == "events" else pl.col(f"raw_{name}").is_not_null()
-        latest = datetime.now(UTC) + timedelta(days=1 if name == "at" else 36_500)
-        impossible = (pl.col(name) < EARLIEST) | (pl.col(name) > latest)
-        yield applies & (pl.col(name).is_null() | impossible), "bad_time", name
-    if table == "labels":
-        is_empty = pl.col("observed_from") >= pl.col("as_of")  # no event can be between them
-        yield is_empty.fill_null(value=False), "bad_time", "observed_from"
-    if table == "events" and "currency" in is_given and mapping.currency is not None:
-        supported = [mapping.currency.upper(), *(name.upper() for name in mapping.rates)]
-        yield (
-            (is_given["currency"] & ~pl.col("currency").str.to_uppercase().is_in(supported)),
-            "unknown_currency",
-            "currency",
-        )
-    for name in _NUMBERS[table]:
-        computed = name == "price" and "unit_price" in is_given
-        if name not in is_given and not computed:
-            continue
-        applies = is_given.get(name, pl.lit(value=False))
-        if name == "unit_price" and "price" in is_given:  # the total takes precedence over the unit price
-            applies = applies & ~is_given["price"]
-        unusable = pl.col(name).is_null() | ~pl.col(name).is_finite()
-        if name in {"quantity", "duration"}:  # prices of refunds and discounts can be negative
-            unusable = unusable | (pl.col(name) < 0)
-        yield applies & unusable, "bad_number", name
-        largest = 5.0 if name == "rating" and mapping.units.rating is not None else _LARGEST[name]
-        impossible = pl.col(name).abs() > largest
-        if name == "rating":
-            impossible = impossible | (pl.col(name) < 0)
-        yield impossible.fill_null(value=False), "impossible_value", name
-
-
-def _divide(
-    typed: pl.DataFrame, cells: pl.DataFrame, lines: pl.Series, checks: list[_Check]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that pass all checks, and the first problem of each other row."""
-    rows = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
-    rows = rows.with_columns(
-        line=lines,
-        problem=pl.coalesce(
-            *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
-        ),
-    )
-    bad = pl.DataFrame(schema=PROBLEM)
-    if rows["problem"].null_count() < rows.height:
-        bad = _problems(rows.filter(pl.col("problem").is_not_null()), checks)
-        rows = rows.filter(pl.col("problem").is_null())
-    return rows.select("line", *typed.columns), bad
-
-
-def _problems(rows: pl.DataFrame, checks: list[_Check]) -> pl.DataFrame:
-    """Return the first problem of each row, with the original cell."""
-    problems = []
-    for (number,), group in rows.group_by(["problem"], maintain_order=True):
-        _, reason, column = checks[number]
-        value = pl.col(f"raw_{column}").cast(pl.String, strict=False)
-        problems.append(group.select("line", reason=pl.lit(reason), column=pl.lit(column), value=value))
-    return pl.concat(problems).sort("line")

@@ -18,7 +18,8 @@ import polars as pl
 
 from segadmin.errors import StorageError
 from segadmin.events.cells import lines_of, raw_rows
-from segadmin.events.clean import PROBLEM, Cleaned
+from segadmin.events.clean import Cleaned
+from segadmin.events.row_checks import PROBLEM
 from segadmin.files import put, sync
 
 #: Rows of a row group; small, so that reading some buckets skips most of a chunk.

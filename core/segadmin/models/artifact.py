@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from segadmin.contracts.backbone import Backbone, Classifier, SavableModel, load_fitted
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
 from segadmin.files import file_digest, inside, put, sync, unsafe_files
-from segadmin.models.manifest import ModelManifest
+from segadmin.models.manifest import ModelManifest, parse_manifest
 from segadmin.settings import Settings
 
 MANIFEST = "manifest.json"
@@ -80,14 +78,8 @@ def read_manifest(settings: Settings, saved: Saved) -> ModelManifest:
         raise StorageError(
             f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
         )
-    try:
-        return ModelManifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise StorageError(
-            f"The manifest in {folder} cannot be read ({reason}). Restore it from a backup, or train again: "
-            "segadmin enqueue retrain"
-        ) from None
+    path = folder / MANIFEST
+    return parse_manifest(path.read_bytes() if path.is_file() else b"", f"in {folder}", "it")
 
 
 def artifact_digest(folder: Path) -> str:

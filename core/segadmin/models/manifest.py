@@ -134,12 +134,28 @@ def manifest_of(version: ModelVersion) -> ModelManifest:
     Raises:
         StorageError: it is not one.
     """
+    return parse_manifest(version.manifest, f"of model version {version.id}", "the database")
+
+
+def parse_manifest(written: dict[str, Any] | bytes, whose: str, kept_in: str) -> ModelManifest:
+    """Return the manifest in a JSON object.
+
+    Args:
+        written: the object or its text, whichever segadmin wrote it.
+        whose: for the error, such as ``of model version 3``.
+        kept_in: what to restore if it is damaged.
+
+    Raises:
+        StorageError: it is not one.
+    """
     try:
-        return ModelManifest.model_validate(version.manifest)
+        if isinstance(written, bytes):
+            return ModelManifest.model_validate_json(written)
+        return ModelManifest.model_validate(written)
     except ValidationError as error:
         raise StorageError(
-            f"The manifest of model version {version.id} cannot be read ({error.errors()[0]['msg']}). Restore the "
-            "database from a backup, or train again: segadmin enqueue retrain"
+            f"The manifest {whose} cannot be read ({error.errors()[0]['msg']}). Restore {kept_in} from a backup, or "
+            "train again: segadmin enqueue retrain"
         ) from None
 
 

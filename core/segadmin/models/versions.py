@@ -10,7 +10,7 @@ from sqlmodel import Session, col, or_, select
 
 from segadmin.contracts.option_text import option_text
 from segadmin.errors import ConfigurationError, DataError, ModelNotFound, did_you_mean
-from segadmin.labels.parts import Part
+from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
@@ -36,12 +36,12 @@ class VersionLine:
     def tested(self) -> Evaluation | None:
         """The evaluation on the test rows, if it was tested."""
         own = (row for row in self.evaluations if row.model_version_id == self.version.id)
-        return next((row for row in own if row.split == Part.TEST), None)
+        return next((row for row in own if row.split == EvaluatedOn.TEST), None)
 
     @property
     def best_baseline(self) -> str:
         """The best AUROC of a baseline and its name, such as ``0.8535 tabular``; empty without baselines."""
-        baselines = [row for row in self.evaluations if row.model_version_id is None and row.split == Part.TEST]
+        baselines = [row for row in self.evaluations if row.model_version_id is None and row.split == EvaluatedOn.TEST]
         measured = [row for row in baselines if row.metrics["auroc"] is not None]
         best = max(measured, key=lambda row: row.metrics["auroc"], default=None)
         return f"{best.metrics['auroc']:.4f} {best.name}" if best else ""
@@ -93,7 +93,9 @@ def find_version(
         return version
     by_label_set = champions(session)
     if not by_label_set:
-        raise DataError("There is no champion model yet. Train one: segadmin enqueue retrain --wait")
+        challengers = [version for version in list_versions(session, label_set) if version.label_set]
+        promote = f", or promote one: segadmin models promote {challengers[0].id}" if challengers else ""
+        raise DataError(f"There is no champion model yet. Train one: segadmin enqueue retrain --wait{promote}")
     if label_set is None and len(by_label_set) > 1:
         raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(by_label_set)}.")
     label_set = next(iter(by_label_set)) if label_set is None else label_set

@@ -10,7 +10,8 @@ from sqlmodel import Session, col, select
 
 from segadmin.contracts.labeler import Labeler
 from segadmin.contracts.plugins import load_plugins
-from segadmin.evaluation.reports import EvaluatedOn, evaluation
+from segadmin.evaluation.evaluated_on import EvaluatedOn
+from segadmin.evaluation.reports import evaluation
 from segadmin.labels.labeling import labelling_events
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from segadmin.evaluation.abstention import selective_metrics
+from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error
-from segadmin.evaluation.reports import EvaluatedOn, evaluation, evaluations
+from segadmin.evaluation.reports import evaluation, evaluations
 from segadmin.inference.predictor import Predictor
 from segadmin.training.dataset import Dataset
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext
 from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
+from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.evaluation.metrics import expected_calibration_error, measure
-from segadmin.evaluation.reports import EvaluatedOn
 from segadmin.models.manifest import Calibration
 from segadmin.training.context import RunContext
 from segadmin.training.dataset import Dataset

@@ -6,12 +6,13 @@ from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError, DataError, PluginNotFound, StorageError
+from segadmin.models.aliases import champion
 from segadmin.models.registry import make_champion
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Evaluation, LabelSet, ModelVersion
+from segadmin.storage.records import Current, Evaluation, LabelSet, ModelVersion
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 
@@ -110,6 +111,14 @@ def test_no_champion_yet(settings: Settings) -> None:
     plant(settings, users=5, weeks=1)
     with pytest.raises(DataError, match=r"no champion model yet.*segadmin enqueue retrain"):
         Run(settings, "score", {}).stage("prepare")
+
+
+def test_without_a_champion_the_newest_trained_version_is_offered(shop: Settings) -> None:
+    other = _second_version(shop)
+    with transaction(shop) as session:
+        session.delete(session.get_one(Current, champion(LABELS)))
+    with pytest.raises(DataError, match=rf"or promote one: segadmin models promote {other.id}"):
+        Run(shop, "score", {}).stage("prepare")
 
 
 def test_a_damaged_model_is_noticed_before_any_text_is_written(shop: Settings) -> None:

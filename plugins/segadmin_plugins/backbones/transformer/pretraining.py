@@ -24,16 +24,14 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
 from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, Texts
+from segadmin_plugins.backbones.transformer.callbacks import Reporter
+from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 from segadmin_plugins.backbones.transformer.training import (
     POINTS_PER_EPOCH,
-    Reporter,
-    checkpoints_of,
-    last_checkpoint,
-    step_of,
     with_batches_of,
 )
 

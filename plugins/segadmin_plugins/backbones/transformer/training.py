@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
-import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import blake2s
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +14,15 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from segadmin.errors import DataError
 from segadmin.evaluation.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset
+from segadmin_plugins.backbones.transformer.callbacks import Reporter, TunerCallback
+from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
@@ -43,8 +42,6 @@ HEAD_DECAY = 1.0
 EVALUATIONS_PER_EPOCH = 2
 #: How often per epoch the training loss is logged, as the mean since the last time.
 POINTS_PER_EPOCH = 20
-CHECKPOINT_SECONDS = 120.0
-SAY_SECONDS = 1.0
 #: Advice if memory is too small for one user.
 LESS_MEMORY = (
     "If nothing else needs the memory, read less: --backbone-option max_tokens=64, or train fewer weights: "
@@ -125,7 +122,7 @@ def train_model(
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,
             optimizers=(_optimizer(model, reduced), None),
-            callbacks=[Reporter(run, reduced, options.batch_size), _TunerCallback(tuner, model)],
+            callbacks=[Reporter(run, reduced, options.batch_size), TunerCallback(tuner, model)],
         )
         trainer.balanced, trainer.loaded = reduced.balanced, model.loaded
         trainer.remove_callback(PrinterCallback)
@@ -153,11 +150,6 @@ def train_model(
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     trainer.accelerator.free_memory()
     return report
-
-
-def step_of(checkpoint: str | None) -> int:
-    """Return the step that a checkpoint is of; 0 for none."""
-    return int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
 
 
 def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, seconds: float) -> dict[str, Any]:
@@ -317,104 +309,3 @@ def _metrics(prediction: Any) -> dict[str, float]:
         "log_loss": log_loss(probabilities, prediction.label_ids),
         "auroc": auroc(probabilities, prediction.label_ids),
     }
-
-
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: FitContext) -> Path:
-    """Return the folder of this fit's checkpoints, emptied if it holds those of another fit.
-
-    A fit is identified by its options, seed and start, the token ids of the texts, and ``more``.
-    """
-    facts = {"options": asdict(options), "backbone": options.name, "seed": run.seed, "start": run.start, "more": more}
-    digest = blake2s(json.dumps(facts, sort_keys=True, default=str).encode())
-    for ids in texts:
-        digest.update(ids.tobytes())
-    folder, mark = run.checkpoints / "trainer", run.checkpoints / "fit"
-    if not mark.exists() or mark.read_text() != digest.hexdigest():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        mark.write_text(digest.hexdigest())
-    return folder
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest complete checkpoint; incomplete ones of killed processes are removed.
-
-    The trainer writes its state last, so a checkpoint with a state is complete.
-    """
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda checkpoint: step_of(str(checkpoint)), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-            return str(path)
-        except (OSError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-    return None
-
-
-class _TunerCallback(TrainerCallback):  # type: ignore[misc]
-    """Calls the tuner after each step, while the gradients still exist."""
-
-    def __init__(self, tuner: Tuner, model: UserModel) -> None:
-        self._tuner, self._model = tuner, model
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._tuner.after_step(self._model.text, state.global_step)
-
-
-class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Reports progress, which may stop the training, and requests a checkpoint when the last one is old."""
-
-    def __init__(self, run: FitContext, options: TrainingOptions, requested_batch: int | None = None) -> None:
-        self._run, self._options, self._requested_batch = run, options, requested_batch or options.batch_size
-        self._reported, self._saved = 0.0, time.monotonic()
-        self._start: tuple[float, int] | None = None
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Report progress, about once a second."""
-        now = time.monotonic()
-        self._start = self._start or (now, state.global_step)
-        if size() == 1 and now - self._saved > CHECKPOINT_SECONDS:  # several processes have no common clock
-            control.should_save = True
-        if now - self._reported >= SAY_SECONDS:
-            self._reported = now
-            self._run.progress(self._fraction(state), f"{self._where(state)}, {self._speed(state, now)}")
-
-    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Report that it validates."""
-        if time.monotonic() - self._reported >= SAY_SECONDS:
-            self._reported = time.monotonic()
-            self._run.progress(self._fraction(state), f"{self._where(state)}, validating")
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Log the training loss; it is weighted as in training, so it is not a log-loss."""
-        if "loss" in (logs or {}):
-            self._run.log(state.global_step, {"training_loss": logs["loss"]})
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """Report and log the validation metrics."""
-        validation_loss = (metrics or {}).get("eval_log_loss", math.nan)
-        figures = {name: (metrics or {}).get(f"eval_{name}", math.nan) for name in ("log_loss", "auroc")}
-        self._run.log(state.global_step, {f"validation_{name}": value for name, value in figures.items()})
-        self._run.progress(self._fraction(state), f"{self._where(state)}, validation log-loss {validation_loss:.4f}")
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Remember the time of the checkpoint."""
-        self._saved = time.monotonic()
-
-    def _fraction(self, state: Any) -> float:
-        done: float = state.global_step / max(state.max_steps, 1)
-        return 0.05 + 0.95 * done
-
-    def _where(self, state: Any) -> str:
-        where = f"epoch {min(int(state.epoch or 0) + 1, self._options.epochs)} of {self._options.epochs}"
-        rows = self._options.batch_size
-        return (
-            where
-            if rows == self._requested_batch
-            else f"{where}, batches of {rows}: {self._requested_batch} do not fit in memory"
-        )
-
-    def _speed(self, state: Any, now: float) -> str:
-        assert self._start is not None
-        started, first = self._start
-        done = (state.global_step - first) * self._options.batch_size
-        return f"{done / max(now - started, 1e-9):.0f} users/s"
