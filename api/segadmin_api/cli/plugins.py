@@ -59,9 +59,8 @@ def show(
         raise ConfigurationError(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
     registration = plugins.find(kind, name)
     plugin = registration.load()
-    hints = get_type_hints(plugin, include_extras=True)
     options = [
-        {"option": field.name, "type": type_words(hints[field.name]), "default": _default(field)}
+        {"option": field.name, "type": str(field.type), "default": _default(field)}
         for field in (dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ())
     ]
     doc = inspect.getdoc(plugin) or ""
@@ -71,7 +70,8 @@ def show(
         show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
     typer.echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
-    rows = [[row["option"], row["type"], _shown(row["default"])] for row in options]
+    hints = get_type_hints(plugin, include_extras=True)
+    rows = [[row["option"], type_words(hints[row["option"]]), _shown(row["default"])] for row in options]
     table("", ["option", "value", "default"], rows, empty="It takes no options.")
     if templates:
         typer.echo(
