@@ -27,8 +27,8 @@ def test_a_slower_machine_does_less(speed: float, scale: Scale) -> None:
 
 
 @given(st.floats(0.1, 1e5), st.floats(0.1, 1e5))
-def test_what_is_chosen_fits_the_goal_and_never_shrinks_on_a_faster_machine(one: float, other: float) -> None:
-    slow, fast = sorted((one, other))
+def test_what_is_chosen_fits_the_goal_and_never_shrinks_on_a_faster_machine(speed: float, other_speed: float) -> None:
+    slow, fast = sorted((speed, other_speed))
     assert choose(slow).seconds(slow) <= GOAL_SECONDS or choose(slow) == SCALES[-1]
     assert SCALES.index(choose(fast)) <= SCALES.index(choose(slow))
 

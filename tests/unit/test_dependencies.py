@@ -68,23 +68,24 @@ def imports() -> Iterator[Import]:
 
 def test_every_import_is_a_dependency_of_its_extra() -> None:
     missing = [
-        f"{one.module}:{one.line} imports {one.name}, which segadmin[{_extra(one)}] does not install"
-        for one in imports()
-        if not _installed_by(_extra(one)) & _distributions(one.name)
+        f"{statement.module}:{statement.line} imports {statement.name}, "
+        f"which segadmin[{_extra(statement)}] does not install"
+        for statement in imports()
+        if not _installed_by(_extra(statement)) & _distributions(statement.name)
     ]
     assert missing == []
 
 
 def test_the_exceptions_are_still_needed() -> None:
-    found = list(imports())
-    assert OPTIONAL.keys() <= {(one.module, one.name) for one in found}
+    statements = list(imports())
+    assert OPTIONAL.keys() <= {(statement.module, statement.name) for statement in statements}
     for prefix, extra in EXTRAS.items():
-        of_prefix = [one for one in found if _is_in(one.module, prefix)]
-        assert any(not _installed_by("") & _distributions(one.name) for one in of_prefix), (prefix, extra)
+        of_prefix = [statement for statement in statements if _is_in(statement.module, prefix)]
+        assert any(not _installed_by("") & _distributions(statement.name) for statement in of_prefix), (prefix, extra)
 
 
 def test_every_dependency_is_imported_or_says_what_uses_it() -> None:
-    imported = {name for one in imports() for name in _distributions(one.name)}
+    imported = {name for statement in imports() for name in _distributions(statement.name)}
     extras = set(PROJECT["optional-dependencies"]) - {"dev"}
     listed = set().union(*(_listed(extra) for extra in extras)) | _listed("")
     assert listed - imported == set(NOT_IMPORTED)
@@ -123,7 +124,7 @@ def _names(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 @functools.cache
 def _packages() -> dict[str, set[str]]:
-    return {name: set(map(canonicalize_name, found)) for name, found in packages_distributions().items()}
+    return {name: set(map(canonicalize_name, names)) for name, names in packages_distributions().items()}
 
 
 def _distributions(name: str) -> set[str]:
@@ -131,10 +132,10 @@ def _distributions(name: str) -> set[str]:
     return _packages().get(name, {name})
 
 
-def _extra(one: Import) -> str:
-    if (one.module, one.name) in OPTIONAL:
-        return OPTIONAL[one.module, one.name]
-    return next((extra for prefix, extra in EXTRAS.items() if _is_in(one.module, prefix)), "")
+def _extra(statement: Import) -> str:
+    if (statement.module, statement.name) in OPTIONAL:
+        return OPTIONAL[statement.module, statement.name]
+    return next((extra for prefix, extra in EXTRAS.items() if _is_in(statement.module, prefix)), "")
 
 
 def _is_in(module: str, prefix: str) -> bool:
@@ -149,10 +150,10 @@ def _installed_by(extra: str) -> set[str]:
 def _listed(extra: str) -> set[str]:
     """Return the distributions of an extra, with those of the extras that it includes."""
     requirements = map(Requirement, PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"])
-    found: set[str] = set()
+    distributions: set[str] = set()
     for requirement in requirements:
         if requirement.name == "segadmin":
-            found = found.union(*map(_listed, requirement.extras))
+            distributions = distributions.union(*map(_listed, requirement.extras))
         else:
-            found.add(canonicalize_name(requirement.name))
-    return found
+            distributions.add(canonicalize_name(requirement.name))
+    return distributions

@@ -34,8 +34,8 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_each_variable_is_a_setting(name: str) -> None:
-    known = {f"SEGADMIN_{field.upper()}" for field in Settings.model_fields}
-    assert set(OURS[name]["environment"]) <= known
+    variables = {f"SEGADMIN_{field.upper()}" for field in Settings.model_fields}
+    assert set(OURS[name]["environment"]) <= variables
 
 
 def test_each_variable_that_must_be_set_is_in_the_example() -> None:
@@ -114,5 +114,5 @@ def _parse(command: Any, words: list[str], parent: Any = None) -> None:
     """Parse a command line down to its last subcommand, without running anything."""
     context = command.make_context(command.name, list(words), parent=parent)
     if hasattr(command, "resolve_command"):
-        _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        _parse(found, rest, context)
+        _, subcommand, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        _parse(subcommand, rest, context)

@@ -56,8 +56,11 @@ def test_the_python_reference_has_every_public_name(generated: Path) -> None:
 
 def test_every_dependency_has_a_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    wanted = {Requirement(one).name for one in listed} - {"segadmin"}
+    listed = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    wanted = {Requirement(line).name for line in listed} - {"segadmin"}
     page = (ROOT / "docs" / "reference" / "dependencies.md").read_text()
     reasons = dict(re.findall(r"^\| ([\w-]+) \| (.+) \|$", page, re.M))
     assert set(reasons) - {"package"} == wanted
@@ -166,5 +169,5 @@ def _parse(command: Any, words: list[str], parent: Any = None) -> None:
         return  # only mentioned: its arguments are not given
     context = command.make_context(command.name, list(words), parent=parent)
     if hasattr(command, "resolve_command"):
-        _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        _parse(found, rest, context)
+        _, subcommand, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        _parse(subcommand, rest, context)

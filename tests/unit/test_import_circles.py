@@ -15,22 +15,22 @@ import pytest
 def circles(package: str) -> list[str]:
     """Return an import circle of each package that has one among its children: modules, or packages as wholes."""
     graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
-    found = []
+    cycles = []
     for parent in sorted(graph.modules):
         children = graph.find_children(parent)
         imports = {child: imported_siblings(graph, child, children) for child in children}
         try:
             TopologicalSorter(imports).prepare()
         except CycleError as error:
-            found.append(" → ".join(reversed(error.args[1])))
-    return found
+            cycles.append(" → ".join(reversed(error.args[1])))
+    return cycles
 
 
 def imported_siblings(graph: grimp.ImportGraph, module: str, siblings: set[str]) -> set[str]:
     """Return the siblings that ``module``, or a module inside it, imports something of."""
     inside = {module} | graph.find_descendants(module)
-    imported = {name for one in inside for name in graph.find_modules_directly_imported_by(one)} - inside
-    return {one for one in siblings for name in imported if f"{name}.".startswith(f"{one}.")}
+    imported = {name for member in inside for name in graph.find_modules_directly_imported_by(member)} - inside
+    return {sibling for sibling in siblings for name in imported if f"{name}.".startswith(f"{sibling}.")}
 
 
 @pytest.mark.parametrize("package", ["segadmin", "segadmin_plugins", "segadmin_worker", "segadmin_api"])

@@ -109,8 +109,11 @@ def test_constraints_pin_what_the_extras_need_and_nothing_else() -> None:
 
 def test_every_dependency_has_a_lower_bound_that_its_pin_keeps() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = {(one := Requirement(line)).name: one for line in lines if line and not line.startswith("#")}
-    listed = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
+    pins = {(pin := Requirement(line)).name: pin for line in lines if line and not line.startswith("#")}
+    listed = [
+        *PROJECT["dependencies"],
+        *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
+    ]
     for requirement in map(Requirement, listed):
         if requirement.name != "segadmin":
             version = str(pins[canonicalize_name(requirement.name)].specifier).removeprefix("==")

@@ -85,16 +85,16 @@ def test_other_options_do_not_go_on_from_old_checkpoints(tmp_path: Path) -> None
 
 
 def test_a_lost_step_ends_the_training_at_once(tmp_path: Path) -> None:
-    said: list[float] = []
+    fractions: list[float] = []
 
     def progress(fraction: float, _note: str) -> None:
-        said.append(fraction)
+        fractions.append(fraction)
         if fraction > 0.05:
             raise StepFenced("attempt 1 of step 1 no longer owns it")
 
     with pytest.raises(StepFenced):
         TINY.fit(TRAIN, VALIDATION, _run(tmp_path, progress))
-    assert sum(fraction > 0.05 for fraction in said) == 1
+    assert sum(fraction > 0.05 for fraction in fractions) == 1
 
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> No
         np.testing.assert_allclose(np.bincount(drawn) / len(drawn), [1 / 3] * 3, atol=0.03)
     options = replace(TINY, balanced=True, features=False)
     fitted = options.fit(train, VALIDATION, _run(tmp_path))
-    found = fitted.predict(TEST).argmax(axis=1)
+    predicted = fitted.predict(TEST).argmax(axis=1)
     assert fitted.model.loss.weights is None
-    assert all((found[TEST.targets == n] == n).mean() > 0.5 for n in range(3))
+    assert all((predicted[TEST.targets == n] == n).mean() > 0.5 for n in range(3))
 
 
 def test_balanced_odds_leave_rows_of_no_segment_as_they_are() -> None:
@@ -142,7 +142,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     options = Tiny(max_tokens=16, epochs=30, batch_size=16, width=64, learning_rate=3e-3, patience=2, features=False)
     report = options.fit(TRAIN, held_out, _run(tmp_path)).report
     assert report["epochs"] < 30
-    losses = [one["log_loss"] for one in report["validation"]]
+    losses = [evaluation["log_loss"] for evaluation in report["validation"]]
     best = min(range(len(losses)), key=losses.__getitem__)
     assert report["best_step"] == report["validation"][best]["step"]
     assert len(losses) == best + 3
@@ -165,8 +165,10 @@ def test_the_folder_is_one_of_hugging_face(tuner: Any, tmp_path: Path) -> None:
     )
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work"))
     fitted.save(tmp_path / "saved")
-    model, found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
-    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    model, loading_info = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "saved", output_loading_info=True
+    )
+    assert not any(loading_info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert [model.config.id2label[n] for n in range(3)] == list(TEST.segments)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "saved")
     texts = [" ".join(phrases) for phrases in TEST.frame["phrases"].to_list()]
@@ -217,17 +219,17 @@ def test_a_segment_nobody_was_in_is_next_to_impossible(tmp_path: Path) -> None:
 
     two = Examples(TRAIN.frame.filter(pl.col("target") != 1), TRAIN.segments, TRAIN.feature_names)
     for backbone in (Tabular(min_users=3), TfIdf(), TINY):
-        found = backbone.fit(two, VALIDATION, _run(tmp_path / backbone.name)).predict(TEST)
-        assert found.shape == (40, 3)
-        assert found[:, 1].mean() < 0.2
+        probabilities = backbone.fit(two, VALIDATION, _run(tmp_path / backbone.name)).predict(TEST)
+        assert probabilities.shape == (40, 3)
+        assert probabilities[:, 1].mean() < 0.2
 
 
 def test_one_segment_cannot_be_told_from_itself(tmp_path: Path) -> None:
     import polars as pl
 
-    one = Examples(TRAIN.frame.filter(pl.col("target") == 1), TRAIN.segments, TRAIN.feature_names)
+    single_segment = Examples(TRAIN.frame.filter(pl.col("target") == 1), TRAIN.segments, TRAIN.feature_names)
     with pytest.raises(DataError, match="at least two segments"):
-        TfIdf().fit(one, VALIDATION, _run(tmp_path))
+        TfIdf().fit(single_segment, VALIDATION, _run(tmp_path))
 
 
 def test_the_focal_loss_by_hand() -> None:
@@ -245,7 +247,7 @@ def test_the_focal_loss_by_hand() -> None:
 def test_lower_layers_learn_more_slowly() -> None:
     text = BertForSequenceClassification(BertConfig(**SHAPE))
     optimizer = training._optimizer(UserModel(text, None), replace(TINY, layer_decay=0.5, learning_rate=1.0))
-    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     layers = [rates[id(next(layer.parameters()))] for layer in text.bert.encoder.layer]
     assert layers == [0.25, 0.5, 1.0]
     assert rates[id(text.bert.embeddings.word_embeddings.weight)] == 0.125

@@ -21,8 +21,8 @@ from tests.models import make_model
 
 
 def _change(path: Path, **facts: Any) -> None:
-    known = json.loads(path.read_text())
-    path.write_text(json.dumps({name: value for name, value in (known | facts).items() if value is not None}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in (content | facts).items() if value is not None}))
 
 
 def _config(**facts: Any) -> Callable[[Path], None]:
@@ -106,9 +106,9 @@ def test_what_the_files_tell(trouble: str, tmp_path: Path, settings: Settings) -
     folder = make_model("bert", tmp_path / "bert")
     backbone = HuggingFace(model=str(folder))
     backbone.check(settings)
-    spoil, said = IN_THE_FILES[trouble]
+    spoil, message = IN_THE_FILES[trouble]
     spoil(folder)
-    with pytest.raises(BackboneUnavailable, match=said):
+    with pytest.raises(BackboneUnavailable, match=message):
         backbone.check(settings)
 
 
@@ -161,11 +161,11 @@ IN_USE: dict[str, tuple[str, Callable[[Path], None], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("trouble", IN_USE)
 def test_what_a_trial_finds(trouble: str, tmp_path: Path, settings: Settings) -> None:
-    kind, spoil, options, said = IN_USE[trouble]
+    kind, spoil, options, message = IN_USE[trouble]
     folder = make_model(kind, tmp_path / kind)
     spoil(folder)
     backbone = HuggingFace(model=str(folder), **options)
-    with pytest.raises(SegadminError, match=said):
+    with pytest.raises(SegadminError, match=message):
         backbone.try_run(settings)
 
 

@@ -67,14 +67,14 @@ here.fit(Path(sys.argv[1]), progress)
 
 
 @dataclass
-class GoneOn:
-    """What a fit in two processes said that went on where one had been killed."""
+class ResumedFit:
+    """A fit in two processes that resumed where another one had been killed."""
 
     folder: Path
     fitted: TransformerClassifier
     killed: int  #: how the first one ended
     left: list[str]  #: processes that outlived it
-    said: list[tuple[float, str]]
+    progress: list[tuple[float, str]]
     logged: list[tuple[int, str]]
 
 
@@ -88,50 +88,52 @@ def fit(
 
 
 @pytest.fixture(scope="module")
-def gone_on(tmp_path_factory: pytest.TempPathFactory) -> GoneOn:
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> ResumedFit:
     """Kill who asked for a fit, wait for its processes, and ask for it again: each start takes seconds."""
     folder = tmp_path_factory.mktemp("launch")
     killed = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False).returncode
     left = _left_after(folder)
-    said: list[tuple[float, str]] = []
+    progress: list[tuple[float, str]] = []
     logged: list[tuple[int, str]] = []
     fitted = fit(
         folder,
-        lambda fraction, note: said.append((fraction, note)),
+        lambda fraction, note: progress.append((fraction, note)),
         lambda step, figures: logged.extend((step, name) for name in figures),
     )
-    return GoneOn(folder, fitted, killed, left, said, logged)
+    return ResumedFit(folder, fitted, killed, left, progress, logged)
 
 
-def test_processes_end_when_who_asked_is_killed_and_others_go_on_from_there(gone_on: GoneOn) -> None:
-    assert gone_on.killed == -signal.SIGKILL
-    assert not gone_on.left
-    report = gone_on.fitted.report
+def test_processes_end_when_who_asked_is_killed_and_others_go_on_from_there(resumed: ResumedFit) -> None:
+    assert resumed.killed == -signal.SIGKILL
+    assert not resumed.left
+    report = resumed.fitted.report
     assert report["resumed_at_step"] >= 12, "two of the four epochs of eight steps were done"
     assert report["steps"] == 32
 
 
-def test_two_processes_share_every_batch(gone_on: GoneOn, tmp_path: Path) -> None:
-    fitted, begun = gone_on.fitted, gone_on.fitted.report["resumed_at_step"]
+def test_two_processes_share_every_batch(resumed: ResumedFit, tmp_path: Path) -> None:
+    fitted, begun = resumed.fitted, resumed.fitted.report["resumed_at_step"]
     assert (fitted.report["processes"], fitted.report["batch_size"], fitted.report["steps"]) == (2, 16, 32)
-    assert [one["step"] for one in fitted.report["validation"]] == list(range(4, 33, 4))
-    validated = [step for step, name in gone_on.logged if name == "validation_log_loss"]
+    assert [evaluation["step"] for evaluation in fitted.report["validation"]] == list(range(4, 33, 4))
+    validated = [step for step, name in resumed.logged if name == "validation_log_loss"]
     assert validated == list(range(begun + 4, 33, 4))
-    learnt = [step for step, name in gone_on.logged if name == "training_loss"]
+    learnt = [step for step, name in resumed.logged if name == "training_loss"]
     assert learnt == list(range(begun + 1, 33)), "once, by the first process"
-    found = fitted.predict(TEST)
-    assert (found.argmax(axis=1) == TEST.targets).mean() > 0.9
+    probabilities = fitted.predict(TEST)
+    assert (probabilities.argmax(axis=1) == TEST.targets).mean() > 0.9
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(TINY.load(tmp_path / "saved", _run(tmp_path).settings).predict(TEST), found, atol=1e-5)
-    assert gone_on.said[-1][0] == 1.0
-    assert any("epoch 4 of 4" in note for _, note in gone_on.said)
-    assert not (gone_on.folder / "processes").exists()
+    np.testing.assert_allclose(
+        TINY.load(tmp_path / "saved", _run(tmp_path).settings).predict(TEST), probabilities, atol=1e-5
+    )
+    assert resumed.progress[-1][0] == 1.0
+    assert any("epoch 4 of 4" in note for _, note in resumed.progress)
+    assert not (resumed.folder / "processes").exists()
 
 
 def test_errors_of_ours_come_back_as_they_are_and_of_others_the_last_lines(tmp_path: Path) -> None:
     def failed(kind: str, message: str) -> Exception:
-        said = {"kind": kind, "message": message, "traceback": f"File x\n{kind}: {message}"}
-        (tmp_path / "failed-1.json").write_text(json.dumps(said))
+        failure = {"kind": kind, "message": message, "traceback": f"File x\n{kind}: {message}"}
+        (tmp_path / "failed-1.json").write_text(json.dumps(failure))
         return _failure(tmp_path)
 
     (tmp_path / "stderr").write_text("Killed")

@@ -22,13 +22,13 @@ def rows(n: int, seed: int, noise: float = 1.0) -> Examples:
     """Users of whom somebody says, not quite rightly, in which segment they are."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, len(SEGMENTS), n)
-    said = 2 * np.eye(len(SEGMENTS))[targets] + noise * rng.normal(size=(n, len(SEGMENTS)))
+    scores = 2 * np.eye(len(SEGMENTS))[targets] + noise * rng.normal(size=(n, len(SEGMENTS)))
     frame = pl.DataFrame(
         {
             "user_key": np.arange(n),
             "target": targets,
             "phrases": [["-"]] * n,
-            "features": pl.Series(said.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+            "features": pl.Series(scores.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
         }
     )
     return Examples(frame, SEGMENTS, NAMES)
@@ -44,17 +44,19 @@ def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -
 
 def test_a_namesake_that_is_something_else_is_not_leant_on() -> None:
     shuffled = (*NAMES[1:], NAMES[0])
-    found = fit_prior_regression(rows(2000, 1), rows(500, 2), [shuffled], (10.0,), 17)
+    regression = fit_prior_regression(rows(2000, 1), rows(500, 2), [shuffled], (10.0,), 17)
     test = rows(2000, 3)
-    assert auroc(found.predict(test), test.targets) > 0.85
+    assert auroc(regression.predict(test), test.targets) > 0.85
 
 
 def test_a_segment_without_a_namesake_or_a_row_has_a_probability() -> None:
     some = rows(40, 1)
     without_last = replace(some, frame=some.frame.filter(pl.col("target") < len(SEGMENTS) - 1))
-    found = fit_prior_regression(without_last, rows(0, 2), [(*NAMES[:-1], None)], (10.0,), 17).predict(rows(5, 3))
-    assert found.shape == (5, len(SEGMENTS))
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    probabilities = fit_prior_regression(without_last, rows(0, 2), [(*NAMES[:-1], None)], (10.0,), 17).predict(
+        rows(5, 3)
+    )
+    assert probabilities.shape == (5, len(SEGMENTS))
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("ridge", [1.0, 100.0])

@@ -77,20 +77,20 @@ def test_the_batch_is_halved_until_it_fits_and_a_step_sees_as_many_users(
     chosen = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
     assert chosen == ["out of memory in training with 16 users at a time; 2 fit"]
     caplog.clear()
-    found = fitted.predict(TEST, lambda _fraction, note: notes.append(note))
+    probabilities = fitted.predict(TEST, lambda _fraction, note: notes.append(note))
     assert notes[-1] == "40 of 40 users read, 2 at a time: 64 do not fit in memory"
-    assert (found.argmax(axis=1) == TEST.targets).mean() > 0.8
+    assert (probabilities.argmax(axis=1) == TEST.targets).mean() > 0.8
     fitted.save(tmp_path / "saved")
-    np.testing.assert_allclose(TINY.load(tmp_path / "saved", Settings()).predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(TINY.load(tmp_path / "saved", Settings()).predict(TEST), probabilities, atol=1e-5)
 
 
 def test_a_smaller_batch_learns_what_a_larger_one_learns(tmp_path: Path) -> None:
-    found = []
+    predictions = []
     for rows in (8, 64):
         (tmp_path / str(rows)).mkdir()
         options = replace(TINY, features=False, class_weights=False, max_tokens=24)
-        found.append(options.fit(TRAIN, VALIDATION, _run(tmp_path / str(rows), rows)).predict(TEST))
-    right = [(one.argmax(axis=1) == TEST.targets).mean() for one in found]
+        predictions.append(options.fit(TRAIN, VALIDATION, _run(tmp_path / str(rows), rows)).predict(TEST))
+    right = [(prediction.argmax(axis=1) == TEST.targets).mean() for prediction in predictions]
     assert abs(right[0] - right[1]) < 0.15
 
 
@@ -139,10 +139,10 @@ def test_where_one_of_two_processes_has_too_little_the_other_does_not_wait_and_b
 def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import BertForMaskedLM
 
-    forward, asked = BertForMaskedLM.forward, []
+    forward, batch_sizes = BertForMaskedLM.forward, []
 
     def too_large(self: Any, input_ids: Any, **named: Any) -> Any:
-        asked.append(len(input_ids))
+        batch_sizes.append(len(input_ids))
         if len(input_ids) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, input_ids, **named)
@@ -163,8 +163,8 @@ def test_a_plugin_that_runs_out_of_memory_is_tried_again(settings: Settings, tmp
     empty_store(settings)
     attempt = Attempt(settings, 1, "retrain", {}, 1, "finetune", range(0), 1, 1)
     plugin = load_plugins(settings).find("backbone", "tiny")
-    said = r"^load of the backbone 'tiny' .* ran out of memory\. This machine has"
-    with pytest.raises(OutOfMemory, match=said), calls.calling(attempt, plugin, "load"):
+    message = r"^load of the backbone 'tiny' .* ran out of memory\. This machine has"
+    with pytest.raises(OutOfMemory, match=message), calls.calling(attempt, plugin, "load"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 14.00 GiB")
 
 

@@ -52,8 +52,8 @@ def test_what_exactly_the_weights_are(tmp_path: Path) -> None:
     snapshot = _model(tmp_path / "hub/models--bert-base-chinese/snapshots" / ("a1" * 20))
     (snapshot / "model.safetensors").write_bytes(b"weights")
     alone = hashlib.sha256(b"weights").hexdigest()
-    found = identity("bert-base-chinese", snapshot)
-    assert found == {"model": "bert-base-chinese", "revision": "a1" * 20, "sha256": alone}
+    weights_identity = identity("bert-base-chinese", snapshot)
+    assert weights_identity == {"model": "bert-base-chinese", "revision": "a1" * 20, "sha256": alone}
     shards = _model(tmp_path / "shards", "model-00001-of-00002.safetensors")
     (shards / "model-00002-of-00002.safetensors").write_bytes(b"weights")
     done = subprocess.run("sha256sum *.safetensors", shell=True, cwd=shards, capture_output=True, check=True)
@@ -122,7 +122,7 @@ class Mirror(BaseHTTPRequestHandler):
             files = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "2" * 40} for p in self._files()]
             self._answer(json.dumps(files).encode())
         elif path.startswith("/api/models/shop/bert"):
-            files = [{"rfilename": one.name} for one in self._files()]
+            files = [{"rfilename": p.name} for p in self._files()]
             self._answer(json.dumps({"id": "shop/bert", "sha": "1" * 40, "siblings": files}).encode())
         elif path.startswith("/shop/bert/resolve/") and (self.root / name).exists():
             self._answer((self.root / name).read_bytes())

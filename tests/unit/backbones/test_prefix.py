@@ -31,8 +31,8 @@ def test_a_prefix_taken_from_a_text_does_what_the_text_does(kind: str, tmp_path:
     assert text.prefixes.states.shape == states.shape
     text.prefixes.states.data.copy_(states)
     with torch.inference_mode():
-        found = text(input_ids=then, attention_mask=mask).logits
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+        logits = text(input_ids=then, attention_mask=mask).logits
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2", "llama"])
@@ -63,8 +63,8 @@ def test_the_folder_is_one_of_hugging_face_and_the_prefix_lies_beside_it(tmp_pat
     fitted = backbone.fit(planted(128), planted(48, seed=1), FitContext(Settings(home=tmp_path), tmp_path / "work"))
     torch.nn.init.normal_(fitted.model.text.prefixes.states)  # a model of random weights has learnt next to nothing
     fitted.save(tmp_path / "saved")
-    _, found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
-    assert not any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    _, loading_info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(loading_info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     before = fitted.predict(test)
     np.testing.assert_allclose(backbone.load(tmp_path / "saved", Settings()).predict(test), before, atol=1e-6)
     (tmp_path / "saved/prefix.safetensors").unlink()

@@ -24,7 +24,7 @@ def test_an_encoder_decoder_learns_to_write_what_is_hidden_and_goes_on_from_ther
     )
     (tmp_path / "read").mkdir()
     settings = Settings(home=tmp_path)
-    texts, held_out = (Examples(one.frame, (), ()) for one in (TRAIN, VALIDATION))
+    texts, held_out = (Examples(examples.frame, (), ()) for examples in (TRAIN, VALIDATION))
     pretrained = bart.pretrain(texts, held_out, FitContext(settings, tmp_path / "read"), Pretraining(new_words=2))
     report = pretrained.report
     assert report["objective"] == "denoising"

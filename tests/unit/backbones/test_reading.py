@@ -114,20 +114,20 @@ def test_counts_keep_repeats_and_users_without_phrases() -> None:
 def test_scaling_uses_training_facts_and_bounds_outliers() -> None:
     values = np.array([[1.0, 7, np.nan], [10, 7, np.nan], [100, 7, np.nan], [1000, 7, np.nan]], np.float32)
     scaling = Scaling.fit(("spend", "constant", "unknown"), values)
-    found = scaling(values)
-    assert found[:, 0].mean() == pytest.approx(0, abs=1e-5)
-    assert found[:, 0].std() == pytest.approx(1, abs=1e-4)
-    assert not found[:, 1:].any()
+    scaled = scaling(values)
+    assert scaled[:, 0].mean() == pytest.approx(0, abs=1e-5)
+    assert scaled[:, 0].std() == pytest.approx(1, abs=1e-4)
+    assert not scaled[:, 1:].any()
     assert scaling(np.array([[np.nan, 7, 1e30]], np.float32)).tolist() == [[0, 0, 5]]
     again = Scaling.from_json(scaling.to_json())
-    np.testing.assert_array_equal(again(values), found)
+    np.testing.assert_array_equal(again(values), scaled)
 
 
 def test_scaling_keeps_the_sign() -> None:
     scaling = Scaling.fit(("growth",), np.array([[-50], [-1], [1], [50]], np.float32))
-    found = scaling(np.array([[-50], [-1], [0], [1], [50]], np.float32)).ravel()
-    assert (np.diff(found) > 0).all()
-    assert found[2] == pytest.approx(0, abs=1e-6)
+    scaled = scaling(np.array([[-50], [-1], [0], [1], [50]], np.float32)).ravel()
+    assert (np.diff(scaled) > 0).all()
+    assert scaled[2] == pytest.approx(0, abs=1e-6)
 
 
 def test_class_weights_are_balanced_and_bounded() -> None:

@@ -30,9 +30,9 @@ SETTINGS = Settings()
 
 
 def _backbone(folder: Path, **options: Any) -> HuggingFace:
-    known = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "tuner": "lora"}
-    known["head_steps"] = 20
-    return HuggingFace(model=str(folder), **known | options)
+    defaults = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "tuner": "lora"}
+    defaults["head_steps"] = 20
+    return HuggingFace(model=str(folder), **defaults | options)
 
 
 def _run(folder: Path, **more: Any) -> FitContext:
@@ -54,18 +54,18 @@ def test_an_adapter_and_a_whole_model_say_the_same(kind: str, tuner: str, tmp_pa
     base = make_model(kind, tmp_path / kind)
     backbone = _backbone(base, tuner=tuner, store="adapter", epochs=1)
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work"))
-    found = fitted.predict(TEST)
+    probabilities = fitted.predict(TEST)
     fitted.save(tmp_path / "adapter")
     fitted.export(tmp_path / "whole")
     assert fitted.report["stored"] == "adapter"
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
     for name in ("adapter", "whole"):
-        np.testing.assert_allclose(backbone.load(tmp_path / name, SETTINGS).predict(TEST), found, atol=1e-5)
+        np.testing.assert_allclose(backbone.load(tmp_path / name, SETTINGS).predict(TEST), probabilities, atol=1e-5)
     again = backbone.load(tmp_path / "adapter", SETTINGS)
     again.save(tmp_path / "again")  # as a fit of several processes is: read, and saved once more
-    np.testing.assert_allclose(backbone.load(tmp_path / "again", SETTINGS).predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(backbone.load(tmp_path / "again", SETTINGS).predict(TEST), probabilities, atol=1e-5)
     shutil.rmtree(base)
-    np.testing.assert_allclose(backbone.load(tmp_path / "whole", SETTINGS).predict(TEST), found, atol=1e-5)
+    np.testing.assert_allclose(backbone.load(tmp_path / "whole", SETTINGS).predict(TEST), probabilities, atol=1e-5)
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole")
     facts = json.loads((tmp_path / "adapter" / BASE).read_text())
     assert facts["base"]["model"] == str(base)
@@ -191,7 +191,7 @@ def test_frozen_weights_in_bfloat16(tmp_path: Path) -> None:
         backbone.load(tmp_path / "saved", SETTINGS).predict(TEST), fitted.predict(TEST), atol=3e-2
     )
     fitted.export(tmp_path / "whole")
-    assert {one.dtype for one in load_file(tmp_path / "whole" / "model.safetensors").values()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in load_file(tmp_path / "whole" / "model.safetensors").values()} == {torch.bfloat16}
     np.testing.assert_allclose(
         backbone.load(tmp_path / "whole", SETTINGS).predict(TEST), fitted.predict(TEST), atol=3e-2
     )

@@ -31,7 +31,7 @@ def test_a_user_and_moment_is_one_row_with_several_targets() -> None:
     assert tasks.targets[:5].tolist() == [[train.targets[n], truth[n]] for n in (0, 1, 2, 3, 0)]
     assert tasks.targets[5:].tolist() == [[UNKNOWN, truth[4]], [UNKNOWN, truth[5]]]
     assert tasks.sizes == (3, 3)
-    assert tasks.examples.segments[3:] == tuple(f"other: {one}" for one in other.segments)
+    assert tasks.examples.segments[3:] == tuple(f"other: {segment}" for segment in other.segments)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "gpt2", "llama"])
@@ -88,11 +88,11 @@ def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tm
     for name, also in (("alone", {}), ("beside", {"other": many})):
         (tmp_path / name).mkdir()
         model = backbone.fit(few, validation, FitContext(settings, tmp_path / name, also=also))
-        found = model.predict(test)
-        assert found.shape == (200, 3)
-        right.append(float((found.argmax(axis=1) == test.targets).mean()))
+        probabilities = model.predict(test)
+        assert probabilities.shape == (200, 3)
+        right.append(float((probabilities.argmax(axis=1) == test.targets).mean()))
         model.save(tmp_path / name / "saved")
-        assert np.allclose(backbone.load(tmp_path / name / "saved", settings).predict(test), found, atol=1e-5)
+        assert np.allclose(backbone.load(tmp_path / name / "saved", settings).predict(test), probabilities, atol=1e-5)
     assert right[1] > right[0]
     assert right[1] > 0.9
 
@@ -103,12 +103,12 @@ def test_a_regression_on_models_of_other_labels(settings: Settings, tmp_path: Pa
     backbone = load_plugins(settings).make("backbone", "auxiliary-stacking", options)
     backbone.check(settings)
     model = backbone.fit(few, validation, FitContext(settings, tmp_path, also={"other": many}))
-    found = model.predict(test)
-    assert (found.argmax(axis=1) == test.targets).mean() > 0.9
+    probabilities = model.predict(test)
+    assert (probabilities.argmax(axis=1) == test.targets).mean() > 0.9
     assert model.report["foreseen"] == ["other"]
     model.save(tmp_path / "saved")
     loaded = backbone.load(tmp_path / "saved", settings)
-    assert np.allclose(loaded.predict(test), found, atol=1e-5)
+    assert np.allclose(loaded.predict(test), probabilities, atol=1e-5)
     assert loaded.predict(dataclasses.replace(test, frame=test.frame.head(0))).shape == (0, 3)
 
 

@@ -27,15 +27,15 @@ purchase = "剁手"
 def read(settings: Settings, text: str, tmp_path: Path) -> dict[str, tuple[str, ...]]:
     path = tmp_path / "templates.toml"
     path.write_text(text)
-    told = {}
+    merged = {}
     for templates in read_templates(path).values():
         check_templates(load_plugins(settings), templates)
-        told |= templates
-    return told
+        merged |= templates
+    return merged
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "expected"),
     [
         ("{a}-{b}", ["1-x", "2-"]),
         ("{a}[, {b}]!", ["1, x!", "2!"]),
@@ -46,10 +46,10 @@ def read(settings: Settings, text: str, tmp_path: Path) -> dict[str, tuple[str, 
         ("as it is", ["as it is"]),
     ],
 )
-def test_what_is_missing_takes_its_brackets_with_it(template: str, said: list[str]) -> None:
+def test_what_is_missing_takes_its_brackets_with_it(template: str, expected: list[str]) -> None:
     frame = pl.DataFrame({"a": ["1", "2"], "b": ["x", None]}).with_columns(none=pl.lit(None, pl.String))
     parts = {name: pl.col(name) for name in frame.columns}
-    assert frame.select(fill(template, parts).alias("said"))["said"].to_list() == said
+    assert frame.select(fill(template, parts).alias("said"))["said"].to_list() == expected
     assert frame.clear().select(fill(template, parts).alias("said"))["said"].dtype == pl.String
 
 
@@ -58,18 +58,18 @@ def test_a_file_says_it_otherwise(settings: Settings, tmp_path: Path) -> None:
     log = events({"kind": "purchase", "category": "水果"}, {"kind": "purchase", "category": "水果"})
     summary = load_plugins(settings).make("textualizer", "summary")
 
-    def said(variant: int, user: int = 1) -> str:
+    def first_phrase(variant: int, user: int = 1) -> str:
         context = TextContext(AS_OF - timedelta(days=28), AS_OF, "zh", templates, variant)
         mine = log.with_columns(user_key=pl.lit(user, pl.Int64)).lazy()
         return str(summary.phrases(mine, context).collect()["phrase"][0])
 
-    assert said(0) == "剁手过水果2回"
-    assert {said(1, user << 32) for user in range(8)} == {"剁手过水果2回", "水果：剁手×2"}
-    assert [said(1, 9 << 32) != said(2, 9 << 32)] == [True], "another copy says it the other way"
+    assert first_phrase(0) == "剁手过水果2回"
+    assert {first_phrase(1, user << 32) for user in range(8)} == {"剁手过水果2回", "水果：剁手×2"}
+    assert [first_phrase(1, 9 << 32) != first_phrase(2, 9 << 32)] == [True], "another copy says it the other way"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[zh.sumary]\naggregate = 'x'", "Did you mean 'summary'?"),
         ("[zh.summary]\nagregate = 'x'", "summary has no template 'agregate'. Did you mean 'aggregate'?"),
@@ -83,10 +83,10 @@ def test_a_file_says_it_otherwise(settings: Settings, tmp_path: Path) -> None:
         ("[zh", "cannot be read"),
     ],
 )
-def test_a_bad_file_is_told_by_what_is_wrong(settings: Settings, tmp_path: Path, text: str, told: str) -> None:
+def test_a_bad_file_is_told_by_what_is_wrong(settings: Settings, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises((ConfigurationError, PluginNotFound)) as error:
         read(settings, text, tmp_path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_variant_leaves_out_some_events_and_reorders_one_moment() -> None:

@@ -52,18 +52,22 @@ def test_a_database_that_is_created_equals_one_that_was_migrated(any_database: S
 
 def _schema(connection: Connection) -> dict[str, object]:
     """Return columns, keys and indexes of every table, without their order and without defaults of columns."""
-    found = inspect(connection)
+    inspector = inspect(connection)
 
     def of(table: str) -> list[list[str]]:
         columns = [
-            {name: str(value) for name, value in one.items() if name not in {"default", "autoincrement"}}
-            for one in found.get_columns(table)
+            {name: str(value) for name, value in column.items() if name not in {"default", "autoincrement"}}
+            for column in inspector.get_columns(table)
         ]
-        keys = [found.get_foreign_keys(table), found.get_unique_constraints(table), found.get_indexes(table)]
-        parts = [columns, [found.get_pk_constraint(table)], *keys]
+        keys = [
+            inspector.get_foreign_keys(table),
+            inspector.get_unique_constraints(table),
+            inspector.get_indexes(table),
+        ]
+        parts = [columns, [inspector.get_pk_constraint(table)], *keys]
         return [sorted(map(repr, part)) for part in parts]
 
-    return {table: of(table) for table in found.get_table_names()}
+    return {table: of(table) for table in inspector.get_table_names()}
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -75,7 +79,7 @@ def test_upgrade_is_safe_from_several_processes_at_once(any_database: Settings) 
     command = [sys.executable, "-m", "segadmin_api.cli", "db", "upgrade"]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True, check=False), range(3)))
-    assert [one.returncode for one in done] == [0, 0, 0], done
+    assert [process.returncode for process in done] == [0, 0, 0], done
     assert database.revision(any_database) == database.HEAD
 
 
@@ -117,7 +121,7 @@ def test_an_older_schema_is_named_with_the_mending_command(settings: Settings, c
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("nonsense", "it is not a URL such as scheme://user:password@host/name. Use sqlite:////path/to/segadmin.db or"),
         ("mongodb://localhost/x", "only SQLite and PostgreSQL are supported. Use sqlite:////path/to/segadmin.db or"),
@@ -132,11 +136,11 @@ def test_an_older_schema_is_named_with_the_mending_command(settings: Settings, c
         ("sqlite://", "a database in memory is lost with its process. Write sqlite:////path/to/segadmin.db"),
     ],
 )
-def test_a_wrong_database_url_is_named(cli: Cli, url: str, said: str) -> None:
+def test_a_wrong_database_url_is_named(cli: Cli, url: str, message: str) -> None:
     done = cli("jobs", "list", check=False, SEGADMIN_DATABASE_URL=url)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: SEGADMIN_DATABASE_URL='")
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
     assert not any(part in done.stderr for part in ("hid", "den@"))

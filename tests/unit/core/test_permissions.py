@@ -86,13 +86,13 @@ def test_what_was_open_before_is_counted_and_the_command_closes_it(settings: Set
     for path in (settings.root, settings.store_path):
         path.chmod(0o755)
     (settings.root / "out.csv").chmod(0o644)
-    [found] = exposures(settings)
+    [exposure] = exposures(settings)
     root = f"{settings.root} (drwxr-xr-x)"
-    assert str(found) == f"3 files and folders are open to other users of this machine, such as {root}"
+    assert str(exposure) == f"3 files and folders are open to other users of this machine, such as {root}"
     assert list(preflight.exposed(settings)) == [
         f"{root} is open to other users of this machine. Run: chmod -R go-rwx {settings.root}"
     ]
-    subprocess.run(shlex.split(found.fix), check=True)
+    subprocess.run(shlex.split(exposure.fix), check=True)
     assert list(exposures(settings)) == []
 
 
@@ -104,7 +104,7 @@ def test_only_what_others_can_come_to_counts(settings: Settings) -> None:
     settings.root.chmod(0o700)
     assert list(exposures(settings)) == []
     settings.root.chmod(0o711)  # its names are hidden, and what is known to be there is open
-    assert [one.count for one in exposures(settings)] == [3]
+    assert [exposure.count for exposure in exposures(settings)] == [3]
 
 
 def test_a_group_that_may_read_must_not_write(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_a_group_that_may_read_must_not_write(tmp_path: Path) -> None:
     make_folder(settings.root, 0o027)
     (settings.root / "a").touch()
     (settings.root / "a").chmod(0o660)
-    [found] = exposures(settings)
-    assert (found.count, found.example) == (1, settings.root / "a")
-    assert found.fix == f"chmod -R g-w,o-rwx {settings.root}"
+    [exposure] = exposures(settings)
+    assert (exposure.count, exposure.example) == (1, settings.root / "a")
+    assert exposure.fix == f"chmod -R g-w,o-rwx {settings.root}"
 
 
 def test_links_are_not_followed_and_a_home_that_is_one_is_looked_at(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_links_are_not_followed_and_a_home_that_is_one_is_looked_at(tmp_path: Pa
     settings = Settings(home=tmp_path / "home")
     (settings.root / "loop").symlink_to(settings.root)
     (settings.root / "elsewhere").symlink_to("/etc")
-    [found] = exposures(settings)
-    assert (found.count, found.example) == (1, tmp_path / "real")
+    [exposure] = exposures(settings)
+    assert (exposure.count, exposure.example) == (1, tmp_path / "real")
 
 
 def test_a_store_and_a_database_elsewhere_are_looked_at(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_store_and_a_database_elsewhere_are_looked_at(tmp_path: Path) -> None:
     database_file.touch()
     database_file.chmod(0o644)
     settings.store_path.chmod(0o755)
-    assert [one.example for one in exposures(settings)] == [settings.store_path, database_file]
+    assert [exposure.example for exposure in exposures(settings)] == [settings.store_path, database_file]
 
 
 def test_a_file_is_written_once_and_whole(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def test_a_failing_hook_is_named_and_the_others_are_called(settings: Settings, t
             heard.append(job)
 
     plugins.manager.register(Listener())
-    with pytest.raises(PluginError) as told:
+    with pytest.raises(PluginError) as error:
         plugins.announce("job_finished", job="the job")
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"The plugin {tmp_path / 'mine.py'} failed in job_finished: RuntimeError: no network (mine.py, line 14)."
     )
     assert heard == ["the job"]
@@ -116,9 +116,9 @@ def test_a_broken_file_says_what_is_wrong_and_the_rest_goes_on(
     assert message.endswith("Correct it, or take it out of SEGADMIN_PLUGIN_FILES.")
     assert "\n" not in message
     assert "shouting" not in plugins.names("textualizer"), "nothing of it is there"
-    with pytest.raises(PluginNotFound) as told:
+    with pytest.raises(PluginNotFound) as error:
         plugins.find("textualizer", "shouting")
-    assert message in str(told.value), "a name that is missing may be of that plugin"
+    assert message in str(error.value), "a name that is missing may be of that plugin"
 
 
 def test_ctrl_c_in_a_plugin_interrupts(settings: Settings, tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def register_sources():
     return [Aaa, "bbb = nowhere:Bbb"]
 """
     plugins = load_plugins(with_file(settings, tmp_path, source))
-    assert plugins.choose("source", lambda one: one.takes("events.csv")) == "csv"
-    assert plugins.choose("source", lambda one: one.takes("events.nothing")) is None
+    assert plugins.choose("source", lambda plugin: plugin.takes("events.csv")) == "csv"
+    assert plugins.choose("source", lambda plugin: plugin.takes("events.nothing")) is None
     assert "The source 'aaa' of mine.py failed: SystemExit: 7 (mine.py, line 10)." in plugins.failures
     assert "The source 'bbb' of mine.py cannot be imported: ModuleNotFoundError" in plugins.failures
 

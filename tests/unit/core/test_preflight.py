@@ -14,7 +14,7 @@ from segadmin.storage.store import open_store
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("events_mapping", Path("nowhere.toml"), "The mapping nowhere.toml cannot be read: No such file or directory."),
         ("weights", Path("nowhere"), "SEGADMIN_WEIGHTS='nowhere': there is no such folder."),
@@ -41,9 +41,9 @@ from segadmin.storage.store import open_store
         ("database_url", "sqlite:////proc/x/segadmin.db", "segadmin.db cannot be created: "),
     ],
 )
-def test_what_cannot_be_used_is_named(settings: Settings, name: str, value: object, said: str) -> None:
+def test_what_cannot_be_used_is_named(settings: Settings, name: str, value: object, message: str) -> None:
     lines = preflight.problems(settings.model_copy(update={name: value}))
-    assert any(said in line for line in lines), lines
+    assert any(message in line for line in lines), lines
     assert all("\n" not in line for line in lines)
 
 
@@ -58,7 +58,7 @@ def test_the_defaults_can_be_used_and_all_problems_are_told_at_once(settings: Se
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         (
             b"[kinds]\n'Product Viewed' = 'viewed'",
@@ -72,13 +72,13 @@ def test_the_defaults_can_be_used_and_all_problems_are_told_at_once(settings: Se
     ],
 )
 def test_a_mapping_that_no_event_could_be_read_with_is_found(
-    settings: Settings, tmp_path: Path, mapping: bytes, said: str
+    settings: Settings, tmp_path: Path, mapping: bytes, message: str
 ) -> None:
     path = tmp_path / "shop.toml"
     path.write_bytes(mapping)
     [line] = preflight.problems(settings.model_copy(update={"events_mapping": path}))
     assert line.startswith(f"SEGADMIN_EVENTS_MAPPING='{path}': ")
-    assert said in line
+    assert message in line
     assert line.endswith("Correct the file, or unset SEGADMIN_EVENTS_MAPPING.")
 
 
@@ -131,10 +131,10 @@ def test_every_value_that_has_not_the_right_form_is_told_at_once(monkeypatch: py
     }.items():
         monkeypatch.setenv(f"SEGADMIN_{name}", value)
     get_settings.cache_clear()
-    with pytest.raises(InvalidSettings) as told:
+    with pytest.raises(InvalidSettings) as error:
         get_settings()
     get_settings.cache_clear()
-    lines = {line.partition("=")[0]: line for line in told.value.problems}
+    lines = {line.partition("=")[0]: line for line in error.value.problems}
     assert set(lines) == {
         f"SEGADMIN_{name}" for name in ("USER_KEY_SECRET", "WEB_PORT", "LEASE_SECONDS", "BROKER_URL", "BUCKETS")
     }

@@ -86,7 +86,7 @@ def test_two_first_imports_at_once_make_one_store(settings: Settings, tmp_path: 
         path.write_text(f"user,kind,item,at\nu{n},view,a,2026-01-01\n")
     command = [sys.executable, "-m", "segadmin_api.cli", "data", "import", "events"]
     running = [subprocess.Popen([*command, str(path)], stderr=subprocess.PIPE) for path in files]
-    assert [(one.wait(120), one.communicate()[1]) for one in running] == [(0, b""), (0, b"")]
+    assert [(process.wait(120), process.communicate()[1]) for process in running] == [(0, b""), (0, b"")]
     assert Lake.of(settings).scan("users").collect().height == 2
     assert preflight.problems(settings) == []
 
@@ -98,7 +98,7 @@ def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(settings:
         take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n")
     assert not settings.store_path.exists()
     settings.store_path.mkdir()
-    for refused in (open_store, check_folder, Lake.of, lambda one: check_request(one, "compact", {})):
+    for refused in (open_store, check_folder, Lake.of, lambda shop: check_request(shop, "compact", {})):
         with pytest.raises(StoreMissing):
             refused(settings)
     [line] = preflight.problems(settings)
@@ -149,9 +149,9 @@ def test_a_process_that_died_between_folder_and_database_leaves_no_trouble(setti
         session.get_one(Store, 1).store_id = None
     assert open_store(settings).store_id == json.loads((settings.store_path / MARK).read_text())["id"]
     empty = Settings(home=tmp_path / "empty")
-    known = open_store(empty)  # a new store: the database knew it, the folder was not marked
+    store = open_store(empty)  # a new store: the database knew it, the folder was not marked
     (empty.store_path / MARK).unlink()
-    assert open_store(empty).store_id == known.store_id
+    assert open_store(empty).store_id == store.store_id
     assert read_mark(empty) is not None
     database.engine(empty).dispose()
 
@@ -306,7 +306,7 @@ def test_an_older_backup_of_the_store_is_noticed(cli: Cli, any_database: Setting
     assert preflight.problems(settings) == []
     shutil.rmtree(settings.store_path)
     shutil.copytree(tmp_path / "backup", settings.store_path)
-    for refused in (open_store, check_folder, Lake.of, lambda one: check_request(one, "compact", {})):
+    for refused in (open_store, check_folder, Lake.of, lambda shop: check_request(shop, "compact", {})):
         with pytest.raises(StoreMissing, match=r"is older than the database .*: it lacks 2 imports, 2 to 3\. Restore"):
             refused(settings)
     assert "✗ store: The store in" in cli("doctor", check=False).stdout  # a process that has seen nothing yet
@@ -317,7 +317,7 @@ def test_an_older_backup_of_the_store_is_noticed(cli: Cli, any_database: Setting
     assert again.rows_kept == 1, "its file can be imported again"
     assert set(Lake.of(settings).scan("users").collect()["user"]) == {"u1", "u2", "u4"}
     with transaction(settings) as session:
-        states = {one.id: one.state for one in session.exec(select(Import)).all()}
+        states = {record.id: record.state for record in session.exec(select(Import)).all()}
     assert states == {1: "succeeded", 2: "failed", 3: "succeeded"}
     assert check_store(settings) is not None
 

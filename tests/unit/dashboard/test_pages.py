@@ -175,13 +175,13 @@ def test_a_card_is_data() -> None:
 
 def test_html_is_written_in_templates_and_charts_only() -> None:
     tag = re.compile(r"</(a|b|body|code|div|figure|h\d|html|li|nav|p|section|span|svg|t[drh]|table|title|ul)>")
-    found = {
+    files_with_html = {
         path.name
         for room in ("core", "plugins", "worker", "api")
         for path in (ROOT / room).rglob("*.py")
         if any(tag.search(text) for text in _strings(path))
     }
-    assert found == {"charts.py"}
+    assert files_with_html == {"charts.py"}
 
 
 def _strings(path: Path) -> list[str]:

@@ -21,8 +21,10 @@ def scores(noise: float, seed: int) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_without_resampling_it_is_the_auroc_of_scikit_learn() -> None:
-    found = scores(1.0, 1)
-    assert auroc_draws(found, TARGETS, USERS, 5)[0] == pytest.approx(roc_auc_score(TARGETS, found[:, 1]), abs=1e-6)
+    probabilities = scores(1.0, 1)
+    assert auroc_draws(probabilities, TARGETS, USERS, 5)[0] == pytest.approx(
+        roc_auc_score(TARGETS, probabilities[:, 1]), abs=1e-6
+    )
 
 
 def test_the_spread_is_that_of_the_theory() -> None:
@@ -32,9 +34,9 @@ def test_the_spread_is_that_of_the_theory() -> None:
 
 
 def test_rows_of_one_user_are_no_independent_witnesses() -> None:
-    found, targets = np.repeat(scores(1.0, 1), 4, axis=0), np.repeat(TARGETS, 4)
-    clustered = auroc_draws(found, targets, np.repeat(USERS, 4))[1:].std()
-    naive = auroc_draws(found, targets, np.arange(4 * N))[1:].std()
+    probabilities, targets = np.repeat(scores(1.0, 1), 4, axis=0), np.repeat(TARGETS, 4)
+    clustered = auroc_draws(probabilities, targets, np.repeat(USERS, 4))[1:].std()
+    naive = auroc_draws(probabilities, targets, np.arange(4 * N))[1:].std()
     assert clustered > 1.7 * naive
 
 

@@ -25,13 +25,13 @@ def _drawn(seed: int, rows: int, columns: int = 3) -> tuple[np.ndarray, np.ndarr
 
 def test_agrees_with_scikit_learn() -> None:
     probabilities, targets = _drawn(0, 300)
-    found, predicted = measure(probabilities, targets, SEGMENTS), probabilities.argmax(axis=1)
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
-    assert found["macro_f1"] == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
-    assert found["macro_precision"] == pytest.approx(reference.precision_score(targets, predicted, average="macro"))
-    assert found["macro_recall"] == pytest.approx(reference.recall_score(targets, predicted, average="macro"))
-    assert found["auroc"] == pytest.approx(reference.roc_auc_score(targets, probabilities, multi_class="ovr"))
-    assert found["log_loss"] == pytest.approx(reference.log_loss(targets, probabilities))
+    metrics, predicted = measure(probabilities, targets, SEGMENTS), probabilities.argmax(axis=1)
+    assert metrics["accuracy"] == pytest.approx(reference.accuracy_score(targets, predicted))
+    assert metrics["macro_f1"] == pytest.approx(reference.f1_score(targets, predicted, average="macro"))
+    assert metrics["macro_precision"] == pytest.approx(reference.precision_score(targets, predicted, average="macro"))
+    assert metrics["macro_recall"] == pytest.approx(reference.recall_score(targets, predicted, average="macro"))
+    assert metrics["auroc"] == pytest.approx(reference.roc_auc_score(targets, probabilities, multi_class="ovr"))
+    assert metrics["log_loss"] == pytest.approx(reference.log_loss(targets, probabilities))
     assert confusion(probabilities, targets) == reference.confusion_matrix(targets, predicted).tolist()
 
 
@@ -55,30 +55,30 @@ def test_a_certain_mistake_costs_much_but_not_infinity() -> None:
 
 def test_a_segment_that_does_not_occur_is_unknown_and_left_out_of_the_means() -> None:
     probabilities = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
-    found = measure(probabilities, np.array([0, 1, 1]), SEGMENTS)
-    assert found["segments"]["high"] == {"precision": None, "recall": None, "f1": None, "auroc": None, "support": 0}
-    assert found["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
-    assert found["auroc"] == pytest.approx(1.0)
+    metrics = measure(probabilities, np.array([0, 1, 1]), SEGMENTS)
+    assert metrics["segments"]["high"] == {"precision": None, "recall": None, "f1": None, "auroc": None, "support": 0}
+    assert metrics["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
+    assert metrics["auroc"] == pytest.approx(1.0)
 
 
 def test_one_kind_of_row_has_no_auroc() -> None:
-    found = measure(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 0]), ("a", "b"))
-    assert found["auroc"] is None
-    assert found["accuracy"] == 1.0
+    metrics = measure(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 0]), ("a", "b"))
+    assert metrics["auroc"] is None
+    assert metrics["accuracy"] == 1.0
 
 
 def test_no_rows_have_no_figures() -> None:
-    found = measure(np.empty((0, 3)), np.empty(0, np.int64), SEGMENTS)
-    assert [found[name] for name in HEADLINES] == [None] * len(HEADLINES)
+    metrics = measure(np.empty((0, 3)), np.empty(0, np.int64), SEGMENTS)
+    assert [metrics[name] for name in HEADLINES] == [None] * len(HEADLINES)
     assert confusion(np.empty((0, 3)), np.empty(0, np.int64)) == [[0] * 3] * 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
 def test_whatever_is_measured_stays_in_its_bounds(seed: int, rows: int, columns: int) -> None:
     probabilities, targets = _drawn(seed, rows, columns)
-    found = measure(probabilities, targets, [str(n) for n in range(columns)])
+    metrics = measure(probabilities, targets, [str(n) for n in range(columns)])
     for name in HEADLINES:
-        if found[name] is not None:
-            assert 0 <= found[name] <= (np.inf if name == "log_loss" else 1)
-    assert sum(one["support"] for one in found["segments"].values()) == rows
+        if metrics[name] is not None:
+            assert 0 <= metrics[name] <= (np.inf if name == "log_loss" else 1)
+    assert sum(segment["support"] for segment in metrics["segments"].values()) == rows
     assert sum(map(sum, confusion(probabilities, targets))) == rows

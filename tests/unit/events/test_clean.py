@@ -17,7 +17,7 @@ from segadmin.storage.lake import Lake
 EVENT = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}
 
 
-def one(mapping: Mapping | None = None, **cells: object) -> dict[str, object]:
+def cleaned_row(mapping: Mapping | None = None, **cells: object) -> dict[str, object]:
     cleaned = clean(pl.DataFrame([EVENT | cells]), "events", mapping or Mapping())
     assert cleaned.bad.is_empty(), cleaned.bad
     return cleaned.good.to_dicts()[0] | {"changes": dict(cleaned.changes)}
@@ -54,13 +54,13 @@ def reason(mapping: Mapping | None = None, **cells: object) -> str:
     ],
 )
 def test_what_people_wrote_is_mended(given: str, kept: str, rule: str | None) -> None:
-    found = one(text=given, kind="review")
-    assert found["text"] == kept
-    assert found["changes"] == ({rule: 1} if rule else {})
+    row = cleaned_row(text=given, kind="review")
+    assert row["text"] == kept
+    assert row["changes"] == ({rule: 1} if rule else {})
 
 
 def test_text_that_is_only_markup_is_none() -> None:
-    assert one(text="<br/>", kind="review")["text"] is None
+    assert cleaned_row(text="<br/>", kind="review")["text"] is None
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_text_that_is_only_markup_is_none() -> None:
     ],
 )
 def test_what_was_given_back_has_a_price_below_zero(cells: dict[str, str], quantity: float, price: float) -> None:
-    found = one(**cells)
-    assert (found["kind"], found.get("quantity"), found.get("price")) == ("purchase", quantity, price)
-    assert found["changes"] == {"return": 1}
+    row = cleaned_row(**cells)
+    assert (row["kind"], row.get("quantity"), row.get("price")) == ("purchase", quantity, price)
+    assert row["changes"] == {"return": 1}
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_what_cannot_be_is_left_out(cells: dict[str, str], why: str) -> None:
     ("written", "number"), [("1,234.50", 1234.5), ("¥12.5", 12.5), ("￥1,000.00元", 1000.0), ("-3", -3.0), (" 7 ", 7.0)]
 )
 def test_numbers_as_shops_write_them(written: str, number: float) -> None:
-    assert one(price=written)["price"] == number
+    assert cleaned_row(price=written)["price"] == number
 
 
 def test_units_and_the_shops_own_words() -> None:
     mapping = Mapping.model_validate(
         {"units": {"duration": "minutes", "price": "0.01", "rating": 10}, "kinds": {"已付款": "purchase"}}
     )
-    found = one(mapping, kind="已付款", duration="2", price="950", rating="8")
-    assert (found["kind"], found["duration"], found["price"], found["rating"]) == ("purchase", 120.0, 9.5, 4.0)
+    row = cleaned_row(mapping, kind="已付款", duration="2", price="950", rating="8")
+    assert (row["kind"], row["duration"], row["price"], row["rating"]) == ("purchase", 120.0, 9.5, 4.0)
     assert reason(mapping, rating="11") == "impossible_value"
 
 
 def test_currencies_are_brought_to_one_or_asked_for() -> None:
     mapping = Mapping(currency="CNY", rates={"USD": 7.0})
-    assert one(mapping, price="2", currency="usd")["price"] == 14.0
-    assert one(mapping, price="2")["price"] == 2.0
+    assert cleaned_row(mapping, price="2", currency="usd")["price"] == 14.0
+    assert cleaned_row(mapping, price="2")["price"] == 2.0
     assert reason(mapping, price="2", currency="GBP") == "unknown_currency"
     mixed = pl.DataFrame([EVENT | {"price": "1", "currency": sign} for sign in ("CNY", "USD")])
     with pytest.raises(DataError, match=r"Prices are in CNY, USD.*\[rates\]"):

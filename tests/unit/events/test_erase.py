@@ -62,18 +62,18 @@ def work(settings: Settings) -> Path:
 def test_a_list_of_users_is_csv(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "users.csv").write_bytes(content)
     listed = read_users(tmp_path / "users.csv")
-    assert [one.user for one in listed] == ["Doe, Jo", "u2"]
-    assert [one.line for one in listed] in ([2, 4], [1, 3])
+    assert [entry.user for entry in listed] == ["Doe, Jo", "u2"]
+    assert [entry.line for entry in listed] in ([2, 4], [1, 3])
 
 
 def test_lines_are_counted_behind_ids_that_have_line_breaks(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text('"a\nb"\n\nc\n')
-    assert [(one.user, one.line) for one in read_users(tmp_path / "users.csv")] == [("a\nb", 1), ("c", 4)]
+    assert [(entry.user, entry.line) for entry in read_users(tmp_path / "users.csv")] == [("a\nb", 1), ("c", 4)]
 
 
 def test_a_file_that_holds_only_the_word_user_names_one(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text("user\n")
-    assert [one.user for one in read_users(tmp_path / "users.csv")] == ["user"]
+    assert [entry.user for entry in read_users(tmp_path / "users.csv")] == ["user"]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_list_that_cannot_be_read_erases_nobody(tmp_path: Path, content: bytes
 def test_the_column_of_users_may_be_named(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     path.write_text("name;Kunden Nr;E-Mail\na@b;7;c@d\n")
-    assert [(one.user, one.column) for one in read_users(path)] == [("c@d", "E-Mail")]
-    assert [(one.user, one.column) for one in read_users(path, "kunden nr")] == [("7", "Kunden Nr")]
+    assert [(entry.user, entry.column) for entry in read_users(path)] == [("c@d", "E-Mail")]
+    assert [(entry.user, entry.column) for entry in read_users(path, "kunden nr")] == [("7", "Kunden Nr")]
     with pytest.raises(DataError, match=r"no column 'kunde'\. There are: name, Kunden Nr, E-Mail"):
         read_users(path, "kunde")
 
@@ -108,8 +108,8 @@ def test_the_column_of_users_may_be_named(tmp_path: Path) -> None:
 def test_the_column_that_was_taken_is_told(settings: Settings, cli: Cli, tmp_path: Path) -> None:
     put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu2,view,a,2024-03-01\n")
     (tmp_path / "users.csv").write_text("name;email\nu1;u2\n")
-    asked = cli("data", "forget", "--file", str(tmp_path / "users.csv"), check=False)
-    assert "users.csv: the users are read from the column 'email'. To use another one: --column NAME" in asked.stderr
+    done = cli("data", "forget", "--file", str(tmp_path / "users.csv"), check=False)
+    assert "users.csv: the users are read from the column 'email'. To use another one: --column NAME" in done.stderr
     assert users(settings) == ["u1", "u2"]
     cli("data", "forget", "--file", str(tmp_path / "users.csv"), "--column", "name", "--yes")
     assert users(settings) == ["u2"]
@@ -136,17 +136,17 @@ def test_an_unknown_id_touches_nothing(settings: Settings, cli: Cli) -> None:
     left = work(settings)
     versions = Lake.of(settings).current_versions()
     done = cli("data", "forget", "u3", "--yes", "--json", check=False)
-    [told] = json.loads(done.stdout)
-    assert (done.returncode, told["known"], told["user"], set(told["rows"].values())) == (1, False, "u3", {0})
+    [report] = json.loads(done.stdout)
+    assert (done.returncode, report["known"], report["user"], set(report["rows"].values())) == (1, False, "u3", {0})
     assert left.exists()
     assert Lake.of(settings).current_versions() == versions
     assert (users(settings), len(quarantined(settings))) == (["u1"], 1)
-    assert [one.action for one in entries(settings)] == ["data.forget"]  # somebody asked, and was answered
+    assert [entry.action for entry in entries(settings)] == ["data.forget"]  # somebody asked, and was answered
 
 
 def test_ids_are_read_as_an_import_reads_them(settings: Settings) -> None:
     put(settings, "e.csv", "user,kind,item,at\n13085,view,a,2024-03-01\n u2 ,view,a,2024-03-01\n")
-    assert [one.is_known for one in forget(settings, ["13085.0", " u2"])] == [True, True]
+    assert [erasure.is_known for erasure in forget(settings, ["13085.0", " u2"])] == [True, True]
     assert users(settings) == []
 
 
@@ -242,9 +242,9 @@ def test_thousands_of_users_are_erased_at_once(settings: Settings) -> None:
     put(
         settings,
         "e.csv",
-        "user,kind,item,at\nother,view,a,2024-01-01\n" + "".join(f"{one},view,a,2024-01-01\n" for one in ids),
+        "user,kind,item,at\nother,view,a,2024-01-01\n" + "".join(f"{user},view,a,2024-01-01\n" for user in ids),
     )
-    assert all(one.is_known for one in forget(settings, ids))
+    assert all(erasure.is_known for erasure in forget(settings, ids))
     assert users(settings) == ["other"]
     commits = list((settings.store_path / "lake" / "events" / "_delta_log").glob("*.json"))
     assert len(commits) < 15
@@ -265,7 +265,7 @@ def test_all_rows_of_an_import_may_be_of_one_user(settings: Settings) -> None:
     put(settings, "e.csv", "kind,item,at\nstare,a,2024-01-12\n", Mapping(constants={"user": "bob"}))
     put(settings, "f.csv", "kind,item,at\nstare,bob,2024-01-12\n", Mapping(constants={"user": "eve"}))
     with transaction(settings) as session:
-        assert "bob" not in json.dumps([one.mapping for one in session.exec(select(Import)).all()])
+        assert "bob" not in json.dumps([record.mapping for record in session.exec(select(Import)).all()])
     assert forget(settings, ["bob"])[0].rows["quarantine"] == 1
     assert len(quarantined(settings)) == 1
 
@@ -278,8 +278,8 @@ def test_users_of_whom_all_rows_are_in_quarantine_are_known_by_pseudonym_too(set
 
 def test_similar_ids_are_hinted_at(settings: Settings) -> None:
     put(settings, "e.csv", "user,kind,item,at\nJosé,view,a,2024-03-01\nANNA,view,a,2024-03-01\n")
-    asked = ["JOSE\u0301", "anna", "ＡＮＮＡ", "bob"]
-    assert [one.similar for one in forget(settings, asked)] == [["José"], ["ANNA"], ["ANNA"], []]
+    ids = ["JOSE\u0301", "anna", "ＡＮＮＡ", "bob"]
+    assert [erasure.similar for erasure in forget(settings, ids)] == [["José"], ["ANNA"], ["ANNA"], []]
     assert users(settings) == ["ANNA", "José"]
 
 

@@ -77,7 +77,7 @@ HARD = [
 @pytest.mark.parametrize("user", HARD, ids=range(len(HARD)))
 def test_hard_ids_go_from_tables_quarantine_and_the_inbox(settings: Settings, user: str) -> None:
     def lines(kind: str) -> str:
-        return "".join(f"{json.dumps(event(one, kind=kind))}\n" for one in (user, f"{user}~2", "other"))
+        return "".join(f"{json.dumps(event(user_id, kind=kind))}\n" for user_id in (user, f"{user}~2", "other"))
 
     put(settings, "e.jsonl", lines("view"))
     put(settings, "bad.jsonl", lines("stare") + f'{json.dumps(event(user))[:-12]}\n{{"user": "other", "k\n')
@@ -95,8 +95,8 @@ def test_hard_ids_go_from_tables_quarantine_and_the_inbox(settings: Settings, us
 
 def test_ids_that_begin_with_others_stay(settings: Settings) -> None:
     ids = ["u1", "u10", "u100", "u1-2", "u1.5", "xu1", "u1@shop.example", "u1/a"]
-    put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n{one},stare,a,2025-01-01\n" for one in ids))
-    broken = "".join(f'{{"user":"{one}", broken\n' for one in ids)
+    put(settings, "e.csv", HEAD + "".join(f"{user},view,a,2025-01-01\n{user},stare,a,2025-01-01\n" for user in ids))
+    broken = "".join(f'{{"user":"{user}", broken\n' for user in ids)
     put(settings, "b.jsonl", f"{json.dumps(event('other'))}\n{broken}")
     [erased] = forget(settings, ["u1"])
     assert counts(erased) == {"quarantine": 2, "events": 1, "users": 1}
@@ -150,7 +150,7 @@ def test_an_id_that_is_encoded_in_a_broken_row_is_found(settings: Settings, writ
     assert len(quarantined(settings)) == 2
 
 
-NESTED = "".join(f"{json.dumps(event(one))}\n" for one in ("somebody", {"id": "王小明"}, {"id": "王小"}))
+NESTED = "".join(f"{json.dumps(event(user))}\n" for user in ("somebody", {"id": "王小明"}, {"id": "王小"}))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_addresses_in_logs_that_name_the_user_are_erased(settings: Settings) -> 
 
 
 def test_other_spellings_of_a_known_id_are_hinted_at(settings: Settings) -> None:
-    put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n" for one in ("u2", "Ｕ２", "U2", "José", "x")))
+    put(settings, "e.csv", HEAD + "".join(f"{user},view,a,2025-01-01\n" for user in ("u2", "Ｕ２", "U2", "José", "x")))
     first, second = forget(settings, ["u2", "JOSE\u0301"])
     assert first.is_known
     assert first.similar == ["U2", "Ｕ２"]
@@ -267,8 +267,8 @@ def test_a_user_only_in_what_a_killed_import_of_a_file_read_is_known(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)
         put(settings, "e.csv", "who,kind,item,at\nspooled,view,other,2025-01-01\nspooled,stare,a,2025-01-01\n", mapping)
-    [one] = list_interrupted(settings)
-    (one.spool.folder / "000002.raw.arrow").write_text("half a chunk of unfinished")
+    [interrupted] = list_interrupted(settings)
+    (interrupted.spool.folder / "000002.raw.arrow").write_text("half a chunk of unfinished")
     assert not forget(settings, ["unfinished"])[0].is_known
     assert left_of(settings, "unfinished") == {}
     assert list_interrupted(settings), "what it read is nobody's who was asked for"
@@ -285,8 +285,8 @@ def test_what_a_killed_import_read_in_another_way_is_not_kept(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(ingest, "_settle", die)
             put(settings, "e.csv", "a,b,kind,item,at\nann,bob,view,x,2025-01-01\n", Mapping(columns={"user": column}))
-    [one] = list_interrupted(settings)
-    assert one.spool.users().collect()["user"].to_list() == ["bob"]
+    [interrupted] = list_interrupted(settings)
+    assert interrupted.spool.users().collect()["user"].to_list() == ["bob"]
 
 
 def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,8 +296,8 @@ def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monk
         post(
             settings,
             *(
-                event(one, kind="stare" if n % 3 else "view", item=f"i{n}")
-                for n, one in enumerate(names[n : n + 10], n)
+                event(name, kind="stare" if n % 3 else "view", item=f"i{n}")
+                for n, name in enumerate(names[n : n + 10], n)
             ),
         )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -306,10 +306,10 @@ def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monk
     forget(settings, ["u3"])
     forget(settings, ["u5"])
     done, _ = import_file(settings, Request("events", "inbox://"))
-    kept = [f"i{n}" for n, one in enumerate(names) if one not in {"u3", "u5"}]
+    kept = [f"i{n}" for n, name in enumerate(names) if name not in {"u3", "u5"}]
     assert done.rows_read == len(kept) == done.rows_kept + done.rows_quarantined
     bad = [json.loads(row) for row in quarantined(settings)]
-    assert [row["item"] for row in bad] == [one for one in kept if int(one[1:]) % 3]
+    assert [row["item"] for row in bad] == [item for item in kept if int(item[1:]) % 3]
     assert all(row["kind"] == "stare" for row in bad)
 
 
@@ -446,8 +446,11 @@ def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
     fill(settings)
     put(settings, "victim~1.csv", "kind,item,at\nstare,a,2025-01-01\n", Mapping(constants={"user": "victim~1"}))
     forget(settings, ["victim~1"])
-    told = [(one.action, one.subject) for one in entries(settings)]
-    assert told == [("data.forget", "1 user"), *[(action, "user (erased)") for action in ("users.show", "data.forget")]]
+    actions = [(entry.action, entry.subject) for entry in entries(settings)]
+    assert actions == [
+        ("data.forget", "1 user"),
+        *[(action, "user (erased)") for action in ("users.show", "data.forget")],
+    ]
     assert entries(settings, "data.forget")[0].details["rows"]["events"] == 1
     with transaction(settings) as session:
         [job] = session.exec(select(Job)).all()
@@ -574,19 +577,22 @@ def test_a_spool_of_an_older_version_and_one_that_nobody_knows(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)
         import_file(settings, Request("events", "inbox://"))
-    [one] = list_interrupted(settings)
-    [marker] = one.spool.folder.glob("*.json")
+    [interrupted] = list_interrupted(settings)
+    [marker] = interrupted.spool.folder.glob("*.json")
     facts = json.loads(marker.read_text())
     marker.write_text(json.dumps({name: value for name, value in facts.items() if name != "files"}))
-    unknown = one.spool.folder.parent.parent / "0123456789abcdef-01234567" / "any"
+    unknown = interrupted.spool.folder.parent.parent / "0123456789abcdef-01234567" / "any"
     unknown.mkdir(parents=True)
-    for path in one.spool.folder.iterdir():
+    for path in interrupted.spool.folder.iterdir():
         (unknown / path.name).write_bytes(path.read_bytes())
     (unknown / "000002.raw.arrow").write_text("u1, half a chunk")
     [erased] = forget(settings, ["u1"])
     assert counts(erased) == {"spool": 2}
     assert left_of(settings, "u1") == {}
-    assert [sorted(one.spool.users().collect()["user"]) for one in list_interrupted(settings)] == [["u2"], ["u2"]]
+    assert [sorted(interrupted.spool.users().collect()["user"]) for interrupted in list_interrupted(settings)] == [
+        ["u2"],
+        ["u2"],
+    ]
 
 
 def test_a_redis_that_does_not_run_is_named_where_its_file_has_the_user(settings: Settings) -> None:
@@ -602,19 +608,19 @@ def test_a_redis_that_does_not_run_is_named_where_its_file_has_the_user(settings
 
 
 def test_nothing_to_erase_in_an_empty_store(settings: Settings) -> None:
-    assert [one.is_known for one in forget(settings, ["a", "b"])] == [False, False]
+    assert [erasure.is_known for erasure in forget(settings, ["a", "b"])] == [False, False]
 
 
-def by_name(found: Sequence[Erased]) -> set[str]:
-    return {one.user_key for one in found}
+def by_name(erasures: Sequence[Erased]) -> set[str]:
+    return {erasure.user_key for erasure in erasures}
 
 
 def test_the_same_user_may_be_named_in_several_ways(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "13085,view,a,2025-01-01\n")
     key = show_key(user_key(settings.secret(), "13085"))
-    found = forget(settings, ["13085", "13085.0", key, "'13085", "\u200b13085 "])
-    assert by_name(found) == {key}
-    assert all(one.is_known for one in found)
+    erasures = forget(settings, ["13085", "13085.0", key, "'13085", "\u200b13085 "])
+    assert by_name(erasures) == {key}
+    assert all(erasure.is_known for erasure in erasures)
 
 
 @pytest.mark.parametrize("user", ["id", "buckets", "events", "users"])
@@ -672,7 +678,7 @@ def test_an_erasure_that_was_killed_is_finished_by_that_of_others(
         patch.setattr(erase, step, die)
         forget(settings, ["victim~1"])
     assert was_interrupted(settings)
-    assert [one.is_known for one in forget(settings, others)] == [other == "other" for other in others]
+    assert [erasure.is_known for erasure in forget(settings, others)] == [other == "other" for other in others]
     assert left_of(settings, "victim~1") == {}
     assert not was_interrupted(settings)
     assert users(settings) == {"other"} - set(others)

@@ -111,9 +111,9 @@ def test_a_field_that_nearly_no_event_has_is_found_by_the_mapping() -> None:
     assert OTHER in frame.columns
     assert "coupon" not in frame.columns
     mapping = Mapping(columns={"status": "coupon", "item": "deep.sku.1"}, extras=("coupon",))
-    found = clean(complete(readable(frame), "events", mapping), "events", mapping)
-    assert found.good.select("item", "status", "extras").row(-1) == ("s7", "c9", '{"coupon":"c9"}')
-    assert set(found.bad["reason"]) == {"missing_item"}
+    cleaned = clean(complete(readable(frame), "events", mapping), "events", mapping)
+    assert cleaned.good.select("item", "status", "extras").row(-1) == ("s7", "c9", '{"coupon":"c9"}')
+    assert set(cleaned.bad["reason"]) == {"missing_item"}
 
 
 @pytest.mark.parametrize("name", SHAPES)

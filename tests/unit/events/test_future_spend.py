@@ -63,9 +63,9 @@ def test_who_buys_nothing_more_is_low_and_who_was_not_seen_has_no_label() -> Non
 def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
     events = purchases(*year())
     definition = LABELER.label(events).definition
-    known = LABELER.outcomes(events, definition, START + timedelta(weeks=4))
-    assert known is not None
-    assert dict(known.sort("user_key").iter_rows())[9] == "high"
+    outcomes = LABELER.outcomes(events, definition, START + timedelta(weeks=4))
+    assert outcomes is not None
+    assert dict(outcomes.sort("user_key").iter_rows())[9] == "high"
     assert LABELER.outcomes(events, definition, START + timedelta(weeks=6.5)) is None
 
 
@@ -90,8 +90,8 @@ def test_a_history_that_cannot_carry_the_labels(labeler: FutureSpend, events: pl
 @pytest.mark.parametrize(("last", "over"), [(5.8, False), (5.9, True)])
 def test_an_outcome_window_must_be_over(last: float, over: bool) -> None:
     """It ends with week 6; half a day without an event is no reason to doubt that, two days are."""
-    known = [one for one in year() if one[1] < 5]
-    events = purchases(*known, (1, last, 1.0))
+    early = [purchase for purchase in year() if purchase[1] < 5]
+    events = purchases(*early, (1, last, 1.0))
     if over:
         assert LABELER.label(events).rows["as_of"].max() == START + timedelta(weeks=5)
         return

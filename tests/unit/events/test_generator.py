@@ -47,14 +47,17 @@ def test_a_block_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
 def test_an_import_finds_exactly_what_was_planted(settings: Settings, tmp_path: Path, form: str) -> None:
-    told = write(SMALL, tmp_path / "shop", form)  # type: ignore[arg-type]
+    planted = write(SMALL, tmp_path / "shop", form)  # type: ignore[arg-type]
     done = [import_file(settings, Request("events", str(path)))[0] for path in (tmp_path / "shop/events").iterdir()]
     reasons: dict[str, int] = {}
-    for one in done:
-        reasons |= one.reasons
-    assert reasons == {reason: count for reason, count in told["quarantine"].items() if count}
-    assert min(told["quarantine"].values()) > 0
-    assert (sum(one.rows_read for one in done), sum(one.rows_kept for one in done)) == (told["rows"], told["usable"])
+    for record in done:
+        reasons |= record.reasons
+    assert reasons == {reason: count for reason, count in planted["quarantine"].items() if count}
+    assert min(planted["quarantine"].values()) > 0
+    assert (sum(record.rows_read for record in done), sum(record.rows_kept for record in done)) == (
+        planted["rows"],
+        planted["usable"],
+    )
     labels, _ = import_file(settings, Request("labels", str(tmp_path / "shop/labels.parquet"), label_set="planted"))
     assert labels.rows_kept == pl.read_parquet(tmp_path / "shop/truth.parquet").filter(~pl.col("is_bot")).height
 
@@ -62,7 +65,7 @@ def test_an_import_finds_exactly_what_was_planted(settings: Settings, tmp_path: 
 def _numbers(events: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
     kinds = {kind: (pl.col("kind") == kind).mean() for kind in ("view", "cart", "purchase", "rating", "review")}
     shares = {category: (pl.col("category") == category).mean() for category in events["category"].unique().sort()}
-    told = events.group_by("user").agg(
+    per_user = events.group_by("user").agg(
         pl.len(),
         pl.col("price").mean(),
         pl.col("at").max().cast(pl.Int64),
@@ -70,7 +73,7 @@ def _numbers(events: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
         **kinds,
         **shares,
     )
-    return truth.join(told, on="user").sort("user")
+    return truth.join(per_user, on="user").sort("user")
 
 
 def test_the_segments_can_be_learnt_and_drift_shows() -> None:

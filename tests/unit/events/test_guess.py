@@ -224,8 +224,8 @@ def proposal(settings: Settings, path: Path, **options: str) -> Proposal:
     return propose(settings, Request("events", str(path), options=dict(options)), 10_000)
 
 
-def take(settings: Settings, path: Path, found: Proposal) -> Import:
-    return import_file(settings, Request("events", str(path), Mapping.of_text(found.mapping)))[0]
+def take(settings: Settings, path: Path, guess: Proposal) -> Import:
+    return import_file(settings, Request("events", str(path), Mapping.of_text(guess.mapping)))[0]
 
 
 def stored(settings: Settings) -> list[tuple[object, ...]]:
@@ -238,9 +238,9 @@ def stored(settings: Settings) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("name", FILES)
 def test_a_known_layout_is_recognised_and_read_right(settings: Settings, tmp_path: Path, name: str) -> None:
     path = write(tmp_path, *FILES[name])
-    found = proposal(settings, path)
-    assert (found.layout, found.as_shipped) == (name, True)
-    done = take(settings, path, found)
+    guess = proposal(settings, path)
+    assert (guess.layout, guess.as_shipped) == (name, True)
+    done = take(settings, path, guess)
     assert sorted(stored(settings), key=str) == sorted(STORED[name], key=str)
     counts = (done.source_rows, done.rows_read, done.rows_kept, done.rows_quarantined, done.rows_ignored)
     assert counts == COUNTS[name]
@@ -300,18 +300,18 @@ def test_ga4_in_parquet(settings: Settings, tmp_path: Path) -> None:
     ]
     path = tmp_path / "ga4.parquet"
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(path)
-    found = proposal(settings, path)
-    assert found.layout == "ga4-bigquery"
-    take(settings, path, found)
+    guess = proposal(settings, path)
+    assert guess.layout == "ga4-bigquery"
+    take(settings, path, guess)
     assert sorted(stored(settings), key=str) == sorted(STORED["ga4-bigquery"], key=str)
 
 
 def test_the_older_online_retail_with_times_as_the_newer_one_has(settings: Settings, tmp_path: Path) -> None:
     text = ONLINE_RETAIL.replace("12/1/2010 8:26", "2010-12-01 08:26:00").replace("12/13/2010 8:26", "2010-12-13 08:26")
     path = write(tmp_path, "data.csv", text.replace("12/1/2010 9:41", "2010-12-01 09:41:00"))
-    found = proposal(settings, path)
-    assert (found.layout, found.as_shipped) == ("online-retail", False)
-    assert take(settings, path, found).rows_kept == 3
+    guess = proposal(settings, path)
+    assert (guess.layout, guess.as_shipped) == ("online-retail", False)
+    assert take(settings, path, guess).rows_kept == 3
 
 
 CHINESE = """\
@@ -324,9 +324,9 @@ CHINESE = """\
 
 def test_an_unknown_layout_by_its_names(settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, "订单.csv", CHINESE)
-    found = proposal(settings, path)
-    mapping = Mapping.of_text(found.mapping)
-    assert found.layout is None
+    guess = proposal(settings, path)
+    mapping = Mapping.of_text(guess.mapping)
+    assert guess.layout is None
     assert mapping.columns == {
         "user": "会员名",
         "item": "宝贝标题",
@@ -336,8 +336,8 @@ def test_an_unknown_layout_by_its_names(settings: Settings, tmp_path: Path) -> N
         "status": "订单状态",
     }
     assert (mapping.constants, mapping.extras) == ({"kind": "purchase"}, ("订单编号",))
-    assert any("every row is taken for a purchase" in warning for warning in found.warnings)
-    done = take(settings, path, found)
+    assert any("every row is taken for a purchase" in warning for warning in guess.warnings)
+    done = take(settings, path, guess)
     assert (done.rows_kept, done.reasons) == (2, {"cancelled": 1})
     assert stored(settings) == [("张伟", "purchase", "苹果", 2.0, 7.0), ("张伟", "purchase", "梨", 1.0, 5.0)]
 
@@ -350,16 +350,16 @@ def test_kinds_by_their_words_and_what_nobody_knows_as_a_comment(settings: Setti
     ]
     rows += ["Order Placed,c2,x7,17.01.2026 11:05", "wishlist,c2,x9,17.01.2026 12:05", "view,c2,x9,17.01.2026 12:05"]
     path = write(tmp_path, "log.csv", "\n".join(["what,customer_no,article,when", *rows]) + "\n")
-    found = proposal(settings, path)
-    mapping = Mapping.of_text(found.mapping)
+    guess = proposal(settings, path)
+    mapping = Mapping.of_text(guess.mapping)
     assert mapping.columns["user"] == "customer_no"
     assert mapping.columns["item"] == "article"
     assert mapping.columns["at"] == "when"
     assert mapping.times == ("%d.%m.%Y %H:%M",)
     assert mapping.kinds["Order Placed"] == "purchase"
     assert mapping.kinds["wishlist"] == "cart"
-    assert '# "frobnicate" = "ignore"' in found.mapping
-    assert any('1 row has the kind "frobnicate"' in warning for warning in found.warnings)
+    assert '# "frobnicate" = "ignore"' in guess.mapping
+    assert any('1 row has the kind "frobnicate"' in warning for warning in guess.warnings)
 
 
 def test_a_file_without_header_by_its_cells(settings: Settings, tmp_path: Path) -> None:
@@ -367,19 +367,19 @@ def test_a_file_without_header_by_its_cells(settings: Settings, tmp_path: Path) 
         f"2026-01-{1 + n % 27:02d} 10:00:00,{('view', 'cart', 'purchase')[n % 3]},u{n % 5},i{n % 7}" for n in range(40)
     ]
     path = write(tmp_path, "log.csv", "\n".join(rows) + "\n")
-    found = proposal(settings, path)
-    mapping = Mapping.of_text(found.mapping)
+    guess = proposal(settings, path)
+    mapping = Mapping.of_text(guess.mapping)
     assert mapping.source.options["header"].split(",")[:2] == ["at", "kind"]
-    assert found.sure == "unsure"  # user and item look alike
-    done = take(settings, path, found)
+    assert guess.sure == "unsure"  # user and item look alike
+    done = take(settings, path, guess)
     assert (done.rows_read, done.rows_quarantined - done.reasons.get("duplicate_event", 0)) == (40, 0)
 
 
 def test_day_and_month_are_not_guessed(settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, "log.csv", "user,kind,item,at\nu1,view,a,01/02/2026 10:00\nu1,cart,b,03/04/2026 10:00\n")
-    found = proposal(settings, path)
-    assert Mapping.of_text(found.mapping).times == ()
-    [warning] = [warning for warning in found.warnings if "can be read in 2 ways" in warning]
+    guess = proposal(settings, path)
+    assert Mapping.of_text(guess.mapping).times == ()
+    [warning] = [warning for warning in guess.warnings if "can be read in 2 ways" in warning]
     assert 'times = ["%m/%d/%Y %H:%M"] or times = ["%d/%m/%Y %H:%M"]' in warning
 
 
@@ -390,11 +390,11 @@ def test_a_price_of_one_or_of_the_line(settings: Settings, tmp_path: Path, price
     what = zip("aabb", "1325", prices, strict=True)
     rows = [f"u{n},{item},2026-01-0{n + 1},{quantity},{price}" for n, (item, quantity, price) in enumerate(what)]
     path = write(tmp_path, "log.csv", "\n".join(["user,item,at,qty,price", *rows]) + "\n")
-    found = proposal(settings, path)
-    assert Mapping.of_text(found.mapping).columns.get(field, field) == "price"
-    assert (field == "unit_price") == ('unit_price = "price"' in found.mapping)
-    assert not any("is of one item" in warning for warning in found.warnings)
-    assert take(settings, path, found).rows_kept == 4
+    guess = proposal(settings, path)
+    assert Mapping.of_text(guess.mapping).columns.get(field, field) == "price"
+    assert (field == "unit_price") == ('unit_price = "price"' in guess.mapping)
+    assert not any("is of one item" in warning for warning in guess.warnings)
+    assert take(settings, path, guess).rows_kept == 4
 
 
 def test_a_price_of_which_nobody_knows_is_asked_about(settings: Settings, tmp_path: Path) -> None:
@@ -412,20 +412,20 @@ def test_nested_lists_of_items(settings: Settings, tmp_path: Path) -> None:
         for n in range(6)
     ]
     path = write(tmp_path, "orders.jsonl", lines(rows))
-    found = proposal(settings, path)
-    mapping = Mapping.of_text(found.mapping)
+    guess = proposal(settings, path)
+    mapping = Mapping.of_text(guess.mapping)
     assert (mapping.each, mapping.columns["item"]) == ("lines", "lines.sku")
-    done = take(settings, path, found)
+    done = take(settings, path, guess)
     assert (done.source_rows, done.rows_read, done.rows_kept) == (6, 12, 12)
 
 
 def test_kinds_that_are_numbers_are_left_to_a_person(settings: Settings, tmp_path: Path) -> None:
     rows = [f"u{n % 3},i{n},{1 + n % 4},2014-12-0{1 + n % 9} 02" for n in range(12)]
     path = write(tmp_path, "log.csv", "\n".join(["user_id,item_id,behavior_type,time", *rows]) + "\n")
-    found = proposal(settings, path)
-    assert (found.sure, Mapping.of_text(found.mapping).columns["kind"]) == ("unsure", "behavior_type")
-    assert '# "4" = "ignore"' in found.mapping
-    assert any(warning.startswith("kind is only guessed: behavior_type") for warning in found.warnings)
+    guess = proposal(settings, path)
+    assert (guess.sure, Mapping.of_text(guess.mapping).columns["kind"]) == ("unsure", "behavior_type")
+    assert '# "4" = "ignore"' in guess.mapping
+    assert any(warning.startswith("kind is only guessed: behavior_type") for warning in guess.warnings)
 
 
 def test_a_mapping_goes_through_json_as_a_job_keeps_it() -> None:
@@ -447,8 +447,8 @@ def test_posted_events_are_read_by_a_shipped_mapping(settings: Settings) -> None
 
 def test_nothing_to_go_by(settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, "notes.csv", "title,remark\nhello,world\n")
-    found = proposal(settings, path)
-    assert (found.sure, found.preview) == ("unsure", None)
-    assert any(warning.startswith("No column looks like user.") for warning in found.warnings)
+    guess = proposal(settings, path)
+    assert (guess.sure, guess.preview) == ("unsure", None)
+    assert any(warning.startswith("No column looks like user.") for warning in guess.warnings)
     with pytest.raises(DataError, match="Only mappings of events are guessed"):
         propose(settings, Request("items", str(path)), 10)

@@ -32,11 +32,11 @@ def warned(settings: Settings, folder: Path, *rows: dict[str, Any], mapping: Map
 
 
 def test_the_spend_is_shown_as_it_is_worked_out(settings: Settings, tmp_path: Path) -> None:
-    found = look(settings, tmp_path, {"unit_price": "6.95", "quantity": "12"}, {"unit_price": "2", "quantity": ""})
-    assert found.spend is not None
-    assert (round(found.spend.total, 2), found.spend.rows) == (85.4, 2)
-    assert found.spend.examples == ["12 x 6.95 = 83.40", "1 x 2 = 2.00"]
-    assert {one.field: one.column for one in found.fields}["price"] == "unit_price x quantity"
+    shown = look(settings, tmp_path, {"unit_price": "6.95", "quantity": "12"}, {"unit_price": "2", "quantity": ""})
+    assert shown.spend is not None
+    assert (round(shown.spend.total, 2), shown.spend.rows) == (85.4, 2)
+    assert shown.spend.examples == ["12 x 6.95 = 83.40", "1 x 2 = 2.00"]
+    assert {field.field: field.column for field in shown.fields}["price"] == "unit_price x quantity"
     assert look(settings, tmp_path, {"price": "3"}).spend.examples == ["3.00"]  # type: ignore[union-attr]
     assert look(settings, tmp_path, {}).spend is None
 
@@ -51,8 +51,8 @@ def test_a_price_that_looks_like_that_of_one_piece(settings: Settings, tmp_path:
 
 @pytest.mark.parametrize("word", ["None", "unknown", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
 def test_an_id_that_is_a_word_for_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
-    told = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
-    assert f"{word!r} is the user of 1 row. If it stands for a missing value: --null {shlex.quote(word)}" in told
+    warnings = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
+    assert f"{word!r} is the user of 1 row. If it stands for a missing value: --null {shlex.quote(word)}" in warnings
 
 
 def test_a_number_for_nobody_is_the_most_frequent_one(settings: Settings, tmp_path: Path) -> None:
@@ -62,24 +62,24 @@ def test_a_number_for_nobody_is_the_most_frequent_one(settings: Settings, tmp_pa
 
 
 def test_numbers_that_an_import_will_refuse_or_read_with_a_comma(settings: Settings, tmp_path: Path) -> None:
-    found = look(settings, tmp_path, {"price": "1,250"})
-    assert (found.usable, found.reasons) == (0, {"bad_number": 1})
-    assert "can be 1250 or 1.250" in found.warnings[0]
-    told = warned(settings, tmp_path, {"price": "12,50"}, {"price": "1,250"})
-    assert "price is read with a decimal comma, as in '12,50' (line 2)" in told
+    shown = look(settings, tmp_path, {"price": "1,250"})
+    assert (shown.usable, shown.reasons) == (0, {"bad_number": 1})
+    assert "can be 1250 or 1.250" in shown.warnings[0]
+    warnings = warned(settings, tmp_path, {"price": "12,50"}, {"price": "1,250"})
+    assert "price is read with a decimal comma, as in '12,50' (line 2)" in warnings
 
 
 def test_several_currencies_in_one_column(settings: Settings, tmp_path: Path) -> None:
-    told = warned(settings, tmp_path, {"price": "$5"}, {"price": "7.50 €"})
-    assert "Prices are in several currencies: '$5' (line 2), '7.50 €' (line 3)." in told
+    warnings = warned(settings, tmp_path, {"price": "$5"}, {"price": "7.50 €"})
+    assert "Prices are in several currencies: '$5' (line 2), '7.50 €' (line 3)." in warnings
     assert warned(settings, tmp_path, {"price": "￥5"}, {"price": "7元"}, {"price": "RMB 3"}, {"price": "3"}) == ""
     assert warned(settings, tmp_path, {"price": "$5", "currency": "EUR"}, {"price": "7.50 €", "currency": "EUR"}) == ""
 
 
 def test_a_path_at_which_there_is_nothing(settings: Settings, tmp_path: Path) -> None:
     mapping = Mapping(columns={"price": "p.prise"})
-    told = warned(settings, tmp_path, {"p": '{"price": 3}'}, mapping=mapping)
-    assert told == "No row has a value at 'p.prise'. There are: p.price."
+    warnings = warned(settings, tmp_path, {"p": '{"price": 3}'}, mapping=mapping)
+    assert warnings == "No row has a value at 'p.prise'. There are: p.price."
 
 
 def run(*words: str) -> Result:
@@ -101,9 +101,9 @@ def test_the_command_that_a_preview_prints_can_be_run(settings: Settings, tmp_pa
         *("--extra", "basket's", "--decimal", ",", "--thousands", ".", "--null", "nobody", "--null", "n b"),
         *("--times", "%d.%m.%Y %H:%M", "--times", "%d.%m.%Y"),
     )
-    told = run("data", "preview", str(folder / "é 数.txt"), *options, "--limit", "3").output
-    command = told.splitlines()[-1].partition("To import: ")[2]
-    assert "1 of the first 2 rows can be used" in told
+    output = run("data", "preview", str(folder / "é 数.txt"), *options, "--limit", "3").output
+    command = output.splitlines()[-1].partition("To import: ")[2]
+    assert "1 of the first 2 rows can be used" in output
     program, *words = shlex.split(command)
     assert program == "segadmin"
     assert "1 of 2 rows kept" in run(*words).output
@@ -120,17 +120,17 @@ def test_the_printed_command_of_a_query_and_of_labels(settings: Settings, tmp_pa
         database.execute("INSERT INTO o VALUES ('u1', 'a', '2026-01-01')")
     query = """SELECT who AS "user", bought AS item, time AS at FROM o WHERE who != '$x'"""
     where = f"sqlite:///{tmp_path}/shop.db"
-    told = run("data", "preview", where, "--query", query, "--set", "kind=view").output
-    assert "1 of 1 row kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+    output = run("data", "preview", where, "--query", query, "--set", "kind=view").output
+    assert "1 of 1 row kept" in run(*shlex.split(output.splitlines()[-1].partition("To import: ")[2])[1:]).output
     (tmp_path / "l.csv").write_text("member,segment\nu1,a\n")
-    told = run("data", "preview", str(tmp_path / "l.csv"), "--table", "labels", "--map", "user=member").output
-    assert "1 of 1 row kept" in run(*shlex.split(told.splitlines()[-1].partition("To import: ")[2])[1:]).output
+    output = run("data", "preview", str(tmp_path / "l.csv"), "--table", "labels", "--map", "user=member").output
+    assert "1 of 1 row kept" in run(*shlex.split(output.splitlines()[-1].partition("To import: ")[2])[1:]).output
 
 
 def test_an_import_says_which_format_its_times_have(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,12/31/2010 17:05\nu1,view,b,12/1/2010 8:26\n")
-    assert "Note: Times such as" in (told := run("data", "import", "events", str(tmp_path / "e.csv")).output)
-    assert "are read with --times '%m/%d/%Y %H:%M'" in told
+    assert "Note: Times such as" in (output := run("data", "import", "events", str(tmp_path / "e.csv")).output)
+    assert "are read with --times '%m/%d/%Y %H:%M'" in output
     again = run("data", "import", "events", str(tmp_path / "e.csv"), "--again", "--times", "%m/%d/%Y %H:%M").output
     assert "2 of 2 rows kept" in again
 
@@ -139,8 +139,8 @@ def test_an_import_warns_of_a_price_of_one_piece_and_the_help_says_what_price_is
     settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at,UnitPrice\nu1,view,a,2026-01-01,5\n")
-    told = run("data", "import", "events", str(tmp_path / "e.csv"), "--map", "price=UnitPrice").output
-    assert "'UnitPrice' looks like the price of one piece" in told
+    output = run("data", "import", "events", str(tmp_path / "e.csv"), "--map", "price=UnitPrice").output
+    assert "'UnitPrice' looks like the price of one piece" in output
     help_text = " ".join(run("data", "import", "events", "--help").output.split())
     assert "price is the total of the line" in help_text
     assert "--map unit_price=COLUMN" in help_text
@@ -148,10 +148,10 @@ def test_an_import_warns_of_a_price_of_one_piece_and_the_help_says_what_price_is
 
 def test_an_option_that_cannot_be_used_is_one_line(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2026-01-01\n")
-    for words, told in (
+    for words, message in (
         (("--times", "%d"), "gives no day"),
         (("--decimal", ";"), "decimal: Input should be '.' or ','"),
     ):
         done = CliRunner().invoke(app, ("data", "preview", str(tmp_path / "e.csv"), *words))
-        assert told in str(done.exception)
+        assert message in str(done.exception)
         assert type(done.exception).__name__ == "ConfigurationError"

@@ -87,9 +87,9 @@ _FILES = st.one_of(
             "e.csv",
             b"\n".join(
                 [
-                    *(one := _csv(rows, ",", "\n").encode("utf-8", "replace").split(b"\n"))[: 1 + where % len(one)],
+                    *(lines := _csv(rows, ",", "\n").encode("utf-8", "replace").split(b"\n"))[: 1 + where % len(lines)],
                     extra,
-                    *one[1 + where % len(one) :],
+                    *lines[1 + where % len(lines) :],
                 ]
             ),
         ),
@@ -142,7 +142,7 @@ def test_any_file_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, 
     name, content = file
     (folder / name).write_bytes(content)
     _check(settings, folder / name)
-    assert {one.name for one in folder.iterdir()} == {name, "home"}
+    assert {path.name for path in folder.iterdir()} == {name, "home"}
 
 
 def _check(settings: Settings, path: Path) -> None:

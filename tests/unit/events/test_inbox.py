@@ -40,8 +40,8 @@ def mixed() -> list[str]:
 
 
 def users(settings: Settings) -> list[str]:
-    found: list[str] = Lake.of(settings).scan("users").select(pl.col("user").sort()).collect()["user"].to_list()
-    return found
+    ids: list[str] = Lake.of(settings).scan("users").select(pl.col("user").sort()).collect()["user"].to_list()
+    return ids
 
 
 def test_the_others_go_on_in_the_same_import(settings: Settings) -> None:

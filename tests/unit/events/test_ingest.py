@@ -88,10 +88,10 @@ def test_words_and_times_in_other_forms(settings: Settings, tmp_path: Path) -> N
     ]
     done = take(settings, csv(tmp_path, *lines), mapping=Mapping(timezone="Asia/Shanghai"))
     assert done.rows_quarantined == 0
-    found = rows(settings, "events").sort("kind")
-    assert found["kind"].to_list() == ["cart", "purchase", "rating", "review", "view"]
-    assert {moment.replace(second=0).isoformat() for moment in found["at"]} == {"2026-01-01T00:00:00+00:00"}
-    assert found["text"].drop_nulls().to_list() == ["很好，下次再来"]
+    stored = rows(settings, "events").sort("kind")
+    assert stored["kind"].to_list() == ["cart", "purchase", "rating", "review", "view"]
+    assert {moment.replace(second=0).isoformat() for moment in stored["at"]} == {"2026-01-01T00:00:00+00:00"}
+    assert stored["text"].drop_nulls().to_list() == ["很好，下次再来"]
 
 
 def test_a_time_zone_that_does_not_exist_is_named(settings: Settings, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_columns_that_are_not_there(
         take(settings, path, mapping=columns)
     assert rows(settings, "events").is_empty()
     with transaction(settings) as session:
-        assert [one.state for one in session.exec(select(Import)).all()] == ["failed"]
+        assert [record.state for record in session.exec(select(Import)).all()] == ["failed"]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_no_row_is_lost(tmp_path_factory: pytest.TempPathFactory, cells: list[di
 def test_items_newest_wins(settings: Settings, tmp_path: Path) -> None:
     take(settings, csv(tmp_path, "a,苹果,1", "b,梨,2", header="item,title,price"), "items")
     take(settings, csv(tmp_path, "a,青苹果,x", "a,红苹果,3", header="item,title,price"), "items")
-    found = rows(settings, "items").sort("item")
-    assert found["title"].to_list() == ["红苹果", "梨"]
+    items = rows(settings, "items").sort("item")
+    assert items["title"].to_list() == ["红苹果", "梨"]
     assert rows(settings, "quarantine")["reason"].to_list() == ["bad_number"]
 
 

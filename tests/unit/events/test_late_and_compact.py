@@ -41,9 +41,9 @@ def test_late_events_are_counted_by_how_late_they_are(settings: Settings, tmp_pa
     assert first.late == {}, "an import is not late to itself"
     second = take(settings, tmp_path, -hour, hour / 2, hour, 2 * hour, 3 * day, 40 * day)
     assert second.late == {"1 hour": 2, "1 day": 1, "1 week": 1, "more": 1}
-    found = profile(settings)
-    assert found.late == {"1 hour": 2, "1 day": 1, "1 week": 1, "more": 1}
-    assert "how much older than the newest event" in page(found)
+    event_profile = profile(settings)
+    assert event_profile.late == {"1 hour": 2, "1 day": 1, "1 week": 1, "more": 1}
+    assert "how much older than the newest event" in page(event_profile)
 
 
 def test_small_files_become_large_ones_and_nothing_else_changes(settings: Settings, tmp_path: Path) -> None:
@@ -92,18 +92,18 @@ def test_files_that_nobody_needs_any_more_go_though_nothing_was_written_since(
         os.utime(path, (week, week))
     assert compact(settings) == {}
     assert set(lake.rglob("*.parquet")) == files, "it was looked at today"
-    known = settings.store_path / "compacted.json"
-    yesterday = {table: (version, at - 25 * 3600) for table, (version, at) in json.loads(known.read_text()).items()}
-    known.write_text(json.dumps(yesterday))
+    compacted = settings.store_path / "compacted.json"
+    yesterday = {table: (version, at - 25 * 3600) for table, (version, at) in json.loads(compacted.read_text()).items()}
+    compacted.write_text(json.dumps(yesterday))
     compact(settings)
-    assert json.loads(known.read_text())["events"][1] > yesterday["events"][1]
+    assert json.loads(compacted.read_text())["events"][1] > yesterday["events"][1]
 
 
 def test_what_was_compacted_is_not_believed_of_another_store(settings: Settings, tmp_path: Path) -> None:
     """A store that was restored is older, and the file may be spoilt: then all is looked at."""
     for hour in range(3):
         take(settings, tmp_path, timedelta(hours=hour))
-    known = settings.store_path / "compacted.json"
+    compacted = settings.store_path / "compacted.json"
     for spoilt in (
         json.dumps({"events": [99, time.time()]}),
         "",
@@ -111,9 +111,9 @@ def test_what_was_compacted_is_not_believed_of_another_store(settings: Settings,
         '{"events": 3}',
         json.dumps({"events": ["", 9e99]}),
     ):
-        known.write_text(spoilt)
+        compacted.write_text(spoilt)
         compact(settings)
-        assert json.loads(known.read_text())["events"][0] == Lake.of(settings).version("events")
+        assert json.loads(compacted.read_text())["events"][0] == Lake.of(settings).version("events")
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -128,11 +128,11 @@ def test_two_writers_of_the_same_commit_write_it_once(
     real = lake._has
 
     def late(table: DeltaTable, wanted: Commit) -> bool:
-        known = real(table, wanted)
+        is_present = real(table, wanted)
         with monkeypatch.context() as patch:
             patch.setattr(lake, "_has", real)
             assert tables.append("trainings", frame, wanted)
-        return known
+        return is_present
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="'trainings'"):
         patch.setattr(lake, "_has", late)

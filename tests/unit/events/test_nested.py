@@ -93,7 +93,7 @@ def test_the_paths_of_some_objects() -> None:
 @pytest.mark.parametrize("digits", ["1.10", "12.50", "0.1000000000000000055511151231257827", "12345678901234567890.5"])
 def test_a_number_at_a_path_keeps_its_digits(digits: str) -> None:
     chunk = pl.DataFrame({"p": [f'{{"item": {digits}, "lines": [{{"sku": {digits}}}]}}']})
-    found = with_paths(chunk, ["p.item", "p.lines.0.sku"])
-    assert found.select("p.item", "p.lines.0.sku").row(0) == (digits, digits)
+    values = with_paths(chunk, ["p.item", "p.lines.0.sku"])
+    assert values.select("p.item", "p.lines.0.sku").row(0) == (digits, digits)
     elements = with_paths(each_element(chunk, "p.lines"), ["p.lines.sku"])
     assert elements["p.lines.sku"].to_list() == [digits]

@@ -181,14 +181,14 @@ def _columns(draw: st.DrawFn) -> tuple[str, str, list[Decimal], list[str]]:
 def test_any_column_is_read_back_or_refused(column: tuple[str, str, list[Decimal], list[str]]) -> None:
     decimal, thousands, amounts, cells = column
     expected = [float(amount) for amount in amounts]
-    told = Mapping.of({"decimal": decimal, "thousands": thousands.replace("\u00a0", " ")})
-    assert prices(*cells, mapping=told) == expected
+    mapping = Mapping.of({"decimal": decimal, "thousands": thousands.replace("\u00a0", " ")})
+    assert prices(*cells, mapping=mapping) == expected
     assert prices(*cells, mapping=Mapping.of({"decimal": decimal})) == expected
     with contextlib.suppress(DataError):
-        found = prices(*cells)
+        parsed = prices(*cells)
         proof = any("," in cell for cell in cells)
         # Nothing but 1.250 everywhere is what every program writes for one and a quarter.
-        assert found == expected or (decimal == "," and not proof and thousands == ".")
+        assert parsed == expected or (decimal == "," and not proof and thousands == ".")
 
 
 def _file(path: Path, cells: list[str]) -> Path:

@@ -84,7 +84,7 @@ def test_any_name_works_from_import_to_export(
     plugin = base / f"{name}.py"
     plugin.write_text("import segadmin\n\n\n@segadmin.hookimpl\ndef register_sinks():\n    return []\n")
     settings = Settings(home=base / "home", store=base / store / "store", plugin_files=(plugin,))
-    assert str(plugin) in {one for one, _ in load_plugins(settings).manager.list_name_plugin()}
+    assert str(plugin) in {plugin_name for plugin_name, _ in load_plugins(settings).manager.list_name_plugin()}
     users = ["u1", "u2", "u3", "u4"]
     for number in (0, 1):
         where = base / f"{name}{number}.{suffix}"
@@ -164,7 +164,7 @@ def test_a_database_url_of_any_path(tmp_path: Path, name: str) -> None:
     settings = Settings(home=tmp_path / "home", database_url=sqlite_url(path))
     database.upgrade(settings)
     assert path.is_file()
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
     database.engine(settings).dispose()
 
 

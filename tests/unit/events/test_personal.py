@@ -14,8 +14,8 @@ from segadmin.storage.lake import Lake
 
 
 def masked(text: str) -> str:
-    [found] = mask(pl.Series([text]))[0].to_list()
-    return str(found)
+    [masked_text] = mask(pl.Series([text]))[0].to_list()
+    return str(masked_text)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def masked(text: str) -> str:
     ],
 )
 def test_what_tells_who_somebody_is_goes(text: str, left: str) -> None:
-    found = masked(text)
-    assert found.replace("送到", "").replace("寄", "") == left.replace("送到", "").replace("寄", "")
+    masked_text = masked(text)
+    assert masked_text.replace("送到", "").replace("寄", "") == left.replace("送到", "").replace("寄", "")
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,8 @@ def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp
     request = Request("events", str(tmp_path / "e.csv"), Mapping(kinds={"stare": "view"}), again=True)
     done, _ = import_file(settings, request)
     assert (done.id, done.rows_kept, done.reasons) == (3, 1, {"duplicate_event": 1, "bad_time": 1})
-    [told] = done.warnings
-    assert told.startswith("2 rows in quarantine of import 1, which was of the same file, are gone")
+    [warning] = done.warnings
+    assert warning.startswith("2 rows in quarantine of import 1, which was of the same file, are gone")
     left = find_rows(settings, None, None).collect()
     assert left.select("import_id", "line").rows() == [(2, 3), (2, 4), (3, 2), (3, 4)]
     done, _ = import_file(settings, request)
@@ -136,7 +136,7 @@ def test_what_a_queue_gave_before_stays(settings: Settings) -> None:
     for user in ("u1", "u2"):
         post(settings, event(user, kind="stare"))
         done, _ = import_file(settings, Request("events", "inbox://"))
-        assert not any("same file" in one for one in done.warnings)
+        assert not any("same file" in warning for warning in done.warnings)
     assert find_rows(settings, None, None).collect()["import_id"].to_list() == [1, 2]
 
 

@@ -47,7 +47,7 @@ def test_ids_that_look_alike_are_one(settings: Settings, tmp_path: Path, written
 
 def test_ids_of_nothing_that_is_seen_are_missing(settings: Settings, tmp_path: Path) -> None:
     """PostHog/posthog 48888: an id of nothing but white space."""
-    done = take(settings, tmp_path, [{"user": one} for one in ("u1", " ", "\u200b", "\0", "\t\u2060 ")])
+    done = take(settings, tmp_path, [{"user": user} for user in ("u1", " ", "\u200b", "\0", "\t\u2060 ")])
     assert (done.rows_kept, done.reasons) == (1, {"missing_user": 4})
 
 
@@ -68,7 +68,7 @@ def test_who_is_written_in_two_ways_is_erased_whole(settings: Settings, tmp_path
 
 def test_signs_that_join_letters_stay(settings: Settings, tmp_path: Path) -> None:
     names = ["می\u200cخواهم", "👨\u200d👩\u200d👧"]
-    take(settings, tmp_path, [{"user": one} for one in names])
+    take(settings, tmp_path, [{"user": user} for user in names])
     assert users(settings) == sorted(names)
 
 

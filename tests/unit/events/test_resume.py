@@ -93,7 +93,7 @@ def test_a_file_read_another_way_is_read_from_the_start(settings: Settings, tmp_
     assert rows(settings, "events").is_empty()
     done, _ = import_file(settings, Request("events", str(path)))
     assert (done.rows_kept, done.reasons) == (800, {"unknown_kind": 200})
-    assert [one.state for one in imports(settings)] == ["succeeded"]
+    assert [record.state for record in imports(settings)] == ["succeeded"]
     assert not list((settings.store_path / "spool").iterdir())
 
 
@@ -148,8 +148,8 @@ def test_two_at_once_double_nothing(settings: Settings, tmp_path: Path, *, same:
     both = [importer(first), importer(second)]
     for process in both:
         go(process)
-    told = [process.communicate(timeout=120)[0].splitlines()[-1] for process in both]
-    assert sorted(told) == (["800 False", "800 True"] if same else ["800 True", "800 True"])
+    last_lines = [process.communicate(timeout=120)[0].splitlines()[-1] for process in both]
+    assert sorted(last_lines) == (["800 False", "800 True"] if same else ["800 True", "800 True"])
     assert rows(settings, "events").height == rows(settings, "events")["event_id"].n_unique() == (800 if same else 1600)
     assert rows(settings, "users").height == 37
 

@@ -15,7 +15,7 @@ from tests.privacy.victim import HEAD, put
 
 
 def test_snapshots_count_who_is_left(settings: Settings) -> None:
-    put(settings, "e.csv", HEAD + "".join(f"{one},view,a,2025-01-01\n" for one in ("ann", "bob", "eve", "joe")))
+    put(settings, "e.csv", HEAD + "".join(f"{user},view,a,2025-01-01\n" for user in ("ann", "bob", "eve", "joe")))
     keyed = keys_of(pl.Series(["ann", "bob", "eve", "joe"]), settings.secret(), settings.buckets).sort("user")
     lake = Lake.of(settings)
     with transaction(settings) as session:
@@ -45,5 +45,5 @@ def test_snapshots_count_who_is_left(settings: Settings) -> None:
         for number in (1, 2):
             snapshot = session.get_one(SegmentSnapshot, number)
             assert (snapshot.users, snapshot.rescored) == (2, 4)
-            shown = {one.segment: (one.users, one.share, one.confidence) for one in summaries(session, number)}
+            shown = {row.segment: (row.users, row.share, row.confidence) for row in summaries(session, number)}
             assert shown == {"low": (1, 0.5, 0.75), "high": (1, 0.5, 0.5), NOT_ENOUGH: (0, 0.0, 0.0)}

@@ -39,13 +39,13 @@ MORE = "user,kind,item,at,text\n" + "".join(f"user~{n:02},review,a,2025-01-0{n %
 
 def log_of(lake: Lake, table: str) -> str:
     """Return what the log of a table says, its checkpoints too."""
-    told = []
+    texts = []
     for path in sorted((lake.path / table / "_delta_log").rglob("*")):
         if path.suffix == ".parquet":
-            told.append(json.dumps(pl.read_parquet(path, glob=False, hive_partitioning=False).to_dicts(), default=str))
+            texts.append(json.dumps(pl.read_parquet(path, glob=False, hive_partitioning=False).to_dicts(), default=str))
         elif path.is_file():
-            told.append(path.read_text())
-    return "\n".join(told)
+            texts.append(path.read_text())
+    return "\n".join(texts)
 
 
 @pytest.mark.parametrize("folder", ["plain", "a[x]"])

@@ -23,8 +23,8 @@ EVENT = {"user": "u1", "kind": "view", "item": "a"}
 
 def at(written: str, *times: str, timezone: str = "UTC") -> datetime | None:
     mapping = Mapping(times=times, timezone=timezone)
-    found = clean(pl.DataFrame([EVENT | {"at": written}]), "events", mapping).good["at"].to_list()
-    return found[0] if found else None
+    moments = clean(pl.DataFrame([EVENT | {"at": written}]), "events", mapping).good["at"].to_list()
+    return moments[0] if moments else None
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_several_formats_and_no_other() -> None:
 def test_every_time_field_has_the_format() -> None:
     row = {"user": "u1", "segment": "a", "observed_from": "1/2/2026", "as_of": "3/2/2026", "outcome_until": "4/2/2026"}
     good = clean(pl.DataFrame([row]), "labels", Mapping(times=("%d/%m/%Y",))).good
-    found = good.select("observed_from", "as_of", "outcome_until").row(0)
-    assert found == tuple(datetime(2026, 2, day, tzinfo=UTC) for day in (1, 3, 4))
+    moments = good.select("observed_from", "as_of", "outcome_until").row(0)
+    assert moments == tuple(datetime(2026, 2, day, tzinfo=UTC) for day in (1, 3, 4))
 
 
 def test_one_format_or_a_list_in_a_file(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_format_that_cannot_be_used(tmp_path: Path, form: str, words: str) -> 
     ],
 )
 def test_what_is_proposed(cells: list[str], words: str) -> None:
-    told = about_times(cells)
-    assert words in told
-    assert ("Say which" in told) == (" or " in words)
+    advice = about_times(cells)
+    assert words in advice
+    assert ("Say which" in advice) == (" or " in words)
 
 
 _FORMS = ("%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d-%b-%Y", "%B %d, %Y %I:%M %p", "%d/%m/%y", "%a %d %b %Y %H:%M %z")
@@ -114,8 +114,8 @@ def test_what_is_proposed_reads_as_strptime_does(moment: datetime, form: str) ->
     written = moment.replace(tzinfo=UTC).strftime(form)
     proposed = fitting_formats([written])
     assert form in proposed
-    for one in proposed:
-        assert polars_format(one)
-        expected = datetime.strptime(written, one)
-        found = pl.DataFrame({"at": [written]}).select(read_time(pl.col("at"), "UTC", [one])).item()
-        assert found == (expected if expected.tzinfo else expected.replace(tzinfo=UTC))
+    for time_format in proposed:
+        assert polars_format(time_format)
+        expected = datetime.strptime(written, time_format)
+        parsed = pl.DataFrame({"at": [written]}).select(read_time(pl.col("at"), "UTC", [time_format])).item()
+        assert parsed == (expected if expected.tzinfo else expected.replace(tzinfo=UTC))

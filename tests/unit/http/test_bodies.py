@@ -58,9 +58,9 @@ def read(body: bytes, *encodings: str, chunk: int = 65536) -> bytes:
 
 
 def refused(body: bytes, *encodings: str) -> HTTPException:
-    with pytest.raises(HTTPException) as told:
+    with pytest.raises(HTTPException) as error:
         read(body, *encodings)
-    return told.value
+    return error.value
 
 
 @pytest.mark.parametrize("name", PACK)
@@ -152,9 +152,9 @@ def test_all_bodies_together_have_a_bound_too() -> None:
     with memory.lease() as first, memory.lease() as second:
         first(60)
         second(40)
-        with pytest.raises(HTTPException) as told:
+        with pytest.raises(HTTPException) as error:
             first(1)
-        assert told.value.status_code == 503
+        assert error.value.status_code == 503
     with memory.lease() as third:
         third(100)
 
@@ -163,6 +163,6 @@ def test_a_client_that_leaves_before_the_end_of_its_body_is_no_error_of_the_serv
     async def receive() -> dict[str, object]:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(HTTPException) as told:
+    with pytest.raises(HTTPException) as error:
         asyncio.run(read_body(Request({"type": "http", "headers": []}, receive)))
-    assert told.value.status_code == 400
+    assert error.value.status_code == 400

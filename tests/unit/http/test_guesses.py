@@ -64,7 +64,7 @@ def test_a_key_that_was_right_is_never_slowed_down_until_it_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("client", "other", "same"),
     [
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
@@ -74,10 +74,10 @@ def test_a_key_that_was_right_is_never_slowed_down_until_it_is_wrong() -> None:
         ("testclient", "testclient", True),
     ],
 )
-def test_a_client_is_an_address_or_a_network_of_ipv6(one: str, other: str, *, same: bool) -> None:
+def test_a_client_is_an_address_or_a_network_of_ipv6(client: str, other: str, *, same: bool) -> None:
     guesses = Guesses(Clock())
     for n in range(BURST):
-        guesses.wrong(one, f"seg_{n:08}")
+        guesses.wrong(client, f"seg_{n:08}")
     assert bool(guesses.seconds_to_wait(other, "seg_x")) is same
 
 

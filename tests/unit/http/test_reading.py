@@ -57,10 +57,10 @@ def test_bodies_are_read_one_at_a_time(settings: Settings, running: list[int]) -
                 return (await client.post("/v1/events", content=json.dumps(body), headers=headers)).status_code
 
             posting = [asyncio.create_task(post(number)) for number in range(BODIES)]
-            while not all(one.done() for one in posting):
+            while not all(task.done() for task in posting):
                 healthy.append((await client.get("/healthz")).status_code)
                 await asyncio.sleep(0.01)
-            return [one.result() for one in posting]
+            return [task.result() for task in posting]
 
     assert asyncio.run(attack()) == [202] * BODIES
     assert running == [1] * BODIES

@@ -69,8 +69,8 @@ def test_it_says_what_evaluation_and_scoring_have_said(shop: Settings) -> None:
     training = pl.concat([run.read(step["training"]) for step in run.inputs["textualize"]])
     kept = predictions_of(shop, version).rows
     tested = kept.select("user_key", "as_of").join(training, on=["user_key", "as_of"], maintain_order="left")
-    said = predictor.segment(tested)["probabilities"]
-    assert np.allclose(said.to_list(), kept["probabilities"].to_list(), atol=1e-6)
+    predicted = predictor.segment(tested)["probabilities"]
+    assert np.allclose(predicted.to_list(), kept["probabilities"].to_list(), atol=1e-6)
 
     rescored = Run(shop, "score", {}).until("publish")
     scores = pl.concat([rescored.read(step["scores"]) for step in rescored.inputs["score"]]).sort("user_key")

@@ -73,7 +73,7 @@ def test_figures_that_are_no_numbers_are_left_out() -> None:
 
 
 def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings: Settings, messages: Messages) -> None:
-    asked = ask(engine_settings, messages)
+    enqueued = ask(engine_settings, messages)
     [step_id] = messages.take()
     first = claim(engine_settings, step_id, "first")
     assert first is not None
@@ -89,7 +89,7 @@ def test_the_heartbeat_and_the_end_of_an_attempt_carry_the_curve(engine_settings
     second.log(20, {LOSS: 0.65})
     finish(second, StageResult())
     assert _kept(engine_settings, step_id) == [[10, {LOSS: 0.7}], [20, {LOSS: 0.65}]]
-    assert control.view(engine_settings, asked.job.id or 0).steps[0].curve == second.points
+    assert control.view(engine_settings, enqueued.job.id or 0).steps[0].curve == second.points
 
 
 def test_curves_are_drawn_in_a_line() -> None:

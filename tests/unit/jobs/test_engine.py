@@ -76,16 +76,18 @@ def test_a_small_job_asks_sql_little(
     first, second, third = messages.take()
     for step_id in (first, second):  # which look at the store, as a process does once
         run_step(patient, messages, step_id, "me")
-    said: list[str] = []
+    verbs: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if not statement.startswith("BEGIN") and "clock_timestamp" not in statement:
-            said.append(statement.partition(" ")[0])
+            verbs.append(statement.partition(" ")[0])
 
     event.listen(engine(patient), "before_cursor_execute", note)
     run_step(patient, messages, third, "me")
     event.remove(engine(patient), "before_cursor_execute", note)
-    assert said == ["SELECT", "UPDATE", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE"], "three to begin, four to end"
+    assert verbs == ["SELECT", "UPDATE", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE"], (
+        "three to begin, four to end"
+    )
     assert control.view(patient, jobs[2].id or 0).job.state == JobState.SUCCEEDED
 
 
@@ -94,7 +96,7 @@ def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, mess
     [step_id] = messages.take()
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda n: claim(engine_settings, step_id, f"worker {n}"), range(8)))
-    assert len([one for one in claims if one is not None]) == 1
+    assert len([attempt for attempt in claims if attempt is not None]) == 1
 
 
 def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, messages: Messages) -> None:
@@ -308,8 +310,8 @@ def test_an_idempotency_key_makes_one_job(engine_settings: Settings, messages: M
 
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(once, range(6)))
-    assert len({one.job.id for one in done}) == 1
-    assert [one.created for one in done].count(True) == 1
+    assert len({enqueued.job.id for enqueued in done}) == 1
+    assert [enqueued.created for enqueued in done].count(True) == 1
 
 
 def test_a_key_of_another_request_is_an_error_that_names_the_job_and_what_differs(
@@ -320,12 +322,12 @@ def test_a_key_of_another_request_is_an_error_that_names_the_job_and_what_differ
 
     job = nightly(depth=3, inner={"a": 1, "b": 2}, where="postgresql://u:hidden@h/x").job
     for options in ({"depth": 4}, {"depth": 3, "inner": {"a": 1, "b": 3}}):
-        with pytest.raises(KeyReused) as told:
+        with pytest.raises(KeyReused) as error:
             nightly(**options)
-        assert f"Job {job.id} (probe) has the key 'nightly'" in str(told.value)
-        assert f"segadmin jobs show {job.id}" in str(told.value)
-        assert "hidden" not in str(told.value)
-    assert "its inner.b is 2, not 3, its where is postgresql://u:***@h/x, not the default" in str(told.value)
+        assert f"Job {job.id} (probe) has the key 'nightly'" in str(error.value)
+        assert f"segadmin jobs show {job.id}" in str(error.value)
+        assert "hidden" not in str(error.value)
+    assert "its inner.b is 2, not 3, its where is postgresql://u:***@h/x, not the default" in str(error.value)
     with pytest.raises(KeyReused, match="its kind is probe, not textualize"):
         nightly("textualize", depth=3, inner={"a": 1, "b": 2})
     assert [line.job.id for line in control.list_jobs(engine_settings)] == [job.id]
@@ -462,5 +464,5 @@ def test_a_hook_that_fails_is_logged_once(
     settings = engine_settings.model_copy(update={"plugin_files": (tmp_path / "mine.py",)})
     job = drain(settings, messages, ask(settings, messages).job.id or 0)
     assert job.state == JobState.SUCCEEDED
-    [logged] = [one for one in caplog.records if "no network" in one.getMessage()]
+    [logged] = [record for record in caplog.records if "no network" in record.getMessage()]
     assert "failed in job_finished: RuntimeError: no network" in logged.getMessage()

@@ -43,9 +43,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
     caplog.handler.addFilter(ContextFilter())
 
     def look() -> list[dict[str, object]]:
-        found = [{"message": record.getMessage(), **fields_of(record)} for record in caplog.records]
+        logged = [{"message": record.getMessage(), **fields_of(record)} for record in caplog.records]
         caplog.clear()
-        return found
+        return logged
 
     return look
 
@@ -82,9 +82,9 @@ def test_a_step_that_is_given_back_and_one_that_is_taken_away(
     with pytest.raises(WorkerStopping):
         run_step(store, messages, step, "me")
     run_step(store, messages, step, "me")
-    found = lines()
-    assert [line["action"] for line in found] == ["claim", "release", "claim", "fenced"]
-    assert {line["kind"] for line in found} == {"ending"}
+    logged = lines()
+    assert [line["action"] for line in logged] == ["claim", "release", "claim", "fenced"]
+    assert {line["kind"] for line in logged} == {"ending"}
 
 
 def test_a_process_that_died_and_the_end_of_its_job(store: Settings, messages: Messages, lines: Lines) -> None:

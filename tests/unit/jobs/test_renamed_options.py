@@ -71,8 +71,8 @@ def test_an_old_job_goes_on_from_what_its_first_stage_found() -> None:
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["with what was asked", "from before that was kept"])
 def test_an_old_key_belongs_to_the_same_request(store: Settings, messages: Messages, *, is_kept: bool) -> None:
-    asked = {"backbone": "tabular", "precision": 0.7}
-    number = enqueue(store, messages, "retrain", OLD, idempotency_key="week 31", asked=asked).job.id
+    requested = {"backbone": "tabular", "precision": 0.7}
+    number = enqueue(store, messages, "retrain", OLD, idempotency_key="week 31", asked=requested).job.id
     if not is_kept:
         with transaction(store) as session:
             session.get_one(Job, number).asked = None

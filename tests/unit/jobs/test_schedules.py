@@ -27,11 +27,11 @@ def probe_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slots(cron: str, zone: str, start: str, end: str) -> list[str]:
-    found, last = [], datetime.fromisoformat(end).replace(tzinfo=UTC)
+    formatted, last = [], datetime.fromisoformat(end).replace(tzinfo=UTC)
     slot = datetime.fromisoformat(start).replace(tzinfo=UTC)
     while (slot := next_slot(cron, zone, slot)) <= last:
-        found.append(f"{slot:%m-%d %H:%M}")
-    return found
+        formatted.append(f"{slot:%m-%d %H:%M}")
+    return formatted
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Setting
     [job] = schedules.tick(engine_settings, messages)
     assert schedules.tick(engine_settings, messages) == []
     assert len(messages.dispatched) == 1
-    found = schedules.view(engine_settings, "often")
-    [missed] = found.missed
+    schedule_view = schedules.view(engine_settings, "often")
+    [missed] = schedule_view.missed
     assert (missed.slots, missed.first, missed.job_id) == (12, first, job.id)
     assert missed.last - first == timedelta(minutes=55)
-    assert [one.id for one in found.jobs] == [job.id]
+    assert [listed.id for listed in schedule_view.jobs] == [job.id]
 
 
 def test_a_slot_met_in_time_is_not_missed(engine_settings: Settings, messages: Messages) -> None:

@@ -14,30 +14,32 @@ from segadmin.storage.records import LabelSet
 from tests.planted import LABELS, Run, plant, planted_users, retrain
 
 
-def _import(settings: Settings, users: pl.DataFrame, segments: list[str], known: tuple[str, ...] = ("a", "b")) -> None:
+def _import(
+    settings: Settings, users: pl.DataFrame, segments: list[str], declared: tuple[str, ...] = ("a", "b")
+) -> None:
     """Keep a label without any times for the first of ``users``, as an import of such a table does."""
     rows = users.head(len(segments)).select("bucket", "user_key", label_set=pl.lit("mine"))
     times = {name: pl.lit(None, pl.Datetime("us", "UTC")) for name in ("observed_from", "as_of", "outcome_until")}
     rows = rows.with_columns(pl.Series("segment", segments), **times)
     Lake.of(settings).replace_partition("labels", rows, "label_set", "mine")
     with transaction(settings) as session:
-        session.merge(LabelSet(name="mine", labeler="table", segments=list(known), rows=len(segments)))
+        session.merge(LabelSet(name="mine", labeler="table", segments=list(declared), rows=len(segments)))
 
 
 def test_labels_without_times_speak_of_the_newest_event(shop: Settings) -> None:
     _import(shop, planted_users(shop), ["a", "b"] * 30)
-    known = read_labels(shop, "mine", window_days=14.0)
+    labels = read_labels(shop, "mine", window_days=14.0)
     latest = Lake.of(shop).latest_event
-    assert known.rows["as_of"].unique().to_list() == [latest + timedelta(microseconds=1)]
-    assert known.rows["outcome_until"].null_count() == 0
-    assert known.window_days == pytest.approx(14)
-    assert len(known.windows) == 1
+    assert labels.rows["as_of"].unique().to_list() == [latest + timedelta(microseconds=1)]
+    assert labels.rows["outcome_until"].null_count() == 0
+    assert labels.window_days == pytest.approx(14)
+    assert len(labels.windows) == 1
 
 
 def test_labels_without_times_can_be_learnt_when_users_are_kept_apart(shop: Settings) -> None:
     users = planted_users(shop)
     often = users["rate"] > users["rate"].median()
-    _import(shop, users, ["a" if one else "b" for one in often], known=("b", "a"))
+    _import(shop, users, ["a" if is_often else "b" for is_often in often], declared=("b", "a"))
     with pytest.raises(DataError, match="--split user"):
         retrain(shop, labels="mine", baselines=[]).stage("prepare")
     run = retrain(shop, labels="mine", baselines=[], split="user").all()
@@ -61,7 +63,7 @@ def test_a_slip_in_the_label_sets_name(shop: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("segments", "known", "complaint"),
+    ("segments", "declared", "complaint"),
     [
         (["a"] * 50, ("a",), "All 50 labels of 'mine' are 'a'"),
         (["a", "b"] * 25, ("a", "b", "c"), "No user is labelled 'c'"),
@@ -70,9 +72,9 @@ def test_a_slip_in_the_label_sets_name(shop: Settings) -> None:
     ],
 )
 def test_labels_that_cannot_be_learnt_from(
-    shop: Settings, segments: list[str], known: tuple[str, ...], complaint: str
+    shop: Settings, segments: list[str], declared: tuple[str, ...], complaint: str
 ) -> None:
-    _import(shop, planted_users(shop), segments, known)
+    _import(shop, planted_users(shop), segments, declared)
     with pytest.raises(DataError, match=complaint):
         retrain(shop, labels="mine", split="user").stage("prepare")
 

@@ -30,13 +30,13 @@ def labelled(users: int, cutoffs: int, outcome_days: float = 28, every_days: flo
 @pytest.mark.parametrize("share", [0.05, 0.3])
 def test_the_share_that_is_held_out_can_be_chosen_and_grows_by_the_same_users(share: float) -> None:
     labels = labelled(2000, 1)
-    usual, chosen = (split_rows(labels, SEGMENTS, "user", 17, {}, held_out=one) for one in (0.15, share))
+    usual, chosen = (split_rows(labels, SEGMENTS, "user", 17, {}, held_out=fraction) for fraction in (0.15, share))
     counts = dict(chosen["part"].value_counts().iter_rows())
     assert {part: round(counts[part] / 2000, 2) for part in ("validation", "test")} == pytest.approx(
         {"validation": share, "test": share}, abs=0.03
     )
-    small, large = sorted((usual, chosen), key=lambda one: one.filter(pl.col("part") == "validation").height)
-    held_out = [set(one.filter(pl.col("part") == "validation")["user_key"]) for one in (small, large)]
+    small, large = sorted((usual, chosen), key=lambda split: split.filter(pl.col("part") == "validation").height)
+    held_out = [set(split.filter(pl.col("part") == "validation")["user_key"]) for split in (small, large)]
     assert held_out[0] <= held_out[1]
 
 

@@ -127,8 +127,8 @@ def test_a_model_reads_users_as_before_after_its_folder_was_read_again(shop: Set
         version = session.get_one(ModelVersion, 1)
     model = load_predictor(shop, load_plugins(shop), version)
     run = Run(shop, "score", {}).until("publish")
-    scored = pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
-    texts = pl.concat([run.read(one["scoring"]) for one in run.inputs["textualize"]])
+    scored = pl.concat([run.read(output["scores"]) for output in run.inputs["score"]])
+    texts = pl.concat([run.read(output["scoring"]) for output in run.inputs["textualize"]])
     again = model.probabilities(model.examples(texts.sort("bucket", "user_key")))
     assert model.features == model.manifest.features
     assert np.allclose(np.array(scored["probabilities"].to_list()), again, atol=1e-6)

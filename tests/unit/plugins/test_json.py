@@ -83,8 +83,8 @@ def test_a_list_in_an_object(tmp_path: Path) -> None:
 
 def test_one_object_with_a_list_is_one_row(tmp_path: Path) -> None:
     """Else a day with one order would be read in another way than a day with two."""
-    one = read(tmp_path / "e.json", '{"user": "u1", "items": [{"sku": 1.50}]}\n')
-    assert one.rows() == [("u1", '[{"sku": 1.50}]', 1)]
+    frame = read(tmp_path / "e.json", '{"user": "u1", "items": [{"sku": 1.50}]}\n')
+    assert frame.rows() == [("u1", '[{"sku": 1.50}]', 1)]
 
 
 def test_numbers_keep_their_digits(tmp_path: Path) -> None:

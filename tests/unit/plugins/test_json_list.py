@@ -21,12 +21,12 @@ VALUES = st.recursive(
 def test_each_element_is_as_it_was_written(values: list[Any], indent: int | None, longest: int) -> None:
     text = json.dumps(values, indent=indent)
     try:
-        found = list(elements(f" {text}\n", longest))
+        texts = list(elements(f" {text}\n", longest))
     except ElementTooLong as error:
         assert len(json.dumps(values[error.place], indent=indent)) > longest - 100
         return
-    assert [json.loads(element) for element in found] == values
-    assert all(element in text for element in found)
+    assert [json.loads(element) for element in texts] == values
+    assert all(element in text for element in texts)
 
 
 @given(text=st.text(alphabet='[]{},:"01\\ \n-.eEua', max_size=40))
@@ -37,8 +37,8 @@ def test_what_the_decoder_refuses_is_refused(text: str) -> None:
         with pytest.raises(ValueError, match=r"."):
             list(elements(text, 100))
     else:
-        found = list(elements(text, 100))
-        assert [decode(element) for element in found] == (value if isinstance(value, list) else [value])
+        texts = list(elements(text, 100))
+        assert [decode(element) for element in texts] == (value if isinstance(value, list) else [value])
 
 
 @pytest.mark.parametrize("longest", [10, 100])

@@ -138,7 +138,7 @@ def test_rules_are_tried_in_order(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "message"),
     [
         ("vip: spnd > 3; other: True", "no number 'spnd'. Did you mean 'spend'?"),
         ("vip: __import__('os'); other: True", "cannot say"),
@@ -147,10 +147,10 @@ def test_rules_are_tried_in_order(settings: Settings) -> None:
         ("vip: spend > 3", "name 1 segments"),
     ],
 )
-def test_rules_that_cannot_be_read(settings: Settings, rules: str, told: str) -> None:
+def test_rules_that_cannot_be_read(settings: Settings, rules: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         load_plugins(settings).make("labeler", "rules", {"rules": rules}).label(events(*weekly(1)))
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_rule_that_holds_for_nobody_is_named(settings: Settings) -> None:
@@ -163,9 +163,9 @@ def test_rfm_names_those_who_come_often_and_lately(settings: Settings) -> None:
     often = [bought(1, n / 3, price=50.0) for n in range(21)]
     once = [bought(user, 0.1 * user, price=5.0) for user in range(2, 8)]
     labelled = load_plugins(settings).make("labeler", "rfm").label(events(*often, *once, bought(9, 6.9, price=5.0)))
-    found = dict(labelled.rows.select("user_key", "segment").iter_rows())
-    assert (found[1], found[2], set(found)) == ("champion", "lost", {1, *range(2, 8), 9})
-    assert set(labelled.segments) == set(found.values())
+    segments = dict(labelled.rows.select("user_key", "segment").iter_rows())
+    assert (segments[1], segments[2], set(segments)) == ("champion", "lost", {1, *range(2, 8), 9})
+    assert set(labelled.segments) == set(segments.values())
 
 
 def test_a_label_known_before_the_text_ends_is_refused() -> None:

@@ -28,7 +28,7 @@ def test_what_is_written_reads_back(tmp_path: Path, sink: Sink, name: str) -> No
     path.write_text("what was there before")
     assert sink.write(FRAME, path) == 2
     assert KINDS[name][1](path).equals(FRAME.collect())
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_csv_begins_with_a_byte_order_mark_unless_told_otherwise(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path, sink: Sink, name: str) -
     (tmp_path / name).mkdir()
     with pytest.raises(StorageError, match=rf"{name} cannot be written: Is a directory"):
         sink.write(FRAME, tmp_path / name)
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_what_csv_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_csv_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"a\.csv cannot be written: .* Choose another kind of file"):
         Csv().write(pl.LazyFrame({"phrases": [["a", "b"]]}), path)
     assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["a.csv"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_a_query_that_fails_leaves_nothing(tmp_path: Path) -> None:

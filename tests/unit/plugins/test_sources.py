@@ -96,12 +96,12 @@ def test_rows_that_cannot_be_read_say_why(
     tmp_path: Path, source: Source, content: bytes, problems: list[str], rows: int
 ) -> None:
     (tmp_path / "e").write_bytes(content)
-    found = pl.concat(read(source, tmp_path / "e"), how="diagonal")
-    problem = found[UNREADABLE] if UNREADABLE in found.columns else pl.Series([None] * found.height)
+    frame = pl.concat(read(source, tmp_path / "e"), how="diagonal")
+    problem = frame[UNREADABLE] if UNREADABLE in frame.columns else pl.Series([None] * frame.height)
     assert problem.drop_nulls().to_list() == problems
     assert problem.null_count() == rows
     if problems:
-        assert found.filter(problem.is_not_null())[UNREADABLE_ROW].str.len_chars().min() > 2
+        assert frame.filter(problem.is_not_null())[UNREADABLE_ROW].str.len_chars().min() > 2
 
 
 def test_another_separator_is_seen_in_the_header(tmp_path: Path) -> None:

@@ -105,14 +105,14 @@ def test_uuids_are_text(settings: Settings, tmp_path: Path) -> None:
     The second one is made of letters, and was taken for the text that old writers leave unmarked.
     """
     uuids = ["00112233-4455-6677-8899-aabbccddeeff", "61626364-6566-6768-696a-6b6c6d6e6f70", None]
-    content = [None if one is None else UUID(one).bytes for one in uuids]
+    content = [None if value is None else UUID(value).bytes for value in uuids]
     columns = {
-        "nested": pa.array([{"id": one} for one in content], pa.struct({"id": pa.binary(16)})),
+        "nested": pa.array([{"id": value} for value in content], pa.struct({"id": pa.binary(16)})),
         "user": pa.array(content, pa.uuid()),
         "item": pa.array([b"abcd", b"\x00\xff\x00\xff", None], pa.binary(4)),
         "text": pa.array([b"good", "好".encode(), None], pa.binary()),
         "price": pa.array([Decimal("1.50"), None, None], pa.decimal128(30, 2)),
-        "many": pa.array([[one] for one in content], pa.list_(pa.binary(16))),
+        "many": pa.array([[value] for value in content], pa.list_(pa.binary(16))),
         **dict.fromkeys(map(str, range(20)), pa.array([None] * 3, pa.int64())),
     }
     pq.write_table(pa.table(columns), tmp_path / "e.parquet", store_schema=False)

@@ -20,7 +20,7 @@ from segadmin_plugins.textualizers.mixed import Mixed
 from segadmin_plugins.textualizers.summary import Summary
 from segadmin_plugins.textualizers.timeline import Timeline
 from segadmin_plugins.textualizers.words import level
-from tests.unit.text.rows import AS_OF, at, events, told
+from tests.unit.text.rows import AS_OF, at, events, phrases_of
 
 KEY = -1234567890123456789
 BUILT_IN: list[Textualizer] = [ItemList(), Mixed(), Summary(), Timeline()]
@@ -32,10 +32,10 @@ def ago(days: float) -> dict[str, Any]:
 
 def test_the_classic_sentence() -> None:
     frame = events({"user_key": KEY, "duration": 600.0})
-    assert told(Timeline(), frame, "zh", user=KEY) == [
+    assert phrases_of(Timeline(), frame, "zh", user=KEY) == [
         "浏览记录：用户ID_eeddef0b82167eeb 在2022-01-01 00:00浏览了商品ID_456，浏览时长为10分钟"
     ]
-    assert told(Timeline(), frame, "en", user=KEY) == [
+    assert phrases_of(Timeline(), frame, "en", user=KEY) == [
         "view record: user eeddef0b82167eeb viewed item 456 at 2022-01-01 00:00, for 10 minutes"
     ]
     assert show_key(KEY) == "eeddef0b82167eeb"
@@ -70,14 +70,14 @@ def test_the_classic_sentence() -> None:
 )
 def test_a_sentence_for_every_kind_of_event(event: dict[str, Any], chinese: str, english: str) -> None:
     key, when = "0000000000000001", "2022-01-01 00:00"
-    assert told(Timeline(), events(event), "zh") == [chinese.format(f"用户ID_{key}", when)]
-    assert told(Timeline(), events(event), "en") == [english.format(f"user {key}", when)]
+    assert phrases_of(Timeline(), events(event), "zh") == [chinese.format(f"用户ID_{key}", when)]
+    assert phrases_of(Timeline(), events(event), "en") == [english.format(f"user {key}", when)]
 
 
 def test_the_shops_own_ids_only_when_asked_for() -> None:
     frame = events({"user": "张伟"})
-    assert "张伟" not in told(Timeline(), frame, "zh")[0]
-    assert told(Timeline(raw_user_ids=True), frame, "zh") == [
+    assert "张伟" not in phrases_of(Timeline(), frame, "zh")[0]
+    assert phrases_of(Timeline(raw_user_ids=True), frame, "zh") == [
         "浏览记录：用户ID_张伟 在2022-01-01 00:00浏览了商品ID_456"
     ]
 
@@ -85,29 +85,29 @@ def test_the_shops_own_ids_only_when_asked_for() -> None:
 def test_a_timeline_has_the_newest_events_first() -> None:
     days = [3.0, 1.0, 2.0, 9.0]
     frame = events(*({"item": f"i{day:.0f}", **ago(day)} for day in days), {"user_key": 2, **ago(0.5)})
-    found = told(Timeline(limit=3), frame)
-    assert [sentence.split(" item ")[1].split(" ")[0] for sentence in found] == ["i1", "i2", "i3"]
+    sentences = phrases_of(Timeline(limit=3), frame)
+    assert [sentence.split(" item ")[1].split(" ")[0] for sentence in sentences] == ["i1", "i2", "i3"]
 
 
 def test_the_list_names_each_kind_and_item_once() -> None:
     frame = events(
         {"item": "789", "kind": "purchase", **ago(5)}, ago(4), ago(2), {"kind": "cart", **ago(1)}, {"user_key": 2}
     )
-    assert told(ItemList(), frame, "zh") == ["加购商品ID_456", "浏览商品ID_456", "购买商品ID_789"]
-    assert told(ItemList(), frame, "en") == ["added to cart item 456", "viewed item 456", "bought item 789"]
-    assert told(ItemList(limit=1), frame, "zh") == ["加购商品ID_456"]
+    assert phrases_of(ItemList(), frame, "zh") == ["加购商品ID_456", "浏览商品ID_456", "购买商品ID_789"]
+    assert phrases_of(ItemList(), frame, "en") == ["added to cart item 456", "viewed item 456", "bought item 789"]
+    assert phrases_of(ItemList(limit=1), frame, "zh") == ["加购商品ID_456"]
 
 
 def test_a_summary_counts_by_kind_and_category() -> None:
     cheese = [{"kind": "purchase", "item": str(n), "category": "Cheese", **ago(5 + n)} for n in range(12)]
     frame = events(*cheese, *[{"category": "Cheese", **ago(10)}] * 5, {"title": "Red Wine", **ago(40)}, {"item": "7"})
-    assert told(Summary(), frame) == [
+    assert phrases_of(Summary(), frame) == [
         "bought cheese 11 times, last this week",
         "viewed cheese 5 times, last last week",
         "viewed item 7 1 times, last this month",
         "viewed red wine 1 times, last last month",
     ]
-    assert told(Summary(limit=3), frame, "zh") == [
+    assert phrases_of(Summary(limit=3), frame, "zh") == [
         "购买cheese共11次，最近一周内",
         "浏览cheese共5次，最近两周内",
         "浏览商品ID_7共1次，最近一月内",
@@ -116,14 +116,14 @@ def test_a_summary_counts_by_kind_and_category() -> None:
 
 def test_a_chinese_count_does_not_run_into_the_id() -> None:
     """「商品ID_1021次」 could be item 102 once or item 1021."""
-    assert told(Summary(), events({"item": "102"}), "zh") == ["浏览商品ID_102共1次，最近一月内"]
+    assert phrases_of(Summary(), events({"item": "102"}), "zh") == ["浏览商品ID_102共1次，最近一月内"]
 
 
 @pytest.mark.parametrize(
     ("times", "shown"), [(1, 1), (5, 5), (6, 6), (7, 6), (8, 8), (11, 8), (12, 11), (16, 16), (64, 64), (100, 91)]
 )
 def test_larger_counts_are_said_in_steps(times: int, shown: int) -> None:
-    assert told(Summary(), events(*[{"category": "c"}] * times)) == [f"viewed c {shown} times, last this month"]
+    assert phrases_of(Summary(), events(*[{"category": "c"}] * times)) == [f"viewed c {shown} times, last this month"]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_larger_counts_are_said_in_steps(times: int, shown: int) -> None:
 )
 def test_how_long_ago_is_a_word(days: float, english: str, chinese: str) -> None:
     frame = events({"category": "c", **ago(days)})
-    assert told(Summary(), frame, "en") == [f"viewed c 1 times, last {english}"]
-    assert told(Summary(), frame, "zh") == [f"浏览c共1次，最近{chinese}"]
+    assert phrases_of(Summary(), frame, "en") == [f"viewed c 1 times, last {english}"]
+    assert phrases_of(Summary(), frame, "zh") == [f"浏览c共1次，最近{chinese}"]
 
 
 def test_a_number_becomes_the_name_of_its_bucket() -> None:
@@ -157,13 +157,13 @@ def test_mixed_says_numbers_then_categories_then_what_was_done_last() -> None:
         {"kind": "view", "item": "3", "duration": 180.0, **ago(7)},
     )
     # Spends: 127 in the last half and quarter, 255 in all, 127.5 a visit. Levels: ⌊2·log2(1 + number)⌋.
-    assert told(Mixed(), frame) == [
+    assert phrases_of(Mixed(), frame) == [
         *("newspend14", "spend16", "away4", "visits4", "latespend14", "newvisits3", "basket14"),
         *("kinds3", "views2", "minutes4"),
         *("cheese x3", "item 3 x2"),
         *("bought brie now", "viewed item 3 this week", "bought gouda this month"),
     ]
-    assert told(Mixed(categories=1, recent=1), frame, "zh") == [
+    assert phrases_of(Mixed(categories=1, recent=1), frame, "zh") == [
         *("近期消费14", "消费16", "未到访4", "到访4", "最近消费14", "近期到访3", "客单14", "品类3", "浏览2", "停留4"),
         "cheese x3",
         "刚刚购买brie",
@@ -171,25 +171,25 @@ def test_mixed_says_numbers_then_categories_then_what_was_done_last() -> None:
 
 
 def test_mixed_leaves_out_what_a_user_has_none_of() -> None:
-    said = told(Mixed(), events({"kind": "rating", "rating": 3.0, **ago(1)}))
-    assert "stars4" in said
-    assert not [word for word in said if word.startswith(("views", "carts", "minutes", "basket"))]
+    phrases = phrases_of(Mixed(), events({"kind": "rating", "rating": 3.0, **ago(1)}))
+    assert "stars4" in phrases
+    assert not [word for word in phrases if word.startswith(("views", "carts", "minutes", "basket"))]
 
 
-@pytest.mark.parametrize("textualizer", BUILT_IN, ids=lambda one: one.name)
+@pytest.mark.parametrize("textualizer", BUILT_IN, ids=lambda textualizer: textualizer.name)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_events_of_one_moment_read_alike_in_any_order(textualizer: Textualizer, language: Language) -> None:
     alike = [{"price": 1.0}, {"price": 2.0}, {"quantity": 3.0}, {"text": "好"}]
-    texts = {tuple(told(textualizer, events(*order), language)) for order in itertools.permutations(alike)}
+    texts = {tuple(phrases_of(textualizer, events(*order), language)) for order in itertools.permutations(alike)}
     assert len(texts) == 1
 
 
 @pytest.mark.parametrize("column", ["quantity", "price", "duration", "rating", "text"])
 def test_events_that_differ_in_one_thing_alone_read_alike_in_any_order(column: str) -> None:
-    pair: list[dict[str, Any]] = [{column: one} for one in (("好", "坏") if column == "text" else (60.0, 120.0))]
-    said = told(Timeline(), events(*pair), "zh")
-    assert said == told(Timeline(), events(*reversed(pair)), "zh")
-    assert len(set(said)) == 2
+    pair: list[dict[str, Any]] = [{column: value} for value in (("好", "坏") if column == "text" else (60.0, 120.0))]
+    phrases = phrases_of(Timeline(), events(*pair), "zh")
+    assert phrases == phrases_of(Timeline(), events(*reversed(pair)), "zh")
+    assert len(set(phrases)) == 2
 
 
 _FACTS = {"1": {"title": "奶酪", "category": "Cheese"}, "2": {"category": "Cheese"}, "3": {}}
@@ -211,26 +211,26 @@ _EVENT = st.fixed_dictionaries(
 def test_any_log_reads_alike_in_any_order(data: st.DataObject, log: list[dict[str, Any]], language: Language) -> None:
     shuffled = data.draw(st.permutations(log))
     for textualizer in [*BUILT_IN, Timeline(limit=2), ItemList(limit=2), Mixed(categories=1, recent=2)]:
-        said = _everybody(textualizer, log, language)
-        assert said.equals(_everybody(textualizer, shuffled, language))
-        assert set(said["user_key"]) == {event["user_key"] for event in log}
+        phrases = _everybody(textualizer, log, language)
+        assert phrases.equals(_everybody(textualizer, shuffled, language))
+        assert set(phrases["user_key"]) == {event["user_key"] for event in log}
 
 
 def _everybody(textualizer: Textualizer, log: list[dict[str, Any]], language: Language) -> pl.DataFrame:
     context = TextContext(AS_OF - timedelta(days=28), AS_OF, language)
-    found = textualizer.phrases(events(*log).lazy(), context).collect()
-    return found.select("user_key", "position", "phrase").sort("user_key", "position")
+    phrases = textualizer.phrases(events(*log).lazy(), context).collect()
+    return phrases.select("user_key", "position", "phrase").sort("user_key", "position")
 
 
 def test_a_timeline_cut_short_keeps_the_same_of_equal_events() -> None:
     alike = [{"price": float(n)} for n in range(5)]
-    assert told(Timeline(limit=2), events(*alike)) == told(Timeline(limit=2), events(*reversed(alike)))
+    assert phrases_of(Timeline(limit=2), events(*alike)) == phrases_of(Timeline(limit=2), events(*reversed(alike)))
 
 
-@pytest.mark.parametrize("textualizer", BUILT_IN, ids=lambda one: one.name)
+@pytest.mark.parametrize("textualizer", BUILT_IN, ids=lambda textualizer: textualizer.name)
 def test_an_unknown_kind_of_event_is_told_by_its_name(textualizer: Textualizer) -> None:
     frame = events({"kind": "wishlist", "at": at("2022-01-28 00:00")})
-    said = told(textualizer, frame)
-    assert said
+    phrases = phrases_of(textualizer, frame)
+    assert phrases
     if textualizer.name != "mixed":
-        assert "wishlist" in said[0]
+        assert "wishlist" in phrases[0]

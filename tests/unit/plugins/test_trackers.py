@@ -65,10 +65,10 @@ def test_tensorboard_reads_its_events_and_a_resumed_fit_replaces_what_came_after
     first.abandon()
     assert _track(tracker, _run(tmp_path, 2), range(2, 5)) == f"tensorboard --logdir {tmp_path}"
     events = EventAccumulator(str(tmp_path / "job-7")).Reload()
-    losses = [(one.step, round(one.value, 4)) for one in events.Scalars("validation_log_loss")]
+    losses = [(scalar.step, round(scalar.value, 4)) for scalar in events.Scalars("validation_log_loss")]
     assert losses == [(1, 9.0), (2, 0.5), (3, 0.3333), (4, 0.25)]
-    assert [(one.step, one.value) for one in events.Scalars("final/validation_log_loss")] == [(4, 0.25)]
-    assert {one.value for one in events.Scalars("test/auroc")} == {0.875}
+    assert [(scalar.step, scalar.value) for scalar in events.Scalars("final/validation_log_loss")] == [(4, 0.25)]
+    assert {scalar.value for scalar in events.Scalars("test/auroc")} == {0.875}
     assert "config/text_summary" in events.Tags()["tensors"]
 
 
@@ -80,7 +80,7 @@ def test_wandb_writes_a_folder_that_can_be_sent_later(settings: Settings, tmp_pa
         assert place.parent == tmp_path / "wandb"
         first, *added = sorted(place.parent.glob(f"{place.name}/run-*.wandb"))
         assert len(added) == 2
-        assert all(b"test/auroc" in one.read_bytes() for one in added)
+        assert all(b"test/auroc" in path.read_bytes() for path in added)
         content = first.read_bytes()
         for words in (b"shop", b"job-7", b"validation_log_loss", b"fit_step", b"final/validation_log_loss", b"epochs"):
             assert words in content
@@ -107,11 +107,13 @@ def test_mlflow_reads_its_runs(settings: Settings, tmp_path: Path, kind: str) ->
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("shop")
     assert experiment is not None
-    runs = {one.info.run_name: one for one in client.search_runs([experiment.experiment_id])}
-    assert {name: one.info.status for name, one in runs.items()} == {"job-7-1": "FINISHED", "job-7-2": "FAILED"}
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {"job-7-1": "FINISHED", "job-7-2": "FAILED"}
     done = runs["job-7-1"]
     assert done.info.run_id in where
-    losses = [(one.step, one.value) for one in client.get_metric_history(done.info.run_id, "validation_log_loss")]
+    losses = [
+        (metric.step, metric.value) for metric in client.get_metric_history(done.info.run_id, "validation_log_loss")
+    ]
     assert losses == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert done.data.metrics["final/validation_log_loss"] == 0.25
     assert done.data.metrics["test/auroc"] == 0.875

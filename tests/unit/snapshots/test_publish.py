@@ -53,7 +53,7 @@ def test_a_summary_says_what_a_segment_goes_for(shop: Settings) -> None:
     assert top["category"] == "games"  # planted: only those who buy much buy games
     assert top["lift"] > 1.2
     assert 0 < top["share"] < 1
-    assert "games" not in [one["category"] for one in rows["low"].distinctive]
+    assert "games" not in [entry["category"] for entry in rows["low"].distinctive]
     assert all(1 / 3 <= row.confidence <= 1 for row in rows.values())
 
 
@@ -70,7 +70,7 @@ def test_a_publish_cut_off_between_the_lake_and_sql_runs_again(shop: Settings) -
     assert _snapshot(shop, 2).state == SnapshotState.BUILDING
     with transaction(shop) as session:
         assert pointed(session, current_snapshot(LABELS)) == 1
-        assert [one.id for one in list_snapshots(session)] == [1]
+        assert [snapshot.id for snapshot in list_snapshots(session)] == [1]
     run.finish(run.call(run.attempts("publish", number=2)[0]))
     assert _snapshot(shop, 2).state == SnapshotState.PUBLISHED
     assert assignments(shop, 2).collect().height == 240
@@ -83,9 +83,9 @@ def test_scores_made_anew_replace_those_of_a_publish_that_was_cut_off(shop: Sett
     more_weeks(shop, planted_users(shop), range(14, 15))
     run.until("publish")  # as `jobs retry --from-start` does
     run.stage("publish")
-    scores = pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
-    there = assignments(shop, 2).collect()
-    assert there.sort("user_key").select(scores.columns).equals(scores.sort("user_key"))
+    scores = pl.concat([run.read(output["scores"]) for output in run.inputs["score"]])
+    assigned = assignments(shop, 2).collect()
+    assert assigned.sort("user_key").select(scores.columns).equals(scores.sort("user_key"))
     assert assignments(shop, 1).collect().height == 240
 
 
@@ -164,12 +164,12 @@ def test_no_snapshots_yet(settings: Settings) -> None:
 def test_an_audience_is_filtered_sorted_and_pseudonymous(shop: Settings, tmp_path: Path) -> None:
     users = planted_users(shop)
     wanted = Audience(segment="high", min_probability=0.5)
-    found = audience(shop, _snapshot(shop, 1), ["low", "mid", "high"], wanted).collect()
-    assert found["segment"].unique().to_list() == ["high"]
-    assert found["probability"].is_sorted(descending=True)
-    assert found["probability"].min() >= 0.5
-    assert found["probability"].to_list() == found["p_high"].to_list()
-    assert {parse_key(shown) for shown in found["user"]} <= set(users["user_key"])
+    members = audience(shop, _snapshot(shop, 1), ["low", "mid", "high"], wanted).collect()
+    assert members["segment"].unique().to_list() == ["high"]
+    assert members["probability"].is_sorted(descending=True)
+    assert members["probability"].min() >= 0.5
+    assert members["probability"].to_list() == members["p_high"].to_list()
+    assert {parse_key(shown) for shown in members["user"]} <= set(users["user_key"])
     with pytest.raises(ConfigurationError, match=r"no segment 'hihg'. Did you mean 'high'"):
         audience(shop, _snapshot(shop, 1), ["low", "mid", "high"], Audience(segment="hihg"))
 

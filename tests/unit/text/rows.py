@@ -33,13 +33,15 @@ def events(*rows: dict[str, Any]) -> pl.DataFrame:
     """Return events: each row gives what differs from user 1 viewing item 456 at the start of 2022."""
     usual = {"user_key": 1, "kind": "view", "item": "456", "at": at("2022-01-01 00:00")}
     ids = [crc32(repr(sorted(row.items())).encode()) for row in rows]
-    return pl.DataFrame([usual | {"event_id": one} | row for one, row in zip(ids, rows, strict=True)], schema=SCHEMA)
+    return pl.DataFrame(
+        [usual | {"event_id": event_id} | row for event_id, row in zip(ids, rows, strict=True)], schema=SCHEMA
+    )
 
 
-def told(
+def phrases_of(
     textualizer: Textualizer, frame: pl.DataFrame, language: Language = "en", *, user: int = 1, days: float = 28
 ) -> list[str]:
     """Return what a user reads as, in order."""
     context = TextContext(AS_OF - timedelta(days=days), AS_OF, language)
-    found = textualizer.phrases(frame.lazy(), context).filter(pl.col("user_key") == user)
-    return found.sort("position").collect()["phrase"].to_list()
+    phrases = textualizer.phrases(frame.lazy(), context).filter(pl.col("user_key") == user)
+    return phrases.sort("position").collect()["phrase"].to_list()

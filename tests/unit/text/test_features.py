@@ -16,8 +16,8 @@ RECIPE = Recipe(
 
 
 def measured(*rows: dict[str, object], user: int = 1) -> dict[str, float | None]:
-    found = features(events(*rows).lazy(), RECIPE.window(AS_OF), RECIPE).collect()
-    [values] = [row["features"] for row in found.to_dicts() if row["user_key"] == user]
+    frame = features(events(*rows).lazy(), RECIPE.window(AS_OF), RECIPE).collect()
+    [values] = [row["features"] for row in frame.to_dicts() if row["user_key"] == user]
     return dict(zip(feature_names(RECIPE), values, strict=True))
 
 
@@ -25,7 +25,7 @@ def test_a_users_numbers_by_hand() -> None:
     def ago(days: float) -> dict[str, object]:
         return {"at": AS_OF - timedelta(days=days)}
 
-    found = measured(
+    numbers = measured(
         {"kind": "purchase", "item": "1", "category": "cheese", "price": 10.0, "quantity": 2.0, **ago(1)},
         {"kind": "purchase", "item": "2", "category": "wine", "price": 30.0, "quantity": 1.0, **ago(1)},
         {"kind": "purchase", "item": "1", "category": "cheese", "price": 20.0, "quantity": 4.0, **ago(14)},
@@ -33,7 +33,7 @@ def test_a_users_numbers_by_hand() -> None:
         {"kind": "rating", "item": "1", "category": "cheese", "rating": 4.0, **ago(7.5)},
         {"kind": "purchase", "price": 1000.0, "user_key": 2, **ago(2)},
     )
-    assert found == {
+    assert numbers == {
         "recency_days": 1,
         "tenure_days": 20,
         "visits": 4,  # two lines of one moment are one visit
@@ -60,10 +60,10 @@ def test_a_users_numbers_by_hand() -> None:
 
 
 def test_what_does_not_exist_is_null_not_nought() -> None:
-    found = measured({"kind": "view"})
-    assert found["rating_mean"] is None
-    assert found["share:cheese"] is None
-    assert found["spend"] == 0
+    numbers = measured({"kind": "view"})
+    assert numbers["rating_mean"] is None
+    assert numbers["share:cheese"] is None
+    assert numbers["spend"] == 0
 
 
 def test_the_categories_that_most_users_have() -> None:
@@ -81,8 +81,8 @@ def test_brands_and_uses_by_hand() -> None:
         {"item": "3", "brand": "third", "extras": '{"coupon":null}'},
         {"item": "4", "extras": None},
     ]
-    found = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()
-    named = dict(zip(feature_names(recipe), found["features"][0].to_list(), strict=True))
+    frame = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()
+    named = dict(zip(feature_names(recipe), frame["features"][0].to_list(), strict=True))
     assert named["brand:own"] == pytest.approx(2 / 3)  # of events whose brand is known
     assert named["brand:other"] == 0
     assert named["uses:coupon"] == 1
@@ -95,16 +95,16 @@ def test_brands_lately_by_hand() -> None:
         for days, brand in ((1, "own"), (10, "third"), (13, None), (20, "third"))
     ]
     [values] = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
-    told = dict(zip(feature_names(recipe), values, strict=True))
-    assert told["brand_last_quarter:own"] == 1
-    assert told["brand_last_half:own"] == 1 / 2, "of events whose brand is known"
+    named = dict(zip(feature_names(recipe), values, strict=True))
+    assert named["brand_last_quarter:own"] == 1
+    assert named["brand_last_half:own"] == 1 / 2, "of events whose brand is known"
     [values] = features(events(*rows[3:]).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
     assert dict(zip(feature_names(recipe), values, strict=True))["brand_last_half:own"] is None
 
 
 def test_extras_that_are_used_now_and_then() -> None:
-    said = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
-    assert used_extras(pl.DataFrame({"extras": [None, *said]})) == ("coupon",)
+    extras = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
+    assert used_extras(pl.DataFrame({"extras": [None, *extras]})) == ("coupon",)
     assert used_extras(pl.DataFrame({"extras": [None]}, schema={"extras": pl.String})) == ()
 
 
@@ -137,5 +137,5 @@ def test_the_spend_is_told_by_equal_parts_of_the_window() -> None:
         for price, days in ((1.0, 28), (2.0, 21), (4.0, 20.5), (8.0, 0.001))
     ]
     [values] = features(events(*rows).lazy(), recipe.window(AS_OF), recipe).collect()["features"]
-    told = dict(zip(feature_names(recipe), values, strict=True))
-    assert [told[f"spend_part_{part}"] for part in (1, 2, 3, 4)] == [1, 6, 0, 8]
+    named = dict(zip(feature_names(recipe), values, strict=True))
+    assert [named[f"spend_part_{part}"] for part in (1, 2, 3, 4)] == [1, 6, 0, 8]

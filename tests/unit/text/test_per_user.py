@@ -6,7 +6,7 @@ import pytest
 
 import segadmin
 from segadmin.errors import PluginContractError
-from tests.unit.text.rows import at, events, told
+from tests.unit.text.rows import at, events, phrases_of
 
 
 @segadmin.per_user
@@ -22,8 +22,8 @@ def test_a_function_gets_one_users_events_newest_first() -> None:
         {"item": "2", "at": at("2022-01-09 00:00"), "title": "奶酪"},
         {"item": "3", "at": at("2022-01-10 00:00"), "user_key": 2},
     )
-    assert told(last_seen(), frame) == ["20 days ago", "奶酪", "1"]
-    assert told(last_seen(), frame, user=2) == ["19 days ago", "3"]
+    assert phrases_of(last_seen(), frame) == ["20 days ago", "奶酪", "1"]
+    assert phrases_of(last_seen(), frame, user=2) == ["19 days ago", "3"]
 
 
 def test_its_name_and_words_become_the_textualizers() -> None:
@@ -38,7 +38,7 @@ def test_events_of_one_moment_come_in_the_same_order_always() -> None:
     def prices(rows: list[dict[str, Any]], context: segadmin.TextContext) -> list[str]:
         return [f"{row['kind']} {row['price']}" for row in rows]
 
-    assert told(prices(), events(*alike)) == told(prices(), events(*reversed(alike)))
+    assert phrases_of(prices(), events(*alike)) == phrases_of(prices(), events(*reversed(alike)))
 
 
 def test_one_string_is_not_taken_for_its_letters() -> None:
@@ -47,4 +47,4 @@ def test_one_string_is_not_taken_for_its_letters() -> None:
         return "hello"  # type: ignore[return-value]
 
     with pytest.raises(PluginContractError, match=r"'slip' returned one string for a user. Return a list of phrases"):
-        told(slip(), events({}))
+        phrases_of(slip(), events({}))

@@ -34,8 +34,8 @@ def lake(settings: Settings) -> Lake:
 
 
 def fill(lake: Lake, *rows: dict[str, Any], bucket: int = 0) -> None:
-    known = events(*rows).drop("title", "category", "brand", "user")
-    lake.append("events", known.with_columns(bucket=pl.lit(bucket), event_id=pl.int_range(pl.len())))
+    frame = events(*rows).drop("title", "category", "brand", "user")
+    lake.append("events", frame.with_columns(bucket=pl.lit(bucket), event_id=pl.int_range(pl.len())))
 
 
 def read(
@@ -48,33 +48,33 @@ def read(
 def test_the_window_holds_its_first_moment_and_not_its_last(lake: Lake) -> None:
     times = {"early": FIRST - MOMENT, "first": FIRST, "last": AS_OF - MOMENT, "late": AS_OF}
     fill(lake, *({"item": item, "at": moment} for item, moment in times.items()))
-    found = read(lake, 1)
-    assert found.users["phrases"].to_list() == [["viewed item last", "viewed item first"]]
-    assert found.users["features"][0][2] == 2  # visits
+    texts = read(lake, 1)
+    assert texts.users["phrases"].to_list() == [["viewed item last", "viewed item first"]]
+    assert texts.users["features"][0][2] == 2  # visits
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "no recent activity"), ("zh", "近期无行为")])
 def test_a_user_without_events_has_a_text_too(lake: Lake, language: Any, words: str) -> None:
     fill(lake, {"user_key": 1}, {"user_key": 2, "at": AS_OF})
-    found = read(lake, 1, 2, 3, recipe=RECIPE.model_copy(update={"language": language}))
-    assert found.users["user_key"].to_list() == [1, 2, 3]
-    assert found.users["phrases"].to_list()[1:] == [[words], [words]]
-    assert found.users["features"].list.len().n_unique() == 1
-    assert set(found.users["features"][1]) == {None}
-    assert found.report["users_without_events"] == 2
+    texts = read(lake, 1, 2, 3, recipe=RECIPE.model_copy(update={"language": language}))
+    assert texts.users["user_key"].to_list() == [1, 2, 3]
+    assert texts.users["phrases"].to_list()[1:] == [[words], [words]]
+    assert texts.users["features"].list.len().n_unique() == 1
+    assert set(texts.users["features"][1]) == {None}
+    assert texts.report["users_without_events"] == 2
 
 
 def test_nobody_at_all(lake: Lake) -> None:
-    found = read(lake)
-    assert found.users.is_empty()
-    assert found.report == dict.fromkeys(found.report, 0)
+    texts = read(lake)
+    assert texts.users.is_empty()
+    assert texts.report == dict.fromkeys(texts.report, 0)
 
 
 def test_only_the_users_asked_for_and_only_their_bucket(lake: Lake) -> None:
     fill(lake, {"user_key": 1}, {"user_key": 2})
     fill(lake, {"user_key": 1, "item": "of another bucket"}, bucket=1)
-    found = read(lake, 1).users
-    assert found.schema == {
+    users = read(lake, 1).users
+    assert users.schema == {
         "bucket": pl.Int32,
         "user_key": pl.Int64,
         "as_of": pl.Datetime("us", "UTC"),
@@ -82,16 +82,16 @@ def test_only_the_users_asked_for_and_only_their_bucket(lake: Lake) -> None:
         "phrase_hash": pl.Int64,
         "features": pl.List(pl.Float32),
     }
-    row = found.to_dicts()[0]
+    row = users.to_dicts()[0]
     assert (row["bucket"], row["user_key"], row["as_of"], row["phrases"]) == (0, 1, AS_OF, ["viewed item 456"])
     assert row["phrase_hash"] == phrase_hash(pl.Series([["viewed item 456"]])).item()
 
 
 def test_the_most_informative_phrases_are_kept_and_the_rest_is_reported(lake: Lake) -> None:
     fill(lake, *({"item": str(n), "at": AS_OF - timedelta(days=n)} for n in range(1, 6)), {"user_key": 2})
-    found = read(lake, 1, 2)
-    assert found.users["phrases"].to_list()[0] == ["viewed item 1", "viewed item 2", "viewed item 3"]
-    assert found.report == {
+    texts = read(lake, 1, 2)
+    assert texts.users["phrases"].to_list()[0] == ["viewed item 1", "viewed item 2", "viewed item 3"]
+    assert texts.report == {
         "users": 2,
         "users_without_events": 0,
         "events": 6,
@@ -129,13 +129,13 @@ def test_equal_positions_read_alike_in_any_order(lake: Lake) -> None:
         backwards = False
 
         def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
-            said = events.select("user_key", position=pl.lit(0), phrase="item")
-            return said.reverse() if self.backwards else said
+            phrases = events.select("user_key", position=pl.lit(0), phrase="item")
+            return phrases.reverse() if self.backwards else phrases
 
     fill(lake, {"item": "b"}, {"item": "a"}, {"item": "c"})
-    there, back = Unranked(), Unranked()
+    forward, back = Unranked(), Unranked()
     back.backwards = True
-    assert read(lake, 1, textualizer=there).users.equals(read(lake, 1, textualizer=back).users)
+    assert read(lake, 1, textualizer=forward).users.equals(read(lake, 1, textualizer=back).users)
 
 
 def _kinds(frame: pl.LazyFrame) -> pl.LazyFrame:

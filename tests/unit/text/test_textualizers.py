@@ -17,10 +17,10 @@ from segadmin.storage.schema import TIME
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def events(*told: dict[str, Any]) -> pl.LazyFrame:
+def events(*changes: dict[str, Any]) -> pl.LazyFrame:
     blank = dict.fromkeys(("quantity", "price", "duration", "rating", "text", "extras", "title", "category", "brand"))
     usual = {"user_key": 1, "kind": "view", "item": "9", **blank}
-    rows = [{**usual, "event_id": n, **one, "at": AS_OF - one["ago"]} for n, one in enumerate(told)]
+    rows = [{**usual, "event_id": n, **change, "at": AS_OF - change["ago"]} for n, change in enumerate(changes)]
     numbers = dict.fromkeys(("quantity", "price", "duration", "rating"), pl.Float64)
     words = dict.fromkeys(("kind", "item", "text", "extras", "title", "category", "brand"), pl.String)
     keys = {"user_key": pl.Int64, "event_id": pl.Int64, "at": TIME}
@@ -29,8 +29,8 @@ def events(*told: dict[str, Any]) -> pl.LazyFrame:
 
 def read(settings: Settings, name: str, log: pl.LazyFrame, language: Language = "en", **options: Any) -> list[str]:
     made = load_plugins(settings).make("textualizer", name, options)
-    found = made.phrases(log, TextContext(AS_OF - timedelta(days=400), AS_OF, language)).collect()
-    return found.sort("user_key", "position")["phrase"].to_list()  # type: ignore[no-any-return]
+    phrases = made.phrases(log, TextContext(AS_OF - timedelta(days=400), AS_OF, language)).collect()
+    return phrases.sort("user_key", "position")["phrase"].to_list()  # type: ignore[no-any-return]
 
 
 def days(count: float, minutes: float = 0) -> timedelta:
@@ -48,7 +48,7 @@ LOG = (
 
 
 @pytest.mark.parametrize(
-    ("name", "language", "said"),
+    ("name", "language", "expected"),
     [
         (
             "sessions",
@@ -76,8 +76,8 @@ LOG = (
         ("rfm", "zh", ["未到访0", "到访5", "消费8", "客单8"]),
     ],
 )
-def test_what_they_say(settings: Settings, name: str, language: Language, said: list[str]) -> None:
-    assert read(settings, name, events(*LOG), language) == said
+def test_what_they_say(settings: Settings, name: str, language: Language, expected: list[str]) -> None:
+    assert read(settings, name, events(*LOG), language) == expected
 
 
 def test_who_wrote_nothing_says_so(settings: Settings) -> None:

@@ -15,8 +15,8 @@ def letters(texts: Sequence[str]) -> list[list[int]]:
 
 
 def encoded(users: list[list[str]], max_tokens: int) -> tuple[list[str], dict[str, int]]:
-    found = encode_phrases(pl.Series(users, dtype=pl.List(pl.String)), letters, max_tokens)
-    return ["".join(map(chr, ids)) for ids in found.ids], found.truncation
+    tokens = encode_phrases(pl.Series(users, dtype=pl.List(pl.String)), letters, max_tokens)
+    return ["".join(map(chr, ids)) for ids in tokens.ids], tokens.truncation
 
 
 def naive(users: list[list[str]], max_tokens: int) -> list[str]:
@@ -53,14 +53,14 @@ def test_users_without_phrases_have_no_tokens() -> None:
 
 
 def test_every_distinct_phrase_is_tokenized_once() -> None:
-    asked: list[str] = []
+    tokenized: list[str] = []
 
     def encode(texts: Sequence[str]) -> list[list[int]]:
-        asked.extend(texts)
+        tokenized.extend(texts)
         return letters(texts)
 
     encode_phrases(pl.Series([["牛奶", "面包"], ["面包", "牛奶", "面包"]]), encode, 100)
-    assert sorted(asked) == ["牛奶", "面包"]
+    assert sorted(tokenized) == ["牛奶", "面包"]
 
 
 _PHRASES = st.lists(st.lists(st.text("ab牛", max_size=4), max_size=5), max_size=6)
@@ -83,5 +83,5 @@ def test_a_part_of_a_larger_column_reads_the_same(users: list[list[str]], first:
 
 
 def test_a_missing_phrase_shifts_nobodys_text() -> None:
-    found = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), letters, 9)
-    assert ["".join(map(chr, ids)) for ids in found.ids] == ["abc", "de"]
+    tokens = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), letters, 9)
+    assert ["".join(map(chr, ids)) for ids in tokens.ids] == ["abc", "de"]

@@ -17,7 +17,7 @@ def test_ranges_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("4..1", "a range goes up"),
         ("0..1:log", "begins above 0"),
@@ -26,8 +26,8 @@ def test_ranges_and_values() -> None:
         ("a..b", "'a' is not a number"),
     ],
 )
-def test_what_cannot_be_searched(words: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+def test_what_cannot_be_searched(words: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         Choice.of("epochs", words)
 
 
@@ -38,7 +38,7 @@ def test_a_page_of_nothing_yet_and_of_trials() -> None:
         Trial(trial=2, state="pruned", value=None, options={"epochs": 1}, seconds=1.0, why="<worse>"),
         Trial(trial=3, state="complete", value=0.6, options={"epochs": 3}, seconds=1.0),
     )
-    told = page(7, SearchSummary(best=trials[2], trials=trials, importance={"epochs": 1.0}))
-    assert "Trial 3 of 3 was best" in told
-    assert "&lt;worse&gt;" in told
-    assert told.count("<circle") == 2
+    html = page(7, SearchSummary(best=trials[2], trials=trials, importance={"epochs": 1.0}))
+    assert "Trial 3 of 3 was best" in html
+    assert "&lt;worse&gt;" in html
+    assert html.count("<circle") == 2

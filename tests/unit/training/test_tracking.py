@@ -118,8 +118,8 @@ def test_libraries_are_looked_for_before_any_work(settings: Settings, plugins: P
 
 
 def test_options_go_to_their_tracker() -> None:
-    asked = Retrain(trackers=("mlflow", "tensorboard"), tracker_options={"mlflow.uri": "http://mlflow:5000"})
-    assert asked.tracker_settings() == {"mlflow": {"uri": "http://mlflow:5000"}, "tensorboard": {}}
+    options = Retrain(trackers=("mlflow", "tensorboard"), tracker_options={"mlflow.uri": "http://mlflow:5000"})
+    assert options.tracker_settings() == {"mlflow": {"uri": "http://mlflow:5000"}, "tensorboard": {}}
     assert Retrain().tracker_settings() == {}
 
 

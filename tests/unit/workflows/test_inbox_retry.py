@@ -39,8 +39,8 @@ def import_posted(settings: Settings) -> Callable[[str], Job]:
 
 
 def finding(cli: Cli) -> dict[str, str]:
-    [found] = [one for one in json.loads(cli("doctor", "--json", check=False).stdout) if one["what"] == "inbox"]
-    return found  # type: ignore[no-any-return]
+    [inbox] = [entry for entry in json.loads(cli("doctor", "--json", check=False).stdout) if entry["what"] == "inbox"]
+    return inbox  # type: ignore[no-any-return]
 
 
 def tick() -> None:
@@ -68,9 +68,9 @@ def test_a_failed_import_is_tried_again_when_the_secret_is_back(
     away = secret.rename(settings.root / "away")
     job = import_posted("1")
     assert state_of(settings, job) == "failed"
-    found = finding(cli)
-    assert (found["level"], f"jobs retry {job.id}" in found["mend"]) == ("fail", True)
-    assert f"waiting: 1 batch of posted events; the import, job {job.id}, failed: ingest: The" in found["detail"]
+    inbox = finding(cli)
+    assert (inbox["level"], f"jobs retry {job.id}" in inbox["mend"]) == ("fail", True)
+    assert f"waiting: 1 batch of posted events; the import, job {job.id}, failed: ingest: The" in inbox["detail"]
     wait_a_pause(settings, job)
     tick()
     assert state_of(settings, job) == "failed", "the secret is still missing"

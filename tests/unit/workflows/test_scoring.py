@@ -17,7 +17,7 @@ from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 
 def _scores(run: Run) -> pl.DataFrame:
-    return pl.concat([run.read(one["scores"]) for one in run.inputs["score"]])
+    return pl.concat([run.read(output["scores"]) for output in run.inputs["score"]])
 
 
 def _second_version(settings: Settings) -> ModelVersion:
@@ -39,12 +39,12 @@ def test_every_user_is_scored_and_the_segment_is_the_likeliest(shop: Settings) -
     segments = ["low", "mid", "high"]
     assert scores["segment"].to_list() == [segments[n] for n in probabilities.argmax(axis=1)]
     assert scores["probability"].to_numpy() == pytest.approx(probabilities.max(axis=1))
-    assert sum(one["rescored"] for one in run.inputs["score"]) == 240
+    assert sum(output["rescored"] for output in run.inputs["score"]) == 240
 
 
 def test_a_refresh_without_news_carries_everybody_forward_unchanged(shop: Settings) -> None:
     run = Run(shop, "refresh", {}).until("publish")
-    assert sum(one["carried"] for one in run.inputs["score"]) == 240
+    assert sum(output["carried"] for output in run.inputs["score"]) == 240
     before = assignments(shop, 1).drop("snapshot_id").sort("user_key").collect()
     assert _scores(run).sort("user_key").equals(before.select(_scores(run).columns))
 
@@ -53,20 +53,20 @@ def test_a_refresh_scores_exactly_the_users_whose_text_changed(shop: Settings) -
     active = planted_users(shop).head(30)
     more_weeks(shop, active, range(14, 15))
     run = Run(shop, "refresh", {}).until("publish")
-    texts = pl.concat([run.read(one["scoring"]) for one in run.inputs["textualize"]])
+    texts = pl.concat([run.read(output["scoring"]) for output in run.inputs["textualize"]])
     before = assignments(shop, 1).select("user_key", "phrase_hash", "scored_as_of").collect()
     changed = set(texts.join(before, on=["user_key", "phrase_hash"], how="anti")["user_key"])
     scores = _scores(run)
     rescored = set(scores.filter(pl.col("scored_as_of") > before["scored_as_of"].max())["user_key"])
     assert rescored == changed
-    assert sum(one["rescored"] for one in run.inputs["score"]) == len(changed) < 240
+    assert sum(output["rescored"] for output in run.inputs["score"]) == len(changed) < 240
     assert len(changed & set(active["user_key"])) > 20
 
 
 def test_another_model_version_carries_nobody_forward(shop: Settings) -> None:
     version = _second_version(shop)
     run = Run(shop, "refresh", {"model": str(version.id)}).until("publish")
-    assert sum(one["carried"] for one in run.inputs["score"]) == 0
+    assert sum(output["carried"] for output in run.inputs["score"]) == 0
     assert _scores(run)["model_version_id"].unique().to_list() == [version.id]
 
 
@@ -144,8 +144,8 @@ def test_a_textualizer_of_another_version_is_refused(shop: Settings, monkeypatch
 def test_textualize_alone_needs_no_model(settings: Settings) -> None:
     plant(settings, users=12, weeks=2)
     done = Run(settings, "textualize", {"textualizer": "timeline"}).all().inputs["textualize"]
-    assert sum(one["scoring"]["rows"] for one in done) == 12
-    assert [one["training"] for one in done] == [None, None]
+    assert sum(output["scoring"]["rows"] for output in done) == 12
+    assert [output["training"] for output in done] == [None, None]
 
 
 def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings) -> None:
@@ -155,10 +155,10 @@ def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings)
     assert early["note"] == "the outcomes of 1 snapshots are not known yet"
     more_weeks(shop, users, range(14, 17))
     run = Run(shop, "refresh", {}).all()
-    assert [one["snapshot_id"] for one in run.inputs["outcomes"][0]["measured"]] == [1, 2]
+    assert [measurement["snapshot_id"] for measurement in run.inputs["outcomes"][0]["measured"]] == [1, 2]
     with transaction(shop) as session:
-        found = session.exec(select(Evaluation).where(Evaluation.split == "outcome")).all()
-    rows = {row.name: row for row in found}
+        evaluations = session.exec(select(Evaluation).where(Evaluation.split == "outcome")).all()
+    rows = {row.name: row for row in evaluations}
     # Everybody went on as before, so the model does as well as it did on test.
     assert rows["snapshot 1"].metrics["auroc"] > 0.65
     assert rows["snapshot 1"].rows > 200
@@ -173,9 +173,9 @@ def test_outcomes_agree_with_labels_derived_later(shop: Settings) -> None:
     with transaction(shop) as session:
         definition = session.get_one(ModelVersion, 1).manifest["data"]["definition"]
     cutoff = labels["as_of"].max()
-    told = labeler.outcomes(lake.scan("events"), definition, cutoff)
-    known = labels.filter(pl.col("as_of") == cutoff).select("user_key", "segment")
-    assert told.sort("user_key").equals(known.sort("user_key"))
+    outcomes = labeler.outcomes(lake.scan("events"), definition, cutoff)
+    labelled = labels.filter(pl.col("as_of") == cutoff).select("user_key", "segment")
+    assert outcomes.sort("user_key").equals(labelled.sort("user_key"))
 
 
 def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:

@@ -58,7 +58,7 @@ def texts(stocked: Settings) -> Texts:
 
 
 def test_every_user_is_read_once_to_be_scored_and_stays_in_their_bucket(texts: Texts) -> None:
-    assert [one["buckets"] for one in texts.results] == [[0, 1], [2, 3]]
+    assert [result["buckets"] for result in texts.results] == [[0, 1], [2, 3]]
     scoring = texts.frame("scoring")
     users = Lake.of(texts.settings).scan("users").collect()
     assert sorted(scoring["user_key"]) == sorted(users["user_key"])
@@ -79,12 +79,12 @@ def test_labelled_users_are_read_at_each_of_their_windows(texts: Texts) -> None:
 def test_training_texts_know_nothing_of_what_came_later(stocked: Settings) -> None:
     """The newest event in a training text is before its window's end, whatever happened since."""
     training = run(stocked, textualizer="timeline").frame("training").explode("phrases").drop_nulls("phrases")
-    said = training.select(
+    event_times = training.select(
         "as_of",
         at=pl.col("phrases").str.extract(r" at (\d{4}-\d\d-\d\d \d\d:\d\d)").str.to_datetime(time_zone="UTC"),
     ).drop_nulls()
-    assert said.height > 500
-    assert said.filter(pl.col("at") >= pl.col("as_of")).is_empty()
+    assert event_times.height > 500
+    assert event_times.filter(pl.col("at") >= pl.col("as_of")).is_empty()
 
 
 def test_the_report_adds_up(texts: Texts) -> None:
@@ -100,16 +100,16 @@ def test_what_the_cap_dropped_is_reported(stocked: Settings, texts: Texts) -> No
     whole = texts.frame("scoring")["phrases"]
     assert capped.frame("scoring")["phrases"].to_list() == [phrases[:5] for phrases in whole.to_list()]
     lengths = pl.concat([whole, texts.frame("training")["phrases"]]).list.len()
-    reports = [one["report"] for one in capped.results]
-    assert sum(one["users_capped"] for one in reports) == (lengths > 5).sum() > 0
-    assert sum(one["phrases_dropped"] for one in reports) == (lengths - lengths.clip(upper_bound=5)).sum()
+    reports = [result["report"] for result in capped.results]
+    assert sum(report["users_capped"] for report in reports) == (lengths > 5).sum() > 0
+    assert sum(report["phrases_dropped"] for report in reports) == (lengths - lengths.clip(upper_bound=5)).sum()
 
 
 def test_what_the_texts_cover_is_told_in_a_line() -> None:
     report = {"users": 10, "users_without_events": 2, "events": 50, "phrases": 40, "distinct_phrases": 10}
     steps = [Step(job_id=1, stage="textualize", queue="cpu", result={"report": report}) for _ in range(2)]
-    said = "20 texts, 4 of them of users without events · 4.0 phrases each of 5.0 events · 75% of the phrases"
-    assert coverage(steps) == f"{said} are repeated"
+    start = "20 texts, 4 of them of users without events · 4.0 phrases each of 5.0 events · 75% of the phrases"
+    assert coverage(steps) == f"{start} are repeated"
     steps[1].result = {"report": report | {"users_capped": 3, "phrases_dropped": 20, "augmented": 7}}
     assert coverage(steps).endswith(" · 3 had too many: 20.0% left out · 7 copies to train on")
     assert coverage([Step(job_id=1, stage="finetune", queue="gpu", result={"report": {"rounds": 3}})]) == ""
@@ -118,8 +118,8 @@ def test_what_the_texts_cover_is_told_in_a_line() -> None:
 def test_a_second_attempt_writes_the_same(texts: Texts) -> None:
     again = [textualize(attempt).result for attempt in texts.job.attempts("textualize", number=2)]
     for name in ("scoring", "training"):
-        assert [one[name]["sha256"] for one in again] == [one[name]["sha256"] for one in texts.results]
-        assert {one[name]["path"] for one in again}.isdisjoint(one[name]["path"] for one in texts.results)
+        assert [result[name]["sha256"] for result in again] == [result[name]["sha256"] for result in texts.results]
+        assert {result[name]["path"] for result in again}.isdisjoint(result[name]["path"] for result in texts.results)
 
 
 def test_what_is_imported_during_a_job_is_not_seen_by_halves(tmp_path: Path) -> None:
