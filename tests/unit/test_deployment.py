@@ -17,7 +17,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_the_parts_are_there() -> None:
+def test_the_services_are_complete() -> None:
     assert {"redis", "postgres", "migrate", "worker-cpu", "worker-gpu", "beat", "flower", "web"} == set(SERVICES)
 
 
@@ -80,7 +80,7 @@ def test_every_queue_has_a_worker() -> None:
     assert queues == {"cpu", "control", "gpu"}
 
 
-def test_the_schema_is_there_before_anything_works() -> None:
+def test_services_start_after_the_migration() -> None:
     assert SERVICES["migrate"]["restart"] == "no"
     for name in ("worker-cpu", "worker-gpu", "beat", "flower"):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
@@ -100,7 +100,7 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert all((ROOT / path).exists() for path in copied)
 
 
-def test_the_image_runs_as_nobody_special() -> None:
+def test_the_image_runs_as_an_unprivileged_user() -> None:
     last = DOCKERFILE.split("FROM ")[-1]
     assert re.search(r"^USER segadmin$", last, re.M)
     assert 'ENTRYPOINT ["segadmin"]' in last

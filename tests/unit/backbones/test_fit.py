@@ -52,7 +52,7 @@ def _killer(after: float, error: Exception) -> Any:
 
 
 @pytest.mark.parametrize("options", [{}, {"phrase_dropout": 0.3}, {"balanced": True}])
-def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_an_interrupted_fit_resumes(tmp_path: Path, options: dict[str, Any]) -> None:
     tiny = replace(TINY, **options)
     with pytest.raises(Killed):
         tiny.fit(TRAIN, VALIDATION, _run(tmp_path / "cut", _killer(0.6, Killed())))
@@ -65,7 +65,7 @@ def test_a_fit_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, options: di
     assert resumed.report["validation"] == whole.report["validation"]
 
 
-def test_a_fit_logs_its_loss_in_training_beside_what_validation_finds(tmp_path: Path) -> None:
+def test_a_fit_logs_training_and_validation_metrics(tmp_path: Path) -> None:
     logged: list[tuple[int, str, float]] = []
 
     def log(step: int, figures: Any) -> None:
@@ -78,7 +78,7 @@ def test_a_fit_logs_its_loss_in_training_beside_what_validation_finds(tmp_path: 
     assert [step for step, name, _ in logged if name == "validation_log_loss"] == list(range(4, 33, 4))
 
 
-def test_other_options_do_not_go_on_from_old_checkpoints(tmp_path: Path) -> None:
+def test_checkpoints_of_other_options_are_not_resumed(tmp_path: Path) -> None:
     TINY.fit(TRAIN, VALIDATION, _run(tmp_path))
     other = Tiny(max_tokens=16, epochs=1, batch_size=16, width=64).fit(TRAIN, VALIDATION, _run(tmp_path))
     assert other.report["resumed_at_step"] == 0
@@ -156,7 +156,7 @@ def test_it_trains_without_a_validation_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tuner", ["full", "lora"])
-def test_the_folder_is_one_of_hugging_face(tuner: Any, tmp_path: Path) -> None:
+def test_the_saved_folder_is_in_hugging_face_format(tuner: Any, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     make_model("bert", tmp_path / "bert")
@@ -214,7 +214,7 @@ def test_features_are_found_by_name(tmp_path: Path) -> None:
     )
 
 
-def test_a_segment_nobody_was_in_is_next_to_impossible(tmp_path: Path) -> None:
+def test_a_segment_without_training_rows_gets_a_low_probability(tmp_path: Path) -> None:
     import polars as pl
 
     two = Examples(TRAIN.frame.filter(pl.col("target") != 1), TRAIN.segments, TRAIN.feature_names)
@@ -224,7 +224,7 @@ def test_a_segment_nobody_was_in_is_next_to_impossible(tmp_path: Path) -> None:
         assert probabilities[:, 1].mean() < 0.2
 
 
-def test_one_segment_cannot_be_told_from_itself(tmp_path: Path) -> None:
+def test_a_single_segment_is_refused(tmp_path: Path) -> None:
     import polars as pl
 
     single_segment = Examples(TRAIN.frame.filter(pl.col("target") == 1), TRAIN.segments, TRAIN.feature_names)
@@ -254,7 +254,7 @@ def test_lower_layers_learn_more_slowly() -> None:
     assert rates[id(text.classifier.weight)] == training.HEAD_SPEED
 
 
-def test_batches_that_are_added_up_make_one_step(tmp_path: Path) -> None:
+def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
     fitted = replace(TINY, batch_size=8, accumulate=2).fit(TRAIN, VALIDATION, _run(tmp_path))
     assert fitted.report["steps"] == 32
     assert float((fitted.predict(TEST).argmax(axis=1) == TEST.targets).mean()) > 0.8

@@ -102,7 +102,7 @@ IN_THE_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("trouble", IN_THE_FILES)
-def test_what_the_files_tell(trouble: str, tmp_path: Path, settings: Settings) -> None:
+def test_unusable_files_are_reported(trouble: str, tmp_path: Path, settings: Settings) -> None:
     folder = make_model("bert", tmp_path / "bert")
     backbone = HuggingFace(model=str(folder))
     backbone.check(settings)
@@ -160,7 +160,7 @@ IN_USE: dict[str, tuple[str, Callable[[Path], None], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("trouble", IN_USE)
-def test_what_a_trial_finds(trouble: str, tmp_path: Path, settings: Settings) -> None:
+def test_a_trial_run_reports_unusable_models(trouble: str, tmp_path: Path, settings: Settings) -> None:
     kind, spoil, options, message = IN_USE[trouble]
     folder = make_model(kind, tmp_path / kind)
     spoil(folder)
@@ -205,7 +205,7 @@ def test_a_large_model_is_tried_with_its_lowest_layers(
     assert notes[-1] == "tried, with the lowest 2 of its layers: a fit on 4 texts, saved as adapter and loaded again"
 
 
-def test_a_model_from_nothing_is_tried_too(settings: Settings) -> None:
+def test_a_model_trained_from_scratch_is_tried_too(settings: Settings) -> None:
     assert "saved as merged" in Tiny().try_run(settings)[-1]
 
 
@@ -215,7 +215,7 @@ def test_what_transformers_can_classify_with_is_read_from_its_source() -> None:
     assert classifiable() == set(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
 
 
-def test_what_a_user_writes_ends_no_text(tmp_path: Path) -> None:
+def test_special_tokens_in_user_text_are_not_interpreted(tmp_path: Path) -> None:
     import polars as pl
     from transformers import AutoTokenizer
 
@@ -226,6 +226,6 @@ def test_what_a_user_writes_ends_no_text(tmp_path: Path) -> None:
     assert (ids.count(2), ids.count(1), ids[-1]) == (1, 0, 2)
 
 
-def test_no_room_is_an_option_that_cannot_be_used(tmp_path: Path, settings: Settings) -> None:
+def test_too_few_tokens_are_a_configuration_error(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(ConfigurationError):
         HuggingFace(model=str(make_model("bert", tmp_path)), max_tokens=1).try_run(settings)

@@ -103,7 +103,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> ResumedFit:
     return ResumedFit(folder, fitted, killed, left, progress, logged)
 
 
-def test_processes_end_when_who_asked_is_killed_and_others_go_on_from_there(resumed: ResumedFit) -> None:
+def test_processes_end_with_their_parent_and_a_new_fit_resumes(resumed: ResumedFit) -> None:
     assert resumed.killed == -signal.SIGKILL
     assert not resumed.left
     report = resumed.fitted.report
@@ -130,7 +130,7 @@ def test_two_processes_share_every_batch(resumed: ResumedFit, tmp_path: Path) ->
     assert not (resumed.folder / "processes").exists()
 
 
-def test_errors_of_ours_come_back_as_they_are_and_of_others_the_last_lines(tmp_path: Path) -> None:
+def test_own_errors_keep_their_type_and_others_their_last_lines(tmp_path: Path) -> None:
     def failed(kind: str, message: str) -> Exception:
         failure = {"kind": kind, "message": message, "traceback": f"File x\n{kind}: {message}"}
         (tmp_path / "failed-1.json").write_text(json.dumps(failure))

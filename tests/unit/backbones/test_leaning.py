@@ -34,7 +34,7 @@ def rows(n: int, seed: int, noise: float = 1.0) -> Examples:
     return Examples(frame, SEGMENTS, NAMES)
 
 
-def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -> None:
+def test_few_labels_suffice_where_names_agree(settings: Settings, tmp_path: object) -> None:
     few, validation, test = rows(16, 1), rows(16, 2), rows(2000, 3)
     leaning = fit_prior_regression(few, validation, [NAMES], (100.0, 10.0), 17)
     plain = Linear().fit(few, validation, FitContext(settings, tmp_path))  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def test_few_labels_do_where_names_agree(settings: Settings, tmp_path: object) -
     assert leaning.report["leans"][0] > 0
 
 
-def test_a_namesake_that_is_something_else_is_not_leant_on() -> None:
+def test_a_misleading_namesake_gets_no_weight() -> None:
     shuffled = (*NAMES[1:], NAMES[0])
     regression = fit_prior_regression(rows(2000, 1), rows(500, 2), [shuffled], (10.0,), 17)
     test = rows(2000, 3)
@@ -60,7 +60,7 @@ def test_a_segment_without_a_namesake_or_a_row_has_a_probability() -> None:
 
 
 @pytest.mark.parametrize("ridge", [1.0, 100.0])
-def test_nothing_nearby_fits_better(ridge: float) -> None:
+def test_the_fit_is_a_minimum_of_the_loss(ridge: float) -> None:
     rng = np.random.default_rng(5)
     x, targets, groups = rng.normal(size=(30, 4)), rng.integers(0, 3, 30), np.zeros((1, 3, 4))
     groups[0, [0, 1, 2], [0, 1, 2]] = 1.0

@@ -94,7 +94,7 @@ def test_a_smaller_batch_learns_what_a_larger_one_learns(tmp_path: Path) -> None
     assert abs(right[0] - right[1]) < 0.15
 
 
-def test_one_user_at_a_time_is_too_much(tmp_path: Path) -> None:
+def test_a_single_user_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         OutOfMemory,
         match=r"training with one user at a time\. This machine has [\d.]+ of [\d.]+ GiB .* max_tokens=64.* tuner=lora",
@@ -123,7 +123,7 @@ def test_which_batches_are_tried(rows: int, least: int, tried: list[int]) -> Non
     assert seen == tried
 
 
-def test_where_one_of_two_processes_has_too_little_the_other_does_not_wait_and_both_begin_anew(tmp_path: Path) -> None:
+def test_both_processes_restart_when_one_runs_out_of_memory(tmp_path: Path) -> None:
     left: list[list[str]] = []
 
     def progress(_fraction: float, note: str) -> None:

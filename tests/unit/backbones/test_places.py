@@ -48,7 +48,7 @@ def test_the_cache_of_hugging_face_comes_last(tmp_path: Path) -> None:
     assert _in_a_new_process("locate", "bert-base-chinese", HF_HUB_CACHE=str(tmp_path / "hub")) == str(snapshot)
 
 
-def test_what_exactly_the_weights_are(tmp_path: Path) -> None:
+def test_the_identity_of_weights(tmp_path: Path) -> None:
     snapshot = _model(tmp_path / "hub/models--bert-base-chinese/snapshots" / ("a1" * 20))
     (snapshot / "model.safetensors").write_bytes(b"weights")
     alone = hashlib.sha256(b"weights").hexdigest()
@@ -64,7 +64,7 @@ def test_what_exactly_the_weights_are(tmp_path: Path) -> None:
     }
 
 
-def test_weights_that_cannot_be_had(tmp_path: Path, settings: Settings) -> None:
+def test_weights_that_cannot_be_obtained(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(BackboneUnavailable) as error:
         HuggingFace(model="bert-base-chinese").check(settings)
     for words in (

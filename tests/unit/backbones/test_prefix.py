@@ -16,7 +16,7 @@ from tests.models import make_model
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_a_prefix_taken_from_a_text_does_what_the_text_does(kind: str, tmp_path: Path) -> None:
+def test_a_prefix_computed_from_a_text_acts_like_the_text(kind: str, tmp_path: Path) -> None:
     text = AutoModelForSequenceClassification.from_pretrained(make_model(kind, tmp_path), num_labels=3).eval()
     text.config.pad_token_id = 1
     first, then = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[9, 10, 11], [12, 13, 1]])
@@ -36,7 +36,7 @@ def test_a_prefix_taken_from_a_text_does_what_the_text_does(kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2", "llama"])
-def test_padding_and_short_numbers_change_nothing(kind: str, tmp_path: Path) -> None:
+def test_padding_and_bfloat16_do_not_change_the_logits(kind: str, tmp_path: Path) -> None:
     text = AutoModelForSequenceClassification.from_pretrained(make_model(kind, tmp_path), num_labels=3).eval()
     text.config.pad_token_id = 1
     insert(text, 16)  # with the text's 24 tokens more than the model has positions for
@@ -54,7 +54,7 @@ def test_padding_and_short_numbers_change_nothing(kind: str, tmp_path: Path) -> 
     torch.testing.assert_close(rough.float(), together, atol=3e-2, rtol=0.1)
 
 
-def test_the_folder_is_one_of_hugging_face_and_the_prefix_lies_beside_it(tmp_path: Path) -> None:
+def test_the_prefix_is_saved_beside_a_hugging_face_model(tmp_path: Path) -> None:
     backbone = HuggingFace(
         model=str(make_model("bert", tmp_path / "bert")), tuner="prefix", max_tokens=16, epochs=2, features=False
     )

@@ -18,7 +18,7 @@ from tests.models import make_model
 TRAIN, VALIDATION, TEST = planted(96), planted(24, seed=1), planted(40, seed=2)
 
 
-def test_an_encoder_decoder_learns_to_write_what_is_hidden_and_goes_on_from_there(tmp_path: Path) -> None:
+def test_an_encoder_decoder_is_pretrained_on_masked_text_and_fitted(tmp_path: Path) -> None:
     bart = HuggingFace(
         model=str(make_model("bart", tmp_path / "bart")), max_tokens=24, epochs=8, batch_size=16, learning_rate=5e-3
     )
@@ -37,7 +37,7 @@ def test_an_encoder_decoder_learns_to_write_what_is_hidden_and_goes_on_from_ther
     np.testing.assert_allclose(bart.load(tmp_path / "saved", settings).predict(TEST), fitted.predict(TEST), atol=1e-5)
 
 
-def test_one_without_a_mask_says_so(tmp_path: Path) -> None:
+def test_a_model_without_a_mask_token_is_refused(tmp_path: Path) -> None:
     t5 = HuggingFace(model=str(make_model("t5", tmp_path / "t5")), max_tokens=24)
     texts = Examples(TRAIN.frame, (), ())
     with pytest.raises(ConfigurationError, match="A t5 model cannot be pretrained here: its tokenizer has no mask"):

@@ -50,7 +50,7 @@ def _run(folder: Path, **more: Any) -> FitContext:
         ("t5", "ia3"),
     ],
 )
-def test_an_adapter_and_a_whole_model_say_the_same(kind: str, tuner: str, tmp_path: Path) -> None:
+def test_an_adapter_and_a_whole_model_predict_the_same(kind: str, tuner: str, tmp_path: Path) -> None:
     base = make_model(kind, tmp_path / kind)
     backbone = _backbone(base, tuner=tuner, store="adapter", epochs=1)
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work"))
@@ -90,7 +90,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("tuner", ["adalora", "houlsby", "full"])
-def test_a_fit_goes_on_from_a_checkpoint_of_what_was_learned(tuner: str, tmp_path: Path) -> None:
+def test_a_fit_resumes_from_a_checkpoint_of_the_trained_weights(tuner: str, tmp_path: Path) -> None:
     backbone = _backbone(make_model("bart", tmp_path / "bart"), tuner=tuner, epochs=4, store="auto")
 
     def killer(fraction: float, _note: str) -> None:
@@ -105,7 +105,7 @@ def test_a_fit_goes_on_from_a_checkpoint_of_what_was_learned(tuner: str, tmp_pat
     np.testing.assert_allclose(resumed.predict(TEST), whole.predict(TEST), atol=1e-4)
 
 
-def test_a_base_that_is_gone_or_another_one_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_changed_base_is_named(tmp_path: Path) -> None:
     base = make_model("bert", tmp_path / "bert")
     backbone = _backbone(base, store="adapter", epochs=1)
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work"))
@@ -134,7 +134,7 @@ def test_a_base_that_moved_is_found_where_models_are_kept(tmp_path: Path) -> Non
     np.testing.assert_allclose(backbone.load(tmp_path / "saved", moved).predict(TEST), fitted.predict(TEST), atol=1e-5)
 
 
-def test_learning_goes_on_from_an_adapter(tmp_path: Path) -> None:
+def test_a_warm_start_from_an_adapter(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     backbone = _backbone(make_model("qwen2", tmp_path / "qwen2"), store="adapter", epochs=1)
     parent = settings.store_path / "models" / "parent"
@@ -152,7 +152,7 @@ def test_learning_goes_on_from_an_adapter(tmp_path: Path) -> None:
     assert third.predict(TEST).shape == (40, 4)
 
 
-def test_other_labels_beside_are_not_kept_in_an_adapter(tmp_path: Path) -> None:
+def test_auxiliary_labels_are_not_kept_in_an_adapter(tmp_path: Path) -> None:
     backbone = _backbone(make_model("bert", tmp_path / "bert"), store="adapter", epochs=1)
     also = {"other": Examples(TRAIN.frame, ("a", "b", "c"), TRAIN.feature_names)}
     fitted = backbone.fit(TRAIN, VALIDATION, _run(tmp_path / "work", also=also))

@@ -35,7 +35,7 @@ def test_a_user_and_moment_is_one_row_with_several_targets() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "gpt2", "llama"])
-def test_what_is_kept_says_the_same(kind: str, tmp_path: Path) -> None:
+def test_narrowing_to_the_main_task_keeps_the_logits(kind: str, tmp_path: Path) -> None:
     import torch
 
     make_model(kind, tmp_path / kind)
@@ -72,7 +72,7 @@ def test_the_last_layer_is_kept_for_the_same_segments_only(tmp_path: Path) -> No
     assert last_layers(start_from(tmp_path / "kept", ("a", "b", "c"), settings=SETTINGS)[0])[0][2].out_features == 3
 
 
-def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: Path) -> None:
+def test_a_warm_start_from_an_adapter_of_another_tuner_is_refused(settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", "tiny", SMALL | {"tuner": "houlsby", "epochs": 1})
     backbone.fit(planted(40), planted(10), FitContext(settings, tmp_path)).save(tmp_path / "saved")
     again = load_plugins(settings).make("backbone", "tiny", SMALL)
@@ -80,7 +80,7 @@ def test_nothing_goes_on_from_what_is_kept_apart(settings: Settings, tmp_path: P
         again.fit(planted(40), planted(10), FitContext(settings, tmp_path, start=tmp_path / "saved"))
 
 
-def test_what_is_learnt_beside_helps_where_labels_are_few(settings: Settings, tmp_path: Path) -> None:
+def test_an_auxiliary_task_helps_where_labels_are_few(settings: Settings, tmp_path: Path) -> None:
     few, many, validation, test = planted(9, seed=1), planted(300, seed=2), planted(30, seed=3), planted(200, seed=4)
     options = SMALL | {"features": False, "epochs": 4}
     backbone = load_plugins(settings).make("backbone", "tiny", options)

@@ -92,7 +92,7 @@ def test_help_shows_descriptions_defaults_and_bounds_and_hides_old_names(everyth
     assert not {"--name", "--terms"} & set(options)
 
 
-def test_what_is_needed_is_missed(everything: str) -> None:
+def test_a_missing_required_value_is_an_error(everything: str) -> None:
     with pytest.raises(UsageError, match="Missing argument 'WHERE'"):
         options_of(everything, [])
     with pytest.raises(UsageError, match="Missing option '--keep'"):

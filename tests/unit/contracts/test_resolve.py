@@ -19,7 +19,7 @@ def test_any_other_name_is_a_model_of_hugging_face(settings: Settings, name: str
     assert resolve_backbone(load_plugins(settings), name, {"epochs": "1"}) == ("hf", {"model": name, "epochs": "1"})
 
 
-def test_a_slip_is_not_taken_for_a_model(settings: Settings) -> None:
+def test_a_misspelling_is_not_taken_for_a_model(settings: Settings) -> None:
     with pytest.raises(PluginNotFound, match=r"no backbone 'minilmm'. Did you mean 'minilm'"):
         resolve_backbone(load_plugins(settings), "minilmm", {})
 

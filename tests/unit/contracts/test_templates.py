@@ -46,14 +46,14 @@ def read(settings: Settings, text: str, tmp_path: Path) -> dict[str, tuple[str, 
         ("as it is", ["as it is"]),
     ],
 )
-def test_what_is_missing_takes_its_brackets_with_it(template: str, expected: list[str]) -> None:
+def test_a_bracketed_part_is_dropped_with_its_missing_value(template: str, expected: list[str]) -> None:
     frame = pl.DataFrame({"a": ["1", "2"], "b": ["x", None]}).with_columns(none=pl.lit(None, pl.String))
     parts = {name: pl.col(name) for name in frame.columns}
     assert frame.select(fill(template, parts).alias("said"))["said"].to_list() == expected
     assert frame.clear().select(fill(template, parts).alias("said"))["said"].dtype == pl.String
 
 
-def test_a_file_says_it_otherwise(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_overrides_the_templates(settings: Settings, tmp_path: Path) -> None:
     templates = read(settings, FILE, tmp_path)
     log = events({"kind": "purchase", "category": "水果"}, {"kind": "purchase", "category": "水果"})
     summary = load_plugins(settings).make("textualizer", "summary")
@@ -83,7 +83,7 @@ def test_a_file_says_it_otherwise(settings: Settings, tmp_path: Path) -> None:
         ("[zh", "cannot be read"),
     ],
 )
-def test_a_bad_file_is_told_by_what_is_wrong(settings: Settings, tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_in_a_file_names_the_problem(settings: Settings, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises((ConfigurationError, PluginNotFound)) as error:
         read(settings, text, tmp_path)
     assert message in str(error.value)

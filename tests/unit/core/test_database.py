@@ -110,7 +110,7 @@ def test_an_empty_database_of_ones_own_is_not_filled_silently(
         database.ensure_schema(get_settings())
 
 
-def test_an_older_schema_is_named_with_the_mending_command(settings: Settings, cli: Cli) -> None:
+def test_an_older_schema_is_named_with_the_command_that_upgrades_it(settings: Settings, cli: Cli) -> None:
     database.upgrade(settings)
     with database.engine(settings).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
@@ -166,7 +166,7 @@ def test_a_missing_driver_is_named_with_what_installs_it(cli: Cli, tmp_path: Pat
     )
 
 
-def test_steps_that_are_ready_are_rung_for_after_an_upgrade(any_database: Settings) -> None:
+def test_ready_steps_are_dispatched_after_an_upgrade(any_database: Settings) -> None:
     """Before 0013 a step held when to ring again; what was queued then must not wait for ever."""
     from segadmin.jobs.reap import reap
 
@@ -205,7 +205,7 @@ def test_steps_that_are_ready_are_rung_for_after_an_upgrade(any_database: Settin
     assert dispatched == [9]
 
 
-def test_who_reads_waits_for_no_writer(settings: Settings) -> None:
+def test_readers_do_not_wait_for_writers(settings: Settings) -> None:
     database.upgrade(settings)
     with transaction(settings) as writer:
         writer.add(Job(kind="refresh"))

@@ -17,7 +17,7 @@ No running processes found
 """
 
 
-def test_who_holds_the_memory_of_a_gpu() -> None:
+def test_processes_that_hold_the_memory_of_a_gpu() -> None:
     assert parse_holders(TABLE, "aaaa") == [
         (20.0, 4300, "tritonserver, --model-repository=/m"),
         (1.5, 4242, "/usr/bin/python3"),

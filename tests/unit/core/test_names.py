@@ -45,7 +45,7 @@ def test_an_unusable_name_leaves_nothing_behind(settings: Settings, tmp_path: Pa
         assert session.exec(select(Import)).all() == []
 
 
-def test_an_unusable_segment_of_a_file_is_told_and_leaves_no_spool(settings: Settings, tmp_path: Path) -> None:
+def test_an_unusable_segment_of_a_file_is_reported_and_leaves_no_spool(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\n")
     import_file(settings, Request("events", str(tmp_path / "e.csv")))
     (tmp_path / "l.csv").write_text(f"user,segment\nu1,{'x' * 300}\n")

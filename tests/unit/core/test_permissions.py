@@ -96,7 +96,7 @@ def test_what_was_open_before_is_counted_and_the_command_closes_it(settings: Set
     assert list(exposures(settings)) == []
 
 
-def test_only_what_others_can_come_to_counts(settings: Settings) -> None:
+def test_only_files_that_others_can_reach_count(settings: Settings) -> None:
     inner = settings.root / "run"
     make_folder(inner, 0)
     (inner / "web.log").touch()

@@ -47,7 +47,7 @@ def with_file(settings: Settings, tmp_path: Path, source: str) -> Settings:
     return settings.model_copy(update={"plugin_files": (path,)})
 
 
-def test_a_slip_is_answered_with_the_name_that_was_meant(plugins: Plugins) -> None:
+def test_a_misspelling_gets_a_suggestion(plugins: Plugins) -> None:
     with pytest.raises(PluginNotFound, match=r"There is no textualizer 'mixd'. Did you mean 'mixed'\?"):
         plugins.find("textualizer", "mixd")
 

@@ -41,13 +41,13 @@ from segadmin.storage.store import open_store
         ("database_url", "sqlite:////proc/x/segadmin.db", "segadmin.db cannot be created: "),
     ],
 )
-def test_what_cannot_be_used_is_named(settings: Settings, name: str, value: object, message: str) -> None:
+def test_unusable_settings_are_named(settings: Settings, name: str, value: object, message: str) -> None:
     lines = preflight.problems(settings.model_copy(update={name: value}))
     assert any(message in line for line in lines), lines
     assert all("\n" not in line for line in lines)
 
 
-def test_the_defaults_can_be_used_and_all_problems_are_told_at_once(settings: Settings) -> None:
+def test_the_defaults_can_be_used_and_all_problems_are_reported_at_once(settings: Settings) -> None:
     assert preflight.problems(settings) == []
     changed = settings.model_copy(update={"weights": Path("nowhere"), "trackers": ("x",), "broker_ca": Path("no.pem")})
     assert [line.partition("=")[0] for line in preflight.problems(changed)] == [
@@ -71,9 +71,7 @@ def test_the_defaults_can_be_used_and_all_problems_are_told_at_once(settings: Se
         (b"# \xff", "is not TOML in UTF-8"),
     ],
 )
-def test_a_mapping_that_no_event_could_be_read_with_is_found(
-    settings: Settings, tmp_path: Path, mapping: bytes, message: str
-) -> None:
+def test_an_unusable_mapping_is_reported(settings: Settings, tmp_path: Path, mapping: bytes, message: str) -> None:
     path = tmp_path / "shop.toml"
     path.write_bytes(mapping)
     [line] = preflight.problems(settings.model_copy(update={"events_mapping": path}))
@@ -121,7 +119,7 @@ def test_unknown_variables_are_found_with_what_was_meant() -> None:
     }
 
 
-def test_every_value_that_has_not_the_right_form_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_values_are_all_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "USER_KEY_SECRET": " ",
         "WEB_PORT": "70000",

@@ -54,7 +54,7 @@ def fresh_database(settings: Settings, tmp_path: Path) -> Settings:
     return other
 
 
-def test_the_first_import_tells_folder_and_database_of_each_other(any_database: Settings, tmp_path: Path) -> None:
+def test_the_first_import_links_folder_and_database(any_database: Settings, tmp_path: Path) -> None:
     settings = any_database
     if settings.database_url:
         database.upgrade(settings)
@@ -68,7 +68,7 @@ def test_the_first_import_tells_folder_and_database_of_each_other(any_database: 
     assert preflight.problems(settings) == []
 
 
-def test_of_processes_that_open_a_store_at_once_all_get_the_same(any_database: Settings) -> None:
+def test_processes_that_open_a_store_at_once_get_the_same_one(any_database: Settings) -> None:
     settings = any_database
     database.upgrade(settings)
     with ThreadPoolExecutor(8) as pool:
@@ -109,7 +109,7 @@ def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(settings:
     assert take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n").rows_kept == 1
 
 
-def test_another_store_is_not_taken_for_it(settings: Settings, tmp_path: Path) -> None:
+def test_another_store_is_refused(settings: Settings, tmp_path: Path) -> None:
     take(settings, tmp_path)
     other = Settings(home=tmp_path / "other")
     take(other, tmp_path)
@@ -143,7 +143,7 @@ def test_a_store_of_an_older_version_that_is_gone_is_noticed(settings: Settings,
     assert not settings.store_path.exists()
 
 
-def test_a_process_that_died_between_folder_and_database_leaves_no_trouble(settings: Settings, tmp_path: Path) -> None:
+def test_a_process_killed_between_folder_and_database_is_recovered_from(settings: Settings, tmp_path: Path) -> None:
     take(settings, tmp_path)
     with transaction(settings) as session:  # an older store: the folder was marked, the database not
         session.get_one(Store, 1).store_id = None
@@ -241,7 +241,7 @@ def test_a_store_is_adopted_when_no_import_goes_on(settings: Settings, tmp_path:
     database.engine(fresh).dispose()
 
 
-def test_what_does_not_fit_is_not_adopted(settings: Settings, tmp_path: Path) -> None:
+def test_a_store_that_does_not_match_is_not_adopted(settings: Settings, tmp_path: Path) -> None:
     fresh = fresh_database(settings, tmp_path)
     with pytest.raises(StoreMissing, match="There is no store in"):
         adopt_store(fresh)

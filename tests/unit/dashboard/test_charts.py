@@ -70,7 +70,7 @@ def test_the_best_point_is_marked_and_named() -> None:
     assert (dispatch.get("cx"), dispatch.get("cy")) == (dots[1].get("cx"), dots[1].get("cy"))
 
 
-def test_what_hardly_moves_does_not_look_as_if_it_fell() -> None:
+def test_a_nearly_constant_series_looks_flat() -> None:
     heights = [
         float(dot.get("cy", 0))
         for dot in figure(line_chart("loss", [Series("v", [(1, 0.9), (2, 0.8999)])])).iter("circle")

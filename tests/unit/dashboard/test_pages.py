@@ -64,7 +64,7 @@ class Parsed(HTMLParser):
 
 
 @pytest.mark.parametrize("template", PAGES)
-def test_what_others_wrote_is_text(template: str, settings: Settings) -> None:
+def test_foreign_text_is_escaped(template: str, settings: Settings) -> None:
     html = PAGES[template](settings, HOSTILE)
     page, plain = Parsed(html), Parsed(PAGES[template](settings, "plain"))
     assert page.tags == plain.tags, "the text has made no tag"
@@ -122,7 +122,7 @@ def test_an_empty_store_has_all_pages(settings: Settings) -> None:
         profile(settings)
 
 
-def test_a_job_says_what_became_of_it(settings: Settings) -> None:
+def test_a_job_page_shows_the_state_of_the_job(settings: Settings) -> None:
     failed = jobs.page(settings, a_job("out of memory"), online=True)
     assert "out of memory" in failed
     assert "segadmin jobs retry 7" in failed
@@ -134,7 +134,7 @@ def test_a_job_says_what_became_of_it(settings: Settings) -> None:
     assert "<nav>" not in kept and 'http-equiv="refresh"' not in kept
 
 
-def test_the_reason_of_the_gate_is_text(settings: Settings) -> None:
+def test_the_reason_of_the_gate_is_escaped(settings: Settings) -> None:
     done = a_job("spend", JobState.SUCCEEDED)
     verdict = {"promoted": True, "model_version_id": 3, "reason": HOSTILE}
     gate = done.steps[0].model_copy(update={"stage": "gate", "result": verdict})

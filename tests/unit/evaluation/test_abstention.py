@@ -37,7 +37,7 @@ def test_history_lengths_by_hand() -> None:
     assert events_of(planted(2)).tolist() == [0, 0]  # no feature tells
 
 
-def test_what_is_common_is_said_where_it_was_more_right() -> None:
+def test_the_prior_answers_where_it_was_more_accurate() -> None:
     """Of short histories the model is wrong and sure, of long ones right; too few in between do as the longer."""
     events = [3] * 40 + [10] * 5 + [30] * 40
     targets = [0] * 85
@@ -69,13 +69,13 @@ def test_thresholds_by_hand() -> None:
     assert assigned_mask(both, np.zeros(24, np.int64), []).all()
 
 
-def test_those_equally_sure_go_together() -> None:
+def test_rows_of_equal_confidence_are_thresholded_together() -> None:
     probabilities = np.tile([0.7, 0.3], (20, 1))
     assert learn_thresholds(probabilities, np.asarray([0] * 10 + [1] * 10), 0.6) == [None, None]
     assert learn_thresholds(probabilities, np.asarray([0] * 10 + [1] * 10), 0.29) == [pytest.approx(0.7), None]
 
 
-def test_users_without_events_are_put_nowhere_and_counted() -> None:
+def test_users_without_events_stay_unassigned_and_are_counted() -> None:
     probabilities = np.asarray([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.4, 0.3, 0.3]])
     metrics = selective_metrics(probabilities, with_events([5, 0, 5], [0, 0, 0]), [0.5, 0.5, None])
     assert metrics == {"coverage": pytest.approx(1 / 3), "precision_placed": 1.0}

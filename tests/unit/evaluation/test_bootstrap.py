@@ -27,20 +27,20 @@ def test_without_resampling_it_is_the_auroc_of_scikit_learn() -> None:
     )
 
 
-def test_the_spread_is_that_of_the_theory() -> None:
+def test_the_spread_agrees_with_the_theory() -> None:
     """Hanley and McNeil 1982 give the standard error of an AUROC of 0.76 with 200 of each kind as about 0.024."""
     draws = auroc_draws(scores(1.0, 1), TARGETS, USERS)
     assert 0.018 < draws[1:].std() < 0.030
 
 
-def test_rows_of_one_user_are_no_independent_witnesses() -> None:
+def test_rows_of_one_user_are_resampled_together() -> None:
     probabilities, targets = np.repeat(scores(1.0, 1), 4, axis=0), np.repeat(TARGETS, 4)
     clustered = auroc_draws(probabilities, targets, np.repeat(USERS, 4))[1:].std()
     naive = auroc_draws(probabilities, targets, np.arange(4 * N))[1:].std()
     assert clustered > 1.7 * naive
 
 
-def test_a_pair_on_the_same_rows_is_told_apart_where_each_alone_is_not() -> None:
+def test_a_paired_difference_is_found_where_single_intervals_overlap() -> None:
     better, worse = scores(0.9, 1), scores(0.9, 1)
     worse[:40] = worse[:40][:, ::-1]  # the same but for a tenth of the rows
     apart = difference(better, worse, TARGETS, USERS)
@@ -53,7 +53,7 @@ def test_a_pair_on_the_same_rows_is_told_apart_where_each_alone_is_not() -> None
     assert str(Interval(0.0021, -0.0004, 0.0046)) == "+0.0021 [-0.0004, +0.0046] (95 %)"
 
 
-def test_of_few_users_there_is_no_interval_however_many_their_rows() -> None:
+def test_few_users_give_no_interval_however_many_their_rows() -> None:
     better, worse, few = scores(0.9, 1), scores(0.9, 2), USERS % (LEAST_USERS - 1)
     lead = difference(better, worse, TARGETS, few)
     assert (lead.low, lead.high) == (None, None)
@@ -62,7 +62,7 @@ def test_of_few_users_there_is_no_interval_however_many_their_rows() -> None:
     assert difference(better, worse, TARGETS, USERS % LEAST_USERS).low is not None
 
 
-def test_a_segment_that_nobody_is_in_counts_for_nothing() -> None:
+def test_an_empty_segment_is_left_out() -> None:
     three = np.concatenate([scores(1.0, 1), np.zeros((N, 1))], axis=1)
     assert auroc_draws(three, TARGETS, USERS, 3)[0] == auroc_draws(scores(1.0, 1), TARGETS, USERS, 3)[0]
     assert np.isnan(auroc_draws(three[:5], np.zeros(5, int), USERS[:5], 3)).all()

@@ -40,7 +40,7 @@ def test_no_other_temperature_is_better() -> None:
     assert all(best <= log_loss(scaled(probabilities, t), targets) + 1e-9 for t in np.geomspace(0.1, 10, 200))
 
 
-def test_few_rows_do_not_make_a_model_infinitely_sure() -> None:
+def test_the_temperature_of_few_rows_is_bounded() -> None:
     right = np.array([[0.9, 0.1], [0.8, 0.2]])
     assert fit_temperature(right, np.array([0, 0])) == pytest.approx(0.1)
     assert fit_temperature(right, np.array([1, 1])) == pytest.approx(10.0)
@@ -77,7 +77,7 @@ class Says(Classifier):
         ([[np.nan, 0.5], [0.5, 0.5]], "not probabilities"),
     ],
 )
-def test_what_is_no_probability_is_refused_and_the_class_is_named(answer: Any, complaint: str) -> None:
+def test_invalid_probabilities_are_refused_and_the_class_is_named(answer: Any, complaint: str) -> None:
     users = Examples(pl.DataFrame({"user_key": [1, 2]}), ("a", "b"), ())
     with pytest.raises(PluginContractError, match=f"Says.predict.*{complaint}"):
         predict(Says(answer), users)

@@ -49,7 +49,7 @@ def test_a_reliability_curve_by_hand() -> None:
     assert (high.high, high.rows, high.confidence, high.accuracy) == (0.9, 2, pytest.approx(0.9), 0.5)
 
 
-def test_a_certain_mistake_costs_much_but_not_infinity() -> None:
+def test_the_log_loss_of_a_certain_mistake_is_finite() -> None:
     assert log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-7))
 
 
@@ -61,20 +61,20 @@ def test_a_segment_that_does_not_occur_is_unknown_and_left_out_of_the_means() ->
     assert metrics["auroc"] == pytest.approx(1.0)
 
 
-def test_one_kind_of_row_has_no_auroc() -> None:
+def test_rows_of_a_single_segment_have_no_auroc() -> None:
     metrics = measure(np.array([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 0]), ("a", "b"))
     assert metrics["auroc"] is None
     assert metrics["accuracy"] == 1.0
 
 
-def test_no_rows_have_no_figures() -> None:
+def test_metrics_of_no_rows_are_none() -> None:
     metrics = measure(np.empty((0, 3)), np.empty(0, np.int64), SEGMENTS)
     assert [metrics[name] for name in HEADLINES] == [None] * len(HEADLINES)
     assert confusion(np.empty((0, 3)), np.empty(0, np.int64)) == [[0] * 3] * 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 5))
-def test_whatever_is_measured_stays_in_its_bounds(seed: int, rows: int, columns: int) -> None:
+def test_metrics_stay_within_their_bounds(seed: int, rows: int, columns: int) -> None:
     probabilities, targets = _drawn(seed, rows, columns)
     metrics = measure(probabilities, targets, [str(n) for n in range(columns)])
     for name in HEADLINES:

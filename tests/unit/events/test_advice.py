@@ -139,7 +139,7 @@ def test_events_that_come_twice_with_their_id_are_nothing_to_warn_of(settings: S
     assert (done.reasons, done.warnings) == ({"duplicate_event": 1}, [])
 
 
-def test_labels_that_are_hardly_meant(settings: Settings, tmp_path: Path) -> None:
+def test_unlikely_labels_get_a_warning(settings: Settings, tmp_path: Path) -> None:
     users = range(60)
     take(settings, tmp_path / "e.csv", *(f"u{user},view,a,2026-01-01" for user in users))
     labels = tmp_path / "labels.csv"
@@ -155,7 +155,7 @@ def test_labels_that_are_hardly_meant(settings: Settings, tmp_path: Path) -> Non
     assert warning.startswith("There are 60 segments (cluster 0, cluster 1")
 
 
-def test_what_the_commands_say(cli: Cli, tmp_path: Path) -> None:
+def test_the_output_of_the_commands(cli: Cli, tmp_path: Path) -> None:
     path, mapping = tmp_path / "e.csv", tmp_path / "shop.toml"
     path.write_text(f"{HEADER}\nu1,view,a,2026-01-01\nu1,scroll,a,2026-01-01\nu1,wish,a,2026-01-01\n")
     mapping.write_text('[kinds]\nscroll = "ignore"\n')
@@ -190,7 +190,7 @@ def test_a_user_in_several_segments_at_once_is_named(settings: Settings, tmp_pat
     assert warning.startswith("1 user has labels of several segments at the same time, and all of them are kept.")
 
 
-def test_labels_that_are_read_as_events_are_told_so(settings: Settings, tmp_path: Path) -> None:
+def test_labels_that_are_read_as_events_get_a_hint(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("customer,segment\nu1,loyal\n")
     with pytest.raises(DataError, match="If these are labels: data import labels, or data preview --table labels"):
         preview(settings, Request("events", str(tmp_path / "l.csv")), 10)

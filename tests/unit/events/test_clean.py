@@ -53,7 +53,7 @@ def reason(mapping: Mapping | None = None, **cells: object) -> str:
         ("第一行\n第二行", "第一行\n第二行", None),
     ],
 )
-def test_what_people_wrote_is_mended(given: str, kept: str, rule: str | None) -> None:
+def test_free_text_is_cleaned(given: str, kept: str, rule: str | None) -> None:
     row = cleaned_row(text=given, kind="review")
     assert row["text"] == kept
     assert row["changes"] == ({rule: 1} if rule else {})
@@ -72,7 +72,7 @@ def test_text_that_is_only_markup_is_none() -> None:
         ({"kind": "return"}, None, None),
     ],
 )
-def test_what_was_given_back_has_a_price_below_zero(cells: dict[str, str], quantity: float, price: float) -> None:
+def test_returns_have_a_negative_price(cells: dict[str, str], quantity: float, price: float) -> None:
     row = cleaned_row(**cells)
     assert (row["kind"], row.get("quantity"), row.get("price")) == ("purchase", quantity, price)
     assert row["changes"] == {"return": 1}
@@ -89,7 +89,7 @@ def test_what_was_given_back_has_a_price_below_zero(cells: dict[str, str], quant
         ({"price": "12,5,7"}, "bad_number"),
     ],
 )
-def test_what_cannot_be_is_left_out(cells: dict[str, str], why: str) -> None:
+def test_invalid_rows_are_rejected(cells: dict[str, str], why: str) -> None:
     assert reason(**cells) == why
 
 
@@ -109,7 +109,7 @@ def test_units_and_the_shops_own_words() -> None:
     assert reason(mapping, rating="11") == "impossible_value"
 
 
-def test_currencies_are_brought_to_one_or_asked_for() -> None:
+def test_currencies_are_converted_or_rejected() -> None:
     mapping = Mapping(currency="CNY", rates={"USD": 7.0})
     assert cleaned_row(mapping, price="2", currency="usd")["price"] == 14.0
     assert cleaned_row(mapping, price="2")["price"] == 2.0

@@ -90,7 +90,7 @@ def test_a_file_that_holds_only_the_word_user_names_one(tmp_path: Path) -> None:
         (b"user\n\xff\n", "is not UTF-8: .*byte 5"),
     ],
 )
-def test_a_list_that_cannot_be_read_erases_nobody(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_unreadable_list_erases_no_user(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "users.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_users(tmp_path / "users.csv")
@@ -105,7 +105,7 @@ def test_the_column_of_users_may_be_named(tmp_path: Path) -> None:
         read_users(path, "kunde")
 
 
-def test_the_column_that_was_taken_is_told(settings: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_the_column_that_was_read_is_reported(settings: Settings, cli: Cli, tmp_path: Path) -> None:
     put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu2,view,a,2024-03-01\n")
     (tmp_path / "users.csv").write_text("name;email\nu1;u2\n")
     done = cli("data", "forget", "--file", str(tmp_path / "users.csv"), check=False)
@@ -131,7 +131,7 @@ def test_known_users_are_erased_and_unknown_ones_named(settings: Settings, cli: 
     assert not left.exists()
 
 
-def test_an_unknown_id_touches_nothing(settings: Settings, cli: Cli) -> None:
+def test_an_unknown_id_changes_nothing(settings: Settings, cli: Cli) -> None:
     put(settings, "e.csv", "user,kind,item,at\nu1,view,a,2024-03-01\nu1,stare,u3,2024-03-01\n")
     left = work(settings)
     versions = Lake.of(settings).current_versions()
@@ -276,7 +276,7 @@ def test_users_of_whom_all_rows_are_in_quarantine_are_known_by_pseudonym_too(set
     assert (erased.is_known, quarantined(settings)) == (True, [])
 
 
-def test_similar_ids_are_hinted_at(settings: Settings) -> None:
+def test_similar_ids_are_suggested(settings: Settings) -> None:
     put(settings, "e.csv", "user,kind,item,at\nJosé,view,a,2024-03-01\nANNA,view,a,2024-03-01\n")
     ids = ["JOSE\u0301", "anna", "ＡＮＮＡ", "bob"]
     assert [erasure.similar for erasure in forget(settings, ids)] == [["José"], ["ANNA"], ["ANNA"], []]

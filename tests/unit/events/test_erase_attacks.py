@@ -326,7 +326,7 @@ def test_the_inbox_is_read_by_the_mapping_of_events(
     assert [json.loads(line) for line in batch.read_text().splitlines()] == [{"guest": "7", "user": "12"}]
 
 
-def test_a_batch_of_nobody_else_is_gone_and_drafts_of_the_dead_too(settings: Settings) -> None:
+def test_batches_of_the_user_alone_and_drafts_of_dead_processes_are_removed(settings: Settings) -> None:
     post(settings, event("u1"))
     dead = multiprocessing.get_context("fork").Process(target=lambda: None)
     dead.start()
@@ -338,7 +338,7 @@ def test_a_batch_of_nobody_else_is_gone_and_drafts_of_the_dead_too(settings: Set
     assert [path.name for path in Inbox.of(settings).folder.iterdir()] == [f".0123.{os.getpid()}.abcd"]
 
 
-def test_exports_lose_rows_pages_go_whole_and_the_rest_is_let_alone(settings: Settings, tmp_path: Path) -> None:
+def test_exports_lose_rows_pages_are_removed_and_the_rest_stays(settings: Settings, tmp_path: Path) -> None:
     put(settings, "e.csv", HEAD + "12,view,a,2025-01-01\nann,view,a,2025-01-01\n7,view,12,2025-01-01\n")
     folder = settings.store_path / "exports" / "deep"
     folder.mkdir(parents=True)
@@ -384,7 +384,7 @@ def zipped(**files: bytes) -> bytes:
     return archive.getvalue()
 
 
-def test_lists_without_a_header_lose_their_first_line_and_archives_go_whole(settings: Settings) -> None:
+def test_lists_without_a_header_lose_their_first_line_and_archives_are_removed(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "ann,view,a,2025-01-01\nbob,view,a,2025-01-01\n")
     folder = settings.store_path / "exports"
     folder.mkdir()
@@ -439,7 +439,7 @@ def test_an_unknown_user_changes_no_export(settings: Settings) -> None:
     assert (settings.store_path / "a.csv").read_text() == "user\nnobody\n"
 
 
-def test_sql_keeps_what_was_done_and_not_to_whom(settings: Settings) -> None:
+def test_sql_keeps_the_action_and_not_the_user(settings: Settings) -> None:
     record(
         settings, "data.forget", f"user {show_key(user_key(settings.create_secret(), 'earlier'))}"
     )  # as versions before did
@@ -527,7 +527,7 @@ def test_an_erasure_waits_for_an_import_that_is_going_on(settings: Settings) -> 
     assert importing.exitcode == 0
 
 
-def test_the_write_ahead_log_is_emptied_or_it_is_said_that_it_was_not(
+def test_the_write_ahead_log_is_emptied_or_a_warning_is_given(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(settings)
@@ -570,9 +570,7 @@ def test_what_writers_left_when_they_were_killed_is_removed(settings: Settings) 
     assert left_of(settings, "victim~1") == {}
 
 
-def test_a_spool_of_an_older_version_and_one_that_nobody_knows(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_spool_of_an_older_version_and_an_unknown_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     post(settings, event("u1"), event("u2"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)

@@ -27,7 +27,7 @@ def year() -> list[tuple[int, float, float]]:
     return [(user, week + 0.1 * user / 9, 10.0 * user) for user in range(1, 10) for week in range(7)] + [(1, 0, 0.0)]
 
 
-def test_terciles_of_what_comes_after() -> None:
+def test_terciles_of_the_future_spend() -> None:
     labelled = LABELER.label(purchases(*year()))
     assert labelled.segments == ("low", "mid", "high")
     assert labelled.definition["test_cuts"] == [(START + timedelta(weeks=5)).isoformat()]
@@ -43,7 +43,7 @@ def test_the_test_cutoffs_do_not_move_the_thresholds() -> None:
     assert LABELER.label(purchases(*year(), *rich)).definition["thresholds"] == before
 
 
-def test_what_was_observed_does_not_decide() -> None:
+def test_past_spend_does_not_affect_the_label() -> None:
     """Spending before the cut-off changes nobody's label, spending after it does."""
     cut = pl.col("as_of") == START + timedelta(weeks=2)
     plain = LABELER.label(purchases(*year())).rows.filter(cut).sort("user_key")
@@ -53,7 +53,7 @@ def test_what_was_observed_does_not_decide() -> None:
     assert (plain["segment"][0], later["segment"][0]) == ("low", "high")
 
 
-def test_who_buys_nothing_more_is_low_and_who_was_not_seen_has_no_label() -> None:
+def test_users_who_stop_buying_are_low_and_unseen_ones_have_no_label() -> None:
     labelled = LABELER.label(purchases(*year(), (77, 1.5, 9.0), (88, 2.5, 9.0))).rows
     cut = pl.col("as_of") == START + timedelta(weeks=2)
     assert labelled.filter(cut, pl.col("user_key") == 77)["segment"].to_list() == ["low"]

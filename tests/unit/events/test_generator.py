@@ -95,7 +95,7 @@ def test_the_segments_can_be_learnt_and_drift_shows() -> None:
     assert share["window_shopper"] < 0.1 < share["loyal"]
 
 
-def test_cold_users_and_bots_are_as_told() -> None:
+def test_cold_users_and_bots_match_the_plan() -> None:
     plan = Plan(users=2_000, days=60, cold_share=0.3, bot_share=0.01)
     block = make(plan, 0, catalogue(plan))
     counts = block.events.unique("event_id").group_by("user").len().join(block.truth, on="user")

@@ -342,7 +342,7 @@ def test_an_unknown_layout_by_its_names(settings: Settings, tmp_path: Path) -> N
     assert stored(settings) == [("张伟", "purchase", "苹果", 2.0, 7.0), ("张伟", "purchase", "梨", 1.0, 5.0)]
 
 
-def test_kinds_by_their_words_and_what_nobody_knows_as_a_comment(settings: Settings, tmp_path: Path) -> None:
+def test_kinds_by_their_words_and_unknown_ones_as_comments(settings: Settings, tmp_path: Path) -> None:
     rows = [
         "add2cart,c1,x9,05.01.2026 10:00",
         "Order Placed,c1,x9,16.01.2026 10:05",
@@ -397,7 +397,7 @@ def test_a_price_of_one_or_of_the_line(settings: Settings, tmp_path: Path, price
     assert take(settings, path, guess).rows_kept == 4
 
 
-def test_a_price_of_which_nobody_knows_is_asked_about(settings: Settings, tmp_path: Path) -> None:
+def test_an_ambiguous_price_gets_a_warning(settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, "log.csv", "user,item,at,qty,price\nu1,a,2026-01-01,2,7\nu2,b,2026-01-01,3,9\n")
     assert any('If "price" is of one item' in warning for warning in proposal(settings, path).warnings)
 
@@ -445,7 +445,7 @@ def test_posted_events_are_read_by_a_shipped_mapping(settings: Settings) -> None
     assert (cleaned.read, cleaned.good.height) == (4, 4)
 
 
-def test_nothing_to_go_by(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_without_recognisable_columns(settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, "notes.csv", "title,remark\nhello,world\n")
     guess = proposal(settings, path)
     assert (guess.sure, guess.preview) == ("unsure", None)

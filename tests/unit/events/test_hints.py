@@ -50,12 +50,12 @@ def test_a_price_that_looks_like_that_of_one_piece(settings: Settings, tmp_path:
 
 
 @pytest.mark.parametrize("word", ["None", "unknown", "-", "匿名", "n/a", "(not set)", "Guest", "Null"])
-def test_an_id_that_is_a_word_for_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
+def test_an_id_that_may_stand_for_a_missing_value(settings: Settings, tmp_path: Path, word: str) -> None:
     warnings = warned(settings, tmp_path, {"user": word}, {"user": "u2"})
     assert f"{word!r} is the user of 1 row. If it stands for a missing value: --null {shlex.quote(word)}" in warnings
 
 
-def test_a_number_for_nobody_is_the_most_frequent_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_frequent_zero_may_stand_for_a_missing_value(settings: Settings, tmp_path: Path) -> None:
     assert "'0' is the user of 2 rows" in warned(settings, tmp_path, {"user": "0"}, {"user": "0"}, {"user": "7"})
     assert warned(settings, tmp_path, {"user": "0"}, {"user": "7"}, {"user": "7"}) == ""
     assert warned(settings, tmp_path, {"user": "u1"}, {"user": "u1"}, {"user": "u2"}) == ""

@@ -169,7 +169,7 @@ def test_numbers_for_kinds_and_segments_lose_their_zero() -> None:
     assert cleaned.ignored == 1
 
 
-def test_an_import_may_say_every_id_once(settings: Settings, tmp_path: Path) -> None:
+def test_constants_of_a_mapping_are_cleaned_as_ids(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("x\n1\n2\n")
     constants = {"user": "13085.0", "kind": "PV", "item": "NULL", "at": "2026-01-01"}
     assert take(settings, tmp_path / "e.csv", mapping=Mapping(constants=constants)) == {"missing_item": 2}

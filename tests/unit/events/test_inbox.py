@@ -44,7 +44,7 @@ def users(settings: Settings) -> list[str]:
     return ids
 
 
-def test_the_others_go_on_in_the_same_import(settings: Settings) -> None:
+def test_other_batches_are_taken_by_the_same_import(settings: Settings) -> None:
     box = Inbox.of(settings)
     box.add(lines("before"))
     poison = box.add(mixed())
@@ -92,7 +92,7 @@ def read_and_perhaps_die() -> list[str]:
     return subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, check=False).stdout.splitlines()
 
 
-def test_what_kills_the_process_is_set_aside_after_its_attempts(settings: Settings) -> None:
+def test_a_batch_that_kills_the_process_is_set_aside_after_its_attempts(settings: Settings) -> None:
     box = Inbox.of(settings)
     for user in ("a", "poison", "b"):
         box.add(lines(user))
@@ -131,7 +131,7 @@ def given(settings: Settings) -> Generator[pl.DataFrame]:
     return frames
 
 
-def test_a_full_disk_is_no_batchs_fault(settings: Settings) -> None:
+def test_a_full_disk_is_no_failure_of_the_batch(settings: Settings) -> None:
     box = Inbox.of(settings)
     box.add(lines("a"))
     for _ in range(5):
@@ -142,7 +142,7 @@ def test_a_full_disk_is_no_batchs_fault(settings: Settings) -> None:
     assert (box.failures(), len(box.batches()), box.failed()) == ({}, 1, [])
 
 
-def test_a_worker_that_is_stopped_is_no_batchs_fault(settings: Settings) -> None:
+def test_a_stopped_worker_is_no_failure_of_the_batch(settings: Settings) -> None:
     box = Inbox.of(settings)
     box.add(lines("a"))
     for _ in range(5):
@@ -158,7 +158,7 @@ def test_events_without_any_field_are_rows_too(settings: Settings) -> None:
     assert (record.rows_read, record.reasons) == (2, {"missing_user": 2})
 
 
-def test_notes_that_cannot_be_read_do_no_harm(settings: Settings, tmp_path: Path) -> None:
+def test_an_unreadable_record_of_attempts_is_ignored(settings: Settings, tmp_path: Path) -> None:
     box = Inbox.of(settings)
     box.add(lines("a"))
     (box.folder / "attempts.json").write_text("[broken")

@@ -228,7 +228,7 @@ def test_no_row_is_lost(tmp_path_factory: pytest.TempPathFactory, cells: list[di
     assert done.rows_read == len(cells) == rows(settings, "events").height + rows(settings, "quarantine").height
 
 
-def test_items_newest_wins(settings: Settings, tmp_path: Path) -> None:
+def test_the_newest_version_of_an_item_wins(settings: Settings, tmp_path: Path) -> None:
     take(settings, csv(tmp_path, "a,苹果,1", "b,梨,2", header="item,title,price"), "items")
     take(settings, csv(tmp_path, "a,青苹果,x", "a,红苹果,3", header="item,title,price"), "items")
     items = rows(settings, "items").sort("item")

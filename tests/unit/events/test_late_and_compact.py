@@ -63,7 +63,7 @@ def test_small_files_become_large_ones_and_nothing_else_changes(settings: Settin
     assert lake.scan("events").select(pl.len()).collect().item() == before.height
 
 
-def test_where_there_is_nothing_to_do_nobody_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+def test_compaction_without_work_does_not_wait(settings: Settings, tmp_path: Path) -> None:
     take(settings, tmp_path, timedelta(0))
     compact(settings)
     with ThreadPoolExecutor(1) as other, alone(settings):  # as an import that takes long
@@ -79,9 +79,7 @@ def test_a_table_that_was_written_to_is_compacted_again(settings: Settings, tmp_
     assert compact(settings) == {}
 
 
-def test_files_that_nobody_needs_any_more_go_though_nothing_was_written_since(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_unneeded_files_are_removed_even_without_a_new_write(settings: Settings, tmp_path: Path) -> None:
     for hour in range(3):
         take(settings, tmp_path, timedelta(hours=hour))
     compact(settings)
@@ -99,7 +97,7 @@ def test_files_that_nobody_needs_any_more_go_though_nothing_was_written_since(
     assert json.loads(compacted.read_text())["events"][1] > yesterday["events"][1]
 
 
-def test_what_was_compacted_is_not_believed_of_another_store(settings: Settings, tmp_path: Path) -> None:
+def test_the_compaction_record_of_another_store_is_ignored(settings: Settings, tmp_path: Path) -> None:
     """A store that was restored is older, and the file may be spoilt: then all is looked at."""
     for hour in range(3):
         take(settings, tmp_path, timedelta(hours=hour))

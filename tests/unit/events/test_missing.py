@@ -20,7 +20,7 @@ ROW = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01", "price
 
 
 @pytest.mark.parametrize("word", [*NULLS, f" {NULLS[0]} ", "", "  "])
-def test_every_field_knows_the_words(word: str) -> None:
+def test_every_field_recognises_words_for_missing_values(word: str) -> None:
     def reason(**cells: str) -> list[str]:
         return clean(pl.DataFrame([ROW | cells]), "events", Mapping()).bad["reason"].to_list()
 
@@ -33,13 +33,13 @@ def test_every_field_knows_the_words(word: str) -> None:
     assert good.select(*cells).row(0) == (None,) * len(cells)
 
 
-def test_the_words_are_counted() -> None:
+def test_words_for_missing_values_are_counted() -> None:
     chunk = pl.DataFrame([ROW | {"price": "NULL", "text": r"\N"}, ROW | {"price": ""}])
     assert clean(chunk, "events", Mapping()).changes == {"null_word": 2}
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "categorical", "sql"])
-def test_every_source_knows_the_words(settings: Settings, tmp_path: Path, form: str) -> None:
+def test_every_source_recognises_words_for_missing_values(settings: Settings, tmp_path: Path, form: str) -> None:
     rows = [ROW, ROW | {"item": "b", "price": r"\N"}, ROW | {"user": "NULL"}, ROW | {"item": "c", "text": "nan"}]
     done, _ = import_file(settings, _written(tmp_path, rows, form))
     assert (done.rows_kept, done.reasons) == (3, {"missing_user": 1})

@@ -78,7 +78,7 @@ def test_a_number_that_can_be_read_in_one_way(written: str, number: float) -> No
 
 
 @pytest.mark.parametrize("written", ["-(5)", "--5", "5 pieces", "1,23,4", "12.34.56", "10%", "5,-", "$", "1 2 3", "(5"])
-def test_what_is_no_number_is_in_quarantine(written: str) -> None:
+def test_malformed_numbers_are_quarantined(written: str) -> None:
     [bad] = clean(pl.DataFrame([EVENT | {"price": written}]), "events", Mapping()).bad.to_dicts()
     assert (bad["reason"], bad["column"], bad["value"]) == ("bad_number", "price", written)
 
@@ -94,7 +94,7 @@ def test_columns_are_decided_each_by_itself() -> None:
     assert (good["price"].to_list(), good["quantity"].to_list()) == ([12.5, 3.499], [2.5, 3.0])
 
 
-def test_what_can_be_read_in_two_ways_is_refused_or_told() -> None:
+def test_ambiguous_numbers_are_refused_unless_the_format_is_given() -> None:
     words = r"In price, '¥1,250' \(line 2\) can be ¥1250 or ¥1.250.*--decimal \. for ¥1250, or --decimal , for ¥1.250"
     with pytest.raises(DataError, match=words):
         prices("7", "¥1,250")
@@ -126,7 +126,7 @@ def test_a_mapping_whose_signs_are_the_same_is_refused(tmp_path: Path) -> None:
         Mapping.read(tmp_path / "m.toml")
 
 
-def test_a_queue_is_never_guessed_at_and_never_held_up() -> None:
+def test_ambiguous_numbers_of_a_queue_are_quarantined() -> None:
     chunk = pl.DataFrame([EVENT | {"price": cell} for cell in ("1,250", "12,50", "1,234.5", "7")])
     cleaned = clean(chunk, "events", Mapping(), numbers=NumberColumns(Mapping(), typed=True, whole=False))
     assert cleaned.good["price"].to_list() == [1234.5, 7.0]

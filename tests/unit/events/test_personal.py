@@ -35,7 +35,7 @@ def masked(text: str) -> str:
         ("寄上海市南京东路 300 号", "寄[address]"),
     ],
 )
-def test_what_tells_who_somebody_is_goes(text: str, left: str) -> None:
+def test_personal_data_is_masked(text: str, left: str) -> None:
     masked_text = masked(text)
     assert masked_text.replace("送到", "").replace("寄", "") == left.replace("送到", "").replace("寄", "")
 

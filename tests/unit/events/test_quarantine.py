@@ -132,7 +132,7 @@ def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp
     assert find_rows(settings, None, None).collect()["import_id"].to_list() == [2, 2, 4, 4, 4]
 
 
-def test_what_a_queue_gave_before_stays(settings: Settings) -> None:
+def test_rows_of_earlier_queue_imports_stay(settings: Settings) -> None:
     for user in ("u1", "u2"):
         post(settings, event(user, kind="stare"))
         done, _ = import_file(settings, Request("events", "inbox://"))

@@ -45,7 +45,7 @@ def test_ids_that_look_alike_are_one(settings: Settings, tmp_path: Path, written
     assert plain_id(written) == "u1"
 
 
-def test_ids_of_nothing_that_is_seen_are_missing(settings: Settings, tmp_path: Path) -> None:
+def test_ids_of_invisible_characters_are_missing(settings: Settings, tmp_path: Path) -> None:
     """PostHog/posthog 48888: an id of nothing but white space."""
     done = take(settings, tmp_path, [{"user": user} for user in ("u1", " ", "\u200b", "\0", "\t\u2060 ")])
     assert (done.rows_kept, done.reasons) == (1, {"missing_user": 4})
@@ -58,7 +58,7 @@ def test_accents_are_written_in_one_way(settings: Settings, tmp_path: Path) -> N
     assert plain_id("Ju\u0308rgen") == "J\u00fcrgen"
 
 
-def test_who_is_written_in_two_ways_is_erased_whole(settings: Settings, tmp_path: Path) -> None:
+def test_both_spellings_of_a_user_are_erased(settings: Settings, tmp_path: Path) -> None:
     rows = [{"user": "J\u00fcrgen"}, {"user": "Ju\u0308rgen\u200b", "at": "soon"}, {"user": "'7", "at": "soon"}]
     take(settings, tmp_path, rows)
     [jurgen, seven] = forget(settings, ["Ju\u0308rgen", "7"])
@@ -109,7 +109,7 @@ def test_signs_that_guard_times_and_numbers(settings: Settings, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("word", ["undefined", "[object Object]", "NaN", "#REF!", "#N/A"])
-def test_words_for_nothing_are_nobody(settings: Settings, tmp_path: Path, word: str) -> None:
+def test_words_for_missing_values_are_not_users(settings: Settings, tmp_path: Path, word: str) -> None:
     """PostHog/posthog 5527, PostHog/posthog-js 34: people who had not logged in became one person."""
     done = take(settings, tmp_path, [{"user": word}, {"user": "u1"}])
     assert (done.reasons, users(settings)) == ({"missing_user": 1}, ["u1"])

@@ -54,7 +54,7 @@ def rows(settings: Settings, table: str) -> pl.DataFrame:
     return Lake.of(settings).scan(table).collect()
 
 
-def test_what_was_stopped_says_so(settings: Settings, tmp_path: Path) -> None:
+def test_a_stopped_import_is_recorded(settings: Settings, tmp_path: Path) -> None:
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
         import_file(settings, Request("events", str(path)), stop)
@@ -66,7 +66,7 @@ def test_what_was_stopped_says_so(settings: Settings, tmp_path: Path) -> None:
     assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
 
 
-def test_what_another_file_brought_meanwhile_is_in_quarantine_not_lost(settings: Settings, tmp_path: Path) -> None:
+def test_duplicates_of_a_file_imported_meanwhile_are_quarantined(settings: Settings, tmp_path: Path) -> None:
     """What was judged before the import was stopped, and in quarantine already, is judged anew."""
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +142,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_two_at_once_double_nothing(settings: Settings, tmp_path: Path, *, same: bool) -> None:
+def test_concurrent_imports_duplicate_nothing(settings: Settings, tmp_path: Path, *, same: bool) -> None:
     first = events(tmp_path / "a.csv")
     second = first if same else events(tmp_path / "b.csv", mark="j")
     both = [importer(first), importer(second)]
@@ -154,7 +154,7 @@ def test_two_at_once_double_nothing(settings: Settings, tmp_path: Path, *, same:
     assert rows(settings, "users").height == 37
 
 
-def test_a_killed_import_goes_on_and_holds_nobody_up(settings: Settings, tmp_path: Path) -> None:
+def test_a_killed_import_resumes_and_blocks_no_other(settings: Settings, tmp_path: Path) -> None:
     path = events(tmp_path / "e.csv")
     process = importer(path)
     go(process)

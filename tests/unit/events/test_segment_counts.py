@@ -14,7 +14,7 @@ from segadmin.storage.records import NOT_ENOUGH, Job, JobState, ModelVersion, Se
 from tests.privacy.victim import HEAD, put
 
 
-def test_snapshots_count_who_is_left(settings: Settings) -> None:
+def test_snapshots_count_the_users_left_after_an_erasure(settings: Settings) -> None:
     put(settings, "e.csv", HEAD + "".join(f"{user},view,a,2025-01-01\n" for user in ("ann", "bob", "eve", "joe")))
     keyed = keys_of(pl.Series(["ann", "bob", "eve", "joe"]), settings.secret(), settings.buckets).sort("user")
     lake = Lake.of(settings)

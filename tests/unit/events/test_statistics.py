@@ -66,7 +66,7 @@ def test_no_log_holds_ids_keys_or_texts(tmp_path: Path, table: str, folder: str)
     assert lake.scan(table).collect().height >= 1
 
 
-def test_statistics_are_of_columns_that_tell_nobody() -> None:
+def test_statistics_cover_no_identifying_columns() -> None:
     for table, columns in STATISTICS.items():
         kinds = [SCHEMAS[table][column] for column in columns]
         assert columns

@@ -99,7 +99,7 @@ def test_a_format_that_cannot_be_used(tmp_path: Path, form: str, words: str) -> 
         ([], "Without it these are read"),
     ],
 )
-def test_what_is_proposed(cells: list[str], words: str) -> None:
+def test_proposed_formats(cells: list[str], words: str) -> None:
     advice = about_times(cells)
     assert words in advice
     assert ("Say which" in advice) == (" or " in words)
@@ -110,7 +110,7 @@ _FORMS = ("%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d-%b-%Y", "%B %d, %Y %I:%M %p
 
 @hypothesis_settings(deadline=None)
 @given(st.datetimes(datetime(1991, 1, 1), datetime(2039, 1, 1)), st.sampled_from(_FORMS))
-def test_what_is_proposed_reads_as_strptime_does(moment: datetime, form: str) -> None:
+def test_proposed_formats_read_as_strptime_does(moment: datetime, form: str) -> None:
     written = moment.replace(tzinfo=UTC).strftime(form)
     proposed = fitting_formats([written])
     assert form in proposed

@@ -66,7 +66,7 @@ def refused(body: bytes, *encodings: str) -> HTTPException:
 @pytest.mark.parametrize("name", PACK)
 @given(data=st.binary(max_size=2000), chunk=st.integers(1, 700))
 @settings(max_examples=30, deadline=None)
-def test_what_was_packed_is_read(name: str, data: bytes, chunk: int) -> None:
+def test_compressed_bodies_are_read(name: str, data: bytes, chunk: int) -> None:
     encoding, pack = PACK[name]
     assert read(pack(data), encoding, chunk=chunk) == data
 
@@ -108,7 +108,7 @@ def test_another_encoding_is_refused_and_the_known_ones_are_named(encoding: str)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "identity"])
-def test_the_bound_is_that_of_plain_bodies(encoding: str) -> None:
+def test_the_limit_applies_to_the_decompressed_body(encoding: str) -> None:
     pack = PACK[encoding][1]
     assert len(read(pack(bytes(MOST_BYTES)), encoding)) == MOST_BYTES
     assert refused(pack(bytes(MOST_BYTES + 1)), encoding).status_code == 413
@@ -147,7 +147,7 @@ def test_a_window_that_would_take_the_memory_is_refused() -> None:
     assert refused(packer.compress(b"x" * 100_000) + packer.flush(), "zstd").status_code == 400
 
 
-def test_all_bodies_together_have_a_bound_too() -> None:
+def test_all_bodies_together_have_a_limit() -> None:
     memory = BodyMemory(most=100)
     with memory.lease() as first, memory.lease() as second:
         first(60)
@@ -159,7 +159,7 @@ def test_all_bodies_together_have_a_bound_too() -> None:
         third(100)
 
 
-def test_a_client_that_leaves_before_the_end_of_its_body_is_no_error_of_the_server() -> None:
+def test_a_client_that_disconnects_early_is_not_a_server_error() -> None:
     async def receive() -> dict[str, object]:
         return {"type": "http.disconnect"}
 

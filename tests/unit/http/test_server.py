@@ -53,7 +53,7 @@ def port(endless: Endless) -> Iterator[int]:
             thread.join()
 
 
-def test_who_does_not_read_the_answer_is_closed(endless: Endless, port: int) -> None:
+def test_a_client_that_does_not_read_is_disconnected(endless: Endless, port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 60) as deaf:
         deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert endless.over.wait(60), "the application is not kept waiting"
@@ -67,7 +67,7 @@ def test_who_does_not_read_the_answer_is_closed(endless: Endless, port: int) -> 
         assert received < PIECES * len(PIECE)
 
 
-def test_who_reads_slowly_but_reads_is_not(endless: Endless, port: int) -> None:
+def test_a_client_that_reads_slowly_is_not_disconnected(endless: Endless, port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 60) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = 0

@@ -14,7 +14,7 @@ def examples(*rows: list[float | None]) -> Examples:
     return Examples(frame, ("a", "b"), ("spend", "rating"))
 
 
-def test_what_hardly_anybody_has_counts_as_the_limit() -> None:
+def test_extreme_values_are_clipped_to_the_limits() -> None:
     train = examples(*[[float(n), None] for n in range(10_000)])
     limits = Limits.fit(train)
     assert limits.each == ((10.0, 9989.0), None)

@@ -43,7 +43,7 @@ def of_the_champion(home: Path) -> tuple[Predictor, pl.DataFrame]:
 
 @_EXAMPLES
 @given(st.data())
-def test_a_user_gets_the_same_answer_in_any_company(trained_home: Path, data: st.DataObject) -> None:
+def test_a_prediction_does_not_depend_on_other_users(trained_home: Path, data: st.DataObject) -> None:
     predictor, texts = of_the_champion(trained_home)
     rows = data.draw(st.lists(st.integers(0, texts.height - 1), min_size=1, max_size=60))
     whole = predictor.segment(texts)
@@ -61,7 +61,7 @@ def test_the_size_of_batches_changes_nothing(trained_home: Path, size: int) -> N
     assert scores.select(columns).equals(predictor.segment(texts).select(columns))
 
 
-def test_it_says_what_evaluation_and_scoring_have_said(shop: Settings) -> None:
+def test_predictions_equal_those_of_evaluation_and_scoring(shop: Settings) -> None:
     with transaction(shop) as session:
         version = session.get_one(ModelVersion, 1)
     predictor = load_predictor(shop, load_plugins(shop), version)

@@ -47,7 +47,7 @@ def test_the_few_points_of_one_model_survive_the_many_of_another() -> None:
     assert len(curve.points) <= MOST
 
 
-def test_more_models_than_points_forget_the_oldest() -> None:
+def test_points_of_the_oldest_models_are_dropped_beyond_the_limit() -> None:
     curve = Curve()
     for n in range(300):
         for step in (1, 2):
@@ -56,7 +56,7 @@ def test_more_models_than_points_forget_the_oldest() -> None:
     assert f"299/{LOSS}" in curve.points[-1][1]
 
 
-def test_a_fit_that_goes_on_from_a_checkpoint_takes_back_what_came_after() -> None:
+def test_a_resumed_fit_removes_points_after_its_checkpoint() -> None:
     curve = Curve.of(_logged(10, 20, 30, 40).points)
     curve.add(30, {LOSS: 9.0})
     assert [[step, *figures.values()] for step, figures in curve.points] == [[10, 0.1], [20, 0.05], [30, 9.0]]
@@ -64,7 +64,7 @@ def test_a_fit_that_goes_on_from_a_checkpoint_takes_back_what_came_after() -> No
     assert curve.points == [[1, {LOSS: 7.0}]]
 
 
-def test_figures_that_are_no_numbers_are_left_out() -> None:
+def test_metrics_that_are_not_finite_are_left_out() -> None:
     curve = Curve()
     curve.add(1, {LOSS: 0.5, "validation_auroc": float("nan")})
     curve.add(2, {LOSS: float("inf")})

@@ -66,7 +66,7 @@ def nothing(_: Attempt) -> StageResult:
     return StageResult()
 
 
-def test_a_small_job_asks_sql_little(
+def test_a_small_job_needs_few_sql_statements(
     engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a thousand small jobs each statement is paid for a thousand times, and on PostgreSQL by a round trip."""
@@ -99,7 +99,7 @@ def test_a_step_is_claimed_once_however_many_try(engine_settings: Settings, mess
     assert len([attempt for attempt in claims if attempt is not None]) == 1
 
 
-def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, messages: Messages) -> None:
+def test_a_late_attempt_is_fenced(engine_settings: Settings, messages: Messages) -> None:
     """A worker that was thought dead comes back after its step was done by another: it changes nothing."""
     ask(engine_settings, messages)
     [step_id] = messages.take()
@@ -130,7 +130,7 @@ def test_the_fence_keeps_a_late_attempt_out(engine_settings: Settings, messages:
     assert step_of(engine_settings, other.job_id, "prepare").result["by"] == "other"
 
 
-def test_the_outcomes_sql_happens_only_with_the_finish(engine_settings: Settings, messages: Messages) -> None:
+def test_the_sql_of_a_stage_is_committed_only_with_the_finish(engine_settings: Settings, messages: Messages) -> None:
     ask(engine_settings, messages)
     attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
@@ -228,7 +228,7 @@ def test_reaping_gives_expired_steps_back_and_ends_jobs_without_attempts(
     assert "the worker dying stopped answering (attempt 3 of 3)" in ended.error
 
 
-def test_a_lost_ring_is_rung_again(engine_settings: Settings, messages: Messages) -> None:
+def test_a_lost_message_is_sent_again(engine_settings: Settings, messages: Messages) -> None:
     ask(engine_settings, messages)
     [step_id] = messages.take()  # and Redis comes back empty
     assert reap(engine_settings, messages).dispatched == 0
@@ -238,7 +238,7 @@ def test_a_lost_ring_is_rung_again(engine_settings: Settings, messages: Messages
     assert reap(engine_settings, messages).dispatched == 0  # the pause doubles
 
 
-def test_an_unheard_step_is_rung_for_by_priority(engine_settings: Settings, messages: Messages) -> None:
+def test_steps_without_a_message_are_dispatched_by_priority(engine_settings: Settings, messages: Messages) -> None:
     def silent(_: object) -> None:
         raise BrokerUnavailable("no broker")
 
@@ -248,7 +248,7 @@ def test_an_unheard_step_is_rung_for_by_priority(engine_settings: Settings, mess
     assert [message.priority for message in messages.dispatched] == [9, 5, 1]
 
 
-def test_jobs_that_would_change_the_same_wait_for_each_other(engine_settings: Settings, messages: Messages) -> None:
+def test_jobs_that_change_the_same_target_wait_for_each_other(engine_settings: Settings, messages: Messages) -> None:
     first, second, other = (ask(engine_settings, messages, labels=labels).job.id or 0 for labels in ("a", "a", "b"))
     waits_for = {line.job.id: line.waits_for and line.waits_for.job_id for line in control.list_jobs(engine_settings)}
     assert waits_for == {first: None, second: first, other: None}
@@ -260,7 +260,7 @@ def test_jobs_that_would_change_the_same_wait_for_each_other(engine_settings: Se
     assert ends[0].finished_at and ends[1].started_at and ends[0].finished_at <= ends[1].started_at
 
 
-def test_a_cancelled_job_lets_the_next_go_on(engine_settings: Settings, messages: Messages) -> None:
+def test_a_cancelled_job_unblocks_the_next(engine_settings: Settings, messages: Messages) -> None:
     first, second = (ask(engine_settings, messages, labels="a").job.id or 0 for _ in range(2))
     control.cancel(engine_settings, messages, first)
     drain(engine_settings, messages, second)
@@ -269,7 +269,7 @@ def test_a_cancelled_job_lets_the_next_go_on(engine_settings: Settings, messages
     assert drain(engine_settings, messages, first).state == JobState.SUCCEEDED
 
 
-def test_the_reaper_moves_on_what_waited_for_a_job_whose_end_nobody_saw(
+def test_the_reaper_starts_a_job_blocked_by_one_that_ended_unnoticed(
     engine_settings: Settings, messages: Messages
 ) -> None:
     first, second = (ask(engine_settings, messages, labels="a").job.id or 0 for _ in range(2))
@@ -280,7 +280,7 @@ def test_the_reaper_moves_on_what_waited_for_a_job_whose_end_nobody_saw(
     assert drain(engine_settings, messages, second).state == JobState.SUCCEEDED
 
 
-def test_a_process_that_died_gives_its_step_back_at_once(engine_settings: Settings, messages: Messages) -> None:
+def test_the_step_of_a_dead_process_is_released_at_once(engine_settings: Settings, messages: Messages) -> None:
     ask(engine_settings, messages)
     attempt = claim(engine_settings, messages.take()[0], "me")
     assert attempt is not None
@@ -345,7 +345,7 @@ def test_a_job_from_before_requests_were_kept_is_compared_with_what_is_asked_onl
         enqueue(engine_settings, messages, "probe", {"depth": 4}, idempotency_key="old")
 
 
-def test_cancel_takes_the_step_from_whoever_works_on_it(engine_settings: Settings, messages: Messages) -> None:
+def test_cancelling_fences_the_running_attempt(engine_settings: Settings, messages: Messages) -> None:
     job = ask(engine_settings, messages).job
     assert job.id
     attempt = claim(engine_settings, messages.take()[0], "me")
@@ -383,7 +383,7 @@ def test_a_released_step_does_not_count_as_an_attempt(engine_settings: Settings,
     assert (again.number, again.token > attempt.token) == (1, True)
 
 
-def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings, messages: Messages) -> None:
+def test_two_steps_that_finish_at_once_advance_the_job(engine_settings: Settings, messages: Messages) -> None:
     job = ask(engine_settings, messages).job
     assert job.id
     run_step(engine_settings, messages, messages.take()[0], "me")
@@ -398,7 +398,7 @@ def test_two_steps_that_finish_at_once_move_the_job_on(engine_settings: Settings
     assert step_of(engine_settings, job.id, "publish").state == StepState.READY
 
 
-def test_an_empty_store_is_said_before_anything_is_saved(engine_settings: Settings, messages: Messages) -> None:
+def test_an_empty_store_is_reported_before_anything_is_saved(engine_settings: Settings, messages: Messages) -> None:
     with transaction(engine_settings) as session:
         from segadmin.storage.records import Store
 
@@ -439,7 +439,7 @@ def leave_a_cycle(_: Attempt) -> StageResult:
     return StageResult()
 
 
-def test_no_step_leaves_its_memory_to_the_next(
+def test_memory_is_freed_between_steps(
     engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(workflows(), "cycle", Workflow("cycle", Request, (Stage("prepare", leave_a_cycle),)))

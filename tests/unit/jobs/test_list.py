@@ -55,7 +55,7 @@ def test_the_number_of_queries_does_not_grow_with_the_page(engine_settings: Sett
     assert len(many) <= len(few) + 1, many
 
 
-def test_a_list_says_of_each_job_what_its_page_says(engine_settings: Settings, messages: Messages) -> None:
+def test_the_list_and_the_page_of_a_job_agree(engine_settings: Settings, messages: Messages) -> None:
     fill(engine_settings, messages, 20)
     for line in control.list_jobs(engine_settings, 20):
         seen = control.view(engine_settings, line.job.id or 0)

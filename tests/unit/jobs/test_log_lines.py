@@ -70,7 +70,7 @@ def test_a_step_that_fails_is_logged_by_the_class_of_its_error(
     assert [line["message"] for line in lines()] == ["nothing to do"]
 
 
-def test_a_step_that_is_given_back_and_one_that_is_taken_away(
+def test_a_released_step_and_a_fenced_one(
     store: Settings, messages: Messages, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ends(attempt: Attempt) -> StageResult:
@@ -87,7 +87,7 @@ def test_a_step_that_is_given_back_and_one_that_is_taken_away(
     assert {line["kind"] for line in logged} == {"ending"}
 
 
-def test_a_process_that_died_and_the_end_of_its_job(store: Settings, messages: Messages, lines: Lines) -> None:
+def test_a_dead_process_and_the_end_of_its_job(store: Settings, messages: Messages, lines: Lines) -> None:
     once = store.model_copy(update={"max_attempts": 1})
     job = ask(once, messages)
     (step,) = messages.take()

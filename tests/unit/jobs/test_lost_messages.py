@@ -150,7 +150,7 @@ def test_the_last_second_before_a_crash_of_redis_is_lost(engine_settings: Settin
     assert queue.dispatched <= 2 * len(steps(engine_settings))
 
 
-def test_a_worker_that_dies_with_a_message_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
+def test_a_worker_that_is_killed_with_a_message_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
     [urgent] = ask(engine_settings, queue, 1, priority=9)
     ask(engine_settings, queue, 5)
     taken = queue.take()  # and the worker is killed before it claims the step
@@ -174,7 +174,7 @@ def test_messages_of_cancelled_jobs_do_not_hide_a_loss(engine_settings: Settings
     assert look(engine_settings, queue) == 0
 
 
-def test_cancelled_jobs_in_the_backlog_are_not_rung_for(engine_settings: Settings, queue: Queue) -> None:
+def test_cancelled_jobs_in_the_backlog_are_not_dispatched_again(engine_settings: Settings, queue: Queue) -> None:
     jobs = ask(engine_settings, queue, 4)
     for job in jobs[::2]:
         control.cancel(engine_settings, queue, job)
@@ -193,7 +193,7 @@ def test_a_cancelled_job_that_goes_on_is_done_once(engine_settings: Settings, qu
     assert {step.attempt for step in control.view(engine_settings, job).steps} == {1}
 
 
-def test_two_beats_ring_once_for_what_is_lost(engine_settings: Settings, queue: Queue) -> None:
+def test_concurrent_beats_dispatch_lost_steps_once(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 6)
     queue.messages.clear()
     age(engine_settings, timedelta(seconds=60))
@@ -203,7 +203,7 @@ def test_two_beats_ring_once_for_what_is_lost(engine_settings: Settings, queue: 
     assert queue.dispatched - before == 6
 
 
-def test_two_beats_ring_once_for_what_the_broker_did_not_take(engine_settings: Settings, queue: Queue) -> None:
+def test_concurrent_beats_dispatch_steps_once_that_the_broker_refused(engine_settings: Settings, queue: Queue) -> None:
     queue.down = True
     jobs = ask(engine_settings, queue, 6)
     queue.down = False
@@ -222,7 +222,7 @@ def test_a_broker_that_is_down_while_the_reaper_looks_costs_nothing(engine_setti
     finish(engine_settings, queue, jobs)
 
 
-def test_a_clock_that_is_set_back_hides_no_loss(engine_settings: Settings, queue: Queue) -> None:
+def test_a_clock_that_is_set_back_does_not_hide_a_loss(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 3)
     age(engine_settings, -timedelta(hours=1))
     assert look(engine_settings, queue, late=False) == 0, "they are in the queue"
@@ -230,13 +230,13 @@ def test_a_clock_that_is_set_back_hides_no_loss(engine_settings: Settings, queue
     assert look(engine_settings, queue, late=False) == 3
 
 
-def test_a_clock_that_leaps_rings_for_nothing(engine_settings: Settings, queue: Queue) -> None:
+def test_a_clock_that_jumps_ahead_dispatches_nothing(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 3)
     age(engine_settings, timedelta(days=400))
     assert look(engine_settings, queue, late=False) == 0
 
 
-def test_lost_rings_are_rung_for_by_priority(engine_settings: Settings, queue: Queue) -> None:
+def test_lost_steps_are_dispatched_by_priority(engine_settings: Settings, queue: Queue) -> None:
     for priority in (1, 9, 5, 9):
         ask(engine_settings, queue, 1, priority)
     queue.messages.clear()
@@ -245,7 +245,7 @@ def test_lost_rings_are_rung_for_by_priority(engine_settings: Settings, queue: Q
     assert queue.messages[0].step_id < queue.messages[1].step_id
 
 
-def test_an_urgent_job_is_not_taken_for_one_that_overtook(engine_settings: Settings, queue: Queue) -> None:
+def test_an_urgent_job_is_not_mistaken_for_a_loss(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 5)
     ask(engine_settings, queue, 1, priority=9)
     work(engine_settings, queue, 1)
@@ -253,7 +253,7 @@ def test_an_urgent_job_is_not_taken_for_one_that_overtook(engine_settings: Setti
     assert look(engine_settings, queue) == 0
 
 
-def test_what_waits_for_its_time_is_rung_for_when_it_has_come(engine_settings: Settings, queue: Queue) -> None:
+def test_a_delayed_step_is_dispatched_when_it_is_due(engine_settings: Settings, queue: Queue) -> None:
     with transaction(engine_settings) as session:
         later = now(session) + timedelta(hours=1)
     job = enqueue(engine_settings, queue, "probe", {}, not_before=later).job.id or 0
@@ -263,7 +263,7 @@ def test_what_waits_for_its_time_is_rung_for_when_it_has_come(engine_settings: S
     assert look(engine_settings, queue) == 1
 
 
-def test_a_step_that_comes_back_is_rung_for_at_once(engine_settings: Settings, queue: Queue) -> None:
+def test_a_step_with_an_expired_lease_is_dispatched_at_once(engine_settings: Settings, queue: Queue) -> None:
     ask(engine_settings, queue, 1)
     attempt = claim(engine_settings, queue.take().step_id, "dying")
     assert attempt is not None
@@ -272,7 +272,7 @@ def test_a_step_that_comes_back_is_rung_for_at_once(engine_settings: Settings, q
     assert look(engine_settings, queue) == 0
 
 
-def test_an_enqueue_that_is_killed_before_it_rings_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
+def test_an_enqueue_that_is_killed_before_its_dispatch_loses_nothing(engine_settings: Settings, queue: Queue) -> None:
     class Killed(BaseException):
         pass
 

@@ -41,11 +41,11 @@ def retrain(engine_settings: Settings, messages: Messages) -> Job:
     return enqueue(engine_settings, messages, "retrain", {"backbone": "tiny"}).job
 
 
-def test_a_job_that_waits_has_nothing_done(engine_settings: Settings, retrain: Job) -> None:
+def test_a_waiting_job_has_no_progress(engine_settings: Settings, retrain: Job) -> None:
     assert _progress(engine_settings, retrain) == Progress(0.0, None)
 
 
-def test_stages_count_by_what_they_took_before(engine_settings: Settings, retrain: Job) -> None:
+def test_stages_are_weighted_by_their_earlier_durations(engine_settings: Settings, retrain: Job) -> None:
     _run(engine_settings, retrain, 30, {"prepare": 1, "textualize": 1})
     before = _progress(engine_settings, retrain)
     assert before.done == pytest.approx(30 / WHOLE)  # two stages of eight, and not 25 %
@@ -56,7 +56,7 @@ def test_stages_count_by_what_they_took_before(engine_settings: Settings, retrai
     assert before.done < half.done
 
 
-def test_what_runs_at_the_same_time_counts_once(engine_settings: Settings, retrain: Job) -> None:
+def test_parallel_steps_count_once(engine_settings: Settings, retrain: Job) -> None:
     _run(engine_settings, retrain, 70, {"prepare": 1, "textualize": 1, "baselines": 1, "finetune": 40 / 900})
     progress = _progress(engine_settings, retrain)
     assert progress.done == pytest.approx(70 / WHOLE)
@@ -68,7 +68,7 @@ def test_the_time_left_follows_the_speed_of_this_job(engine_settings: Settings, 
     assert _progress(engine_settings, retrain).seconds_left == pytest.approx(1040, rel=0.02)
 
 
-def test_with_nothing_done_the_time_left_is_that_of_jobs_before(engine_settings: Settings, retrain: Job) -> None:
+def test_without_progress_the_time_left_is_that_of_earlier_jobs(engine_settings: Settings, retrain: Job) -> None:
     _run(engine_settings, retrain, 1, {"prepare": 0.1})
     assert _progress(engine_settings, retrain).seconds_left == pytest.approx(WHOLE - 1)
 
@@ -166,7 +166,7 @@ def _finished(
             step.finished_at = moment + timedelta(seconds=took[step.stage])
 
 
-def test_the_percentage_never_goes_back(engine_settings: Settings, messages: Messages) -> None:
+def test_the_percentage_never_decreases(engine_settings: Settings, messages: Messages) -> None:
     """Stages one by one, the fit tried again, and what the gate leaves out: measured before, and by the plan alone."""
     _finished(engine_settings, messages, "tiny", TOOK)
     for backbone in ("tiny", "of which nothing is known"):
@@ -185,7 +185,7 @@ def test_the_percentage_never_goes_back(engine_settings: Settings, messages: Mes
         assert (seen[0], seen[-1]) == (0.0, pytest.approx(1.0))
 
 
-def test_a_retry_on_request_begins_anew(engine_settings: Settings, retrain: Job, messages: Messages) -> None:
+def test_a_manual_retry_resets_the_progress(engine_settings: Settings, retrain: Job, messages: Messages) -> None:
     [attempt] = _attempts(engine_settings, retrain, "prepare", 1)
     attempt.progress(0.5)
     extend(attempt)

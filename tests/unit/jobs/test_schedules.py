@@ -53,7 +53,7 @@ def test_slots_follow_the_clock_of_their_zone(cron: str, zone: str, start: str, 
 
 
 @pytest.mark.parametrize(("cron", "zone"), [("0 0 30 2 *", "UTC"), ("nightly", "UTC"), ("0 3 * * *", "Mars/Olympus")])
-def test_what_never_comes_is_refused(cron: str, zone: str) -> None:
+def test_a_cron_expression_that_never_fires_is_refused(cron: str, zone: str) -> None:
     with pytest.raises(ConfigurationError, match=r"cron expression|time zone"):
         next_slot(cron, zone, datetime.now(UTC))
 
@@ -67,7 +67,9 @@ def due_since(settings: Settings, name: str, ago: timedelta) -> datetime:
     return slot
 
 
-def test_an_outage_is_made_up_for_once_and_written_down(engine_settings: Settings, messages: Messages) -> None:
+def test_slots_missed_in_an_outage_start_one_job_and_are_recorded(
+    engine_settings: Settings, messages: Messages
+) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     first = due_since(engine_settings, "often", timedelta(hours=1))
     [job] = schedules.tick(engine_settings, messages)
@@ -94,7 +96,7 @@ def test_a_year_of_outage_is_counted_up_to_a_limit(engine_settings: Settings, me
     assert schedules.view(engine_settings, "often").missed[0].slots == 10_000
 
 
-def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, messages: Messages) -> None:
+def test_slots_during_a_pause_are_skipped(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     schedules.pause(engine_settings, "often")
     due_since(engine_settings, "often", timedelta(hours=1))
@@ -104,9 +106,7 @@ def test_slots_that_come_while_it_is_paused_pass_by(engine_settings: Settings, m
     assert schedules.view(engine_settings, "often").missed == []
 
 
-def test_a_slot_that_was_served_is_not_served_again_whatever_the_schedule_has_become(
-    engine_settings: Settings, messages: Messages
-) -> None:
+def test_a_slot_runs_once_even_if_the_schedule_is_replaced(engine_settings: Settings, messages: Messages) -> None:
     schedules.add(engine_settings, "often", "*/5 * * * *", "probe", {})
     slot = due_since(engine_settings, "often", timedelta(hours=1))
     assert len(schedules.tick(engine_settings, messages)) == 1
@@ -129,7 +129,7 @@ def test_a_password_is_not_stored_and_one_that_was_is_not_copied(engine_settings
     assert "hidden" not in (job.error or "")
 
 
-def test_run_is_out_of_turn(engine_settings: Settings, messages: Messages) -> None:
+def test_a_manual_run_does_not_move_the_next_slot(engine_settings: Settings, messages: Messages) -> None:
     before = schedules.add(engine_settings, "nightly", "0 3 * * *", "probe", {}).next_slot
     job = schedules.run(engine_settings, messages, "nightly").job
     schedule = schedules.view(engine_settings, "nightly").schedule
@@ -139,7 +139,7 @@ def test_run_is_out_of_turn(engine_settings: Settings, messages: Messages) -> No
         schedules.run(engine_settings, messages, "nightli")
 
 
-def test_a_schedule_that_became_unreadable_stops_no_other(engine_settings: Settings, messages: Messages) -> None:
+def test_an_unreadable_schedule_does_not_stop_the_others(engine_settings: Settings, messages: Messages) -> None:
     for name in ("bad", "good"):
         schedules.add(engine_settings, name, "* * * * *", "probe", {})
         due_since(engine_settings, name, timedelta(minutes=2))

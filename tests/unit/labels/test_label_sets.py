@@ -26,7 +26,7 @@ def _import(
         session.merge(LabelSet(name="mine", labeler="table", segments=list(declared), rows=len(segments)))
 
 
-def test_labels_without_times_speak_of_the_newest_event(shop: Settings) -> None:
+def test_labels_without_times_refer_to_the_newest_event(shop: Settings) -> None:
     _import(shop, planted_users(shop), ["a", "b"] * 30)
     labels = read_labels(shop, "mine", window_days=14.0)
     latest = Lake.of(shop).latest_event
@@ -36,7 +36,7 @@ def test_labels_without_times_speak_of_the_newest_event(shop: Settings) -> None:
     assert len(labels.windows) == 1
 
 
-def test_labels_without_times_can_be_learnt_when_users_are_kept_apart(shop: Settings) -> None:
+def test_labels_without_times_need_a_split_by_user(shop: Settings) -> None:
     users = planted_users(shop)
     often = users["rate"] > users["rate"].median()
     _import(shop, users, ["a" if is_often else "b" for is_often in often], declared=("b", "a"))
@@ -57,7 +57,7 @@ def test_no_labels(settings: Settings) -> None:
         retrain(settings).stage("prepare")
 
 
-def test_a_slip_in_the_label_sets_name(shop: Settings) -> None:
+def test_a_misspelt_label_set_gets_a_suggestion(shop: Settings) -> None:
     with pytest.raises(DataError, match=r"no labels 'spend4'. Did you mean 'spend3'"):
         retrain(shop, labels="spend4").stage("prepare")
 
@@ -88,7 +88,7 @@ def test_two_labels_for_one_moment_are_refused_and_repeated_rows_are_not(shop: S
         read_labels(shop, "mine", 14.0)
 
 
-def test_what_cannot_be_used_here_is_said_before_any_work(shop: Settings) -> None:
+def test_unusable_plugins_are_reported_before_any_work(shop: Settings) -> None:
     with pytest.raises(PluginNotFound, match=r"no backbone 'tabulr'. Did you mean 'tabular'"):
         retrain(shop, backbone="tabulr").stage("prepare")
     with pytest.raises(BackboneUnavailable, match="no-such/model"):

@@ -42,7 +42,7 @@ def test_the_share_that_is_held_out_can_be_chosen_and_grows_by_the_same_users(sh
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(60, 120), st.integers(3, 6), st.floats(1, 50), st.integers(0, 2**31))
-def test_by_time_nothing_learnt_from_was_unknown_when_the_first_test_text_was_written(
+def test_a_split_by_time_trains_on_outcomes_known_before_the_test(
     users: int, cutoffs: int, outcome_days: float, seed: int
 ) -> None:
     labels = labelled(users, cutoffs, outcome_days)

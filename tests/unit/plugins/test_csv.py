@@ -173,7 +173,7 @@ def test_a_cell_of_thousands_of_lines_is_named(tmp_path: Path) -> None:
     assert frame["user"].drop_nulls().to_list() == ["u2"]
 
 
-def test_a_file_without_header_is_told_and_read_with_its_names(tmp_path: Path) -> None:
+def test_a_file_without_header_is_reported_and_read_with_its_names(tmp_path: Path) -> None:
     content = b"1,2268318,2520377,pv,1511544070\n2,2333346,2520771,pv,1511561733\n"
     with pytest.raises(DataError, match=r"looks like data, not like a header.*5 columns, as in -o header=user,item"):
         read(content, tmp_path)

@@ -179,12 +179,12 @@ def test_blank_lines_above_the_header_count(tmp_path: Path) -> None:
     assert frame[LINE].to_list() == [4, 5]
 
 
-def test_names_have_no_signs_that_nobody_sees(tmp_path: Path) -> None:
+def test_invisible_characters_in_names_are_removed(tmp_path: Path) -> None:
     """opengovsg/postmangovsg 88: a column was not found, under a name that looked like its own."""
     assert read("\u200buser,item\u00a0,\u200eat\nu1,a,2024-03-01\n", tmp_path).columns[:3] == ["user", "item", "at"]
 
 
-def test_signs_that_some_take_for_line_breaks_are_none(tmp_path: Path) -> None:
+def test_rare_line_break_characters_do_not_end_rows(tmp_path: Path) -> None:
     text = "a\u2028b\u0085c\x0cd\x0be\x1cf"
     assert read(f'user,text\nu1,{text}\nu2,5" {text}\n', tmp_path)["text"].to_list() == [text, f'5" {text}']
 
@@ -205,7 +205,7 @@ def _zipped(content: bytes) -> bytes:
         (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "it is an old Excel workbook. Save the sheet as CSV."),
     ],
 )
-def test_what_is_no_text_is_named(tmp_path: Path, pack: Callable[[bytes], bytes], words: str) -> None:
+def test_binary_files_are_named(tmp_path: Path, pack: Callable[[bytes], bytes], words: str) -> None:
     """isaacbrodsky/duckdb-zipfs 50, datopian/data-cli 261: the advice was to name an encoding."""
     with pytest.raises(DataError, match=re.escape(f"e.csv cannot be read as CSV: {words}")):
         read(pack(b"user,item\nu1,a\n"), tmp_path)

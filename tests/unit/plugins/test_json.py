@@ -102,7 +102,7 @@ def test_the_last_of_two_equal_keys_counts(tmp_path: Path) -> None:
     assert users(read(tmp_path / "e.json", '{"user": "u0", "user": "u1"}\n')) == [("u1", 1)]
 
 
-def test_half_of_a_pair_is_its_escape(tmp_path: Path) -> None:
+def test_a_lone_surrogate_stays_an_escape(tmp_path: Path) -> None:
     assert users(read(tmp_path / "e.json", '{"user": "u\\ud83d"}\n')) == [("u\\ud83d", 1)]
 
 
@@ -162,13 +162,13 @@ def test_broken_records_are_looked_at_a_few_times_each(content: str, monkeypatch
     assert copied <= 20 * len(content)
 
 
-def test_where_records_cannot_be_told_apart_none_is_swallowed(tmp_path: Path) -> None:
+def test_records_without_a_clear_end_are_an_error(tmp_path: Path) -> None:
     content = '[{"user": "u1"}, {"user": "u2, "kind": "view"}, {"user": "u3", "kind": "view"}]'
     with pytest.raises(DataError, match=r"e\.json is not JSON in line 1.*where the record .* ends.*jq -c '\.\[\]'"):
         read(tmp_path / "e.json", content)
 
 
-def test_a_client_gives_no_reasons(tmp_path: Path) -> None:
+def test_reserved_names_of_a_client_are_rejected(tmp_path: Path) -> None:
     lines = [f'{{"user": "u1", "{name}": "1"}}' for name in sorted(RESERVED)]
     frame = read(tmp_path / "e.json", '{"user": "u1"}\n' + "\n".join(lines))
     assert [problem[1:] for problem in problems(frame)] == [("reserved_name", line) for line in lines]

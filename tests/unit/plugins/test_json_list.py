@@ -44,7 +44,7 @@ def test_what_the_decoder_refuses_is_refused(text: str) -> None:
 @pytest.mark.parametrize("longest", [10, 100])
 @pytest.mark.parametrize("place", [0, 1, 50])
 @pytest.mark.parametrize("element", ['"{}"', "[{}]", "1{}"])
-def test_a_long_element_is_told_by_its_place(longest: int, place: int, element: str) -> None:
+def test_a_long_element_is_reported_with_its_place(longest: int, place: int, element: str) -> None:
     fits = element.format("1" * (longest - len(element.format(""))))
     text = json.dumps([1] * 50)[1:-1].split(", ")
     assert list(elements(f"[{','.join([*text[:place], fits, *text[place:]])}]", longest)).count(fits) == 1

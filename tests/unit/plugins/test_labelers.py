@@ -70,7 +70,7 @@ def test_growth_is_the_spend_a_week_after_beside_that_before(settings: Settings)
     assert at(beside_one, 2) == {1: "flat", 2: "up", 3: "flat", 4: "down"}, "5 spent nothing in that week"
 
 
-def test_who_buys_nothing_more_has_lapsed(settings: Settings) -> None:
+def test_users_who_stop_buying_have_lapsed(settings: Settings) -> None:
     labelled = label(settings, "future-lapse", events(*weekly(1), bought(2, 0.5), bought(3, 2.5), bought(3, 3.5)))
     assert at(labelled, 2) == {1: "no", 2: "yes"}
     assert at(labelled, 3) == {1: "no", 3: "no"}
@@ -102,7 +102,7 @@ def test_without_test_cutoffs_every_row_may_be_learnt_from(settings: Settings) -
     assert at(labelled, 2) == {1: "no", 2: "yes"}
 
 
-def test_what_else_is_known_of_items_can_be_labelled_by(settings: Settings) -> None:
+def test_item_extras_can_be_labels(settings: Settings) -> None:
     log = []
     for user, department in ((1, "food"), (2, "home"), (3, "food")):
         log += weekly(user, item_extras=f'{{"department": "{department}"}}')
@@ -153,7 +153,7 @@ def test_rules_that_cannot_be_read(settings: Settings, rules: str, message: str)
     assert message in str(error.value)
 
 
-def test_a_rule_that_holds_for_nobody_is_named(settings: Settings) -> None:
+def test_a_rule_that_holds_for_no_user_is_named(settings: Settings) -> None:
     made = load_plugins(settings).make("labeler", "rules", {"rules": "vip: spend > 1e9; other: True"})
     with pytest.raises(DataError, match="No user is 'vip'"):
         made.label(events(*weekly(1)))

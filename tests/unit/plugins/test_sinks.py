@@ -31,7 +31,7 @@ def test_what_is_written_reads_back(tmp_path: Path, sink: Sink, name: str) -> No
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_csv_begins_with_a_byte_order_mark_unless_told_otherwise(tmp_path: Path) -> None:
+def test_csv_begins_with_a_byte_order_mark_unless_disabled(tmp_path: Path) -> None:
     Csv().write(FRAME, tmp_path / "a.csv")
     Csv(byte_order_mark=False).write(FRAME, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes().startswith("\ufeffuser".encode())

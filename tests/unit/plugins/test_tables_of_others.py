@@ -129,7 +129,7 @@ def test_uuids_are_text(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 4, 12, 100, 200])
-def test_a_damaged_footer_tells_of_no_uuids(tmp_path: Path, size: int) -> None:
+def test_a_damaged_footer_has_no_uuids(tmp_path: Path, size: int) -> None:
     pq.write_table(pa.table({"user": pa.array([bytes(16)], pa.uuid())}), tmp_path / "e.parquet")
     assert fixed_length_columns(tmp_path / "e.parquet") == {"user": True}
     content = (tmp_path / "e.parquet").read_bytes()

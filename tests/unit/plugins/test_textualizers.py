@@ -122,7 +122,7 @@ def test_a_chinese_count_does_not_run_into_the_id() -> None:
 @pytest.mark.parametrize(
     ("times", "shown"), [(1, 1), (5, 5), (6, 6), (7, 6), (8, 8), (11, 8), (12, 11), (16, 16), (64, 64), (100, 91)]
 )
-def test_larger_counts_are_said_in_steps(times: int, shown: int) -> None:
+def test_larger_counts_are_rounded_down_to_steps(times: int, shown: int) -> None:
     assert phrases_of(Summary(), events(*[{"category": "c"}] * times)) == [f"viewed c {shown} times, last this month"]
 
 
@@ -150,7 +150,7 @@ def test_a_number_becomes_the_name_of_its_bucket() -> None:
     assert numbers.select(x=level(pl.col("x")))["x"].to_list() == ["0", "0", "0", "1", "2", "4", "6", "14", "40", "-4"]
 
 
-def test_mixed_says_numbers_then_categories_then_what_was_done_last() -> None:
+def test_mixed_has_numbers_then_categories_then_recent_events() -> None:
     frame = events(
         {"kind": "purchase", "item": "1", "title": "Brie", "category": "Cheese", "price": 127.0, **ago(3)},
         {"kind": "purchase", "item": "2", "title": "Gouda", "category": "Cheese", "price": 128.0, **ago(20)},
@@ -228,7 +228,7 @@ def test_a_timeline_cut_short_keeps_the_same_of_equal_events() -> None:
 
 
 @pytest.mark.parametrize("textualizer", BUILT_IN, ids=lambda textualizer: textualizer.name)
-def test_an_unknown_kind_of_event_is_told_by_its_name(textualizer: Textualizer) -> None:
+def test_an_unknown_kind_of_event_is_shown_by_its_name(textualizer: Textualizer) -> None:
     frame = events({"kind": "wishlist", "at": at("2022-01-28 00:00")})
     phrases = phrases_of(textualizer, frame)
     assert phrases

@@ -35,7 +35,7 @@ def _state(settings: Settings) -> tuple[object, ...]:
         )
 
 
-def test_a_snapshot_holds_everybody_once_and_is_current(shop: Settings) -> None:
+def test_a_snapshot_holds_every_user_once_and_is_current(shop: Settings) -> None:
     with transaction(shop) as session:
         snapshot = find_snapshot(session, "current", LABELS)
         rows = summaries(session, 1)
@@ -46,7 +46,7 @@ def test_a_snapshot_holds_everybody_once_and_is_current(shop: Settings) -> None:
     assert sum(row.share for row in rows) == pytest.approx(1)
 
 
-def test_a_summary_says_what_a_segment_goes_for(shop: Settings) -> None:
+def test_a_summary_lists_the_distinctive_categories_of_a_segment(shop: Settings) -> None:
     with transaction(shop) as session:
         rows = {row.segment: row for row in summaries(session, 1)}
     top = rows["high"].distinctive[0]
@@ -89,7 +89,7 @@ def test_scores_made_anew_replace_those_of_a_publish_that_was_cut_off(shop: Sett
     assert assignments(shop, 1).collect().height == 240
 
 
-def test_of_two_that_publish_at_once_the_second_looks_again(shop: Settings) -> None:
+def test_the_second_of_two_concurrent_publishes_is_retried(shop: Settings) -> None:
     first, second = Run(shop, "score", {}).until("publish"), Run(shop, "score", {}).until("publish")
     begun = second.call(second.attempts("publish")[0])
     first.stage("publish")
@@ -100,7 +100,7 @@ def test_of_two_that_publish_at_once_the_second_looks_again(shop: Settings) -> N
     assert _snapshot(shop, 2).previous_id == 3
 
 
-def test_a_snapshot_counts_who_moved(shop: Settings) -> None:
+def test_a_snapshot_counts_users_who_changed_segment(shop: Settings) -> None:
     more_weeks(shop, planted_users(shop).head(40), range(14, 17))
     Run(shop, "refresh", {}).all()
     both = [assignments(shop, number).select("user_key", "segment").collect() for number in (1, 2)]
@@ -111,7 +111,7 @@ def test_a_snapshot_counts_who_moved(shop: Settings) -> None:
     assert snapshot.rescored + snapshot.carried == snapshot.users == 240
 
 
-def test_plugins_hear_of_it_only_after_it_is_a_fact(shop: Settings) -> None:
+def test_plugins_are_notified_only_after_the_commit(shop: Settings) -> None:
     import pluggy
 
     hookimpl, heard = pluggy.HookimplMarker("segadmin"), []
@@ -134,7 +134,7 @@ def test_plugins_hear_of_it_only_after_it_is_a_fact(shop: Settings) -> None:
     assert heard == [(2, SnapshotState.PUBLISHED)]
 
 
-def test_pointers_move_only_from_where_they_were_seen(settings: Settings) -> None:
+def test_a_pointer_moves_only_from_its_expected_target(settings: Settings) -> None:
     with transaction(settings) as session:
         point(session, "x", expected=None, target=1)
         point(session, "x", expected=1, target=2)
@@ -145,7 +145,7 @@ def test_pointers_move_only_from_where_they_were_seen(settings: Settings) -> Non
         assert session.get_one(Current, "x", populate_existing=True).target_id == 2
 
 
-def test_what_is_no_snapshot(shop: Settings) -> None:
+def test_a_snapshot_that_does_not_exist(shop: Settings) -> None:
     run = Run(shop, "score", {}).until("publish")
     run.call(run.attempts("publish")[0])
     with transaction(shop) as session:
@@ -175,9 +175,7 @@ def test_an_audience_is_filtered_sorted_and_pseudonymous(shop: Settings, tmp_pat
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_an_export_with_user_ids_holds_everybody_by_the_shops_own_id(
-    shop: Settings, tmp_path: Path, suffix: str
-) -> None:
+def test_an_export_with_user_ids_holds_every_user_by_raw_id(shop: Settings, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"audience{suffix}"
     rows = audience(shop, _snapshot(shop, 1), ["low", "mid", "high"], Audience(user_ids=True))
     assert write(shop, rows, path) == 240

@@ -59,7 +59,7 @@ def test_a_users_numbers_by_hand() -> None:
     }
 
 
-def test_what_does_not_exist_is_null_not_nought() -> None:
+def test_absent_values_are_null_not_zero() -> None:
     numbers = measured({"kind": "view"})
     assert numbers["rating_mean"] is None
     assert numbers["share:cheese"] is None
@@ -102,13 +102,13 @@ def test_brands_lately_by_hand() -> None:
     assert dict(zip(feature_names(recipe), values, strict=True))["brand_last_half:own"] is None
 
 
-def test_extras_that_are_used_now_and_then() -> None:
+def test_used_extras_are_zero_in_some_rows_only() -> None:
     extras = [f'{{"basket":{n + 1},"coupon":{n % 10 == 0:d},"never":0,"word":"x"}}' for n in range(100)]
     assert used_extras(pl.DataFrame({"extras": [None, *extras]})) == ("coupon",)
     assert used_extras(pl.DataFrame({"extras": [None]}, schema={"extras": pl.String})) == ()
 
 
-def test_what_else_items_have_few_values_of_is_a_facet() -> None:
+def test_item_extras_with_few_values_are_facets() -> None:
     items = pl.LazyFrame(
         {
             "item": ["1", "2", "3"],
@@ -130,7 +130,7 @@ def test_what_else_items_have_few_values_of_is_a_facet() -> None:
     assert shares["facet:department:home"] == pytest.approx(1 / 3)
 
 
-def test_the_spend_is_told_by_equal_parts_of_the_window() -> None:
+def test_the_spend_of_each_equal_part_of_the_window() -> None:
     recipe = RECIPE.model_copy(update={"parts": 4})  # of 28 days: a week each
     rows = [
         {"kind": "purchase", "price": price, "at": AS_OF - timedelta(days=days)}

@@ -14,7 +14,7 @@ def test_the_hash_never_changes_between_versions() -> None:
     assert hashed(["浏览商品ID_456", "购买商品ID_789"], []) == [-2310479848373908827, -1970711489451281740]
 
 
-def test_it_tells_apart_order_and_borders() -> None:
+def test_the_hash_depends_on_order_and_boundaries() -> None:
     distinct = hashed(["a", "b"], ["b", "a"], ["ab"], ["a b"], ["a"], [])
     assert len(set(distinct)) == len(distinct)
     assert hashed(["a", "b"]) == hashed(["a", "b"])

@@ -41,7 +41,7 @@ def test_events_of_one_moment_come_in_the_same_order_always() -> None:
     assert phrases_of(prices(), events(*alike)) == phrases_of(prices(), events(*reversed(alike)))
 
 
-def test_one_string_is_not_taken_for_its_letters() -> None:
+def test_a_function_that_returns_one_string_is_refused() -> None:
     @segadmin.per_user
     def slip(rows: list[dict[str, Any]], context: segadmin.TextContext) -> list[str]:
         return "hello"  # type: ignore[return-value]

@@ -64,7 +64,7 @@ def test_a_user_without_events_has_a_text_too(lake: Lake, language: Any, words: 
     assert texts.report["users_without_events"] == 2
 
 
-def test_nobody_at_all(lake: Lake) -> None:
+def test_no_users(lake: Lake) -> None:
     texts = read(lake)
     assert texts.users.is_empty()
     assert texts.report == dict.fromkeys(texts.report, 0)
@@ -109,7 +109,7 @@ def test_items_are_named_where_they_are_known(lake: Lake) -> None:
     assert set(phrases[0]) == {"浏览酒共1次，最近一月内", "浏览奶酪共1次，最近一月内", "浏览商品ID_3共1次，最近一月内"}
 
 
-def test_raw_ids_reach_only_a_textualizer_that_asks(lake: Lake) -> None:
+def test_raw_ids_reach_only_a_textualizer_that_requests_them(lake: Lake) -> None:
     fill(lake, {})
     lake.append("users", pl.DataFrame({"bucket": [0], "user_key": [1], "user": ["张伟"]}))
     columns: list[list[str]] = []
@@ -124,7 +124,7 @@ def test_raw_ids_reach_only_a_textualizer_that_asks(lake: Lake) -> None:
     assert "张伟" in read(lake, 1, textualizer=Timeline(raw_user_ids=True)).users["phrases"][0][0]
 
 
-def test_equal_positions_read_alike_in_any_order(lake: Lake) -> None:
+def test_phrases_of_equal_positions_have_a_fixed_order(lake: Lake) -> None:
     class Unranked(segadmin.Textualizer):
         backwards = False
 
@@ -169,7 +169,7 @@ def _panics(frame: pl.LazyFrame) -> pl.LazyFrame:
         ),
     ],
 )
-def test_a_textualizer_that_errs_is_named(
+def test_an_error_in_a_textualizer_names_it(
     lake: Lake, phrases: Callable[[pl.LazyFrame], Any], kind: type[PluginError], words: str
 ) -> None:
     class Errs(segadmin.Textualizer):

@@ -76,11 +76,11 @@ LOG = (
         ("rfm", "zh", ["未到访0", "到访5", "消费8", "客单8"]),
     ],
 )
-def test_what_they_say(settings: Settings, name: str, language: Language, expected: list[str]) -> None:
+def test_phrases_of_each_textualizer(settings: Settings, name: str, language: Language, expected: list[str]) -> None:
     assert read(settings, name, events(*LOG), language) == expected
 
 
-def test_who_wrote_nothing_says_so(settings: Settings) -> None:
+def test_a_user_without_reviews_gets_a_phrase(settings: Settings) -> None:
     assert read(settings, "reviews", events(LOG[0])) == ["no reviews"]
     assert read(settings, "reviews", events(LOG[0]), "zh") == ["没有评价"]
 
@@ -104,7 +104,7 @@ def test_recency_words(settings: Settings, ago: float, english: str, chinese: st
     assert read(settings, "reviews", log, "zh") == [f"{chinese}评价x5星"]
 
 
-def test_parts_come_one_behind_the_other(settings: Settings) -> None:
+def test_parts_are_concatenated_in_order(settings: Settings) -> None:
     log = events(*LOG)
     parts = [
         read(settings, "rfm", log),

@@ -67,7 +67,7 @@ _PHRASES = st.lists(st.lists(st.text("ab牛", max_size=4), max_size=5), max_size
 
 
 @given(_PHRASES, st.integers(1, 9))
-def test_it_agrees_with_the_plain_way(users: list[list[str]], max_tokens: int) -> None:
+def test_it_agrees_with_a_plain_implementation(users: list[list[str]], max_tokens: int) -> None:
     texts, report = encoded(users, max_tokens)
     assert texts == naive(users, max_tokens)
     whole = ["".join(phrases) for phrases in users]
@@ -82,6 +82,6 @@ def test_a_part_of_a_larger_column_reads_the_same(users: list[list[str]], first:
     assert ["".join(map(chr, ids)) for ids in part.ids] == naive(users[first:], 6)
 
 
-def test_a_missing_phrase_shifts_nobodys_text() -> None:
+def test_a_missing_phrase_does_not_shift_other_texts() -> None:
     tokens = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), letters, 9)
     assert ["".join(map(chr, ids)) for ids in tokens.ids] == ["abc", "de"]

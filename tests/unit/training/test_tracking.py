@@ -72,7 +72,7 @@ def _run(tmp_path: Path) -> TrackedRun:
     return TrackedRun(7, 1, "job-7", {}, tmp_path)
 
 
-def test_all_are_told_and_not_of_figures_that_are_no_numbers(plugins: Plugins, tmp_path: Path) -> None:
+def test_trackers_get_all_metrics_except_nan(plugins: Plugins, tmp_path: Path) -> None:
     trackings = Trackings()
     trackings.start(plugins, "notes", {}, _run(tmp_path))
     trackings.log(1, {"loss": 0.5, "auroc": float("nan")})
@@ -89,7 +89,7 @@ def test_all_are_told_and_not_of_figures_that_are_no_numbers(plugins: Plugins, t
 
 
 @pytest.mark.parametrize("method", ["start", "log", "finish"])
-def test_one_that_fails_is_left_out_and_named(
+def test_a_tracker_that_fails_is_skipped_and_named(
     plugins: Plugins, tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     trackings = Trackings()
@@ -103,7 +103,7 @@ def test_one_that_fails_is_left_out_and_named(
     assert caplog.records[0].levelname == "WARNING"
 
 
-def test_one_that_cannot_be_added_to_is_named_and_the_others_are_not(plugins: Plugins, tmp_path: Path) -> None:
+def test_a_tracker_that_cannot_be_added_to_is_named(plugins: Plugins, tmp_path: Path) -> None:
     trackings = Trackings(keys={"notes": "7", "stranger": "7"})
     trackings.add(plugins, "notes", {}, _run(tmp_path), {"test/auroc": 0.75})
     trackings.add(plugins, "stranger", {"fails_in": "add"}, _run(tmp_path), {"test/auroc": 0.75})

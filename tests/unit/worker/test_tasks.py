@@ -13,9 +13,7 @@ class Kept:
         self.itself = self
 
 
-def test_what_was_left_out_of_garbage_collection_is_looked_through_now_and_then(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frozen_objects_are_collected_periodically(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from segadmin_worker import tasks
 
     garbage = tasks._Garbage()

@@ -42,7 +42,7 @@ def test_every_user_is_scored_and_the_segment_is_the_likeliest(shop: Settings) -
     assert sum(output["rescored"] for output in run.inputs["score"]) == 240
 
 
-def test_a_refresh_without_news_carries_everybody_forward_unchanged(shop: Settings) -> None:
+def test_a_refresh_without_new_events_carries_all_users_forward(shop: Settings) -> None:
     run = Run(shop, "refresh", {}).until("publish")
     assert sum(output["carried"] for output in run.inputs["score"]) == 240
     before = assignments(shop, 1).drop("snapshot_id").sort("user_key").collect()
@@ -63,14 +63,14 @@ def test_a_refresh_scores_exactly_the_users_whose_text_changed(shop: Settings) -
     assert len(changed & set(active["user_key"])) > 20
 
 
-def test_another_model_version_carries_nobody_forward(shop: Settings) -> None:
+def test_another_model_version_carries_no_user_forward(shop: Settings) -> None:
     version = _second_version(shop)
     run = Run(shop, "refresh", {"model": str(version.id)}).until("publish")
     assert sum(output["carried"] for output in run.inputs["score"]) == 0
     assert _scores(run)["model_version_id"].unique().to_list() == [version.id]
 
 
-def test_score_forgets_the_snapshot_before(shop: Settings) -> None:
+def test_score_ignores_the_previous_snapshot(shop: Settings) -> None:
     assert Run(shop, "score", {}).stage("prepare")[0]["previous_snapshot_id"] is None
 
 
@@ -81,7 +81,7 @@ def test_the_texts_of_other_bucket_ranges_are_found_too(shop: Settings) -> None:
     assert sorted(_scores(run)["user_key"]) == sorted(planted_users(shop)["user_key"])
 
 
-def test_the_champion_is_meant_unless_a_version_is_named(shop: Settings) -> None:
+def test_the_champion_is_used_unless_a_version_is_named(shop: Settings) -> None:
     version = _second_version(shop)
     assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1
     with transaction(shop) as session:
@@ -90,7 +90,7 @@ def test_the_champion_is_meant_unless_a_version_is_named(shop: Settings) -> None
     assert Run(shop, "score", {"model": "1"}).stage("prepare")[0]["model_version_id"] == 1
 
 
-def test_what_there_is_no_model_for(shop: Settings) -> None:
+def test_an_unknown_model_or_label_set_is_refused(shop: Settings) -> None:
     with pytest.raises(ConfigurationError, match=r"no model version '7'.*segadmin models list"):
         Run(shop, "score", {"model": "7"}).stage("prepare")
     with pytest.raises(ConfigurationError, match=r"no champion for 'spend4'. Did you mean 'spend3'"):
@@ -185,7 +185,7 @@ def test_labels_of_a_table_have_no_outcomes(shop: Settings) -> None:
     assert "not derived from events" in done["note"]
 
 
-def test_a_challenger_scores_nobody(shop: Settings) -> None:
+def test_a_challenger_scores_no_user(shop: Settings) -> None:
     run = retrain(shop, backbone_options={"rounds": "1", "leaves": "2", "min_users": "200"}).all()
     verdict = run.inputs["gate"][0]
     assert not verdict["promoted"]

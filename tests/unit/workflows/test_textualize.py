@@ -76,7 +76,7 @@ def test_labelled_users_are_read_at_each_of_their_windows(texts: Texts) -> None:
     assert sorted(training.rows()) == sorted(labels.rows())
 
 
-def test_training_texts_know_nothing_of_what_came_later(stocked: Settings) -> None:
+def test_training_texts_hold_no_later_events(stocked: Settings) -> None:
     """The newest event in a training text is before its window's end, whatever happened since."""
     training = run(stocked, textualizer="timeline").frame("training").explode("phrases").drop_nulls("phrases")
     event_times = training.select(
@@ -95,7 +95,7 @@ def test_the_report_adds_up(texts: Texts) -> None:
         assert result["report"]["distinct_phrases"] == written["phrases"].explode(empty_as_null=False).n_unique()
 
 
-def test_what_the_cap_dropped_is_reported(stocked: Settings, texts: Texts) -> None:
+def test_phrases_beyond_the_cap_are_reported(stocked: Settings, texts: Texts) -> None:
     capped = run(stocked, {"max_phrases": 5})
     whole = texts.frame("scoring")["phrases"]
     assert capped.frame("scoring")["phrases"].to_list() == [phrases[:5] for phrases in whole.to_list()]
@@ -105,7 +105,7 @@ def test_what_the_cap_dropped_is_reported(stocked: Settings, texts: Texts) -> No
     assert sum(report["phrases_dropped"] for report in reports) == (lengths - lengths.clip(upper_bound=5)).sum()
 
 
-def test_what_the_texts_cover_is_told_in_a_line() -> None:
+def test_the_coverage_of_the_texts_is_one_line() -> None:
     report = {"users": 10, "users_without_events": 2, "events": 50, "phrases": 40, "distinct_phrases": 10}
     steps = [Step(job_id=1, stage="textualize", queue="cpu", result={"report": report}) for _ in range(2)]
     start = "20 texts, 4 of them of users without events · 4.0 phrases each of 5.0 events · 75% of the phrases"
@@ -122,7 +122,7 @@ def test_a_second_attempt_writes_the_same(texts: Texts) -> None:
         assert {result[name]["path"] for result in again}.isdisjoint(result[name]["path"] for result in texts.results)
 
 
-def test_what_is_imported_during_a_job_is_not_seen_by_halves(tmp_path: Path) -> None:
+def test_an_import_during_a_job_is_not_visible_to_it(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     users = plant(settings, users=60)
     label_future_spend(settings)
