@@ -47,23 +47,23 @@ def add(
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the schedules, the next one due first."""
-    found = schedules.list_schedules(get_settings())
+    listed = schedules.list_schedules(get_settings())
     if as_json:
-        show_json(mask_all([one.model_dump(mode="json") for one in found]))
+        show_json(mask_all([schedule.model_dump(mode="json") for schedule in listed]))
         return
     table(
         "",
         ["name", "cron", "time zone", "job", "next (UTC)", "last job"],
         [
             (
-                one.name,
-                one.cron,
-                one.timezone,
-                one.kind,
-                "paused" if one.paused else f"{one.next_slot:%Y-%m-%d %H:%M}",
-                one.last_job_id,
+                schedule.name,
+                schedule.cron,
+                schedule.timezone,
+                schedule.kind,
+                "paused" if schedule.paused else f"{schedule.next_slot:%Y-%m-%d %H:%M}",
+                schedule.last_job_id,
             )
-            for one in found
+            for schedule in listed
         ],
         empty='No schedules yet. Add one: segadmin schedule add nightly --cron "0 3 * * *" refresh',
     )
@@ -72,11 +72,13 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command()
 def show(name: Name, as_json: JsonOption = False) -> None:
     """Show a schedule: its next slots, its latest jobs, and the slots that were missed."""
-    found = schedules.view(get_settings(), name)
-    schedule, clock = found.schedule, zone(found.schedule.timezone)
+    view = schedules.view(get_settings(), name)
+    schedule, clock = view.schedule, zone(view.schedule.timezone)
     if as_json:
-        facts = {name: [one.model_dump(mode="json") for one in getattr(found, name)] for name in ("jobs", "missed")}
-        show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": found.upcoming, **facts}))
+        facts = {
+            name: [record.model_dump(mode="json") for record in getattr(view, name)] for name in ("jobs", "missed")
+        }
+        show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": view.upcoming, **facts}))
         return
     typer.echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
     for option, value in schedule.options.items():
@@ -86,12 +88,12 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     if schedule.paused:
         typer.echo(f"  paused; go on: segadmin schedule resume {name}")
     else:
-        slots = [(f"{one:%Y-%m-%d %H:%M}", f"{one.astimezone(clock):%Y-%m-%d %H:%M %Z}") for one in found.upcoming]
+        slots = [(f"{slot:%Y-%m-%d %H:%M}", f"{slot.astimezone(clock):%Y-%m-%d %H:%M %Z}") for slot in view.upcoming]
         table("", ["next (UTC)", "there"], slots)
-    jobs = [(one.id, one.state, ago(one.created_at), one.error) for one in found.jobs]
+    jobs = [(job.id, job.state, ago(job.created_at), job.error) for job in view.jobs]
     table("", ["job", "state", "asked", "error"], jobs, empty="No slot has come yet.")
     missed = [
-        (f"{one.first:%Y-%m-%d %H:%M}", f"{one.last:%Y-%m-%d %H:%M}", one.slots, one.job_id) for one in found.missed
+        (f"{gap.first:%Y-%m-%d %H:%M}", f"{gap.last:%Y-%m-%d %H:%M}", gap.slots, gap.job_id) for gap in view.missed
     ]
     if missed:
         table("", ["missed from (UTC)", "to", ">slots", "made up for by job"], missed)

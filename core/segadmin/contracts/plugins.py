@@ -105,10 +105,10 @@ class Plugins:
         Raises:
             PluginNotFound: with the nearest name, and with the plugins that failed to load.
         """
-        found = self.registered[kind].get(self.aliases[kind].get(name, name))
-        if found is None:
+        registered = self.registered[kind].get(self.aliases[kind].get(name, name))
+        if registered is None:
             raise PluginNotFound(f"There is no {kind} {name!r}.{did_you_mean(name, self.names(kind))}{self.failures}")
-        return found
+        return registered
 
     def classes(self, kind: str) -> Iterator[tuple[str, type[Any]]]:
         """Yield the classes of ``kind`` by name; one that cannot be imported is left out, and becomes broken."""
@@ -138,15 +138,15 @@ class Plugins:
             ConfigurationError: an option is unknown or has a value that cannot be used.
         """
         made = self.find(kind, name).load()
-        known = getattr(made, "__dataclass_fields__", {})
+        fields = getattr(made, "__dataclass_fields__", {})
         for option in options or {}:
-            if option not in known:
+            if option not in fields:
                 raise ConfigurationError(
-                    f"The {kind} {name!r} has no option {option!r}.{did_you_mean(option, known)}"
-                    + ("" if known else " It takes none.")
+                    f"The {kind} {name!r} has no option {option!r}.{did_you_mean(option, fields)}"
+                    + ("" if fields else " It takes none.")
                 )
         try:
-            instance = TypeAdapter(made).validate_python(dict(options or {})) if known else made()
+            instance = TypeAdapter(made).validate_python(dict(options or {})) if fields else made()
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
@@ -184,7 +184,7 @@ def blame(error: BaseException) -> PluginError | None:
     for frame in reversed(frames):
         for home, origin in _homes.items():
             if Path(frame.filename).is_relative_to(home):
-                called = next(one for one in frames if Path(one.filename).is_relative_to(home))  # the hook or method
+                called = next(each for each in frames if Path(each.filename).is_relative_to(home))  # the hook or method
                 return PluginError(f"The plugin {origin} failed in {called.name}: {describe(error, home)}.")
     return None
 
@@ -244,7 +244,9 @@ def describe(error: BaseException, home: str = "") -> str:
     else:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _OWN.match(frame.filename)]
         homes = [home] if home else list(_homes)
-        inside = [frame for frame in frames if any(Path(frame.filename).is_relative_to(one) for one in homes)] or frames
+        inside = [
+            frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in homes)
+        ] or frames
         message = str(error)
         place = f"{Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
     words = f"{type(error).__name__}: {' '.join(message.split())}".removesuffix(": ")
@@ -317,11 +319,11 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
     Raises:
         PluginLoadError: naming it, and the one that was probably meant.
     """
-    known = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
+    hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
-        if options is not None and not options["optionalhook"] and name not in known:
-            raise _Refused(f"there is no hook {name!r}.{did_you_mean(name, known)}".rstrip("."))
+        if options is not None and not options["optionalhook"] and name not in hooks:
+            raise _Refused(f"there is no hook {name!r}.{did_you_mean(name, hooks)}".rstrip("."))
 
 
 def _offers(plugins: Plugins, plugin: object, kind: str, hook: str, origin: str) -> Iterator[Registered]:

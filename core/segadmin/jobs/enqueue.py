@@ -63,15 +63,15 @@ def ask(
         DataError: there are no events, or no such labels.
         PluginNotFound: there is no such backbone, textualizer or tracker.
     """
-    asked = chosen_options(kind, options)
+    chosen = chosen_options(kind, options)
     if idempotency_key is not None:
         _check_key(idempotency_key)
         with reading(settings) as session:
             earlier = _job_of(session, idempotency_key)
         if earlier is not None:
-            return _same(earlier, kind, asked)
+            return _same(earlier, kind, chosen)
     checked = check_request(settings, kind, options)
-    return enqueue(settings, dispatch, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=asked)
+    return enqueue(settings, dispatch, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=chosen)
 
 
 def enqueue(
@@ -184,13 +184,13 @@ def _check_key(key: str) -> None:
         raise ConfigurationError(f"The key {key!r} begins with {' or '.join(RESERVED)}, as our own do. Take another.")
 
 
-def _same(job: Job, kind: str, asked: dict[str, Any]) -> Enqueued:
+def _same(job: Job, kind: str, requested: dict[str, Any]) -> Enqueued:
     """Return the job that has the key.
 
     Raises:
         KeyReused: it was asked for something else; naming what differs.
     """
-    differences = _unlike(job, kind, asked)
+    differences = _unlike(job, kind, requested)
     if differences:
         more = f", and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise KeyReused(
@@ -201,21 +201,21 @@ def _same(job: Job, kind: str, asked: dict[str, Any]) -> Enqueued:
     return Enqueued(job, created=False)
 
 
-def _unlike(job: Job, kind: str, asked: dict[str, Any]) -> list[str]:
-    """Return how the request that made ``job`` differs from one of this ``kind`` for what is ``asked``."""
+def _unlike(job: Job, kind: str, requested: dict[str, Any]) -> list[str]:
+    """Return how the request that made ``job`` differs from one of this ``kind`` for what is ``requested``."""
     if job.kind != kind:
         return [f"its kind is {job.kind}, not {kind}"]
     if job.asked is not None:
-        return list(_differences(current_names(kind, job.asked), asked))
-    # From before there was such a column: what was left open is not known, so only what is asked is compared.
+        return list(_differences(current_names(kind, job.asked), requested))
+    # From before there was such a column: what was left open is not known, so only what is requested is compared.
     options = current_names(kind, job.options)
-    return list(_differences({name: options.get(name) for name in asked}, asked))
+    return list(_differences({name: options.get(name) for name in requested}, requested))
 
 
-def _differences(before: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _differences(before: dict[str, Any], requested: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield what differs, an option each; of nested options only those within that differ."""
-    for name in sorted({*before, *asked}):
-        old, new = before.get(name), asked.get(name)
+    for name in sorted({*before, *requested}):
+        old, new = before.get(name), requested.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{prefix}{name}.")
         elif old != new:

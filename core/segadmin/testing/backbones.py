@@ -83,27 +83,29 @@ def check_backbone(
     train, validation, test = (planted(n, seed=seed, language=language) for seed, n in enumerate((rows, 48, 60)))
     # One segment is absent from the validation, as a rare one may be.
     validation = _only(validation, validation.targets != 1)
-    said: list[float] = []
-    run = FitContext(settings, folder / "checkpoints", 17, lambda fraction, _note: said.append(fraction))
+    fractions: list[float] = []
+    run = FitContext(settings, folder / "checkpoints", 17, lambda fraction, _note: fractions.append(fraction))
     run.checkpoints.mkdir(parents=True)
     model = backbone.fit(train, validation, run)
-    assert said, "fit() must call run.progress(fraction, note)"
-    assert all(0 <= one <= 1 for one in said), f"run.progress() takes fractions from 0 to 1, got {said}"
-    found = _checked(model.predict(test), len(test))
-    right = float((found.argmax(axis=1) == test.targets).mean())
+    assert fractions, "fit() must call run.progress(fraction, note)"
+    assert all(0 <= each <= 1 for each in fractions), f"run.progress() takes fractions from 0 to 1, got {fractions}"
+    probabilities = _checked(model.predict(test), len(test))
+    right = float((probabilities.argmax(axis=1) == test.targets).mean())
     assert right > 0.5, f"of users whose text and features tell the segment, only {right:.0%} were put in it"
 
     order = np.random.default_rng(3).permutation(len(test))
     again = model.predict(_only(test, order))
-    _close(again, found[order], atol, "predict() must not depend on the order of rows")
+    _close(again, probabilities[order], atol, "predict() must not depend on the order of rows")
     unlabelled = dataclasses.replace(test, frame=test.frame.drop("target"))
-    _close(model.predict(unlabelled), found, atol, "predict() must not need the target")
+    _close(model.predict(unlabelled), probabilities, atol, "predict() must not need the target")
     alone = np.concatenate([model.predict(_only(test, np.array([row]))) for row in range(4)])
-    _close(alone, found[:4], atol, "predict() must say of a user alone what it says of them among others")
+    _close(alone, probabilities[:4], atol, "predict() must say of a user alone what it says of them among others")
     _checked(model.predict(_only(test, np.arange(0))), 0)
     _checked(model.predict(_without_values(test)), len(test))
     odd = _checked(model.predict(_with_odd_texts(test)), len(test))
-    _close(odd[len(ODD) :], found[len(ODD) :], atol, "an empty or a very long text must not change what others get")
+    _close(
+        odd[len(ODD) :], probabilities[len(ODD) :], atol, "an empty or a very long text must not change what others get"
+    )
 
     model.save(folder / "saved")
     assert any(path.is_file() for path in (folder / "saved").rglob("*")), "save() must write into its folder"
@@ -111,7 +113,7 @@ def check_backbone(
     assert not unsafe, f"save() wrote {unsafe}; use safetensors, JSON or text, which run no code when they are read"
     _close(
         load_fitted(backbone, folder / "saved", settings).predict(test),
-        found,
+        probabilities,
         atol,
         "load() must predict what was saved",
     )
@@ -128,11 +130,11 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
     train, validation, test = (planted(n, seed=n, features=()) for n in (rows, 24, 20))
     folder.mkdir(parents=True, exist_ok=True)
     model = backbone.fit(train, validation, FitContext(settings, folder))
-    found = _checked(model.predict(test), len(test))
+    probabilities = _checked(model.predict(test), len(test))
     model.save(folder / "saved")
     _close(
         load_fitted(backbone, folder / "saved", settings).predict(test),
-        found,
+        probabilities,
         1e-4,
         "load() must predict what was saved",
     )
@@ -140,30 +142,32 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
 
 def _check_repeats(backbone: Backbone, run: FitContext, train: Examples, validation: Examples, test: Examples) -> None:
     """Fit twice on few users: one seed must give one model, but for the order in which threads add up."""
-    found = []
+    probabilities = []
     for name in ("first", "second"):
         again = FitContext(run.settings, run.checkpoints / name, run.seed)
         again.checkpoints.mkdir()
-        found.append(backbone.fit(train, validation, again).predict(test))
-    _close(found[1], found[0], SAME, "fit() must give the same model again with the same Fit.seed")
+        probabilities.append(backbone.fit(train, validation, again).predict(test))
+    _close(probabilities[1], probabilities[0], SAME, "fit() must give the same model again with the same Fit.seed")
 
 
-def _checked(found: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+def _checked(probabilities: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     import numpy as np
 
     wanted = (rows, len(SEGMENTS))
-    assert found.shape == wanted, f"predict() must return (n_rows, n_segments) = {wanted}, got {found.shape}"
-    assert found.dtype == np.float32, f"predict() must return float32, got {found.dtype}"
-    assert np.isfinite(found).all(), "predict() must return finite numbers, for users without features too"
-    assert (found >= 0).all(), "probabilities must not be negative"
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-4), "the rows of predict() must sum to 1"
-    return found
+    assert probabilities.shape == wanted, (
+        f"predict() must return (n_rows, n_segments) = {wanted}, got {probabilities.shape}"
+    )
+    assert probabilities.dtype == np.float32, f"predict() must return float32, got {probabilities.dtype}"
+    assert np.isfinite(probabilities).all(), "predict() must return finite numbers, for users without features too"
+    assert (probabilities >= 0).all(), "probabilities must not be negative"
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-4), "the rows of predict() must sum to 1"
+    return probabilities
 
 
-def _close(found: NDArray[np.float32], wanted: NDArray[np.float32], atol: float, rule: str) -> None:
+def _close(actual: NDArray[np.float32], wanted: NDArray[np.float32], atol: float, rule: str) -> None:
     import numpy as np
 
-    off = float(np.abs(found - wanted).max())
+    off = float(np.abs(actual - wanted).max())
     assert off <= atol, f"{rule}: probabilities are {off:.2g} off"
 
 

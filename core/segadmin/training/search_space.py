@@ -90,10 +90,10 @@ def choices(space: Mapping[str, Values]) -> list[Choice]:
 def _parse(name: str, words: str) -> Range | tuple[str, ...]:
     """Return what ``1..4``, ``1e-5..1e-3:log`` or ``full,lora`` stands for."""
     text = words.strip()
-    if found := _RANGE.fullmatch(text):
-        low, high = (_number(name, text, found[side]) for side in ("low", "high"))
-        return Range(low=low, high=high, log=bool(found["log"]))
-    return tuple(one.strip() for one in text.split(",") if one.strip())
+    if match := _RANGE.fullmatch(text):
+        low, high = (_number(name, text, match[side]) for side in ("low", "high"))
+        return Range(low=low, high=high, log=bool(match["log"]))
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _number(name: str, words: str, text: str) -> float | int:

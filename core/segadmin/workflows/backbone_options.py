@@ -15,8 +15,8 @@ DEFAULT_BACKBONE = "minilm"
 
 def resolved_backbone(plugins: Plugins, backbone: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the fields ``backbone`` and ``backbone_options`` of a request, as the registry knows them."""
-    name, known = resolve_backbone(plugins, backbone or DEFAULT_BACKBONE, options)
-    return {"backbone": name, "backbone_options": known}
+    name, all_options = resolve_backbone(plugins, backbone or DEFAULT_BACKBONE, options)
+    return {"backbone": name, "backbone_options": all_options}
 
 
 def check_here(settings: Settings, plugins: Plugins, *needed: Any) -> None:

@@ -95,8 +95,10 @@ def ingest(attempt: Attempt) -> StageResult:
     from segadmin.events.ingest import Request as Import
     from segadmin.events.ingest import import_file
 
-    asked = Ingest.model_validate(attempt.options)
-    wanted = Import(asked.table, asked.where, asked.mapping, source=asked.source, options=asked.source_options)
+    request = Ingest.model_validate(attempt.options)
+    wanted = Import(
+        request.table, request.where, request.mapping, source=request.source, options=request.source_options
+    )
     record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))
     return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 

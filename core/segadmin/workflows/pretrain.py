@@ -84,17 +84,17 @@ def prepare(attempt: Attempt) -> StageResult:
     from segadmin.training.preparation import check_backbones
     from segadmin.training.pretraining import first_event, last_moment, rows_of, windows_until
 
-    settings, asked = attempt.settings, Pretrain.model_validate(attempt.options)
-    check_backbones(settings, load_plugins(settings), {asked.backbone: asked.backbone_options})
+    settings, request = attempt.settings, Pretrain.model_validate(attempt.options)
+    check_backbones(settings, load_plugins(settings), {request.backbone: request.backbone_options})
     versions, end = lake_now(settings)
     lake = Lake.of(settings)
     start = first_event(lake)
-    until = last_moment(settings, asked.until, start, end)
-    recipe = asked.recipe(settings)
-    windows = windows_until(recipe.window(until), asked.windows, start)
+    until = last_moment(settings, request.until, start, end)
+    recipe = request.recipe(settings)
+    windows = windows_until(recipe.window(until), request.windows, start)
     rows = attempt.write(rows_of(lake, windows), "rows")
     plan = TextPlan(recipe=recipe, training=windows, lake=versions)
-    return StageResult(PreparedPretraining(text=plan, wanted=(rows,), request=asked, until=until))
+    return StageResult(PreparedPretraining(text=plan, wanted=(rows,), request=request, until=until))
 
 
 def pretrain(attempt: Attempt) -> StageResult:
@@ -103,18 +103,18 @@ def pretrain(attempt: Attempt) -> StageResult:
     from segadmin.training.pretraining import texts_apart
     from segadmin.training.records import record_training_users
 
-    prepared, asked = attempt.output(PreparedPretraining), Pretrain.model_validate(attempt.options)
+    prepared, request = attempt.output(PreparedPretraining), Pretrain.model_validate(attempt.options)
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
-    texts, held_out = texts_apart(training_texts(attempt), prepared.until, asked.seed)
+    texts, held_out = texts_apart(training_texts(attempt), prepared.until, request.seed)
     backbone: Backbone = plugins.make("backbone", prepared.request.backbone, prepared.request.backbone_options)
-    how = Pretraining(mask=asked.mask, whole_phrases=asked.whole_phrases, new_words=asked.new_words)
-    run = FitContext(settings, attempt.checkpoints, asked.seed, attempt.progress, attempt.log)
+    how = Pretraining(mask=request.mask, whole_phrases=request.whole_phrases, new_words=request.new_words)
+    run = FitContext(settings, attempt.checkpoints, request.seed, attempt.progress, attempt.log)
     with calling(attempt, plugins.find("backbone", prepared.request.backbone), "pretrain"):
         model = backbone.pretrain(texts, held_out, run, how)
     record_training_users(settings, attempt.job_id, attempt.step_id, [texts])
     options = prepared.request.backbone_options
     manifest = ModelManifest(
-        **model_facts(attempt, prepared, prepared.request.backbone, options, asked.seed),
+        **model_facts(attempt, prepared, prepared.request.backbone, options, request.seed),
         report=model.report,
         pretrained=PretrainingData(
             until=prepared.until,

@@ -79,7 +79,7 @@ def prepare(attempt: Attempt) -> StageResult:
     return StageResult(prepared)
 
 
-def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTraining]) -> PreparedTraining:
+def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTraining]) -> PreparedTraining:
     """Return what ``retrain`` and ``tune`` begin with, as a ``kind`` of prepared job.
 
     Raises:
@@ -90,16 +90,16 @@ def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTrain
     from segadmin.training.preparation import LabelledRows
 
     versions, end = lake_now(attempt.settings)
-    asked = _checked(attempt, asked)
-    parent, manifest = _parent(attempt, asked)
+    request = _checked(attempt, request)
+    parent, manifest = _parent(attempt, request)
     if manifest is not None and manifest.pretrained is None:  # the same users are held out
-        asked = asked.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
+        request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
     rows = LabelledRows.of(
         attempt.settings,
-        asked.recipe(attempt.settings),
-        asked.labels,
-        how=SplitOptions(by=asked.split, seed=asked.seed, held_out=asked.held_out, replay=asked.replay),
-        auxiliary=asked.auxiliary_labels,
+        request.recipe(attempt.settings),
+        request.labels,
+        how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
+        auxiliary=request.auxiliary_labels,
         parent=manifest,
         progress=attempt.progress,
     )
@@ -113,13 +113,13 @@ def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTrain
             recipe=rows.recipe,
             training=rows.windows,
             scoring=rows.recipe.window(end),
-            copies=asked.augment,
-            drop_events=asked.drop_events,
+            copies=request.augment,
+            drop_events=request.drop_events,
             lake=versions,
         ),
         wanted=(split, *(task.rows for task in tasks.values())),
-        copied=split if asked.augment else None,
-        request=asked.model_copy(update={"labels": rows.label_set}),
+        copied=split if request.augment else None,
+        request=request.model_copy(update={"labels": rows.label_set}),
         label_set=rows.label_set,
         segments=rows.segments,
         split=split,
@@ -129,32 +129,32 @@ def prepared_training(attempt: Attempt, asked: Retrain, kind: type[PreparedTrain
     )
 
 
-def _checked(attempt: Attempt, asked: Retrain) -> Retrain:
+def _checked(attempt: Attempt, request: Retrain) -> Retrain:
     """Return the request with the backbones that are fitted, after checking all that the fit will need here."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.training.preparation import check_backbones
     from segadmin.training.tracking import check_trackers
 
     plugins = load_plugins(attempt.settings)
-    resolved = resolved_backbone(plugins, asked.backbone, asked.backbone_options)
+    resolved = resolved_backbone(plugins, request.backbone, request.backbone_options)
     backbone, options = resolved["backbone"], resolved["backbone_options"]
-    baselines = tuple(name for name in asked.baselines if (name, {}) != (backbone, options))
+    baselines = tuple(name for name in request.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")
     check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
-    check_trackers(attempt.settings, plugins, asked.tracker_settings())
-    return asked.model_copy(update={**resolved, "baselines": baselines})
+    check_trackers(attempt.settings, plugins, request.tracker_settings())
+    return request.model_copy(update={**resolved, "baselines": baselines})
 
 
-def _parent(attempt: Attempt, asked: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
+def _parent(attempt: Attempt, request: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
     """Return the version that the fit begins as, and its manifest."""
     from segadmin.models.artifact import Saved, read_manifest
     from segadmin.models.versions import find_version
     from segadmin.storage.database import transaction
 
-    if asked.start_from is None:
+    if request.start_from is None:
         return None, None
     with transaction(attempt.settings) as session:
-        version = find_version(session, asked.start_from, asked.labels)
+        version = find_version(session, request.start_from, request.labels)
     assert version.id is not None
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     return ParentVersion(version=version.id, folder=version.folder, sha256=version.sha256), manifest
@@ -184,10 +184,10 @@ def finetune(attempt: Attempt) -> StageResult:
     from segadmin.training.tracking import tracked
 
     prepared = attempt.output(PreparedTraining)
-    asked, texts = prepared.request, training_texts(attempt)
+    request, texts = prepared.request, training_texts(attempt)
     auxiliary = read_auxiliary(attempt, prepared, texts)
     context = training_context(attempt)
-    with tracked(context, asked.tracker_settings(), partial(_tracked_run, attempt, prepared)) as trackings:
+    with tracked(context, request.tracker_settings(), partial(_tracked_run, attempt, prepared)) as trackings:
 
         def log(step: int, metrics: Mapping[str, float]) -> None:
             attempt.log(step, metrics)
@@ -196,13 +196,13 @@ def finetune(attempt: Attempt) -> StageResult:
         model = fit(
             replace(context, log=log),
             prepared.backbone,
-            asked.backbone_options,
+            request.backbone_options,
             read_dataset(attempt, prepared, texts),
-            seed=asked.seed,
+            seed=request.seed,
             copies=augmented_texts(attempt),
             auxiliary=auxiliary,
             parent=_parent_folder(attempt, prepared),
-            precision=asked.min_precision,
+            precision=request.min_precision,
         )
         trackings.finish(model.fitted.metrics)
     record_training_users(attempt.settings, attempt.job_id, attempt.step_id, (model.train, *auxiliary.values()))
@@ -221,9 +221,9 @@ def finetune(attempt: Attempt) -> StageResult:
 
 
 def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) -> ModelManifest:
-    asked = prepared.request
+    request = prepared.request
     return ModelManifest(
-        **model_facts(attempt, prepared, prepared.backbone, asked.backbone_options, asked.seed),
+        **model_facts(attempt, prepared, prepared.backbone, request.backbone_options, request.seed),
         report=model.fitted.classifier.report,
         label_set=prepared.label_set,
         segments=prepared.segments,
@@ -233,12 +233,12 @@ def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) ->
         rows_learnt=len(model.train),
         calibration=model.fitted.calibration,
         policy=model.policy,
-        precision=asked.min_precision,
+        precision=request.min_precision,
         thresholds=model.thresholds,
         learnt_beside={name: task.segments for name, task in prepared.auxiliary.items()},
         started_from=prepared.parent.version if prepared.parent else None,
-        split=asked.split,
-        held_out=asked.held_out,
+        split=request.split,
+        held_out=request.held_out,
         data=prepared.data,
         text=tuple(texts.report for texts in attempt.outputs(TextOutput)),
     )
@@ -259,21 +259,21 @@ def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> 
     """Return what a tracker gets to know of the fit: nothing about single users."""
     from segadmin.contracts.tracker import TrackedRun
 
-    asked, recipe = prepared.request, prepared.recipe
+    request, recipe = prepared.request, prepared.recipe
     name = f"job-{attempt.job_id}" + (f"-attempt-{attempt.number}" if attempt.number > 1 else "")
     config = {
-        "backbone": asked.backbone,
-        "backbone_options": asked.backbone_options,
+        "backbone": request.backbone,
+        "backbone_options": request.backbone_options,
         "textualizer": recipe.textualizer,
         "textualizer_options": recipe.textualizer_options,
         "language": recipe.language,
         "window_days": recipe.window_days,
         "labels": prepared.label_set,
         "segments": list(prepared.segments),
-        "split": asked.split.value,
-        "held_out": asked.held_out,
-        "augment": asked.augment,
-        "seed": asked.seed,
+        "split": request.split.value,
+        "held_out": request.held_out,
+        "augment": request.augment,
+        "seed": request.seed,
         "rows": prepared.data.parts,
     }
     folder = attempt.settings.root / "trackers" / tracker
@@ -291,7 +291,7 @@ def evaluate(attempt: Attempt) -> StageResult:
     from segadmin.training.tracking import add_to_runs
 
     prepared, tuned = attempt.output(PreparedTraining), attempt.output(FinetuneOutput)
-    asked, plugins = prepared.request, load_plugins(attempt.settings)
+    request, plugins = prepared.request, load_plugins(attempt.settings)
     backbone = plugins.find("backbone", prepared.backbone)
     with calling(attempt, backbone, "load"):
         predictor = load_predictor(attempt.settings, plugins, Saved(tuned.folder, tuned.sha256))
@@ -303,7 +303,7 @@ def evaluate(attempt: Attempt) -> StageResult:
     beside = attempt.output(BaselinesOutput).evaluations
     run_of = partial(_tracked_run, attempt, prepared)
     metrics = tracked_metrics(rows, beside)
-    failed = add_to_runs(training_context(attempt), asked.tracker_settings(), run_of, tuned.tracker_keys, metrics)
+    failed = add_to_runs(training_context(attempt), request.tracker_settings(), run_of, tuned.tracker_keys, metrics)
 
     def commit(session: Session) -> Json:
         version = ModelVersion(

@@ -79,7 +79,7 @@ class Retrain(TextRequest):
         wanted = settings.trackers if self.trackers is None else self.trackers
         request = super().completed(settings).model_copy(update={"trackers": () if wanted == ("none",) else wanted})
         with reading(settings) as session:
-            request = request.model_copy(update=_found(session, request))
+            request = request.model_copy(update=_resolved_names(session, request))
         plugins = load_plugins(settings)
         request = request.model_copy(update=resolved_backbone(plugins, request.backbone, request.backbone_options))
         assert request.backbone is not None
@@ -101,13 +101,13 @@ class Retrain(TextRequest):
         for option, value in self.tracker_options.items():
             tracker, _, name = option.partition(".")
             if tracker not in options or not name:
-                known = f"TRACKER.OPTION=VALUE, of one of the trackers {', '.join(options) or '(there are none)'}"
-                raise ConfigurationError(f"The tracker option {option!r} is not {known}.")
+                expected = f"TRACKER.OPTION=VALUE, of one of the trackers {', '.join(options) or '(there are none)'}"
+                raise ConfigurationError(f"The tracker option {option!r} is not {expected}.")
             options[tracker][name] = value
         return options
 
 
-def _found(session: Session, request: Retrain) -> dict[str, Any]:
+def _resolved_names(session: Session, request: Retrain) -> dict[str, Any]:
     """Return the names that ``request`` leaves open, checked against what there is.
 
     Raises:
@@ -120,20 +120,20 @@ def _found(session: Session, request: Retrain) -> dict[str, Any]:
             raise ConfigurationError(
                 f"--auxiliary-labels {name} names the labels that are learnt anyway. Leave it out."
             )
-    found: dict[str, Any] = {"labels": labels}
+    names: dict[str, Any] = {"labels": labels}
     if request.start_from is not None:
         version = find_version(session, request.start_from, labels)
-        known = manifest_of(version).backbone_options
+        trained_options = manifest_of(version).backbone_options
         if request.backbone in {None, version.backbone}:
-            options = known | request.backbone_options
-            found |= {"backbone": version.backbone, "backbone_options": options}
-        elif request.backbone != "stacked" and known.get("model") != request.backbone:
+            options = trained_options | request.backbone_options
+            names |= {"backbone": version.backbone, "backbone_options": options}
+        elif request.backbone != "stacked" and trained_options.get("model") != request.backbone:
             raise ConfigurationError(
                 f"Model version {version.id} is of {version.backbone!r} and cannot become {request.backbone!r}. "
                 "Leave out --backbone, or say stacked."
             )
-        found["start_from"] = str(version.id)
-    return found
+        names["start_from"] = str(version.id)
+    return names
 
 
 def _check_able(backbone: type[Backbone], request: Retrain) -> None:
@@ -142,11 +142,11 @@ def _check_able(backbone: type[Backbone], request: Retrain) -> None:
     Raises:
         ConfigurationError: it cannot go on from a version, or learn other labels beside.
     """
-    for asked, able, option in (
+    for wanted, able, option in (
         (request.start_from, backbone.supports_warm_start, "--from"),
         (request.auxiliary_labels, backbone.supports_auxiliary_tasks, "--auxiliary-labels"),
     ):
-        if asked and not able:
+        if wanted and not able:
             raise ConfigurationError(
                 f"The backbone {backbone.name!r} cannot use {option}; language models can. Leave it out, or say "
                 "--backbone minilm"

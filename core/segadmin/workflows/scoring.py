@@ -131,10 +131,10 @@ def prepare(attempt: Attempt) -> StageResult:
     from segadmin.text.plan import TextPlan
     from segadmin.text.recipes import check_recipe
 
-    asked, plugins = Score.model_validate(attempt.options), load_plugins(attempt.settings)
+    request, plugins = Score.model_validate(attempt.options), load_plugins(attempt.settings)
     versions, end = lake_now(attempt.settings)
     with transaction(attempt.settings) as session:
-        version = find_version(session, asked.model, asked.labels, asked.made_with)
+        version = find_version(session, request.model, request.labels, request.made_with)
         previous = pointed(session, current_snapshot(version.label_set))
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     check_recipe(plugins, manifest.recipe, f"Model version {version.id}")

@@ -37,8 +37,8 @@ def prepare(attempt: Attempt) -> StageResult:
     """Decide how users are read, and until when."""
     from segadmin.text.plan import TextPlan
 
-    asked = Textualize.model_validate(attempt.options)
-    recipe = asked.recipe(attempt.settings)
+    request = Textualize.model_validate(attempt.options)
+    recipe = request.recipe(attempt.settings)
     versions, latest = lake_now(attempt.settings)
     return StageResult(Prepared(text=TextPlan(recipe=recipe, scoring=recipe.window(latest), lake=versions)))
 

@@ -130,16 +130,16 @@ def trial(attempt: Attempt) -> StageResult:
     from segadmin.training.trials import Search, run_trials
 
     prepared, texts = attempt.output(PreparedSearch), training_texts(attempt)
-    asked = Tune.model_validate(attempt.options)
+    request = Tune.model_validate(attempt.options)
     search = Search(
         backbone=prepared.backbone,
         options=prepared.request.backbone_options,
-        choices=tuple(choices(asked.search)),
+        choices=tuple(choices(request.search)),
         dataset=read_dataset(attempt, prepared, texts),
         auxiliary=read_auxiliary(attempt, prepared, texts),
         seed=prepared.request.seed,
-        trials=asked.trials,
-        minutes=asked.minutes,
+        trials=request.trials,
+        minutes=request.minutes,
     )
     trials = study_of(attempt.settings, attempt.job_id)
     return StageResult(TrialOutput(trials=run_trials(training_context(attempt), search, trials, attempt.buckets.start)))
