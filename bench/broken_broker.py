@@ -50,16 +50,16 @@ def main() -> None:
         for _ in range(RUNS):
             for name, case in cases.items():
                 with case() as url:
-                    took, said = enqueue(url)
+                    took, output = enqueue(url)
                 seconds[name].append(took)
                 saved += 1
-                print(f"{name:>15}: {took:5.2f} s  {said}")
+                print(f"{name:>15}: {took:5.2f} s  {output}")
         jobs = json.loads(segadmin("", "jobs", "list", "--limit", "1000", "--json").stdout)
         assert len(jobs) == saved, f"{len(jobs)} jobs of {saved} were saved"
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    medians = {name: round(statistics.median(found), 2) for name, found in seconds.items()}
-    worst = max(max(found) for found in seconds.values())
+    medians = {name: round(statistics.median(times), 2) for name, times in seconds.items()}
+    worst = max(max(times) for times in seconds.values())
     print(json.dumps({"bench": "broken_broker", "seconds": medians, "worst": round(worst, 2), "limit": LIMIT_SECONDS}))
 
 

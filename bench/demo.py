@@ -38,7 +38,11 @@ def main() -> None:
         subprocess.run([*segadmin, "down"], check=False)
         if not wanted.keep:
             shutil.rmtree(home, ignore_errors=True)
-    test = {one["name"]: one["metrics"] for one in model["evaluations"] if one["split"] == "test"}
+    test = {
+        evaluation["name"]: evaluation["metrics"]
+        for evaluation in model["evaluations"]
+        if evaluation["split"] == "test"
+    }
     print(
         json.dumps(
             {
@@ -60,7 +64,7 @@ def run(command: list[str], home: Path) -> tuple[float, int, int]:
     process = subprocess.Popen(command)
     peak = largest = 0
     while process.poll() is None:
-        sizes = [size_of(one) for one in family(process.pid, home)]
+        sizes = [size_of(member) for member in family(process.pid, home)]
         peak, largest = max(peak, sum(sizes)), max(largest, *sizes, 0)
         time.sleep(_SAMPLE_SECONDS)
     if process.returncode:
@@ -74,13 +78,13 @@ def family(command: int, home: Path) -> list[psutil.Process]:
     state = home / "run" / "supervisor.json"
     if state.exists():
         roots.append(json.loads(state.read_text())["pid"])
-    found = []
+    processes = []
     for pid in roots:
         try:
-            found += [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            processes += [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         except psutil.NoSuchProcess:
             continue
-    return list({one.pid: one for one in found}.values())
+    return list({process.pid: process for process in processes}.values())
 
 
 def size_of(process: psutil.Process) -> int:

@@ -45,17 +45,17 @@ def main() -> None:
     from tests.servers import postgres
 
     folder = Path(tempfile.mkdtemp(prefix="segadmin-bench-"))
-    found: dict[str, Any] = {}
+    figures_by_database: dict[str, Any] = {}
     try:
-        found["sqlite"] = measure(folder / "sqlite", "")
+        figures_by_database["sqlite"] = measure(folder / "sqlite", "")
         (folder / "server").mkdir()
         with postgres(folder / "server") as url:
-            found["postgresql"] = measure(folder / "pg", url)
+            figures_by_database["postgresql"] = measure(folder / "pg", url)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for database, figures in found.items():
+    for database, figures in figures_by_database.items():
         print(database, json.dumps(figures))
-    print(json.dumps({"bench": "engine", "steps": STEPS, **found}))
+    print(json.dumps({"bench": "engine", "steps": STEPS, **figures_by_database}))
 
 
 def measure(home: Path, url: str) -> dict[str, Any]:

@@ -27,11 +27,13 @@ def main() -> None:
     os.sched_setaffinity(0, {0})
     with tempfile.TemporaryDirectory() as folder:
         before = time.perf_counter()
-        told = write(Plan(users=options.users, locale="zh"), Path(folder))
+        written = write(Plan(users=options.users, locale="zh"), Path(folder))
         seconds = time.perf_counter() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rate = round(told["rows"] / seconds / 1e6, 2)
-    print(json.dumps({"bench": "generate", "rows": told["rows"], "millions_per_second": rate, "peak_mib": round(peak)}))
+    rate = round(written["rows"] / seconds / 1e6, 2)
+    print(
+        json.dumps({"bench": "generate", "rows": written["rows"], "millions_per_second": rate, "peak_mib": round(peak)})
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def future() -> None:
 def who() -> None:
     """Import the year and what households said: whether there are children, and how old they are."""
     _import_year()
-    said = pl.read_parquet(completejourney.folder() / "demographics.parquet")
+    answers = pl.read_parquet(completejourney.folder() / "demographics.parquet")
     old, young = ("55-64", "65+"), ("19-24", "25-34")
     groups = {
         "kids": pl.when(pl.col("kids_count") == "0").then(pl.lit("none")).otherwise(pl.lit("any")),
@@ -72,7 +72,7 @@ def who() -> None:
     with TemporaryDirectory() as folder:
         for name, segment in groups.items():
             path = Path(folder) / f"{name}.csv"
-            said.select(user="household_id", segment=segment).write_csv(path)
+            answers.select(user="household_id", segment=segment).write_csv(path)
             import_file(get_settings(), Request("labels", str(path), Mapping(), label_set=name))
 
 

@@ -52,13 +52,13 @@ def by_hand(path: Path, home: Path) -> None:
 def measure(what: str, path: Path, checkout: Path | None = None) -> dict[str, float]:
     """Run ``what`` in a process of its own on one core; return its seconds and its peak memory."""
     with tempfile.TemporaryDirectory() as home:
-        one = {**os.environ, "POLARS_MAX_THREADS": "1", "SEGADMIN_HOME": home}
+        environment = {**os.environ, "POLARS_MAX_THREADS": "1", "SEGADMIN_HOME": home}
         if checkout is not None:
             rooms = ("core", "plugins", "worker", "api")
-            one["PYTHONPATH"] = os.pathsep.join(str(checkout.resolve() / room) for room in rooms)
+            environment["PYTHONPATH"] = os.pathsep.join(str(checkout.resolve() / room) for room in rooms)
         command = ["taskset", "-c", "0", sys.executable, "-m", "bench.ingest", "--run", what, str(path), home]
-        told = subprocess.run(command, check=True, env=one, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(told.splitlines()[-1])  # type: ignore[no-any-return]
+        output = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
 
 
 def compare(path: Path, checkout: Path, times: int, facts: dict[str, object]) -> None:

@@ -34,8 +34,8 @@ class Rows:
         from bench.rows import dataset
         from segadmin.inference.clipping import Limits
 
-        found = dataset(job)
-        self._all = found.within(Limits.fit(found.train))
+        rows = dataset(job)
+        self._all = rows.within(Limits.fit(rows.train))
 
     def of(self, task: str) -> dict[str, Any]:
         """Return ``train``, ``validation`` and ``test`` with the labels of ``task``."""
@@ -86,7 +86,7 @@ def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str)
         )
         if name == "auxiliary-stacking":
             left_out = SAME_KIND.get(before.task) if "other kinds" in method else None
-            models = {key: one for key, one in before.foreseen.items() if key.rpartition(":")[0] != left_out}
+            models = {key: model for key, model in before.foreseen.items() if key.rpartition(":")[0] != left_out}
             run = replace(run, also={key: rows for key, rows in before.also.items() if key != left_out})
             fitted = backbone.fit_on(models, few, held_out, run)
         else:
@@ -95,8 +95,8 @@ def learn(method: str, parts: tuple[Any, Any, Any], before: Before, metric: str)
                 fitted = backbone.fit(few, held_out, replace(run, also=also))
             except DataError:  # all are in one segment, so there is nothing to tell apart
                 return 0.5 if metric == "auroc" else float("nan")
-        found = fitted.predict(test)
-    return float(measure(found.astype(float), test.targets, test.segments)[metric])
+        probabilities = fitted.predict(test)
+    return float(measure(probabilities.astype(float), test.targets, test.segments)[metric])
 
 
 #: Few rows make few steps an epoch, so there must be many epochs, and patience.
@@ -158,9 +158,12 @@ def main() -> None:
     parser.add_argument("--methods", default=";".join(METHODS))
     parser.add_argument("--metric", default="auroc", choices=("auroc", "macro_f1"))
     wanted = parser.parse_args()
-    rows, sizes, seeds = Rows(wanted.job), *(list(map(int, one.split(","))) for one in (wanted.sizes, wanted.seeds))
+    rows, sizes, seeds = (
+        Rows(wanted.job),
+        *(list(map(int, numbers.split(","))) for numbers in (wanted.sizes, wanted.seeds)),
+    )
     methods = wanted.methods.split(";")
-    told: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    metrics: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for seed in seeds:
         for task in wanted.tasks.split(","):
             with tempfile.TemporaryDirectory() as folder:
@@ -170,20 +173,24 @@ def main() -> None:
                 for size in sizes:
                     three = (*drawn(parts, size, seed), parts["test"])
                     for method in methods:
-                        told[task][method][size].append(learn(method, three, before, wanted.metric))
-                    line = (f"{name} {one[size][-1]:.3f}" for name, one in told[task].items())
+                        metrics[task][method][size].append(learn(method, three, before, wanted.metric))
+                    line = (f"{name} {by_size[size][-1]:.3f}" for name, by_size in metrics[task].items())
                     print(f"  {size:>5} households:", " · ".join(line), flush=True)
-    print(json.dumps({"bench": "labels", "seeds": seeds, "tasks": {t: summary(one) for t, one in told.items()}}))
+    print(
+        json.dumps(
+            {"bench": "labels", "seeds": seeds, "tasks": {t: summary(by_method) for t, by_method in metrics.items()}}
+        )
+    )
 
 
-def summary(told: dict[str, dict[int, list[float]]]) -> dict[str, dict[int, list[float]]]:
+def summary(metrics: dict[str, dict[int, list[float]]]) -> dict[str, dict[int, list[float]]]:
     """Return mean and deviation over the seeds."""
     return {
         method: {
-            size: [round(statistics.mean(one), 4), round(statistics.stdev(one), 4) if len(one) > 1 else 0.0]
-            for size, one in sizes.items()
+            size: [round(statistics.mean(values), 4), round(statistics.stdev(values), 4) if len(values) > 1 else 0.0]
+            for size, values in sizes.items()
         }
-        for method, sizes in told.items()
+        for method, sizes in metrics.items()
     }
 
 

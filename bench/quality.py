@@ -28,14 +28,14 @@ ALL, TEXT, WITHOUT = "stacked", "text", "stacked without text"
 def train(task: str, seed: int, options: list[str], more: list[str]) -> int:
     """Train on ``task`` with ``seed`` and return the job's number."""
     words = ["enqueue", "retrain", "--labels", task, "-b", "stacked", "--seed", str(seed), "--margin", "-1"]
-    words += [word for one in options for word in ("--backbone-option", one)]
-    words += [word for one in BASELINES for word in ("--baseline", one)]
+    words += [word for option in options for word in ("--backbone-option", option)]
+    words += [word for baseline in BASELINES for word in ("--baseline", baseline)]
     command = [sys.executable, "-m", "segadmin_api.cli", *words, *more, "--json", "--wait"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return int(json.loads(done.stdout)["job"])
 
 
-def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
+def predictions_of_models(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     """Return the test rows, what every model said of them, and the weights of the parts."""
     import numpy as np
     import polars as pl
@@ -57,21 +57,23 @@ def said(job: int) -> tuple[Any, dict[str, Any], dict[str, float]]:
     tuned = steps["finetune"]
     model = load_predictor(settings, load_plugins(settings), Saved(tuned["folder"], tuned["sha256"]))
     rows = dataset(job).within(Limits.from_json(model.manifest.feature_limits))
-    found: dict[str, Any] = {}
+    probabilities: dict[str, Any] = {}
     with transaction(settings) as session:
         version = session.get_one(ModelVersion, steps["evaluate"]["model_version_id"])
-    said = {ALL: predictions_of(settings, version).rows}
+    predictions = {ALL: predictions_of(settings, version).rows}
     for name, written in steps["baselines"]["predictions"].items():
-        said[name] = pl.read_parquet(settings.store_path / written["path"])
+        predictions[name] = pl.read_parquet(settings.store_path / written["path"])
     key = ["user_key", "as_of"]
-    for name, kept in said.items():
-        found[name] = probabilities_of(rows.test.frame.select(key).join(kept, on=key)["probabilities"])
+    for name, kept in predictions.items():
+        probabilities[name] = probabilities_of(rows.test.frame.select(key).join(kept, on=key)["probabilities"])
     parts = model.classifier._fitted
-    found[TEXT] = parts[TEXT].predict(rows.test)
-    told = {name: part.predict(rows.validation) for name, part in parts.items() if name != TEXT}
-    found[WITHOUT] = pool({name: parts[name].predict(rows.test) for name in told}, weigh(told, rows.validation))
-    assert all(np.isfinite(one).all() for one in found.values())
-    return rows.test.frame.select("user_key", "target", "unseen"), found, model.classifier._weights
+    probabilities[TEXT] = parts[TEXT].predict(rows.test)
+    on_validation = {name: part.predict(rows.validation) for name, part in parts.items() if name != TEXT}
+    probabilities[WITHOUT] = pool(
+        {name: parts[name].predict(rows.test) for name in on_validation}, weigh(on_validation, rows.validation)
+    )
+    assert all(np.isfinite(values).all() for values in probabilities.values())
+    return rows.test.frame.select("user_key", "target", "unseen"), probabilities, model.classifier._weights
 
 
 def figures(jobs: list[int]) -> dict[str, Any]:
@@ -86,19 +88,19 @@ def figures(jobs: list[int]) -> dict[str, Any]:
     each: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     weights = []
     for job in jobs:
-        rows, found, weighed = said(job)
+        rows, probabilities_by_name, weighed = predictions_of_models(job)
         targets, users, unseen = (rows[name].to_numpy() for name in ("target", "user_key", "unseen"))
         weights.append({name: round(weight, 3) for name, weight in weighed.items()})
-        for name, probabilities in found.items():
+        for name, probabilities in probabilities_by_name.items():
             draws[name].append(auroc_draws(probabilities, targets, users))
             facts = measure(probabilities.astype(float), targets, tuple(map(str, range(probabilities.shape[1]))))
             for metric in ("auroc", "macro_f1", "log_loss", "ece"):
                 each[name][metric].append(facts[metric])
             each[name]["unseen"].append(auroc(probabilities[unseen], targets[unseen]))
-    mean = {name: np.mean(one, axis=0) for name, one in draws.items()}
+    mean = {name: np.mean(values, axis=0) for name, values in draws.items()}
 
-    def lead(one: str, other: str) -> str:
-        apart = mean[one] - mean[other]
+    def lead(first: str, other: str) -> str:
+        apart = mean[first] - mean[other]
         return str(Interval.of(float(apart[0]), apart[1:]))
 
     best = max((name for name in mean if name in {"tabular", "linear"}), key=lambda name: mean[name][0])
@@ -106,7 +108,9 @@ def figures(jobs: list[int]) -> dict[str, Any]:
         "jobs": jobs,
         "rows": len(targets),
         "weights": weights,
-        "models": {name: {metric: spread(values) for metric, values in one.items()} for name, one in each.items()},
+        "models": {
+            name: {metric: spread(values) for metric, values in by_metric.items()} for name, by_metric in each.items()
+        },
         "best_tabular": best,
         "lead_over_best_tabular": lead(ALL, best),
         "lead_over_tfidf": lead(ALL, "tfidf"),
@@ -135,15 +139,15 @@ def main() -> None:
                 kept[f"{task}/{seed}"] = train(task, seed, wanted.option, wanted.more)
                 if wanted.kept:
                     wanted.kept.write_text(json.dumps(kept))
-    told = {}
+    tasks = {}
     for task in wanted.tasks.split(","):
-        told[task] = figures([kept[f"{task}/{seed}"] for seed in map(int, wanted.seeds.split(","))])
-        print(f"\n{task}: {told[task]['rows']} test rows; mean ± deviation over the seeds")
-        for name, metrics in told[task]["models"].items():
+        tasks[task] = figures([kept[f"{task}/{seed}"] for seed in map(int, wanted.seeds.split(","))])
+        print(f"\n{task}: {tasks[task]['rows']} test rows; mean ± deviation over the seeds")
+        for name, metrics in tasks[task]["models"].items():
             print(f"  {name:<22}", *(f"{metric} {mean:.4f} ± {off:.4f}" for metric, (mean, off) in metrics.items()))
         for name in ("best_tabular", "lead_over_best_tabular", "lead_over_tfidf", "lead_by_text", "weights"):
-            print(f"  {name}: {told[task][name]}")
-    print(json.dumps({"bench": "quality", "tasks": told}))
+            print(f"  {name}: {tasks[task][name]}")
+    print(json.dumps({"bench": "quality", "tasks": tasks}))
 
 
 if __name__ == "__main__":

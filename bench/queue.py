@@ -79,7 +79,7 @@ def drained(settings: Any) -> dict[str, float]:
     from tests.servers import beat, worker
 
     plant(settings, users=20, weeks=2)
-    found = {}
+    rates = {}
     for kind in ("compact", "nothing"):
         with ExitStack() as stack:
             _save(settings, "nothing", 1)
@@ -89,9 +89,9 @@ def drained(settings: Any) -> dict[str, float]:
             _save(settings, kind, QUEUED)
             before, started = _done(settings), time.perf_counter()
             _wait(lambda: _done(settings) == _jobs(settings), SECONDS)
-            found[kind] = round((_done(settings) - before) / (time.perf_counter() - started), 1)
+            rates[kind] = round((_done(settings) - before) / (time.perf_counter() - started), 1)
             _cancel_all(settings)
-    return found
+    return rates
 
 
 def dispatched(settings: Any) -> dict[str, float]:
@@ -223,12 +223,14 @@ def measure(name: str, database: str, checkout: Path, port: str) -> dict[str, fl
     """Run one measurement on a fresh home, by the segadmin of ``checkout``."""
     with tempfile.TemporaryDirectory(prefix="segadmin-bench-") as home:
         rooms = [str(checkout.resolve() / room) for room in ("core", "plugins", "worker", "api")]
-        one = {**os.environ, "PYTHONPATH": os.pathsep.join([*rooms, str(ROOT)]), "SEGADMIN_HOME": home}
-        one |= {"SEGADMIN_DATABASE_URL": port} | ({"SEGADMIN_RING_SECONDS": "0.4"} if name == "rung" else {})
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*rooms, str(ROOT)]), "SEGADMIN_HOME": home}
+        environment |= {"SEGADMIN_DATABASE_URL": port} | ({"SEGADMIN_RING_SECONDS": "0.4"} if name == "rung" else {})
         command = [sys.executable, "-m", "bench.queue", "--run", name]
-        told = subprocess.run(command, check=True, env=one, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
-    print(f"{database:>10} {checkout.name:>10} {name}: {told.splitlines()[-1]}", flush=True)
-    return json.loads(told.splitlines()[-1])  # type: ignore[no-any-return]
+        output = subprocess.run(
+            command, check=True, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ).stdout
+    print(f"{database:>10} {checkout.name:>10} {name}: {output.splitlines()[-1]}", flush=True)
+    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
 
 
 def run(name: str) -> None:
@@ -264,7 +266,7 @@ def main() -> None:
         print(enqueue_for(options.enqueue)) if options.enqueue else run(options.run)
         return
     checkouts = {"here": ROOT} | ({"there": options.against} if options.against else {})
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     folder = Path(tempfile.mkdtemp(prefix="segadmin-bench-"))
     try:
         with ExitStack() as stack:
@@ -273,12 +275,12 @@ def main() -> None:
                 for name in [options.only] if options.only else MEASURES:
                     for who, checkout in checkouts.items():
                         url = fresh_database(server) if database == "postgresql" else ""
-                        found.setdefault(database, {}).setdefault(who, {})[name] = measure(
+                        figures.setdefault(database, {}).setdefault(who, {})[name] = measure(
                             name, database, checkout, url
                         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps({"bench": "queue", **found}))
+    print(json.dumps({"bench": "queue", **figures}))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def main() -> None:
         whole = [once(home / f"worker-{n}", whole=True) for n in range(3)]
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print(f"pool process killed: {', '.join(f'{one:.1f}' for one in child)} s")
-    print(f"whole worker killed: {', '.join(f'{one:.1f}' for one in whole)} s")
+    print(f"pool process killed: {', '.join(f'{seconds:.1f}' for seconds in child)} s")
+    print(f"whole worker killed: {', '.join(f'{seconds:.1f}' for seconds in whole)} s")
     medians = {"pool_process": statistics.median(child), "worker": statistics.median(whole)}
     print(
         json.dumps(

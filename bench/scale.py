@@ -26,17 +26,17 @@ from segadmin.settings import Settings
 
 def start(core: int, *words: str) -> subprocess.Popen[str]:
     """Start a part of this bench, pinned to ``core``."""
-    one = {**os.environ, "POLARS_MAX_THREADS": "1"}
+    environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
     command = ["taskset", "-c", str(core), sys.executable, "-m", "bench.scale", *words]
-    return subprocess.Popen(command, env=one, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def told(process: subprocess.Popen[str]) -> dict[str, float]:
+def result_of(process: subprocess.Popen[str]) -> dict[str, float]:
     """Wait for a part and return what it says."""
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(process.returncode)
-    return json.loads(said.splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
 
 
 def ingest(path: str, home: str, buckets: str) -> None:
@@ -64,20 +64,20 @@ def size(times: int, buckets: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         home, path = f"{folder}/home", Path(folder) / "events.parquet"
         events = replicated.write(path, times)
-        taken = told(start(0, "ingest", str(path), home, str(buckets)))
-        alone = told(start(0, "textualize", home, "0", str(buckets), str(buckets)))
+        taken = result_of(start(0, "ingest", str(path), home, str(buckets)))
+        alone = result_of(start(0, "textualize", home, "0", str(buckets), str(buckets)))
         half = buckets // 2
         halves = [
             start(core, "textualize", home, str(core * half), str((core + 1) * half), str(buckets)) for core in (0, 1)
         ]
-        both = [told(one) for one in halves]
+        both = [result_of(process) for process in halves]
     return {
         "events": events,
         "import_seconds": round(taken["seconds"], 1),
         "import_peak_mib": taken["peak_mib"],
         "text_seconds": round(alone["seconds"], 1),
         "text_peak_mib": alone["peak_mib"],
-        "second_worker": round(alone["seconds"] / max(one["seconds"] for one in both), 2),
+        "second_worker": round(alone["seconds"] / max(results["seconds"] for results in both), 2),
     }
 
 
@@ -95,8 +95,8 @@ def main() -> None:
     parser.add_argument("--buckets", type=int, default=64)
     options = parser.parse_args()
     sizes = [size(times, options.buckets) for times in options.times]
-    for one in sizes:
-        print(" · ".join(f"{name} {value:,}" for name, value in one.items()))
+    for figures in sizes:
+        print(" · ".join(f"{name} {value:,}" for name, value in figures.items()))
     small, large = sizes[0], sizes[-1]
     growth = {
         "events": round(large["events"] / small["events"], 1),

@@ -43,32 +43,32 @@ def command(*words):
     subprocess.run([sys.executable, "-m", "segadmin_api.cli", *words], check=True, **nobody)
 
 users, csv, settings = int(sys.argv[1]), sys.argv[2], get_settings()
-as_many = {"buckets": 16} if "buckets" in inspect.signature(plant).parameters else {}
-plant(settings, users=users, **as_many)
+bucket_options = {"buckets": 16} if "buckets" in inspect.signature(plant).parameters else {}
+plant(settings, users=users, **bucket_options)
 label_future_spend(settings)
 retrain = {"backbone": "tabular", "backbone_options": {"rounds": "30"}, "baselines": [], "labels": LABELS, "margin": -1}
 retrain |= {"trackers": [], "language": "en"}
 text = {"textualizer": "mixed", "language": "en"}
 through_the_engine(settings, "textualize", text)  # imports what is heavy
-found = {
+seconds = {
     "textualize": measured(lambda: through_the_engine(settings, "textualize", text)),
     "retrain": measured(lambda: through_the_engine(settings, "retrain", retrain)),
     "score": measured(lambda: through_the_engine(settings, "score", {"model": "champion", "labels": LABELS})),
 }
 children = resource.RUSAGE_CHILDREN
-found["import"] = measured(lambda: command("data", "import", "events", csv), children)
-found["enqueue"] = min(measured(lambda: command("enqueue", "compact"), children) for _ in range(3))
-print(json.dumps(found))
+seconds["import"] = measured(lambda: command("data", "import", "events", csv), children)
+seconds["enqueue"] = min(measured(lambda: command("enqueue", "compact"), children) for _ in range(3))
+print(json.dumps(seconds))
 """
 
 
 def run(checkout: Path, users: int, csv: Path) -> dict[str, float]:
     """Return the processor seconds of each part in ``checkout``."""
     with tempfile.TemporaryDirectory() as home:
-        found = os.pathsep.join(str(checkout.resolve() / package) for package in PACKAGES)
+        import_path = os.pathsep.join(str(checkout.resolve() / package) for package in PACKAGES)
         environment = {
             **os.environ,
-            "PYTHONPATH": found,
+            "PYTHONPATH": import_path,
             "POLARS_MAX_THREADS": "1",
             "OMP_NUM_THREADS": "1",
             "SEGADMIN_HOME": str(Path(home) / "home"),
@@ -94,26 +94,30 @@ def main() -> None:
     parser.add_argument("--against", type=Path, required=True, help="another checkout of segadmin")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--users", type=int, default=1500)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         csv = Path(folder) / "events.csv"
         write_csv(csv, 100_000)
         runs = []
-        for n in range(asked.runs):
-            order = (ROOT, asked.against) if n % 2 else (asked.against, ROOT)
-            seconds = {checkout: run(checkout, asked.users, csv) for checkout in order}
-            runs.append((seconds[ROOT], seconds[asked.against]))
+        for n in range(options.runs):
+            order = (ROOT, options.against) if n % 2 else (options.against, ROOT)
+            seconds = {checkout: run(checkout, options.users, csv) for checkout in order}
+            runs.append((seconds[ROOT], seconds[options.against]))
             print(json.dumps({"here": runs[-1][0], "there": runs[-1][1]}), flush=True)
     parts = list(runs[0][0])
-    found = {
+    seconds_by_part = {
         part: {
             "here": round(statistics.median(here[part] for here, _ in runs), 3),
-            "there": round(statistics.median(there[part] for _, there in runs), 3),
-            "ratio": round(statistics.median(here[part] / there[part] for here, there in runs), 3),
+            "there": round(statistics.median(other[part] for _, other in runs), 3),
+            "ratio": round(statistics.median(here[part] / other[part] for here, other in runs), 3),
         }
         for part in parts
     }
-    print(json.dumps({"bench": "stages", "users": asked.users, "runs": asked.runs, "processor_seconds": found}))
+    print(
+        json.dumps(
+            {"bench": "stages", "users": options.users, "runs": options.runs, "processor_seconds": seconds_by_part}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -56,12 +56,12 @@ def per_row(events: pl.DataFrame) -> int:
         for user, at, item, quantity, price in rows[:NEWEST]:
             who = f"{user & 0xFFFF_FFFF_FFFF_FFFF:016x}"  # type: ignore[operator]
             when = f"{at:%Y-%m-%d %H:%M}"
-            said = f"purchase record: user {who} bought item {item} at {when}, quantity {quantity}, amount {price}"
-            phrases += bool(said)
+            sentence = f"purchase record: user {who} bought item {item} at {when}, quantity {quantity}, amount {price}"
+            phrases += bool(sentence)
     return phrases
 
 
-def _said() -> pl.Expr:
+def _sentence() -> pl.Expr:
     return pl.format(
         "purchase record: user {} bought item {} at {}, quantity {}, amount {}",
         pl.col("user_key").cast(pl.String),
@@ -77,13 +77,13 @@ def by_hand(events: pl.DataFrame) -> int:
     columns = ("at", "item", "quantity", "price")
     newest = (pl.col(name).sort_by("at", descending=True).head(NEWEST) for name in columns)
     some = events.lazy().group_by("user_key").agg(*newest).explode(columns)
-    return some.select("user_key", phrase=_said()).collect().height
+    return some.select("user_key", phrase=_sentence()).collect().height
 
 
 def global_sort(events: pl.DataFrame) -> int:
     """The same with everything sorted by user first."""
     ordered = events.lazy().sort("user_key", "at", descending=[False, True]).group_by("user_key").head(NEWEST)
-    return ordered.select("user_key", phrase=_said()).collect().height
+    return ordered.select("user_key", phrase=_sentence()).collect().height
 
 
 PEERS: dict[str, Callable[[pl.DataFrame], int]] = {

@@ -33,14 +33,14 @@ def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
     from segadmin.settings import get_settings
     from segadmin_plugins.backbones.numbers import auroc
 
-    found = dataset(job)
-    train = replace(found.train, frame=found.train.frame.sample(rows, seed=17, shuffle=True))
+    rows_of_job = dataset(job)
+    train = replace(rows_of_job.train, frame=rows_of_job.train.frame.sample(rows, seed=17, shuffle=True))
     rate = TUNERS[tuner]
     options = {"tuner": tuner, "epochs": epochs, "features": False, "learning_rate": rate, "frozen_layers": 0}
     backbone = load_plugins(get_settings()).make("backbone", "minilm", options)
     with tempfile.TemporaryDirectory() as folder:
         before = time.perf_counter()
-        model = backbone.fit(train, found.validation, FitContext(get_settings(), Path(folder)))
+        model = backbone.fit(train, rows_of_job.validation, FitContext(get_settings(), Path(folder)))
         seconds = time.perf_counter() - before
     return {
         "tuner": tuner,
@@ -48,7 +48,7 @@ def measure(tuner: str, job: int, rows: int, epochs: int) -> dict[str, Any]:
         "share": round(model.report["trained_weights"] / model.report["weights"], 4),
         "seconds": round(seconds, 1),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "auroc": round(auroc(model.predict(found.test), found.test.targets), 4),
+        "auroc": round(auroc(model.predict(rows_of_job.test), rows_of_job.test.targets), 4),
     }
 
 
@@ -64,14 +64,14 @@ def main() -> None:
     if wanted.measure:
         print(json.dumps(measure(wanted.measure, wanted.job, wanted.rows, wanted.epochs)))
         return
-    told = []
+    results = []
     for tuner in wanted.only or TUNERS:
         command = [sys.executable, "-m", "bench.tuners", "--measure", tuner, "--job", str(wanted.job)]
         command += ["--rows", str(wanted.rows), "--epochs", str(wanted.epochs)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        told.append(json.loads(done.stdout.splitlines()[-1]))
-        print(" · ".join(f"{name} {value}" for name, value in told[-1].items()), flush=True)
-    print(json.dumps({"bench": "tuners", "rows": wanted.rows, "epochs": wanted.epochs, "tuners": told}))
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+        print(" · ".join(f"{name} {value}" for name, value in results[-1].items()), flush=True)
+    print(json.dumps({"bench": "tuners", "rows": wanted.rows, "epochs": wanted.epochs, "tuners": results}))
 
 
 if __name__ == "__main__":

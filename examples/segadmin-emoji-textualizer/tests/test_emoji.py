@@ -12,12 +12,12 @@ def test_it_keeps_the_contract() -> None:
     check_textualizer(Emoji(days=7))
 
 
-def test_how_often_becomes_how_many() -> None:
+def test_repeated_events_become_repeated_emoji() -> None:
     events = sample_events(users=1, per_user=1)  # a view of fruit
     context = segadmin.TextContext(AS_OF - timedelta(days=112), AS_OF, "en")
-    for times, said in ((1, "👀 fruit"), (2, "👀👀 fruit"), (4, "👀👀👀 fruit"), (100, "👀👀👀👀👀 fruit")):
-        found = Emoji().phrases(events.sample(times, with_replacement=True).lazy(), context).collect()
-        assert found["phrase"].to_list() == [said]
+    for times, phrase in ((1, "👀 fruit"), (2, "👀👀 fruit"), (4, "👀👀👀 fruit"), (100, "👀👀👀👀👀 fruit")):
+        phrases = Emoji().phrases(events.sample(times, with_replacement=True).lazy(), context).collect()
+        assert phrases["phrase"].to_list() == [phrase]
 
 
 def test_days_leaves_out_what_is_older() -> None:
