@@ -10,11 +10,11 @@ _EVENT = {"user": "u", "kind": "view", "item": "i", "at": "2026-01-31T18:05:00Z"
 
 def _list(size: int, events: Callable[[int], str]) -> bytes:
     """Return a list of events of about ``size`` bytes."""
-    found, length = [], 2
+    items, length = [], 2
     while length < size:
-        found.append(events(len(found)))
-        length += len(found[-1]) + 1
-    return f"[{','.join(found)}]".encode()
+        items.append(events(len(items)))
+        length += len(items[-1]) + 1
+    return f"[{','.join(items)}]".encode()
 
 
 def _with(name: str, value: str) -> str:

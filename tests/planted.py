@@ -53,7 +53,9 @@ def plant(settings: Settings, users: int = 240, weeks: int = 14, seed: int = 0, 
     rate = random.gamma(2.0, 1.0, users)
     lake = Lake.of(settings)
     lake.append("users", keyed)
-    items = [(f"{one}-{n}", f"{one} {n}", one, None, None, None) for one in CATEGORIES for n in range(3)]
+    items = [
+        (f"{category}-{n}", f"{category} {n}", category, None, None, None) for category in CATEGORIES for n in range(3)
+    ]
     lake.overwrite("items", pl.DataFrame(items, schema=lake.scan("items").collect_schema(), orient="row"))
     lake.append("events", _events(keyed, rate, range(weeks), random))
     return keyed.with_columns(rate=rate)
@@ -133,7 +135,7 @@ class Run:
         buckets = open_store(self.settings).buckets
         cut = ranges_of(stage, self.options, buckets, self.fan_out)
         ranges = [range(a, b + 1) if a >= 0 else range(0) for a, b in cut]
-        place = [one.name for one in workflow_of(self.kind).stages].index(name)
+        place = [each.name for each in workflow_of(self.kind).stages].index(name)
         return [
             Attempt(
                 settings=self.settings,
@@ -142,12 +144,12 @@ class Run:
                 options=self.options,
                 step_id=self.job_id * 1000 + place * 10 + n,
                 stage=name,
-                buckets=one,
+                buckets=bucket_range,
                 number=number,
                 token=number,
                 inputs=self.inputs,
             )
-            for n, one in enumerate(ranges)
+            for n, bucket_range in enumerate(ranges)
         ]
 
     def call(self, attempt: Attempt) -> StageResult:

@@ -47,7 +47,7 @@ def work(attempt: Attempt) -> StageResult:
 def collect(attempt: Attempt) -> StageResult:
     """Add up what the steps before found."""
     _note(attempt, "collect")
-    return StageResult(Facts(sum=sum(one["sum"] for one in attempt.inputs["textualize"])))
+    return StageResult(Facts(sum=sum(facts["sum"] for facts in attempt.inputs["textualize"])))
 
 
 def _note(attempt: Attempt, what: str) -> None:

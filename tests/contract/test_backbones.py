@@ -74,8 +74,8 @@ def test_stacked_weighs_who_says_something_above_who_guesses(settings: Settings)
 
 
 def test_stacked_of_nothing_or_of_itself(settings: Settings) -> None:
-    for options, said in (({"beside": ""}, "names no backbones"), ({"beside": "stacked"}, "part of itself")):
-        with pytest.raises(ConfigurationError, match=said):
+    for options, message in (({"beside": ""}, "names no backbones"), ({"beside": "stacked"}, "part of itself")):
+        with pytest.raises(ConfigurationError, match=message):
             load_plugins(settings).make("backbone", "stacked", {"text": "tfidf"} | options).check(settings)
 
 
@@ -110,11 +110,13 @@ def test_a_pipeline_of_hugging_face_says_what_predict_says(kind: str, settings: 
     model = load_plugins(settings).make("backbone", "hf", options).fit(train, validation, FitContext(settings, folder))
     model.save(saved)
     read = pipeline("text-classification", model=str(saved), tokenizer=str(saved), top_k=None)
-    said = read(["".join(f" {phrase}" for phrase in phrases) for phrases in test.frame["phrases"].to_list()])
-    found = [[{one["label"]: one["score"] for one in user}[segment] for segment in test.segments] for user in said]
-    np.testing.assert_allclose(found, model.predict(test), atol=1e-5)
+    outputs = read(["".join(f" {phrase}" for phrase in phrases) for phrases in test.frame["phrases"].to_list()])
+    probabilities = [
+        [{entry["label"]: entry["score"] for entry in user}[segment] for segment in test.segments] for user in outputs
+    ]
+    np.testing.assert_allclose(probabilities, model.predict(test), atol=1e-5)
     (long,) = read(["bought milk " * 100], truncation=True)
-    assert sum(one["score"] for one in long) == pytest.approx(1, abs=1e-4), (
+    assert sum(entry["score"] for entry in long) == pytest.approx(1, abs=1e-4), (
         "no more is read than the model has room for"
     )
 

@@ -108,8 +108,8 @@ def test_what_an_event_may_lack_is_tried() -> None:
         name = "trusting"
 
         def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
-            said = events.filter(pl.col("title").is_not_null() | pl.col("title").is_null().all())
-            return said.select("user_key", position=pl.lit(0), phrase="title").unique()
+            titled = events.filter(pl.col("title").is_not_null() | pl.col("title").is_null().all())
+            return titled.select("user_key", position=pl.lit(0), phrase="title").unique()
 
     with pytest.raises(AssertionError, match="nulls; leave such phrases out"):
         check_textualizer(Trusting())

@@ -66,7 +66,7 @@ def score(attempt: Attempt) -> StageResult:
             POISONS[attempt.options["poison"]]()
     users = Lake.of(attempt.settings).scan("users", buckets=list(attempt.buckets)).collect().sort("user_key")
     share = (users["user_key"].to_numpy() % 1000) / 1000.0
-    probabilities = pl.Series("probabilities", [[1 - one, one] for one in share], dtype=pl.List(pl.Float32))
+    probabilities = pl.Series("probabilities", [[1 - high, high] for high in share], dtype=pl.List(pl.Float32))
     scores = users.select(
         "bucket",
         "user_key",
@@ -131,8 +131,8 @@ def broken_promises(settings: Settings, job_id: int, users: int) -> list[str]:
         broken.append("steps are not done: " + ", ".join(f"{step.stage} {step.state}" for step in steps))
     if counted != sorted(f"{step.stage}-{step.bucket_from}" for step in steps if step.stage != "publish"):
         broken.append(f"steps counted otherwise than once: {counted}")
-    if [one.state for one in snapshots] != [SnapshotState.PUBLISHED]:
-        broken.append(f"snapshots: {[one.state for one in snapshots]}")
+    if [snapshot.state for snapshot in snapshots] != [SnapshotState.PUBLISHED]:
+        broken.append(f"snapshots: {[snapshot.state for snapshot in snapshots]}")
     elif current is None or (current != snapshots[0].id and job.options.get("alone", True)):
         broken.append(f"the current snapshot is {current}, not {snapshots[0].id}")
     elif snapshots[0].users != users:
@@ -146,7 +146,7 @@ def broken_promises(settings: Settings, job_id: int, users: int) -> list[str]:
 def _broken_files(settings: Settings, steps: Sequence[Step]) -> list[str]:
     broken = []
     for step in steps:
-        for written in (one for one in step.result.values() if isinstance(one, dict) and "sha256" in one):
+        for written in (value for value in step.result.values() if isinstance(value, dict) and "sha256" in value):
             path = settings.store_path / written["path"]
             if path.name.startswith(".") or not path.exists():
                 broken.append(f"{step.stage} refers to {path}, which is temporary or missing")

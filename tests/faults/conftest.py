@@ -72,10 +72,10 @@ def fault_free(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> str
             patch.setenv(variable, value)
         get_settings.cache_clear()
         world = World(get_settings(), environment)
-        job = world.asked()
+        job = world.enqueue_job()
         world.drive(job)
         assert broken_promises(world.settings, job, USERS) == []
-        found = content_hash(world.settings, job)
+        content = content_hash(world.settings, job)
         database.engine(world.settings).dispose()
     get_settings.cache_clear()
-    return found
+    return content

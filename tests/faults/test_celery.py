@@ -40,11 +40,13 @@ class Shop:
 
     def steps(self, job: int) -> dict[str, Step]:
         """Return a job's steps by stage and first bucket."""
-        return {f"{one.stage}-{one.bucket_from}": one for one in control.view(self.world.settings, job).steps}
+        return {f"{step.stage}-{step.bucket_from}": step for step in control.view(self.world.settings, job).steps}
 
     def running(self, job: int) -> Step | None:
         """Return a step of ``score`` that runs."""
-        running = (one for one in self.steps(job).values() if one.state == StepState.RUNNING and one.stage == "score")
+        running = (
+            step for step in self.steps(job).values() if step.state == StepState.RUNNING and step.stage == "score"
+        )
         return next(running, None)
 
     def ends(self, job: int, seconds: float = 60) -> float:
@@ -74,7 +76,7 @@ def check(shop: Shop, job: int, fault_free: str) -> None:
 )
 def test_a_killed_pool_process(shop: Shop, failpoint: str, step: str, fault_free: str) -> None:
     shop.worker(failpoint)
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
     shop.ends(job)
     check(shop, job, fault_free)
     assert shop.steps(job)[step].attempt == 2
@@ -83,7 +85,7 @@ def test_a_killed_pool_process(shop: Shop, failpoint: str, step: str, fault_free
 @pytest.mark.parametrize("failpoint", ["claim@score-0:kill-worker", "write@score-0:kill-worker", "publish:kill-worker"])
 def test_a_killed_worker(shop: Shop, failpoint: str, fault_free: str) -> None:
     first = shop.worker(failpoint)
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
     assert first.wait(40) == -signal.SIGKILL
     shop.worker()
     shop.ends(job)
@@ -93,11 +95,11 @@ def test_a_killed_worker(shop: Shop, failpoint: str, fault_free: str) -> None:
 @pytest.mark.parametrize("failpoint", ["write@score-0:stop", "publish:stop"])
 def test_a_zombie_writer(shop: Shop, failpoint: str, fault_free: str) -> None:
     first = shop.worker(failpoint)
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
 
     def zombie() -> psutil.Process | None:
         pool = psutil.Process(first.pid).children()
-        return next((one for one in pool if one.status() == psutil.STATUS_STOPPED), None)
+        return next((process for process in pool if process.status() == psutil.STATUS_STOPPED), None)
 
     wait_until(zombie, 40, "a pool process is stopped")
     stopped = zombie()
@@ -106,14 +108,14 @@ def test_a_zombie_writer(shop: Shop, failpoint: str, fault_free: str) -> None:
     shop.ends(job)
     check(shop, job, fault_free)
     stopped.resume()
-    following = shop.world.asked()  # the worker that was stopped is of use again
+    following = shop.world.enqueue_job()  # the worker that was stopped is of use again
     shop.ends(following)
     check(shop, following, fault_free)
 
 
 def test_a_terminated_worker(shop: Shop, fault_free: str) -> None:
     first = shop.worker()
-    job = shop.world.asked(pieces=40)
+    job = shop.world.enqueue_job(pieces=40)
     wait_until(lambda: shop.running(job), 40, "a step runs")
     os.kill(first.pid, signal.SIGTERM)
     assert first.wait(20) == 0
@@ -121,12 +123,12 @@ def test_a_terminated_worker(shop: Shop, fault_free: str) -> None:
     shop.worker(concurrency=4)
     shop.ends(job)
     check(shop, job, fault_free)
-    assert {one.attempt for one in shop.steps(job).values()} == {1}
+    assert {step.attempt for step in shop.steps(job).values()} == {1}
 
 
 def test_redis_is_killed_and_comes_back_empty(shop: Shop, fault_free: str) -> None:
     shop.worker()
-    job = shop.world.asked(pieces=10)
+    job = shop.world.enqueue_job(pieces=10)
     wait_until(lambda: shop.running(job), 40, "a step runs")
     shop.world.kill_redis()
     time.sleep(1)
@@ -137,7 +139,7 @@ def test_redis_is_killed_and_comes_back_empty(shop: Shop, fault_free: str) -> No
 
 def test_redis_says_nothing_for_a_while(shop: Shop, fault_free: str) -> None:
     shop.worker()
-    job = shop.world.asked(pieces=10)
+    job = shop.world.enqueue_job(pieces=10)
     wait_until(lambda: shop.running(job), 40, "a step runs")
     assert shop.world.process is not None
     shop.world.process.send_signal(signal.SIGSTOP)
@@ -148,7 +150,7 @@ def test_redis_says_nothing_for_a_while(shop: Shop, fault_free: str) -> None:
 
 
 def test_every_message_five_times(shop: Shop, fault_free: str) -> None:
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
     key = next(name for name in shop.client.keys("cpu*") if shop.client.type(name) == b"list")  # type: ignore[union-attr]
     [message] = shop.client.lrange(key, 0, -1)  # type: ignore[misc]
     for number in range(4):
@@ -158,20 +160,20 @@ def test_every_message_five_times(shop: Shop, fault_free: str) -> None:
     shop.worker(concurrency=2)
     shop.ends(job)
     check(shop, job, fault_free)
-    assert {one.attempt for one in shop.steps(job).values()} == {1}
+    assert {step.attempt for step in shop.steps(job).values()} == {1}
 
 
 def test_the_disk_is_full_for_a_while(shop: Shop, fault_free: str) -> None:
     shop.worker("write@score:enospc")
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
     shop.ends(job)
     check(shop, job, fault_free)
-    assert {one.attempt for one in shop.steps(job).values() if one.stage == "score"} == {2}
+    assert {step.attempt for step in shop.steps(job).values() if step.stage == "score"} == {2}
 
 
 def test_the_database_goes_away_for_a_while(shop: Shop, fault_free: str) -> None:
     shop.worker()
-    job = shop.world.asked(pieces=10)
+    job = shop.world.enqueue_job(pieces=10)
     wait_until(lambda: shop.running(job), 40, "a step runs")
     with shop.world.database_down():
         time.sleep(3)
@@ -183,7 +185,7 @@ def test_a_process_that_dies_every_time(shop: Shop, monkeypatch: pytest.MonkeyPa
     """Its job fails with what its worker saw, long before a lease runs out, and the worker goes on."""
     monkeypatch.setenv("SEGADMIN_LEASE_SECONDS", "30")
     first = shop.worker("compute@score-0:exit!")
-    job = shop.world.asked()
+    job = shop.world.enqueue_job()
     shop.ends(job)
     failed = control.view(shop.world.settings, job).job
     assert failed.state == JobState.FAILED
@@ -213,7 +215,7 @@ def test_a_plugin_that_misbehaves(shop: Shop, poison: str, reason: str, monkeypa
     for name, value in {"LEASE_SECONDS": "20", "STEP_SECONDS": "4", "STEP_MEMORY_GIB": "0.6"}.items():
         monkeypatch.setenv(f"SEGADMIN_{name}", value)
     process = shop.worker()
-    job = shop.world.asked(poison=poison)
+    job = shop.world.enqueue_job(poison=poison)
     shop.ends(job)
     failed = control.view(shop.world.settings, job).job
     assert failed.state == JobState.FAILED
@@ -223,14 +225,14 @@ def test_a_plugin_that_misbehaves(shop: Shop, poison: str, reason: str, monkeypa
         reason,
     ):
         assert word in (failed.error or "")
-    following = shop.world.asked()
+    following = shop.world.enqueue_job()
     shop.ends(following)
     assert broken_promises(shop.world.settings, following, USERS) == []
     assert process.poll() is None
 
 
 def test_an_urgent_job_overtakes_a_big_one(shop: Shop) -> None:
-    big = shop.world.asked(pieces=20, alone=False)
+    big = shop.world.enqueue_job(pieces=20, alone=False)
     shop.worker()
     wait_until(lambda: shop.running(big), 40, "the big job's first step runs")
     from segadmin.jobs.enqueue import enqueue

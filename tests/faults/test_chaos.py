@@ -120,7 +120,7 @@ def test_chaos(world: World, seed: int, fault_free: str, monkeypatch: pytest.Mon
         stack.enter_context(world.redis())
         stack.enter_context(beat(settings, app=APP))
         options = [{"labels": f"labels-{n}", "pieces": 4} for n in range(JOBS)]
-        jobs = [enqueue(settings, dispatcher(settings), "chain", one).job.id or 0 for one in options]
+        jobs = [enqueue(settings, dispatcher(settings), "chain", job_options).job.id or 0 for job_options in options]
         stack.enter_context(one_worker(world))
         stack.enter_context(one_worker(world))
         client = redis.Redis(unix_socket_path=str(settings.redis_socket))

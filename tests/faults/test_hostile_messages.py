@@ -168,7 +168,7 @@ def test_an_operator_sees_them(home: tuple[Settings, int], settings: Settings, c
     assert "No message is in quarantine" in cli("jobs", "quarantine").stdout
     quarantine.set_aside(settings, "cpu", "a reason", b"nul \x00 and \xff", "here")
     shown = json.loads(cli("jobs", "quarantine", "--json").stdout)
-    assert [(one["queue"], one["reason"], one["message"]) for one in shown] == [
+    assert [(message["queue"], message["reason"], message["message"]) for message in shown] == [
         ("cpu", "a reason", "nul \\x00 and \\xff")
     ]
     assert "a reason" in cli("jobs", "quarantine").stdout

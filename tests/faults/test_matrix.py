@@ -39,7 +39,7 @@ def begin(world: World, phase: str, action: str) -> tuple[int, BaseProcess, int]
         process = world.ask(f"enqueue:{action}")
         wait_until(lambda: control.list_jobs(world.settings)[0].job.state == "queued", 20, "the job is saved")
         return control.list_jobs(world.settings)[0].job.id or 0, process, 0
-    job = world.asked()
+    job = world.enqueue_job()
     stage = STEP_PHASES[phase]
     step = world.until(job, stage)[0]
     return job, world.act(step.id or 0, f"{phase}@{stage}:{action}"), step.id or 0
@@ -52,7 +52,7 @@ def test_a_killed_process(world: World, phase: str, fault_free: str) -> None:
     assert process.exitcode == -signal.SIGKILL
     world.drive(job)
     check(world, job, fault_free)
-    attempts = {one.id: one.attempt for one in control.view(world.settings, job).steps}
+    attempts = {each.id: each.attempt for each in control.view(world.settings, job).steps}
     assert attempts.pop(step) == 2
     assert set(attempts.values()) == {1}
 
@@ -79,7 +79,7 @@ def test_a_terminated_process(world: World, phase: str, fault_free: str) -> None
     job, process, step = begin(world, phase, "term")
     process.join(20)
     assert process.exitcode == 0
-    given_back = next(one for one in control.view(world.settings, job).steps if one.id == step)
+    given_back = next(each for each in control.view(world.settings, job).steps if each.id == step)
     assert (given_back.state, given_back.attempt) == (StepState.READY, 0), "it is given back at once, and free"
     world.drive(job)
     check(world, job, fault_free)
@@ -124,10 +124,10 @@ def test_the_same_message_five_times(world: World, phase: str, fault_free: str) 
     others = [world.act(step) for _ in range(4)]
     time.sleep(0.3)
     world.paused.unlink()
-    for one in (process, *others, world.act(step)):
-        one.join(40)
-        assert one.exitcode == 0
-    assert next(one.attempt for one in control.view(world.settings, job).steps if one.id == step) == 1
+    for actor in (process, *others, world.act(step)):
+        actor.join(40)
+        assert actor.exitcode == 0
+    assert next(each.attempt for each in control.view(world.settings, job).steps if each.id == step) == 1
     world.drive(job)
     check(world, job, fault_free)
 
@@ -139,7 +139,7 @@ def test_the_same_message_five_times(world: World, phase: str, fault_free: str) 
 def test_the_disk_fails(world: World, phase: str, error: str, fault_free: str) -> None:
     job, process, step = begin(world, phase, error)
     process.join(20)
-    failed = next(one for one in control.view(world.settings, job).steps if one.id == step)
+    failed = next(each for each in control.view(world.settings, job).steps if each.id == step)
     assert failed.state == StepState.READY
     assert ("No space left" if error == "enospc" else "Input/output error") in (failed.error or "")
     world.drive(job)
@@ -170,7 +170,7 @@ def test_the_cli_is_killed(world: World, place: str, saved: bool, fault_free: st
     assert process.exitcode == -signal.SIGKILL
     chains = [line for line in control.list_jobs(world.settings) if line.job.idempotency_key == "once"]
     assert len(chains) == saved
-    job = world.asked(key="once")  # somebody tries again
+    job = world.enqueue_job(key="once")  # somebody tries again
     world.drive(job)
     check(world, job, fault_free)
     assert len([line for line in control.list_jobs(world.settings) if line.job.idempotency_key]) == 1
@@ -189,16 +189,16 @@ def test_two_who_ask_with_the_same_key_at_once(world: World, fault_free: str) ->
 
 @pytest.mark.parametrize("action", ["kill", "exit"])
 def test_a_step_that_dies_every_time_fails_its_job(world: World, action: str, fault_free: str) -> None:
-    job = world.asked()
+    job = world.enqueue_job()
     step = world.until(job, "score")[0].id or 0
     deaths = 0
     deadline = time.monotonic() + 40
     while not control.view(world.settings, job).job.state.over:
         assert time.monotonic() < deadline
         reap(world.settings, lambda _: None)
-        for one in world.due():
-            world.act(one.id or 0, f"compute:{action}!" if one.id == step else "").join(20)
-            deaths += one.id == step
+        for due in world.due():
+            world.act(due.id or 0, f"compute:{action}!" if due.id == step else "").join(20)
+            deaths += due.id == step
         time.sleep(0.05)
     failed = control.view(world.settings, job)
     assert (failed.job.state, deaths) == ("failed", 3)
@@ -209,7 +209,7 @@ def test_a_step_that_dies_every_time_fails_its_job(world: World, action: str, fa
 
 
 def test_two_jobs_of_the_same_labels_are_never_interleaved(world: World, fault_free: str) -> None:
-    first, second = world.asked(alone=False), world.asked(alone=False)
+    first, second = world.enqueue_job(alone=False), world.enqueue_job(alone=False)
     step = world.until(first, "score")[0]
     world.act(step.id or 0, "write:kill").join(20)
     world.drive(second)
@@ -224,7 +224,7 @@ def test_two_jobs_of_the_same_labels_are_never_interleaved(world: World, fault_f
 
 def test_no_file_is_named_before_it_is_on_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a loss of power a name must not stand for content that never reached the disk."""
-    job = world.asked()
+    job = world.enqueue_job()
     attempt = claim(world.settings, world.until(job, "score")[0].id or 0, "me")
     assert attempt is not None
 

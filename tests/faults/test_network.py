@@ -155,7 +155,7 @@ def test_a_worker_without_a_network(world: World, tmp_path: Path, monkeypatch: p
 
         def works() -> bool:
             return any(
-                one.state == StepState.RUNNING for one in control.view(settings, job).steps if one.stage == "score"
+                step.state == StepState.RUNNING for step in control.view(settings, job).steps if step.stage == "score"
             )
 
         wait_until(works, 40, "the worker there works on a step")

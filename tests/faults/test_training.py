@@ -46,7 +46,7 @@ def test_a_killed_training_loses_at_most_one_interval(tmp_path: Path, kill_at: f
     assert done.returncode == -signal.SIGKILL
     died_at = (float((tmp_path / "died").read_text()) - 0.05) / 0.95 * STEPS
     checkpoints = tmp_path / "trainer"
-    newest = max(checkpoints.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]))
+    newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     torn = shutil.copytree(newest, checkpoints / f"checkpoint-{STEPS}")  # and a later one was being written
     (torn / "trainer_state.json").unlink()
     report = fit(tmp_path)

@@ -66,7 +66,7 @@ class World:
         """Run a step in a process of its own."""
         return actor.run(self._with(failpoint), step_id)
 
-    def asked(self, failpoint: str = "", **options: object) -> int:
+    def enqueue_job(self, failpoint: str = "", **options: object) -> int:
         """Enqueue a job and return its number."""
         process = self.ask(failpoint, **options)
         process.join(30)
@@ -81,10 +81,10 @@ class World:
 
     def until(self, job_id: int, stage: str) -> list[Step]:
         """Run the steps before ``stage``; return those of it."""
-        while not (found := self.due(stage)):
+        while not (steps := self.due(stage)):
             self._round(self.due())
             assert not control.view(self.settings, job_id).job.state.over
-        return found
+        return steps
 
     def drive(self, job_id: int, seconds: float = 60) -> None:
         """Be reaper and workers until a job is over: no message is needed for it."""

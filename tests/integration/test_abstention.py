@@ -31,14 +31,14 @@ def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
         test = session.exec(
             select(Evaluation).where(Evaluation.model_version_id == version.id, Evaluation.split == "test")
         ).one()
-    assert any(one is not None for one in version.manifest["thresholds"])
+    assert any(threshold is not None for threshold in version.manifest["thresholds"])
     assert 0 < test.metrics["coverage"] < 1
     assert test.metrics["precision_placed"] > max(0.5, test.metrics["accuracy"])
 
     shown = json.loads(cli("snapshots", "show", str(snapshot), "--json").stdout)
-    [counted] = [one for one in shown["segments"] if one["segment"] == NOT_ENOUGH]
+    [counted] = [segment for segment in shown["segments"] if segment["segment"] == NOT_ENOUGH]
     assert counted["users"] == left_out.height
-    assert sum(one["users"] for one in shown["segments"]) == rows.height
+    assert sum(segment["users"] for segment in shown["segments"]) == rows.height
     assert NOT_ENOUGH in cli("snapshots", "show", str(snapshot)).stdout
     cli("snapshots", "export", "--out", str(tmp_path / "all.csv"))
     exported = pl.read_csv(tmp_path / "all.csv")

@@ -30,7 +30,9 @@ def test_jobs_run_in_a_home_of_any_name(settings: Settings, cli: Cli, tmp_path: 
     try:
         assert "Ready." in cli("up", "--detach", "--cpu", "1", "--no-flower", "--no-web").stdout
         cli("enqueue", "ingest", str(files[1]), "--wait")
-        findings = {one["what"]: one["level"] for one in json.loads(cli("doctor", "--json", check=False).stdout)}
+        findings = {
+            finding["what"]: finding["level"] for finding in json.loads(cli("doctor", "--json", check=False).stdout)
+        }
         assert (findings["broker"], findings["database"], findings["store"]) == ("ok", "ok", "ok")
     finally:
         stopped = cli("down").stdout

@@ -14,10 +14,10 @@ def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: 
     weights = {"SEGADMIN_WEIGHTS": str(tmp_path / "weights"), "HF_HOME": str(tmp_path / "cache")}
     assert "Download one: segadmin backbones pull" in cli("backbones", "list", **weights).stdout
     made = str(tmp_path / "made")
-    told = json.loads(cli("backbones", "pull", "shop/bert", "--from", made, "--json", **weights).stdout)
-    assert told["where"] == str(tmp_path / "weights" / "shop" / "bert")
+    pulled = json.loads(cli("backbones", "pull", "shop/bert", "--from", made, "--json", **weights).stdout)
+    assert pulled["where"] == str(tmp_path / "weights" / "shop" / "bert")
     [model] = json.loads(cli("backbones", "list", "--json", **weights).stdout)["models"]
-    assert (model["name"], model["usable"], model["size"]) == ("shop/bert", True, told["size"])
+    assert (model["name"], model["usable"], model["size"]) == ("shop/bert", True, pulled["size"])
     checked = json.loads(cli("backbones", "check", "shop/bert", "--json", **weights).stdout)
     assert checked["compared"] >= 3
     assert any("a fit on 4 texts" in note for note in checked["notes"])
@@ -30,8 +30,8 @@ def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: 
 
 def test_what_cannot_be_pulled_says_why(cli: Cli, tmp_path: Path) -> None:
     weights = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-    there = cli("backbones", "pull", "bert-base-chinese", check=False, **weights)
-    assert "HF_HUB_OFFLINE is set" in there.stderr
+    offline = cli("backbones", "pull", "bert-base-chinese", check=False, **weights)
+    assert "HF_HUB_OFFLINE is set" in offline.stderr
     unset = cli("backbones", "pull", "shop/bert", "--from", str(tmp_path), check=False, **weights)
     assert "SEGADMIN_WEIGHTS=/srv/weights" in unset.stderr
     empty = cli(
@@ -44,9 +44,9 @@ def test_a_model_that_shares_its_embedding_can_be_used_and_one_without_a_classif
     cli: Cli, tmp_path: Path
 ) -> None:
     bart = make_model("bart", tmp_path / "bart")
-    said = cli("backbones", "check", str(bart), "--backbone-option", "tuner=lora").stdout
-    assert said.startswith(f"{bart} can be used: {bart}\n")
-    assert "a fit on 4 texts, saved as merged and loaded again" in said
+    output = cli("backbones", "check", str(bart), "--backbone-option", "tuner=lora").stdout
+    assert output.startswith(f"{bart} can be used: {bart}\n")
+    assert "a fit on 4 texts, saved as merged and loaded again" in output
     config = json.loads((bart / "config.json").read_text())
     (bart / "config.json").write_text(json.dumps(config | {"model_type": "pegasus"}))
     refused = cli("backbones", "check", str(bart), check=False)

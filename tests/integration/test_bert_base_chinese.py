@@ -36,8 +36,8 @@ def shop(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def test_retrain_with_bert_base_chinese(shop: Cli) -> None:
     options = [word for pair in SHORT for word in ("--backbone-option", pair)]
     options += ["--baseline", "tabular", "--margin", "-1"]  # random weights are no match for trees
-    said = shop("enqueue", "retrain", "--backbone", "bert-base-chinese", *options, "--wait").stdout
-    assert "Version 1 is champion: there was no champion." in said
+    output = shop("enqueue", "retrain", "--backbone", "bert-base-chinese", *options, "--wait").stdout
+    assert "Version 1 is champion: there was no champion." in output
     version = json.loads(shop("models", "show", "champion", "--json").stdout)
     assert (version["backbone"], version["name"]) == ("hf", "bert-base-chinese")
     assert version["manifest"]["recipe"]["language"] == "zh"

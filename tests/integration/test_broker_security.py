@@ -72,7 +72,7 @@ def test_only_signed_messages_are_run(settings: Settings, tmp_path: Path, monkey
             ask(signed.model_copy(update={"signing_key": None}))
             ask(signed.model_copy(update={"signing_key": other_key, "signing_certificate": other_pem}))
             wait_until(lambda: len(quarantine.list_messages(signed)) == 2, 20, "the others are set aside")
-            reasons = " ".join(one.reason for one in quarantine.list_messages(signed))
+            reasons = " ".join(message.reason for message in quarantine.list_messages(signed))
             assert "ContentDisallowed" in reasons
             assert "SecurityError" in reasons
 
@@ -158,8 +158,8 @@ def test_a_broker_behind_tls_is_checked(settings: Settings, tmp_path: Path, monk
         assert enqueue(trusting, dispatcher(trusting), "probe", {}).dispatched
         misled = settings.model_copy(update={"broker_url": url, "broker_ca": stranger})
         elsewhere = trusting.model_copy(update={"broker_url": url.replace("localhost", "127.0.0.1")})
-        for one in (misled, elsewhere):
-            done = enqueue(one, dispatcher(one), "probe", {})
+        for client_settings in (misled, elsewhere):
+            done = enqueue(client_settings, dispatcher(client_settings), "probe", {})
             assert "cannot be trusted" in str(done.trouble)
             assert done.created
         monkeypatch.setenv("SEGADMIN_BROKER_URL", url)

@@ -62,13 +62,13 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert [step for step, _ in curve] == list(range(1, len(curve) + 1))
     assert curve[-1][1] < curve[0][1]
     assert {name for _, figures in steps["baselines"].curve for name in figures} == {"tabular/validation_log_loss"}
-    told = steps["finetune"].result["trackers"]
-    assert told["broken"] == "failed: ConnectionError('nobody answers') in start"
+    trackers = steps["finetune"].result["trackers"]
+    assert trackers["broken"] == "failed: ConnectionError('nobody answers') in start"
     assert not steps["evaluate"].result["trackers"], "none failed that had not failed before"
 
     home = settings.root / "trackers"
     events = EventAccumulator(str(home / "tensorboard" / f"job-{job}")).Reload()
-    logged = [(one.step, one.value) for one in events.Scalars("validation_log_loss")]
+    logged = [(point.step, point.value) for point in events.Scalars("validation_log_loss")]
     assert logged == [(step, pytest.approx(value)) for step, value in curve]
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("segadmin")
@@ -91,7 +91,7 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert f"tensorboard: tensorboard --logdir {home / 'tensorboard'}" in shown
     assert f"{first} → {last}" in cli("jobs", "watch", str(job)).stdout
     facts = json.loads(cli("jobs", "show", str(job), "--json").stdout)
-    [tuned] = [one for one in facts["steps"] if one["stage"] == "finetune"]
+    [tuned] = [step for step in facts["steps"] if step["stage"] == "finetune"]
     assert [step for step, _ in tuned["curve"]] == [step for step, _ in curve]
 
 
@@ -103,19 +103,19 @@ def test_a_further_attempt_tracks_anew_and_one_that_failed_says_so(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = retrain(shop, trackers=["tensorboard", "mlflow"], baselines=[]).until("finetune")
     [first], [second] = (run.attempts("finetune", number) for number in (1, 2))
-    known = first.log
+    log_of_first = first.log
 
     def log(step: int, figures: dict[str, float]) -> None:
-        known(step, figures)
+        log_of_first(step, figures)
         first.lost.set()  # somebody cancels the job meanwhile
 
     monkeypatch.setattr(first, "log", log)
     with pytest.raises(StepFenced):
         run.call(first)
-    told = run.call(second).result["trackers"]
-    assert not any(where.startswith("failed") for where in told.values())
+    trackers = run.call(second).result["trackers"]
+    assert not any(where.startswith("failed") for where in trackers.values())
     client = MlflowClient(tracking_uri=f"sqlite:///{shop.root / 'trackers' / 'mlflow' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("segadmin")
     assert experiment is not None
-    states = {one.info.run_name: one.info.status for one in client.search_runs([experiment.experiment_id])}
+    states = {tracked.info.run_name: tracked.info.status for tracked in client.search_runs([experiment.experiment_id])}
     assert states == {f"job-{run.job_id}": "FAILED", f"job-{run.job_id}-attempt-2": "FINISHED"}

@@ -34,7 +34,7 @@ def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None
     assert pl.read_parquet(out)["顾客"].to_list() == ["李娜"]
 
     facts = json.loads(cli("data", "list", "--json").stdout)
-    assert {one["table"]: one["rows"] for one in facts["tables"]}["users"] == 1
+    assert {table["table"]: table["rows"] for table in facts["tables"]}["users"] == 1
     assert facts["imports"][0]["file"] == "事件.csv"
     assert "2026-01-01 to 2026-01-01" in cli("data", "list").stdout
 
@@ -52,7 +52,7 @@ def test_of_several_label_sets_the_next_command_names_one(cli: Cli, tmp_path: Pa
 def test_errors_are_one_line_with_the_mend(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     path.write_text(EVENTS, encoding="utf-8")
-    for words, said in (
+    for words, message in (
         (("import", "events", "nowhere.csv"), "There is no file nowhere.csv. Check the path."),
         (("import", "events", str(path)), "The file has no column for user, kind, item, at; its columns are: 顾客"),
         (("import", "events", str(path), "--source", "cvs"), "There is no source 'cvs'. Did you mean 'csv'?"),
@@ -62,7 +62,7 @@ def test_errors_are_one_line_with_the_mend(cli: Cli, tmp_path: Path) -> None:
     ):
         done = cli("data", *words, check=False)
         assert done.returncode == 1, words
-        assert said in done.stderr, done.stderr
+        assert message in done.stderr, done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert cli("data", "import", "events", str(path), "--map", "user", check=False).returncode == 2
 
@@ -75,8 +75,8 @@ def test_labels_and_items(cli: Cli, tmp_path: Path) -> None:
     assert "items: 1 of 1 row kept" in cli("data", "import", "items", str(tmp_path / "i.jsonl")).stdout
     labels = cli("data", "import", "labels", str(tmp_path / "l.csv"), "--name", "value").stdout
     assert "unknown_user: 1" in labels
-    [one] = json.loads(cli("data", "list", "--json").stdout)["label_sets"]
-    assert (one["name"], one["rows"], one["segments"]) == ("value", 1, ["高价值"])
+    [label_set] = json.loads(cli("data", "list", "--json").stdout)["label_sets"]
+    assert (label_set["name"], label_set["rows"], label_set["segments"]) == ("value", 1, ["高价值"])
 
 
 HEADER = "user,kind,item,at\n"
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(cli: Cli, tmp_path: Path) -> 
     done = cli("data", "import", "events", *paths, "--json", check=False)
     assert done.returncode == 1
     results = json.loads(done.stdout)
-    assert [(one["file"], one["state"]) for one in results] == [
+    assert [(result["file"], result["state"]) for result in results] == [
         ("one.csv", "succeeded"), (paths[1], "failed"), ("three.csv", "succeeded")
     ]  # fmt: skip
     assert "no column for user" in results[1]["error"]
@@ -127,16 +127,16 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
     path, out = tmp_path / "e.csv", tmp_path / "q.csv"
     path.write_text("who,kind,item,at,price\nu1,view,=a,2026-01-01,\nu1,purchase,=b,2026-01-02,12;50\n")
     cli("data", "import", "events", str(path), "--map", "user=who")
-    said = cli("data", "quarantine", "--import", "1", "--out", str(out)).stdout
-    assert "Wrote 1 row to" in said
-    assert f"segadmin data import events {out}" in said
-    assert "segadmin data quarantine --import 1 --drop" in said
+    output = cli("data", "quarantine", "--import", "1", "--out", str(out)).stdout
+    assert "Wrote 1 row to" in output
+    assert f"segadmin data import events {out}" in output
+    assert "segadmin data quarantine --import 1 --drop" in output
     out.write_text(out.read_text(encoding="utf-8-sig").replace("12;50", "12.50"), encoding="utf-8")
     assert "1 of 1 row kept" in cli("data", "import", "events", str(out), "--map", "user=who").stdout
     assert cli("data", "quarantine", "--import", "1", "--drop", check=False).returncode == 1  # nobody says yes
     assert "Deleted 1 row from" in cli("data", "quarantine", "--import", "1", "--drop", "--yes").stdout
     assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
-    actions = {one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)}
+    actions = {entry["action"] for entry in json.loads(cli("audit", "list", "--json").stdout)}
     assert actions == {"data.quarantine", "data.quarantine.drop"}
 
 

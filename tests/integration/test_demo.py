@@ -41,7 +41,11 @@ def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, 
     [model] = json.loads(cli("models", "list", "--json").stdout)
     assert model["state"] == "champion"
     shown = json.loads(cli("models", "show", "champion", "--json").stdout)
-    test = {one["name"]: one["metrics"] for one in shown["evaluations"] if one["split"] == "test"}
+    test = {
+        evaluation["name"]: evaluation["metrics"]
+        for evaluation in shown["evaluations"]
+        if evaluation["split"] == "test"
+    }
     assert set(test) == {"stacked", "tabular", "majority"}
     assert test["stacked"]["auroc"] > 0.7 > test["majority"]["auroc"]
 

@@ -22,15 +22,15 @@ def look(cli: Cli, *words: str, code: int, **environment: str) -> dict[str, dict
 
 
 def test_a_fresh_installation_only_has_to_be_started(cli: Cli) -> None:
-    found = look(cli, code=0)
-    assert found["extra worker"]["detail"] == "installed"
-    assert found["broker"] == {
+    findings = look(cli, code=0)
+    assert findings["extra worker"]["detail"] == "installed"
+    assert findings["broker"] == {
         "level": "warn",
         "what": "broker",
         "detail": "the embedded Redis is not started",
         "mend": "segadmin up --detach",
     }
-    assert found["backbone minilm"]["level"] == "ok"
+    assert findings["backbone minilm"]["level"] == "ok"
 
 
 def test_every_line_is_one_finding_with_what_mends_it(cli: Cli) -> None:
@@ -40,8 +40,8 @@ def test_every_line_is_one_finding_with_what_mends_it(cli: Cli) -> None:
 
 
 def test_a_misspelt_variable_is_found(cli: Cli) -> None:
-    found = look(cli, code=0, SEGADMIN_EVENT_MAPPING="shop.toml")
-    assert found["variables"] == {
+    findings = look(cli, code=0, SEGADMIN_EVENT_MAPPING="shop.toml")
+    assert findings["variables"] == {
         "level": "warn",
         "what": "variables",
         "detail": "SEGADMIN_EVENT_MAPPING is no setting. Did you mean SEGADMIN_EVENTS_MAPPING?",
@@ -54,26 +54,26 @@ def test_a_misspelt_backbone_is_found(cli: Cli) -> None:
 
 
 def test_weights_that_cannot_be_had_fail_when_asked_for(cli: Cli, tmp_path: Path) -> None:
-    found = look(cli, "--backbone", str(tmp_path / "nothing/here"), code=1)
-    assert [one["level"] for what, one in found.items() if what.startswith("backbone")] == ["fail"]
+    findings = look(cli, "--backbone", str(tmp_path / "nothing/here"), code=1)
+    assert [finding["level"] for what, finding in findings.items() if what.startswith("backbone")] == ["fail"]
 
 
 def test_a_broker_or_database_that_is_down_fails_and_hides_its_password(cli: Cli) -> None:
-    found = look(
+    findings = look(
         cli,
         code=1,
         SEGADMIN_BROKER_URL="redis://:hush@127.0.0.1:1/0",
         SEGADMIN_DATABASE_URL="postgresql://me:hush@127.0.0.1:1/x",
     )
-    assert found["broker"]["level"] == found["database"]["level"] == "fail"
-    assert "hush" not in json.dumps(found)
+    assert findings["broker"]["level"] == findings["database"]["level"] == "fail"
+    assert "hush" not in json.dumps(findings)
 
 
 def test_a_store_that_cannot_be_written_fails(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    found = look(cli, code=1, SEGADMIN_STORE=str(tmp_path / "file" / "store"))
-    assert found["store"]["level"] == "fail"
-    assert found["store"]["detail"].endswith("cannot be written: Not a directory. Set SEGADMIN_STORE to a folder.")
+    findings = look(cli, code=1, SEGADMIN_STORE=str(tmp_path / "file" / "store"))
+    assert findings["store"]["level"] == "fail"
+    assert findings["store"]["detail"].endswith("cannot be written: Not a directory. Set SEGADMIN_STORE to a folder.")
 
 
 def test_a_plugin_file_that_is_broken_fails(cli: Cli, tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def test_an_overdue_schedule_means_that_no_beat_runs(cli: Cli, settings: Setting
 
 def test_a_queue_without_a_worker_fails(cli: Cli, settings: Settings) -> None:
     with redis_server(settings):
-        found = look(cli, code=1)
-        assert {what: found[f"queue {what}"]["level"] for what in ("cpu", "control", "gpu")} == {
+        findings = look(cli, code=1)
+        assert {what: findings[f"queue {what}"]["level"] for what in ("cpu", "control", "gpu")} == {
             "cpu": "fail",
             "control": "fail",
             "gpu": "fail",

@@ -30,9 +30,9 @@ def jobs(settings: Settings) -> list[control.JobView]:
 
 def test_trackers_are_those_asked_for_or_those_of_the_setting(store: Settings, cli: Cli) -> None:
     words = ("enqueue", "retrain", "--backbone", "tabular", "--json")
-    asked = ("--tracker", "wandb", "--tracker", "mlflow", "--tracker-option", "mlflow.experiment=shop")
-    told = json.loads(cli(*words, *asked, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]
-    assert (told["trackers"], told["tracker_options"]) == (["wandb", "mlflow"], {"mlflow.experiment": "shop"})
+    tracker_words = ("--tracker", "wandb", "--tracker", "mlflow", "--tracker-option", "mlflow.experiment=shop")
+    options = json.loads(cli(*words, *tracker_words, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]
+    assert (options["trackers"], options["tracker_options"]) == (["wandb", "mlflow"], {"mlflow.experiment": "shop"})
     assert json.loads(cli(*words, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]["trackers"] == ["tensorboard"]
     assert json.loads(cli(*words, SEGADMIN_LANGUAGE="zh").stdout)["options"]["language"] == "zh", "who asks decides"
     none = cli(*words, "--tracker", "none", SEGADMIN_TRACKERS="tensorboard")
@@ -69,13 +69,13 @@ def test_the_same_key_makes_one_job(store: Settings, cli: Cli) -> None:
     words = ("enqueue", "textualize", "--key", "monday")
     cli(*words)
     assert "Job 1 has the key 'monday' already" in cli(*words).stdout
-    told = json.loads(cli(*words, "--json").stdout)
-    assert (told["job"], told["created"], told["kind"]) == (1, False, "textualize")
+    job = json.loads(cli(*words, "--json").stdout)
+    assert (job["job"], job["created"], job["kind"]) == (1, False, "textualize")
     assert len(jobs(store)) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "difference"),
     [
         (("retain", "--keep", "4000d"), "its keep_days is 400.0, not 4000.0"),
         (("textualize",), "its kind is retain, not textualize"),
@@ -83,14 +83,16 @@ def test_the_same_key_makes_one_job(store: Settings, cli: Cli) -> None:
         (("retain", "--keep", "4000d", "--json"), "its keep_days is 400.0, not 4000.0"),
     ],
 )
-def test_a_key_of_another_request_is_refused(store: Settings, cli: Cli, words: tuple[str, ...], said: str) -> None:
+def test_a_key_of_another_request_is_refused(
+    store: Settings, cli: Cli, words: tuple[str, ...], difference: str
+) -> None:
     cli("enqueue", "retain", "--keep", "400d", "--key", "nightly")
     done = cli("enqueue", *words, "--key", "nightly", check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        f"Error: Job 1 (retain) has the key 'nightly', and was asked for something else: {said}. Nothing was enqueued. "
-        "Take another key, or look: segadmin jobs show 1\n"
+        f"Error: Job 1 (retain) has the key 'nightly', and was asked for something else: {difference}. "
+        "Nothing was enqueued. Take another key, or look: segadmin jobs show 1\n"
     )
     assert len(jobs(store)) == 1
 
@@ -147,7 +149,7 @@ def test_words_that_a_command_does_not_take_are_shown_without_their_password(cli
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("retrain", "--backbone", "minilmm"), "There is no backbone 'minilmm'. Did you mean 'minilm'?"),
         (("retrain", "--textualizer", "mixd"), "There is no textualizer 'mixd'. Did you mean 'mixed'?"),
@@ -172,11 +174,11 @@ def test_words_that_a_command_does_not_take_are_shown_without_their_password(cli
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_saved(
-    store: Settings, cli: Cli, words: tuple[str, ...], said: str
+    store: Settings, cli: Cli, words: tuple[str, ...], message: str
 ) -> None:
     done = cli("enqueue", *words, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {said}"), done.stderr
+    assert done.stderr.startswith(f"Error: {message}"), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert jobs(store) == []
 
@@ -232,14 +234,14 @@ def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> No
     assert "No schedules yet." in cli("schedule", "list").stdout
     added = cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "textualize", "--timezone", "Asia/Shanghai")
     assert "nightly: textualize at '0 3 * * *' (Asia/Shanghai); next" in added.stdout
-    [one] = json.loads(cli("schedule", "list", "--json").stdout)
-    assert one["next_slot"][11:16] == "19:00"
+    [schedule] = json.loads(cli("schedule", "list", "--json").stdout)
+    assert schedule["next_slot"][11:16] == "19:00"
     assert "Removed nightly." in cli("schedule", "remove", "nightly").stdout
     assert json.loads(cli("schedule", "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("x", "--cron", "3 o'clock", "refresh"), "is not a cron expression that ever comes"),
         (("x", "--cron", "0 3 31 2 *", "refresh"), "is not a cron expression that ever comes"),
@@ -251,10 +253,10 @@ def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> No
         (("x", "--cron", "0 3 * * *", "refresh", "-o", "modle=1"), "has no option 'modle'. Did you mean 'model'?"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_said(store: Settings, cli: Cli, words: tuple[str, ...], said: str) -> None:
+def test_a_schedule_that_cannot_be_is_said(store: Settings, cli: Cli, words: tuple[str, ...], message: str) -> None:
     done = cli("schedule", "add", *words, check=False)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_a_file_that_nobody_knows(cli: Cli, settings: Settings, tmp_path: Path) 
 def test_the_items_of_the_same_file(cli: Cli, settings: Settings, tmp_path: Path) -> None:
     file, text = FILES["kaggle-ecommerce"]
     (tmp_path / file).write_text(text, encoding="utf-8")
-    found = json.loads(cli("data", "preview", str(tmp_path / file), "--guess", "--json").stdout)
-    assert (found["layout"], found["sure"]) == ("kaggle-ecommerce", "certain")
-    cli(*shlex.split(found["items_command"])[1:])
+    preview = json.loads(cli("data", "preview", str(tmp_path / file), "--guess", "--json").stdout)
+    assert (preview["layout"], preview["sure"]) == ("kaggle-ecommerce", "certain")
+    cli(*shlex.split(preview["items_command"])[1:])
     items = Lake.of(settings).scan("items").select("item", "category", "brand").sort("item").collect()
     assert items.rows() == [("1003461", None, "xiaomi"), ("5000088", None, "janome")]
 
@@ -98,9 +98,9 @@ def test_the_list_of_shipped_mappings(cli: Cli) -> None:
 def test_guess_goes_with_no_mapping(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(LOG, encoding="utf-8")
-    for words, said in (
+    for words, message in (
         (("--guess", "--map", "user=shopper"), "Leave out --map."),
         (("--save", "x.toml"), "Only --guess has a mapping to save."),
     ):
         done = cli("data", "preview", str(path), *words, check=False)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -29,12 +29,12 @@ def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Set
     shown = cli("data", "inbox").stdout
     assert poison in "".join(shown.split())
     assert "segadmin data inbox --retry" in shown
-    told = json.loads(cli("data", "inbox", "--json").stdout)
-    assert (told["waiting"], told["oldest"]) == (0, None)
-    assert [(one["name"], one["attempts"]) for one in told["failed"]] == [(poison, 2)]
-    assert "Prices are in EUR, USD" in told["failed"][0]["reason"]
+    inbox = json.loads(cli("data", "inbox", "--json").stdout)
+    assert (inbox["waiting"], inbox["oldest"]) == (0, None)
+    assert [(batch["name"], batch["attempts"]) for batch in inbox["failed"]] == [(poison, 2)]
+    assert "Prices are in EUR, USD" in inbox["failed"][0]["reason"]
     findings = json.loads(cli("doctor", "--json", check=False).stdout)
-    [finding] = [one for one in findings if one["what"] == "inbox"]
+    [finding] = [each for each in findings if each["what"] == "inbox"]
     assert (finding["level"], finding["mend"]) == ("fail", "segadmin data inbox")
     assert "Prices are in EUR, USD" in finding["detail"]
 
@@ -45,12 +45,12 @@ def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Set
     assert [path.stem for path in box.batches()] == [poison]
     assert box.failed() == []
     jobs = json.loads(cli("jobs", "list", "--json").stdout)
-    assert [one["kind"] for one in jobs] == ["ingest"], "it is imported by itself"
+    assert [job["kind"] for job in jobs] == ["ingest"], "it is imported by itself"
 
     cli("data", "import", "events", "inbox://")
     assert json.loads(cli("data", "inbox", "--drop", "all", "--yes", "--json").stdout) == {"dropped": [poison]}
     assert not list(box.failed_folder.iterdir())
-    actions = [one["action"] for one in json.loads(cli("audit", "list", "--json").stdout)]
+    actions = [entry["action"] for entry in json.loads(cli("audit", "list", "--json").stdout)]
     assert {"data.inbox.retry", "data.inbox.drop"} <= set(actions)
 
 
@@ -77,5 +77,5 @@ def test_posted_events_that_wait_for_long_are_a_warning(settings: Settings, cli:
     hour_ago = time.time() - 3600
     os.utime(box.folder / f"{name}.jsonl", (hour_ago, hour_ago))
     findings = json.loads(cli("doctor", "--json", check=False).stdout)
-    [finding] = [one for one in findings if one["what"] == "inbox"]
+    [finding] = [each for each in findings if each["what"] == "inbox"]
     assert (finding["level"], finding["mend"]) == ("warn", "segadmin enqueue ingest inbox:// --wait")

@@ -45,8 +45,11 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
     for where in (str(tmp_path / "e.csv"), "inbox://"):
         kill_import(where, "_settle")
     listed = json.loads(cli("data", "interrupted", "--json").stdout)
-    told = sorted((one["import"], one["file"], one["rows"], one["can_be_read_again"]) for one in listed)
-    assert told == [("1", "e.csv", 2, True), ("2", "inbox://", 1, False)]
+    facts = sorted(
+        (interrupted["import"], interrupted["file"], interrupted["rows"], interrupted["can_be_read_again"])
+        for interrupted in listed
+    )
+    assert facts == [("1", "e.csv", 2, True), ("2", "inbox://", 1, False)]
     assert "e.csv" in cli("data", "interrupted").stdout
     for yes in ([], ["--yes"]):
         refused = cli("data", "interrupted", "--drop", "7", *yes, check=False)
@@ -56,10 +59,11 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
     dropped = cli("data", "interrupted", "--drop", "1", "--yes").stdout
     assert dropped == "Removed 2 rows of import 1.\n"
     assert [
-        one["import"] for one in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
+        interrupted["import"]
+        for interrupted in json.loads(cli("data", "interrupted", "--drop", "2", "--yes", "--json").stdout)
     ] == ["2"]
     assert not list((settings.store_path / "spool").iterdir())
-    assert [one.subject for one in entries(settings, "data.interrupted")] == ["import 2", "import 1"]
+    assert [entry.subject for entry in entries(settings, "data.interrupted")] == ["import 2", "import 1"]
 
 
 def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
@@ -79,13 +83,13 @@ def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
         assert json.loads(cli("data", "list", "--json").stdout)["imports"][0]["state"] == "running"
 
     kill_import("inbox://", "_read")  # it knows that no other import is running
-    states = {one["id"]: one["state"] for one in json.loads(cli("data", "list", "--json").stdout)["imports"]}
+    states = {record["id"]: record["state"] for record in json.loads(cli("data", "list", "--json").stdout)["imports"]}
     assert states == {1: "interrupted", 2: "interrupted"}
     assert cli("data", "interrupted", "--drop", "2", "--yes").stdout.startswith("Removed 0 rows of import 2")
-    assert [one["import"] for one in json.loads(cli("data", "interrupted", "--json").stdout)] == ["1"]
+    assert [record["import"] for record in json.loads(cli("data", "interrupted", "--json").stdout)] == ["1"]
     cli("data", "import", "events", str(path))
     assert json.loads(cli("data", "interrupted", "--json").stdout) == []
-    states = {one["id"]: one["state"] for one in json.loads(cli("data", "list", "--json").stdout)["imports"]}
+    states = {record["id"]: record["state"] for record in json.loads(cli("data", "list", "--json").stdout)["imports"]}
     assert states == {1: "succeeded", 2: "failed"}
 
 

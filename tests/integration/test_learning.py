@@ -22,8 +22,8 @@ TINY = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "words": 300, "width": 
 
 
 def pretrain(settings: Settings, **options: Any) -> Run:
-    asked = {"backbone": "tiny", "backbone_options": TINY, "window_days": 28, **options}
-    return Run(settings, "pretrain", check_request(settings, "pretrain", asked)).all()
+    request = {"backbone": "tiny", "backbone_options": TINY, "window_days": 28, **options}
+    return Run(settings, "pretrain", check_request(settings, "pretrain", request)).all()
 
 
 def version_of(settings: Settings, number: int) -> ModelVersion:
@@ -47,21 +47,23 @@ def test_pretraining_makes_a_version_to_start_from(shop: Settings, pretrained: i
     until = version.manifest["pretrained"]["until"]
     assert datetime.fromisoformat(until) <= datetime.fromisoformat(first_test)
 
-    asked = check_request(shop, "retrain", {"start_from": str(pretrained), "margin": -1, "baselines": []})
-    assert asked["backbone"] == "tiny"
-    assert asked["backbone_options"]["words"] == 300
-    job = Run(shop, "retrain", asked).all()
+    request = check_request(shop, "retrain", {"start_from": str(pretrained), "margin": -1, "baselines": []})
+    assert request["backbone"] == "tiny"
+    assert request["backbone_options"]["words"] == 300
+    job = Run(shop, "retrain", request).all()
     tuned = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
     assert tuned.manifest["started_from"] == pretrained
     # The vocabulary is the pretrained one's: it is the same tokenizer.
-    kept, begun = (shop.store_path / one.folder / "tokenizer.json" for one in (tuned, version))
+    kept, begun = (shop.store_path / model.folder / "tokenizer.json" for model in (tuned, version))
     assert kept.read_text() == begun.read_text()
 
 
 def test_whole_phrases_and_new_words(shop: Settings) -> None:
-    found = pretrain(shop, whole_phrases=True, new_words=5, backbone_options=TINY | {"words": 60}).inputs["pretrain"][0]
-    assert found["report"]["words_added"] == 5
-    assert found["report"]["held_out_loss"] < found["report"]["held_out_loss_before"]
+    result = pretrain(shop, whole_phrases=True, new_words=5, backbone_options=TINY | {"words": 60}).inputs["pretrain"][
+        0
+    ]
+    assert result["report"]["words_added"] == 5
+    assert result["report"]["held_out_loss"] < result["report"]["held_out_loss_before"]
 
 
 def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> None:
@@ -69,9 +71,9 @@ def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> No
 
     make_model("gpt2", tmp_path / "gpt2")
     options = {"max_tokens": 24, "epochs": 1, "batch_size": 32, "learning_rate": 1e-3}
-    found = pretrain(shop, backbone=str(tmp_path / "gpt2"), backbone_options=options).inputs["pretrain"][0]
-    assert found["report"]["objective"] == "next token"
-    assert found["report"]["held_out_loss"] < found["report"]["held_out_loss_before"]
+    result = pretrain(shop, backbone=str(tmp_path / "gpt2"), backbone_options=options).inputs["pretrain"][0]
+    assert result["report"]["objective"] == "next token"
+    assert result["report"]["held_out_loss"] < result["report"]["held_out_loss_before"]
 
 
 def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
@@ -101,8 +103,11 @@ def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
     [attempt] = job.attempts("pretrain")
     again = job.finish(job.call(attempt))
     assert again["report"]["resumed_at_step"] > 0
-    assert [step for step, found in attempt.points if "validation_log_loss" in found] == [0, again["report"]["steps"]]
-    assert sum("training_loss" in found for _, found in attempt.points) > 2
+    assert [step for step, metrics in attempt.points if "validation_log_loss" in metrics] == [
+        0,
+        again["report"]["steps"],
+    ]
+    assert sum("training_loss" in metrics for _, metrics in attempt.points) > 2
     whole = pretrain(shop, backbone_options=TINY | {"epochs": 2}).inputs["pretrain"][0]
     # What is hidden after the cut is drawn anew, so the end is near and not the same.
     assert again["report"]["held_out_loss"] == pytest.approx(whole["report"]["held_out_loss"], abs=0.03)
@@ -113,15 +118,15 @@ def test_texts_of_test_weeks_must_not_be_read_before(shop: Settings) -> None:
     events = Lake.of(shop).latest_event
     assert events is not None
     number = pretrain(shop, until=events.isoformat()).inputs["pretrain"][0]["model_version_id"]
-    asked = check_request(shop, "retrain", {"start_from": str(number), "baselines": []})
+    request = check_request(shop, "retrain", {"start_from": str(number), "baselines": []})
     with pytest.raises(DataError, match=r"may have been trained on the answers.*segadmin enqueue pretrain --until"):
-        Run(shop, "retrain", asked).stage("prepare")
+        Run(shop, "retrain", request).stage("prepare")
 
 
 def test_what_cannot_be_pretrained_or_scored_with(shop: Settings, pretrained: int) -> None:
-    asked = check_request(shop, "pretrain", {"backbone": "tabular"})
+    request = check_request(shop, "pretrain", {"backbone": "tabular"})
     with pytest.raises(ConfigurationError, match="learns nothing from texts"):
-        Run(shop, "pretrain", asked).all()
+        Run(shop, "pretrain", request).all()
     with pytest.raises(ConfigurationError, match=f"retrain --from {pretrained}"):
         check_request(shop, "score", {"model": str(pretrained)})
     with pytest.raises(ConfigurationError, match="cannot become 'minilm'"):
@@ -142,8 +147,8 @@ def test_a_version_is_taught_what_is_new_and_some_of_the_old(shop: Settings) -> 
         Run(shop, "retrain", same).stage("prepare")
 
     label(shop, LABELS, "future-spend", LABELER)
-    asked = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1, "replay": 0.5})
-    job = Run(shop, "retrain", asked).all()
+    request = check_request(shop, "retrain", {"start_from": number, "baselines": [], "margin": -1, "replay": 0.5})
+    job = Run(shop, "retrain", request).all()
     prepared = job.inputs["prepare"][0]
     old, new = (dict(parts["parts"]) for parts in (first.inputs["prepare"][0]["data"], prepared["data"]))
     assert 0 < new["learnt"] < old["train"]  # about half of what it knew is left out
@@ -154,11 +159,11 @@ def test_a_version_is_taught_what_is_new_and_some_of_the_old(shop: Settings) -> 
 
 def test_several_label_sets_at_once(shop: Settings) -> None:
     label(shop, "lapse", "future-lapse", LABELER)
-    asked = check_request(
+    request = check_request(
         shop, "retrain", {"backbone": "tiny", "backbone_options": TINY, "labels": LABELS, "also": ["lapse"],
                           "baselines": [], "margin": -1},
     )  # fmt: skip
-    job = Run(shop, "retrain", asked).all()
+    job = Run(shop, "retrain", request).all()
     prepared = job.inputs["prepare"][0]
     beside, split = job.read(prepared["auxiliary"]["lapse"]["rows"]), job.read(prepared["split"])
     tested = split.filter(pl.col("part") == "test")
@@ -180,9 +185,9 @@ def put_alone(settings: Settings, row: dict[str, Any]) -> None:
     grown = labels.with_columns(segment=pl.when(only).then(pl.lit("whale")).otherwise("segment"))
     lake.replace_partition("labels", grown, "label_set", LABELS)
     with transaction(settings) as session:
-        known = session.get_one(LabelSet, LABELS)
-        known.segments = [*known.segments, "whale"]
-        session.add(known)
+        label_set = session.get_one(LabelSet, LABELS)
+        label_set.segments = [*label_set.segments, "whale"]
+        session.add(label_set)
 
 
 def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
@@ -190,10 +195,12 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     first = retrain(shop, backbone="tiny", backbone_options=TINY).all()
     number = str(first.inputs["evaluate"][0]["model_version_id"])
     split = first.read(first.inputs["prepare"][0]["split"])
-    one = split.filter(pl.col("part") == "train").row(0, named=True)
-    put_alone(shop, one)
-    asked = check_request(shop, "retrain", {"start_from": number, "replay": 1, "baselines": ["tabular"], "margin": -1})
-    job = Run(shop, "retrain", asked).all()
+    row = split.filter(pl.col("part") == "train").row(0, named=True)
+    put_alone(shop, row)
+    request = check_request(
+        shop, "retrain", {"start_from": number, "replay": 1, "baselines": ["tabular"], "margin": -1}
+    )
+    job = Run(shop, "retrain", request).all()
     version = version_of(shop, job.inputs["evaluate"][0]["model_version_id"])
     assert version.segments == ["low", "mid", "high", "whale"]
     assert "has other segments" in job.inputs["gate"][0]["reason"]

@@ -43,11 +43,11 @@ def written_by(home: Settings, name: str) -> list[str]:
 def lines_of(home: Settings, job: int) -> list[dict[str, str]]:
     """Return the fields of the lines of one job, as grep finds them."""
     mark = f'"job": {job},' if home.log_format == "json" else f" job={job} "
-    found = [line for line in written_by(home, "worker") if mark in line]
+    lines = [line for line in written_by(home, "worker") if mark in line]
     if home.log_format == "json":
-        return [{name: str(value) for name, value in json.loads(line).items()} for line in found]
-    assert all(HEAD.match(line) for line in found)
-    return [{name: value.strip('"') for name, value in FIELD.findall(line)} for line in found]
+        return [{name: str(value) for name, value in json.loads(line).items()} for line in lines]
+    assert all(HEAD.match(line) for line in lines)
+    return [{name: value.strip('"') for name, value in FIELD.findall(line)} for line in lines]
 
 
 def test_a_job_is_followed_through_two_workers(home: Settings) -> None:

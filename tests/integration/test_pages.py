@@ -66,7 +66,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
     with web_server(shop) as url:
         shops = cli("keys", "create", "shop").stdout.split()[0]  # it sends events, and is in other hands
         for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1"):
-            assert [get(url + path, one)[0] for one in ("", "seg_guess", shops)] == [401] * 3
+            assert [get(url + path, wrong_key)[0] for wrong_key in ("", "seg_guess", shops)] == [401] * 3
         assert "no such key" in get(f"{url}/jobs", "seg_guess")[1]
         assert "for events, and not for pages" in get(f"{url}/jobs", shops)[1]
         listed = _Page(get(f"{url}/", key)[1])
@@ -98,7 +98,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert card in _Page(get(f"{url}/models", key)[1]).links
         assert "Calibration" in get(url + card, key)[1]
         assert get(url + card, key) == get(f"{url}/models/champion", key)
-        for missing, said in (
+        for missing, message in (
             ("/jobs/999", "job 999"),
             ("/models/999", "segadmin models list"),
             ("/jobs/first", "nothing at /jobs/first"),
@@ -106,7 +106,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         ):
             status, html = get(url + missing, key)
             assert status == 404
-            assert said in _Page(html).words
+            assert message in _Page(html).words
         status, problem = get(f"{url}/jobs/999", key, "application/json")
         assert (status, json.loads(problem)["status"]) == (404, 404)
 

@@ -43,7 +43,7 @@ def broken(tmp_path: Path) -> Path:
 
 def test_a_listing_by_kind(cli: Cli) -> None:
     facts = json.loads(cli("plugins", "list", "--kind", "textualizer", "--json").stdout)
-    assert [one["name"] for one in facts["plugins"]] == [
+    assert [plugin["name"] for plugin in facts["plugins"]] == [
         "compose",
         "journey",
         "list",
@@ -54,8 +54,8 @@ def test_a_listing_by_kind(cli: Cli) -> None:
         "summary",
         "timeline",
     ]
-    assert {one["kind"] for one in facts["plugins"]} == {"textualizer"}
-    assert all(one["from"].startswith("segadmin ") for one in facts["plugins"])
+    assert {plugin["kind"] for plugin in facts["plugins"]} == {"textualizer"}
+    assert all(plugin["from"].startswith("segadmin ") for plugin in facts["plugins"])
     shown = cli("plugins", "list").stdout
     assert all(word in shown for word in ("timeline", "minilm", "future-spend", "parquet"))
     slip = cli("plugins", "list", "--kind", "textualiser", check=False)
@@ -103,11 +103,11 @@ def test_a_plugins_options_and_what_it_is_for(cli: Cli) -> None:
 def test_all_of_a_file_is_checked(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(GOOD)
-    said = cli("plugins", "check", str(path)).stdout
-    assert "The textualizer 'shouting' keeps its contract. A sample user reads:\n  VIEW\n  CART\n" in said
-    assert "The textualizer 'counting' keeps its contract. A sample user reads:\n  6 events\n" in said
-    one = cli("--plugin-file", str(path), "plugins", "check", "counting").stdout
-    assert "shouting" not in one
+    output = cli("plugins", "check", str(path)).stdout
+    assert "The textualizer 'shouting' keeps its contract. A sample user reads:\n  VIEW\n  CART\n" in output
+    assert "The textualizer 'counting' keeps its contract. A sample user reads:\n  6 events\n" in output
+    output_of_one = cli("--plugin-file", str(path), "plugins", "check", "counting").stdout
+    assert "shouting" not in output_of_one
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_what_is_wrong_is_one_line(cli: Cli, tmp_path: Path, source: str, words:
 
 
 def test_a_backbone_is_checked_with_its_options(cli: Cli, settings: Settings) -> None:
-    said = cli("plugins", "check", "tabular", "--option", "min_users=3").stdout
-    assert "The backbone 'tabular' keeps its contract. A fit on sample users reports: {" in said
+    output = cli("plugins", "check", "tabular", "--option", "min_users=3").stdout
+    assert "The backbone 'tabular' keeps its contract. A fit on sample users reports: {" in output
     assert not settings.root.exists()
     assert (
         "has no option 'min_user'" in cli("plugins", "check", "tabular", "--option", "min_user=3", check=False).stderr
@@ -188,7 +188,7 @@ def helper():
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("return {}['x']", "The plugin odd.py failed in label: KeyError: 'x' (odd.py, line 8)."),
         ("raise SystemExit(7)", "The plugin odd.py failed in label: SystemExit: 7 (odd.py, line 8)."),
@@ -202,11 +202,11 @@ def helper():
         ),
     ],
 )
-def test_what_a_plugin_raises_is_one_line_that_names_it(cli: Cli, tmp_path: Path, body: str, told: str) -> None:
+def test_what_a_plugin_raises_is_one_line_that_names_it(cli: Cli, tmp_path: Path, body: str, message: str) -> None:
     (tmp_path / "odd.py").write_text(LABELER.replace("BODY", body))
     (tmp_path / "events.csv").write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
     cli("data", "import", "events", str(tmp_path / "events.csv"))
     words = ("--plugin-file", str(tmp_path / "odd.py"), "data", "label", "mine", "--labeler", "odd")
     done = cli(*words, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"Error: {told}\n"
+    assert done.stderr == f"Error: {message}\n"

@@ -57,8 +57,8 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     gone = users_of_test_rows(shop)[:3]
     keys = planted_users(shop).filter(pl.col("user").is_in(gone))["user_key"]
     rows = before.rows.filter(pl.col("user_key").is_in(keys.implode())).height
-    told = forget(shop, gone)
-    assert sum(one.rows["predictions"] for one in told) >= rows > 0
+    erasures = forget(shop, gone)
+    assert sum(erasure.rows["predictions"] for erasure in erasures) >= rows > 0
     assert not (shop.store_path / "work").exists()
     after = predictions_of(shop, version_of(shop))
     assert (before.erased, after.erased, after.rows.height) == (0, rows, before.rows.height - rows)
@@ -84,9 +84,9 @@ def test_an_attempt_that_died_behind_its_write_doubles_nothing(shop: Settings) -
     run.call(replace(attempt))  # and one that was only thought dead comes last
     assert kept(shop).height == once
     version = version_of(shop, run.inputs["evaluate"][0]["model_version_id"])
-    said = predictions_of(shop, version)
-    assert (said.rows.height, said.erased) == (version.manifest["predictions"]["rows"], 0)
-    assert said.rows.select("user_key", "as_of").is_unique().all()
+    predictions = predictions_of(shop, version)
+    assert (predictions.rows.height, predictions.erased) == (version.manifest["predictions"]["rows"], 0)
+    assert predictions.rows.select("user_key", "as_of").is_unique().all()
 
 
 def test_versions_of_one_job_are_told_apart(shop: Settings) -> None:
@@ -176,8 +176,8 @@ def test_a_version_of_whose_test_users_nobody_is_left(shop: Settings, cli: Cli) 
     key = cli("keys", "create", "people", "--pages").stdout.split()[0]
     login = base64.b64encode(f"anybody:{key}".encode()).decode()
     with web_server(shop) as url:
-        asked = urllib.request.Request(f"{url}/models/1", headers={"Authorization": f"Basic {login}"})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        request = urllib.request.Request(f"{url}/models/1", headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
             page = answer.read().decode()
     assert "all of those users were erased" in page
     assert "Training data and versions" in page

@@ -29,20 +29,20 @@ WHO = "user-239"
 
 def holding(root: Path, raw: str, key: int) -> set[str]:
     """Return which tables or files hold the user's id or key, looking at the content of Parquet and at all bytes."""
-    found = set()
+    holders = set()
     for path in root.rglob("*"):
         if not path.is_file():
             continue
         data = path.read_bytes()
-        told = raw.encode() in data or str(key).encode() in data or show_key(key).encode() in data
+        holds = raw.encode() in data or str(key).encode() in data or show_key(key).encode() in data
         if path.suffix == ".parquet":
             frame = pl.read_parquet(path, hive_partitioning=False)
-            told = (
-                told or ("user_key" in frame.columns and (frame["user_key"] == key).any()) or raw in frame.write_json()
+            holds = (
+                holds or ("user_key" in frame.columns and (frame["user_key"] == key).any()) or raw in frame.write_json()
             )
-        if told:
-            found.add(str(path.relative_to(root)))
-    return found
+        if holds:
+            holders.add(str(path.relative_to(root)))
+    return holders
 
 
 def end_jobs(settings: Settings) -> None:
@@ -68,10 +68,10 @@ def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_pat
     }
     assert len(holding(shop.root, WHO, key)) > 5
     end_jobs(shop)
-    [told] = json.loads(cli("data", "forget", WHO, "--yes", "--json").stdout)
-    assert told["user_key"] == show_key(key)
-    assert told["model_versions"] == [1]
-    assert {table for table, count in told["rows"].items() if count} == {
+    [erasure] = json.loads(cli("data", "forget", WHO, "--yes", "--json").stdout)
+    assert erasure["user_key"] == show_key(key)
+    assert erasure["model_versions"] == [1]
+    assert {table for table, count in erasure["rows"].items() if count} == {
         "events", "labels", "assignments", "trainings", "predictions", "users", "quarantine"
     }  # fmt: skip
     assert holding(shop.root, WHO, key) == set()
@@ -81,7 +81,7 @@ def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_pat
     assert f"user {WHO!r} ({show_key(key)}) is not known; nothing was erased." in again.stderr
     assert (again.returncode, again.stdout) == (1, "0 of 1 user erased; 1 not found.\n")
     actions = json.loads(cli("audit", "list", "--action", "data", "--json").stdout)
-    assert [one["action"] for one in actions] == ["data.forget", "data.forget"]
+    assert [entry["action"] for entry in actions] == ["data.forget", "data.forget"]
     assert WHO not in json.dumps(actions)
 
 
@@ -117,9 +117,9 @@ def test_a_killed_erasure_is_finished_by_the_next(shop: Settings, monkeypatch: p
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Lake, "delete", dies)
         forget(shop, [WHO])
-    [told] = forget(shop, [show_key(key)])
-    assert told.model_versions == [1]
-    assert told.rows["events"] == 0 < told.rows["assignments"]
+    [erasure] = forget(shop, [show_key(key)])
+    assert erasure.model_versions == [1]
+    assert erasure.rows["events"] == 0 < erasure.rows["assignments"]
     assert forget(shop, [WHO])[0].rows["users"] == 0
 
 
@@ -138,7 +138,9 @@ def test_a_schedule_can_retain_and_ingest(shop: Settings, cli: Cli) -> None:
     added = cli("schedule", "add", "monthly", "--cron", "0 4 1 * *", "retain", "--keep", "400d")
     assert "retain" in added.stdout
     cli("schedule", "add", "live", "--cron", "* * * * *", "ingest", "redis://$REDIS/0", "--source-option", "stream=s")
-    options = {one["name"]: one["options"] for one in json.loads(cli("schedule", "list", "--json").stdout)}
+    options = {
+        schedule["name"]: schedule["options"] for schedule in json.loads(cli("schedule", "list", "--json").stdout)
+    }
     assert options["monthly"] == {"keep_days": 400.0}
     assert options["live"]["source_options"] == {"stream": "s"}
     refused = cli("enqueue", "retain", "--keep", "soon", check=False)
@@ -159,7 +161,7 @@ def test_the_audit_log_tells_who_looked(shop: Settings, cli: Cli, tmp_path: Path
     cli("users", "show", WHO)
     cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")
     cli("data", "quarantine")
-    assert [one.action for one in entries(shop)] == ["data.quarantine", "snapshots.export", "users.show"]
+    assert [entry.action for entry in entries(shop)] == ["data.quarantine", "snapshots.export", "users.show"]
     assert entries(shop, "snapshots")[0].details == {"rows": 240, "user_ids": True}
-    assert all(one.actor for one in entries(shop))
+    assert all(entry.actor for entry in entries(shop))
     assert "users.show" in cli("audit", "list").stdout

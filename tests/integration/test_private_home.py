@@ -33,13 +33,13 @@ def run(settings: Settings, commands: CommandServer) -> Run:
 
 def open_to_others(root: Path, folder: int = 0o700, file: int = 0o600) -> list[str]:
     """Return what is under ``root``, and ``root`` itself, with more rights than it should have."""
-    found = []
+    too_open = []
     for path in [root, *root.rglob("*")]:
         facts = path.lstat()
         allowed = folder if stat.S_ISDIR(facts.st_mode) else file
         if not stat.S_ISLNK(facts.st_mode) and stat.S_IMODE(facts.st_mode) & 0o777 & ~allowed & ~0o100:
-            found.append(f"{stat.filemode(facts.st_mode)} {path.relative_to(root.parent)}")
-    return found
+            too_open.append(f"{stat.filemode(facts.st_mode)} {path.relative_to(root.parent)}")
+    return too_open
 
 
 def import_shop(run: Run, umask: int, folder: Path, users: int) -> None:
@@ -89,8 +89,8 @@ def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tm
     assert {"lake", "models", "work", "import.lock", "store.json"} <= {
         path.name for path in settings.store_path.iterdir()
     }
-    rights = [one for one in json.loads(run(umask, "doctor", "--json")) if one["what"] == "rights"]
-    assert [one["level"] for one in rights] == ["ok"]
+    rights = [finding for finding in json.loads(run(umask, "doctor", "--json")) if finding["what"] == "rights"]
+    assert [finding["level"] for finding in rights] == ["ok"]
 
 
 def test_the_usual_umask_leaves_nothing_open(run: Run, settings: Settings, tmp_path: Path) -> None:

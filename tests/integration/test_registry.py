@@ -35,19 +35,19 @@ def current(settings: Settings) -> tuple[int | None, int | None]:
 def test_a_model_that_a_baseline_beats_is_not_promoted(shop: Settings) -> None:
     useless = {"rounds": "1", "min_users": "200"}  # no leaf holds so many users of each kind: it knows base rates only
     run = retrain(shop, backbone_options=useless, margin=0.0).until("score")
-    told = run.inputs["gate"][0]
-    assert told["promoted"] is False
-    assert told["reason"].startswith("the baseline tabular has test AUROC 0.")
-    lead, margin = (float(re.search(rf"{before} (-0\.\d+)", told["reason"])[1]) for before in (r"\d:", "--margin"))
+    verdict = run.inputs["gate"][0]
+    assert verdict["promoted"] is False
+    assert verdict["reason"].startswith("the baseline tabular has test AUROC 0.")
+    lead, margin = (float(re.search(rf"{before} (-0\.\d+)", verdict["reason"])[1]) for before in (r"\d:", "--margin"))
     assert margin <= lead < margin + 0.002, "the margin that is named is enough"
     with transaction(shop) as session:
-        assert session.get_one(ModelVersion, told["model_version_id"]).state == ModelState.CHALLENGER
+        assert session.get_one(ModelVersion, verdict["model_version_id"]).state == ModelState.CHALLENGER
     assert current(shop) == (1, 1)
 
 
 def test_the_margin_is_what_is_asked_for(shop: Settings) -> None:
-    asked = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=0.9).until("score")
-    assert "It must lead by 0.9" in asked.inputs["gate"][0]["reason"]
+    refused = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=0.9).until("score")
+    assert "It must lead by 0.9" in refused.inputs["gate"][0]["reason"]
     gained = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=-0.02).until("score")
     assert gained.inputs["gate"][0]["promoted"] is True
 
@@ -57,24 +57,24 @@ def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> 
     deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
     if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
         registry.promote_version(shop, "2")
-    told = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
-    champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", told["reason"])
-    assert champion_has, told["reason"]
+    verdict = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
+    champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", verdict["reason"])
+    assert champion_has, verdict["reason"]
     assert float(champion_has[1]) < 0.95  # on rows that it learnt from it is next to perfect
 
 
 def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -> None:
     retrain(shop, seed=5).all()
     assert current(shop) == (2, 2)
-    told = json.loads(cli("models", "rollback", "--reason", "complaints", "--json").stdout)
-    assert told == {"label_set": LABELS, "champion": 1, "before": 2, "snapshot": 1}
+    rollback = json.loads(cli("models", "rollback", "--reason", "complaints", "--json").stdout)
+    assert rollback == {"label_set": LABELS, "champion": 1, "before": 2, "snapshot": 1}
     assert current(shop) == (1, 1)
     assert "Snapshot 2, its newest, is current." in cli("models", "promote", "2").stdout
     assert current(shop) == (2, 2)
-    found = entries(shop, "models")
-    assert [one.action for one in found] == ["models.promote", "models.rollback"]
-    assert [one.subject for one in found] == ["model 2", "model 1"]
-    assert found[1].details["reason"] == "complaints"
+    audit = entries(shop, "models")
+    assert [entry.action for entry in audit] == ["models.promote", "models.rollback"]
+    assert [entry.subject for entry in audit] == ["model 2", "model 1"]
+    assert audit[1].details["reason"] == "complaints"
     again = cli("models", "promote", "2", check=False)
     assert (again.returncode, again.stdout) == (1, "")
     assert "Version 2 is champion" in again.stderr
@@ -116,10 +116,10 @@ def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
 
 def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) -> None:
     retrain(shop, backbone_options={"rounds": "1", "min_users": "5000"}).until("score")
-    told = json.loads(cli("models", "compare", "1", "2", "--json").stdout)
-    assert told["rows"] > 100
-    assert told["one"] - told["other"] == pytest.approx(told["lead"]["value"])
-    assert told["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
+    comparison = json.loads(cli("models", "compare", "1", "2", "--json").stdout)
+    assert comparison["rows"] > 100
+    assert comparison["one"] - comparison["other"] == pytest.approx(comparison["lead"]["value"])
+    assert comparison["lead"]["low"] > 0, "a model that learnt something is better than one that did not"
     assert "1 is better" in cli("models", "compare", "1", "2").stdout
     assert "Neither is shown" in cli("models", "compare", "1").stdout
 
@@ -129,9 +129,9 @@ def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli)
         version = session.get_one(ModelVersion, 1)
     last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
     Lake.of(shop).delete("predictions", f"user_key > {last}")
-    told = cli("models", "compare", "1", "1").stdout
-    assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in told
-    assert "too few users for an interval" in told
+    output = cli("models", "compare", "1", "1").stdout
+    assert "Neither is shown to be better: that takes 50 users, and the rows are of 10." in output
+    assert "too few users for an interval" in output
     assert json.loads(cli("models", "compare", "1", "1", "--json").stdout)["lead"]["low"] is None
 
 
@@ -143,9 +143,9 @@ def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli
         session.flush()
         make_champion(session, other, expected=None)
         number = other.id
-    asked = cli("models", "show", "champion", check=False)
-    assert asked.returncode == 1
-    assert "Which champion? Add --labels; there are: " in asked.stderr
+    refused = cli("models", "show", "champion", check=False)
+    assert refused.returncode == 1
+    assert "Which champion? Add --labels; there are: " in refused.stderr
     assert f"model version {number} · other" in cli("models", "show", "champion", "--labels", "other").stdout
     cli("models", "card", "champion", "--labels", LABELS, "--out", str(tmp_path / "card.html"))
     assert "Neither is shown" in cli("models", "compare", "1").stdout, "the champion of the same labels is meant"
@@ -161,8 +161,8 @@ def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: C
 
 
 def test_the_card_as_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    told = cli("models", "card", "1", "--json", "--out", str(tmp_path / "card.html")).stdout
-    card = ModelCard.model_validate_json(told)
+    output = cli("models", "card", "1", "--json", "--out", str(tmp_path / "card.html")).stdout
+    card = ModelCard.model_validate_json(output)
     assert card == card_of(shop, "champion", LABELS)
     assert "Calibration" in (tmp_path / "card.html").read_text()
     [own, *_] = card.metrics
@@ -172,11 +172,11 @@ def test_the_card_as_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     assert test.rows == own.rows == card.origin.parts["test"]
     assert test.calibration.ece == pytest.approx(own.ece, abs=1e-6)
     for groups in (test.by_segment, test.by_history, test.calibration.bins):
-        assert sum(one.rows for one in groups) == test.rows
-    intervals = [one.auroc.interval for one in test.by_segment]
+        assert sum(group.rows for group in groups) == test.rows
+    intervals = [group.auroc.interval for group in test.by_segment]
     assert own.auroc == pytest.approx(fmean(interval.value for interval in intervals if interval), abs=1e-4)
     assert all(interval.low < interval.value < interval.high for interval in intervals if interval)
-    accuracies = [(one.accuracy, one.rows) for one in test.by_history]
+    accuracies = [(group.accuracy, group.rows) for group in test.by_history]
     overall = sum(accuracy * rows for accuracy, rows in accuracies) / test.rows
     with transaction(shop) as session:
         recorded = evaluations_of(session, session.get_one(ModelVersion, 1))[0].metrics["accuracy"]

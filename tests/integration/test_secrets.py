@@ -72,7 +72,7 @@ def test_no_command_shows_the_password_of_the_database(cli: Cli, url: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("where", "source", "said"),
+    ("where", "source", "expected"),
     [
         ("postgres://me:zqxxqz@db/x", None, "postgres://me:***@db/x: write postgresql:// for postgres://."),
         ("mysql://me:zqxxqz@db/x", None, "its driver is not installed here. Run: pip install pymysql"),
@@ -100,15 +100,15 @@ def test_no_command_shows_the_password_of_the_database(cli: Cli, url: str) -> No
         ("hdfs://me:zqxxqz@host/table", "delta", "There is no Delta table at hdfs://me:***@host/table"),
     ],
 )
-def test_no_source_shows_its_password(settings: Settings, where: str, source: str | None, said: str) -> None:
+def test_no_source_shows_its_password(settings: Settings, where: str, source: str | None, expected: str) -> None:
     options = {"query": "SELECT 1"} if source == "sql" or ("://" in where and source is None) else {}
     if where.startswith("redis"):
         options = {}
     request = Request("events", where, source=source, options=options)
-    with pytest.raises(SegadminError) as told:
+    with pytest.raises(SegadminError) as raised:
         import_file(settings, request)
-    message = mask_secrets(str(told.value))  # as the command line prints it
-    assert said in message
+    message = mask_secrets(str(raised.value))  # as the command line prints it
+    assert expected in message
     _check(message)
     with transaction(settings) as session:
         for record in session.exec(select(Import)).all():

@@ -87,8 +87,8 @@ def test_a_query_reaches_the_database_as_it_stands(tmp_path: Path, postgres_url:
         connection.execute(text("CREATE TABLE o (note TEXT)"))
         connection.execute(text("INSERT INTO o VALUES (:note)"), [{"note": "spring :sale 100%"}, {"note": "x"}])
     engine.dispose()
-    found = read(url, "SELECT note, 7 % 4 AS rest, '%s %(a)s ?' AS signs FROM o WHERE note LIKE '% :sale%'")
-    assert found.rows() == [("spring :sale 100%", 3, "%s %(a)s ?")]
+    answer = read(url, "SELECT note, 7 % 4 AS rest, '%s %(a)s ?' AS signs FROM o WHERE note LIKE '% :sale%'")
+    assert answer.rows() == [("spring :sale 100%", 3, "%s %(a)s ?")]
 
 
 def test_times_that_python_lacks_cost_only_their_rows(settings: Settings, postgres_url: str) -> None:
@@ -227,7 +227,7 @@ def test_a_stream_is_taken_once_whatever_dies(settings: Settings, monkeypatch: p
         assert (done.rows_read, done.rows_kept) == (1, 1)
         assert events(settings).height == 251
         with transaction(settings) as session:
-            assert {one.state for one in session.exec(select(Import)).all()} == {"succeeded"}
+            assert {record.state for record in session.exec(select(Import)).all()} == {"succeeded"}
         client.close()
 
 

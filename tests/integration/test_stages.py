@@ -57,7 +57,7 @@ def test_a_retrain_finds_what_was_planted_on_any_database(any_database: Settings
     more_weeks(any_database, users, range(14, 17))
     refreshed = Run(any_database, "refresh", {}).all()
     assert refreshed.inputs["publish"][0]["rescored"] > 0
-    assert [one["snapshot_id"] for one in refreshed.inputs["outcomes"][0]["measured"]] == [1]
+    assert [outcome["snapshot_id"] for outcome in refreshed.inputs["outcomes"][0]["measured"]] == [1]
 
 
 def test_by_user_all_test_users_are_unseen(shop: Settings) -> None:
@@ -77,8 +77,8 @@ def test_the_same_seed_gives_the_same_model(shop: Settings) -> None:
 def test_copies_of_training_rows_say_the_same_otherwise_and_no_other_row_has_any(shop: Settings) -> None:
     run = retrain(shop, augment=2, drop_events=0.3).until("gate")
     written = run.inputs["textualize"]
-    texts = pl.concat([pl.read_parquet(shop.store_path / one["training"]["path"]) for one in written])
-    copies = pl.concat([pl.read_parquet(shop.store_path / one["augmented"]["path"]) for one in written])
+    texts = pl.concat([pl.read_parquet(shop.store_path / files["training"]["path"]) for files in written])
+    copies = pl.concat([pl.read_parquet(shop.store_path / files["augmented"]["path"]) for files in written])
     split = pl.read_parquet(shop.store_path / run.inputs["prepare"][0]["split"]["path"])
     learnt = split.filter(pl.col("part") == "train")
     both = copies.join(learnt, on=["user_key", "as_of"])
@@ -161,7 +161,7 @@ def register_backbones():
 
 def test_models_are_listed_and_shown_with_the_baselines_beside_them(shop: Settings, cli: Cli) -> None:
     listed = json.loads(cli("models", "list", "--json").stdout)
-    assert [(one["id"], one["state"], one["backbone"]) for one in listed] == [(1, "champion", "tabular")]
+    assert [(model["id"], model["state"], model["backbone"]) for model in listed] == [(1, "champion", "tabular")]
     assert "tabular" in cli("models", "list").stdout
     shown = cli("models", "show", "champion").stdout
     for words in (
@@ -191,19 +191,22 @@ def test_models_are_listed_and_shown_with_the_baselines_beside_them(shop: Settin
 def test_snapshots_are_listed_shown_and_exported(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     Run(shop, "refresh", {}).all()
     listed = json.loads(cli("snapshots", "list", "--json").stdout)
-    assert [(one["id"], one["current"], one["carried"]) for one in listed] == [(2, True, 240), (1, False, 0)]
+    assert [(snapshot["id"], snapshot["current"], snapshot["carried"]) for snapshot in listed] == [
+        (2, True, 240),
+        (1, False, 0),
+    ]
     shown = cli("snapshots", "show").stdout
     assert "snapshot 2" in shown
     assert "█" in shown
     assert "games ×" in shown
     facts = json.loads(cli("snapshots", "show", "1", "--json").stdout)
-    assert [one["segment"] for one in facts["segments"]] == ["low", "mid", "high"]
+    assert [segment["segment"] for segment in facts["segments"]] == ["low", "mid", "high"]
     out = tmp_path / "high.csv"
-    said = cli("snapshots", "export", "1", "--out", str(out), "--segment", "high", "--with-user-ids").stdout
+    output = cli("snapshots", "export", "1", "--out", str(out), "--segment", "high", "--with-user-ids").stdout
     with out.open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    assert said == f"Wrote {len(rows)} users of snapshot 1 to {out}.\n"
-    assert len(rows) == next(one["users"] for one in facts["segments"] if one["segment"] == "high")
+    assert output == f"Wrote {len(rows)} users of snapshot 1 to {out}.\n"
+    assert len(rows) == next(segment["users"] for segment in facts["segments"] if segment["segment"] == "high")
     assert all(row["user"].startswith("user-") for row in rows)
     pseudonymous = tmp_path / "all.csv"
     cli("snapshots", "export", "--out", str(pseudonymous))
@@ -214,7 +217,7 @@ def test_a_user_is_shown_with_segment_history_and_text(shop: Settings, cli: Cli)
     more_weeks(shop, planted_users(shop), range(14, 15))
     Run(shop, "refresh", {}).all()
     facts = json.loads(cli("users", "show", "user-7", "--json", "--text").stdout)
-    assert [one["snapshot_id"] for one in facts["history"]] == [2, 1]
+    assert [entry["snapshot_id"] for entry in facts["history"]] == [2, 1]
     assert sum(facts["history"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     shown = cli("users", "show", facts["user_key"], "--text").stdout
     assert f"{LABELS}: {facts['history'][0]['segment']} · snapshot 2" in shown

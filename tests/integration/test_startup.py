@@ -75,9 +75,9 @@ def test_a_taken_port_is_named(cli: Cli, command: str, variable: str) -> None:
         port = str(taken.getsockname()[1])
         by_variable = cli(command, check=False, **{variable: port})
         by_option = cli(command, "--port", port, check=False)
-    said = f"{port}: 127.0.0.1 port {port}: Address already in use. Choose another port, or free it.\n"
-    assert (by_variable.returncode, by_variable.stderr) == (1, f"Error: {variable}={said}")
-    assert (by_option.returncode, by_option.stderr) == (1, f"Error: --port={said}")
+    message = f"{port}: 127.0.0.1 port {port}: Address already in use. Choose another port, or free it.\n"
+    assert (by_variable.returncode, by_variable.stderr) == (1, f"Error: {variable}={message}")
+    assert (by_option.returncode, by_option.stderr) == (1, f"Error: --port={message}")
     nowhere = cli(command, "--address", "no.such.host.invalid", check=False)
     assert nowhere.returncode == 1
     assert nowhere.stderr.startswith("Error: --address=no.such.host.invalid: it is not an address of this machine")
@@ -116,9 +116,9 @@ def test_a_mapping_that_breaks_later_is_told_to_the_log_and_not_to_callers(
         body = json.dumps(event(1, kind="Viewed")).encode()
         assert post(url, body, key)[1]["usable"] == 1
         mapping.write_text("[kinds]\nViewed = 'viewed'\n")
-        status, told = post(url, body, key)
-        assert (status, told["title"]) == (503, "Service Unavailable")
-        assert told["detail"] == "The server cannot do this at the moment; see its log. Try again later."
+        status, problem = post(url, body, key)
+        assert (status, problem["title"]) == (503, "Service Unavailable")
+        assert problem["detail"] == "The server cannot do this at the moment; see its log. Try again later."
         assert len(Inbox.of(settings).batches()) == 1, "nothing that was refused is kept"
         mapping.write_text("[kinds]\nViewed = 'cart'\n")
         assert post(url, body, key)[1]["usable"] == 1, "what changed is read"
@@ -138,12 +138,12 @@ def test_compressed_events_are_taken(settings: Settings, cli: Cli) -> None:
         stacked = post(url, twice, key, "application/x-ndjson", **{"Content-Encoding": "gzip, zstd"})
         assert plain == packed == stacked
         assert (plain[0], plain[1]["usable"]) == (202, 300)
-        status, told = post(url, gzip.compress(lines)[:-20], key, **{"Content-Encoding": "gzip"})
-        assert (status, told["detail"]) == (400, "The body is not whole: its gzip data end early.")
-        status, told = post(url, lines, key, **{"Content-Encoding": "br"})
-        assert (status, told["title"]) == (415, "Unsupported Media Type")
+        status, problem = post(url, gzip.compress(lines)[:-20], key, **{"Content-Encoding": "gzip"})
+        assert (status, problem["detail"]) == (400, "The body is not whole: its gzip data end early.")
+        status, problem = post(url, lines, key, **{"Content-Encoding": "br"})
+        assert (status, problem["title"]) == (415, "Unsupported Media Type")
         assert post(url, gzip.compress(bytes(11 << 20)), key, **{"Content-Encoding": "gzip"})[0] == 413
-        status, told = post(url, gzip.compress(b"x"), key)
+        status, problem = post(url, gzip.compress(b"x"), key)
         assert status == 400
     assert len(Inbox.of(settings).batches()) == 1
 

@@ -35,20 +35,20 @@ CRASHES = (sys.executable, "-c", "import sys; sys.exit('no such setting')")
 @contextmanager
 def running(settings: Settings, *services: Service) -> Iterator[Callable[[str], ServiceStatus]]:
     """Supervise ``services`` in a thread; yields how to look one up."""
-    one = Supervisor(settings, services)
-    thread = threading.Thread(target=one.run)
+    supervisor = Supervisor(settings, services)
+    thread = threading.Thread(target=supervisor.run)
     thread.start()
 
     def look(name: str) -> ServiceStatus:
-        found = state.read(settings)
-        assert found is not None
-        return next(service for service in found.services if service.name == name)
+        status = state.read(settings)
+        assert status is not None
+        return next(service for service in status.services if service.name == name)
 
     try:
         wait_until(lambda: state.read(settings) is not None, 10, "the status is written")
         yield look
     finally:
-        one.stop()
+        supervisor.stop()
         thread.join(60)
     assert not thread.is_alive()
 
@@ -177,13 +177,15 @@ def test_up_stays_until_ctrl_c(settings: Settings) -> None:
     command = [sys.executable, "-m", "segadmin_api.cli", "up", "--no-flower", "--cpu", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: (found := state.read(settings)) and all(map(_runs, found.services)), 90, "all services run")
+        wait_until(
+            lambda: (status := state.read(settings)) and all(map(_runs, status.services)), 90, "all services run"
+        )
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0
-    assert re.search(r"^[\d-]+ [\d:]+ worker-gpu running$", said, re.M)
+    assert re.search(r"^[\d-]+ [\d:]+ worker-gpu running$", output, re.M)
     assert not redis_server.answers(settings)
     assert not settings.redis_socket.exists()
 

@@ -24,27 +24,27 @@ SPACE = {"leaves": "2..31:log", "min_users": "5..60", "learning_rate": "0.01,0.1
 
 
 def tune(settings: Settings, **options: object) -> Run:
-    asked = {**QUICK, "search": SPACE, "trials": 8, **options}
-    return Run(settings, "tune", check_request(settings, "tune", asked))
+    request = {**QUICK, "search": SPACE, "trials": 8, **options}
+    return Run(settings, "tune", check_request(settings, "tune", request))
 
 
 def test_trials_are_shared_by_parallel_steps(shop: Settings) -> None:
     job = tune(shop, parallel=2).until("trial")
-    one, other = job.attempts("trial")
+    first, second = job.attempts("trial")
     done: list[int] = []
-    threads = [Thread(target=lambda a=a: done.append(job.call(a).result["trials"])) for a in (one, other)]  # type: ignore[misc]
+    threads = [Thread(target=lambda a=a: done.append(job.call(a).result["trials"])) for a in (first, second)]  # type: ignore[misc]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sum(done) in {8, 9}  # two may ask at once for the last
     job.inputs["trial"] = [{"trials": n} for n in done]
-    found = job.stage("choose")[0]
-    assert found["best"]["value"] == min(t["value"] for t in found["trials"] if t["state"] == "complete")
-    assert set(found["importance"]) <= set(SPACE)
-    assert sum(found["importance"].values()) == pytest.approx(1, abs=0.01)
+    chosen = job.stage("choose")[0]
+    assert chosen["best"]["value"] == min(t["value"] for t in chosen["trials"] if t["state"] == "complete")
+    assert set(chosen["importance"]) <= set(SPACE)
+    assert sum(chosen["importance"].values()) == pytest.approx(1, abs=0.01)
     # What was best can be trained with as it is.
-    best = {"backbone": "tabular", "backbone_options": found["backbone_options"], "labels": LABELS}
+    best = {"backbone": "tabular", "backbone_options": chosen["backbone_options"], "labels": LABELS}
     check_request(shop, "retrain", best)
     # Optuna's tables lie beside ours, and Alembic's mark is still ours.
     with database.engine(shop).connect() as connection:
@@ -59,9 +59,9 @@ def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
     dead = study.ask()
     dead.set_user_attr("step", 0)
     job.stage("trial")
-    found = trials_of(shop, job.job_id)
-    assert found.trials[0].state == "fail"
-    assert sum(one.state in {"complete", "pruned"} for one in found.trials) == 3
+    search = trials_of(shop, job.job_id)
+    assert search.trials[0].state == "fail"
+    assert sum(trial.state in {"complete", "pruned"} for trial in search.trials) == 3
 
 
 def test_the_time_is_up(shop: Settings) -> None:
@@ -88,16 +88,16 @@ def test_what_cannot_be_searched(shop: Settings) -> None:
 def test_a_language_model_is_pruned_between_its_epochs(shop: Settings) -> None:
     options = {"max_tokens": 24, "batch_size": 64, "words": 300, "width": 64, "layers": 1, "head_steps": 20}
     search = {"learning_rate": "1e-7,5e-3", "epochs": "2..3"}
-    asked = {"backbone": "tiny", "backbone_options": options, "search": search, "trials": 9, "labels": LABELS}
-    job = Run(shop, "tune", check_request(shop, "tune", asked | {"parallel": 1})).all()
-    states = {one["state"] for one in job.inputs["choose"][0]["trials"]}
+    request = {"backbone": "tiny", "backbone_options": options, "search": search, "trials": 9, "labels": LABELS}
+    job = Run(shop, "tune", check_request(shop, "tune", request | {"parallel": 1})).all()
+    states = {trial["state"] for trial in job.inputs["choose"][0]["trials"]}
     assert states <= {"complete", "pruned"}
     assert job.inputs["choose"][0]["best"]["options"]["learning_rate"] == "5e-3"
 
 
 def test_on_the_command_line(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     job = tune(shop, trials=4, parallel=1).all()
-    told = cli("jobs", "trials", str(job.job_id), "--out", str(tmp_path / "search.html"))
-    assert "trials, the best first" in told.stdout
+    output = cli("jobs", "trials", str(job.job_id), "--out", str(tmp_path / "search.html"))
+    assert "trials, the best first" in output.stdout
     assert "<svg" in (tmp_path / "search.html").read_text()
     assert len(json.loads(cli("jobs", "trials", str(job.job_id), "--json").stdout)["trials"]) == 4

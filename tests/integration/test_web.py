@@ -83,9 +83,12 @@ def _post_twice_and_read(web: str, settings: Settings, cli: Cli) -> None:
     assert (first[0], first[1]["events"], first[1]["usable"], first[1]["problems"]) == (202, 40, 40, [])
     assert len(Inbox.of(settings).batches()) == 1
     lines = [json.dumps(event(n)) for n in (39, 40)] + ["{no json", json.dumps({"user": "u1", "kind": "stare"})]
-    status, told = post(web, "\n".join(lines).encode(), key, "application/x-ndjson")
-    assert (status, told["events"], told["usable"]) == (202, 4, 2)
-    assert [(one["index"], one["reason"]) for one in told["problems"]] == [(2, "not_json"), (3, "missing_item")]
+    status, answer = post(web, "\n".join(lines).encode(), key, "application/x-ndjson")
+    assert (status, answer["events"], answer["usable"]) == (202, 4, 2)
+    assert [(problem["index"], problem["reason"]) for problem in answer["problems"]] == [
+        (2, "not_json"),
+        (3, "missing_item"),
+    ]
 
     def stored() -> bool:
         return not Inbox.of(settings).batches() and rows(settings, "events").height == 41
@@ -126,8 +129,8 @@ def test_posted_numbers_keep_their_digits(web: str, shared: Settings, kept: Call
     assert post(web, f"[{exact}]".encode(), key)[1]["usable"] == 1
     [batch] = kept()
     assert batch.read_text() == f"{exact}\n"
-    status, told = post(web, json.dumps(event(1) | {"segadmin:problem": "bot"}).encode(), key)
-    assert (status, told["problems"][0]["reason"]) == (202, "reserved_name")
+    status, answer = post(web, json.dumps(event(1) | {"segadmin:problem": "bot"}).encode(), key)
+    assert (status, answer["problems"][0]["reason"]) == (202, "reserved_name")
 
 
 def test_what_cannot_be_taken_is_told_as_a_problem(
@@ -135,31 +138,31 @@ def test_what_cannot_be_taken_is_told_as_a_problem(
 ) -> None:
     body = json.dumps(event(1)).encode()
     assert post(web, body)[0] == 401
-    status, told = post(web, body, "seg_guess")
-    assert (status, told["title"]) == (401, "Unauthorized")
-    assert "segadmin keys create NAME" in told["detail"]
+    status, answer = post(web, body, "seg_guess")
+    assert (status, answer["title"]) == (401, "Unauthorized")
+    assert "segadmin keys create NAME" in answer["detail"]
     key = json.loads(cli("keys", "create", "refused", "--json").stdout)["key"]
     basic = {"Authorization": "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode()}
     assert post(web, body, **basic)[0] == 401, "a browser sends a password along with what other sites make it send"
     reader = cli("keys", "create", "me", "--pages").stdout.strip()
     assert post(web, body, reader)[0] == 401
-    for broken, said in (
+    for broken, message in (
         (b"{", "not JSON"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
         (b"[]", "no events"),
         (b"[" * 100_000, "not JSON"),
     ):
-        status, told = post(web, broken, key)
-        assert (status, told["status"]) == (400, 400)
-        assert said in told["detail"]
+        status, answer = post(web, broken, key)
+        assert (status, answer["status"]) == (400, 400)
+        assert message in answer["detail"]
     assert post(web, b" " * (10 * 2**20 + 1), key)[0] == 413
     assert not kept(), "nothing that was refused is kept"
-    status, told = post(web, '{"user": "u\\ud83d", "text": "\\u0000\\r\\n🙂"}'.encode(), key)
-    assert (status, told["usable"], told["problems"][0]["reason"]) == (202, 0, "missing_item")
+    status, answer = post(web, '{"user": "u\\ud83d", "text": "\\u0000\\r\\n🙂"}'.encode(), key)
+    assert (status, answer["usable"], answer["problems"][0]["reason"]) == (202, 0, "missing_item")
     listed = json.loads(cli("keys", "list", "--json").stdout)
-    opens = {one["name"]: one["opens"] for one in listed}
+    opens = {listed_key["name"]: listed_key["opens"] for listed_key in listed}
     assert (opens["refused"], opens["me"]) == ("events", "pages")
-    assert not any("sha256" in one for one in listed)
+    assert not any("sha256" in listed_key for listed_key in listed)
     described = urllib.request.Request(f"{web}/openapi.json", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(described, timeout=10) as answer:
         answers = json.load(answer)["paths"]["/v1/events"]["post"]["responses"]

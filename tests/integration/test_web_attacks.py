@@ -151,10 +151,10 @@ def test_every_answer_has_the_headers(web: str, key: str) -> None:
     expected = [401, 405, 404, 200, 307, 200, 421, 400, 400, 415, 202, 408]
     assert [status(answer) for answer in answers.values()] == expected
     for name, answer in answers.items():
-        found = headers(answer)
-        assert NEEDED.items() <= found.items(), name
-        assert "default-src 'none'; frame-ancestors 'none'" in found["content-security-policy"], name
-        assert "server" not in found
+        answer_headers = headers(answer)
+        assert NEEDED.items() <= answer_headers.items(), name
+        assert "default-src 'none'; frame-ancestors 'none'" in answer_headers["content-security-policy"], name
+        assert "server" not in answer_headers
 
 
 def test_a_failure_of_the_server_has_the_headers_too(tmp_path: Path, cli: Cli) -> None:
@@ -241,9 +241,9 @@ def test_guessing_is_slowed_down_and_a_right_key_elsewhere_is_not(web: str, key:
     def guess(n: int) -> int:
         return status(get(web, "/jobs", f"Authorization: Bearer seg_{n:04}{'x' * 40}", source="127.0.0.9"))
 
-    found = [guess(n) for n in range(60)]
-    assert found[:5] == [401] * 5
-    assert found.count(401) < 30
+    statuses = [guess(n) for n in range(60)]
+    assert statuses[:5] == [401] * 5
+    assert statuses.count(401) < 30
     slowed = get(web, "/v1/events", "Authorization: Bearer seg_yyyy", source="127.0.0.9", method="POST")
     assert status(slowed) == 429
     assert int(headers(slowed)["retry-after"]) >= 1
@@ -509,9 +509,9 @@ def test_tls_where_there_is_none_is_refused(web: str) -> None:
 
 
 def test_pipelined_requests_are_answered_in_turn(web: str) -> None:
-    one = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = "GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    answer = raw(web, one * 50 + last)
+    answer = raw(web, health * 50 + last)
     assert re.findall(r"HTTP/1.1 (\d+)", answer) == ["200"] * 50 + ["404"]
 
 
@@ -520,9 +520,9 @@ def test_hostile_bodies_leave_the_server_answering(web: str, key: str, name: str
     body = SHAPES[name](1_000_000)
     with ThreadPoolExecutor() as pool:
         posting = [pool.submit(post, web, body, f"Authorization: Bearer {key}") for _ in range(3)]
-        while not all(one.done() for one in posting):
+        while not all(future.done() for future in posting):
             assert is_well(web)
-    answers = {status(one.result()) for one in posting}
+    answers = {status(future.result()) for future in posting}
     assert answers <= {202, 400, 413}, answers
     for answer in posting:
         text = answer.result().partition("\r\n\r\n")[2]

@@ -189,6 +189,6 @@ def test_task_names_and_arguments_are_readable(home: Settings) -> None:
     """What Flower shows comes from these messages: names of stages, buckets, no user."""
     ask(home)
     client = redis.Redis(unix_socket_path=str(home.redis_socket))
-    [message] = [json.loads(one) for one in client.lrange("cpu:3", 0, -1)]  # type: ignore[union-attr]
+    [message] = [json.loads(raw) for raw in client.lrange("cpu:3", 0, -1)]  # type: ignore[union-attr]
     assert message["headers"]["task"] == "segadmin.prepare"
     assert message["headers"]["argsrepr"] == "job 1 · probe"

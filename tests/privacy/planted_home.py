@@ -82,13 +82,13 @@ def learn(settings: Settings, outside: Path) -> None:
         rows.append(f"{user},review,item-1,{START + timedelta(weeks=3):%FT%T},,4,{text_of(user)}")
     put(settings, outside / "events.csv", HEAD, rows)
     # A second import, so that there are several files, commits and statistics of each table.
-    put(settings, outside / "more.csv", HEAD, [f"{one},view,item-2,2025-02-01T10:00:00,,," for one in USERS[::2]])
+    put(settings, outside / "more.csv", HEAD, [f"{user},view,item-2,2025-02-01T10:00:00,,," for user in USERS[::2]])
     label_future_spend(settings)
     put(
         settings,
         outside / "labels.csv",
         "user,segment\n",
-        [f"{one},{'ab'[n % 2]}" for n, one in enumerate(USERS)],
+        [f"{user},{'ab'[n % 2]}" for n, user in enumerate(USERS)],
         "labels",
     )
     retrain = {"labels": LABELS, "backbone": "tiny", "backbone_options": TINY, "baselines": [], "margin": -1}
@@ -104,12 +104,12 @@ def put(settings: Settings, path: Path, head: str, rows: Sequence[str], table: s
 
 def quarantine(settings: Settings, outside: Path) -> None:
     """Import rows that cannot be used, or not even be read."""
-    put(settings, outside / "bad.csv", HEAD, [f"{one},stare,item-1,2025-02-01,,,{text_of(one)}" for one in USERS])
-    broken = [f'{{"user": {json.dumps(one)}, "kind": "view", "at": [' for one in USERS]
+    put(settings, outside / "bad.csv", HEAD, [f"{user},stare,item-1,2025-02-01,,,{text_of(user)}" for user in USERS])
+    broken = [f'{{"user": {json.dumps(user)}, "kind": "view", "at": [' for user in USERS]
     whole = ['{"user": "somebody", "kind": "view", "item": "a", "at": "2025-02-01"}']
     (outside / "broken.jsonl").write_text("\n".join([*whole, *broken]) + "\n")
     (outside / "latin.jsonl").write_bytes(
-        "\n".join([*whole, *(f'{{"user": "{one}", "k"' for one in USERS)]).encode("latin-1")
+        "\n".join([*whole, *(f'{{"user": "{user}", "k"' for user in USERS)]).encode("latin-1")
     )
     for name in ("broken.jsonl", "latin.jsonl"):
         import_file(settings, Request("events", str(outside / name)))
@@ -121,18 +121,18 @@ def quarantine(settings: Settings, outside: Path) -> None:
 def live(settings: Settings, client: redis.Redis) -> None:
     """Import from a stream, and let more come."""
     where = f"unix://{settings.redis_socket}"
-    for one in USERS:
-        client.xadd("shop", {"user": one, "kind": "view", "item": "item-3", "at": "2025-02-02T10:00:00"})
+    for user in USERS:
+        client.xadd("shop", {"user": user, "kind": "view", "item": "item-3", "at": "2025-02-02T10:00:00"})
     import_file(settings, Request("events", where, options={"stream": "shop", "idle_seconds": "0.1"}))
-    for one in USERS:
-        client.xadd("shop", {"json": json.dumps({"user": one, "kind": "view", "item": "item-4", "at": "2025-02-04"})})
+    for user in USERS:
+        client.xadd("shop", {"json": json.dumps({"user": user, "kind": "view", "item": "item-4", "at": "2025-02-04"})})
 
 
 def interrupt(settings: Settings, outside: Path, patch: pytest.MonkeyPatch) -> None:
     """Let an import of a file and one of what was posted be killed before they enter the lake."""
-    lines = [json.dumps({"user": one, "kind": "view", "item": "item-5", "at": "2025-02-05"}) for one in USERS]
+    lines = [json.dumps({"user": user, "kind": "view", "item": "item-5", "at": "2025-02-05"}) for user in USERS]
     Inbox.of(settings).add([*lines, *(line[:-9] for line in lines)])
-    (outside / "killed.csv").write_text(HEAD + "".join(f"{one},view,item-6,2025-02-06,,,\n" for one in USERS))
+    (outside / "killed.csv").write_text(HEAD + "".join(f"{user},view,item-6,2025-02-06,,,\n" for user in USERS))
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -147,19 +147,19 @@ def interrupt(settings: Settings, outside: Path, patch: pytest.MonkeyPatch) -> N
 def wait_in_inbox(settings: Settings) -> None:
     """Post events that nobody imports yet."""
     for some in (USERS[:100], USERS[100:]):
-        lines = [json.dumps({"user": one, "kind": "view", "item": "item-7", "at": "2025-02-07"}) for one in some]
+        lines = [json.dumps({"user": user, "kind": "view", "item": "item-7", "at": "2025-02-07"}) for user in some]
         Inbox.of(settings).add([*lines, *(line[:-9] for line in lines)])
 
 
 def mention(settings: Settings, cli: Cli) -> None:
     """Look at users, and let messages quote them."""
-    for one in (USERS[0], USERS[100], USERS[101], USERS[199]):
-        cli("users", "show", one)
+    for user in (USERS[0], USERS[100], USERS[101], USERS[199]):
+        cli("users", "show", user)
     with transaction(settings) as session:
         for row in [*session.exec(select(Job)).all(), *session.exec(select(Step)).all()]:
             row.error = f"ValueError: {USERS[0]} and {USERS[101]} cannot be read"
-    for one in USERS:
-        set_aside(settings, "cpu", "not ours", json.dumps({"user": one}), "me")
+    for user in USERS:
+        set_aside(settings, "cpu", "not ours", json.dumps({"user": user}), "me")
 
 
 def export(settings: Settings, cli: Cli) -> None:

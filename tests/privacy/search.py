@@ -19,21 +19,21 @@ from segadmin.events.keys import show_key, user_key
 def needles_of(secret: bytes, user: str, *texts: str) -> set[bytes]:
     """Return what tells of a user: the id, its pseudonym in hex, as a number and in binary, and some texts."""
     key = user_key(secret, user)
-    told = [user, user.encode("unicode_escape").decode(), show_key(key), str(key), str(key % 2**64), *texts]
+    texts_of_user = [user, user.encode("unicode_escape").decode(), show_key(key), str(key), str(key % 2**64), *texts]
     binary = [key.to_bytes(8, order, signed=True) for order in ("little", "big")]
-    return {*(one.encode() for one in told), *(one.encode("utf-16-le") for one in told), *binary}
+    return {*(text.encode() for text in texts_of_user), *(text.encode("utf-16-le") for text in texts_of_user), *binary}
 
 
 def find(root: Path, needles: Iterable[bytes]) -> dict[str, set[bytes]]:
     """Return which needles each file below ``root`` holds, by its path there."""
     wanted = list(needles)
-    found: dict[str, set[bytes]] = defaultdict(set)
+    needles_by_path: dict[str, set[bytes]] = defaultdict(set)
     for path in sorted(root.rglob("*")):
         if not path.is_file():  # sockets too
             continue
         for content in contents_of(path):
-            found[str(path.relative_to(root))] |= {one for one in wanted if one in content}
-    return {name: held for name, held in found.items() if held}
+            needles_by_path[str(path.relative_to(root))] |= {needle for needle in wanted if needle in content}
+    return {name: held for name, held in needles_by_path.items() if held}
 
 
 def contents_of(path: Path) -> Iterator[bytes]:

@@ -39,8 +39,8 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
     process = subprocess.Popen([str(redis_server.executable()), str(config)], stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: redis_server.answers(settings), 10, "Redis answers")
-        with redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True) as found:
-            yield found
+        with redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True) as connection:
+            yield connection
     finally:
         stop(process)
 
@@ -51,12 +51,12 @@ def traces(settings: Settings, wanted: set[bytes]) -> dict[str, set[bytes]]:
 
 
 def needles(settings: Settings, users: list[str]) -> set[bytes]:
-    return set().union(*(needles_of(settings.secret(), one, text_of(one)) for one in users))
+    return set().union(*(needles_of(settings.secret(), user, text_of(user)) for user in users))
 
 
 def counts(settings: Settings, users: list[str]) -> dict[str, int]:
     """Return how many rows of some users there are, by table."""
-    keys = [user_key(settings.secret(), one) for one in users]
+    keys = [user_key(settings.secret(), user) for user in users]
     lake = Lake.of(settings)
     return {
         table: lake.scan(table).filter(pl.col("user_key").is_in(keys)).select(pl.len()).collect().item()
@@ -66,7 +66,7 @@ def counts(settings: Settings, users: list[str]) -> dict[str, int]:
 
 def quarantined(settings: Settings, users: list[str]) -> int:
     rows = Lake.of(settings).scan("quarantine").collect()["row"].to_list()
-    forms = [form for one in users for form in (one, one.replace("é", "\\\\u00e9"), one.replace("é", "\\\\xe9"))]
+    forms = [form for user in users for form in (user, user.replace("é", "\\\\u00e9"), user.replace("é", "\\\\xe9"))]
     return sum(any(form in row for form in forms) for row in rows)
 
 
@@ -93,9 +93,9 @@ def test_no_byte_tells_of_forgotten_users(
     bad = quarantined(settings, KEPT)
     assert bad == 3 * len(KEPT)
 
-    told = json.loads(cli("data", "forget", *FORGOTTEN, "--yes", "--json").stdout)
-    assert all(one["known"] for one in told)
-    assert all(one["rows"]["inbox"] == 2 and one["rows"]["spool"] == 3 for one in told)
+    erasures = json.loads(cli("data", "forget", *FORGOTTEN, "--yes", "--json").stdout)
+    assert all(erasure["known"] for erasure in erasures)
+    assert all(erasure["rows"]["inbox"] == 2 and erasure["rows"]["spool"] == 3 for erasure in erasures)
     print("still there", file=home.log, flush=True)
     home.log.close()
 
@@ -105,7 +105,7 @@ def test_no_byte_tells_of_forgotten_users(
     assert quarantined(settings, KEPT) == bad
     assert users_left(settings, client) == {place: set(KEPT) for place in users_left(settings, client)}
     assert (settings.run_path / "worker-cpu.log").read_text().endswith("\nstill there\n")
-    assert sum(one in (settings.run_path / "worker-cpu.log").read_text() for one in KEPT) == len(KEPT)
+    assert sum(user in (settings.run_path / "worker-cpu.log").read_text() for user in KEPT) == len(KEPT)
 
     for version in ("1", "2"):
         card = outside / f"{version}.html"
@@ -128,16 +128,16 @@ def users_left(settings: Settings, client: redis.Redis) -> dict[str, set[str]]:
     """Return who is in each place beside the tables."""
     left: dict[str, set[str]] = {}
     posted = "".join(batch.read_text() for batch in Inbox.of(settings).batches())
-    left["inbox"] = {one for one in USERS if posted.count(json.dumps(one)) == 2}
+    left["inbox"] = {user for user in USERS if posted.count(json.dumps(user)) == 2}
     [spooled] = list_interrupted(settings)
     left["spool"] = set(spooled.spool.users().collect()["user"])
     entries = str(client.xrange("shop"))
-    left["stream"] = {one for one in USERS if one in entries and one.replace("é", "\\\\u00e9") in entries}
-    names = {show_key(user_key(settings.secret(), one)): one for one in USERS}
+    left["stream"] = {user for user in USERS if user in entries and user.replace("é", "\\\\u00e9") in entries}
+    names = {show_key(user_key(settings.secret(), user)): user for user in USERS}
     for path in (settings.store_path / "exports").glob("ids.*"):
         left[path.name] = set(rows_of(path)["user"]) if path.suffix != ".html" else set()
     for path in (settings.store_path / "exports").glob("pseudonyms.*"):
-        left[path.name] = {names[one] for one in rows_of(path)["user"]}
+        left[path.name] = {names[user] for user in rows_of(path)["user"]}
     for path in (settings.store_path / "exports").glob("quarantine.*"):
         left[path.name] = set(rows_of(path)["user"])
     return left

@@ -147,7 +147,7 @@ def _event(row: dict[str, Any]) -> tuple[tuple[Any, ...], set[str]]:
     numbers = {}
     if any(isinstance(row.get(name), float) and abs(row[name]) >= 2**53 for name in ("user", "item")):
         reasons.add("mangled_id")
-    if any(_is_nested(found) for found in (user, item)):
+    if any(_is_nested(value) for value in (user, item)):
         reasons.add("nested_id")
     for name in ("quantity", "price"):
         numbers[name] = number(row.get(name))
@@ -262,13 +262,13 @@ def json_writer(form: str, pack: Callable[[bytes], bytes] | None) -> Writer:
     def write(folder: Path, rows: list[Row]) -> Written:
         objects = [_object(row, place) for place, row in enumerate(rows)]
         if form == "lines":
-            text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
+            text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in objects)
         else:
             text = json.dumps(objects, ensure_ascii=False, indent=2 if form == "indented" else None)
         path = folder / ("e.jsonl" if form == "lines" else "e.json")
         path.write_bytes(pack(text.encode()) if pack else text.encode())
         read = [json.loads(line) for line in text.splitlines()] if form == "lines" else json.loads(text)
-        lines = ((place if form == "lines" else None, one) for place, one in enumerate(read, 1))
+        lines = ((place if form == "lines" else None, parsed) for place, parsed in enumerate(read, 1))
         return Written(str(path), expect(lines), source="jsonl")
 
     return write
