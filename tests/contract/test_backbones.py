@@ -31,7 +31,7 @@ SMALL = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3,
 ROWS = 96
 
 
-def test_every_registered_backbone_is_held_to_the_contract(settings: Settings) -> None:
+def test_every_registered_backbone_is_tested(settings: Settings) -> None:
     # auxiliary-stacking needs other labels: tests/unit/backbones/test_tasks.py
     assert {*QUICK, "auxiliary-stacking", "hf"} == set(load_plugins(settings).names("backbone"))
 
@@ -51,7 +51,7 @@ def test_contract_in_chinese(name: str, settings: Settings, tmp_path: Path) -> N
     check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 48, language="zh")
 
 
-def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, tmp_path: Path) -> None:
+def test_stacked_is_fitted_on_out_of_fold_predictions(settings: Settings, tmp_path: Path) -> None:
     options = {
         "text": "tiny",
         "text_options": "max_tokens=24,epochs=2,batch_size=16,width=64,head_steps=60",
@@ -63,7 +63,7 @@ def test_stacked_on_what_was_said_of_users_not_learnt_from(settings: Settings, t
     assert report["weights"] == {"tabular": 1.0}
 
 
-def test_stacked_weighs_who_says_something_above_who_guesses(settings: Settings) -> None:
+def test_stacked_weighs_an_informative_part_above_a_random_one(settings: Settings) -> None:
     validation = planted(400, seed=3)
     right = np.full((400, len(validation.segments)), 0.1, np.float32)
     right[np.arange(400), validation.targets] = 0.8
@@ -73,7 +73,7 @@ def test_stacked_weighs_who_says_something_above_who_guesses(settings: Settings)
     assert weigh({"text": right, "tabular": guessed}, planted(0, seed=3)) == {"text": 0.5, "tabular": 0.5}
 
 
-def test_stacked_of_nothing_or_of_itself(settings: Settings) -> None:
+def test_stacked_refuses_no_parts_and_itself(settings: Settings) -> None:
     for options, message in (({"beside": ""}, "names no backbones"), ({"beside": "stacked"}, "part of itself")):
         with pytest.raises(ConfigurationError, match=message):
             load_plugins(settings).make("backbone", "stacked", {"text": "tfidf"} | options).check(settings)
@@ -97,7 +97,7 @@ def test_hf_contract(kind: str, settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_pipeline_of_hugging_face_says_what_predict_says(kind: str, settings: Settings, tmp_path: Path) -> None:
+def test_a_hugging_face_pipeline_gives_the_same_probabilities(kind: str, settings: Settings, tmp_path: Path) -> None:
     from transformers import pipeline
 
     make_model(kind, tmp_path / kind)

@@ -17,7 +17,7 @@ from segadmin.testing import check_textualizer
 NAMES = ("compose", "journey", "list", "mixed", "reviews", "rfm", "sessions", "summary", "timeline")
 
 
-def test_every_registered_textualizer_is_held_to_the_contract(settings: Settings) -> None:
+def test_every_registered_textualizer_is_tested(settings: Settings) -> None:
     assert set(NAMES) == set(load_plugins(settings).names("textualizer"))
 
 
@@ -26,11 +26,11 @@ def test_contract(name: str, settings: Settings) -> None:
     check_textualizer(load_plugins(settings).make("textualizer", name))
 
 
-def test_raw_user_ids_are_told_only_when_asked_for(settings: Settings) -> None:
+def test_raw_user_ids_are_an_option(settings: Settings) -> None:
     check_textualizer(load_plugins(settings).make("textualizer", "timeline", {"raw_user_ids": "true"}))
 
 
-def test_a_plain_function_keeps_it() -> None:
+def test_a_plain_function_fulfils_the_contract() -> None:
     @segadmin.per_user
     def counting(events: list[dict[str, Any]], context: segadmin.TextContext) -> list[str]:
         return [f"{len(events)} events", *sorted({event["kind"] for event in events})]
@@ -83,7 +83,7 @@ def _stranger() -> pl.LazyFrame:
         (lambda events: pl.concat([_positions(events), _stranger()]), "users that have no events"),
     ],
 )
-def test_the_suite_notices(phrases: Callable[[pl.LazyFrame], Any], words: str) -> None:
+def test_the_suite_detects_a_broken_textualizer(phrases: Callable[[pl.LazyFrame], Any], words: str) -> None:
     class Broken(segadmin.Textualizer):
         name = "broken"
 
@@ -94,7 +94,7 @@ def test_the_suite_notices(phrases: Callable[[pl.LazyFrame], Any], words: str) -
         check_textualizer(Broken())
 
 
-def test_without_a_name_it_cannot_be_registered() -> None:
+def test_a_textualizer_needs_a_name() -> None:
     class Nameless(segadmin.Textualizer):
         def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
             return _positions(events)
@@ -103,7 +103,7 @@ def test_without_a_name_it_cannot_be_registered() -> None:
         check_textualizer(Nameless())
 
 
-def test_what_an_event_may_lack_is_tried() -> None:
+def test_events_with_missing_fields_are_tried() -> None:
     class Trusting(segadmin.Textualizer):
         name = "trusting"
 

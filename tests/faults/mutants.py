@@ -49,7 +49,7 @@ MUTANTS = (
         '    lost = [_lost(settings, step_id or 0, token, "the lease of a step expired") '
         "for step_id, token in expired]\n",
         "    expired, lost = [], []\n",
-        "dies_every_time and sqlite",
+        "crashes_every_time and sqlite",
     ),
     Mutant(
         "a file is named before it is on disk",

@@ -137,7 +137,7 @@ def test_redis_is_killed_and_comes_back_empty(shop: Shop, fault_free: str) -> No
     check(shop, job, fault_free)
 
 
-def test_redis_says_nothing_for_a_while(shop: Shop, fault_free: str) -> None:
+def test_redis_does_not_answer_for_a_while(shop: Shop, fault_free: str) -> None:
     shop.worker()
     job = shop.world.enqueue_job(pieces=10)
     wait_until(lambda: shop.running(job), 40, "a step runs")
@@ -171,7 +171,7 @@ def test_the_disk_is_full_for_a_while(shop: Shop, fault_free: str) -> None:
     assert {step.attempt for step in shop.steps(job).values() if step.stage == "score"} == {2}
 
 
-def test_the_database_goes_away_for_a_while(shop: Shop, fault_free: str) -> None:
+def test_the_database_is_unavailable_for_a_while(shop: Shop, fault_free: str) -> None:
     shop.worker()
     job = shop.world.enqueue_job(pieces=10)
     wait_until(lambda: shop.running(job), 40, "a step runs")
@@ -181,7 +181,7 @@ def test_the_database_goes_away_for_a_while(shop: Shop, fault_free: str) -> None
     check(shop, job, fault_free)
 
 
-def test_a_process_that_dies_every_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_crashes_every_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its job fails with what its worker saw, long before a lease runs out, and the worker goes on."""
     monkeypatch.setenv("SEGADMIN_LEASE_SECONDS", "30")
     first = shop.worker("compute@score-0:exit!")

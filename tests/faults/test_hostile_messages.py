@@ -142,7 +142,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, i
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_message_that_is_not_ours(home: tuple[Settings, int], shape: str) -> None:
+def test_a_foreign_message_is_quarantined(home: tuple[Settings, int], shape: str) -> None:
     settings, _ = home
     quarantine.clear(settings)
     client = redis.Redis(unix_socket_path=str(settings.redis_socket))
@@ -156,7 +156,7 @@ def test_a_message_that_is_not_ours(home: tuple[Settings, int], shape: str) -> N
 
 
 @pytest.mark.parametrize("message", [b"{no", b"[]", b"7", b'{"body": 1}', json.dumps(good()).encode()])
-def test_a_control_message_that_is_not_ours(home: tuple[Settings, int], message: bytes) -> None:
+def test_a_foreign_control_message(home: tuple[Settings, int], message: bytes) -> None:
     settings, _ = home
     client = redis.Redis(unix_socket_path=str(settings.redis_socket))
     assert client.publish("/0.celery.pidbox", message) == 1, "the worker listens there"
@@ -164,7 +164,7 @@ def test_a_control_message_that_is_not_ours(home: tuple[Settings, int], message:
     client.close()
 
 
-def test_an_operator_sees_them(home: tuple[Settings, int], settings: Settings, cli: Cli) -> None:
+def test_quarantined_messages_are_listed_and_deleted(home: tuple[Settings, int], settings: Settings, cli: Cli) -> None:
     assert "No message is in quarantine" in cli("jobs", "quarantine").stdout
     quarantine.set_aside(settings, "cpu", "a reason", b"nul \x00 and \xff", "here")
     shown = json.loads(cli("jobs", "quarantine", "--json").stdout)

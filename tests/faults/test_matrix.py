@@ -100,7 +100,7 @@ def test_redis_is_killed_and_comes_back_empty(world: World, phase: str, fault_fr
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_redis_is_silent(world: World, phase: str, fault_free: str) -> None:
+def test_redis_does_not_answer(world: World, phase: str, fault_free: str) -> None:
     with world.redis():
         job, process, _ = begin(world, phase, "pause")
         world.arrived()
@@ -176,7 +176,7 @@ def test_the_cli_is_killed(world: World, place: str, saved: bool, fault_free: st
     assert len([line for line in control.list_jobs(world.settings) if line.job.idempotency_key]) == 1
 
 
-def test_two_who_ask_with_the_same_key_at_once(world: World, fault_free: str) -> None:
+def test_two_requests_with_the_same_key_at_once(world: World, fault_free: str) -> None:
     processes = [world.ask(key="once") for _ in range(6)]
     for process in processes:
         process.join(40)
@@ -188,7 +188,7 @@ def test_two_who_ask_with_the_same_key_at_once(world: World, fault_free: str) ->
 
 
 @pytest.mark.parametrize("action", ["kill", "exit"])
-def test_a_step_that_dies_every_time_fails_its_job(world: World, action: str, fault_free: str) -> None:
+def test_a_step_that_crashes_every_time_fails_its_job(world: World, action: str, fault_free: str) -> None:
     job = world.enqueue_job()
     step = world.until(job, "score")[0].id or 0
     deaths = 0

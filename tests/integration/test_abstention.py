@@ -19,7 +19,7 @@ from tests.conftest import Cli
 from tests.planted import Run, retrain
 
 
-def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_uncertain_users_stay_unassigned(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     job = retrain(shop, precision=0.5).all()
     snapshot = job.inputs["publish"][0]["snapshot_id"]
     rows = assignments(shop, snapshot).collect()
@@ -53,14 +53,14 @@ def test_somebody_is_left_out(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     assert again.inputs["publish"][0]["rescored"] == 0
 
 
-def test_sure_of_nobody(shop: Settings) -> None:
+def test_a_model_that_assigns_too_few_users_is_not_promoted(shop: Settings) -> None:
     job = retrain(shop, precision=0.9999).until("score")
     verdict = job.inputs["gate"][0]
     assert not verdict["promoted"]
     assert "users would stay unassigned" in verdict["reason"]
 
 
-def test_what_precision_may_be(shop: Settings) -> None:
+def test_a_precision_above_one_is_refused(shop: Settings) -> None:
     with pytest.raises(ConfigurationError, match="precision"):
         check_request(shop, "retrain", {"precision": 1.5})
 

@@ -28,7 +28,7 @@ def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: 
     assert "config.json has other content than was pulled" in broken.stderr
 
 
-def test_what_cannot_be_pulled_says_why(cli: Cli, tmp_path: Path) -> None:
+def test_a_failed_pull_explains_why(cli: Cli, tmp_path: Path) -> None:
     weights = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     offline = cli("backbones", "pull", "bert-base-chinese", check=False, **weights)
     assert "HF_HUB_OFFLINE is set" in offline.stderr

@@ -99,7 +99,7 @@ def run(settings: Settings, code: str) -> None:
     subprocess.run([sys.executable, "-c", start + code], env=environment, cwd=Path(__file__).parents[2], check=True)
 
 
-def test_a_key_that_is_missing_is_said(settings: Settings, tmp_path: Path) -> None:
+def test_incomplete_signing_settings_are_reported(settings: Settings, tmp_path: Path) -> None:
     broken = settings.model_copy(update={"signing_key": tmp_path / "none.key"})
     empty_store(settings)
     with pytest.raises(ConfigurationError, match="SEGADMIN_SIGNING_CERTIFICATE"):

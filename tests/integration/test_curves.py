@@ -35,7 +35,7 @@ def register_trackers():
 
 
 @pytest.mark.usefixtures("shop")
-def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
+def test_a_retrain_stores_its_curve_and_reports_to_trackers(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -95,9 +95,7 @@ def test_a_retrain_keeps_its_curve_and_tells_its_trackers(
     assert [step for step, _ in tuned["curve"]] == [step for step, _ in curve]
 
 
-def test_a_further_attempt_tracks_anew_and_one_that_failed_says_so(
-    shop: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_attempt_is_a_tracked_run_with_its_own_status(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

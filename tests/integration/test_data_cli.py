@@ -16,7 +16,7 @@ EVENTS = "顾客,动作,商品,时间\n张伟,浏览,苹果,2026-01-01 08:00\n�
 MAP = ("--map", "user=顾客", "--map", "kind=动作", "--map", "item=商品", "--map", "at=时间")
 
 
-def test_the_way_of_a_file(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+def test_a_file_is_imported_quarantined_and_listed(cli: Cli, settings: Settings, tmp_path: Path) -> None:
     assert "The store is empty. Import events: segadmin data import events FILE" in cli("data", "list").stdout
     assert "Nothing is in quarantine." in cli("data", "quarantine").stdout
     path = tmp_path / "事件.csv"
@@ -49,7 +49,7 @@ def test_of_several_label_sets_the_next_command_names_one(cli: Cli, tmp_path: Pa
     assert cli("data", "label", "my own").stdout.endswith(" Next: segadmin enqueue retrain --labels 'my own' --wait\n")
 
 
-def test_errors_are_one_line_with_the_mend(cli: Cli, tmp_path: Path) -> None:
+def test_errors_are_one_line_with_the_fix(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     path.write_text(EVENTS, encoding="utf-8")
     for words, message in (
@@ -82,7 +82,7 @@ def test_labels_and_items(cli: Cli, tmp_path: Path) -> None:
 HEADER = "user,kind,item,at\n"
 
 
-def test_a_file_that_cannot_be_read_stops_no_other(cli: Cli, tmp_path: Path) -> None:
+def test_an_unreadable_file_does_not_stop_the_others(cli: Cli, tmp_path: Path) -> None:
     for name, header in (("one", HEADER), ("two words", "uid,kind,item,at\n"), ("three", HEADER)):
         (tmp_path / f"{name}.csv").write_text(f"{header}{name},view,a,2026-01-01\n")
     paths = [str(tmp_path / f"{name}.csv") for name in ("one", "two words", "three")]
@@ -140,7 +140,7 @@ def test_rows_in_quarantine_are_corrected_in_a_file(cli: Cli, tmp_path: Path) ->
     assert actions == {"data.quarantine", "data.quarantine.drop"}
 
 
-def test_quarantine_of_an_import_that_never_was(cli: Cli) -> None:
+def test_quarantine_of_an_unknown_import(cli: Cli) -> None:
     done = cli("data", "quarantine", "--import", "99", check=False)
     assert done.returncode == 1
     assert "There is no import 99. Look: segadmin data list" in done.stderr

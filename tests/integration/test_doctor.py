@@ -33,7 +33,7 @@ def test_a_fresh_installation_only_has_to_be_started(cli: Cli) -> None:
     assert findings["backbone minilm"]["level"] == "ok"
 
 
-def test_every_line_is_one_finding_with_what_mends_it(cli: Cli) -> None:
+def test_every_line_is_one_finding_with_its_fix(cli: Cli) -> None:
     lines = cli("doctor", "--backbone", "tabular").stdout.splitlines()
     assert "! broker: the embedded Redis is not started → segadmin up --detach" in lines
     assert any(line.startswith("✓ store: ") for line in lines)
@@ -53,7 +53,7 @@ def test_a_misspelt_backbone_is_found(cli: Cli) -> None:
     assert "Did you mean 'tabular'?" in look(cli, "--backbone", "tabulr", code=1)["backbone tabulr"]["detail"]
 
 
-def test_weights_that_cannot_be_had_fail_when_asked_for(cli: Cli, tmp_path: Path) -> None:
+def test_unavailable_weights_fail_when_requested(cli: Cli, tmp_path: Path) -> None:
     findings = look(cli, "--backbone", str(tmp_path / "nothing/here"), code=1)
     assert [finding["level"] for what, finding in findings.items() if what.startswith("backbone")] == ["fail"]
 

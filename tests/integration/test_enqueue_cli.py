@@ -28,7 +28,7 @@ def jobs(settings: Settings) -> list[control.JobView]:
     return control.list_jobs(settings)
 
 
-def test_trackers_are_those_asked_for_or_those_of_the_setting(store: Settings, cli: Cli) -> None:
+def test_trackers_come_from_the_options_or_the_settings(store: Settings, cli: Cli) -> None:
     words = ("enqueue", "retrain", "--backbone", "tabular", "--json")
     tracker_words = ("--tracker", "wandb", "--tracker", "mlflow", "--tracker-option", "mlflow.experiment=shop")
     options = json.loads(cli(*words, *tracker_words, SEGADMIN_TRACKERS="tensorboard").stdout)["options"]
@@ -40,7 +40,7 @@ def test_trackers_are_those_asked_for_or_those_of_the_setting(store: Settings, c
     assert json.loads(cli(*words).stdout)["options"]["trackers"] == []
 
 
-def test_without_a_broker_the_job_is_saved_and_the_mend_is_said(store: Settings, cli: Cli) -> None:
+def test_without_a_broker_the_job_is_saved_and_the_fix_is_shown(store: Settings, cli: Cli) -> None:
     done = cli("enqueue", "retrain", "--backbone", "tabular")
     assert done.returncode == 0
     assert "Saved as job 1 (retrain); it starts when the broker is back." in done.stdout
@@ -97,7 +97,7 @@ def test_a_key_of_another_request_is_refused(
     assert len(jobs(store)) == 1
 
 
-def test_a_request_is_the_same_though_what_it_leaves_open_has_changed(store: Settings, cli: Cli) -> None:
+def test_changed_defaults_do_not_change_a_request(store: Settings, cli: Cli) -> None:
     words = ("enqueue", "retrain", "--backbone", "tabular", "--key", "week 31")
     cli(*words)
     with transaction(store) as session:  # now it would be ambiguous which labels are meant
@@ -108,7 +108,7 @@ def test_a_request_is_the_same_though_what_it_leaves_open_has_changed(store: Set
 
 
 @pytest.mark.parametrize("key", ["", "schedule:nightly:2026-01-01", "inbox:1"])
-def test_a_key_that_would_come_again_by_accident_is_refused(store: Settings, cli: Cli, key: str) -> None:
+def test_empty_and_reserved_keys_are_refused(store: Settings, cli: Cli, key: str) -> None:
     done = cli("enqueue", "textualize", "--key", key, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The key ")
@@ -139,7 +139,7 @@ def test_a_password_is_never_stored_with_a_job_or_a_schedule(store: Settings, cl
     assert b"den@" not in b"".join(path.read_bytes() for path in store.root.glob("segadmin.db*"))
 
 
-def test_words_that_a_command_does_not_take_are_shown_without_their_password(cli: Cli) -> None:
+def test_unexpected_arguments_are_shown_without_passwords(cli: Cli) -> None:
     url = "postgresql://shop:hidden@db.example/x"
     for words in (("jobs", "list", url), ("enqueue", "compact", url), ("data", "preview", "x", "-o", url)):
         done = cli(*words, check=False)
@@ -173,7 +173,7 @@ def test_words_that_a_command_does_not_take_are_shown_without_their_password(cli
         (("score", "--model", "77"), "There is no model version '77'. See: segadmin models list"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is_saved(
+def test_invalid_requests_are_refused_before_anything_is_saved(
     store: Settings, cli: Cli, words: tuple[str, ...], message: str
 ) -> None:
     done = cli("enqueue", *words, check=False)
@@ -183,7 +183,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_saved(
     assert jobs(store) == []
 
 
-def test_weights_that_cannot_be_had_are_said_before_any_work(store: Settings, cli: Cli) -> None:
+def test_unavailable_weights_are_reported_before_any_work(store: Settings, cli: Cli) -> None:
     done = cli("enqueue", "retrain", "--backbone", "bert-base-chinese", check=False)
     assert done.returncode == 1
     assert "bert-base-chinese" in done.stderr
@@ -191,20 +191,20 @@ def test_weights_that_cannot_be_had_are_said_before_any_work(store: Settings, cl
     assert jobs(store) == []
 
 
-def test_an_empty_store_is_said(settings: Settings, cli: Cli) -> None:
+def test_an_empty_store_is_reported(settings: Settings, cli: Cli) -> None:
     done = cli("enqueue", "retrain", check=False)
     assert done.returncode == 1
     assert "There are no events yet. Import some: segadmin data import events FILE" in done.stderr
 
 
-def test_several_label_sets_must_be_told_apart(store: Settings, cli: Cli) -> None:
+def test_several_label_sets_need_a_choice(store: Settings, cli: Cli) -> None:
     with transaction(store) as session:
         session.add(LabelSet(name="churn", labeler="table", segments=["stay", "go"], rows=10))
     done = cli("enqueue", "retrain", "--backbone", "tabular", check=False)
     assert "Which labels? Add --labels; there are: churn, spend3." in done.stderr
 
 
-def test_no_labels_are_said_with_both_ways_to_get_some(store: Settings, cli: Cli) -> None:
+def test_missing_labels_are_reported_with_the_command_that_makes_them(store: Settings, cli: Cli) -> None:
     with transaction(store) as session:
         session.delete(session.get_one(LabelSet, "spend3"))
     done = cli("enqueue", "retrain", check=False)
@@ -253,7 +253,7 @@ def test_schedules_are_added_listed_and_removed(store: Settings, cli: Cli) -> No
         (("x", "--cron", "0 3 * * *", "refresh", "-o", "modle=1"), "has no option 'modle'. Did you mean 'model'?"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_said(store: Settings, cli: Cli, words: tuple[str, ...], message: str) -> None:
+def test_an_invalid_schedule_is_refused(store: Settings, cli: Cli, words: tuple[str, ...], message: str) -> None:
     done = cli("schedule", "add", *words, check=False)
     assert done.returncode == 1
     assert message in done.stderr
@@ -279,7 +279,7 @@ def test_a_schedule_is_checked_as_its_job_is(store: Settings, cli: Cli, words: t
     assert json.loads(cli("schedule", "list", "--json").stdout) == []
 
 
-def test_removing_an_unknown_schedule_names_the_known(store: Settings, cli: Cli) -> None:
+def test_removing_an_unknown_schedule_lists_the_known_ones(store: Settings, cli: Cli) -> None:
     cli("schedule", "add", "nightly", "--cron", "0 3 * * *", "compact")
     done = cli("schedule", "remove", "nightl", check=False)
     assert done.stderr == "Error: There is no schedule 'nightl'. Did you mean 'nightly'?\n"

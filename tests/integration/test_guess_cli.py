@@ -48,7 +48,7 @@ def test_a_known_layout(cli: Cli, settings: Settings, tmp_path: Path, name: str)
     assert stored(settings) == sorted(STORED[name], key=str)
 
 
-def test_a_file_that_nobody_knows(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+def test_a_file_of_unknown_layout(cli: Cli, settings: Settings, tmp_path: Path) -> None:
     path, mapping = tmp_path / "my log.csv", tmp_path / "shop.toml"
     path.write_text(LOG, encoding="utf-8")
     saving, _ = printed(cli("data", "preview", str(path), "--guess").stdout)
@@ -76,7 +76,7 @@ def test_a_file_that_nobody_knows(cli: Cli, settings: Settings, tmp_path: Path) 
     ]
 
 
-def test_the_items_of_the_same_file(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+def test_items_are_imported_from_the_same_file(cli: Cli, settings: Settings, tmp_path: Path) -> None:
     file, text = FILES["kaggle-ecommerce"]
     (tmp_path / file).write_text(text, encoding="utf-8")
     preview = json.loads(cli("data", "preview", str(tmp_path / file), "--guess", "--json").stdout)
@@ -95,7 +95,7 @@ def test_the_list_of_shipped_mappings(cli: Cli) -> None:
     assert "Did you mean 'taobao'?" in wrong.stderr
 
 
-def test_guess_goes_with_no_mapping(cli: Cli, tmp_path: Path) -> None:
+def test_guess_excludes_a_mapping(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(LOG, encoding="utf-8")
     for words, message in (

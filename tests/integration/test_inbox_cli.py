@@ -18,7 +18,7 @@ from tests.conftest import Cli
 EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:00Z", "price": 1}
 
 
-def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Settings, cli: Cli) -> None:
+def test_a_failed_batch_is_listed_and_retried_or_dropped(settings: Settings, cli: Cli) -> None:
     box = Inbox.of(settings)
     assert "0 batches to be imported" in cli("data", "inbox").stdout
     poison = box.add([json.dumps(EVENT | {"currency": currency}) for currency in ("EUR", "USD")])
@@ -54,7 +54,7 @@ def test_a_batch_that_is_set_aside_is_seen_and_put_back_or_dropped(settings: Set
     assert {"data.inbox.retry", "data.inbox.drop"} <= set(actions)
 
 
-def test_a_batch_is_put_back_when_no_erasure_goes_on(settings: Settings, cli: Cli) -> None:
+def test_a_batch_is_retried_when_no_erasure_is_running(settings: Settings, cli: Cli) -> None:
     cli("data", "import", "events", "inbox://")
     box = Inbox.of(settings)
     name = box.add([json.dumps(EVENT)])

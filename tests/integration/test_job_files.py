@@ -50,7 +50,7 @@ def job_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_job_file_is_asked_for_and_the_command_line_goes_before_it(store: Settings, cli: Cli, job_file: Path) -> None:
+def test_the_command_line_overrides_a_job_file(store: Settings, cli: Cli, job_file: Path) -> None:
     words = ("--seed", "6", "--backbone-option", "folds=3", "--baseline", "tabular", "--json")
     options = json.loads(cli("enqueue", "retrain", "--config", str(job_file), *words).stdout)["options"]
     assert options["backbone_options"] == {"text": "tfidf", "beside": ["tabular", "linear"], "folds": "3"}
@@ -60,7 +60,7 @@ def test_a_job_file_is_asked_for_and_the_command_line_goes_before_it(store: Sett
     assert job.job.options == options
 
 
-def test_a_printed_file_asks_for_the_same_and_nothing_is_enqueued(
+def test_a_printed_job_file_is_equivalent_and_nothing_is_enqueued(
     store: Settings, cli: Cli, job_file: Path, tmp_path: Path
 ) -> None:
     printed = cli("enqueue", "retrain", "--config", str(job_file), "--seed", "6", "--print-config").stdout
@@ -77,7 +77,7 @@ def test_a_schedule_takes_a_job_file(store: Settings, cli: Cli, job_file: Path) 
     assert (schedule["options"]["backbone"], schedule["options"]["seed"]) == ("stacked", 9)
 
 
-def test_files_that_a_job_file_names_are_looked_for_beside_it(store: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_paths_in_a_job_file_are_relative_to_it(store: Settings, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "sentences.toml").write_text('[en.summary]\nphrase = "{item}"\n')
     (tmp_path / "job.toml").write_text('templates = "sentences.toml"\n')
     printed = cli("enqueue", "textualize", "--config", str(tmp_path / "job.toml"), "--print-config").stdout
@@ -87,7 +87,7 @@ def test_files_that_a_job_file_names_are_looked_for_beside_it(store: Settings, c
     assert Mapping.of(tomllib.loads(printed)["mapping"]) == Mapping.read(Path("taobao"))
 
 
-def test_what_is_needed_may_stand_in_the_file(store: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_a_required_option_may_be_in_the_file(store: Settings, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "retain.toml").write_text('keep_days = "2y"\n')
     done = cli("enqueue", "retain", "--config", str(tmp_path / "retain.toml"), "--json")
     assert json.loads(done.stdout)["options"] == {"keep_days": 730.0}
@@ -119,12 +119,12 @@ def test_errors_name_the_file(store: Settings, cli: Cli, tmp_path: Path, text: s
     assert control.list_jobs(store) == []
 
 
-def test_what_a_kind_stores_and_does_not_use_is_no_option_of_it(store: Settings, cli: Cli, job_file: Path) -> None:
+def test_an_option_that_a_kind_does_not_use_is_refused(store: Settings, cli: Cli, job_file: Path) -> None:
     done = cli("enqueue", "tune", "--config", str(job_file), check=False)
     assert f"{job_file}: a tune job has no option 'baselines'." in done.stderr
 
 
-def test_a_file_that_is_not_there(store: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_job_file(store: Settings, cli: Cli, tmp_path: Path) -> None:
     done = cli("enqueue", "retrain", "--config", str(tmp_path / "no.toml"), check=False)
     assert done.stderr == f"Error: The job file {tmp_path / 'no.toml'} cannot be read: No such file or directory.\n"
 

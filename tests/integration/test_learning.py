@@ -66,7 +66,7 @@ def test_whole_phrases_and_new_words(shop: Settings) -> None:
     assert result["report"]["held_out_loss"] < result["report"]["held_out_loss_before"]
 
 
-def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> None:
+def test_a_decoder_is_pretrained_on_next_tokens(shop: Settings, tmp_path: Path) -> None:
     from tests.models import make_model
 
     make_model("gpt2", tmp_path / "gpt2")
@@ -76,7 +76,7 @@ def test_a_decoder_guesses_what_comes_next(shop: Settings, tmp_path: Path) -> No
     assert result["report"]["held_out_loss"] < result["report"]["held_out_loss_before"]
 
 
-def test_pretraining_goes_on_where_it_was_cut_off(shop: Settings) -> None:
+def test_interrupted_pretraining_resumes(shop: Settings) -> None:
     """A stopped attempt leaves checkpoints; the next resumes, and ends where one that was never stopped does."""
     options = {"backbone": "tiny", "backbone_options": TINY | {"epochs": 2}, "window_days": 28}
     job = Run(shop, "pretrain", check_request(shop, "pretrain", options)).until("pretrain")
@@ -137,7 +137,7 @@ def test_what_cannot_be_pretrained_or_scored_with(shop: Settings, pretrained: in
         pretrain(shop, until="1999-01-01")
 
 
-def test_a_version_is_taught_what_is_new_and_some_of_the_old(shop: Settings) -> None:
+def test_incremental_training_replays_some_old_rows(shop: Settings) -> None:
     early = LABELER | {"train_cuts": "4,5"}
     label(shop, LABELS, "future-spend", early)
     first = retrain(shop, backbone="tiny", backbone_options=TINY, margin=-1).all()
@@ -211,7 +211,7 @@ def test_a_label_set_that_grew_by_a_segment_of_one_user(shop: Settings) -> None:
     assert "has other segments" in again.inputs["gate"][0]["reason"]
 
 
-def test_a_segment_that_no_training_row_is_in(shop: Settings) -> None:
+def test_a_segment_without_training_rows_is_refused(shop: Settings) -> None:
     run = retrain(shop)
     tested = run.read(run.stage("prepare")[0]["split"]).filter(pl.col("part") == "test").row(0, named=True)
     put_alone(shop, tested)

@@ -55,7 +55,7 @@ def finish(settings: Settings, job_id: int) -> JobState:
     return control.view(settings, job_id).job.state
 
 
-def test_its_model_gives_the_same_probabilities(older: Settings) -> None:
+def test_the_older_model_gives_the_same_probabilities(older: Settings) -> None:
     version = version_of(older, 1)
     manifest = manifest_of(version)
     assert (manifest.manifest_version, manifest.segments, manifest.backbone) == (0, ("low", "mid", "high"), "tabular")
@@ -65,7 +65,7 @@ def test_its_model_gives_the_same_probabilities(older: Settings) -> None:
     assert before.height == 90
 
 
-def test_a_retrain_that_was_under_way_is_finished(older: Settings) -> None:
+def test_a_started_retrain_is_finished(older: Settings) -> None:
     assert finish(older, 2) == JobState.SUCCEEDED
     version = version_of(older, 2)
     assert version.state in {ModelState.CHAMPION, ModelState.CHALLENGER}, "the gate has judged it"
@@ -76,14 +76,14 @@ def test_a_retrain_that_was_under_way_is_finished(older: Settings) -> None:
     assert compare_versions(older, "1", "2").rows == parent.data.parts["test"]
 
 
-def test_a_pretraining_that_was_under_way_is_finished(older: Settings) -> None:
+def test_a_started_pretraining_is_finished(older: Settings) -> None:
     assert finish(older, 3) == JobState.SUCCEEDED
     manifest = manifest_of(version_of(older, 2))
     assert manifest.pretrained is not None
     assert manifest.pretrained.texts > 0
 
 
-def test_commands_read_it(older: Settings, cli: Cli) -> None:
+def test_commands_read_an_older_store(older: Settings, cli: Cli) -> None:
     assert "tabular" in cli("models", "show", "1").stdout
     assert "1" in cli("snapshots", "show", "1").stdout
     assert cli("users", "show", "user-7").returncode == 0

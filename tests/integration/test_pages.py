@@ -111,14 +111,14 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
         assert (status, json.loads(problem)["status"]) == (404, 404)
 
 
-def test_looking_at_a_search_that_has_not_begun_makes_nothing(shop: Settings) -> None:
+def test_the_page_of_a_waiting_search_creates_no_tables(shop: Settings) -> None:
     job = enqueue(shop, lambda _bells: None, "tune", check_request(shop, "tune", {"backbone": "tabular"})).job.id
     assert "No trial has finished yet" in page(shop, control.view(shop, job or 0))
     with transaction(shop) as session:
         assert not inspect(session.connection()).has_table("studies")
 
 
-def test_the_page_of_a_job_can_be_kept_as_a_file(shop: Settings, cli: Cli) -> None:
+def test_the_page_of_a_job_can_be_saved_as_a_file(shop: Settings, cli: Cli) -> None:
     checked = check_request(shop, "retrain", {"backbone": "tabular", "labels": LABELS, "baselines": ["tabular"]})
     job = enqueue(shop, lambda _bells: None, "retrain", checked).job.id
     control.cancel(shop, lambda _bells: None, job or 0)

@@ -51,7 +51,7 @@ def segadmin(python: Path, settings: Settings) -> Iterator[Cli]:
     run("down", check=False)
 
 
-def test_it_is_found_by_its_entry_point_and_used(segadmin: Cli, settings: Settings) -> None:
+def test_a_plugin_package_is_found_by_its_entry_point(segadmin: Cli, settings: Settings) -> None:
     listed = json.loads(segadmin("plugins", "list", "--json").stdout)
     ours = {"kind": "textualizer", "name": "emoji", "from": "segadmin-emoji-textualizer 0.1.0"}
     assert ours in listed["plugins"]
@@ -80,7 +80,7 @@ def test_it_is_found_by_its_entry_point_and_used(segadmin: Cli, settings: Settin
     assert "🛒" in segadmin("users", "show", "1", "--text").stdout
 
 
-def test_it_can_be_left_out(segadmin: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_package_can_be_disabled(segadmin: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGADMIN_PLUGINS_DISABLED", "segadmin-emoji-textualizer")
     done = segadmin("plugins", "check", "emoji", check=False)
     assert "There is no textualizer 'emoji'" in done.stderr

@@ -72,7 +72,7 @@ def test_listing_imports_nothing_heavy(settings: Settings) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_broken_plugin_is_shown_with_its_mend_and_the_rest_goes_on(cli: Cli, broken: Path) -> None:
+def test_a_broken_plugin_is_listed_with_its_fix_and_others_work(cli: Cli, broken: Path) -> None:
     path = os.pathsep.join([str(broken), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = cli("plugins", "list", PYTHONPATH=path)
     assert "timeline" in done.stdout
@@ -88,7 +88,7 @@ def test_a_broken_plugin_is_shown_with_its_mend_and_the_rest_goes_on(cli: Cli, b
     assert mended.stderr == ""
 
 
-def test_a_plugins_options_and_what_it_is_for(cli: Cli) -> None:
+def test_a_plugin_is_shown_with_options_and_description(cli: Cli) -> None:
     facts = json.loads(cli("plugins", "show", "textualizer", "timeline", "--json").stdout)
     assert facts["options"] == [
         {"option": "limit", "type": "int", "default": 32},
@@ -119,7 +119,7 @@ def test_all_of_a_file_is_checked(cli: Cli, tmp_path: Path) -> None:
         (GOOD.replace("@segadmin.hookimpl", ""), "mine.py registers no textualizer or backbone"),
     ],
 )
-def test_what_is_wrong_is_one_line(cli: Cli, tmp_path: Path, source: str, words: str) -> None:
+def test_check_reports_a_problem_in_one_line(cli: Cli, tmp_path: Path, source: str, words: str) -> None:
     path = tmp_path / "mine.py"
     path.write_text(source)
     done = cli("plugins", "check", str(path), check=False)
@@ -138,14 +138,14 @@ def test_a_backbone_is_checked_with_its_options(cli: Cli, settings: Settings) ->
 
 
 @pytest.mark.parametrize("name", ["My Shop", "../up", "", "1st"])
-def test_a_name_that_cannot_be_a_packages_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
+def test_an_invalid_package_name_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
     done = cli("plugins", "new", name, "--folder", str(tmp_path / "new"), check=False)
     assert done.returncode == 1
     assert "Use a-z, 0-9 and -" in done.stderr
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_cannot_be_imported_is_shown_and_the_rest_goes_on(cli: Cli, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_imported_is_listed_and_others_work(cli: Cli, tmp_path: Path) -> None:
     broken, events = tmp_path / "broken.py", tmp_path / "events.csv"
     broken.write_text("import nosuchmodule\n")
     events.write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
@@ -202,7 +202,7 @@ def helper():
         ),
     ],
 )
-def test_what_a_plugin_raises_is_one_line_that_names_it(cli: Cli, tmp_path: Path, body: str, message: str) -> None:
+def test_a_plugin_failure_is_one_line_that_names_the_plugin(cli: Cli, tmp_path: Path, body: str, message: str) -> None:
     (tmp_path / "odd.py").write_text(LABELER.replace("BODY", body))
     (tmp_path / "events.csv").write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
     cli("data", "import", "events", str(tmp_path / "events.csv"))

@@ -50,7 +50,7 @@ def users_of_test_rows(settings: Settings) -> list[str]:
     return planted_users(settings).filter(pl.col("user_key").is_in(keys.implode()))["user"].sort().to_list()
 
 
-def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_cards_and_comparisons_work_after_erasures(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     retrain(shop, seed=5).all()
     end_jobs(shop)
     before = predictions_of(shop, version_of(shop))
@@ -72,7 +72,7 @@ def test_cards_and_comparisons_outlive_erased_users(shop: Settings, cli: Cli, tm
     assert json.loads(cli("models", "show", "1", "--json").stdout)["evaluations"]
 
 
-def test_an_attempt_that_died_behind_its_write_doubles_nothing(shop: Settings) -> None:
+def test_an_attempt_that_crashed_after_its_write_leaves_no_duplicates(shop: Settings) -> None:
     run = retrain(shop, seed=5).until("evaluate")
     [attempt] = run.attempts("evaluate")
     before = kept(shop).height
@@ -89,7 +89,7 @@ def test_an_attempt_that_died_behind_its_write_doubles_nothing(shop: Settings) -
     assert predictions.rows.select("user_key", "as_of").is_unique().all()
 
 
-def test_versions_of_one_job_are_told_apart(shop: Settings) -> None:
+def test_predictions_of_two_artifacts_of_a_job_are_kept_apart(shop: Settings) -> None:
     version = version_of(shop)
     rows = predictions_of(shop, version).rows
     keep_predictions(shop, version.job_id, "another artifact", rows.head(5))
@@ -97,7 +97,7 @@ def test_versions_of_one_job_are_told_apart(shop: Settings) -> None:
     assert predictions_of(shop, version.model_copy(update={"sha256": "another artifact"})).rows.height == 5
 
 
-def test_jobs_that_write_at_once_lose_nothing(shop: Settings) -> None:
+def test_concurrent_jobs_lose_no_predictions(shop: Settings) -> None:
     rows = predictions_of(shop, version_of(shop)).rows
     before = kept(shop).height
     with ThreadPoolExecutor(4) as pool:
@@ -105,7 +105,7 @@ def test_jobs_that_write_at_once_lose_nothing(shop: Settings) -> None:
     assert kept(shop).height == before + 6 * rows.height
 
 
-def test_the_same_rows_at_once_are_kept_once(shop: Settings) -> None:
+def test_the_same_rows_written_concurrently_are_kept_once(shop: Settings) -> None:
     rows = predictions_of(shop, version_of(shop)).rows
     before = kept(shop).height
 
@@ -140,7 +140,7 @@ def made_before(settings: Settings) -> Path:
     return path
 
 
-def test_an_older_version_keeps_its_card_while_its_file_is_there_and_when_users_are_erased(shop: Settings) -> None:
+def test_an_older_version_keeps_its_card_when_users_are_erased(shop: Settings) -> None:
     end_jobs(shop)
     gone = users_of_test_rows(shop)[0]
     path = made_before(shop)
@@ -156,7 +156,7 @@ def test_an_older_version_keeps_its_card_while_its_file_is_there_and_when_users_
     assert predictions_of(shop, version_of(shop)).erased > left.erased
 
 
-def test_where_nothing_is_kept_the_card_says_so(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_the_card_reports_missing_predictions(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     end_jobs(shop)
     made_before(shop).unlink()
     with pytest.raises(
@@ -170,7 +170,7 @@ def test_where_nothing_is_kept_the_card_says_so(shop: Settings, cli: Cli, tmp_pa
     assert "Calibration" not in page
 
 
-def test_a_version_of_whose_test_users_nobody_is_left(shop: Settings, cli: Cli) -> None:
+def test_the_card_of_a_version_whose_test_users_are_all_erased(shop: Settings, cli: Cli) -> None:
     end_jobs(shop)
     forget(shop, users_of_test_rows(shop))
     key = cli("keys", "create", "people", "--pages").stdout.split()[0]

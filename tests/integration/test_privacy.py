@@ -56,7 +56,7 @@ def rows(settings: Settings, table: str) -> pl.DataFrame:
     return Lake.of(settings).scan(table).collect()
 
 
-def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_path: Path, cli: Cli) -> None:
+def test_no_data_of_an_erased_user_is_left_on_disk(shop: Settings, tmp_path: Path, cli: Cli) -> None:
     (shop.root / "planted.parquet").unlink(missing_ok=True)
     line = f"{WHO},stare,a,2025-01-01"
     (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{line}\n{WHO},view,a,2025-02-01\nuser-17,view,a,2025-02-01\n")
@@ -85,7 +85,7 @@ def test_nothing_of_a_forgotten_user_is_left_on_the_disk(shop: Settings, tmp_pat
     assert WHO not in json.dumps(actions)
 
 
-def test_forgetting_waits_for_jobs_and_cleans_up_imports(
+def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
     shop: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(JobError, match=r"Running jobs read users' data \(1\).*segadmin jobs cancel 1"):
@@ -156,7 +156,7 @@ def test_ingest_is_a_job(shop: Settings, tmp_path: Path) -> None:
     assert (done["fresh"], done["rows_kept"]) == (True, 1)
 
 
-def test_the_audit_log_tells_who_looked(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_the_audit_log_records_who_read_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     assert cli("audit", "list").stdout.strip() == "The audit log is empty."
     cli("users", "show", WHO)
     cli("snapshots", "export", "--out", str(tmp_path / "a.csv"), "--with-user-ids")

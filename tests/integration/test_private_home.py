@@ -49,7 +49,7 @@ def import_shop(run: Run, umask: int, folder: Path, users: int) -> None:
     run(umask, "data", "import", "labels", str(folder / "labels.parquet"), "--name", "planted")
 
 
-def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tmp_path: Path) -> None:
+def test_services_and_jobs_leave_no_file_open_to_others(run: Run, settings: Settings, tmp_path: Path) -> None:
     umask = 0o000
     # Which users are tested on depends on the home's secret: of these there are always enough.
     import_shop(run, umask, tmp_path / "shop", users=150)
@@ -93,14 +93,14 @@ def test_all_that_runs_here_leaves_nothing_open(run: Run, settings: Settings, tm
     assert [finding["level"] for finding in rights] == ["ok"]
 
 
-def test_the_usual_umask_leaves_nothing_open(run: Run, settings: Settings, tmp_path: Path) -> None:
+def test_the_usual_umask_leaves_no_file_open_to_others(run: Run, settings: Settings, tmp_path: Path) -> None:
     import_shop(run, 0o022, tmp_path / "shop", users=20)
     run(0o022, "snapshots", "list")
     assert open_to_others(settings.root) == []
     assert open_to_others(tmp_path / "shop") == []
 
 
-def test_a_group_reads_what_it_shares(run: Run, settings: Settings, tmp_path: Path) -> None:
+def test_a_group_can_read_a_shared_home(run: Run, settings: Settings, tmp_path: Path) -> None:
     run(0o022, "data", "generate", "--users", "20", "--out", str(tmp_path / "shop"), SEGADMIN_UMASK="007")
     files = sorted((tmp_path / "shop" / "events").iterdir())
     run(0o022, "data", "import", "events", *map(str, files), SEGADMIN_UMASK="007")

@@ -63,7 +63,7 @@ def succeed(settings: Settings, jobs: list[int]) -> None:
     wait_until(lambda: states() == {JobState.SUCCEEDED}, 120, "all jobs succeed")
 
 
-def test_beats_ring_once_for_a_backlog_that_nobody_takes(home: Settings, client: redis.Redis) -> None:
+def test_beats_send_one_message_per_step_of_an_idle_backlog(home: Settings, client: redis.Redis) -> None:
     jobs = ask(home, 10)
     with beat(home) as first, beat(home) as second:
         wait_until(
@@ -76,7 +76,7 @@ def test_beats_ring_once_for_a_backlog_that_nobody_takes(home: Settings, client:
     assert messages(client) <= 2 * STEPS * len(jobs)
 
 
-def test_a_redis_that_is_emptied_in_the_middle(home: Settings, client: redis.Redis) -> None:
+def test_redis_is_emptied_while_jobs_run(home: Settings, client: redis.Redis) -> None:
     jobs = ask(home, 15)
     with worker(home), beat(home):
         wait_until(lambda: control.view(home, jobs[5]).job.state == JobState.SUCCEEDED, 60, "some are done")
@@ -87,7 +87,7 @@ def test_a_redis_that_is_emptied_in_the_middle(home: Settings, client: redis.Red
     assert {step.attempt for step in steps} == {1}
 
 
-def test_a_worker_that_is_killed_with_messages_in_its_hands(home: Settings, client: redis.Redis) -> None:
+def test_a_worker_is_killed_while_it_holds_messages(home: Settings, client: redis.Redis) -> None:
     """What it had taken from the queue and what it ran: both are done by another, the first at its first attempt."""
     jobs = ask(home, 6, pieces=5, sleep=0.05)
     with worker(home, concurrency=2) as first, beat(home):
@@ -116,7 +116,7 @@ def test_a_frozen_worker_that_holds_messages(home: Settings, client: redis.Redis
                 member.resume()
 
 
-def test_messages_that_are_not_ours_hide_no_loss_for_long(home: Settings, client: redis.Redis) -> None:
+def test_foreign_messages_do_not_hide_lost_ones(home: Settings, client: redis.Redis) -> None:
     jobs = ask(home, 3)
     client.delete("cpu:3")
     for number in range(20):
@@ -125,7 +125,7 @@ def test_messages_that_are_not_ours_hide_no_loss_for_long(home: Settings, client
         succeed(home, jobs)
 
 
-def test_without_beat_a_killed_redis_is_found_at_the_next_look(home: Settings, client: redis.Redis) -> None:
+def test_closed_connections_to_redis_are_reopened(home: Settings, client: redis.Redis) -> None:
     """A Redis that was restarted is reached over the connection that was kept open to the one before."""
     dispatch = dispatcher(home)
     enqueue(home, dispatch, "probe", {})
@@ -138,7 +138,7 @@ def test_without_beat_a_killed_redis_is_found_at_the_next_look(home: Settings, c
     assert reap(home, dispatch, lambda: queue_lengths(home)).dispatched == 2
 
 
-def test_a_broker_that_stops_answering_between_two_rings(settings: Settings) -> None:
+def test_a_broker_stops_between_two_enqueues(settings: Settings) -> None:
     empty_store(settings, buckets=1)
     dispatch = dispatcher(settings)
     with redis_server(settings) as process:
@@ -152,7 +152,7 @@ def test_a_broker_that_stops_answering_between_two_rings(settings: Settings) -> 
         assert reap(settings, dispatch, lambda: queue_lengths(settings)).dispatched == 1, "the one that it did not take"
 
 
-def test_a_process_goes_through_its_modules_for_garbage_once(home: Settings) -> None:
+def test_a_process_freezes_its_modules_for_the_garbage_collector(home: Settings) -> None:
     jobs = ask(home, 2)
     with worker(home, concurrency=1):
         succeed(home, jobs)

@@ -45,14 +45,14 @@ def test_a_model_that_a_baseline_beats_is_not_promoted(shop: Settings) -> None:
     assert current(shop) == (1, 1)
 
 
-def test_the_margin_is_what_is_asked_for(shop: Settings) -> None:
+def test_the_requested_margin_applies(shop: Settings) -> None:
     refused = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=0.9).until("score")
     assert "It must lead by 0.9" in refused.inputs["gate"][0]["reason"]
     gained = retrain(shop, backbone="stacked", backbone_options={"text": "tfidf"}, margin=-0.02).until("score")
     assert gained.inputs["gate"][0]["promoted"] is True
 
 
-def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> None:
+def test_the_champion_is_not_compared_on_its_training_rows(shop: Settings) -> None:
     """Split by user, another seed holds out other users: most of them the champion knows by heart."""
     deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
     if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
@@ -63,7 +63,7 @@ def test_the_champion_is_not_compared_on_what_it_learnt_from(shop: Settings) -> 
     assert float(champion_has[1]) < 0.95  # on rows that it learnt from it is next to perfect
 
 
-def test_a_promotion_is_taken_back_with_its_snapshot(shop: Settings, cli: Cli) -> None:
+def test_a_rollback_restores_champion_and_snapshot(shop: Settings, cli: Cli) -> None:
     retrain(shop, seed=5).all()
     assert current(shop) == (2, 2)
     rollback = json.loads(cli("models", "rollback", "--reason", "complaints", "--json").stdout)
@@ -100,7 +100,7 @@ def test_promotions_and_snapshots_are_logged(shop: Settings, caplog: pytest.LogC
     assert (again["message"], again["version"], again["snapshot"]) == ("model promoted", 2, 2)
 
 
-def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> None:
+def test_a_rollback_is_refused_while_a_job_holds_the_lock(shop: Settings) -> None:
     retrain(shop, seed=5).all()
     with transaction(shop) as session:
         session.add(Lock(name=f"snapshot:{LABELS}", job_id=1))
@@ -109,7 +109,7 @@ def test_nothing_is_changed_by_hand_while_a_job_changes_it(shop: Settings) -> No
     assert current(shop) == (2, 2)
 
 
-def test_the_first_champion_cannot_be_taken_back(shop: Settings) -> None:
+def test_the_first_champion_cannot_be_rolled_back(shop: Settings) -> None:
     with pytest.raises(DataError, match="the first champion"):
         registry.roll_back_champion(shop)
 
@@ -124,7 +124,7 @@ def test_versions_are_compared_on_the_rows_they_share(shop: Settings, cli: Cli) 
     assert "Neither is shown" in cli("models", "compare", "1").stdout
 
 
-def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli) -> None:
+def test_few_users_show_no_version_to_be_better(shop: Settings, cli: Cli) -> None:
     with transaction(shop) as session:
         version = session.get_one(ModelVersion, 1)
     last = predictions_of(shop, version).rows["user_key"].unique().sort()[9]
@@ -135,7 +135,7 @@ def test_of_few_users_no_version_is_shown_to_be_better(shop: Settings, cli: Cli)
     assert json.loads(cli("models", "compare", "1", "1", "--json").stdout)["lead"]["low"] is None
 
 
-def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_a_champion_of_several_label_sets_needs_labels(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     with transaction(shop) as session:
         other = ModelVersion.model_validate(session.get_one(ModelVersion, 1).model_dump() | {"id": None})
         other.label_set = "other"
@@ -152,7 +152,7 @@ def test_which_champion_is_said_where_there_are_several(shop: Settings, cli: Cli
     assert "Neither is shown" in cli("models", "compare", "champion", "--labels", LABELS).stdout
 
 
-def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_the_card_shows_metrics_and_limits(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     cli("models", "card", "champion", "--out", str(tmp_path / "card.html"))
     page = (tmp_path / "card.html").read_text()
     for words in ("AUROC by segment", "By length of history", "Calibration", "Limits", "without training rows", "<svg"):
@@ -160,7 +160,7 @@ def test_the_card_tells_figures_with_intervals_and_limits(shop: Settings, cli: C
     assert "tabular" in page
 
 
-def test_the_card_as_data(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_the_card_as_json(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     output = cli("models", "card", "1", "--json", "--out", str(tmp_path / "card.html")).stdout
     card = ModelCard.model_validate_json(output)
     assert card == card_of(shop, "champion", LABELS)

@@ -191,7 +191,7 @@ def test_a_wrong_password_of_postgresql_is_not_shown(settings: Settings, cli: Cl
         assert ":***@" in done.stderr
 
 
-def test_a_worker_keeps_the_password_of_an_ingest_to_itself(
+def test_a_worker_does_not_show_the_password_of_an_ingest(
     settings: Settings, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "zqxxqz")
@@ -214,7 +214,7 @@ def test_a_worker_keeps_the_password_of_an_ingest_to_itself(
         _check(text)
 
 
-def test_what_an_older_version_stored_is_shown_masked(settings: Settings, cli: Cli) -> None:
+def test_passwords_stored_by_an_older_version_are_masked(settings: Settings, cli: Cli) -> None:
     empty_store(settings)
     options = {"where": "redis://:zqxxqz@broker/0", "source_options": {"stream": "a"}}
     schedules.add(settings, "old", "0 3 * * *", "ingest", options)

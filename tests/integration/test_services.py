@@ -37,7 +37,7 @@ def test_beat_runs_without_a_broker_and_ends_on_sigterm(settings: Settings) -> N
         assert process.wait(20) == 0
 
 
-def test_flower_wants_a_password_that_no_process_list_shows(settings: Settings) -> None:
+def test_flower_needs_a_password_that_no_process_list_shows(settings: Settings) -> None:
     port = free_port(0)
     with redis_server(settings), part(settings, "flower", "--port", str(port)) as (process, log):
         wait_until(lambda: _status(port, "/healthcheck") == 200, 60, "Flower answers")
@@ -51,7 +51,7 @@ def test_flower_wants_a_password_that_no_process_list_shows(settings: Settings) 
         assert listening == {"127.0.0.1"}
 
 
-def test_a_part_of_another_versions_database_does_not_start(cli: Cli, settings: Settings) -> None:
+def test_a_service_refuses_the_database_of_another_version(cli: Cli, settings: Settings) -> None:
     url = f"sqlite:///{settings.root.parent / 'empty.db'}"
     for words in (["worker"], ["beat"]):
         done = cli(*words, check=False, SEGADMIN_DATABASE_URL=url)

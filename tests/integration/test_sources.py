@@ -66,7 +66,7 @@ def test_a_query(
     assert "SHOP_DB" in done.file
 
 
-def test_a_query_that_fails_tells_no_password(settings: Settings, postgres_url: str) -> None:
+def test_a_failed_query_shows_no_password(settings: Settings, postgres_url: str) -> None:
     url = fresh_database(postgres_url).replace(":@", ":hunter2@")
     with pytest.raises(DataError, match=r"refuses the query.*nowhere") as raised:
         import_file(settings, Request("events", url, options={"query": "SELECT * FROM nowhere"}))
@@ -91,7 +91,7 @@ def test_a_query_reaches_the_database_as_it_stands(tmp_path: Path, postgres_url:
     assert answer.rows() == [("spring :sale 100%", 3, "%s %(a)s ?")]
 
 
-def test_times_that_python_lacks_cost_only_their_rows(settings: Settings, postgres_url: str) -> None:
+def test_times_outside_the_range_of_python_are_quarantined(settings: Settings, postgres_url: str) -> None:
     """psycopg/psycopg 1251, PostHog/posthog 46097, singer-io/tap-postgres 94: one such time ended the whole import."""
     times = "'2024-03-01 10:00+08', '2024-03-01', 'infinity', '-infinity', '48113-11-21', '0044-03-15 BC', NULL"
     query = (
@@ -110,7 +110,7 @@ def test_times_that_python_lacks_cost_only_their_rows(settings: Settings, postgr
     assert done.reasons == {"bad_time": 5}
 
 
-def test_what_postgresql_holds_exactly_stays_exact(postgres_url: str) -> None:
+def test_exact_values_of_postgresql_stay_exact(postgres_url: str) -> None:
     query = """
         SELECT 12.50::numeric AS price, 'NaN'::numeric AS n, 'NaN'::float AS f, 123456789012345678901234567890 AS id,
                9223372036854775807 AS big, timestamptz '2026-01-31 10:00+02' AS at, true AS yes,
@@ -147,7 +147,7 @@ def test_sqlite_files_of_any_name(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_sqlite_file_that_is_not_there_is_not_made(settings: Settings, tmp_path: Path) -> None:
+def test_a_missing_sqlite_file_is_not_created(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"There is no SQLite file .*nosuch\.db\. Check the path"):
         import_file(
             settings, Request("events", f"sqlite:///{tmp_path}/nosuch.db", options={"query": "SELECT 1 AS user"})
@@ -155,7 +155,7 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(settings: Settings, tmp_pat
     assert not (tmp_path / "nosuch.db").exists()
 
 
-def test_columns_of_a_query_have_names_of_their_own(tmp_path: Path) -> None:
+def test_duplicate_and_reserved_column_names_are_refused(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "shop.db").close()
     url = f"sqlite:///{tmp_path / 'shop.db'}"
     with pytest.raises(DataError, match=r"several columns the name 'id'\. .*SELECT a\.id AS a_id"):
@@ -176,13 +176,13 @@ def test_columns_of_a_query_have_names_of_their_own(tmp_path: Path) -> None:
         "reader:hunter2@127.0.0.1",
     ],
 )
-def test_no_message_has_the_password(settings: Settings, url: str) -> None:
+def test_no_error_message_shows_the_password(settings: Settings, url: str) -> None:
     with pytest.raises((DataError, ConfigurationError)) as raised:
         import_file(settings, Request("events", url, source="sql", options={"query": "SELECT 1 AS user"}))
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_delta_table_that_grows(settings: Settings, tmp_path: Path) -> None:
+def test_new_rows_of_a_delta_table_are_imported(settings: Settings, tmp_path: Path) -> None:
     path = str(tmp_path / "events")
     frame = pl.DataFrame(ROWS).with_columns(pl.col("at").str.to_datetime("%Y-%m-%d %H:%M"))
     write_deltalake(path, frame.head(100).to_arrow())
@@ -197,7 +197,7 @@ def test_a_delta_table_that_grows(settings: Settings, tmp_path: Path) -> None:
         import_file(settings, Request("events", str(tmp_path / "no"), source="delta"))
 
 
-def test_a_stream_is_taken_once_whatever_dies(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_is_imported_once_despite_crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with redis_server(settings):
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         where = f"unix://{settings.redis_socket}"
@@ -243,7 +243,7 @@ def test_entries_of_two_streams_with_the_same_id_are_two_events(settings: Settin
         client.close()
 
 
-def test_what_a_stream_gave_outlives_errors_and_other_mappings(
+def test_acknowledged_entries_survive_errors_and_other_mappings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was acknowledged is on this disk only."""
@@ -274,7 +274,7 @@ def test_what_a_stream_gave_outlives_errors_and_other_mappings(
         client.close()
 
 
-def test_an_interrupted_version_of_a_table_is_not_taken_for_the_next(
+def test_an_interrupted_table_version_is_not_mixed_with_the_next(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "events")
@@ -293,7 +293,7 @@ def test_an_interrupted_version_of_a_table_is_not_taken_for_the_next(
     assert set(events(settings)["item"]) == {f"i{n}" for n in range(100, 250)}
 
 
-def test_an_entry_gives_no_reason_of_its_own(settings: Settings) -> None:
+def test_reserved_fields_in_an_entry_are_refused(settings: Settings) -> None:
     with redis_server(settings):
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         client.xadd("segadmin:events", {**ROWS[0], "segadmin:problem": "bot"})
@@ -309,7 +309,7 @@ def test_an_entry_gives_no_reason_of_its_own(settings: Settings) -> None:
         client.close()
 
 
-def test_an_entry_without_the_fields_holds_up_nothing(settings: Settings) -> None:
+def test_an_entry_without_the_fields_does_not_block_others(settings: Settings) -> None:
     with redis_server(settings):
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         options = {"idle_seconds": "0.05"}

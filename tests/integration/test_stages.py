@@ -37,7 +37,7 @@ def _figures(settings: Settings, split: str) -> dict[str, Evaluation]:
         return {row.name: row for row in session.exec(select(Evaluation).where(Evaluation.split == split))}
 
 
-def test_a_retrain_finds_what_was_planted_on_any_database(any_database: Settings) -> None:
+def test_a_retrain_finds_the_planted_pattern_on_any_database(any_database: Settings) -> None:
     database.upgrade(any_database)
     users = plant(any_database)
     label_future_spend(any_database)
@@ -60,7 +60,7 @@ def test_a_retrain_finds_what_was_planted_on_any_database(any_database: Settings
     assert [outcome["snapshot_id"] for outcome in refreshed.inputs["outcomes"][0]["measured"]] == [1]
 
 
-def test_by_user_all_test_users_are_unseen(shop: Settings) -> None:
+def test_a_split_by_user_has_only_unseen_test_users(shop: Settings) -> None:
     run = retrain(shop, split="user").until("gate")
     prepared = run.inputs["prepare"][0]
     assert prepared["data"]["parts"]["test"] == prepared["data"]["unseen"]
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_model(shop: Settings) -> None:
     assert first["baselines"][0]["evaluations"] == second["baselines"][0]["evaluations"]
 
 
-def test_copies_of_training_rows_say_the_same_otherwise_and_no_other_row_has_any(shop: Settings) -> None:
+def test_only_training_rows_are_augmented(shop: Settings) -> None:
     run = retrain(shop, augment=2, drop_events=0.3).until("gate")
     written = run.inputs["textualize"]
     texts = pl.concat([pl.read_parquet(shop.store_path / files["training"]["path"]) for files in written])
@@ -99,7 +99,7 @@ def test_an_equal_model_is_promoted_and_the_champion_retires(shop: Settings) -> 
     assert states == {1: ModelState.RETIRED, 2: ModelState.CHAMPION}
 
 
-def test_a_champion_that_reads_otherwise_is_given_its_own_text(shop: Settings) -> None:
+def test_a_champion_with_another_textualizer_gets_its_own_text(shop: Settings) -> None:
     """Its figure on the new job's test rows must be the one it had itself: the rows are the same."""
     with transaction(shop) as session:
         own = session.exec(select(Evaluation).where(Evaluation.model_version_id == 1, Evaluation.split == "test")).one()
@@ -116,7 +116,7 @@ def test_a_champion_that_cannot_be_used_any_more_is_replaced(shop: Settings) -> 
     assert "cannot be used any more" in verdict["reason"]
 
 
-def test_of_two_gates_at_once_the_second_looks_again(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_of_two_concurrent_gates_is_repeated(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segadmin.training.gate.TOLERANCE", 1.0)  # both are promoted, whichever households they drew
     first, second = retrain(shop).until("gate"), retrain(shop, seed=3).until("gate")
     begun = second.call(second.attempts("gate")[0])
@@ -227,7 +227,7 @@ def test_a_user_is_shown_with_segment_history_and_text(shop: Settings, cli: Cli)
     assert stranger.stderr.startswith("Error: There is no user 'nobody'")
 
 
-def test_where_there_is_nothing_the_command_that_brings_it_is_named(cli: Cli) -> None:
+def test_empty_lists_name_the_next_command(cli: Cli) -> None:
     assert "segadmin enqueue retrain" in cli("models", "list").stdout
     assert "segadmin enqueue retrain" in cli("snapshots", "list").stdout
     assert json.loads(cli("snapshots", "list", "--json").stdout) == []

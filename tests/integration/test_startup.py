@@ -83,7 +83,7 @@ def test_a_taken_port_is_named(cli: Cli, command: str, variable: str) -> None:
     assert nowhere.stderr.startswith("Error: --address=no.such.host.invalid: it is not an address of this machine")
 
 
-def test_two_parts_cannot_have_one_port(cli: Cli) -> None:
+def test_two_services_cannot_share_a_port(cli: Cli) -> None:
     done = cli("up", "--detach", check=False, SEGADMIN_WEB_PORT="8159", SEGADMIN_FLOWER_PORT="8159")
     assert done.stderr == "Error: SEGADMIN_WEB_PORT and SEGADMIN_FLOWER_PORT are both 8159. Change one of them.\n"
     assert done.returncode == 1
@@ -106,7 +106,7 @@ def test_doctor_lists_every_setting_that_cannot_be_used(cli: Cli, tmp_path: Path
     assert "✓ store: " in done.stdout, "the other checks go on"
 
 
-def test_a_mapping_that_breaks_later_is_told_to_the_log_and_not_to_callers(
+def test_a_mapping_broken_later_is_logged_and_not_shown_to_clients(
     settings: Settings, cli: Cli, tmp_path: Path
 ) -> None:
     mapping = tmp_path / "shop.toml"
@@ -148,7 +148,7 @@ def test_compressed_events_are_taken(settings: Settings, cli: Cli) -> None:
     assert len(Inbox.of(settings).batches()) == 1
 
 
-def test_the_log_of_a_part_shows_no_password(settings: Settings, cli: Cli) -> None:
+def test_the_log_of_a_service_shows_no_password(settings: Settings, cli: Cli) -> None:
     with web_server(settings, SEGADMIN_BROKER_URL="redis://:hidden@127.0.0.1:1/0") as url:
         key = cli("keys", "create", "shop").stdout.strip()
         assert post(url, json.dumps(event(1)).encode(), key)[0] == 202, "the broker is not needed to keep events"

@@ -62,7 +62,7 @@ def ask_redis(settings: Settings, *words: str) -> Any:
         return client.execute_command(*words)
 
 
-def test_a_killed_redis_comes_back_with_what_it_held(settings: Settings) -> None:
+def test_a_killed_redis_is_restarted_with_its_data(settings: Settings) -> None:
     with running(settings, redis_service(settings)) as look:
         wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
         ask_redis(settings, "LPUSH", "cpu", "a message")
@@ -80,7 +80,7 @@ def test_a_killed_redis_comes_back_with_what_it_held(settings: Settings) -> None
     assert state.read(settings) is None
 
 
-def test_redis_runs_where_homes_path_is_long(tmp_path: Path) -> None:
+def test_redis_runs_in_a_home_with_a_long_path(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / ("a long name " * 8) / ('another " one' * 4))
     with running(settings, redis_service(settings)) as look:
         wait_until(lambda: is_running(look, "redis"), 15, "Redis runs")
@@ -88,7 +88,7 @@ def test_redis_runs_where_homes_path_is_long(tmp_path: Path) -> None:
         assert ask_redis(settings, "CONFIG", "GET", "dir")["dir"] == str(settings.root / "redis")
 
 
-def test_what_crashes_again_and_again_is_given_up_and_the_rest_goes_on(
+def test_a_service_that_keeps_crashing_is_given_up_and_others_continue(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "BACKOFF_LIMIT", 0.05)
@@ -100,7 +100,7 @@ def test_what_crashes_again_and_again_is_given_up_and_the_rest_goes_on(
         wait_until(lambda: is_running(look, "beat"), 15, "the other service runs")
 
 
-def test_the_parts_wait_for_redis_and_do_not_outlive_it(settings: Settings) -> None:
+def test_services_start_after_redis_and_stop_before_it(settings: Settings) -> None:
     with running(settings, redis_service(settings), Service("beat", STAYS)) as look:
         wait_until(lambda: is_running(look, "beat"), 15, "all run")
         redis_process, beat_process = look("redis").process, look("beat").process
@@ -111,12 +111,12 @@ def test_the_parts_wait_for_redis_and_do_not_outlive_it(settings: Settings) -> N
     assert not beat_process.is_running()
 
 
-def test_there_is_one_supervisor_for_a_home(settings: Settings) -> None:
+def test_a_home_has_one_supervisor(settings: Settings) -> None:
     with running(settings, Service("beat", STAYS)), pytest.raises(ConfigurationError, match="runs already"):
         Supervisor(settings, []).run()
 
 
-def test_what_a_dead_workers_children_hold_is_let_go(settings: Settings) -> None:
+def test_children_of_a_killed_service_are_stopped(settings: Settings) -> None:
     forks = (
         "import os, time\nprint('beat: Starting', flush=True)\n"
         "child = os.fork()\nif child: print('child', child, flush=True)\ntime.sleep(120)"
@@ -131,7 +131,7 @@ def test_what_a_dead_workers_children_hold_is_let_go(settings: Settings) -> None
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "its child is gone")
 
 
-def test_down_and_status_say_when_nothing_runs(cli: Cli, settings: Settings) -> None:
+def test_down_and_status_report_when_nothing_runs(cli: Cli, settings: Settings) -> None:
     shown = cli("status", check=False)
     assert shown.returncode == 1
     assert f"Not running ({settings.root}). Start it: segadmin up --detach" in shown.stdout
@@ -149,7 +149,7 @@ def test_down_leaves_a_recycled_pid_alone(cli: Cli, settings: Settings) -> None:
     assert "Nothing runs here" in cli("down").stdout
 
 
-def test_up_says_why_it_cannot_start(cli: Cli) -> None:
+def test_up_explains_why_it_cannot_start(cli: Cli) -> None:
     database = cli("up", "--detach", check=False, SEGADMIN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert database.returncode == 1
     assert "cannot be used" in database.stderr
@@ -194,7 +194,7 @@ def _runs(service: ServiceStatus) -> bool:
     return service.state == ServiceState.RUNNING
 
 
-def test_a_machine_from_up_to_down(cli: Cli, settings: Settings) -> None:
+def test_up_status_and_down(cli: Cli, settings: Settings) -> None:
     try:
         done = cli("up", "--detach", "--cpu", "1")
         assert "Ready." in done.stdout

@@ -53,7 +53,7 @@ def test_trials_are_shared_by_parallel_steps(shop: Settings) -> None:
     assert mark == [database.HEAD]
 
 
-def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
+def test_a_trial_of_a_killed_worker_is_failed(shop: Settings) -> None:
     job = tune(shop, trials=3, parallel=1).until("trial")
     study = study_of(shop, job.job_id)
     dead = study.ask()
@@ -64,14 +64,14 @@ def test_a_trial_cut_off_with_its_worker_is_given_up(shop: Settings) -> None:
     assert sum(trial.state in {"complete", "pruned"} for trial in search.trials) == 3
 
 
-def test_the_time_is_up(shop: Settings) -> None:
+def test_trials_end_when_the_time_is_up(shop: Settings) -> None:
     job = tune(shop, trials=500, parallel=1, minutes=0.05).until("trial")
     before = time.monotonic()
     assert 0 < job.stage("trial")[0]["trials"] < 500
     assert time.monotonic() - before < 30
 
 
-def test_what_cannot_be_searched(shop: Settings) -> None:
+def test_invalid_searches_are_refused(shop: Settings) -> None:
     with pytest.raises(ConfigurationError, match="has no option 'leafs'"):
         tune(shop, search={"leafs": "2..31"})
     with pytest.raises(ConfigurationError, match="does not say what to search"):
@@ -95,7 +95,7 @@ def test_a_language_model_is_pruned_between_its_epochs(shop: Settings) -> None:
     assert job.inputs["choose"][0]["best"]["options"]["learning_rate"] == "5e-3"
 
 
-def test_on_the_command_line(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+def test_trials_are_shown_on_the_command_line(shop: Settings, cli: Cli, tmp_path: Path) -> None:
     job = tune(shop, trials=4, parallel=1).all()
     output = cli("jobs", "trials", str(job.job_id), "--out", str(tmp_path / "search.html"))
     assert "trials, the best first" in output.stdout

@@ -133,7 +133,7 @@ def test_posted_numbers_keep_their_digits(web: str, shared: Settings, kept: Call
     assert (status, answer["problems"][0]["reason"]) == (202, "reserved_name")
 
 
-def test_what_cannot_be_taken_is_told_as_a_problem(
+def test_refused_requests_are_answered_with_problem_details(
     web: str, shared: Settings, kept: Callable[[], list[Path]], cli: Cli
 ) -> None:
     body = json.dumps(event(1)).encode()
@@ -174,7 +174,7 @@ def test_what_cannot_be_taken_is_told_as_a_problem(
     assert "Did you mean 'refused'" not in cli("keys", "revoke", "refused", check=False).stderr
 
 
-def test_a_user_is_forgotten_from_posted_events_that_wait(web: str, kept: Callable[[], list[Path]], cli: Cli) -> None:
+def test_a_user_is_erased_from_waiting_posted_events(web: str, kept: Callable[[], list[Path]], cli: Cli) -> None:
     key = cli("keys", "create", "forgotten").stdout.strip()
     post(web, json.dumps([event(1, user="leaver"), event(2, user="stayer")]).encode(), key)
     assert "(inbox: 1)" in cli("data", "forget", "leaver", "--yes").stdout
@@ -182,7 +182,7 @@ def test_a_user_is_forgotten_from_posted_events_that_wait(web: str, kept: Callab
     assert [json.loads(line)["user"] for line in batch.read_text().splitlines()] == ["stayer"]
 
 
-def test_json_is_read_whatever_its_type_says(web: str, cli: Cli) -> None:
+def test_json_is_read_whatever_its_content_type(web: str, cli: Cli) -> None:
     """snowplow/snowplow-javascript-tracker 778, wikimedia/eventgate 6: ``sendBeacon`` sends JSON as plain text."""
     key = cli("keys", "create", "beacon").stdout.strip()
     body = json.dumps(event(1)).encode()

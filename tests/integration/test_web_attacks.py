@@ -179,7 +179,7 @@ def test_a_foreign_host_is_refused_and_never_redirected_to(web: str, host: str, 
     assert "location" not in headers(answer)
 
 
-def test_a_request_that_names_no_host_gets_nothing_but_the_health(web: str) -> None:
+def test_without_a_host_only_the_health_check_is_answered(web: str) -> None:
     for head in (
         "{} HTTP/1.0\r\n\r\n",
         "{} HTTP/1.0\r\nHost:\r\n\r\n",
@@ -197,7 +197,7 @@ def test_its_own_hosts_are_answered_and_redirects_are_paths(web: str, host: str)
     assert (status(answer), headers(answer)["location"]) == (307, "/jobs")
 
 
-def test_the_request_target_may_not_bring_in_another_host(web: str) -> None:
+def test_the_request_target_cannot_set_another_host(web: str) -> None:
     for target in (
         "http://evil.example/jobs/",
         "//evil.example/jobs/",
@@ -211,7 +211,7 @@ def test_the_request_target_may_not_bring_in_another_host(web: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json"])
-def test_the_description_of_the_api_is_not_open(web: str, path: str) -> None:
+def test_the_api_description_needs_a_key(web: str, path: str) -> None:
     assert status(get(web, path)) in {401, 404}
 
 
@@ -230,14 +230,14 @@ def test_the_description_of_the_api_is_not_open(web: str, path: str) -> None:
         "/user_key_secret",
     ],
 )
-def test_paths_lead_to_no_files_and_split_no_answers(web: str, key: str, path: str) -> None:
+def test_no_path_traversal_or_response_splitting(web: str, key: str, path: str) -> None:
     answer = get(web, path, f"Authorization: Bearer {key}")
     assert status(answer) in {400, 401, 404}
     assert not {"set-cookie", "location"} & headers(answer).keys()
     assert "root:" not in answer
 
 
-def test_guessing_is_slowed_down_and_a_right_key_elsewhere_is_not(web: str, key: str, cli: Cli, home: Path) -> None:
+def test_guessing_keys_is_rate_limited_per_address(web: str, key: str, cli: Cli, home: Path) -> None:
     def guess(n: int) -> int:
         return status(get(web, "/jobs", f"Authorization: Bearer seg_{n:04}{'x' * 40}", source="127.0.0.9"))
 
@@ -256,7 +256,7 @@ def test_guessing_is_slowed_down_and_a_right_key_elsewhere_is_not(web: str, key:
     assert status(get(web, "/jobs", source="127.0.0.9")) == 401, "no key is no guess: a browser asks for one"
 
 
-def test_forwarded_addresses_are_believed_of_the_named_proxies_alone(web: str) -> None:
+def test_forwarded_addresses_are_trusted_from_named_proxies_only(web: str) -> None:
     def guess(n: int, source: str, client: str) -> int:
         wrong = f"Authorization: Bearer seg_{n:04}{client.replace('.', '-')}"
         return status(get(web, "/jobs", wrong, f"X-Forwarded-For: {client}", source=source))
@@ -268,7 +268,7 @@ def test_forwarded_addresses_are_believed_of_the_named_proxies_alone(web: str) -
     assert 429 in [guess(n, "127.0.0.2", "203.0.113.1") for n in range(40)]
 
 
-def test_a_key_in_an_odd_place_opens_nothing_and_is_logged_nowhere(web: str, key: str, log: Callable[[], str]) -> None:
+def test_a_misplaced_key_is_refused_and_not_logged(web: str, key: str, log: Callable[[], str]) -> None:
     basic = base64.b64encode(f"{key}:".encode()).decode()
     for path, *lines in (
         (f"/openapi.json?key={key}",),
@@ -349,7 +349,7 @@ def test_requests_that_can_be_read_in_two_ways_are_refused(web: str, request_: s
     assert answer.count("HTTP/1.1 ") == 1, "nothing behind it is taken for a request"
 
 
-def test_chunks_that_are_none_are_refused(web: str, key: str) -> None:
+def test_invalid_chunks_are_refused(web: str, key: str) -> None:
     head = f"{POST}Authorization: Bearer {key}\r\nTransfer-Encoding: chunked\r\n\r\n"
     for chunk in (
         "xyz\r\n",
@@ -381,20 +381,20 @@ def test_huge_heads_are_refused(web: str, lines: list[str]) -> None:
 @pytest.mark.parametrize(
     "method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "PUT", "DELETE", "PATCH", "PROPFIND", "get", "X" * 5000]
 )
-def test_methods(web: str, key: str, method: str) -> None:
+def test_unsupported_methods_are_refused(web: str, key: str, method: str) -> None:
     answer = get(web, "/openapi.json", f"Authorization: Bearer {key}", method=method)
     assert status(answer) in {400, 405}
     assert key not in answer, "TRACE would repeat it"
     assert status(get(web, "/healthz", method="HEAD")) == 200
 
 
-def test_nobody_else_reads_answers_in_a_browser(web: str, key: str) -> None:
+def test_cross_origin_requests_are_not_allowed(web: str, key: str) -> None:
     answer = get(web, "/openapi.json", f"Authorization: Bearer {key}", "Origin: https://evil.example")
     assert not [name for name in headers(answer) if name.startswith("access-control")]
     assert status(get(web, "/v1/events", "Origin: https://evil.example", method="OPTIONS")) == 405
 
 
-def test_an_upgrade_leads_nowhere(web: str) -> None:
+def test_protocol_upgrades_are_refused(web: str) -> None:
     for what in ("websocket", "h2c", "TLS/1.0"):
         answer = get(
             web, "/jobs", "Upgrade: " + what, "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13"
@@ -402,7 +402,7 @@ def test_an_upgrade_leads_nowhere(web: str) -> None:
         assert status(answer) in {400, 401}
 
 
-def test_a_body_that_is_too_large_is_refused_by_its_head(web: str) -> None:
+def test_a_body_that_is_too_large_is_refused_by_its_headers(web: str) -> None:
     head = f"{POST}Content-Length: {10 * 2**20 + 1}\r\n"
     for expect in ("", "Expect: 100-continue\r\n"):
         with connection(web) as client:
@@ -411,7 +411,7 @@ def test_a_body_that_is_too_large_is_refused_by_its_head(web: str) -> None:
         assert (status(answer), headers(answer)["connection"]) == (413, "close")
 
 
-def test_who_sends_a_refused_body_to_its_end_can_read_the_answer(web: str) -> None:
+def test_the_answer_to_a_refused_body_can_be_read_after_sending_it(web: str) -> None:
     body = b" " * (30 * 2**20)
     assert status(post(web, body)) == 413
     refused = raw(
@@ -420,7 +420,7 @@ def test_who_sends_a_refused_body_to_its_end_can_read_the_answer(web: str) -> No
     assert status(refused) == 421
 
 
-def test_bombs(web: str, key: str) -> None:
+def test_decompression_bombs_are_refused(web: str, key: str) -> None:
     bomb = gzip.compress(bytes(100 * 2**20))
     nested = gzip.compress(bomb)
     bearer = f"Authorization: Bearer {key}"
@@ -474,7 +474,7 @@ def test_slow_bodies_are_closed_with_a_key_and_without(web: str, key: str) -> No
             closes_within(expecting, BODY_SECONDS + 20)
 
 
-def test_more_connections_than_there_may_be_shut_nobody_out(web: str) -> None:
+def test_too_many_idle_connections_do_not_block_others(web: str) -> None:
     with ExitStack() as stack:
         idle = []
         for _ in range(3 * CONNECTIONS):
@@ -495,14 +495,14 @@ def client_is_closed(client: socket.socket) -> bool:
         return True
 
 
-def test_connections_that_come_and_go_leave_nothing(web: str) -> None:
+def test_aborted_connections_are_released(web: str) -> None:
     for _ in range(300):
         with connection(web) as client:
             client.sendall(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
     assert is_well(web)
 
 
-def test_tls_where_there_is_none_is_refused(web: str) -> None:
+def test_tls_on_a_plain_port_is_refused(web: str) -> None:
     context = ssl._create_unverified_context()
     with connection(web) as client, pytest.raises(OSError):
         context.wrap_socket(client)
@@ -530,6 +530,6 @@ def test_hostile_bodies_leave_the_server_answering(web: str, key: str, name: str
         json.loads(text)
 
 
-def test_nothing_of_all_that_is_a_traceback_in_the_log(log: Callable[[], str]) -> None:
+def test_the_log_has_no_traceback(log: Callable[[], str]) -> None:
     assert "Traceback" not in log()
     assert not [line for line in log().splitlines() if line.startswith("ERROR")]

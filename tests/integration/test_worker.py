@@ -71,7 +71,7 @@ def test_a_job_runs_and_the_cli_watches_it(home: Settings, cli: Cli) -> None:
     assert "tests" not in cli("jobs", "list").stderr
 
 
-def test_a_watch_through_a_pipe_shows_how_far_the_job_is(home: Settings) -> None:
+def test_a_piped_watch_shows_progress(home: Settings) -> None:
     """The job goes on until what is looked for was printed, so it does not matter how fast this machine is."""
     with worker(home):
         job = ask(home, pieces=10_000, sleep=0.05)
@@ -84,9 +84,7 @@ def test_a_watch_through_a_pipe_shows_how_far_the_job_is(home: Settings) -> None
     assert watching.returncode == 1
 
 
-def test_without_a_terminal_a_line_comes_when_nothing_changes(
-    home: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_piped_watch_prints_a_line_when_nothing_changes(home: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     line = re.compile(r"job \d+: \d+% done · \S+ % a minute · about .+ left · textualize \d+% \(piece \d+\)")
     printed = ""
 
@@ -131,7 +129,7 @@ def test_a_killed_worker_costs_one_attempt(home: Settings) -> None:
             control.cancel(home, dispatcher(home), job)
 
 
-def test_a_redis_that_comes_back_empty_loses_nothing(
+def test_jobs_survive_a_redis_that_restarts_empty(
     home: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ask(home)
@@ -163,7 +161,7 @@ def test_cancel_stops_a_running_step(home: Settings) -> None:
     assert {step.state for step in control.view(home, job).steps} <= {StepState.CANCELLED, StepState.SUCCEEDED}
 
 
-def test_a_stopped_worker_gives_its_step_back(home: Settings) -> None:
+def test_a_stopped_worker_returns_its_step(home: Settings) -> None:
     """SIGTERM: the running step is released at once and does not lose an attempt."""
     with worker(home, concurrency=1) as first:
         job = ask(home, pieces=400, sleep=0.05)

@@ -70,7 +70,7 @@ def quarantined(settings: Settings, users: list[str]) -> int:
     return sum(any(form in row for form in forms) for row in rows)
 
 
-def test_no_byte_tells_of_forgotten_users(
+def test_no_byte_of_erased_users_is_left(
     settings: Settings, tmp_path: Path, cli: Cli, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(FORGOTTEN) == 50

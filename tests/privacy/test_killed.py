@@ -59,7 +59,7 @@ STEPS = (
 
 @pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("step", STEPS)
-def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
+def test_an_erasure_killed_anywhere_is_finished_by_the_next(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str, behind: bool
 ) -> None:
     fill(settings)
@@ -82,7 +82,7 @@ def test_an_erasure_that_is_killed_anywhere_is_finished_by_the_next(
 
 @pytest.mark.parametrize("table", ["events", "labels", "users", "quarantine"])
 @pytest.mark.parametrize("call", ["delete", "drop_history"])
-def test_an_erasure_that_is_killed_between_tables_is_finished_by_the_next(
+def test_an_erasure_killed_between_tables_is_finished_by_the_next(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, call: str, table: str
 ) -> None:
     fill(settings)
@@ -110,7 +110,7 @@ def erase_in_a_child(last: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_an_erasure_that_is_killed_at_a_change_of_a_file(settings: Settings, part: int) -> None:
+def test_an_erasure_killed_while_changing_a_file(settings: Settings, part: int) -> None:
     """At some of the two dozen changes, and the next run at another."""
     fill(settings)
     for last in (1 + 3 * part, 3 + 2 * part):
