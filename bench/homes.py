@@ -19,7 +19,8 @@ from typing import Any
 
 import polars as pl
 
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.labels.labeling import label
 from segadmin.settings import get_settings
@@ -73,7 +74,7 @@ def who() -> None:
         for name, segment in groups.items():
             path = Path(folder) / f"{name}.csv"
             answers.select(user="household_id", segment=segment).write_csv(path)
-            import_file(get_settings(), Request("labels", str(path), Mapping(), label_set=name))
+            import_file(get_settings(), ImportRequest("labels", str(path), Mapping(), label_set=name))
 
 
 def newcomers() -> None:
@@ -87,7 +88,7 @@ def newcomers() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "newcomers.parquet"
         some.with_columns(transaction_timestamp=shifted).drop("at", "last").write_parquet(path)
-        for request in (completejourney.items(), Request("events", str(path), completejourney.EVENTS)):
+        for request in (completejourney.items(), ImportRequest("events", str(path), completejourney.EVENTS)):
             import_file(get_settings(), request)
     weeks = {"observe_weeks": 52, "outcome_weeks": FOLLOWED // timedelta(weeks=1), "train_cuts": "52", "test_cuts": ""}
     begin = {"first_week": (MOMENT - timedelta(weeks=52)).isoformat()}

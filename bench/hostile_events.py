@@ -26,10 +26,11 @@ from segadmin_worker.services import free_port
 
 IMPORT = """
 import resource, time
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import get_settings
 start = time.monotonic()
-import_file(get_settings(), Request("events", "inbox://"))
+import_file(get_settings(), ImportRequest("events", "inbox://"))
 print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

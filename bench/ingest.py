@@ -30,11 +30,12 @@ BUCKETS = 64
 
 def ours(path: Path, home: Path) -> None:
     """Import the file."""
-    from segadmin.events.ingest import Request, import_file
+    from segadmin.events.import_request import ImportRequest
+    from segadmin.events.ingest import import_file
     from segadmin.settings import Settings
 
     settings = Settings(home=home, buckets=BUCKETS)
-    done, _ = import_file(settings, Request("events", str(path), replicated.MAPPING))
+    done, _ = import_file(settings, ImportRequest("events", str(path), replicated.MAPPING))
     assert done.state == "succeeded"
 
 

@@ -42,11 +42,12 @@ def result_of(process: subprocess.Popen[str]) -> dict[str, float]:
 def ingest(path: str, home: str, buckets: str) -> None:
     """Import the file and the items."""
     from bench.textualize import items
-    from segadmin.events.ingest import Request, import_file
+    from segadmin.events.import_request import ImportRequest
+    from segadmin.events.ingest import import_file
 
     settings = Settings(home=Path(home), buckets=int(buckets))
-    import_file(settings, Request("events", path, replicated.MAPPING))
-    import_file(settings, Request("items", *items()))
+    import_file(settings, ImportRequest("events", path, replicated.MAPPING))
+    import_file(settings, ImportRequest("items", *items()))
 
 
 def textualize(home: str, first: str, last: str, buckets: str) -> None:

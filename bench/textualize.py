@@ -26,7 +26,8 @@ import polars as pl
 
 from bench import replicated
 from segadmin.contracts.textualizer import TextContext
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -112,8 +113,8 @@ def main() -> None:
         settings = Settings(home=Path(folder) / "home", buckets=BUCKETS)
         path = Path(folder) / "events.parquet"
         replicated.write(path, options.times)
-        import_file(settings, Request("events", str(path), replicated.MAPPING))
-        import_file(settings, Request("items", *items()))
+        import_file(settings, ImportRequest("events", str(path), replicated.MAPPING))
+        import_file(settings, ImportRequest("items", *items()))
         lake = Lake.of(settings)
         took: dict[str, list[float]] = {name: [] for name in (*PEERS, "whole stage")}
         events_read = 0

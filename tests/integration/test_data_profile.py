@@ -9,7 +9,8 @@ import pytest
 
 from segadmin.events.generator.shop import Plan
 from segadmin.events.generator.write import write
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from tests.conftest import Cli
@@ -18,9 +19,9 @@ from tests.conftest import Cli
 @pytest.fixture
 def planted(settings: Settings, tmp_path: Path) -> dict[str, object]:
     written = write(Plan(users=200, days=30, locale="zh", seed=2, dirty_share=0.01), tmp_path / "shop")
-    import_file(settings, Request("items", str(tmp_path / "shop/items.parquet")))
+    import_file(settings, ImportRequest("items", str(tmp_path / "shop/items.parquet")))
     for path in sorted((tmp_path / "shop/events").iterdir()):
-        import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)))
     return written
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from segadmin.events import erase, ingest
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.settings import Settings
 from segadmin.storage.audit import entries
@@ -27,7 +28,7 @@ import os, signal, sys
 from segadmin.events import ingest
 from segadmin.settings import get_settings
 setattr(ingest, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-ingest.import_file(get_settings(), ingest.Request("events", sys.argv[1]))
+ingest.import_file(get_settings(), ImportRequest("events", sys.argv[1]))
 """
 
 
@@ -95,7 +96,7 @@ def test_an_import_that_cannot_succeed_does_not_block_erasure(
     settings: Settings, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     (tmp_path / "l.csv").write_text("user,segment\nu1,a\nu2,b\n")
 
     class PanicException(BaseException):  # as a panic of Polars
@@ -106,12 +107,12 @@ def test_an_import_that_cannot_succeed_does_not_block_erasure(
 
     with monkeypatch.context() as patch, pytest.raises(PanicException):
         patch.setattr(ingest, "_replace_labels", panic)
-        import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
+        import_file(settings, ImportRequest("labels", str(tmp_path / "l.csv"), label_set="x"))
     [left] = json.loads(cli("data", "interrupted", "--json").stdout)
     assert (left["table"], left["error"]) == ("labels:x", "PanicException: not yet implemented")
     assert "1 of 1 user erased" in cli("data", "forget", "u1", "--yes").stdout
     assert json.loads(cli("data", "interrupted", "--json").stdout) == []
-    import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
+    import_file(settings, ImportRequest("labels", str(tmp_path / "l.csv"), label_set="x"))
     assert Lake.of(settings).scan("labels").collect().height == 1
 
 
@@ -119,7 +120,7 @@ def test_an_erasure_that_was_interrupted_is_named_by_doctor_and_finished(
     settings: Settings, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     assert cli("data", "forget", check=False).returncode == 2
 
     def die(*_: object) -> None:

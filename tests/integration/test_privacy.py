@@ -13,7 +13,8 @@ from sqlmodel import select
 from segadmin.errors import JobError
 from segadmin.events import ingest
 from segadmin.events.erase import forget
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
 from segadmin.settings import Settings
@@ -60,7 +61,7 @@ def test_no_data_of_an_erased_user_is_left_on_disk(shop: Settings, tmp_path: Pat
     (shop.root / "planted.parquet").unlink(missing_ok=True)
     line = f"{WHO},stare,a,2025-01-01"
     (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{line}\n{WHO},view,a,2025-02-01\nuser-17,view,a,2025-02-01\n")
-    import_file(shop, Request("events", str(tmp_path / "e.csv")))
+    import_file(shop, ImportRequest("events", str(tmp_path / "e.csv")))
     key = user_key(shop.secret(), WHO)
     others = {
         table: rows(shop, table).filter(pl.col("user_key") != key).height
@@ -98,7 +99,7 @@ def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
     (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{WHO},view,a,2025-02-01\n")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "settle_events", die)
-        import_file(shop, Request("events", str(tmp_path / "e.csv")))
+        import_file(shop, ImportRequest("events", str(tmp_path / "e.csv")))
     assert list_interrupted(shop)
     assert forget(shop, [WHO])[0].rows["events"] > 0
     assert list_interrupted(shop) == []  # the file is read again by whoever wants it

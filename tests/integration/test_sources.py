@@ -16,7 +16,8 @@ from sqlmodel import select
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events import ingest
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -57,7 +58,7 @@ def test_a_query(
     mapping = Mapping(
         columns={"user": "buyer", "item": "sku", "at": "paid_at", "price": "total"}, constants={"kind": "purchase"}
     )
-    request = Request("events", "$SHOP_DB", mapping, source="sql", options={"query": "SELECT * FROM orders"})
+    request = ImportRequest("events", "$SHOP_DB", mapping, source="sql", options={"query": "SELECT * FROM orders"})
     done, _ = import_file(settings, request)
     assert (done.rows_read, done.rows_kept) == (250, 250)
     assert events(settings)["price"].sum() == sum(n / 4 for n in range(250))
@@ -69,10 +70,10 @@ def test_a_query(
 def test_a_failed_query_shows_no_password(settings: Settings, postgres_url: str) -> None:
     url = fresh_database(postgres_url).replace(":@", ":hunter2@")
     with pytest.raises(DataError, match=r"refuses the query.*nowhere") as raised:
-        import_file(settings, Request("events", url, options={"query": "SELECT * FROM nowhere"}))
+        import_file(settings, ImportRequest("events", url, options={"query": "SELECT * FROM nowhere"}))
     assert "hunter2" not in str(raised.value)
     with pytest.raises(ConfigurationError, match="needs a query"):
-        import_file(settings, Request("events", url))
+        import_file(settings, ImportRequest("events", url))
 
 
 def read(url: str, query: str) -> pl.DataFrame:
@@ -99,14 +100,16 @@ def test_times_outside_the_range_of_python_are_quarantined(settings: Settings, p
         f"FROM unnest(ARRAY[{times}]::timestamptz[]) WITH ORDINALITY AS t(at, n)"
     )
     url = f"{fresh_database(postgres_url)}&options=-c%20DateStyle%3DGerman%20-c%20TimeZone%3DAsia/Kolkata"
-    done, _ = import_file(settings, Request("events", url, Mapping(), "sql", {"query": query}))
+    done, _ = import_file(settings, ImportRequest("events", url, Mapping(), "sql", {"query": query}))
     assert (done.rows_read, done.rows_kept, done.reasons) == (7, 2, {"bad_time": 5})
     kept = events(settings)["at"].dt.strftime("%F %T").sort().to_list()
     assert kept == ["2024-02-29 18:30:00", "2024-03-01 02:00:00"]
     values = Lake.of(settings).scan("quarantine").collect().sort("line")["value"].to_list()
     assert values[:2] == ["infinity", "-infinity"]
     assert (values[2][:11], values[3][-2:], values[4]) == ("48113-11-21", "BC", None)
-    done, _ = import_file(settings, Request("events", url, Mapping(columns={"at": "day"}), "sql", {"query": query}))
+    done, _ = import_file(
+        settings, ImportRequest("events", url, Mapping(columns={"at": "day"}), "sql", {"query": query})
+    )
     assert done.reasons == {"bad_time": 5}
 
 
@@ -150,7 +153,7 @@ def test_sqlite_files_of_any_name(tmp_path: Path, name: str) -> None:
 def test_a_missing_sqlite_file_is_not_created(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"There is no SQLite file .*nosuch\.db\. Check the path"):
         import_file(
-            settings, Request("events", f"sqlite:///{tmp_path}/nosuch.db", options={"query": "SELECT 1 AS user"})
+            settings, ImportRequest("events", f"sqlite:///{tmp_path}/nosuch.db", options={"query": "SELECT 1 AS user"})
         )
     assert not (tmp_path / "nosuch.db").exists()
 
@@ -178,7 +181,7 @@ def test_duplicate_and_reserved_column_names_are_refused(tmp_path: Path) -> None
 )
 def test_no_error_message_shows_the_password(settings: Settings, url: str) -> None:
     with pytest.raises((DataError, ConfigurationError)) as raised:
-        import_file(settings, Request("events", url, source="sql", options={"query": "SELECT 1 AS user"}))
+        import_file(settings, ImportRequest("events", url, source="sql", options={"query": "SELECT 1 AS user"}))
     assert "hunter2" not in str(raised.value)
 
 
@@ -186,22 +189,22 @@ def test_new_rows_of_a_delta_table_are_imported(settings: Settings, tmp_path: Pa
     path = str(tmp_path / "events")
     frame = pl.DataFrame(ROWS).with_columns(pl.col("at").str.to_datetime("%Y-%m-%d %H:%M"))
     write_deltalake(path, frame.head(100).to_arrow())
-    assert import_file(settings, Request("events", path))[0].rows_kept == 100
-    assert not import_file(settings, Request("events", path))[1]
+    assert import_file(settings, ImportRequest("events", path))[0].rows_kept == 100
+    assert not import_file(settings, ImportRequest("events", path))[1]
     write_deltalake(path, frame.tail(150).to_arrow(), mode="append")
-    done, fresh = import_file(settings, Request("events", path))
+    done, fresh = import_file(settings, ImportRequest("events", path))
     assert fresh
     assert (done.rows_kept, done.reasons) == (150, {"duplicate_event": 100})
     assert events(settings)["item"].n_unique() == 250
     with pytest.raises(DataError, match="There is no Delta table at"):
-        import_file(settings, Request("events", str(tmp_path / "no"), source="delta"))
+        import_file(settings, ImportRequest("events", str(tmp_path / "no"), source="delta"))
 
 
 def test_a_stream_is_imported_once_despite_crashes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with redis_server(settings):
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         where = f"unix://{settings.redis_socket}"
-        request = Request("events", where, options={"idle_seconds": "0.05"})
+        request = ImportRequest("events", where, options={"idle_seconds": "0.05"})
         for row in ROWS[:100]:
             client.xadd("segadmin:events", row)
         client.xadd("segadmin:events", {"json": json.dumps({**ROWS[100], "price": 9.5, "text": "很好"})})
@@ -238,7 +241,7 @@ def test_entries_of_two_streams_with_the_same_id_are_two_events(settings: Settin
         for number, stream in enumerate(("web", "app")):
             client.xadd(stream, ROWS[7 * number], id="1767225600000-0")
             options = {"idle_seconds": "0.05", "stream": stream}
-            import_file(settings, Request("events", f"unix://{settings.redis_socket}", options=options))
+            import_file(settings, ImportRequest("events", f"unix://{settings.redis_socket}", options=options))
         assert events(settings).height == 2
         client.close()
 
@@ -251,9 +254,9 @@ def test_acknowledged_entries_survive_errors_and_other_mappings(
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         where = f"unix://{settings.redis_socket}"
 
-        def request(stream: str, **mapping: object) -> Request:
+        def request(stream: str, **mapping: object) -> ImportRequest:
             options = {"idle_seconds": "0.05", "stream": stream}
-            return Request("events", where, Mapping.model_validate(mapping), options=options)
+            return ImportRequest("events", where, Mapping.model_validate(mapping), options=options)
 
         def refuse(*_: object) -> None:
             raise DataError("the lake is as it is")
@@ -286,9 +289,9 @@ def test_an_interrupted_table_version_is_not_mixed_with_the_next(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "settle_events", die)
-        import_file(settings, Request("events", path))
+        import_file(settings, ImportRequest("events", path))
     write_deltalake(path, frame.tail(150).to_arrow(), mode="overwrite")
-    done, _ = import_file(settings, Request("events", path))
+    done, _ = import_file(settings, ImportRequest("events", path))
     assert (done.rows_read, done.rows_kept) == (150, 150)
     assert set(events(settings)["item"]) == {f"i{n}" for n in range(100, 250)}
 
@@ -302,7 +305,7 @@ def test_reserved_fields_in_an_entry_are_refused(settings: Settings) -> None:
             "segadmin:events",
             {"json": '{"user": 12345678901234567890, "kind": "view", "item": 1.50, "at": 1767225600}'},
         )
-        request = Request("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05"})
+        request = ImportRequest("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05"})
         done, _ = import_file(settings, request)
         assert (done.rows_kept, done.reasons) == (1, {"reserved_name": 2})
         assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["12345678901234567890"]
@@ -314,7 +317,7 @@ def test_an_entry_without_the_fields_does_not_block_others(settings: Settings) -
         client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
         options = {"idle_seconds": "0.05"}
         mapping = Mapping(columns={"user": "who"}, extras=("shop",))
-        request = Request("events", f"unix://{settings.redis_socket}", mapping, options=options)
+        request = ImportRequest("events", f"unix://{settings.redis_socket}", mapping, options=options)
         client.xadd("segadmin:events", {"greeting": "hello"})
         done, _ = import_file(settings, request)
         assert (done.rows_kept, done.reasons) == (0, {"missing_user": 1})

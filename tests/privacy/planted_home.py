@@ -17,8 +17,9 @@ import redis
 from sqlmodel import select
 
 from segadmin.events import ingest
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.quarantine import set_aside
 from segadmin.settings import Settings
@@ -99,7 +100,7 @@ def learn(settings: Settings, outside: Path) -> None:
 def put(settings: Settings, path: Path, head: str, rows: Sequence[str], table: str = "events") -> None:
     """Write a CSV file and import it."""
     path.write_text(head + "".join(f"{row}\n" for row in rows), encoding="utf-8")
-    import_file(settings, Request(table, str(path), label_set="own" if table == "labels" else ""))
+    import_file(settings, ImportRequest(table, str(path), label_set="own" if table == "labels" else ""))
 
 
 def quarantine(settings: Settings, outside: Path) -> None:
@@ -112,10 +113,10 @@ def quarantine(settings: Settings, outside: Path) -> None:
         "\n".join([*whole, *(f'{{"user": "{user}", "k"' for user in USERS)]).encode("latin-1")
     )
     for name in ("broken.jsonl", "latin.jsonl"):
-        import_file(settings, Request("events", str(outside / name)))
+        import_file(settings, ImportRequest("events", str(outside / name)))
     one_user = Mapping(constants={"user": USERS[0]})
     (outside / "one.csv").write_text("kind,item,at\nstare,item-1,2025-02-01\nview,item-1,2025-02-03\n")
-    import_file(settings, Request("events", str(outside / "one.csv"), one_user))
+    import_file(settings, ImportRequest("events", str(outside / "one.csv"), one_user))
 
 
 def live(settings: Settings, client: redis.Redis) -> None:
@@ -123,7 +124,7 @@ def live(settings: Settings, client: redis.Redis) -> None:
     where = f"unix://{settings.redis_socket}"
     for user in USERS:
         client.xadd("shop", {"user": user, "kind": "view", "item": "item-3", "at": "2025-02-02T10:00:00"})
-    import_file(settings, Request("events", where, options={"stream": "shop", "idle_seconds": "0.1"}))
+    import_file(settings, ImportRequest("events", where, options={"stream": "shop", "idle_seconds": "0.1"}))
     for user in USERS:
         client.xadd("shop", {"json": json.dumps({"user": user, "kind": "view", "item": "item-4", "at": "2025-02-04"})})
 
@@ -141,7 +142,7 @@ def interrupt(settings: Settings, outside: Path, patch: pytest.MonkeyPatch) -> N
         patched.setattr(ingest, "_settle", die)
         for where in ("inbox://", str(outside / "killed.csv")):
             with pytest.raises(KeyboardInterrupt):
-                import_file(settings, Request("events", where))
+                import_file(settings, ImportRequest("events", where))
 
 
 def wait_in_inbox(settings: Settings) -> None:

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 import redis
 
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
 from segadmin.settings import Settings
@@ -113,10 +114,10 @@ def test_no_byte_of_erased_users_is_left(
         assert "test rows were erased with their users" in card.read_text()
     assert json.loads(cli("models", "compare", "1", "2", "--json").stdout)["erased"] > 0
     # What was on its way still arrives, and nobody comes back with it.
-    import_file(settings, Request("events", "inbox://"))
+    import_file(settings, ImportRequest("events", "inbox://"))
     import_file(
         settings,
-        Request("events", f"unix://{settings.redis_socket}", options={"stream": "shop", "idle_seconds": "0.1"}),
+        ImportRequest("events", f"unix://{settings.redis_socket}", options={"stream": "shop", "idle_seconds": "0.1"}),
     )
     assert list_interrupted(settings) == []
     grown = counts(settings, KEPT)["events"] - before["events"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
@@ -23,7 +24,7 @@ HEAD = "user,kind,item,at\n"
 def put(settings: Settings, name: str, content: str | bytes, mapping: Mapping | None = None, **more: str) -> Import:
     path = settings.root.parent / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    done, _ = import_file(settings, Request(more.pop("table", "events"), str(path), mapping or Mapping(), **more))
+    done, _ = import_file(settings, ImportRequest(more.pop("table", "events"), str(path), mapping or Mapping(), **more))
     return done
 
 

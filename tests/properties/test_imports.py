@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping, Rules
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -29,7 +30,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, writer: Writer, rows: list[R
     folder = tmp_path_factory.mktemp("import")
     written = writer(folder, rows)
     settings = Settings(home=folder / "home", buckets=2)
-    request = Request("events", written.where, _MAPPING, source=written.source, options=written.options)
+    request = ImportRequest("events", written.where, _MAPPING, source=written.source, options=written.options)
     done, _ = import_file(settings, request)
     expected = written.expected
     assert (done.rows_read, done.rows_kept) == (expected.rows, len(expected.events))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import click
 
     from segadmin.events.guess import Proposal
-    from segadmin.events.ingest import Request
+    from segadmin.events.import_request import ImportRequest
     from segadmin.events.mapping import Mapping
     from segadmin.events.preview import Preview
 
@@ -196,7 +196,7 @@ def preview(
     as_json: JsonOption = False,
 ) -> None:
     """Show how rows would be imported, and their problems; writes nothing."""
-    from segadmin.events.ingest import Request
+    from segadmin.events.import_request import ImportRequest
     from segadmin.events.preview import preview as preview_rows
 
     if guess:
@@ -204,12 +204,12 @@ def preview(
             raise typer.BadParameter(
                 f"It proposes the mapping. Leave out --{conflicting[0].rstrip('_')}.", param_hint="--guess"
             )
-        _propose(context, Request(table_, where, source=source, options=_options(option, query)))
+        _propose(context, ImportRequest(table_, where, source=source, options=_options(option, query)))
         return
     if save is not None:
         raise typer.BadParameter("Only --guess has a mapping to save.", param_hint="--save")
     parsed_mapping = _mapping(context)
-    request = Request(table_, where, parsed_mapping, source=source, options=_options(option, query))
+    request = ImportRequest(table_, where, parsed_mapping, source=source, options=_options(option, query))
     result = preview_rows(get_settings(), request, rows)
     if as_json:
         show_json(result.model_dump(mode="json"))
@@ -218,7 +218,7 @@ def preview(
     typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
 
 
-def _show(request: Request, result: Preview, limit: int) -> None:
+def _show(request: ImportRequest, result: Preview, limit: int) -> None:
     note = note_several(result.source_rows, result.rows, request.table)
     typer.echo(
         f"{request.name}: {result.usable:,} of the first {counted(result.rows, 'row')} can be used as "
@@ -242,7 +242,7 @@ def _show(request: Request, result: Preview, limit: int) -> None:
         typer.echo(f"Note: {warning}")
 
 
-def _propose(context: typer.Context, request: Request) -> None:
+def _propose(context: typer.Context, request: ImportRequest) -> None:
     """Print a proposed mapping for a file and the next commands; save the mapping with ``--save``."""
     from segadmin.events.guess import propose
 
@@ -269,7 +269,7 @@ def _propose(context: typer.Context, request: Request) -> None:
     )
 
 
-def _items_command(proposal: Proposal, request: Request, source: list[str]) -> str | None:
+def _items_command(proposal: Proposal, request: ImportRequest, source: list[str]) -> str | None:
     if not proposal.items:
         return None
     header = [word for key, value in proposal.source_options.items() for word in ("-o", f"{key}={value}")]
@@ -337,13 +337,13 @@ def _import(
     as_json: bool,
     **request_fields: Any,
 ) -> None:
-    from segadmin.events.ingest import Request
+    from segadmin.events.import_request import ImportRequest
 
     files = expand(where)
     if name == "labels" and len(files) > 1:
         raise typer.BadParameter("A label set is one file: it replaces the set. Give one.", param_hint="WHERE")
     requests = [
-        Request(name, location, mapping, source=source, options=options, **request_fields) for location in files
+        ImportRequest(name, location, mapping, source=source, options=options, **request_fields) for location in files
     ]
     imported = import_each(
         requests,
@@ -357,7 +357,7 @@ def _import(
         raise typer.Exit(1)
 
 
-def _with_progress(settings: Settings, request: Request) -> tuple[Import, bool]:
+def _with_progress(settings: Settings, request: ImportRequest) -> tuple[Import, bool]:
     from rich.console import Console
     from rich.markup import escape
 

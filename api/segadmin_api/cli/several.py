@@ -15,7 +15,7 @@ from segadmin.storage.records import Import
 from segadmin.urls import mask_url
 
 if TYPE_CHECKING:
-    from segadmin.events.ingest import Request
+    from segadmin.events.import_request import ImportRequest
 
 
 @dataclass
@@ -42,8 +42,8 @@ def expand(where: Sequence[str]) -> list[str]:
 
 
 def import_each(
-    requests: Sequence[Request],
-    take: Callable[[Request], tuple[Import, bool]],
+    requests: Sequence[ImportRequest],
+    take: Callable[[ImportRequest], tuple[Import, bool]],
     report: Callable[[Import, bool], None],
 ) -> Imported:
     """Import files in turn.

@@ -16,7 +16,7 @@ from segadmin.errors import DataError, SegadminError
 from segadmin.events.advice import toml_text
 from segadmin.events.column_facts import ColumnFacts
 from segadmin.events.guess_columns import Guess, guess_columns
-from segadmin.events.ingest import Request
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.layouts import Layout, recognise
 from segadmin.events.mapping import REQUIRED, Mapping
 from segadmin.events.preview import Preview, preview
@@ -57,7 +57,7 @@ class Proposal(BaseModel):
         return Mapping.of_text(self.mapping).source.options
 
 
-def propose(settings: Settings, request: Request, rows: int) -> Proposal:
+def propose(settings: Settings, request: ImportRequest, rows: int) -> Proposal:
     """Return a mapping for the events in the file of ``request``, based on its first ``rows`` rows.
 
     Raises:
@@ -72,7 +72,9 @@ def propose(settings: Settings, request: Request, rows: int) -> Proposal:
     return _with_preview(settings, request, rows, proposal, sample)
 
 
-def _with_preview(settings: Settings, request: Request, rows: int, proposal: Proposal, sample: Sample) -> Proposal:
+def _with_preview(
+    settings: Settings, request: ImportRequest, rows: int, proposal: Proposal, sample: Sample
+) -> Proposal:
     """Return the proposal with a preview of the first rows, warnings, and adjusted confidence."""
     warnings = [*proposal.warnings, *_unreadable(sample)]
     mapping = Mapping.of_text(proposal.mapping)

@@ -9,47 +9,38 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import polars as pl
 from sqlmodel import Session, func, select
 
-from segadmin.contracts.plugins import load_plugins
-from segadmin.contracts.source import Source, refuse_folder
+from segadmin.contracts.source import Source
 from segadmin.errors import DataError, SegadminError, did_you_mean
 from segadmin.events.advice import (
-    repeated_ids,
-    replaced_rows,
-    segment_names,
-    several_segments,
     unknown_kinds,
     unknown_statuses,
 )
 from segadmin.events.cells import readable
 from segadmin.events.clean import Cleaned, clean, complete
-from segadmin.events.deduplicate import settle_events
 from segadmin.events.fill_down import fill_of
 from segadmin.events.ids import event_ids
-from segadmin.events.interrupted import FROM_QUEUE, INTERRUPTED, content_name, note_interrupted, spool_folder
+from segadmin.events.import_commit import add_to_lake
+from segadmin.events.import_request import ImportRequest, source_of
+from segadmin.events.import_run import ImportRun
+from segadmin.events.interrupted import INTERRUPTED, note_interrupted
 from segadmin.events.keys import keys_of
-from segadmin.events.mapping import REQUIRED, Mapping
+from segadmin.events.mapping import REQUIRED
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.quarantine_users import kept_mapping
-from segadmin.events.spool import Spool
 from segadmin.names import check_name, check_names
-from segadmin.paths import local_path
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone
-from segadmin.storage.lake import Commit, Lake
+from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, ImportState, LabelSet, utcnow
-from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import note_import, open_store
-from segadmin.urls import mask_url, url_problem
 
 log = logging.getLogger(__name__)
 #: Rows read, cleaned and spooled at a time; half as many where each is a Python object on its way.
@@ -58,86 +49,8 @@ ALL_KNOWN = "All of its events are in the store already."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class Request:
-    """An import: the data, its format and its mapping."""
-
-    table: str  #: events, items or labels
-    where: str  #: a path, or the URL for a source
-    mapping: Mapping = field(default_factory=Mapping)
-    source: str | None = None  #: default: by the file's suffix, or the URL's scheme
-    options: dict[str, Any] = field(default_factory=dict)  #: options of the source
-    again: bool = False  #: import even if the same file was imported before
-    label_set: str = ""  #: for labels
-    segments: tuple[str, ...] = ()  #: for labels: their order; default: order of appearance
-
-    @property
-    def name(self) -> str:
-        """The file's base name, or the URL without its password."""
-        path = local_path(self.where)
-        return mask_url(self.where) if path is None else path.absolute().name
-
-    @property
-    def place(self) -> str:
-        """:attr:`where` for sources: a path, also for a ``file://`` URL, or a URL."""
-        path = local_path(self.where)
-        return self.where if path is None else str(path)
-
-    @property
-    def reading(self) -> str:
-        """A digest of source, options and mapping, because commits with another mapping belong to another import."""
-        text = f"{self.source} {sorted(self.options.items())} {self.mapping.model_dump_json()}"
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-@dataclass
-class _Run:
-    """The state of a running import."""
-
-    settings: Settings
-    request: Request
-    record: Import
-    lake: Lake
-    buckets: int
-    consumes: bool
-    numbers: NumberColumns
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def app(self) -> str:
-        """The name of this import's commits and files.
-
-        It contains the start time, because a restored or new database may assign a number that the lake already has,
-        and the digest of a queue never changes.
-        """
-        started = f"{self.record.created_at:%Y%m%dT%H%M%S}"
-        return f"import-{started}-{self.record.id}-{self.record.sha256[:16]}-{self.request.reading}"
-
-    @property
-    def is_in_the_lake(self) -> bool:
-        """Whether an interrupted run of this import already made its last commit."""
-        return self.request.table == "events" and self.lake.last_version("events", self.app) is not None
-
-    @property
-    def spool(self) -> Spool:
-        """The chunks read so far, which an import of the same content with the same mapping finds again."""
-        reading = FROM_QUEUE if self.consumes else self.request.reading
-        content = content_name(self.record.sha256, _table(self.request))
-        return Spool(spool_folder(self.settings) / content / reading)
-
-    def clear_other_readings(self) -> None:
-        """Remove spools of the same content with other mappings: the record only has the current mapping."""
-        for folder in self.spool.folder.parent.glob("*"):
-            if folder != self.spool.folder:
-                shutil.rmtree(folder)
-
-    def clear(self) -> None:
-        """Remove all spools of this content."""
-        shutil.rmtree(self.spool.folder.parent, ignore_errors=True)
-
-
 def import_file(
-    settings: Settings, request: Request, progress: Callable[[int], None] = lambda _: None
+    settings: Settings, request: ImportRequest, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Import, bool]:
     """Import a file and return its record, and whether anything was imported.
 
@@ -172,7 +85,7 @@ def import_file(
             return record, False
         log.info("import begun", extra={"action": "import", **facts})
         numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
-        run = _Run(settings, request, record, lake, buckets, source.consumes, numbers)
+        run = ImportRun(settings, request, record, lake, buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed right after its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
             record = _close(run, ImportState.SUCCEEDED)
@@ -181,7 +94,7 @@ def import_file(
         run.clear_other_readings()
         try:
             _read(run, source, progress)
-            _settle(run)
+            add_to_lake(run)
         except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not stay running
             # A corrected file or mapping has another spool; but events from a queue are only in this one.
             if not source.consumes and (isinstance(error, DataError) or identity is None):
@@ -206,37 +119,17 @@ def _error_text(error: BaseException) -> str:
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 
-def source_of(settings: Settings, request: Request) -> Source:
-    """Return the source for the request: the one it names, else the one for its suffix or URL.
-
-    Raises:
-        ConfigurationError: an option is unknown.
-        DataError: the source cannot be determined.
-    """
-    # A client would quote parts of a malformed URL in its messages.
-    if local_path(request.where) is None and (problem := url_problem(request.where)):
-        raise DataError(f"{request.name!r} cannot be read: {problem}.")
-    plugins = load_plugins(settings)
-    choice = request.mapping.source
-    name = request.source or plugins.choose("source", lambda source: source.takes(request.place)) or choice.name
-    if name is None:
-        refuse_folder(request.place)
-        raise DataError(
-            f"It is not clear what kind of source {request.name} is. "
-            f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
-        )
-    options = choice.options if name == choice.name else {}
-    source: Source = plugins.make("source", name, options | request.options)
-    return source
-
-
-def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, consumes: bool) -> tuple[Import, bool]:
+def _record(
+    settings: Settings, request: ImportRequest, digest: str, lake: Lake, *, consumes: bool
+) -> tuple[Import, bool]:
     """Return this file's import, the previous one if it succeeded or can resume, and whether it is complete."""
     number = _next_number(settings, lake)
     with transaction(settings) as session:
         note_interrupted(session)
         previous = session.exec(
-            select(Import).where(Import.table == _table(request), Import.sha256 == digest).order_by(Import.id.desc())  # type: ignore[union-attr]
+            select(Import)
+            .where(Import.table == request.record_table, Import.sha256 == digest)
+            .order_by(Import.id.desc())  # type: ignore[union-attr]
         ).first()
         if (
             previous is not None
@@ -246,7 +139,7 @@ def _record(settings: Settings, request: Request, digest: str, lake: Lake, *, co
         ):
             return previous, True
         if previous is None or previous.state == ImportState.SUCCEEDED:
-            previous = Import(id=number, table=_table(request), file=request.name, sha256=digest)
+            previous = Import(id=number, table=request.record_table, file=request.name, sha256=digest)
         previous.state, previous.error, previous.finished_at, previous.rows_read = ImportState.RUNNING, None, None, 0
         previous.mapping = kept_mapping(request.mapping, settings.secret())
         session.add(previous)
@@ -262,7 +155,7 @@ def _next_number(settings: Settings, lake: Lake) -> int:
     return max(last_number, last_in_quarantine) + 1
 
 
-def _is_current(session: Session, request: Request, digest: str) -> bool:
+def _is_current(session: Session, request: ImportRequest, digest: str) -> bool:
     """Whether the file's data is still in the lake: a label set may have been replaced, or its order changed."""
     if request.table != "labels":
         return True
@@ -272,11 +165,7 @@ def _is_current(session: Session, request: Request, digest: str) -> bool:
     return not request.segments or list(request.segments) == label_set.segments
 
 
-def _table(request: Request) -> str:
-    return f"labels:{request.label_set}" if request.table == "labels" else request.table
-
-
-def _read(run: _Run, source: Source, progress: Callable[[int], None]) -> None:
+def _read(run: ImportRun, source: Source, progress: Callable[[int], None]) -> None:
     """Spool the file, except rows that an interrupted run of this import already spooled."""
     spooled_rows = run.spool.rows
     for facts in run.spool.numbers:
@@ -338,7 +227,7 @@ def _throw(chunks: Iterator[pl.DataFrame], error: BaseException) -> pl.DataFrame
     return chunk
 
 
-def _decide_numbers(run: _Run) -> None:
+def _decide_numbers(run: ImportRun) -> None:
     """Clean chunks again whose number format turned out to be different after the complete file was read.
 
     Raises:
@@ -353,7 +242,7 @@ def _decide_numbers(run: _Run) -> None:
     run.numbers.refuse_mixed()
 
 
-def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
+def _cleaned(run: ImportRun, raw: pl.DataFrame, first_line: int) -> Cleaned:
     mapping = run.request.mapping
     cleaned = clean(raw, run.request.table, mapping, first_line, run.numbers)
     good = cleaned.good
@@ -366,96 +255,7 @@ def _cleaned(run: _Run, raw: pl.DataFrame, first_line: int) -> Cleaned:
     return replace(cleaned, good=good)
 
 
-def _settle(run: _Run) -> None:
-    """Add the spool to the lake; the last commit completes it, so that an interrupted import can detect it."""
-    lake, app = run.lake, run.app
-    if run.spool.chunks == 0:  # a stream without new entries
-        return
-    if run.request.table == "events":
-        commit = Commit(app, 1)
-        # An import that was killed between its two commits has written its users. Some may have been erased since, and
-        # a queue may have added others, so missing users get a commit of their own.
-        users = Commit(app, (lake.last_version("users", app) or 0) + 1)
-        settled = settle_events(lake, run.spool, commit, users, run.request.mapping.rules)
-        run.record.late = dict(settled.late)
-        column = run.request.mapping.columns.get("event_id", "event_id")
-        run.warnings += repeated_ids(settled.repeated_ids, settled.own_ids, column)
-        _quarantine(run, pl.concat(settled.bad))
-        if settled.users:
-            lake.commit_files("users", settled.users, users)
-        lake.commit_files("events", settled.events, commit)
-    elif run.request.table == "items":
-        _quarantine(run, run.spool.bad())
-        imported = run.spool.good().select(SCHEMAS["items"].names()).collect()
-        items = pl.concat([lake.scan("items").collect(), imported]).unique("item", keep="last", maintain_order=True)
-        lake.overwrite("items", items)
-    else:
-        _replace_labels(run)
-
-
-def _quarantine(run: _Run, bad: pl.DataFrame) -> None:
-    """Write the unusable rows, unchanged, to quarantine; they replace those of earlier imports of the same file."""
-    earlier = [] if run.consumes else _earlier(run)
-    numbers = [run.record.id, *earlier]
-    run.lake.delete("quarantine", f"import_id IN ({', '.join(map(str, numbers))})")
-    if bad.is_empty():
-        return
-    columns = {"import_id": pl.lit(run.record.id), "table": pl.lit(run.request.table)}
-    run.lake.append("quarantine", run.spool.as_they_came(bad).with_columns(**columns))
-
-
-def _earlier(run: _Run) -> list[int]:
-    """Return earlier imports of the same file with rows in quarantine, and warn that this import replaces them."""
-    with transaction(run.settings) as session:
-        is_same_file = (
-            Import.table == run.record.table,
-            Import.sha256 == run.record.sha256,
-            Import.id != run.record.id,
-        )
-        numbers = session.exec(select(Import.id).where(*is_same_file)).all()
-    if not numbers:
-        return []
-    earlier_rows = run.lake.scan("quarantine").filter(pl.col("import_id").is_in(numbers))
-    rows = earlier_rows.group_by("import_id").len().sort("import_id").collect()
-    run.warnings += [replaced_rows(number, count) for number, count in rows.iter_rows()]
-    return rows["import_id"].to_list()
-
-
-def _replace_labels(run: _Run) -> None:
-    """Replace the label set by the file's rows in one commit."""
-    request = run.request
-    known_users = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
-    rows = run.spool.good().join(known_users, on="user_key", how="left", maintain_order="left").sort("line").collect()
-    unknown = rows.filter(pl.col("known").is_null()).select(
-        "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
-    )
-    names = rows["segment"].unique(maintain_order=True).to_list()
-    check_names("segment", names)
-    run.warnings += segment_names(names)
-    rows = rows.filter(pl.col("known").is_not_null()).with_columns(label_set=pl.lit(request.label_set))
-    by_time = rows.group_by("user_key", "as_of").agg(pl.col("segment").n_unique())
-    run.warnings += several_segments(by_time.filter(pl.col("segment") > 1)["user_key"].n_unique())
-    segments = request.segments or tuple(rows["segment"].unique(maintain_order=True).to_list())
-    unexpected = sorted(set(rows["segment"].unique()) - set(segments))
-    if unexpected:
-        raise DataError(f"The file has segments that --segments does not name: {', '.join(unexpected)}.")
-    _quarantine(run, pl.concat([run.spool.bad(), unknown]))
-    if rows.is_empty():
-        raise DataError("No row of the file is usable: look at segadmin data quarantine.")
-    run.lake.replace_partition("labels", rows, "label_set", request.label_set)
-    with transaction(run.settings) as session:
-        session.merge(
-            LabelSet(
-                name=request.label_set,
-                labeler="table",
-                definition={"file": request.name, "sha256": run.record.sha256},
-                segments=list(segments),
-                rows=rows.height,
-            )
-        )
-
-
-def _close(run: _Run, state: ImportState, error: str | None = None) -> Import:
+def _close(run: ImportRun, state: ImportState, error: str | None = None) -> Import:
     """End the import; quarantined rows are counted in the lake, because an interrupted run may have written some."""
     record = run.record
     bad = run.lake.scan("quarantine").filter(pl.col("import_id") == record.id)
@@ -482,7 +282,7 @@ def _log_end(record: Import) -> None:
     log.info("import ended", extra=facts)
 
 
-def _word_warnings(run: _Run, bad: pl.LazyFrame) -> list[str]:
+def _word_warnings(run: ImportRun, bad: pl.LazyFrame) -> list[str]:
     """Return warnings about kinds and statuses that the mapping does not define."""
     words = bad.filter(pl.col("reason") == "unknown_kind").group_by("value").len().collect()
     return [*unknown_kinds(dict(words.iter_rows())), *unknown_statuses(run.spool.statuses)]

@@ -22,7 +22,7 @@ from segadmin.events.hints import (
     about_times,
     about_unit_price,
 )
-from segadmin.events.ingest import Request, source_of
+from segadmin.events.import_request import ImportRequest, source_of
 from segadmin.events.mapping import Mapping
 from segadmin.events.nested import base_of, keys_of, with_paths
 from segadmin.events.number_columns import NumberColumns
@@ -75,7 +75,7 @@ class Preview(BaseModel):
     warnings: list[str] = []  #: about rows that are probably misread
 
 
-def preview(settings: Settings, request: Request, rows: int) -> Preview:
+def preview(settings: Settings, request: ImportRequest, rows: int) -> Preview:
     """Return the result of importing the first ``rows`` rows of ``request``.
 
     Raises:
@@ -102,7 +102,7 @@ def preview(settings: Settings, request: Request, rows: int) -> Preview:
     )
 
 
-def _warnings(request: Request, raw: pl.DataFrame, cleaned: Cleaned, numbers: NumberColumns) -> Iterator[str]:
+def _warnings(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned, numbers: NumberColumns) -> Iterator[str]:
     mapping, good, bad = request.mapping, cleaned.good, cleaned.bad
     yield from about_numbers(numbers)
     if request.table == "events":
@@ -157,7 +157,7 @@ def _calculation(row: dict[str, Any]) -> str:
     return f"{quantity:,g} x {unit_price:,g} = {row['price']:,.2f}" if is_computed else f"{row['price']:,.2f}"
 
 
-def _fields(request: Request, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field]:
+def _fields(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned) -> list[Field]:
     mapping, good = request.mapping, cleaned.good
     columns = with_paths(raw.head(1), mapping.named_columns).columns
     fields = []

@@ -11,7 +11,7 @@ from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.header import looks_like_data
-from segadmin.events.ingest import Request, source_of
+from segadmin.events.import_request import ImportRequest, source_of
 from segadmin.settings import Settings
 
 #: Suffix that Polars and the CSV source add to duplicate names in a header.
@@ -27,7 +27,7 @@ class Sample:
     unreadable: dict[str, int]  #: reason → unreadable rows
 
 
-def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
+def sample_of(settings: Settings, request: ImportRequest, rows: int) -> Sample:
     """Return the first rows of the file of ``request``.
 
     Raises:
@@ -43,7 +43,7 @@ def sample_of(settings: Settings, request: Request, rows: int) -> Sample:
     return Sample(_with_first_row(first) if headerless else first, headerless, unreadable)
 
 
-def first_rows(source: Source, request: Request, rows: int) -> pl.DataFrame:
+def first_rows(source: Source, request: ImportRequest, rows: int) -> pl.DataFrame:
     """Return the first rows that ``source`` reads, unchanged.
 
     Raises:

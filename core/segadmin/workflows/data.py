@@ -92,11 +92,11 @@ class CompactOutput(StageOutput):
 
 def ingest(attempt: Attempt) -> StageResult:
     """Import what the job names: a stream's new events, say. A second attempt goes on where the first one was."""
-    from segadmin.events.ingest import Request as Import
+    from segadmin.events.import_request import ImportRequest
     from segadmin.events.ingest import import_file
 
     request = Ingest.model_validate(attempt.options)
-    wanted = Import(
+    wanted = ImportRequest(
         request.table, request.where, request.mapping, source=request.source, options=request.source_options
     )
     record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))

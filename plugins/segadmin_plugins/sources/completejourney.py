@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from segadmin.errors import DataError
-from segadmin.events.ingest import Request
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.mapping import Mapping
 
 EVENTS = Mapping(
@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 @contextmanager
-def requests(users: int | None = None) -> Iterator[list[Request]]:
+def requests(users: int | None = None) -> Iterator[list[ImportRequest]]:
     """Yield the imports: items and events, of all households or of the first ``users`` by their id."""
     bought = transactions()
     if users is not None:
@@ -50,12 +50,12 @@ def requests(users: int | None = None) -> Iterator[list[Request]]:
     with TemporaryDirectory() as temporary:
         path = Path(temporary) / f"completejourney-{users or 'all'}-households.parquet"
         bought.sink_parquet(path)
-        yield [items(), Request("events", str(path), EVENTS)]
+        yield [items(), ImportRequest("events", str(path), EVENTS)]
 
 
-def items() -> Request:
+def items() -> ImportRequest:
     """Return the import of the products."""
-    return Request("items", str(folder() / "products.parquet"), ITEMS)
+    return ImportRequest("items", str(folder() / "products.parquet"), ITEMS)
 
 
 def transactions() -> pl.LazyFrame:

@@ -8,7 +8,8 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import DataError
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.labels.labeling import label
 from segadmin.names import check_name
 from segadmin.settings import Settings
@@ -23,9 +24,9 @@ UNUSABLE = ["", " ", " a", "a ", "x" * 101, "店" * 23, "a\nb", "a\tb", "a\x00b"
 @pytest.mark.parametrize("name", USABLE)
 def test_a_label_set_of_any_usable_name_is_written(settings: Settings, tmp_path: Path, name: str) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     (tmp_path / "l.csv").write_text(f'user,segment\nu1,"{name}"\n', encoding="utf-8")
-    import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set=name, segments=(name,)))
+    import_file(settings, ImportRequest("labels", str(tmp_path / "l.csv"), label_set=name, segments=(name,)))
     assert Lake.of(settings).scan("labels", label_set=name).collect()["segment"].to_list() == [name]
 
 
@@ -33,8 +34,8 @@ def test_a_label_set_of_any_usable_name_is_written(settings: Settings, tmp_path:
 def test_an_unusable_name_leaves_nothing_behind(settings: Settings, tmp_path: Path, name: str) -> None:
     (tmp_path / "l.csv").write_text("user,segment\nu1,a\n")
     for request in (
-        Request("labels", str(tmp_path / "l.csv"), label_set=name),
-        Request("labels", str(tmp_path / "l.csv"), label_set="x", segments=("a", name)),
+        ImportRequest("labels", str(tmp_path / "l.csv"), label_set=name),
+        ImportRequest("labels", str(tmp_path / "l.csv"), label_set="x", segments=("a", name)),
     ):
         with pytest.raises(DataError, match=r"Choose another|shorten it"):
             import_file(settings, request)
@@ -47,10 +48,10 @@ def test_an_unusable_name_leaves_nothing_behind(settings: Settings, tmp_path: Pa
 
 def test_an_unusable_segment_of_a_file_is_reported_and_leaves_no_spool(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     (tmp_path / "l.csv").write_text(f"user,segment\nu1,{'x' * 300}\n")
     with pytest.raises(DataError, match=r"The name of a segment, 'x{100}'…, has 300 characters\. At most 100"):
-        import_file(settings, Request("labels", str(tmp_path / "l.csv"), label_set="x"))
+        import_file(settings, ImportRequest("labels", str(tmp_path / "l.csv"), label_set="x"))
     assert Lake.of(settings).scan("labels").collect().is_empty()
     assert list((settings.store_path / "spool").iterdir()) == []
 

@@ -16,7 +16,8 @@ from sqlmodel import select
 from segadmin import preflight
 from segadmin.errors import ConfigurationError, StorageError, StoreMissing
 from segadmin.events.adopt import adopt_store
-from segadmin.events.ingest import ALL_KNOWN, Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import ALL_KNOWN, import_file
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage import database
@@ -37,7 +38,7 @@ LAST_IMPORT_BROKEN = '{"id": "a", "buckets": 16, "key_fingerprint": "b", "last_i
 
 def take(settings: Settings, tmp_path: Path, rows: str = ROWS) -> Import:
     (tmp_path / "events.csv").write_text(rows)
-    return import_file(settings, Request("events", str(tmp_path / "events.csv")))[0]
+    return import_file(settings, ImportRequest("events", str(tmp_path / "events.csv")))[0]
 
 
 def forget_id(settings: Settings) -> None:
@@ -220,7 +221,7 @@ def test_a_new_database_that_counts_imports_again_loses_no_posted_events(setting
             fresh = fresh_database(settings, tmp_path)
             adopt_store(fresh)
         used = fresh if number == 2 else settings
-        done, _ = import_file(used, Request("events", "inbox://"))
+        done, _ = import_file(used, ImportRequest("events", "inbox://"))
         assert done.rows_kept == 1
     assert len(Lake.of(fresh).scan("events").collect()) == len(Lake.of(fresh).scan("users").collect()) == 5
     again = take(fresh, tmp_path)

@@ -10,7 +10,8 @@ import pytest
 
 from segadmin.errors import DataError
 from segadmin.events.clean import clean
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping, Rules
 from segadmin.events.preview import preview
 from segadmin.settings import Settings
@@ -24,7 +25,7 @@ ORDER = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}
 
 def take(settings: Settings, path: Path, *lines: str, mapping: Mapping | None = None, header: str = HEADER) -> Import:
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return import_file(settings, Request("events", str(path), mapping or Mapping()))[0]
+    return import_file(settings, ImportRequest("events", str(path), mapping or Mapping()))[0]
 
 
 def test_kinds_are_ignored_on_purpose(settings: Settings, tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_file_of_ignored_rows_only(settings: Settings, tmp_path: Path) -> None
 def test_an_unknown_kind_comes_with_the_line_that_makes_it_one(settings: Settings, tmp_path: Path) -> None:
     rows = ["u1,wishlist,a,2026-01-01", "u1,wishlist,b,2026-01-01", "u1,impression,b,2026-01-01", "u1,,b,2026-01-01"]
     done = take(settings, tmp_path / "e.csv", *rows)
-    assert preview(settings, Request("events", str(tmp_path / "e.csv")), 10).warnings == done.warnings
+    assert preview(settings, ImportRequest("events", str(tmp_path / "e.csv")), 10).warnings == done.warnings
     wishlist, impression, without = done.warnings
     assert '2 rows have the kind "wishlist"' in wishlist
     assert 'under [kinds]: "wishlist" = "cart"' in wishlist
@@ -130,7 +131,7 @@ def test_an_order_number_is_no_event_id(settings: Settings, tmp_path: Path) -> N
     assert warning.startswith("8 of 10 rows are duplicates by their event_id, although item, kind or time differ")
     assert "column 'Invoice' looks like an order number" in warning
     assert 'extras = ["Invoice"]' in warning
-    assert preview(settings, Request("events", str(path), mapping), 100).warnings == [warning]
+    assert preview(settings, ImportRequest("events", str(path), mapping), 100).warnings == [warning]
 
 
 def test_events_that_come_twice_with_their_id_are_nothing_to_warn_of(settings: Settings, tmp_path: Path) -> None:
@@ -144,13 +145,13 @@ def test_unlikely_labels_get_a_warning(settings: Settings, tmp_path: Path) -> No
     take(settings, tmp_path / "e.csv", *(f"u{user},view,a,2026-01-01" for user in users))
     labels = tmp_path / "labels.csv"
     labels.write_text("user,segment\nu1,Loyal\nu2,loyal\nu3,ｌｏｙａｌ\nu4,new\n", encoding="utf-8")
-    done, _ = import_file(settings, Request("labels", str(labels), label_set="value"))
+    done, _ = import_file(settings, ImportRequest("labels", str(labels), label_set="value"))
     [warning] = done.warnings
     assert "'Loyal' and 'loyal' and 'ｌｏｙａｌ' are different segments" in warning
-    assert preview(settings, Request("labels", str(labels)), 10).warnings == [warning]
+    assert preview(settings, ImportRequest("labels", str(labels)), 10).warnings == [warning]
 
     labels.write_text("user,segment\n" + "".join(f"u{user},cluster {user}\n" for user in users))
-    done, _ = import_file(settings, Request("labels", str(labels), label_set="value"))
+    done, _ = import_file(settings, ImportRequest("labels", str(labels), label_set="value"))
     [warning] = done.warnings
     assert warning.startswith("There are 60 segments (cluster 0, cluster 1")
 
@@ -184,7 +185,7 @@ def test_a_user_in_several_segments_at_once_is_named(settings: Settings, tmp_pat
         "user,segment,as_of\nu1,loyal,2026-01-02\nu1,new,2026-01-02\n"
         "u2,loyal,2026-01-02\nu2,new,2026-01-03\nu3,new,2026-01-02\n"
     )
-    done, _ = import_file(settings, Request("labels", str(labels), label_set="l"))
+    done, _ = import_file(settings, ImportRequest("labels", str(labels), label_set="l"))
     assert Lake.of(settings).scan("labels").collect().height == 5
     [warning] = done.warnings
     assert warning.startswith("1 user has labels of several segments at the same time, and all of them are kept.")
@@ -193,4 +194,4 @@ def test_a_user_in_several_segments_at_once_is_named(settings: Settings, tmp_pat
 def test_labels_that_are_read_as_events_get_a_hint(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("customer,segment\nu1,loyal\n")
     with pytest.raises(DataError, match="If these are labels: data import labels, or data preview --table labels"):
-        preview(settings, Request("events", str(tmp_path / "l.csv")), 10)
+        preview(settings, ImportRequest("events", str(tmp_path / "l.csv")), 10)

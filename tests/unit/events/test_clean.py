@@ -9,7 +9,8 @@ import pytest
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.clean import clean
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -125,7 +126,7 @@ def test_bots_are_left_out_whole(settings: Settings, tmp_path: Path) -> None:
     bot.append(bot[0] | {"at": "2026-01-02"})
     pl.DataFrame(people + bot).write_parquet(tmp_path / "e.parquet")
     mapping = Mapping.model_validate({"rules": {"bot_events_per_day": 30}})
-    done, _ = import_file(settings, Request("events", str(tmp_path / "e.parquet"), mapping))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "e.parquet"), mapping))
     assert (done.rows_kept, done.reasons) == (50, {"bot": 32})
     assert Lake.of(settings).scan("users").collect().height == 5
 

@@ -12,7 +12,8 @@ from sqlmodel import select
 from segadmin.errors import DataError
 from segadmin.events.erase import forget
 from segadmin.events.erasure_mark import was_interrupted
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.keys import show_key, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.events.user_list import read_users
@@ -27,7 +28,7 @@ from tests.conftest import Cli
 def put(settings: Settings, name: str, content: str, mapping: Mapping | None = None, table: str = "events") -> None:
     path = settings.root.parent / name
     path.write_text(content, encoding="utf-8")
-    import_file(settings, Request(table, str(path), mapping or Mapping()))
+    import_file(settings, ImportRequest(table, str(path), mapping or Mapping()))
 
 
 def users(settings: Settings) -> list[str]:

@@ -27,8 +27,9 @@ from segadmin.errors import DataError, JobError, StorageError
 from segadmin.events import erase, ingest
 from segadmin.events.erase import Erased, forget, remove_older
 from segadmin.events.erasure_mark import was_interrupted
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import keys_of, show_key, user_key
 from segadmin.events.mapping import Mapping
@@ -116,7 +117,7 @@ def test_a_number_is_the_same_user_as_text_integer_and_decimal(settings: Setting
         frame.write_parquet(home / f"{name}.parquet")
         frame.with_columns(kind=pl.lit("stare")).write_parquet(home / f"{name}-bad.parquet")
         for path in (f"{name}.parquet", f"{name}-bad.parquet"):
-            import_file(settings, Request("events", str(home / path)))
+            import_file(settings, ImportRequest("events", str(home / path)))
     post(settings, event(13085), event(13085.0), event("13085"), event(7), event(130850))
     [erased] = forget(settings, ["13085.0"])
     assert counts(erased) == {"events": 4, "users": 1, "quarantine": 4, "inbox": 3}
@@ -249,12 +250,12 @@ def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monk
     post(settings, event("spooled"), event("other"), event("spooled", kind="stare"), '{"user": "spooled", ')
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)
-        import_file(settings, Request("events", "inbox://"))
+        import_file(settings, ImportRequest("events", "inbox://"))
     post(settings, event("posted"), event("another"))
     first, second = forget(settings, ["spooled", "posted"])
     assert (counts(first), counts(second)) == ({"spool": 3}, {"inbox": 1})
     assert left_of(settings, "spooled") == left_of(settings, "posted") == {}
-    done, _ = import_file(settings, Request("events", "inbox://"))
+    done, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert users(settings) == {"other", "another"}
     assert (done.rows_read, done.rows_kept, done.rows_quarantined) == (2, 2, 0)
 
@@ -302,10 +303,10 @@ def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monk
         )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)
-        import_file(settings, Request("events", "inbox://"))
+        import_file(settings, ImportRequest("events", "inbox://"))
     forget(settings, ["u3"])
     forget(settings, ["u5"])
-    done, _ = import_file(settings, Request("events", "inbox://"))
+    done, _ = import_file(settings, ImportRequest("events", "inbox://"))
     kept = [f"i{n}" for n, name in enumerate(names) if name not in {"u3", "u5"}]
     assert done.rows_read == len(kept) == done.rows_kept + done.rows_quarantined
     bad = [json.loads(row) for row in quarantined(settings)]
@@ -574,7 +575,7 @@ def test_a_spool_of_an_older_version_and_an_unknown_one(settings: Settings, monk
     post(settings, event("u1"), event("u2"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ingest, "_settle", die)
-        import_file(settings, Request("events", "inbox://"))
+        import_file(settings, ImportRequest("events", "inbox://"))
     [interrupted] = list_interrupted(settings)
     [marker] = interrupted.spool.folder.glob("*.json")
     facts = json.loads(marker.read_text())

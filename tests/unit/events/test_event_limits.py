@@ -24,8 +24,9 @@ from segadmin.events.event_limits import (
     MOST_FIELDS,
     MOST_NAMES,
 )
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.events.pii import mask
 from segadmin.settings import Settings
@@ -87,7 +88,7 @@ def test_an_event_over_a_limit_costs_no_other(settings: Settings, name: str) -> 
     assert (events, usable) == (3, 2)
     assert [(problem.index, problem.reason) for problem in problems] == [(1, reason)]
     Inbox.of(settings).add(lines)
-    record, _ = import_file(settings, Request("events", "inbox://"))
+    record, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert (record.rows_read, record.rows_kept, record.reasons) == (3, 2, {reason: 1})
     kept = Lake.of(settings).scan("quarantine").collect()["row"][0]
     assert json.loads(kept)["segadmin:row"] == text, "it is there whole"
@@ -101,7 +102,7 @@ def test_different_fields_of_a_batch_have_a_limit(settings: Settings) -> None:
     box = Inbox.of(settings)
     box.add(lines)
     box.add([event(f'"y{n}": 1') for n in range(MOST_NAMES - 4)])  # each batch has its own
-    record, _ = import_file(settings, Request("events", "inbox://"))
+    record, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert record.reasons["too_many_fields"] == 55
 
 

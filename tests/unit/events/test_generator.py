@@ -15,7 +15,8 @@ from segadmin.errors import DataError
 from segadmin.events.generator import shop
 from segadmin.events.generator.shop import Plan, catalogue, make
 from segadmin.events.generator.write import write
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 
 SMALL = Plan(users=300, days=40, locale="zh", seed=3, bot_share=0.01, duplicate_share=0.02, dirty_share=0.02)
@@ -48,7 +49,9 @@ def test_a_block_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
 def test_an_import_finds_exactly_what_was_planted(settings: Settings, tmp_path: Path, form: str) -> None:
     planted = write(SMALL, tmp_path / "shop", form)  # type: ignore[arg-type]
-    done = [import_file(settings, Request("events", str(path)))[0] for path in (tmp_path / "shop/events").iterdir()]
+    done = [
+        import_file(settings, ImportRequest("events", str(path)))[0] for path in (tmp_path / "shop/events").iterdir()
+    ]
     reasons: dict[str, int] = {}
     for record in done:
         reasons |= record.reasons
@@ -58,7 +61,9 @@ def test_an_import_finds_exactly_what_was_planted(settings: Settings, tmp_path: 
         planted["rows"],
         planted["usable"],
     )
-    labels, _ = import_file(settings, Request("labels", str(tmp_path / "shop/labels.parquet"), label_set="planted"))
+    labels, _ = import_file(
+        settings, ImportRequest("labels", str(tmp_path / "shop/labels.parquet"), label_set="planted")
+    )
     assert labels.rows_kept == pl.read_parquet(tmp_path / "shop/truth.parquet").filter(~pl.col("is_bot")).height
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.guess import Proposal, propose
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.layouts import shipped_layouts
 from segadmin.events.mapping import Mapping
 from segadmin.events.shipped import shipped_mappings
@@ -221,11 +222,11 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def proposal(settings: Settings, path: Path, **options: str) -> Proposal:
-    return propose(settings, Request("events", str(path), options=dict(options)), 10_000)
+    return propose(settings, ImportRequest("events", str(path), options=dict(options)), 10_000)
 
 
 def take(settings: Settings, path: Path, guess: Proposal) -> Import:
-    return import_file(settings, Request("events", str(path), Mapping.of_text(guess.mapping)))[0]
+    return import_file(settings, ImportRequest("events", str(path), Mapping.of_text(guess.mapping)))[0]
 
 
 def stored(settings: Settings) -> list[tuple[object, ...]]:
@@ -250,7 +251,7 @@ def test_a_known_layout_is_recognised_and_read_right(settings: Settings, tmp_pat
 @pytest.mark.parametrize("name", FILES)
 def test_a_shipped_mapping_is_used_by_its_name(settings: Settings, tmp_path: Path, name: str) -> None:
     path = write(tmp_path, *FILES[name])
-    done, _ = import_file(settings, Request("events", str(path), Mapping.read(Path(f"shipped:{name}"))))
+    done, _ = import_file(settings, ImportRequest("events", str(path), Mapping.read(Path(f"shipped:{name}"))))
     assert done.rows_kept == len(STORED[name])
 
 
@@ -451,4 +452,4 @@ def test_a_file_without_recognisable_columns(settings: Settings, tmp_path: Path)
     assert (guess.sure, guess.preview) == ("unsure", None)
     assert any(warning.startswith("No column looks like user.") for warning in guess.warnings)
     with pytest.raises(DataError, match="Only mappings of events are guessed"):
-        propose(settings, Request("items", str(path)), 10)
+        propose(settings, ImportRequest("items", str(path)), 10)

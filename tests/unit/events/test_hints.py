@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from segadmin.events.ingest import Request
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.mapping import Mapping
 from segadmin.events.preview import Preview, preview
 from segadmin.settings import Settings
@@ -24,7 +24,7 @@ EVENT = {"user": "u1", "kind": "purchase", "item": "a", "at": "2026-01-01"}
 
 def look(settings: Settings, folder: Path, *rows: dict[str, Any], mapping: Mapping | None = None) -> Preview:
     pl.DataFrame([EVENT | row for row in rows], infer_schema_length=None).write_csv(folder / "e.csv")
-    return preview(settings, Request("events", str(folder / "e.csv"), mapping or Mapping()), 1000)
+    return preview(settings, ImportRequest("events", str(folder / "e.csv"), mapping or Mapping()), 1000)
 
 
 def warned(settings: Settings, folder: Path, *rows: dict[str, Any], mapping: Mapping | None = None) -> str:

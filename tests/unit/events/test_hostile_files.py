@@ -12,7 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from segadmin.errors import SegadminError
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 
@@ -148,7 +149,7 @@ def test_any_file_is_taken_or_refused(tmp_path_factory: pytest.TempPathFactory, 
 def _check(settings: Settings, path: Path) -> None:
     lake = Lake.of(settings)
     try:
-        done, _ = import_file(settings, Request("events", str(path)))
+        done, _ = import_file(settings, ImportRequest("events", str(path)))
     except SegadminError as error:
         assert str(error)
         assert lake.scan("events").collect().is_empty()
@@ -189,5 +190,5 @@ def test_a_symbolic_link_in_the_lake_is_not_followed(settings: Settings, tmp_pat
     (lake / "users").symlink_to(outside)
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2026-01-01\n")
     with pytest.raises(SegadminError, match="is a symbolic link, which is not followed"):
-        import_file(settings, Request("events", str(tmp_path / "e.csv")))
+        import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     assert not list(outside.iterdir())

@@ -17,7 +17,8 @@ from segadmin.errors import DataError
 from segadmin.events.clean import clean
 from segadmin.events.erase import forget
 from segadmin.events.identifiers import clean_ids, plain_id
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.keys import candidate_keys, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
@@ -29,7 +30,7 @@ EVENT = {"user": "u1", "kind": "view", "item": "a", "at": "2026-01-01"}
 
 
 def take(settings: Settings, path: Path, table: str = "events", **more: Any) -> dict[str, int]:
-    return import_file(settings, Request(table, str(path), **more))[0].reasons
+    return import_file(settings, ImportRequest(table, str(path), **more))[0].reasons
 
 
 def users(settings: Settings) -> list[str]:

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from segadmin.errors import DataError, StorageError
+from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin_plugins.sources.inbox import Posted
@@ -50,7 +51,7 @@ def test_other_batches_are_taken_by_the_same_import(settings: Settings) -> None:
     poison = box.add(mixed())
     for n in range(5):
         box.add(lines(f"after{n}"))
-    record, _ = import_file(settings, Request("events", "inbox://"))
+    record, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert (record.state, record.rows_kept) == ("succeeded", 6)
     assert users(settings) == ["after0", "after1", "after2", "after3", "after4", "before"]
     assert box.batches() == []
@@ -59,20 +60,20 @@ def test_other_batches_are_taken_by_the_same_import(settings: Settings) -> None:
     assert failed.reason.startswith("DataError: Prices are in EUR, USD")
     assert failed.bytes == len("\n".join(mixed())) + 1
     assert box.failures() == {}
-    import_file(settings, Request("events", "inbox://"))
+    import_file(settings, ImportRequest("events", "inbox://"))
     assert len(box.failed()) == 1
 
 
 def test_a_batch_that_is_put_back_is_imported(settings: Settings) -> None:
     box = Inbox.of(settings)
     name = box.add(mixed())
-    import_file(settings, Request("events", "inbox://"))
+    import_file(settings, ImportRequest("events", "inbox://"))
     with pytest.raises(DataError, match=r"No batch 'x' is set aside.*Look: segadmin data inbox"):
         box.put_back("x")
     box.put_back(name)
     assert [path.stem for path in box.batches()] == [name]
-    mapping = Request("events", "inbox://").mapping.model_copy(update={"currency": "EUR", "rates": {"USD": 0.9}})
-    import_file(settings, Request("events", "inbox://", mapping))
+    mapping = ImportRequest("events", "inbox://").mapping.model_copy(update={"currency": "EUR", "rates": {"USD": 0.9}})
+    import_file(settings, ImportRequest("events", "inbox://", mapping))
     assert users(settings) == ["poison"]
     assert box.failed() == box.batches() == []
 
@@ -80,7 +81,7 @@ def test_a_batch_that_is_put_back_is_imported(settings: Settings) -> None:
 def test_a_batch_that_is_dropped_is_gone(settings: Settings) -> None:
     box = Inbox.of(settings)
     name = box.add(mixed())
-    import_file(settings, Request("events", "inbox://"))
+    import_file(settings, ImportRequest("events", "inbox://"))
     box.drop(name)
     assert not list(box.failed_folder.iterdir())
     with pytest.raises(DataError):
@@ -154,7 +155,7 @@ def test_a_stopped_worker_is_no_failure_of_the_batch(settings: Settings) -> None
 
 def test_events_without_any_field_are_rows_too(settings: Settings) -> None:
     Inbox.of(settings).add(["{}", "{}"])
-    record, _ = import_file(settings, Request("events", "inbox://"))
+    record, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert (record.rows_read, record.reasons) == (2, {"missing_user": 2})
 
 
@@ -162,5 +163,5 @@ def test_an_unreadable_record_of_attempts_is_ignored(settings: Settings, tmp_pat
     box = Inbox.of(settings)
     box.add(lines("a"))
     (box.folder / "attempts.json").write_text("[broken")
-    import_file(settings, Request("events", "inbox://"))
+    import_file(settings, ImportRequest("events", "inbox://"))
     assert users(settings) == ["a"]

@@ -18,7 +18,8 @@ from sqlmodel import select
 
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events import ingest
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.keys import parse_key, show_key, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.events.times import read_time
@@ -37,7 +38,7 @@ def csv(tmp_path: Path, *lines: str, header: str = HEADER, name: str = "events.c
 
 
 def take(settings: Settings, path: Path, table: str = "events", **more: Any) -> Import:
-    return import_file(settings, Request(table, str(path), **more))[0]
+    return import_file(settings, ImportRequest(table, str(path), **more))[0]
 
 
 def rows(settings: Settings, table: str) -> pl.DataFrame:
@@ -179,9 +180,9 @@ def test_the_shops_own_event_ids_decide_what_is_a_duplicate(settings: Settings, 
 
 def test_the_same_file_is_imported_once(settings: Settings, tmp_path: Path) -> None:
     path = csv(tmp_path, GOOD)
-    first, fresh = import_file(settings, Request("events", str(path)))
+    first, fresh = import_file(settings, ImportRequest("events", str(path)))
     assert fresh
-    again, fresh = import_file(settings, Request("events", str(path)))
+    again, fresh = import_file(settings, ImportRequest("events", str(path)))
     assert (again.id, fresh) == (first.id, False)
     forced = take(settings, path, again=True)
     assert forced.reasons == {"duplicate_event": 1}
@@ -198,7 +199,7 @@ def test_an_interrupted_import_goes_on(settings: Settings, tmp_path: Path, monke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", str(path)), stop)
+        import_file(settings, ImportRequest("events", str(path)), stop)
     assert rows(settings, "events").is_empty()
     done = take(settings, path)
     assert (done.rows_read, done.rows_kept, done.reasons) == (1000, 800, {"unknown_kind": 200})
@@ -366,10 +367,10 @@ def test_an_older_file_or_another_order_brings_the_labels_back(settings: Setting
     old = csv(tmp_path, "u1,high", header="user,segment", name="old.csv")
     new = csv(tmp_path, "u1,low", header="user,segment", name="new.csv")
     for path in (old, new, old):
-        assert import_file(settings, Request("labels", str(path), label_set="value"))[1]
+        assert import_file(settings, ImportRequest("labels", str(path), label_set="value"))[1]
     assert rows(settings, "labels")["segment"].to_list() == ["high"]
-    assert not import_file(settings, Request("labels", str(old), label_set="value"))[1]
-    assert import_file(settings, Request("labels", str(old), label_set="value", segments=("low", "high")))[1]
+    assert not import_file(settings, ImportRequest("labels", str(old), label_set="value"))[1]
+    assert import_file(settings, ImportRequest("labels", str(old), label_set="value", segments=("low", "high")))[1]
     with transaction(settings) as session:
         assert session.get_one(LabelSet, "value").segments == ["low", "high"]
 

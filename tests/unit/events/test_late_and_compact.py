@@ -14,7 +14,8 @@ import pytest
 from deltalake import DeltaTable
 
 from segadmin.errors import StorageError
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.profile import profile
 from segadmin.settings import Settings
 from segadmin.storage import lake
@@ -32,7 +33,7 @@ def take(settings: Settings, folder: Path, *ages: timedelta) -> Import:
     path = folder / f"{len(list(folder.glob('*.csv')))}.csv"
     lines = [f"u{n},view,i{path.stem}-{n},{(NEWEST - age).isoformat()}" for n, age in enumerate(ages)]
     path.write_text("\n".join(["user,kind,item,at", *lines]) + "\n")
-    return import_file(settings, Request("events", str(path)))[0]
+    return import_file(settings, ImportRequest("events", str(path)))[0]
 
 
 def test_late_events_are_counted_by_how_late_they_are(settings: Settings, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_small_files_become_large_ones_and_nothing_else_changes(settings: Settin
     assert Lake.of(settings, pinned).scan("events").collect().height == before.height, "jobs under way read on"
     assert lake.latest_event == before["at"].max()
     assert compact(settings) == {}
-    again, fresh = import_file(settings, Request("events", str(tmp_path / "5.csv"), again=True))
+    again, fresh = import_file(settings, ImportRequest("events", str(tmp_path / "5.csv"), again=True))
     assert (fresh, again.rows_kept, again.reasons) == (True, 0, {"duplicate_event": done.rows_kept})
     assert lake.scan("events").select(pl.len()).collect().item() == before.height
 

@@ -9,7 +9,8 @@ import pytest
 
 from segadmin.errors import DataError
 from segadmin.events.erase import forget
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.logs import fields_of
 from segadmin.settings import Settings
 
@@ -20,10 +21,10 @@ def test_imports_and_erasures(settings: Settings, tmp_path: Path, caplog: pytest
     caplog.set_level(logging.INFO, logger="segadmin")
     (tmp_path / "victim.csv").write_text(ROWS)
     (tmp_path / "bad.csv").write_text("user,kind\nvictim,view\n")
-    record, _ = import_file(settings, Request("events", str(tmp_path / "victim.csv")))
-    import_file(settings, Request("events", str(tmp_path / "victim.csv")))
+    record, _ = import_file(settings, ImportRequest("events", str(tmp_path / "victim.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "victim.csv")))
     with pytest.raises(DataError):
-        import_file(settings, Request("events", str(tmp_path / "bad.csv")))
+        import_file(settings, ImportRequest("events", str(tmp_path / "bad.csv")))
     forget(settings, ["victim", "nobody"])
     lines = [{"message": line.getMessage(), **fields_of(line)} for line in caplog.records]
     of_import = {"action": "import", "import_id": record.id, "table": "events"}

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from segadmin.events.clean import clean
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import NULLS, Mapping
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -48,7 +49,7 @@ def test_every_source_recognises_words_for_missing_values(settings: Settings, tm
     assert events["text"].to_list() == ["good", "good", None]
 
 
-def _written(folder: Path, rows: list[dict[str, str]], form: str) -> Request:
+def _written(folder: Path, rows: list[dict[str, str]], form: str) -> ImportRequest:
     frame = pl.DataFrame(rows)
     where = folder / f"e.{'parquet' if form == 'categorical' else form}"
     if form == "csv":
@@ -60,11 +61,11 @@ def _written(folder: Path, rows: list[dict[str, str]], form: str) -> Request:
             database.execute(f"CREATE TABLE e ({', '.join(ROW)})")
             marks = ", ".join("?" * len(ROW))
             database.executemany(f"INSERT INTO e VALUES ({marks})", [tuple(row.values()) for row in rows])
-        return Request("events", f"sqlite:///{where}", options={"query": "SELECT * FROM e"})
+        return ImportRequest("events", f"sqlite:///{where}", options={"query": "SELECT * FROM e"})
     else:
         kinds: dict[str, Any] = {"user": pl.Categorical, "item": pl.Categorical} if form == "categorical" else {}
         frame.cast(kinds).write_parquet(where)
-    return Request("events", str(where))
+    return ImportRequest("events", str(where))
 
 
 def test_what_is_not_a_number_is_missing(settings: Settings, tmp_path: Path) -> None:
@@ -72,8 +73,8 @@ def test_what_is_not_a_number_is_missing(settings: Settings, tmp_path: Path) -> 
     frame = pl.DataFrame({"user": [1.0, nan], "kind": "view", "item": "a", "at": "2026-01-01", "price": [nan, 1.0]})
     frame.write_parquet(tmp_path / "e.parquet")
     (tmp_path / "e.jsonl").write_text('{"user": 2, "kind": "view", "item": "a", "at": "2026-01-01", "price": NaN}')
-    assert import_file(settings, Request("events", str(tmp_path / "e.parquet")))[0].reasons == {"missing_user": 1}
-    assert import_file(settings, Request("events", str(tmp_path / "e.jsonl")))[0].reasons == {}
+    assert import_file(settings, ImportRequest("events", str(tmp_path / "e.parquet")))[0].reasons == {"missing_user": 1}
+    assert import_file(settings, ImportRequest("events", str(tmp_path / "e.jsonl")))[0].reasons == {}
     assert Lake.of(settings).scan("events").collect()["price"].to_list() == [None, None]
 
 

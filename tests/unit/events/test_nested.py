@@ -13,7 +13,8 @@ from segadmin.errors import DataError
 from segadmin.events.cells import readable
 from segadmin.events.clean import clean, complete
 from segadmin.events.elements import each_element
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.events.nested import keys_of, with_paths
 from segadmin.settings import Settings
@@ -66,7 +67,7 @@ def test_every_source_with_objects(settings: Settings, tmp_path: Path, form: str
     mapping = Mapping(
         columns={"user": "u.id", "item": "p.lines.0.sku", "quantity": "p.lines.0.qty"}, extras=("p.lines.0.qty",)
     )
-    done, _ = import_file(settings, Request("events", str(path), mapping))
+    done, _ = import_file(settings, ImportRequest("events", str(path), mapping))
     assert done.rows_kept == 1
     [event] = Lake.of(settings).scan("events").collect().to_dicts()
     assert (event["item"], event["quantity"], json.loads(event["extras"])) == ("s", 2.0, {"p.lines.0.qty": "2"})

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events import ingest
 from segadmin.events.clean import clean
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.settings import Settings
@@ -216,7 +217,7 @@ def test_the_whole_file_decides_whatever_its_chunks(
 ) -> None:
     monkeypatch.setattr(ingest, "CHUNK_ROWS", 4)  # of CSV half as many
     path = _file(tmp_path / "e.csv", cells)
-    done, _ = import_file(settings, Request("events", str(path)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert (done.rows_kept, done.rows_quarantined) == (len(cells), 0)
     assert _stored(settings) == {f"i{n}": price for n, price in enumerate(expected)}
 
@@ -234,9 +235,9 @@ def test_a_file_that_shows_no_one_way_is_refused_whole(
     monkeypatch.setattr(ingest, "CHUNK_ROWS", 4)
     path = _file(tmp_path / "e.csv", cells)
     with pytest.raises(DataError, match=words):
-        import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)))
     assert _stored(settings) == {}
-    done, _ = import_file(settings, Request("events", str(path), Mapping(decimal=".")))
+    done, _ = import_file(settings, ImportRequest("events", str(path), Mapping(decimal=".")))
     assert done.rows_kept + done.rows_quarantined == len(cells)
 
 
@@ -251,8 +252,8 @@ def test_an_interrupted_import_decides_the_same(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", str(path)), stop)
-    done, _ = import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)), stop)
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert done.rows_kept == 7
     assert list(_stored(settings).values())  # not empty
     assert _stored(settings) == dict(
@@ -273,13 +274,13 @@ def test_prices_in_several_currencies_are_refused_whatever_the_chunks(
 
     if interrupted:
         with pytest.raises(KeyboardInterrupt):
-            import_file(settings, Request("events", str(path)), stop)
+            import_file(settings, ImportRequest("events", str(path)), stop)
     words = r"several currencies: '\$5' \(line 2\), '9.50 €' \(line 6\).*--map currency=COLUMN.*--set currency=NAME"
     with pytest.raises(DataError, match=words):
-        import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)))
     assert _stored(settings) == {}
     mapping = Mapping(constants={"currency": "USD"})
-    assert import_file(settings, Request("events", str(path), mapping))[0].rows_kept == 5
+    assert import_file(settings, ImportRequest("events", str(path), mapping))[0].rows_kept == 5
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
@@ -290,7 +291,7 @@ def test_numbers_that_are_numbers_stay_as_they_are(settings: Settings, tmp_path:
         pl.DataFrame(rows).write_parquet(path)
     else:
         path.write_text("\n".join(map(json.dumps, rows)))
-    import_file(settings, Request("events", str(path)))
+    import_file(settings, ImportRequest("events", str(path)))
     assert _stored(settings) == {"i0": 1.125, "i1": 1250.5}
 
 
@@ -331,5 +332,5 @@ def test_cents_and_rates_hold_for_the_price_of_one_piece(settings: Settings, tmp
     (tmp_path / "e.csv").write_text(
         "user,kind,item,at,unit_price,quantity,currency\nu1,purchase,i0,2026-01-01,250,3,USD\n"
     )
-    import_file(settings, Request("events", str(tmp_path / "e.csv"), mapping))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv"), mapping))
     assert _stored(settings) == {"i0": pytest.approx(52.5)}

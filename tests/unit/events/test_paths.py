@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, StorageError
 from segadmin.events.erase import forget
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.profile import profile
 from segadmin.paths import local_path, sqlite_url
 from segadmin.settings import Settings
@@ -89,7 +90,7 @@ def test_any_name_works_from_import_to_export(
     for number in (0, 1):
         where = base / f"{name}{number}.{suffix}"
         put(ROWS.with_columns(user=pl.Series(users[number * 2 : number * 2 + 2])), where)
-        request = Request("events", f"file://{quote(str(where))}" if url else str(where))
+        request = ImportRequest("events", f"file://{quote(str(where))}" if url else str(where))
         record, fresh = import_file(settings, request)
         assert (record.rows_kept, record.file, fresh) == (2, where.name, True)
         assert import_file(settings, request)[1] is False
@@ -175,7 +176,7 @@ def test_a_question_mark_in_a_database_url_is_not_passed_over(tmp_path: Path) ->
 
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"e\\xff.csv' is not UTF-8.*Rename it"):
-        import_file(Settings(home=tmp_path / "home"), Request("events", str(tmp_path / "e\udcff.csv")))
+        import_file(Settings(home=tmp_path / "home"), ImportRequest("events", str(tmp_path / "e\udcff.csv")))
     with pytest.raises(ValidationError, match=r"is not UTF-8.*Choose another"):
         Settings(home=tmp_path / "\udcff")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.pii import mask
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -63,7 +64,7 @@ def test_full_width_digits_are_caught_and_it_is_counted(settings: Settings, tmp_
     event = {"user": "u1", "kind": "review", "item": "a", "at": "2026-01-01"}
     texts = ["找我１３８１２３４５６７８", "a@b.example 和 c@d.example", "很好"]
     pl.DataFrame([event | {"text": text} for text in texts]).write_parquet(tmp_path / "e.parquet")
-    done, _ = import_file(settings, Request("events", str(tmp_path / "e.parquet")))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "e.parquet")))
     assert done.changes == {"full_width": 1, "phone": 1, "mail": 2}
     kept = Lake.of(settings).scan("events").collect()["text"].to_list()
     assert sorted(kept) == ["[mail] 和 [mail]", "很好", "找我[phone]"]

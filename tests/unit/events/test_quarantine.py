@@ -16,7 +16,8 @@ from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW, Source
 from segadmin.errors import DataError
 from segadmin.events.cells import raw_rows, readable
 from segadmin.events.formulas import escape_formulas, unescape_formulas
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.events.quarantine import as_file, drop_rows, find_rows
 from segadmin.settings import Settings
@@ -47,7 +48,7 @@ def events(settings: Settings) -> pl.DataFrame:
 def test_corrected_rows_are_imported(settings: Settings, tmp_path: Path, name: str) -> None:
     rows = ["u1,view,a,2026-01-01,,\n", "u1,purchase,b,2026-01-02,12;50,=1+1\n", "u2,stare,c,2026-01-03,-5,'@x\n"]
     (tmp_path / "e.csv").write_text(HEADER + "".join(rows))
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     path = export(settings, tmp_path / name)
     content = path.read_bytes()
     if name == "q.parquet":
@@ -55,7 +56,7 @@ def test_corrected_rows_are_imported(settings: Settings, tmp_path: Path, name: s
         fixed.with_columns(price=pl.col("price").str.replace(";", ".")).write_parquet(path)
     else:
         path.write_bytes(content.replace(b"12;50", b"12.50").replace(b"stare", b"purchase"))
-    done, _ = import_file(settings, Request("events", str(path)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert (done.rows_read, done.rows_kept) == (2, 2)
     assert events(settings).select("item", "price", "text").rows() == [
         ("a", None, None), ("b", 12.5, "=1+1"), ("c", -5.0, "'@x")
@@ -67,7 +68,7 @@ def test_corrected_rows_are_imported(settings: Settings, tmp_path: Path, name: s
 def test_rows_that_could_not_be_read_are_there_with_their_text(settings: Settings, tmp_path: Path) -> None:
     content = HEADER.encode() + b"u1,view,a,2026-01-01,,\n=u2,view,b\nu3,view,\xff,2026-01-01,,\n"
     (tmp_path / "e.csv").write_bytes(content)
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     path = export(settings, tmp_path / "q.csv")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -75,14 +76,14 @@ def test_rows_that_could_not_be_read_are_there_with_their_text(settings: Setting
         ("3", "ragged_row", "'=u2,view,b"), ("4", "bad_encoding", "u3,view,\\xff,2026-01-01,,")
     ]  # fmt: skip
     path.write_text(HEADER.strip() + ',quarantine:text\nu2,view,b,2026-01-01,,,"\'=u2,view,b"\n')
-    assert import_file(settings, Request("events", str(path)))[0].rows_kept == 1
+    assert import_file(settings, ImportRequest("events", str(path)))[0].rows_kept == 1
 
 
 def test_a_row_that_is_still_wrong_keeps_the_columns_of_the_shop(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(HEADER + "u1,stare,a,2026-01-01,,\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     export(settings, tmp_path / "q.csv")
-    done, _ = import_file(settings, Request("events", str(tmp_path / "q.csv")))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "q.csv")))
     assert done.reasons == {"unknown_kind": 1}
     [row] = find_rows(settings, done.id, None).collect()["row"]
     assert list(json.loads(row)) == HEADER.strip().split(",")
@@ -94,10 +95,10 @@ def test_fields_without_a_column_of_their_own_come_back_too(settings: Settings, 
     lines.append({"user": "u1", "kind": "stare", "item": "j", "at": "2026-01-01", "coupon": "c9"})
     (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, lines)))
     mapping = Mapping(extras=("coupon",))
-    import_file(settings, Request("events", str(tmp_path / "e.jsonl"), mapping))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.jsonl"), mapping))
     path = export(settings, tmp_path / name)
     fixed = Mapping(extras=("coupon",), kinds={"stare": "view"})
-    done, _ = import_file(settings, Request("events", str(path), fixed))
+    done, _ = import_file(settings, ImportRequest("events", str(path), fixed))
     assert done.rows_kept == 1
     assert events(settings).filter(item="j")["extras"].to_list() == ['{"coupon":"c9"}']
 
@@ -105,7 +106,7 @@ def test_fields_without_a_column_of_their_own_come_back_too(settings: Settings, 
 def test_rows_of_imports_with_other_columns_need_a_choice(settings: Settings, tmp_path: Path) -> None:
     for number, header in enumerate((HEADER, HEADER, "user,kind,item,at,price,note\n")):
         (tmp_path / f"{number}.csv").write_text(f"{header}u{number},stare,a,2026-01-01,,\n")
-        import_file(settings, Request("events", str(tmp_path / f"{number}.csv")))
+        import_file(settings, ImportRequest("events", str(tmp_path / f"{number}.csv")))
     with pytest.raises(DataError, match=r"of imports 1, 2, 3, whose tables or columns differ.*--import 3$"):
         export(settings, tmp_path / "q.csv")
     export(settings, tmp_path / "q.csv", 3)
@@ -120,8 +121,8 @@ def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp
     for name, user in (("e", "u1"), ("other", "u2")):
         rows = f"{user},view,a,2026-01-01,,\n{user},stare,b,2026-01-01,,\n{user},view,c,never,,\n"
         (tmp_path / f"{name}.csv").write_text(HEADER + rows)
-        import_file(settings, Request("events", str(tmp_path / f"{name}.csv")))
-    request = Request("events", str(tmp_path / "e.csv"), Mapping(kinds={"stare": "view"}), again=True)
+        import_file(settings, ImportRequest("events", str(tmp_path / f"{name}.csv")))
+    request = ImportRequest("events", str(tmp_path / "e.csv"), Mapping(kinds={"stare": "view"}), again=True)
     done, _ = import_file(settings, request)
     assert (done.id, done.rows_kept, done.reasons) == (3, 1, {"duplicate_event": 1, "bad_time": 1})
     [warning] = done.warnings
@@ -135,7 +136,7 @@ def test_a_file_that_is_imported_again_replaces_its_rows(settings: Settings, tmp
 def test_rows_of_earlier_queue_imports_stay(settings: Settings) -> None:
     for user in ("u1", "u2"):
         post(settings, event(user, kind="stare"))
-        done, _ = import_file(settings, Request("events", "inbox://"))
+        done, _ = import_file(settings, ImportRequest("events", "inbox://"))
         assert not any("same file" in warning for warning in done.warnings)
     assert find_rows(settings, None, None).collect()["import_id"].to_list() == [1, 2]
 
@@ -146,16 +147,16 @@ def test_an_old_database_that_was_restored_gives_no_number_again(settings: Setti
             with transaction(settings) as session:
                 session.delete(session.get_one(Import, 2))
         (tmp_path / "e.csv").write_text(f"{HEADER}u{number},stare,a,2026-01-01,,\n")
-        assert import_file(settings, Request("events", str(tmp_path / "e.csv")))[0].id == number
+        assert import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))[0].id == number
     assert find_rows(settings, None, None).collect()["import_id"].to_list() == [1, 2, 3]
 
 
 def test_apostrophes_of_the_export_are_no_quotes(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(HEADER + "u1,view,=a',soon,,=b'\nu2,view,=c',soon,,=d'\n")
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     path = export(settings, tmp_path / "q.csv")
     path.write_text(path.read_text(encoding="utf-8-sig").replace("soon", "2026-01-01"))
-    assert import_file(settings, Request("events", str(path)))[0].rows_kept == 2
+    assert import_file(settings, ImportRequest("events", str(path)))[0].rows_kept == 2
     assert events(settings).select("item", "text").rows() == [("=a'", "=b'"), ("=c'", "=d'")]
 
 

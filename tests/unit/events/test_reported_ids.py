@@ -12,7 +12,8 @@ from segadmin.errors import DataError
 from segadmin.events.erase import forget
 from segadmin.events.hints import about_ids, about_times
 from segadmin.events.identifiers import plain_id
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -23,7 +24,7 @@ def take(settings: Settings, folder: Path, rows: list[dict[str, object]]) -> Imp
     """Import rows as JSON lines; each has a kind, an item of its own and a time unless it says otherwise."""
     usual = ({"kind": "view", "item": f"i{n}", "at": "2024-03-01"} | row for n, row in enumerate(rows))
     (folder / "e.jsonl").write_text("\n".join(map(json.dumps, usual)), encoding="utf-8")
-    return import_file(settings, Request("events", str(folder / "e.jsonl")))[0]
+    return import_file(settings, ImportRequest("events", str(folder / "e.jsonl")))[0]
 
 
 def users(settings: Settings) -> list[str]:
@@ -134,7 +135,7 @@ def test_a_total_below_the_rows_is_no_event(settings: Settings, tmp_path: Path) 
     (tmp_path / "e.csv").write_text(
         "user,kind,item,at,price\nu1,purchase,a,2024-03-01,5\nTotal,,,,5\n合计,,,,5\n", encoding="utf-8"
     )
-    done, _ = import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     assert (done.rows_kept, done.reasons) == (1, {"missing_item": 2})
 
 
@@ -161,11 +162,11 @@ def test_values_that_exports_wrap(settings: Settings, tmp_path: Path) -> None:
     )
     where = str(tmp_path / "e.jsonl")
     with pytest.raises(DataError, match=r"--map user=_id\.\$oid"):
-        import_file(settings, Request("events", where, Mapping(columns={"user": "_id", "item": "sku"})))
+        import_file(settings, ImportRequest("events", where, Mapping(columns={"user": "_id", "item": "sku"})))
     columns = {"user": "_id.$oid", "item": "sku.$numberLong", "at": "at.$date"}
-    done, _ = import_file(settings, Request("events", where, Mapping(columns=columns)))
+    done, _ = import_file(settings, ImportRequest("events", where, Mapping(columns=columns)))
     assert (done.rows_kept, done.reasons) == (1, {"bad_time": 1})
     numbers = Mapping(columns=columns | {"at": "at.$date.$numberLong"})
-    done, _ = import_file(settings, Request("events", where, numbers, again=True))
+    done, _ = import_file(settings, ImportRequest("events", where, numbers, again=True))
     assert (done.rows_kept, done.reasons) == (1, {"bad_time": 1})
     assert users(settings) == ["60f6d845caa1861dcf1631ae", "60f6d845caa1861dcf1631af"]

@@ -18,7 +18,8 @@ from sqlmodel import select
 from segadmin.errors import DataError
 from segadmin.events import ingest
 from segadmin.events.erase import forget
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -57,12 +58,12 @@ def rows(settings: Settings, table: str) -> pl.DataFrame:
 def test_a_stopped_import_is_recorded(settings: Settings, tmp_path: Path) -> None:
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", str(path)), stop)
+        import_file(settings, ImportRequest("events", str(path)), stop)
     [stopped] = imports(settings)
     assert (stopped.state, stopped.error) == ("failed", "It was interrupted.")
     assert (stopped.rows_read, stopped.rows_kept) == (300, 0)
     assert rows(settings, "events").is_empty()  # whole or not at all
-    done, _ = import_file(settings, Request("events", str(path)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
 
 
@@ -70,15 +71,15 @@ def test_duplicates_of_a_file_imported_meanwhile_are_quarantined(settings: Setti
     """What was judged before the import was stopped, and in quarantine already, is judged anew."""
     path = events(tmp_path / "e.csv")
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", str(path)), stop)
+        import_file(settings, ImportRequest("events", str(path)), stop)
     lake = Lake.of(settings)
     left = pl.DataFrame({"import_id": [imports(settings)[0].id], "reason": ["unknown_kind"], "line": [2]})
     lake.append("quarantine", left.with_columns(pl.lit("").alias(name) for name in ("table", "column", "value", "row")))
     other = tmp_path / "other.csv"
     other.write_text("user,kind,item,at\nu5,view,i301,2026-01-01 08:00\nu5,view,i301,2026-01-02 08:00\n")
     other.write_text(other.read_text().replace("u5", f"u{301 % 37}"))
-    import_file(settings, Request("events", str(other)))
-    done, _ = import_file(settings, Request("events", str(path)))
+    import_file(settings, ImportRequest("events", str(other)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert done.reasons == {"unknown_kind": 200, "duplicate_event": 1}
     mine = rows(settings, "quarantine").filter(pl.col("import_id") == done.id)
     assert mine["line"].n_unique() == mine.height == 201
@@ -89,9 +90,9 @@ def test_a_file_read_another_way_is_read_from_the_start(settings: Settings, tmp_
     path = events(tmp_path / "e.csv")
     wrong = Mapping(columns={"item": "kind", "kind": "item"})
     with pytest.raises(KeyboardInterrupt):
-        import_file(settings, Request("events", str(path), wrong), stop)
+        import_file(settings, ImportRequest("events", str(path), wrong), stop)
     assert rows(settings, "events").is_empty()
-    done, _ = import_file(settings, Request("events", str(path)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert (done.rows_kept, done.reasons) == (800, {"unknown_kind": 200})
     assert [record.state for record in imports(settings)] == ["succeeded"]
     assert not list((settings.store_path / "spool").iterdir())
@@ -102,7 +103,7 @@ def test_a_file_whose_columns_do_not_fit_kept_nothing(settings: Settings, tmp_pa
     path.write_text(path.read_text().replace("user,kind,item,at", "user_id,行为,item,event_time"))
     guess = r"Did you mean: --map user=user_id --map kind=行为 --map at=event_time\?"
     with pytest.raises(DataError, match=guess):
-        import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)))
     [failed] = imports(settings)
     assert (failed.state, failed.rows_kept) == ("failed", 0)
 
@@ -116,7 +117,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 def tell(read):
     print(read, flush=True)
-done, fresh = ingest.import_file(get_settings(), ingest.Request("events", sys.argv[1]), tell)
+done, fresh = ingest.import_file(get_settings(), ImportRequest("events", sys.argv[1]), tell)
 print(done.rows_kept, fresh)
 """
 
@@ -164,7 +165,7 @@ def test_a_killed_import_resumes_and_blocks_no_other(settings: Settings, tmp_pat
     process.communicate()
     assert imports(settings)[0].state == "running"
     assert rows(settings, "events").is_empty()
-    done, fresh = import_file(settings, Request("events", str(path)))
+    done, fresh = import_file(settings, ImportRequest("events", str(path)))
     assert (done.rows_read, done.rows_kept, fresh) == (ROWS, 800, True)
     assert rows(settings, "events")["item"].n_unique() == rows(settings, "events").height == 800
     assert rows(settings, "quarantine").height == rows(settings, "quarantine")["line"].n_unique() == 200
@@ -190,10 +191,10 @@ def test_a_user_who_was_forgotten_between_two_commits_is_there_again_when_it_is_
 ) -> None:
     path = events(tmp_path / "e.csv")
     with dying_between_commits():
-        import_file(settings, Request("events", str(path)))
+        import_file(settings, ImportRequest("events", str(path)))
     assert rows(settings, "users").height == 37
     assert forget(settings, ["u5"])[0].rows["users"] == 1
-    import_file(settings, Request("events", str(path)))
+    import_file(settings, ImportRequest("events", str(path)))
     users = rows(settings, "users")
     assert sorted(users["user"]) == sorted({f"u{n}" for n in range(37)})
     assert set(rows(settings, "events")["user_key"]) == set(users["user_key"])
@@ -202,9 +203,9 @@ def test_a_user_who_was_forgotten_between_two_commits_is_there_again_when_it_is_
 def test_users_of_a_queue_that_gave_more_after_a_kill_between_two_commits(settings: Settings) -> None:
     post(settings, *(event(f"u{n}") for n in range(50)))
     with dying_between_commits():
-        import_file(settings, Request("events", "inbox://"))
+        import_file(settings, ImportRequest("events", "inbox://"))
     post(settings, *(event(f"u{n}") for n in range(40, 90)))
-    done, _ = import_file(settings, Request("events", "inbox://"))
+    done, _ = import_file(settings, ImportRequest("events", "inbox://"))
     assert (done.rows_read, done.rows_kept) == (100, 90)
     users = rows(settings, "users")
     assert sorted(users["user"]) == sorted(f"u{n}" for n in range(90))

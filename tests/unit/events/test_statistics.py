@@ -12,7 +12,8 @@ from deltalake import write_deltalake
 
 from segadmin.errors import StorageError
 from segadmin.events.erase import forget
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.schema import SCHEMAS, STATISTICS
@@ -77,7 +78,7 @@ def test_statistics_cover_no_identifying_columns() -> None:
 def test_a_table_of_an_older_version_is_cleaned_by_an_erasure(settings: Settings, tmp_path: Path) -> None:
     """Its log has ids in statistics and keys in predicates, in commits and in checkpoints."""
     (tmp_path / "e.csv").write_text(MORE)
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     lake = Lake.of(settings)
     users = lake.scan("users").collect().sort("user")  # the fourth is another than the first, who is erased too
     folder = lake.path / "users"
@@ -130,11 +131,11 @@ def test_a_log_that_begins_anew_keeps_rows_properties_and_what_was_committed(tmp
 
 def test_an_import_is_still_known_after_the_log_began_anew(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(MORE)
-    import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     forget(settings, ["user~05"])
-    _, fresh = import_file(settings, Request("events", str(tmp_path / "e.csv")))
+    _, fresh = import_file(settings, ImportRequest("events", str(tmp_path / "e.csv")))
     assert not fresh
-    again, fresh = import_file(settings, Request("events", str(tmp_path / "e.csv"), again=True))
+    again, fresh = import_file(settings, ImportRequest("events", str(tmp_path / "e.csv"), again=True))
     assert fresh
     assert again.rows_kept == 1  # asked for by hand, the user comes back; all others are duplicates
 

@@ -17,7 +17,8 @@ from deltalake import write_deltalake
 
 from segadmin.errors import DataError
 from segadmin.events.cells import readable
-from segadmin.events.ingest import Request, import_file
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin_plugins.sources.delta import Delta
@@ -64,7 +65,7 @@ def test_rows_that_a_deletion_vector_deletes_are_gone(settings: Settings, tmp_pa
     """ClickHouse/ClickHouse 115043, trinodb/trino 21737: readers gave deleted rows back, or lost others."""
     write_deltalake(str(tmp_path / "t"), EVENTS)
     _with_features(tmp_path / "t", ["deletionVectors"], deletionVector=_deletion_vector([1]))
-    done, _ = import_file(settings, Request("events", str(tmp_path / "t")))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "t")))
     assert (done.rows_read, done.rows_kept) == (2, 2)
     assert sorted(Lake.of(settings).scan("users").collect()["user"]) == ["u1", "u3"]
 
@@ -85,7 +86,7 @@ def test_times_beyond_those_of_nanoseconds_are_no_others(settings: Settings, tmp
     table = pa.table({"user": users, "kind": ["view"] * 4, "item": ["a"] * 4, "at": times})
     path = tmp_path / "e.parquet"
     pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=False)
-    done, _ = import_file(settings, Request("events", str(path)))
+    done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert done.reasons == {"bad_time": 3}
     events = Lake.of(settings).scan("events").collect()
     assert events["at"].dt.strftime("%F %T").to_list() == ["2024-03-01 12:00:00"]
@@ -95,7 +96,7 @@ def test_nanoseconds_are_cut_to_microseconds(settings: Settings, tmp_path: Path)
     """ray-project/deltacat 73: what pandas writes could not be cast."""
     at = pa.array([1_709_294_400_123_456_789], pa.timestamp("ns", "Asia/Shanghai"))
     pq.write_table(pa.table({"user": ["u1"], "kind": ["view"], "item": ["a"], "at": at}), tmp_path / "e.parquet")
-    import_file(settings, Request("events", str(tmp_path / "e.parquet")))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.parquet")))
     assert Lake.of(settings).scan("events").collect()["at"].dt.timestamp("us").to_list() == [1_709_294_400_123_456]
 
 
@@ -123,7 +124,7 @@ def test_uuids_are_text(settings: Settings, tmp_path: Path) -> None:
     assert chunk["price"].to_list() == [Decimal("1.50"), None, None]
     rows = pa.table({"user": columns["user"], "kind": ["view"] * 3, "item": ["a"] * 3, "at": ["2024-03-01"] * 3})
     pq.write_table(rows, tmp_path / "e.parquet")
-    done, _ = import_file(settings, Request("events", str(tmp_path / "e.parquet")))
+    done, _ = import_file(settings, ImportRequest("events", str(tmp_path / "e.parquet")))
     assert done.reasons == {"missing_user": 1}
     assert sorted(Lake.of(settings).scan("users").collect()["user"]) == uuids[:2]
 
