@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segadmin.events import erase, ingest
+from segadmin.events import erase, import_commit
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
 from segadmin.events.ingest import import_file
@@ -26,6 +26,7 @@ from tests.servers import PATH
 KILLED = """
 import os, signal, sys
 from segadmin.events import ingest
+from segadmin.events.import_request import ImportRequest
 from segadmin.settings import get_settings
 setattr(ingest, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 ingest.import_file(get_settings(), ImportRequest("events", sys.argv[1]))
@@ -44,7 +45,7 @@ def test_rows_of_a_killed_import_are_listed_and_dropped(settings: Settings, tmp_
     (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2025-01-01\nu2,view,a,2025-01-01\n")
     Inbox.of(settings).add([json.dumps({"user": "u3", "kind": "view", "item": "a", "at": "2025-01-01"})])
     for where in (str(tmp_path / "e.csv"), "inbox://"):
-        kill_import(where, "_settle")
+        kill_import(where, "add_to_lake")
     listed = json.loads(cli("data", "interrupted", "--json").stdout)
     facts = sorted(
         (interrupted["import"], interrupted["file"], interrupted["rows"], interrupted["can_be_read_again"])
@@ -106,7 +107,7 @@ def test_an_import_that_cannot_succeed_does_not_block_erasure(
         raise PanicException("not yet implemented")
 
     with monkeypatch.context() as patch, pytest.raises(PanicException):
-        patch.setattr(ingest, "_replace_labels", panic)
+        patch.setattr(import_commit, "_replace_labels", panic)
         import_file(settings, ImportRequest("labels", str(tmp_path / "l.csv"), label_set="x"))
     [left] = json.loads(cli("data", "interrupted", "--json").stdout)
     assert (left["table"], left["error"]) == ("labels:x", "PanicException: not yet implemented")

@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import JobError
-from segadmin.events import ingest
+from segadmin.events import import_commit
 from segadmin.events.erase import forget
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
@@ -98,7 +98,7 @@ def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
 
     (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{WHO},view,a,2025-02-01\n")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "settle_events", die)
+        patch.setattr(import_commit, "settle_events", die)
         import_file(shop, ImportRequest("events", str(tmp_path / "e.csv")))
     assert list_interrupted(shop)
     assert forget(shop, [WHO])[0].rows["events"] > 0

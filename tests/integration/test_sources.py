@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlmodel import select
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events import ingest
+from segadmin.events import import_commit, ingest
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
@@ -214,7 +214,7 @@ def test_a_stream_is_imported_once_despite_crashes(settings: Settings, monkeypat
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(ingest, "settle_events", die)  # on disk and acknowledged, but not in the lake
+            patch.setattr(import_commit, "settle_events", die)  # on disk and acknowledged, but not in the lake
             import_file(settings, request)
         assert events(settings).is_empty()
         for row in ROWS[101:]:
@@ -267,7 +267,7 @@ def test_acknowledged_entries_survive_errors_and_other_mappings(
             client.xadd("segadmin:a-very-long-name-2", row)
         for number in (1, 2):
             with monkeypatch.context() as patch, pytest.raises(DataError):
-                patch.setattr(ingest, "settle_events", refuse)
+                patch.setattr(import_commit, "settle_events", refuse)
                 import_file(settings, request(f"segadmin:a-very-long-name-{number}"))
         second, _ = import_file(settings, request("segadmin:a-very-long-name-2"))
         assert (second.rows_kept, events(settings).height) == (30, 30)
@@ -288,7 +288,7 @@ def test_an_interrupted_table_version_is_not_mixed_with_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "settle_events", die)
+        patch.setattr(import_commit, "settle_events", die)
         import_file(settings, ImportRequest("events", path))
     write_deltalake(path, frame.tail(150).to_arrow(), mode="overwrite")
     done, _ = import_file(settings, ImportRequest("events", path))

@@ -139,7 +139,7 @@ def interrupt(settings: Settings, outside: Path, patch: pytest.MonkeyPatch) -> N
         raise KeyboardInterrupt
 
     with patch.context() as patched:
-        patched.setattr(ingest, "_settle", die)
+        patched.setattr(ingest, "add_to_lake", die)
         for where in ("inbox://", str(outside / "killed.csv")):
             with pytest.raises(KeyboardInterrupt):
                 import_file(settings, ImportRequest("events", where))

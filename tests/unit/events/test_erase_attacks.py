@@ -249,7 +249,7 @@ def test_batches_that_no_import_could_take_lose_the_user_too(settings: Settings)
 def test_a_user_only_in_the_inbox_or_the_spool_is_known(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     post(settings, event("spooled"), event("other"), event("spooled", kind="stare"), '{"user": "spooled", ')
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "_settle", die)
+        patch.setattr(ingest, "add_to_lake", die)
         import_file(settings, ImportRequest("events", "inbox://"))
     post(settings, event("posted"), event("another"))
     first, second = forget(settings, ["spooled", "posted"])
@@ -266,7 +266,7 @@ def test_a_user_only_in_what_a_killed_import_of_a_file_read_is_known(
     put(settings, "known.csv", HEAD + "other,view,a,2025-01-01\n")
     mapping = Mapping(columns={"user": "who"})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "_settle", die)
+        patch.setattr(ingest, "add_to_lake", die)
         put(settings, "e.csv", "who,kind,item,at\nspooled,view,other,2025-01-01\nspooled,stare,a,2025-01-01\n", mapping)
     [interrupted] = list_interrupted(settings)
     (interrupted.spool.folder / "000002.raw.arrow").write_text("half a chunk of unfinished")
@@ -284,7 +284,7 @@ def test_what_a_killed_import_read_in_another_way_is_not_kept(
 ) -> None:
     for column in ("a", "b"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(ingest, "_settle", die)
+            patch.setattr(ingest, "add_to_lake", die)
             put(settings, "e.csv", "a,b,kind,item,at\nann,bob,view,x,2025-01-01\n", Mapping(columns={"user": column}))
     [interrupted] = list_interrupted(settings)
     assert interrupted.spool.users().collect()["user"].to_list() == ["bob"]
@@ -302,7 +302,7 @@ def test_rows_that_are_left_in_a_spool_keep_their_lines(settings: Settings, monk
             ),
         )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "_settle", die)
+        patch.setattr(ingest, "add_to_lake", die)
         import_file(settings, ImportRequest("events", "inbox://"))
     forget(settings, ["u3"])
     forget(settings, ["u5"])
@@ -574,7 +574,7 @@ def test_what_writers_left_when_they_were_killed_is_removed(settings: Settings) 
 def test_a_spool_of_an_older_version_and_an_unknown_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     post(settings, event("u1"), event("u2"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ingest, "_settle", die)
+        patch.setattr(ingest, "add_to_lake", die)
         import_file(settings, ImportRequest("events", "inbox://"))
     [interrupted] = list_interrupted(settings)
     [marker] = interrupted.spool.folder.glob("*.json")

@@ -111,6 +111,7 @@ def test_a_file_whose_columns_do_not_fit_kept_nothing(settings: Settings, tmp_pa
 _IMPORT = """
 import sys
 from segadmin.events import ingest
+from segadmin.events.import_request import ImportRequest
 from segadmin.settings import get_settings
 ingest.CHUNK_ROWS = 100  # of CSV half as many
 print("ready", flush=True)
