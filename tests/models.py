@@ -162,6 +162,25 @@ def _qwen2() -> tuple[Any, Any]:
     return tokenizer, Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **shape))
 
 
+def _xlm_roberta() -> tuple[Any, Any]:
+    """Return a multilingual encoder with a Unigram vocabulary, as sentencepiece makes them."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Replace(" {2,}", " ")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
+    backend.train_from_iterator([" ".join(ENGLISH), " ".join(CHINESE), "".join(CHINESE)] * 50, trainer)
+    backend.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, mask_token="<mask>", **names)
+    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=34, pad_token_id=1, **_SHAPE)
+    return tokenizer, XLMRobertaModel(config)
+
+
 _BUILDERS: dict[str, Any] = {
     "bart": _bart,
     "bert": lambda: _bert(ENGLISH),
@@ -174,4 +193,5 @@ _BUILDERS: dict[str, Any] = {
     "qwen2": _qwen2,
     "roberta": _roberta,
     "t5": _t5,
+    "xlm-roberta": _xlm_roberta,
 }

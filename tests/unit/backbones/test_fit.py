@@ -13,6 +13,7 @@ from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import ConfigurationError, DataError, StepFenced
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
+from segadmin.text.ragged import Ragged
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import balanced_odds
 from segadmin_plugins.backbones.tabular import Tabular
@@ -113,7 +114,7 @@ def test_balanced_batches_show_every_segment_equally_often(tmp_path: Path) -> No
     counts = (180, 15, 5)
     rare = pl.concat([planted(900).frame.filter(pl.col("target") == n).head(many) for n, many in enumerate(counts)])
     train = Examples(rare, TRAIN.segments, TRAIN.feature_names)
-    rows = UserDataset([np.arange(3)] * 200, np.zeros((200, 0), np.float32), train.targets)
+    rows = UserDataset(Ragged.from_rows([np.arange(3)] * 200), np.zeros((200, 0), np.float32), train.targets)
     model = UserModel(BertForSequenceClassification(BertConfig(**SHAPE)), None)
     for labels in (train.targets, np.stack([train.targets, np.zeros(200, np.int64)], axis=1)):
         rows.targets = labels

@@ -5,16 +5,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from segadmin.evaluation.metrics import log_loss
 from segadmin.settings import Settings
+from segadmin.text.ragged import Ragged
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import auroc, class_weights
 from segadmin_plugins.backbones.tfidf import counts_of, terms
 from segadmin_plugins.backbones.tiny import wordpiece
 from segadmin_plugins.backbones.transformer.batches import PadCollator, PhraseEncoder, UserDataset
-from tests.models import make_model
+from tests.models import CHINESE, ENGLISH, make_model
 
 
 def _tokenizer(kind: str, folder: Path) -> object:
@@ -42,6 +46,24 @@ def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_
     assert len(ids[1]) < len(ids[0])
 
 
+@pytest.mark.parametrize("kind", ["bert", "bert-chinese", "roberta", "gpt2", "llama", "xlm-roberta"])
+def test_a_text_has_the_ids_that_the_tokenizer_gives_the_whole_text(kind: str, tmp_path: Path) -> None:
+    encoder = PhraseEncoder(_tokenizer(kind, tmp_path), 4096)
+    words = st.sampled_from([*ENGLISH, *CHINESE, "牛奶", "x2", "€9.99", "</s>", "[SEP]", "Brötchen", "🥐", "it's"])
+    phrase = st.lists(words, min_size=1, max_size=4).map(" ".join)
+
+    @given(st.lists(st.lists(phrase, max_size=4), max_size=5))
+    @settings_of_hypothesis(max_examples=60, deadline=None)
+    def check(users: list[list[str]]) -> None:
+        texts = encoder.encode(pl.Series(users, dtype=pl.List(pl.String)))
+        for ids, phrases in zip(texts.ids, users, strict=True):
+            whole = "".join(f" {phrase}" for phrase in phrases)
+            expected = encoder.tokenizer(whole, split_special_tokens=True, truncation=False)["input_ids"]
+            assert ids.tolist() == (expected or [encoder.pad_id])
+
+    check()
+
+
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_phrases_are_left_out_in_training_whole_and_by_the_seed(kind: str, tmp_path: Path) -> None:
     import torch
@@ -49,8 +71,9 @@ def test_phrases_are_left_out_in_training_whole_and_by_the_seed(kind: str, tmp_p
     encoder = PhraseEncoder(_tokenizer(kind, tmp_path), 40)
     phrases = pl.Series([["bought milk", "bought wine", "bought coffee bread", "bought milk"], ["bought wine"], []])
     texts = encoder.encode(phrases)
-    rows = UserDataset(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans, dropout=0.5)
-    whole = UserDataset(texts.ids, np.zeros((3, 0), np.float32), spans=texts.spans)
+    features, lengths = np.zeros((3, 0), np.float32), texts.phrase_lengths
+    rows = UserDataset(texts.ids, features, phrase_lengths=lengths, start=len(encoder.prefix), dropout=0.5)
+    whole = UserDataset(texts.ids, features)
     torch.manual_seed(1)
     seen = [encoder.tokenizer.decode(rows[0]["input_ids"], skip_special_tokens=True).strip() for _ in range(40)]
     torch.manual_seed(1)
@@ -75,7 +98,7 @@ def test_a_user_without_a_phrase_can_still_be_read(tmp_path: Path) -> None:
 
 
 def test_padding_is_on_the_right_and_masked() -> None:
-    rows = UserDataset([np.array([5, 6, 7]), np.array([5])], np.zeros((2, 1), np.float32), np.array([0, 1]))
+    rows = UserDataset(Ragged.from_rows([[5, 6, 7], [5]]), np.zeros((2, 1), np.float32), np.array([0, 1]))
     batch = PadCollator(9, multiple=4)([rows[0], rows[1]])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 9], [5, 9, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segadmin.text.tokens import encode_phrases
+from segadmin.text.tokens import PhraseCache, encode_phrases
 
 
 def letters(texts: Sequence[str]) -> list[list[int]]:
@@ -15,7 +15,7 @@ def letters(texts: Sequence[str]) -> list[list[int]]:
 
 
 def encoded(users: list[list[str]], max_tokens: int) -> tuple[list[str], dict[str, int]]:
-    tokens = encode_phrases(pl.Series(users, dtype=pl.List(pl.String)), letters, max_tokens)
+    tokens = encode_phrases(pl.Series(users, dtype=pl.List(pl.String)), PhraseCache(letters), max_tokens)
     return ["".join(map(chr, ids)) for ids in tokens.ids], tokens.truncation
 
 
@@ -59,7 +59,7 @@ def test_every_distinct_phrase_is_tokenized_once() -> None:
         tokenized.extend(texts)
         return letters(texts)
 
-    encode_phrases(pl.Series([["牛奶", "面包"], ["面包", "牛奶", "面包"]]), encode, 100)
+    encode_phrases(pl.Series([["牛奶", "面包"], ["面包", "牛奶", "面包"]]), PhraseCache(encode), 100)
     assert sorted(tokenized) == ["牛奶", "面包"]
 
 
@@ -78,10 +78,42 @@ def test_it_agrees_with_a_plain_implementation(users: list[list[str]], max_token
 @given(_PHRASES, st.integers(0, 3))
 def test_a_part_of_a_larger_column_reads_the_same(users: list[list[str]], first: int) -> None:
     column = pl.Series(users, dtype=pl.List(pl.String))
-    part = encode_phrases(column[first:], letters, 6)
+    part = encode_phrases(column[first:], PhraseCache(letters), 6)
     assert ["".join(map(chr, ids)) for ids in part.ids] == naive(users[first:], 6)
 
 
+@given(_PHRASES, _PHRASES, st.integers(1, 9), st.integers(0, 12))
+def test_a_cache_that_is_used_again_or_starts_again_changes_nothing(
+    first: list[list[str]], second: list[list[str]], max_tokens: int, most: int
+) -> None:
+    cache = PhraseCache(letters, most_tokens=most, most_phrases=most)
+    for users in (first, second, first):
+        tokens = encode_phrases(pl.Series(users, dtype=pl.List(pl.String)), cache, max_tokens)
+        assert ["".join(map(chr, ids)) for ids in tokens.ids] == naive(users, max_tokens)
+
+
+def test_a_phrase_is_tokenized_once_in_all_calls() -> None:
+    texts: list[str] = []
+
+    def encode(batch: Sequence[str]) -> list[list[int]]:
+        texts.extend(batch)
+        return letters(batch)
+
+    cache = PhraseCache(encode)
+    for users in ([["milk", "bread"]], [["bread", "tea"]]):
+        encode_phrases(pl.Series(users), cache, 100)
+    assert texts == ["milk", "bread", "tea"]
+
+
+@given(_PHRASES, st.lists(st.integers(0, 9), max_size=2), st.lists(st.integers(0, 9), max_size=2))
+def test_ids_around_a_text(users: list[list[str]], before: list[int], after: list[int]) -> None:
+    tokens = encode_phrases(
+        pl.Series(users, dtype=pl.List(pl.String)), PhraseCache(letters), 6, before=before, after=after, empty=[7]
+    )
+    expected = [[*before, *map(ord, text), *after] or [7] for text in naive(users, 6)]
+    assert [ids.tolist() for ids in tokens.ids] == expected
+
+
 def test_a_missing_phrase_does_not_shift_other_texts() -> None:
-    tokens = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), letters, 9)
+    tokens = encode_phrases(pl.Series([["ab", None, "c"], ["de"]], dtype=pl.List(pl.String)), PhraseCache(letters), 9)
     assert ["".join(map(chr, ids)) for ids in tokens.ids] == ["abc", "de"]

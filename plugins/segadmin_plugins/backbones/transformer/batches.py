@@ -10,23 +10,14 @@ import numpy as np
 import torch
 
 from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.text.tokens import encode_phrases
+from segadmin.text.ragged import Ragged
+from segadmin.text.tokens import Encoded, PhraseCache, encode_phrases
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
 Batch = dict[str, torch.Tensor]
-_TEXTS_AT_ONCE = 4096
-
-
-@dataclass(frozen=True)
-class Texts:
-    """User texts as token ids."""
-
-    ids: list[NDArray[np.int32]]
-    spans: list[tuple[int, NDArray[np.int64]]]  #: start of a user's first phrase, and the length of each phrase
-    truncation: dict[str, Any]  #: statistics of truncation
 
 
 @dataclass
@@ -39,6 +30,7 @@ class PhraseEncoder:
     suffix: list[int] = field(init=False)  #: such as ``[SEP]``
     pad_id: int = field(init=False)
     borrowed_pad: str = field(init=False, default="")  #: the token that pads if the tokenizer has no padding token
+    _cache: PhraseCache = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.tokenizer.pad_token_id is None:  # decoders often come without one
@@ -66,24 +58,23 @@ class PhraseEncoder:
                 f"max_tokens={self.max_tokens} leaves no room for a text: the tokenizer puts {around} tokens around "
                 "it. Read more: --backbone-option max_tokens=64"
             )
+        self._cache = PhraseCache(self._words)
 
-    def encode(self, phrases: pl.Series) -> Texts:
+    def encode(self, phrases: pl.Series) -> Encoded:
         """Return the token ids of every user, special tokens included."""
         room = self.max_tokens - len(self.prefix) - len(self.suffix)
-        encoded = encode_phrases(phrases, self._words, room)
-        before, after = (np.asarray(ids, np.int32) for ids in (self.prefix, self.suffix))
-        fallback = np.asarray([self.pad_id], np.int32)
-        texts = [np.concatenate([before, ids, after]).astype(np.int32) for ids in encoded.ids]
-        spans = [(len(self.prefix), lengths) for lengths in encoded.lengths]
-        return Texts([ids if len(ids) else fallback for ids in texts], spans, encoded.truncation)
+        return encode_phrases(phrases, self._cache, room, before=self.prefix, after=self.suffix, empty=[self.pad_id])
 
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
         # Byte-level vocabularies join a word to the one before it without a space between them.
-        return [
-            ids
-            for start in range(0, len(texts), _TEXTS_AT_ONCE)
-            for ids in self._plain([f" {text}" for text in texts[start : start + _TEXTS_AT_ONCE]])
-        ]
+        texts = [f" {text}" for text in texts]
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return self._plain(texts)
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True  # user text is never a special token: "</s>" in a review ends nothing
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _plain(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(
@@ -93,7 +84,7 @@ class PhraseEncoder:
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
-            split_special_tokens=True,  # user text is never a special token: "</s>" in a review ends nothing
+            split_special_tokens=True,
             verbose=False,
         )["input_ids"]
         return ids
@@ -103,20 +94,22 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Users as a torch data set: ``input_ids``, ``features`` and, for training, ``labels``.
 
     With ``dropout``, each access to a user leaves out this fraction of their phrases, drawn with torch's seed: the
-    model sees many incomplete histories of the same user. At least one phrase remains.
+    model sees many incomplete histories of the same user. At least one phrase remains. ``phrase_lengths`` are needed
+    for it, and ``start``, the position of a user's first phrase.
     """
 
     def __init__(
         self,
-        ids: Sequence[NDArray[np.int32]],
+        ids: Ragged,
         features: NDArray[np.float32],
         targets: NDArray[np.int64] | None = None,
         *,
-        spans: Sequence[tuple[int, NDArray[np.int64]]] = (),
+        phrase_lengths: Ragged | None = None,
+        start: int = 0,
         dropout: float = 0.0,
     ) -> None:
         self.ids, self.features, self.targets = ids, features, targets
-        self._spans, self._dropout = spans, dropout
+        self._phrase_lengths, self._start, self._dropout = phrase_lengths, start, dropout
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -134,7 +127,8 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return example if self.targets is None else example | {"labels": self.targets[row]}
 
     def _thinned(self, row: int) -> NDArray[np.int32]:
-        ids, (start, lengths) = self.ids[row], self._spans[row]
+        assert self._phrase_lengths is not None
+        ids, start, lengths = self.ids[row], self._start, self._phrase_lengths[row]
         stay = (torch.rand(len(lengths)) >= self._dropout).numpy()
         if not stay.any():
             stay[:1] = True

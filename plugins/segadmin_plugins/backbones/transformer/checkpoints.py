@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import blake2s
 from pathlib import Path
@@ -12,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segadmin.text.ragged import Ragged
+
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import FitContext
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
 
-def checkpoints_of(texts: Sequence[np.ndarray[Any, Any]], more: Any, options: TrainingOptions, run: FitContext) -> Path:
+def checkpoints_of(texts: Ragged, more: Any, options: TrainingOptions, run: FitContext) -> Path:
     """Return the folder of this fit's checkpoints, emptied if it holds those of another fit.
 
     A fit is identified by its options, seed and start, the token ids of the texts, and ``more``.
     """
     facts = {"options": asdict(options), "backbone": options.name, "seed": run.seed, "start": run.start, "more": more}
     digest = blake2s(json.dumps(facts, sort_keys=True, default=str).encode())
-    for ids in texts:
-        digest.update(ids.tobytes())
+    for array in (texts.values, texts.offsets):
+        digest.update(np.ascontiguousarray(array).tobytes())
     folder, mark = run.checkpoints / "trainer", run.checkpoints / "fit"
     if not mark.exists() or mark.read_text() != digest.hexdigest():
         shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ class TransformerClassifier(Classifier):
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, reading users of similar length together."""
         rows, _ = rows_of(examples, self.encoder, self.scaling)
-        order = np.argsort([len(ids) for ids in rows.ids], kind="stable")[::-1]
+        order = np.argsort(rows.ids.lengths, kind="stable")[::-1]
         logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
         reported, done = 0.0, 0
         while done < len(order):  # the longest first: if they fit in memory, all do
@@ -143,4 +143,12 @@ def rows_of(
     """Return ``examples`` as rows, labelled with ``targets`` if given, and the statistics of truncation."""
     texts = encoder.encode(examples.frame["phrases"])
     features = scaling(features_of(examples, scaling.names))
-    return UserDataset(texts.ids, features, targets, spans=texts.spans, dropout=dropout), texts.truncation
+    rows = UserDataset(
+        texts.ids,
+        features,
+        targets,
+        phrase_lengths=texts.phrase_lengths,
+        start=len(encoder.prefix),
+        dropout=dropout,
+    )
+    return rows, texts.truncation

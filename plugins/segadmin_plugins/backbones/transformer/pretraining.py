@@ -23,7 +23,8 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
 from segadmin.errors import ConfigurationError
-from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, Texts
+from segadmin.text.tokens import Encoded
+from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
@@ -81,7 +82,9 @@ def pretrain(
     encoder = PhraseEncoder(tokenizer, options.room(text.config))
     check_together(text, encoder, options.name)
     run.progress(0.01, "reading the user texts")
-    train, held_out_texts = (TextDataset(encoder.encode(examples.frame["phrases"])) for examples in (texts, held_out))
+    train, held_out_texts = (
+        TextDataset(encoder.encode(examples.frame["phrases"]), len(encoder.prefix)) for examples in (texts, held_out)
+    )
     masked = tokenizer.mask_token_id is not None and not _is_decoder(text)
     collate = MaskingCollator(encoder, len(tokenizer), how, masked=masked, writes_all=text.config.is_encoder_decoder)
     facts = {"how": how.__dict__, "words": words}
@@ -201,14 +204,14 @@ def _language_model(text: Any, folder: Path | None) -> Any:
 class TextDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Texts with the positions of their phrases."""
 
-    def __init__(self, texts: Texts) -> None:
-        self.texts = texts
+    def __init__(self, texts: Encoded, start: int) -> None:
+        self.texts, self._start = texts, start
 
     def __len__(self) -> int:
         return len(self.texts.ids)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": self.texts.ids[row], "span": self.texts.spans[row]}
+        return {"input_ids": self.texts.ids[row], "span": (self._start, self.texts.phrase_lengths[row])}
 
 
 class MaskingCollator:
