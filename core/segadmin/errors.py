@@ -77,6 +77,10 @@ class BackboneUnavailable(SegadminError):
     """A backbone's weights or libraries are not available on this machine."""
 
 
+class EngineUnavailable(SegadminError):
+    """An engine cannot compute a model, or not on this machine."""
+
+
 class OutOfMemory(SegadminError):
     """A GPU or this machine has too little free memory at the moment; the step is retried later."""
 

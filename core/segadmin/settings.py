@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Comma-separated Python files that are plugins; or a JSON list, for names with commas"
     )
+    engine: str = Field(
+        "auto",
+        description="Runtime of language models: `torch`, `transformers` or another engine; `auto`: the fastest that "
+        "agrees with the model on a sample",
+    )
+    warm_models_gib: float = Field(
+        2.0, ge=0, le=1e6, description="Models that a process keeps loaded between steps, in GiB; 0: none"
+    )
     trackers: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated default trackers of a retrain"
     )

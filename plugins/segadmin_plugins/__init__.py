@@ -52,6 +52,15 @@ def register_tuners() -> list[str]:
 
 
 @hookimpl
+def register_engines() -> list[str]:
+    """Return the built-in engines."""
+    return [
+        "torch = segadmin_plugins.engines.torch_packed:Torch",
+        "transformers = segadmin_plugins.engines.plain:Plain",
+    ]
+
+
+@hookimpl
 def register_trackers() -> list[str]:
     """Return the built-in trackers."""
     return [

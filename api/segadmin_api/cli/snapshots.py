@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,6 +99,17 @@ def export(
         typer.echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
 
+def inference_words(facts: Mapping[str, Any]) -> str:
+    """Return a sentence about how probabilities were computed."""
+    words = f"computed by {facts['engine']} in {facts['precision']} on {facts['device']}"
+    if "agreement" not in facts:
+        return words
+    return (
+        f"{words}; in a sample, {facts['agreement']:.1%} of the segments are those of float32; probabilities differ "
+        f"by up to {facts['difference']:.4f}"
+    )
+
+
 def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     from rich import box
     from rich.bar import Bar
@@ -117,6 +129,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -
             f"{snapshot.carried:,} carried forward",
             highlight=False,
         )
+    for facts in snapshot.inference:
+        console.print(inference_words(facts), highlight=False)
     rendered = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
         rendered.add_column(name, justify=justify)  # type: ignore[arg-type]

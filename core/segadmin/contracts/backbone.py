@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from segadmin.errors import ConfigurationError
@@ -107,6 +108,7 @@ class Classifier(SavableModel):
     """A fitted backbone."""
 
     remark: str = ""  #: a note about how it predicts on this machine, such as that memory is short
+    inference: Mapping[str, Any] = MappingProxyType({})  #: how it predicts here: engine, precision, agreement, …
 
     @abstractmethod
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:

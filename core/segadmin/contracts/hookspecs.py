@@ -12,6 +12,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
+    from segadmin.contracts.engine import Engine
     from segadmin.contracts.labeler import Labeler
     from segadmin.contracts.source import Sink, Source
     from segadmin.contracts.textualizer import Textualizer
@@ -36,6 +37,11 @@ def register_backbones() -> list[type[Backbone] | str]:  # type: ignore[empty-bo
 @hookspec
 def register_tuners() -> list[type[Tuner] | str]:  # type: ignore[empty-body]
     """Return tuners, for ``--backbone-option tuner=…``."""
+
+
+@hookspec
+def register_engines() -> list[type[Engine] | str]:  # type: ignore[empty-body]
+    """Return engines, for ``SEGADMIN_ENGINE``; with ``auto`` all of them are tried."""
 
 
 @hookspec

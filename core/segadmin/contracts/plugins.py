@@ -37,6 +37,7 @@ KINDS = {
     "textualizer": "register_textualizers",
     "backbone": "register_backbones",
     "tuner": "register_tuners",
+    "engine": "register_engines",
     "tracker": "register_trackers",
     "labeler": "register_labelers",
     "source": "register_sources",

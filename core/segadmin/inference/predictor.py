@@ -16,7 +16,9 @@ from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin.contracts.plugins import Plugins
 from segadmin.evaluation.abstention import apply_policy, assigned_mask, events_of
 from segadmin.evaluation.calibration import predict, scaled
+from segadmin.files import inside
 from segadmin.inference.clipping import Limits
+from segadmin.inference.warm_models import WarmModels
 from segadmin.models.artifact import Saved, load_classifier
 from segadmin.models.manifest import ModelManifest
 from segadmin.settings import Settings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Progress = Callable[[float, str], None]
+_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,25 @@ def likeliest(probabilities: pl.Series, segments: Sequence[str], assigned: pl.Se
     return [names.alias("segment"), probabilities.list.max().alias("probability")]
 
 
+_warm: WarmModels[Predictor] = WarmModels()
+
+
 def load_predictor(settings: Settings, plugins: Plugins, model: ModelVersion | Saved) -> Predictor:
-    """Load a model version.
+    """Return a model version, loaded now or before in this process.
 
     Raises:
         StorageError: its folder is missing or damaged.
         PluginNotFound: its backbone is not installed.
     """
     saved = Saved(model.folder, model.sha256)
-    return Predictor(*load_classifier(settings, plugins, saved))
+
+    def load() -> Predictor:
+        return Predictor(*load_classifier(settings, plugins, saved))
+
+    folder, most = inside(settings.store_path, saved.folder), int(settings.warm_models_gib * _GIB)
+    return _warm.get(folder, most, (saved.sha256, settings, plugins), load)
+
+
+def forget_models() -> None:
+    """Unload the models that are kept, before work that needs the memory."""
+    _warm.clear()

@@ -55,7 +55,7 @@ def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) 
         log.info("step claimed", extra={"action": "claim"})
         try:
             return _run(settings, dispatch, attempt)
-        finally:  # between steps, a worker keeps no model and no GPU memory
+        finally:  # between steps, a worker keeps no memory but that of warm models
             release_memory()
 
 

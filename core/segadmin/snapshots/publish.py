@@ -34,6 +34,7 @@ class SnapshotCounts:
     rescored: int
     carried: int
     moved: int  #: users whose segment changed
+    inference: list[Json]  #: each way that probabilities were computed in
 
 
 def begin_snapshot(

@@ -320,6 +320,8 @@ class SegmentSnapshot(SQLModel, table=True):
     rescored: int = 0
     carried: int = 0
     moved: int = 0  #: users in another segment than in the previous snapshot
+    #: Each way that probabilities were computed in: engine, precision, agreement with the model in float32, …
+    inference: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     published_at: datetime | None = Field(default=None, sa_column=_time())
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from segadmin.text.ragged import Ragged, gathered, offsets_of
+from segadmin.ragged import Ragged, gathered, offsets_of
 
 #: Number of tokens and phrases that a cache holds before it starts again: some 200 MB.
 _MOST_TOKENS = 16_000_000

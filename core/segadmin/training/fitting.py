@@ -12,6 +12,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
 from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.evaluation.metrics import expected_calibration_error, measure
+from segadmin.inference.predictor import forget_models
 from segadmin.models.manifest import Calibration
 from segadmin.training.context import RunContext
 from segadmin.training.dataset import Dataset
@@ -54,6 +55,7 @@ def fit(
         also: rows of auxiliary label sets, by name, for multi-task training.
         start: the folder of an earlier version, for a warm start.
     """
+    forget_models()
     plugins = load_plugins(context.settings)
     backbone: Backbone = plugins.make("backbone", name, options)
     checkpoints = context.checkpoints / name

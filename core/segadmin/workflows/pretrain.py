@@ -100,11 +100,13 @@ def prepare(attempt: Attempt) -> StageResult:
 def pretrain(attempt: Attempt) -> StageResult:
     """Let the backbone read, and keep what it has become as a model version to start from."""
     from segadmin.contracts.backbone import Backbone, FitContext, Pretraining
+    from segadmin.inference.predictor import forget_models
     from segadmin.training.pretraining import texts_apart
     from segadmin.training.records import record_training_users
 
     prepared, request = attempt.output(PreparedPretraining), Pretrain.model_validate(attempt.options)
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
+    forget_models()
     texts, held_out = texts_apart(training_texts(attempt), prepared.until, request.seed)
     backbone: Backbone = plugins.make("backbone", prepared.request.backbone, prepared.request.backbone_options)
     how = Pretraining(mask=request.mask, whole_phrases=request.whole_phrases, new_words=request.new_words)

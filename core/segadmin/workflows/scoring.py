@@ -22,8 +22,12 @@ from segadmin.workflows.prepared import PreparedSegments
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import polars as pl
     from sqlmodel import Session
+
+    from segadmin.contracts.backbone import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ class ScoreOutput(StageOutput):
     rescored: int
     carried: int  #: users whose text did not change
     remark: str = ""  #: what is worth knowing of how the model predicted here
+    inference: dict[str, Any] = {}  #: how the model computed here: engine, precision, agreement, …
 
 
 class GateOutput(StageOutput):
@@ -166,7 +171,7 @@ def score(attempt: Attempt) -> StageResult:
         before = assignments(attempt.settings, previous, buckets=attempt.buckets)
         carried = carried_forward(before, users, version_id)
     fresh = users.join(carried, on="user_key", how="anti")
-    rescored, remark = _rescored(attempt, fresh, version_id) if fresh.height else ([], "")
+    rescored, classifier = _rescored(attempt, fresh, version_id) if fresh.height else ([], None)
     scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
     return StageResult(
         ScoreOutput(
@@ -174,7 +179,8 @@ def score(attempt: Attempt) -> StageResult:
             scores=attempt.write(scores, "scores"),
             rescored=fresh.height,
             carried=carried.height,
-            remark=remark,
+            remark=classifier.remark if classifier else "",
+            inference=dict(classifier.inference) if classifier else {},
         )
     )
 
@@ -198,8 +204,8 @@ def _texts(attempt: Attempt) -> pl.DataFrame:
     return pl.concat(frames).sort("bucket", "user_key")
 
 
-def _rescored(attempt: Attempt, users: pl.DataFrame, version_id: int) -> tuple[list[pl.DataFrame], str]:
-    """Return the segments of users whom the model reads, and what it remarks."""
+def _rescored(attempt: Attempt, users: pl.DataFrame, version_id: int) -> tuple[list[pl.DataFrame], Classifier]:
+    """Return the segments of users whom the model reads, and the model."""
     from segadmin.inference.predictor import load_predictor
     from segadmin.inference.scoring import scored_batches
     from segadmin.storage.database import transaction
@@ -213,7 +219,7 @@ def _rescored(attempt: Attempt, users: pl.DataFrame, version_id: int) -> tuple[l
         predictor = load_predictor(attempt.settings, plugins, version)
     call = partial(calling, attempt, backbone, "predict")
     batches = list(scored_batches(users, predictor, version_id, call=call, progress=attempt.progress))
-    return batches, predictor.classifier.remark
+    return batches, predictor.classifier
 
 
 def outcomes(attempt: Attempt) -> StageResult:
@@ -279,6 +285,7 @@ def publish(attempt: Attempt) -> StageResult:
         rescored=sum(step.rescored for step in steps),
         carried=sum(step.carried for step in steps),
         moved=count_moved(settings, users, previous),
+        inference=_combined(step.inference for step in steps),
     )
     published: list[SegmentSnapshot] = []
 
@@ -292,6 +299,18 @@ def publish(attempt: Attempt) -> StageResult:
         load_plugins(settings).announce("snapshot_published", snapshot=published[0])
 
     return StageResult(PublishOutput(), commit=commit, after=after)
+
+
+def _combined(inferences: Iterable[Json]) -> list[Json]:
+    """Return the different ways of computing, each with the least agreement that was measured of it."""
+    ways: dict[tuple[str, ...], Json] = {}
+    for facts in filter(None, inferences):
+        way = {name: facts[name] for name in ("engine", "precision", "device")}
+        known = ways.setdefault(tuple(way.values()), way)
+        for name, worse in (("agreement", min), ("difference", max)):
+            if name in facts:
+                known[name] = worse(facts[name], known.get(name, facts[name]))
+    return list(ways.values())
 
 
 def _published(snapshot: SegmentSnapshot) -> PublishOutput:

@@ -147,7 +147,9 @@ class StackedClassifier(Classifier):
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment."""
-        predictions = {TEXT: self._fitted[TEXT].predict(examples, progress)}
+        text = self._fitted[TEXT]
+        predictions = {TEXT: text.predict(examples, progress)}
+        self.remark, self.inference = text.remark, text.inference
         for name, model in self._fitted.items():
             if name != TEXT and self._weights.get(name):
                 reads_text = self._stacked and name == TREES

@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import ConfigurationError, DataError, StepFenced
+from segadmin.ragged import Ragged
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
-from segadmin.text.ragged import Ragged
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import balanced_odds
 from segadmin_plugins.backbones.tabular import Tabular

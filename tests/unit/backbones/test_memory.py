@@ -17,7 +17,7 @@ from segadmin.jobs.attempt import Attempt
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
-from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 from tests.unit.backbones.test_launch import processes_of
 
 TINY = Tiny(

@@ -10,8 +10,8 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from segadmin.evaluation.metrics import log_loss
+from segadmin.ragged import Ragged
 from segadmin.settings import Settings
-from segadmin.text.ragged import Ragged
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.numbers import auroc, class_weights

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.text.ragged import Ragged
+from segadmin.ragged import Ragged
 from segadmin.text.tokens import Encoded, PhraseCache, encode_phrases
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segadmin.text.ragged import Ragged
+from segadmin.ragged import Ragged
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import FitContext

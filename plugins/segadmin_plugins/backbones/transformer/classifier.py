@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +15,18 @@ from segadmin.contracts.backbone import Classifier, Examples, no_progress
 from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import softmax
-from segadmin_plugins.backbones.transformer.batches import PadCollator, PhraseEncoder, UserDataset
+from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, UserDataset
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
 from segadmin_plugins.backbones.transformer.silence_transformers import quiet
-from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 from segadmin_plugins.backbones.transformer.warm_start import start_from
+from segadmin_plugins.engines.text_reader import TextReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segadmin.settings import Settings
     from segadmin_plugins.backbones.transformer.stored import Adapter
-
-_BATCH = 64
 
 
 class TransformerClassifier(Classifier):
@@ -41,41 +38,26 @@ class TransformerClassifier(Classifier):
         encoder: PhraseEncoder,
         scaling: Scaling,
         report: dict[str, Any],
+        *,
+        settings: Settings,
         adapter: Adapter | None = None,
     ) -> None:
         self.model, self.encoder, self.scaling, self.report = model.eval(), encoder, scaling, report
         self.adapter = adapter  #: saved instead of all weights
-        self.batch = _BATCH  #: users that are read at a time
+        self._reader = TextReader(model.text, encoder.pad_id, settings)
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
-        """Return the probability of every segment, reading users of similar length together."""
-        rows, _ = rows_of(examples, self.encoder, self.scaling)
-        order = np.argsort(rows.ids.lengths, kind="stable")[::-1]
-        logits = np.empty((len(rows), self.model.text.config.num_labels), np.float32)
-        reported, done = 0.0, 0
-        while done < len(order):  # the longest first: if they fit in memory, all do
-            done += self._read_batch(rows, order[done:], logits)
-            if time.monotonic() - reported > 1.0 or done == len(order):
-                reported = time.monotonic()
-                progress(done / len(order), f"{done} of {len(order)} users read{self.remark and f', {self.remark}'}")
-        return softmax(logits)
-
-    def _read_batch(self, rows: UserDataset, order: NDArray[np.int64], logits: NDArray[np.float32]) -> int:
-        """Fill in the ``logits`` of the first users in ``order``, as many as fit in memory; return their number."""
-        collate, device = PadCollator(self.encoder.pad_id), next(self.model.parameters()).device
-
-        def read(size: int) -> int:
-            chosen = order[:size]
-            batch = {name: tensor.to(device) for name, tensor in collate([rows[row] for row in chosen]).items()}
+        """Return the probability of every segment, ``(n_rows, n_segments)``."""
+        if not len(examples):
+            return np.empty((0, len(examples.segments)), np.float32)
+        logits = self._reader.logits(self.encoder.encode(examples.frame["phrases"]).ids, progress)
+        self.remark, self.inference = self._reader.remark, self._reader.inference.as_json()
+        if self.model.features is not None:
+            features = self.scaling(features_of(examples, self.scaling.names))
+            device = next(self.model.features.parameters()).device
             with torch.inference_mode():
-                logits[chosen] = self.model(**batch)["logits"].cpu().numpy()
-            return len(chosen)
-
-        advice = "If nothing else needs the memory, train with shorter texts: --backbone-option max_tokens=64"
-        n_read, self.batch = with_smaller_batches(self.batch, read, lambda _rows: None, what="reading", advice=advice)
-        if self.batch < _BATCH:
-            self.remark = f"{self.batch} at a time: {_BATCH} do not fit in memory"
-        return n_read
+                logits = logits + self.model.features(torch.from_numpy(features).to(device)).cpu().numpy()
+        return softmax(logits)
 
     def save(self, folder: Path) -> None:
         """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, if it is no adapter."""
@@ -128,7 +110,12 @@ def load_classifier(
         features.load_state_dict(load_file(folder / "head.safetensors"))
     model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
     return TransformerClassifier(
-        model, PhraseEncoder(tokenizer, stored["max_tokens"]), scaling, stored["report"], adapter
+        model,
+        PhraseEncoder(tokenizer, stored["max_tokens"]),
+        scaling,
+        stored["report"],
+        settings=settings,
+        adapter=adapter,
     )
 
 

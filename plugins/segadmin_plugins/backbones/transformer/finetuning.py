@@ -67,7 +67,7 @@ def fit_classifier(
     report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
     if prepared.base is not None:
         report["base"] = {name: getattr(prepared.base, name) for name in ("model", "revision", "sha256")}
-    return TransformerClassifier(model, prepared.encoder, scaling, report, adapter)
+    return TransformerClassifier(model, prepared.encoder, scaling, report, settings=run.settings, adapter=adapter)
 
 
 def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _PreparedModel:

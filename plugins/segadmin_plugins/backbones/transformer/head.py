@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from segadmin_plugins.engines.precision import mixed
 
 
 class FeatureHead(nn.Module):
@@ -68,7 +69,7 @@ class UserModel(nn.Module):
 
         Labels of several tasks are ``(n_rows, n_tasks)``; the logits are those of the first task.
         """
-        with self._precision(input_ids.device.type):
+        with mixed(self.text, input_ids.device.type):
             logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         if self.features is not None:
             logits = logits + self.features(features)
@@ -78,11 +79,6 @@ class UserModel(nn.Module):
         if labels.ndim == 1:
             return {"loss": self.loss(own, labels), "logits": own}
         return {"loss": self._of_all_tasks(logits, labels), "logits": own}
-
-    def _precision(self, device: str) -> AbstractContextManager[object]:
-        """Compute in bfloat16 if some weights are bfloat16."""
-        mixed = any(weights.dtype == torch.bfloat16 for weights in self.text.parameters())
-        return torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
 
     def _of_all_tasks(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the first task plus the weighted mean of the others, each over its labelled rows."""

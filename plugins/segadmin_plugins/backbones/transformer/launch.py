@@ -65,8 +65,8 @@ def fit_in_processes(
         SegadminError: one of them failed with this error.
         OutOfMemory: the memory is too small for one user in each process.
     """
-    from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
     from segadmin_plugins.backbones.transformer.training import LESS_MEMORY, with_batches_of
+    from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 
     batch_size = options.batch_size
 

@@ -28,9 +28,9 @@ from segadmin_plugins.backbones.transformer.learned_weights import (
     loaded_weights,
 )
 from segadmin_plugins.backbones.transformer.multitask import narrow
-from segadmin_plugins.backbones.transformer.precision import dtype_of
 from segadmin_plugins.backbones.transformer.prefix import load_prefixes, save_prefixes
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_folders, weights_digest
+from segadmin_plugins.engines.precision import dtype_of
 
 BASE, LEARNED = "base.json", "learned.safetensors"
 _SHOWN = 16  #: digits of a digest in messages

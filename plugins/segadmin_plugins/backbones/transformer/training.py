@@ -26,8 +26,8 @@ from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, l
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
-from segadmin_plugins.backbones.transformer.precision import bf16_is_faster
-from segadmin_plugins.backbones.transformer.smaller_batches import with_smaller_batches
+from segadmin_plugins.engines.precision import bf16_is_faster
+from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import FitContext

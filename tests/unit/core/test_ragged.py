@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segadmin.text.ragged import Ragged
+from segadmin.ragged import Ragged
 
 _ROWS = st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=8)
 

@@ -21,6 +21,7 @@ def with_smaller_batches(
     what: str,
     advice: str = "",
     least: int = 1,
+    unit: str = "user",
 ) -> tuple[Result, int]:
     """Return the result of ``work(rows)`` and the number of rows; out of memory, it is retried with half of them.
 
@@ -34,6 +35,7 @@ def with_smaller_batches(
         what: the activity, for messages, such as ``training``.
         advice: what to change if even ``least`` rows do not fit.
         least: the fewest rows; only multiples of it are tried.
+        unit: what a row is, for messages.
 
     Raises:
         OutOfMemory: the memory is too small for the fewest rows.
@@ -46,13 +48,15 @@ def with_smaller_batches(
             if not is_out_of_memory(error):
                 raise
             if size <= least:
-                raise out_of_memory(f"Out of memory in {what} with {_users(size)} at a time.", advice) from error
+                raise out_of_memory(
+                    f"Out of memory in {what} with {_counted(size, unit)} at a time.", advice
+                ) from error
         else:
             if size < rows:
                 log.warning(
                     "out of memory in %s with %s at a time; %d fit",
                     what,
-                    _users(rows),
+                    _counted(rows, unit),
                     size,
                     extra={"action": "memory"},
                 )
@@ -64,5 +68,5 @@ def with_smaller_batches(
         smaller(size)
 
 
-def _users(rows: int) -> str:
-    return "one user" if rows == 1 else f"{rows} users"
+def _counted(rows: int, unit: str) -> str:
+    return f"one {unit}" if rows == 1 else f"{rows} {unit}s"

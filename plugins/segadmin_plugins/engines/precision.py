@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from segadmin_plugins.backbones.transformer.weights_lookup import LARGE
@@ -12,6 +15,18 @@ def bf16_is_faster() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def has_bf16() -> bool:
+    """Return whether this machine has instructions for bfloat16, which may be faster or not."""
+    capabilities = torch.cpu.get_capabilities()
+    return bf16_is_faster() or (bool(capabilities.get("avx512_bf16")) and not torch.cuda.is_available())
+
+
+def mixed(text: Any, device: str) -> AbstractContextManager[object]:
+    """Return a context that computes in bfloat16 if some weights of ``text`` are bfloat16."""
+    is_mixed = any(weights.dtype == torch.bfloat16 for weights in text.parameters())
+    return torch.autocast(device, torch.bfloat16) if is_mixed else nullcontext()
 
 
 def dtype_of(stored: str) -> torch.dtype:

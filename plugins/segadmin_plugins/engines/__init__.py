@@ -1,0 +1,1 @@
+"""Engines: the runtimes that compute the logits of user texts."""

@@ -1,0 +1,165 @@
+"""Texts packed one behind another in one row of tokens, and attention within each of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from segadmin.errors import EngineUnavailable
+from segadmin.ragged import Ragged
+
+#: The name of :func:`packed_attention` in transformers' registry of attention functions.
+ATTENTION = "segadmin_packed"
+#: Offsets of the queries and of the keys, and the lengths of the longest of each.
+_Bounds = tuple[Tensor, Tensor, int, int]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Texts in one row of tokens, sorted by length."""
+
+    ids: Tensor  #: int64, ``(1, tokens)``
+    positions: Tensor  #: int64, ``(1, tokens)``: the position of each token in its text, from 0
+    offsets: Tensor  #: int32, ``(texts + 1,)``: where the texts begin and end
+    longest: int  #: tokens of the longest text
+    runs: tuple[tuple[int, int, int], ...]  #: texts of one length: first token, number of texts, their length
+
+    @classmethod
+    def of(cls, texts: Ragged, device: torch.device | str = "cpu") -> Packing:
+        """Return ``texts``, which are sorted by length, packed on ``device``."""
+        lengths = texts.lengths
+        changes = np.flatnonzero(np.diff(lengths)) + 1
+        firsts = np.concatenate([[0], changes])
+        counts = np.diff(np.concatenate([firsts, [len(lengths)]]))
+        runs = zip(texts.offsets[firsts].tolist(), counts.tolist(), lengths[firsts].tolist(), strict=True)
+        positions = np.arange(len(texts.values)) - np.repeat(texts.offsets[:-1], lengths)
+        ids = torch.from_numpy(texts.values.astype(np.int64))[None]
+        return cls(
+            ids.to(device, non_blocking=True),
+            torch.from_numpy(positions)[None].to(device, non_blocking=True),
+            torch.from_numpy(texts.offsets.astype(np.int32)).to(device, non_blocking=True),
+            int(lengths.max()),
+            tuple(runs),
+        )
+
+    @property
+    def firsts(self) -> Tensor:
+        """The position of the first token of each text."""
+        return self.offsets[:-1].long()
+
+    @property
+    def lasts(self) -> Tensor:
+        """The position of the last token of each text."""
+        return self.offsets[1:].long() - 1
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packing: Packing,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each text: transformers calls it with ``(1, heads, tokens, width)``.
+
+    Returns:
+        ``(1, tokens, heads, width)``.
+
+    Raises:
+        EngineUnavailable: the model's attention is of a kind that is not supported here.
+    """
+    if softcap is not None or (sliding_window is not None and sliding_window < packing.longest):
+        raise EngineUnavailable("its attention has a softcap or a window shorter than the texts")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return attend(queries, keys, values, packing, causal=causal, scaling=scaling, dropout=dropout)[None], None
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    *,
+    causal: bool = False,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return the attention within each text, ``(queries, heads, width)``.
+
+    Args:
+        query: ``(queries, heads, width)``: of every token, or of one token per text.
+        key: ``(tokens, key heads, width)``.
+        value: like ``key``.
+        packing: where the texts are.
+        causal: a token sees those before it only.
+        scaling: of the scores; default: the width to the power of -1/2.
+        dropout: of the attention's weights.
+    """
+    texts = len(packing.offsets) - 1
+    one_each = len(query) == texts != len(key)
+    if query.is_cuda and not dropout:
+        offsets = packing.offsets
+        starts = torch.arange(texts + 1, dtype=torch.int32, device=query.device) if one_each else offsets
+        longest = 1 if one_each else packing.longest
+        bounds = (starts, offsets, longest, packing.longest)
+        return _varlen(query, key, value, bounds, scaling=scaling, causal=causal)
+    if key.shape[1] != query.shape[1]:  # several query heads share those of key and value
+        key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
+    outputs, done = [], 0
+    for first, count, length in packing.runs:
+        each = 1 if one_each else length
+        queries = query[done : done + count * each].view(count, each, *query.shape[1:]).transpose(1, 2)
+        keys, values = (
+            tensor[first : first + count * length].view(count, length, *key.shape[1:]).transpose(1, 2)
+            for tensor in (key, value)
+        )
+        seen = scaled_dot_product_attention(
+            queries, keys, values, dropout_p=dropout, is_causal=causal and not one_each, scale=scaling
+        )
+        outputs.append(seen.transpose(1, 2).reshape(count * each, *query.shape[1:]))
+        done += count * each
+    return torch.cat(outputs)
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, bounds: _Bounds, *, scaling: float | None, causal: bool
+) -> Tensor:
+    """Return the attention of texts of different length on a GPU, by torch's own kernel.
+
+    Raises:
+        EngineUnavailable: this version of torch has none.
+    """
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        raise EngineUnavailable("this version of torch has no attention of texts of different length") from None
+    attention: Callable[..., Any] = varlen_attn  # its arguments differ between versions
+    names = inspect.signature(varlen_attn).parameters
+    options: dict[str, Any] = {"scale": scaling} if "scale" in names else {}
+    options |= {"window_size": (-1, 0 if causal else -1)} if "window_size" in names else {"is_causal": causal}
+    if key.shape[1] != query.shape[1]:
+        key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
+    rows = (tensor.contiguous() for tensor in (query, key, value))
+    seen: Tensor = attention(*rows, *bounds, **options)
+    return seen
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)

@@ -1,0 +1,192 @@
+"""Computes the logits of user texts with the fastest engine that agrees with the model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segadmin.contracts.engine import Engine, Reader
+from segadmin.contracts.plugins import describe, load_plugins
+from segadmin.errors import EngineUnavailable
+from segadmin.ragged import Ragged
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.numbers import softmax
+from segadmin_plugins.engines.plain import Plain
+from segadmin_plugins.engines.smaller_batches import with_smaller_batches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+#: An engine is used if it puts this fraction of texts into the same segment as the model in float32 …
+AGREEMENT = 0.998
+#: … and no probability differs by more.
+DIFFERENCE = 0.02
+#: Engines are tried when at least this many texts are to be read: the trial takes the time of some hundred texts.
+_TRIED_FROM = 1024
+_SAMPLE = 512
+#: Texts of the check of the first engine, which is used before there are enough texts for a trial.
+_PROBE = 8
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How logits are computed, and how well that agrees with the model in float32."""
+
+    engine: str
+    precision: str
+    device: str
+    agreement: float | None = None  #: fraction of the texts of the trial with the same segment
+    difference: float | None = None  #: largest difference of a probability in the trial
+    speedup: float | None = None  #: texts per second in the trial, relative to transformers in float32
+    left_aside: tuple[str, ...] = ()  #: why other engines are not used
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+
+
+class TextReader:
+    """Computes the logits of texts with one model.
+
+    The first engine is PyTorch on packed texts in float32, if it agrees with the model on a few texts. As soon as there
+    are enough texts, all engines are compared on a sample of them, and the fastest that agrees is used from then on.
+    """
+
+    def __init__(self, text: Any, pad_id: int, settings: Settings) -> None:
+        self._text, self._pad_id, self._settings = text, pad_id, settings
+        self._device = next(text.parameters()).device.type
+        self._plain = Plain().reader(text, pad_id, "float32")
+        self._reader, self._tokens = self._plain, Plain().tokens_at_once(text)
+        self._is_checked = self._is_tried = settings.engine == Plain.name
+        self.inference = Inference(Plain.name, "float32", self._device)
+        self.remark = ""  #: that memory is short
+
+    def logits(
+        self, texts: Ragged, progress: Callable[[float, str], None] = lambda _fraction, _note: None
+    ) -> NDArray[np.float32]:
+        """Return the logits of every text, ``(texts, segments)``; equal texts are read once.
+
+        Raises:
+            OutOfMemory: not even one text fits in memory.
+        """
+        first, position = texts.distinct()
+        distinct = texts.take(first)
+        self._choose(distinct)
+        order = np.argsort(distinct.lengths, kind="stable")[::-1]  # if the longest fit in memory, all do
+        longest_first = distinct.take(order)
+        logits, done, reported = np.empty((0, 0), np.float32), 0, time.monotonic()
+        while done < len(order):
+            batch = self._read_batch(longest_first, done)
+            if not done:
+                logits = np.empty((len(order), batch.shape[1]), np.float32)
+            logits[order[done : done + len(batch)]] = batch
+            done += len(batch)
+            if time.monotonic() - reported > 1.0 or done == len(order):
+                reported = time.monotonic()
+                progress(done / len(order), f"{done} of {len(order)} texts read{self.remark and f', {self.remark}'}")
+        return logits[position]
+
+    def _read_batch(self, texts: Ragged, done: int) -> NDArray[np.float32]:
+        """Return the logits of the next texts, as many as fit in memory."""
+
+        def read(tokens: int) -> NDArray[np.float32]:
+            end = int(np.searchsorted(texts.offsets, texts.offsets[done] + tokens, side="right")) - 1
+            end = min(max(end, done + 1), len(texts))
+            return self._reader(texts.take(np.arange(done, end)))
+
+        longest = int(texts.lengths[done])
+        advice = "If nothing else needs the memory, train with shorter texts: --backbone-option max_tokens=64"
+        asked = max(min(self._tokens, int(texts.offsets[-1] - texts.offsets[done])), longest)
+        batch, tokens = with_smaller_batches(
+            asked, read, lambda _tokens: None, what="reading", advice=advice, least=longest, unit="token"
+        )
+        if tokens < asked:
+            self._tokens = tokens
+            self.remark = f"{tokens} tokens at a time: {asked} do not fit in memory"
+        return batch
+
+    def _choose(self, texts: Ragged) -> None:
+        """Choose the engine: a checked one at first, and the fastest once there are enough texts to compare them."""
+        if not self._is_checked and len(texts):
+            self._is_checked = True
+            sample = texts.take(np.linspace(0, len(texts) - 1, min(_PROBE, len(texts))).astype(int))
+            self._use_best([next(self._candidates())], sample, must_be_faster=False)
+        if not self._is_tried and len(texts) >= _TRIED_FROM:
+            self._is_tried = True
+            sample = texts.take(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))
+            self._use_best(list(self._candidates()), sample, must_be_faster=True)
+            log.info("engine chosen", extra={"action": "engine", **self.inference.as_json()})
+
+    def _candidates(self) -> Iterator[tuple[Engine, str]]:
+        plugins = load_plugins(self._settings)
+        names = plugins.names("engine") if self._settings.engine == "auto" else [self._settings.engine]
+        # Our own first: it is the one that is used before there are enough texts to compare.
+        for name in sorted(names, key=lambda name: name != "torch"):
+            if name != Plain.name:
+                engine: Engine = plugins.make("engine", name)
+                yield from ((engine, precision) for precision in engine.precisions(self._device))
+
+    def _use_best(self, candidates: list[tuple[Engine, str]], sample: Ragged, *, must_be_faster: bool) -> None:
+        """Use the fastest candidate that agrees with the model on the ``sample``."""
+        expected, seconds = self._timed(self._plain, Plain().tokens_at_once(self._text), sample)
+        plain_seconds, left_aside = seconds, list[str]()
+        best: tuple[Reader, int, Inference] = (
+            self._plain,
+            Plain().tokens_at_once(self._text),
+            Inference(Plain.name, "float32", self._device),
+        )
+        seconds = seconds if must_be_faster else float("inf")
+        for engine, precision in candidates:
+            name = f"{engine.name} in {precision}"
+            try:
+                reader, tokens = engine.reader(self._text, self._pad_id, precision), engine.tokens_at_once(self._text)
+                logits, taken = self._timed(reader, tokens, sample)
+            except EngineUnavailable as error:
+                left_aside.append(f"{name}: {error}")
+                continue
+            except Exception as error:  # a runtime of others: whatever it raises, the model itself can be used
+                left_aside.append(f"{name}: {describe(error)}")
+                continue
+            inference = compared(logits, expected)
+            if inference is None or inference[0] < AGREEMENT or inference[1] > DIFFERENCE:
+                left_aside.append(f"{name}: it differs from the model")
+            elif taken >= seconds:
+                left_aside.append(f"{name}: it is slower")
+            else:
+                seconds = taken
+                facts = Inference(engine.name, precision, self._device, *inference)
+                best = reader, tokens, replace(facts, speedup=round(plain_seconds / taken, 2))
+        self._reader, self._tokens, inference_of_best = best
+        self.inference = replace(inference_of_best, left_aside=tuple(left_aside))
+
+    def _timed(self, reader: Reader, tokens: int, sample: Ragged) -> tuple[NDArray[np.float32], float]:
+        """Return the logits of ``sample`` and the seconds that they took, without those of a first batch."""
+        by_length = np.argsort(sample.lengths, kind="stable")[::-1]
+        texts = sample.take(by_length)
+        ends = texts.offsets[1:]
+        pieces = np.split(np.arange(len(texts)), np.flatnonzero(np.diff(ends // tokens)) + 1)
+        reader(texts.take(pieces[-1]))
+        began = time.perf_counter()
+        logits = np.concatenate([reader(texts.take(piece)) for piece in pieces])
+        seconds = time.perf_counter() - began
+        back = np.empty_like(by_length)
+        back[by_length] = np.arange(len(by_length))
+        return logits[back] if len(logits) == len(back) else logits, seconds
+
+
+def compared(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Return the fraction of rows with the same segment and the largest difference of a probability.
+
+    ``None`` if they cannot be compared: other shapes, or numbers that are not finite.
+    """
+    if logits.shape != expected.shape or not np.isfinite(logits).all() or not np.isfinite(expected).all():
+        return None
+    one, other = softmax(logits), softmax(expected)
+    agreement = float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
+    return round(agreement, 5), round(float(np.abs(one - other).max()), 6)

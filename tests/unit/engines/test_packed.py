@@ -1,0 +1,133 @@
+"""Packed texts: the same logits as the padded texts that transformers reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segadmin.errors import EngineUnavailable
+from segadmin.ragged import Ragged
+from segadmin_plugins.engines.packing import Packing, attend, packed_attention
+from segadmin_plugins.engines.plain import Plain, padded
+from segadmin_plugins.engines.text_reader import compared
+from segadmin_plugins.engines.torch_packed import Torch
+from tests.models import make_model
+
+KINDS = ["bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "roberta", "xlm-roberta"]
+
+
+def classifier(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(make_model(kind, folder), num_labels=3, dtype=dtype)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = 1
+    for weights in model.parameters():
+        weights.data *= 3  # otherwise the logits of all texts are nearly equal
+    return model.eval()
+
+
+def texts_of(lengths: list[int], vocabulary: int, seed: int = 0) -> Ragged:
+    random = np.random.default_rng(seed)
+    return Ragged.from_rows([random.integers(3, vocabulary, length) for length in lengths])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lengths", [[9, 9, 9, 4, 4, 1], [22], [1, 1], list(range(20, 0, -1))])
+def test_packed_texts_have_the_logits_of_padded_texts(kind: str, lengths: list[int], tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path)
+    texts, pad_id = texts_of(lengths, min(model.config.vocab_size, 30)), model.config.pad_token_id
+    expected = Plain().reader(model, pad_id, "float32")(texts)
+    assert expected.shape == (len(lengths), 3)
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(Torch().reader(model, pad_id, "float32")(texts), expected, atol=1e-5)
+    # The model itself is left as it was.
+    np.testing.assert_array_equal(Plain().reader(model, pad_id, "float32")(texts), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_is_close_and_has_weights_of_its_own(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path)
+    texts, pad_id = texts_of([20, 12, 12, 5], min(model.config.vocab_size, 30)), model.config.pad_token_id
+    expected = Plain().reader(model, pad_id, "float32")(texts)
+    comparison = compared(Torch().reader(model, pad_id, "bfloat16")(texts), expected)
+    assert comparison is not None
+    assert comparison[1] < 0.05
+    assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+def test_adapters_and_a_base_in_bfloat16_are_read(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = classifier("bert", tmp_path)
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"], r=2)).eval()
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    texts = texts_of([9, 9, 3], 15)
+    expected = Plain().reader(adapted, 0, "float32")(texts)
+    np.testing.assert_allclose(Torch().reader(adapted, 0, "float32")(texts), expected, atol=1e-5)
+    adapted.base_model.model.bert.to(torch.bfloat16)
+    expected = Plain().reader(adapted, 0, "float32")(texts)
+    np.testing.assert_allclose(Torch().reader(adapted, 0, "float32")(texts), expected, atol=2e-2)
+
+
+def test_models_that_cannot_be_packed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="bart cannot be read packed"):
+        Torch().reader(classifier("bart", tmp_path / "bart"), 1, "float32")
+    model = classifier("bert", tmp_path / "bert")
+    del model.classifier
+    with pytest.raises(EngineUnavailable, match="head of BertForSequenceClassification is not known"):
+        Torch().reader(model, 0, "float32")
+
+
+def test_windows_and_softcaps_are_refused() -> None:
+    packing = Packing.of(texts_of([5, 3], 9))
+    states = torch.zeros(1, 2, 8, 4)
+    for option in ({"sliding_window": 4}, {"softcap": 30.0}):
+        with pytest.raises(EngineUnavailable, match="window shorter than the texts"):
+            packed_attention(torch.nn.Identity(), states, states, states, None, packing=packing, **option)
+    seen, _ = packed_attention(torch.nn.Identity(), states, states, states, None, packing=packing, sliding_window=5)
+    assert seen.shape == (1, 8, 2, 4)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_stays_within_a_text(causal: bool) -> None:
+    torch.manual_seed(0)
+    lengths = [4, 4, 2]
+    packing = Packing.of(texts_of(lengths, 9))
+    query, key, value = torch.randn(10, 4, 8), torch.randn(10, 2, 8), torch.randn(10, 2, 8)
+    seen = attend(query, key, value, packing, causal=causal)
+    assert seen.shape == (10, 4, 8)
+    start = 0
+    for length in lengths:
+        own = slice(start, start + length)
+        scores = torch.einsum("qhd,khd->hqk", query[own], key[own].repeat_interleave(2, 1)) / 8**0.5
+        if causal:
+            scores += torch.full((length, length), -torch.inf).triu(1)
+        expected = torch.einsum("hqk,khd->qhd", scores.softmax(-1), value[own].repeat_interleave(2, 1))
+        torch.testing.assert_close(seen[own], expected, atol=1e-5, rtol=1e-4)
+        start += length
+
+
+def test_packing_keeps_where_each_text_is() -> None:
+    packing = Packing.of(Ragged.from_rows([[7, 8, 9], [4, 5, 6], [3]]))
+    assert packing.ids.tolist() == [[7, 8, 9, 4, 5, 6, 3]]
+    assert packing.positions.tolist() == [[0, 1, 2, 0, 1, 2, 0]]
+    assert packing.offsets.tolist() == [0, 3, 6, 7]
+    assert packing.runs == ((0, 2, 3), (6, 1, 1))
+    assert (packing.firsts.tolist(), packing.lasts.tolist()) == ([0, 3, 6], [2, 5, 6])
+
+
+def test_padded_texts() -> None:
+    ids, mask = padded(Ragged.from_rows([[5, 6, 7], [5]]), 9, multiple=4)
+    assert ids.tolist() == [[5, 6, 7, 9], [5, 9, 9, 9]]
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]

@@ -1,0 +1,183 @@
+"""The choice of an engine, and reading with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segadmin.contracts.engine import Engine, Reader
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import OutOfMemory
+from segadmin.ragged import Ragged
+from segadmin.settings import Settings
+from segadmin_plugins.engines import text_reader
+from segadmin_plugins.engines.plain import Plain
+from segadmin_plugins.engines.text_reader import TextReader, compared
+from tests.unit.engines.test_packed import classifier, texts_of
+
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Any:
+    return classifier("bert", tmp_path)
+
+
+@pytest.fixture
+def many() -> Ragged:
+    """Return so many different texts that engines are compared."""
+    lengths = np.random.default_rng(0).integers(2, 24, 1600)
+    return texts_of(lengths.tolist(), 15)
+
+
+def with_engine(settings: Settings, tmp_path: Path, body: str) -> Settings:
+    """Return settings with a plugin that registers the engine ``other``, which reads with ``body``."""
+    file = tmp_path / "other_engine.py"
+    file.write_text(
+        "import segadmin\nfrom segadmin.contracts.engine import Engine\n"
+        "from segadmin_plugins.engines.plain import Plain\n\n"
+        "class Other(Engine):\n"
+        "    name = 'other'\n"
+        "    def precisions(self, device):\n        return ('int8',)\n"
+        "    def reader(self, text, pad_id, precision):\n"
+        "        plain = Plain().reader(text, pad_id, 'float32')\n"
+        f"{body}\n"
+        "@segadmin.hookimpl\ndef register_engines():\n    return [Other]\n"
+    )
+    return settings.model_copy(update={"plugin_files": (file,)})
+
+
+def test_texts_are_read_as_the_model_reads_them(model: Any, settings: Settings, many: Ragged) -> None:
+    expected = np.concatenate([Plain().reader(model, 0, "float32")(many.take(np.array([row]))) for row in range(300)])
+    reader, notes = TextReader(model, 0, settings), list[str]()
+    logits = reader.logits(many, lambda _fraction, note: notes.append(note))
+    assert compared(logits[:300], expected)[1] <= text_reader.DIFFERENCE  # type: ignore[index]
+    assert notes[-1].startswith(f"{len(many.distinct()[0])} of ")
+    facts = reader.inference
+    assert facts.engine in {"torch", "transformers"}
+    assert facts.engine == "transformers" or facts.agreement >= text_reader.AGREEMENT  # type: ignore[operator]
+
+
+def test_equal_texts_are_read_once(model: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = TextReader(model, 0, settings.model_copy(update={"engine": "transformers"}))
+    counts = []
+    plain = reader._reader
+    monkeypatch.setattr(reader, "_reader", lambda texts: counts.append(len(texts)) or plain(texts))
+    rows = [[3, 4, 5], [6], [3, 4, 5], [6], [6]]
+    logits = reader.logits(Ragged.from_rows(rows))
+    assert sum(counts) == 2
+    assert (logits[0] == logits[2]).all()
+    assert (logits[1] == logits[4]).all()
+    assert not (logits[0] == logits[1]).all()
+
+
+def test_few_texts_are_read_packed_in_float32_without_a_trial(model: Any, settings: Settings) -> None:
+    reader = TextReader(model, 0, settings)
+    texts = texts_of([9, 4, 4], 15)
+    np.testing.assert_allclose(reader.logits(texts), Plain().reader(model, 0, "float32")(texts), atol=1e-5)
+    assert (reader.inference.engine, reader.inference.precision) == ("torch", "float32")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("        return lambda texts: plain(texts)[:, ::-1].copy()", "other in int8: it differs from the model"),
+        ("        return lambda texts: plain(texts) * float('nan')", "other in int8: it differs from the model"),
+        ("        return lambda texts: plain(texts)[:-1]", "other in int8: it differs from the model"),
+        ("        raise OSError('no such device')", "other in int8: OSError: no such device"),
+        (
+            "        import time\n        return lambda texts: (time.sleep(1), plain(texts))[1]",
+            "other in int8: it is slower",
+        ),
+    ],
+)
+def test_an_engine_that_differs_fails_or_is_slower_is_left_aside(
+    model: Any, settings: Settings, many: Ragged, tmp_path: Path, body: str, reason: str
+) -> None:
+    reader = TextReader(model, 0, with_engine(settings, tmp_path, body))
+    reader.logits(many)
+    assert reader.inference.engine != "other"
+    assert any(other.startswith(reason) for other in reader.inference.left_aside)
+
+
+def test_a_faster_engine_that_agrees_is_used(model: Any, settings: Settings, many: Ragged, tmp_path: Path) -> None:
+    body = (
+        "        known = {}\n"
+        "        def read(texts):\n"
+        "            key = texts.values.tobytes()\n"
+        "            if key not in known:\n                known[key] = plain(texts)\n"
+        "            return known[key]\n"
+        "        return read\n"
+    )
+    chosen = with_engine(settings, tmp_path, body).model_copy(update={"engine": "other"})
+    reader = TextReader(model, 0, chosen)
+    logits = reader.logits(texts_of([5, 3], 15))
+    assert (reader.inference.engine, reader.inference.precision) == ("other", "int8")
+    np.testing.assert_allclose(logits, Plain().reader(model, 0, "float32")(texts_of([5, 3], 15)), atol=1e-6)
+
+
+def test_an_engine_that_does_not_exist_is_named(model: Any, settings: Settings) -> None:
+    reader = TextReader(model, 0, settings.model_copy(update={"engine": "torsh"}))
+    with pytest.raises(Exception, match=r"no engine 'torsh'. Did you mean 'torch'"):
+        reader.logits(texts_of([5], 15))
+
+
+def test_batches_shrink_until_they_fit_in_memory(model: Any, settings: Settings) -> None:
+    reader = TextReader(model, 0, settings.model_copy(update={"engine": "transformers"}))
+    plain, sizes = reader._reader, []
+
+    def short_of_memory(texts: Ragged) -> NDArray[np.float32]:
+        sizes.append(len(texts.values))
+        if len(texts.values) > 100:
+            raise MemoryError
+        return plain(texts)
+
+    reader._reader = short_of_memory
+    texts = texts_of([20] * 30, 15)
+    np.testing.assert_allclose(reader.logits(texts), plain(texts), atol=1e-5)
+    assert sizes[:4] == [600, 300, 140, 60]
+    assert "do not fit in memory" in reader.remark
+
+
+def test_a_text_that_does_not_fit_in_memory_alone(model: Any, settings: Settings) -> None:
+    reader = TextReader(model, 0, settings.model_copy(update={"engine": "transformers"}))
+
+    def no_memory(_: Ragged) -> NDArray[np.float32]:
+        raise MemoryError
+
+    reader._reader = no_memory
+    with pytest.raises(OutOfMemory, match="max_tokens=64"):
+        reader.logits(texts_of([20], 15))
+
+
+def test_comparing_logits() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]], np.float32)
+    assert compared(logits, logits) == (1.0, 0.0)
+    assert compared(logits[:, ::-1], logits) == (0.0, pytest.approx(0.761594))
+    assert compared(logits[:1], logits) is None
+    assert compared(logits * np.nan, logits) is None
+
+
+def test_engines_are_plugins(settings: Settings) -> None:
+    assert load_plugins(settings).names("engine") == ["torch", "transformers"]
+
+
+@dataclass(frozen=True)
+class _Defaults(Engine):
+    name: ClassVar[str] = "defaults"
+
+    def precisions(self, device: str) -> tuple[str, ...]:
+        return (device,)
+
+    def reader(self, text: Any, pad_id: int, precision: str) -> Reader:
+        raise NotImplementedError
+
+
+def test_an_engine_reads_some_thousand_tokens_at_once_by_default() -> None:
+    assert _Defaults().tokens_at_once(None) == 4096
