@@ -22,7 +22,7 @@ from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
-HEAD = "0011"
+HEAD = "0012"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WAL_ATTEMPTS = 50
 #: Execution option of connections that only read.

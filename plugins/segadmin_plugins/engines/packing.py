@@ -14,12 +14,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from segadmin.errors import EngineUnavailable
-from segadmin.ragged import Ragged
+from segadmin.ragged import Ragged, offsets_of
 
 #: The name of :func:`packed_attention` in transformers' registry of attention functions.
 ATTENTION = "segadmin_packed"
 #: Offsets of the queries and of the keys, and the lengths of the longest of each.
 _Bounds = tuple[Tensor, Tensor, int, int]
+#: The texts of each length: their first token, their number, their length.
+Runs = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -30,24 +32,27 @@ class Packing:
     positions: Tensor  #: int64, ``(1, tokens)``: the position of each token in its text, from 0
     offsets: Tensor  #: int32, ``(texts + 1,)``: where the texts begin and end
     longest: int  #: tokens of the longest text
-    runs: tuple[tuple[int, int, int], ...]  #: texts of one length: first token, number of texts, their length
+    runs: Runs
 
     @classmethod
     def of(cls, texts: Ragged, device: torch.device | str = "cpu") -> Packing:
         """Return ``texts``, which are sorted by length, packed on ``device``."""
-        lengths = texts.lengths
-        changes = np.flatnonzero(np.diff(lengths)) + 1
-        firsts = np.concatenate([[0], changes])
-        counts = np.diff(np.concatenate([firsts, [len(lengths)]]))
-        runs = zip(texts.offsets[firsts].tolist(), counts.tolist(), lengths[firsts].tolist(), strict=True)
-        positions = np.arange(len(texts.values)) - np.repeat(texts.offsets[:-1], lengths)
-        ids = torch.from_numpy(texts.values.astype(np.int64))[None]
+        ids = torch.from_numpy(texts.values.astype(np.int64))
+        return cls.of_runs(ids.to(device, non_blocking=True), runs_of(texts))
+
+    @classmethod
+    def of_runs(cls, ids: Tensor, runs: Runs) -> Packing:
+        """Return the texts of ``ids``, ``(tokens,)``, which are where ``runs`` says."""
+        counts, lengths = (np.array([run[part] for run in runs], np.int64) for part in (1, 2))
+        each = np.repeat(lengths, counts)
+        offsets = offsets_of(each)
+        positions = np.arange(offsets[-1]) - np.repeat(offsets[:-1], each)
         return cls(
-            ids.to(device, non_blocking=True),
-            torch.from_numpy(positions)[None].to(device, non_blocking=True),
-            torch.from_numpy(texts.offsets.astype(np.int32)).to(device, non_blocking=True),
+            ids[None],
+            torch.from_numpy(positions)[None].to(ids.device, non_blocking=True),
+            torch.from_numpy(offsets.astype(np.int32)).to(ids.device, non_blocking=True),
             int(lengths.max()),
-            tuple(runs),
+            runs,
         )
 
     @property
@@ -59,6 +64,14 @@ class Packing:
     def lasts(self) -> Tensor:
         """The position of the last token of each text."""
         return self.offsets[1:].long() - 1
+
+
+def runs_of(texts: Ragged) -> Runs:
+    """Return the runs of texts of equal length; ``texts`` are sorted by length."""
+    lengths = texts.lengths
+    firsts = np.concatenate([[0], np.flatnonzero(np.diff(lengths)) + 1])
+    counts = np.diff(np.append(firsts, len(lengths)))
+    return tuple(zip(texts.offsets[firsts].tolist(), counts.tolist(), lengths[firsts].tolist(), strict=True))
 
 
 def packed_attention(

@@ -12,6 +12,7 @@ import numpy as np
 
 from segadmin.contracts.engine import Engine, Reader
 from segadmin.contracts.plugins import describe, load_plugins
+from segadmin.device_memory import is_out_of_memory
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
 from segadmin.settings import Settings
@@ -134,7 +135,12 @@ class TextReader:
 
     def _use_best(self, candidates: list[tuple[Engine, str]], sample: Ragged, *, must_be_faster: bool) -> None:
         """Use the fastest candidate that agrees with the model on the ``sample``."""
-        expected, seconds = self._timed(self._plain, Plain().tokens_at_once(self._text), sample)
+        try:
+            expected, seconds = self._timed(self._plain, Plain().tokens_at_once(self._text), sample)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return  # nothing to compare with; the model itself is used, with fewer tokens at a time
         plain_seconds, left_aside = seconds, list[str]()
         best: tuple[Reader, int, Inference] = (
             self._plain,

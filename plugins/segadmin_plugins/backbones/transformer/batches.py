@@ -12,6 +12,7 @@ import torch
 from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.ragged import Ragged
 from segadmin.text.tokens import Encoded, PhraseCache, encode_phrases
+from segadmin_plugins.engines.packing import runs_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,6 +110,8 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
         dropout: float = 0.0,
     ) -> None:
         self.ids, self.features, self.targets = ids, features, targets
+        #: The states of all tokens after the frozen layers, ``(tokens, width)``, if they are kept.
+        self.states: torch.Tensor | None = None
         self._phrase_lengths, self._start, self._dropout = phrase_lengths, start, dropout
 
     def __len__(self) -> int:
@@ -124,6 +127,8 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """Return one user."""
         ids = self._thinned(row) if self._dropout else self.ids[row]
         example: dict[str, Any] = {"input_ids": ids, "features": self.features[row]}
+        if self.states is not None:
+            example["states"] = self.states[self.ids.offsets[row] : self.ids.offsets[row + 1]]
         return example if self.targets is None else example | {"labels": self.targets[row]}
 
     def _thinned(self, row: int) -> NDArray[np.int32]:
@@ -135,6 +140,22 @@ class UserDataset(torch.utils.data.Dataset[dict[str, Any]]):
         kept = np.ones(len(ids), bool)
         kept[start : start + int(lengths.sum())] = np.repeat(stay, lengths)
         return ids[kept]
+
+
+def pack(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Collate users into a batch without padding, the longest first.
+
+    Returns:
+        ``features``, ``labels`` if given, ``input_ids`` ``(tokens,)``, ``runs`` (see
+        :class:`segadmin_plugins.engines.packing.Packing`), and ``states`` ``(tokens, width)`` if they are kept.
+    """
+    rows = sorted(rows, key=lambda row: len(row["input_ids"]), reverse=True)
+    texts = Ragged.from_rows([row["input_ids"] for row in rows])
+    batch: dict[str, Any] = {"features": torch.from_numpy(np.stack([row["features"] for row in rows]))}
+    if "labels" in rows[0]:
+        batch["labels"] = torch.from_numpy(np.stack([row["labels"] for row in rows]).astype(np.int64))
+    batch |= {"input_ids": torch.from_numpy(texts.values.astype(np.int64)), "runs": runs_of(texts)}
+    return batch | {"states": torch.cat([row["states"] for row in rows])} if "states" in rows[0] else batch
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segadmin_plugins.engines.packed_text import PackedText
+from segadmin_plugins.engines.packing import Packing, Runs
 from segadmin_plugins.engines.precision import mixed
 
 
@@ -60,17 +62,37 @@ class UserModel(nn.Module):
         self.loss = loss or Loss()
         self.tasks: tuple[int, ...] = ()  #: segments of each task, if several are learned at once
         self.also_weight = 1.0  #: total weight of all tasks but the first
+        self.packed: PackedText | None = None  #: the parts of ``text`` that read packed texts, if it can
+        self.frozen_layers = 0  #: the number of layers that ``states`` of a batch went through
         self.loaded: frozenset[int] = frozenset()  #: parameters that came from pretrained files
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, features: Tensor, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        features: Tensor,
+        labels: Tensor | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        runs: Runs = (),
+        states: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return ``logits`` ``(n_rows, n_segments)`` and, where labels are given, the weighted ``loss``.
 
-        Labels of several tasks are ``(n_rows, n_tasks)``; the logits are those of the first task.
+        Args:
+            input_ids: of padded texts, ``(n_rows, tokens)``, or of packed ones, ``(tokens,)``.
+            features: ``(n_rows, n_features)``.
+            labels: ``(n_rows,)`` or, of several tasks, ``(n_rows, n_tasks)``; the logits are those of the first task.
+            attention_mask: of padded texts.
+            runs: of packed texts.
+            states: of packed texts, after the frozen layers.
         """
         with mixed(self.text, input_ids.device.type):
-            logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
+            if runs:
+                assert self.packed is not None
+                packing = Packing.of_runs(input_ids, runs)
+                logits = self.packed.logits(packing, states, self.frozen_layers).float()
+            else:
+                logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         if self.features is not None:
             logits = logits + self.features(features)
         own = logits[:, : self.tasks[0]] if self.tasks else logits

@@ -20,12 +20,14 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from segadmin.errors import DataError
 from segadmin.evaluation.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
-from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset
+from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset, pack
 from segadmin_plugins.backbones.transformer.callbacks import Reporter, TunerCallback
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
+from segadmin_plugins.backbones.transformer.frozen_states import keep_states
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
+from segadmin_plugins.engines.packed_text import packed_like
 from segadmin_plugins.engines.precision import bf16_is_faster
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 
@@ -48,6 +50,8 @@ LESS_MEMORY = (
     "--backbone-option tuner=lora"
 )
 HEAD_BATCH = 256
+#: Texts on which packed and padded reading are compared.
+_PROBE = 8
 
 
 def pretrain_head(
@@ -112,12 +116,16 @@ def train_model(
     if resume is None:
         pretrain_head(model, train, validation, run, steps=options.head_steps, balanced=options.balanced)
     started = time.monotonic()
+    sample = train.ids.take(np.arange(min(len(train), _PROBE)))
+    model.packed = packed_like(model.text, model.text.config.pad_token_id, sample)
+    if not options.phrase_dropout:
+        keep_states(model, (train, validation), run)
 
     def make_trainer(reduced: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
             args=_arguments(folder, len(train), bool(len(validation)), reduced, run),
-            data_collator=PadCollator(model.text.config.pad_token_id),
+            data_collator=pack if model.packed else PadCollator(model.text.config.pad_token_id),
             train_dataset=train,
             eval_dataset=validation if len(validation) else None,
             compute_metrics=_metrics,
@@ -148,6 +156,7 @@ def train_model(
     report = _report(trainer, options, resume, time.monotonic() - started)
     report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
+    model.packed, train.states, validation.states = None, None, None
     trainer.accelerator.free_memory()
     return report
 
