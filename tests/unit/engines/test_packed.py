@@ -11,6 +11,7 @@ import torch
 
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
+from segadmin_plugins.engines.openvino import OpenVino
 from segadmin_plugins.engines.packing import Packing, attend, packed_attention
 from segadmin_plugins.engines.plain import Plain, padded
 from segadmin_plugins.engines.text_reader import compared
@@ -78,6 +79,26 @@ def test_adapters_and_a_base_in_bfloat16_are_read(tmp_path: Path) -> None:
     adapted.base_model.model.bert.to(torch.bfloat16)
     expected = Plain().reader(adapted, 0, "float32")(texts)
     np.testing.assert_allclose(Torch().reader(adapted, 0, "float32")(texts), expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_openvino_computes_the_same(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path)
+    texts, pad_id = texts_of([20, 12, 12, 5, 1], min(model.config.vocab_size, 30)), model.config.pad_token_id
+    expected = Plain().reader(model, pad_id, "float32")(texts)
+    assert "float32" in OpenVino().precisions("cpu")
+    assert OpenVino().precisions("cuda") == ()
+    for precision in OpenVino().precisions("cpu"):
+        logits = OpenVino().reader(model, pad_id, precision)(texts)
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "float32" else 0.1)
+
+
+def test_an_engine_that_is_not_installed_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segadmin_plugins.engines.openvino.find_spec", lambda _: None)
+    assert OpenVino().precisions("cpu") == ()
+    with pytest.raises(EngineUnavailable, match=r"pip install 'segadmin\[openvino\]'"):
+        OpenVino().reader(classifier("bert", tmp_path), 0, "float32")
 
 
 def test_models_that_cannot_be_packed_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,190 @@
+"""How many users a second a language model reads, from text to probabilities, beside others with the same weights.
+
+segadmin with each engine, transformers' pipeline with one text and with 32 texts at a time, and where they are
+installed OpenVINO and ONNX Runtime, in turn in one process; the median of the runs. ``limit`` is the rate that matrix
+products of the model's own shapes reach on this machine, measured here in float32 and bfloat16, and ``share`` is the
+fraction of it that segadmin used. Last line: JSON.
+
+    python -m bench.score [--model minilm|FOLDER] [--phrases 12 46] [--max-tokens 256] [--users 2048] [--runs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.synthetic_texts import users as synthetic_users
+
+SEGMENTS = ("low", "mid", "high")
+#: Texts of the slow peers, and products of a measurement of the limit.
+_PEER_TEXTS, _PRODUCTS = 128, 12
+
+
+def model_of(name: str, folder: Path) -> tuple[Path, Any]:
+    """Write a classifier with these weights and a random head, and return its folder and its tokenizer."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.settings import get_settings
+    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+
+    source = (
+        load_plugins(get_settings()).make("backbone", "minilm").folder(get_settings()) if name == "minilm" else name
+    )
+    torch.manual_seed(17)
+    with quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, num_labels=len(SEGMENTS), dtype=torch.float32
+        )
+        model.classifier.weight.data.normal_(std=0.1)  # so that texts differ in their segment
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder, tokenizer
+
+
+def segadmin_reader(folder: Path, max_tokens: int, engine: str) -> Any:
+    """Return segadmin's classifier of the model in ``folder``, with an engine."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from segadmin.settings import get_settings
+    from segadmin_plugins.backbones.features.scaling import Scaling
+    from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
+    from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
+    from segadmin_plugins.backbones.transformer.head import UserModel
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).to(
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    encoder = PhraseEncoder(AutoTokenizer.from_pretrained(folder), max_tokens)
+    settings = get_settings().model_copy(update={"engine": engine})
+    return TransformerClassifier(
+        UserModel(model, None), encoder, Scaling.fit((), np.empty((1, 0), np.float32)), {}, settings=settings
+    )
+
+
+def pipeline_reader(folder: Path, max_tokens: int, batch: int, dtype: str) -> Callable[[list[str]], Any]:
+    """Return transformers' pipeline of the model in ``folder``."""
+    import torch
+    from transformers import pipeline
+
+    device = 0 if torch.cuda.is_available() else -1
+    classify = pipeline(
+        "text-classification", model=str(folder), device=device, top_k=None, dtype=getattr(torch, dtype)
+    )
+    classify.tokenizer.model_max_length = max_tokens
+    return lambda texts: classify(texts, batch_size=batch, truncation=True)
+
+
+def flops_per_token(config: Any, length: float) -> float:
+    """Return the floating-point operations that a token needs in all layers, attention included."""
+    width, inner = config.hidden_size, config.intermediate_size
+    return float(config.num_hidden_layers * (8 * width**2 + 4 * width * inner + 4 * width * length))
+
+
+def limit(config: Any, dtype_name: str, tokens: int = 4096) -> float:
+    """Return the operations per second of the model's largest matrix products on this machine."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype, best = getattr(torch, dtype_name), 0.0
+    states = torch.randn(tokens, config.hidden_size, device=device).to(dtype)
+    weights = torch.randn(config.intermediate_size, config.hidden_size, device=device).to(dtype)
+    with torch.inference_mode():
+        for _ in range(_PRODUCTS):
+            began = time.perf_counter()
+            torch.nn.functional.linear(states, weights)[0, 0].item()
+            best = max(best, 2 * states.numel() * len(weights) / (time.perf_counter() - began))
+    return best
+
+
+def speed(read: Callable[[], Any], texts: int) -> float:
+    """Return the texts per second of one run."""
+    began = time.perf_counter()
+    read()
+    return texts / (time.perf_counter() - began)
+
+
+def compare(folder: Path, phrases: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure all readers on users with about this many phrases."""
+    from transformers import AutoConfig
+
+    from segadmin.contracts.backbone import Examples
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.settings import get_settings
+    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+
+    frame = synthetic_users(arguments.users, phrases)
+    examples, few_examples = (Examples(part, SEGMENTS, ()) for part in (frame, frame.head(_PEER_TEXTS)))
+    few = [" ".join(text) for text in frame["phrases"].head(_PEER_TEXTS).to_list()]
+    engines = ["auto", *(name for name in load_plugins(get_settings()).names("engine") if name != "transformers")]
+    with quiet():
+        classifiers = {name: segadmin_reader(folder, arguments.max_tokens, name) for name in (*engines, "transformers")}
+        peers = {
+            "pipeline b1": pipeline_reader(folder, arguments.max_tokens, 1, "float32"),
+            "pipeline b32": pipeline_reader(folder, arguments.max_tokens, 32, "float32"),
+            "pipeline b32 bfloat16": pipeline_reader(folder, arguments.max_tokens, 32, "bfloat16"),
+        }
+        read = {name: few_examples if name == "transformers" else examples for name in classifiers}
+        for name, classifier in classifiers.items():
+            classifier.predict(read[name])  # chooses the engine, and knows the phrases
+        speeds: dict[str, list[float]] = {name: [] for name in (*classifiers, *peers)}
+        for _ in range(arguments.runs):
+            for name, classifier in classifiers.items():
+                speeds[name].append(speed(partial(classifier.predict, read[name]), len(read[name])))
+            for name, classify in peers.items():
+                speeds[name].append(speed(partial(classify, few), len(few)))
+    median = {name: statistics.median(values) for name, values in speeds.items()}
+    auto, config = classifiers["auto"], AutoConfig.from_pretrained(folder)
+    lengths = auto.encoder.encode(frame["phrases"]).ids.lengths
+    used = median["auto"] * lengths.mean() * flops_per_token(config, float(lengths.mean()))
+    difference = np.abs(auto.predict(few_examples) - classifiers["transformers"].predict(few_examples)).max()
+    return {
+        "tokens": round(float(lengths.mean()), 1),
+        "users_per_second": {name: round(value, 1) for name, value in median.items()},
+        "times_pipeline_b32": round(median["auto"] / median["pipeline b32"], 2),
+        "times_pipeline_b1": round(median["auto"] / median["pipeline b1"], 2),
+        "times_better_pipeline": round(
+            median["auto"] / max(median["pipeline b32"], median["pipeline b32 bfloat16"]), 2
+        ),
+        "inference": dict(auto.inference),
+        "largest_difference": round(float(difference), 5),
+        "limit_gflops": {name: round(limit(config, name) / 1e9, 1) for name in ("float32", "bfloat16")},
+        "share_of_limit": round(
+            float(used) / limit(config, str(auto.inference["precision"]).replace("int8", "float32")), 3
+        ),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--phrases", type=int, nargs="+", default=[12, 46])
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--users", type=int, default=1024)
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folder, _ = model_of(arguments.model, Path(work))
+        results = [compare(folder, phrases, arguments) for phrases in arguments.phrases]
+    for result in results:
+        for name, value in result.items():
+            print(f"{name:24} {value}")
+        print()
+    print(json.dumps({"model": arguments.model, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
