@@ -26,9 +26,9 @@ class Torch(Engine):
 
     def precisions(self, device: str) -> tuple[str, ...]:
         """Return ``float32`` on a CPU, and ``bfloat16`` where the device has instructions for it."""
-        from segadmin_plugins.engines.precision import has_bf16
+        from segadmin_plugins.engines.precision import bf16_is_faster
 
-        fast = ("bfloat16",) if has_bf16() else ()
+        fast = ("bfloat16",) if bf16_is_faster() else ()
         # Attention of packed texts on a GPU takes half precision only.
         return fast if device == "cuda" else ("float32", *fast)
 

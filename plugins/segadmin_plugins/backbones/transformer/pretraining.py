@@ -305,6 +305,7 @@ def _arguments(folder: Path, rows: int, options: TrainingOptions, run: FitContex
         save_steps=max(1, math.ceil(steps_per_epoch / 2)),
         save_total_limit=1,
         bf16=bf16_is_faster(),
+        use_cpu=not torch.cuda.is_available(),
         seed=run.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -273,6 +273,7 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions
         greater_is_better=False if evaluate else None,
         restore_callback_states_from_checkpoint=True,
         bf16=bf16_is_faster(),
+        use_cpu=not torch.cuda.is_available(),
         seed=run.seed,
         remove_unused_columns=False,
         dataloader_num_workers=0,
