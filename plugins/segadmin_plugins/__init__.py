@@ -26,6 +26,7 @@ def register_backbones() -> list[str]:
     """Return the built-in backbones."""
     return [
         "auxiliary-stacking = segadmin_plugins.backbones.auxiliary_stacking:AuxiliaryStacking",
+        "cascade = segadmin_plugins.backbones.cascade:Cascade",
         "foresight = auxiliary-stacking",  # the former name, used by old versions and schedules
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",

@@ -19,6 +19,10 @@ from tests.models import make_model
 
 #: Options with which a backbone fits the few planted users in seconds.
 QUICK: dict[str, dict[str, object]] = {
+    "cascade": {
+        "text": "tiny",
+        "text_options": "max_tokens=24,epochs=4,batch_size=16,width=64,head_steps=60,learning_rate=2e-3",
+    },
     "linear": {},
     "tabular": {"min_users": 3},
     "stacked": {"text": "tfidf"},

@@ -101,13 +101,17 @@ def export(
 
 def inference_words(facts: Mapping[str, Any]) -> str:
     """Return a sentence about how probabilities were computed."""
-    words = f"computed by {facts['engine']} in {facts['precision']} on {facts['device']}"
-    if "agreement" not in facts:
-        return words
-    return (
-        f"{words}; in a sample, {facts['agreement']:.1%} of the segments are those of float32; probabilities differ "
-        f"by up to {facts['difference']:.4f}"
-    )
+    words = []
+    if facts.get("engine"):
+        words.append(f"computed by {facts['engine']} in {facts['precision']} on {facts['device']}")
+    if "agreement" in facts:
+        words.append(
+            f"in a sample, {facts['agreement']:.1%} of the segments are those of float32; probabilities differ by up "
+            f"to {facts['difference']:.4f}"
+        )
+    if "language_model_fraction" in facts:
+        words.append(f"the language model read {facts['language_model_fraction']:.1%} of the users")
+    return "; ".join(words)
 
 
 def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:

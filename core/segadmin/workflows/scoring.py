@@ -305,9 +305,9 @@ def _combined(inferences: Iterable[Json]) -> list[Json]:
     """Return the different ways of computing, each with the least agreement that was measured of it."""
     ways: dict[tuple[str, ...], Json] = {}
     for facts in filter(None, inferences):
-        way = {name: facts[name] for name in ("engine", "precision", "device")}
+        way = {name: facts.get(name, "") for name in ("engine", "precision", "device")}
         known = ways.setdefault(tuple(way.values()), way)
-        for name, worse in (("agreement", min), ("difference", max)):
+        for name, worse in (("agreement", min), ("difference", max), ("language_model_fraction", max)):
             if name in facts:
                 known[name] = worse(facts[name], known.get(name, facts[name]))
     return list(ways.values())

@@ -1,0 +1,179 @@
+"""``cascade``: a fast model decides where it is sure, and the language model reads only the other users."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from segadmin.contracts.backbone import (
+    Backbone,
+    Classifier,
+    Examples,
+    FitContext,
+    Pretraining,
+    SavableModel,
+    load_fitted,
+    no_progress,
+)
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.resolve import resolve_backbone
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings
+from segadmin_plugins.backbones.stacked import part_of, rows_of
+from segadmin_plugins.options import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TEXT, STUDENT = "text", "student"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cascade(Backbone):
+    """A fast student in front of a language model, which reads only the users of whom the student is not sure.
+
+    The student learns the language model's answers (distillation, Hinton et al. 2015). The probability from which it
+    is sure is chosen on the validation users: as low as possible while the cascade puts at least ``agreement`` of them
+    in the segment of the language model.
+    """
+
+    name: ClassVar[str] = "cascade"
+    supports_warm_start: ClassVar[bool] = True
+    supports_auxiliary_tasks: ClassVar[bool] = True
+
+    text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
+    text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
+    student: str = "tfidf"  #: the fast backbone
+    student_options: Table = field(default_factory=dict)  #: its options
+    #: fraction of the validation users that must be in the same segment as with the language model alone
+    agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
+
+    def check(self, settings: Settings) -> None:
+        """Check the requirements of both models."""
+        for member in self._members(settings).values():
+            member.check(settings)
+
+    def try_run(self, settings: Settings) -> list[str]:
+        """Try the backbone of the text."""
+        return self._members(settings)[TEXT].try_run(settings)
+
+    def fit(self, train: Examples, validation: Examples, run: FitContext) -> CascadeClassifier:
+        """Fit the language model, then the student on its answers, and choose the threshold."""
+        members = self._members(run.settings)
+        text = members[TEXT].fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
+        answers = text.predict(train), text.predict(validation)
+        student = members[STUDENT].fit(
+            _answered(train, answers[0]),
+            _answered(validation, answers[1]),
+            replace(part_of(run, STUDENT, 0.9, 0.1), also={}, start=None),
+        )
+        threshold, fraction = choose_threshold(student.predict(validation), answers[1], self.agreement)
+        report = {
+            "threshold": round(threshold, 4),
+            "language_model_fraction": round(fraction, 4),
+            "agreement": self.agreement,
+            TEXT: text.report,
+            STUDENT: student.report,
+            "truncation": text.report.get("truncation", {}),
+        }
+        return CascadeClassifier(text, student, threshold, report)
+
+    def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
+        """Pretrain the backbone of the text."""
+        return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
+
+    def load(self, folder: Path, settings: Settings) -> CascadeClassifier:
+        """Read both models from ``folder``."""
+        stored = json.loads((folder / "cascade.json").read_text())
+        models = {
+            name: load_fitted(member, folder / name, settings) for name, member in self._members(settings).items()
+        }
+        return CascadeClassifier(models[TEXT], models[STUDENT], stored["threshold"], stored["report"])
+
+    def _members(self, settings: Settings) -> dict[str, Backbone]:
+        plugins = load_plugins(settings)
+        name, options = resolve_backbone(plugins, self.text, self.text_options)
+        if self.name in {name, self.student}:
+            raise ConfigurationError("cascade cannot be a part of itself. Name the backbone of the text: text=minilm")
+        return {
+            TEXT: plugins.make("backbone", name, options),
+            STUDENT: plugins.make("backbone", self.student, self.student_options),
+        }
+
+
+class CascadeClassifier(Classifier):
+    """The fitted models, and the probability from which the student is sure."""
+
+    def __init__(self, text: Classifier, student: Classifier, threshold: float, report: dict[str, Any]) -> None:
+        self._text, self._student, self._threshold, self.report = text, student, threshold, report
+
+    def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
+        """Return the probability of every segment, of the student where it is sure."""
+        probabilities = self._student.predict(examples)
+        unsure = ~(probabilities.max(axis=1) >= self._threshold)
+        if unsure.any():
+            probabilities = probabilities.copy()
+            probabilities[unsure] = self._text.predict(rows_of(examples, unsure), progress)
+        fraction = round(float(unsure.mean()), 4) if len(examples) else 0.0
+        self.remark = self._text.remark
+        self.inference: Mapping[str, Any] = {**self._text.inference, "language_model_fraction": fraction}
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write each model to its own folder."""
+        self._text.save(folder / TEXT)
+        self._student.save(folder / STUDENT)
+        self._save_threshold(folder)
+
+    def export(self, folder: Path) -> None:
+        """Write each model to its own folder, with everything that it needs."""
+        self._text.export(folder / TEXT)
+        self._student.export(folder / STUDENT)
+        self._save_threshold(folder)
+
+    def _save_threshold(self, folder: Path) -> None:
+        stored = {"threshold": self._threshold, "report": self.report}
+        (folder / "cascade.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
+
+
+def choose_threshold(student: NDArray[np.float32], text: NDArray[np.float32], agreement: float) -> tuple[float, float]:
+    """Return the lowest threshold with the wanted agreement, and the fraction of users below it.
+
+    Args:
+        student: probabilities of the student, ``(n_rows, n_segments)``.
+        text: those of the language model.
+        agreement: fraction of the rows that must get the language model's segment.
+
+    Returns:
+        The threshold on the student's largest probability; above 1 if there are no rows: then it is never sure.
+    """
+    import numpy as np
+
+    if not len(student):
+        return 2.0, 1.0
+    confidence = student.max(axis=1).astype(np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum((student.argmax(axis=1) != text.argmax(axis=1))[order])
+    sorted_confidence = confidence[order]
+    # Rows of equal confidence are on the same side of a threshold.
+    is_last = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True)
+    allowed = int((1 - agreement) * len(student) + 1e-9)
+    fitting = np.flatnonzero(is_last & (wrong <= allowed))
+    if not len(fitting):
+        return 2.0, 1.0
+    last = int(fitting[-1])
+    return float(sorted_confidence[last]), 1 - (last + 1) / len(student)
+
+
+def _answered(examples: Examples, probabilities: NDArray[np.float32]) -> Examples:
+    """Return ``examples`` with the language model's segments as targets."""
+    import polars as pl
+
+    targets = pl.Series("target", probabilities.argmax(axis=1), dtype=pl.Int64)
+    return replace(examples, frame=examples.frame.with_columns(targets))
