@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, Pretraining, SavableModel
+    from segadmin.contracts.engine import Engine
     from segadmin.contracts.hookspecs import hookimpl
     from segadmin.contracts.labeler import Labeler, Labelled
     from segadmin.contracts.source import Sink, Source
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         BackboneUnavailable,
         ConfigurationError,
         DataError,
+        EngineUnavailable,
         PluginContractError,
         SegadminError,
     )
@@ -32,6 +34,8 @@ _MODULES = {
     "Classifier": "segadmin.contracts.backbone",
     "ConfigurationError": "segadmin.errors",
     "DataError": "segadmin.errors",
+    "Engine": "segadmin.contracts.engine",
+    "EngineUnavailable": "segadmin.errors",
     "Examples": "segadmin.contracts.backbone",
     "FitContext": "segadmin.contracts.backbone",
     "Labelled": "segadmin.contracts.labeler",
@@ -64,6 +68,8 @@ __all__ = [
     "Classifier",
     "ConfigurationError",
     "DataError",
+    "Engine",
+    "EngineUnavailable",
     "Examples",
     "FitContext",
     "Labeler",

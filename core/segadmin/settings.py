@@ -129,6 +129,10 @@ class Settings(BaseSettings):
             "trusted"
         ),
     )
+    web_scores_waiting: int = Field(
+        256, ge=1, le=65_536, description="Maximum users that wait to be scored by the HTTP API; further ones get 429"
+    )
+    web_score_seconds: float = Field(5.0, gt=0, le=3600, description="Maximum wait for a score by the HTTP API")
     web_connections: int = Field(256, ge=1, le=65_536, description="Maximum open connections to the HTTP API")
     web_head_seconds: float = Field(10.0, gt=0, le=3600, description="Timeout for the head of a request")
     web_body_seconds: float = Field(

@@ -23,10 +23,15 @@ def create(
     pages: Annotated[
         bool, typer.Option("--pages", help="For browsers: allows viewing jobs and models, but not sending events.")
     ] = False,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="For services: allows scoring users and looking up their segments.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a key and print it; it cannot be shown again."""
-    scope = Scope.PAGES if pages else Scope.EVENTS
+    """Create a key and print it; it cannot be shown again. Without an option it allows sending events."""
+    if pages and segments:
+        raise typer.BadParameter("A key opens one of them. Leave one out.", param_hint="--pages and --segments")
+    scope = Scope.PAGES if pages else Scope.SEGMENTS if segments else Scope.EVENTS
     key = api_keys.create(get_settings(), name, scope)
     if as_json:
         show_json({"name": name, "opens": scope, "key": key})

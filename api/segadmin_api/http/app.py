@@ -27,11 +27,12 @@ from segadmin.errors import (
     StorageError,
 )
 from segadmin.settings import Settings
+from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import problem
-from segadmin_api.http import events, pages
+from segadmin_api.http import events, pages, segments
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
 from segadmin_api.http.hosts import Hosts
@@ -66,13 +67,16 @@ def routes(settings: Settings) -> FastAPI:
     """Return the application without its shield; ``docs/generate.py`` reads its OpenAPI description."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database.ensure_schema(settings)
         open_store(settings)  # the first event may arrive before the first import
         events.warm_up()
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
+        app.state.scores = segments.batches(settings)
+        scoring = asyncio.create_task(app.state.scores.run())
         yield
+        scoring.cancel()
 
     # FastAPI's own documentation pages need no key and load third-party scripts; pages.openapi replaces them.
     app = FastAPI(
@@ -84,11 +88,13 @@ def routes(settings: Settings) -> FastAPI:
         openapi_url=None,
     )
     app.state.settings = settings
+    app.state.lookup = SegmentLookup(settings)
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
     # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
     # which needs the GIL many times per answer, would wait for both each time.
     app.state.reading = asyncio.Lock()
     app.include_router(events.router)
+    app.include_router(segments.router)
     app.include_router(pages.router)
     app.include_router(pages.any_key_router)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):

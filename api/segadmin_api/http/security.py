@@ -29,6 +29,16 @@ def require_events_key(request: Request, bearer: Bearer) -> str:
     return _authorize(request, bearer.credentials if bearer else "", Scope.EVENTS, how, "Bearer")
 
 
+def require_segments_key(request: Request, bearer: Bearer) -> str:
+    """Return the name of the request's key, which must allow reading segments.
+
+    Raises:
+        HTTPException: 401 without such a key, 429 after too many wrong ones.
+    """
+    how = "Authorization: Bearer seg_…"
+    return _authorize(request, bearer.credentials if bearer else "", Scope.SEGMENTS, how, "Bearer")
+
+
 def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
     """Return the name of the request's key, which must allow reading pages.
 
@@ -63,7 +73,7 @@ def _authorize(request: Request, secret: str, scope: Scope | None, how: str, cha
     problem = f"A key is needed: {how}." if not secret else "There is no such key."
     if key is not None:
         problem = f"This key is for {key.opens}, and not for {scope}."
-    command = "segadmin keys create NAME" + (" --pages" if scope == Scope.PAGES else "")
+    command = "segadmin keys create NAME" + (f" --{scope}" if scope in {Scope.PAGES, Scope.SEGMENTS} else "")
     raise HTTPException(401, f"{problem} Make one: {command}", {"WWW-Authenticate": challenge})
 
 

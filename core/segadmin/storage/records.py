@@ -187,6 +187,7 @@ class Scope(StrEnum):
 
     EVENTS = "events"  #: sending events
     PAGES = "pages"  #: viewing jobs and models
+    SEGMENTS = "segments"  #: scoring users and looking up their segments
 
 
 class ApiKey(SQLModel, table=True):

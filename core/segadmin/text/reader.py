@@ -21,7 +21,8 @@ from segadmin.text.variant import CANONICAL, Variant
 
 #: The text of a user without events in the window, so that every user has a text.
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
-_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
+#: What textualizers get of events, besides ``user_key``.
+EVENT_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,36 @@ def read_users(
         PluginContractError: it did not return phrases.
     """
     own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
+    return read_events(
+        own_events, lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
+    )
+
+
+def read_events(
+    own_events: pl.DataFrame,
+    lake: Lake,
+    bucket: int,
+    window: Window,
+    recipe: Recipe,
+    *,
+    textualizer: Textualizer,
+    users: pl.DataFrame,
+    variant: Variant = CANONICAL,
+    call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
+) -> UserTexts:
+    """Read ``users`` by ``own_events``, their events in the window; as :func:`read_users`, which takes the lake's.
+
+    Args:
+        own_events: ``user_key`` and the columns of events that textualizers get; ``user`` where they need raw ids.
+        lake: has the items.
+        bucket: of the users, for the result.
+        window: the events' window.
+        recipe: of the text.
+        textualizer: of the recipe.
+        users: ``user_key``.
+        variant: of the text.
+        call: the context in which the textualizer is called.
+    """
     if variant.number:
         users = users.join(own_events, on="user_key", how="semi")
     events = with_items(own_events.lazy(), _items(lake, recipe))
@@ -101,7 +132,9 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     inside = lake.scan("events", buckets=[bucket]).filter(
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
-    selected = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select("user_key", *_COLUMNS)
+    selected = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select(
+        "user_key", *EVENT_COLUMNS
+    )
     if not textualizer.raw_user_ids:
         return selected
     return selected.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")

@@ -1,0 +1,143 @@
+"""Scores users by events that come with the request, as scoring does it with the events of the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import ConfigurationError
+from segadmin.events.clean import Cleaned, clean, complete
+from segadmin.events.ids import event_ids
+from segadmin.events.keys import user_key
+from segadmin.events.mapping import Mapping
+from segadmin.inference.predictor import load_predictor
+from segadmin.models.versions import find_version
+from segadmin.settings import Settings
+from segadmin.storage.database import reading
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelState, ModelVersion
+from segadmin.text.reader import EVENT_COLUMNS, read_events
+from segadmin.text.recipe import Window
+
+#: Of users that are not in the lake.
+_NO_BUCKET = -1
+
+
+@dataclass(frozen=True)
+class UserEvents:
+    """The events of one user to be scored."""
+
+    user: str  #: the shop's id, or any name that is different from the other users'
+    events: pl.DataFrame  #: rows of a source, as :func:`segadmin.events.cells.readable` returns them
+    as_of: datetime  #: the moment to score at; later events are left out
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The segment of one user."""
+
+    segment: str | None  #: ``None``: too little is known of the user
+    probabilities: dict[str, float]  #: by segment, in the model's order
+    events: int  #: events in the model's window
+    rejected: tuple[tuple[int, str, str | None], ...]  #: events that cannot be used: their index, the reason, the field
+
+
+def champion(settings: Settings, label_set: str | None = None) -> ModelVersion:
+    """Return the model version that scores users of a label set.
+
+    Raises:
+        DataError: there is none yet.
+        ConfigurationError: there is none of this label set, or there are several and none was named.
+    """
+    with reading(settings) as session:
+        version = find_version(session, "champion", label_set)
+    if version.state == ModelState.PRETRAINED:
+        raise ConfigurationError(f"Model version {version.id} is pretrained only and knows no segments.")
+    return version
+
+
+def score_users(
+    settings: Settings, version: ModelVersion, users: Sequence[UserEvents], mapping: Mapping
+) -> list[Scored]:
+    """Return the segment of every user, in their order; the model stays loaded for the next call.
+
+    Args:
+        settings: of the store.
+        version: the model.
+        users: those of one moment are read together.
+        mapping: assigns the events' columns to fields.
+    """
+    results: dict[int, Scored] = {}
+    for rows in _groups(users):
+        scored = _score(settings, version, [users[row] for row in rows], mapping)
+        results.update(zip(rows, scored, strict=True))
+    return [results[row] for row in range(len(users))]
+
+
+def _groups(users: Sequence[UserEvents]) -> list[list[int]]:
+    """Return the rows of users of one moment, no user twice in a group."""
+    groups: dict[tuple[datetime, int], list[int]] = {}
+    times: dict[tuple[datetime, str], int] = {}
+    for row, user in enumerate(users):
+        before = times.get((user.as_of, user.user), 0)
+        times[user.as_of, user.user] = before + 1
+        groups.setdefault((user.as_of, before), []).append(row)
+    return list(groups.values())
+
+
+def _score(settings: Settings, version: ModelVersion, users: Sequence[UserEvents], mapping: Mapping) -> list[Scored]:
+    plugins = load_plugins(settings)
+    predictor = load_predictor(settings, plugins, version)
+    recipe = predictor.manifest.recipe
+    window = recipe.window(users[0].as_of)
+    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    keys = [user_key(settings.secret(), user.user) for user in users]
+    cleaned = [_cleaned(user, mapping) for user in users]
+    events = pl.concat(
+        [_in_window(part, user.user, key, window) for part, user, key in zip(cleaned, users, keys, strict=True)]
+    )
+    texts = read_events(
+        events.select("user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])),
+        Lake.of(settings),
+        _NO_BUCKET,
+        window,
+        recipe,
+        textualizer=textualizer,
+        users=pl.DataFrame({"user_key": keys}, schema={"user_key": pl.Int64}),
+    )
+    in_order = pl.DataFrame({"user_key": keys}, schema={"user_key": pl.Int64}).join(
+        texts.users, on="user_key", how="left", maintain_order="left"
+    )
+    segments = predictor.segment(in_order)
+    counts = dict(events.group_by("user_key").len().iter_rows())
+    return [
+        Scored(
+            segment=row["segment"],
+            probabilities=dict(zip(predictor.segments, row["probabilities"], strict=True)),
+            events=counts.get(key, 0),
+            rejected=tuple((line - 1, reason, field) for line, reason, field in _problems(part)),
+        )
+        for row, key, part in zip(segments.iter_rows(named=True), keys, cleaned, strict=True)
+    ]
+
+
+def _cleaned(user: UserEvents, mapping: Mapping) -> Cleaned:
+    """Return the user's events as an import cleans them."""
+    own = mapping.model_copy(update={"constants": {**mapping.constants, "user": user.user}})
+    return clean(complete(user.events, "events", own), "events", own)
+
+
+def _in_window(cleaned: Cleaned, user: str, key: int, window: Window) -> pl.DataFrame:
+    """Return the usable events in the window, each once, with the ids that an import gives them."""
+    events = cleaned.good.with_columns(user_key=pl.lit(key, pl.Int64), user=pl.lit(user))
+    events = events.with_columns(event_ids(events)).unique("event_id", keep="first", maintain_order=True)
+    inside = events.filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
+    return inside.select("user_key", "user", *EVENT_COLUMNS)
+
+
+def _problems(cleaned: Cleaned) -> list[tuple[int, str, str | None]]:
+    return cleaned.bad.select("line", "reason", "column").rows()

@@ -1,0 +1,118 @@
+"""The current segment of single users, from an index in memory."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.storage.database import reading
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelVersion
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CurrentSegment:
+    """What the current snapshot has of a user."""
+
+    label_set: str
+    snapshot_id: int
+    as_of: datetime
+    model_version_id: int
+    segment: str | None  #: ``None``: too little is known of the user
+    probabilities: dict[str, float]  #: by segment, in the model's order
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The users of a snapshot, sorted by key."""
+
+    snapshot_id: int
+    lake_version: int | None  #: changes when users are erased
+    label_set: str
+    as_of: datetime
+    segments: tuple[str, ...]
+    keys: NDArray[np.int64]
+    segment: NDArray[np.int16]  #: index into ``segments``; -1: unassigned
+    probabilities: NDArray[np.float32]  #: ``(users, segments)``
+    model_versions: NDArray[np.int64]
+
+    def find(self, key: int) -> CurrentSegment | None:
+        """Return what is known of a user, or ``None``."""
+        row = int(self.keys.searchsorted(key))
+        if row == len(self.keys) or self.keys[row] != key:
+            return None
+        number = int(self.segment[row])
+        return CurrentSegment(
+            label_set=self.label_set,
+            snapshot_id=self.snapshot_id,
+            as_of=self.as_of,
+            model_version_id=int(self.model_versions[row]),
+            segment=None if number < 0 else self.segments[number],
+            probabilities=dict(zip(self.segments, map(float, self.probabilities[row]), strict=True)),
+        )
+
+
+class SegmentLookup:
+    """Finds the current segment of a user in some microseconds; a new snapshot or an erasure is noticed at once.
+
+    A million users take some 30 MB.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock = settings, threading.Lock()
+        self._indexes: dict[str, _Index] = {}
+
+    def find(self, keys: list[int], label_set: str | None = None) -> CurrentSegment | None:
+        """Return the current segment of the first of ``keys`` that is known, or ``None``.
+
+        Raises:
+            DataError: there are no snapshots yet.
+            ConfigurationError: there is none of this label set, or there are several label sets and none was named.
+        """
+        index = self._index(label_set)
+        return next((found for key in keys if (found := index.find(key)) is not None), None)
+
+    def _index(self, label_set: str | None) -> _Index:
+        with reading(self._settings) as session:
+            snapshot = find_snapshot(session, "current", label_set)
+            version = Lake.of(self._settings).version("assignments")
+            index = self._indexes.get(snapshot.label_set)
+            if index is not None and (index.snapshot_id, index.lake_version) == (snapshot.id, version):
+                return index
+            segments = tuple(session.get_one(ModelVersion, snapshot.model_version_id).segments)
+            assert snapshot.id is not None
+            facts = (snapshot.id, version, snapshot.label_set, snapshot.as_of)
+        with self._lock:  # one thread reads the snapshot, the others wait for it
+            index = self._indexes.get(facts[2])
+            if index is None or (index.snapshot_id, index.lake_version) != facts[:2]:
+                index = self._indexes[facts[2]] = self._read(*facts, segments)
+            return index
+
+    def _read(
+        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, segments: tuple[str, ...]
+    ) -> _Index:
+        import numpy as np
+        import polars as pl
+
+        columns = ("user_key", "segment", "probabilities", "model_version_id")
+        users = assignments(self._settings, snapshot_id).select(columns).sort("user_key").collect()
+        numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
+        return _Index(
+            snapshot_id=snapshot_id,
+            lake_version=version,
+            label_set=label_set,
+            as_of=as_of,
+            segments=segments,
+            keys=users["user_key"].to_numpy(),
+            segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
+            probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
+            model_versions=users["model_version_id"].to_numpy(),
+        )
