@@ -36,7 +36,7 @@ def model_of(name: str, folder: Path) -> tuple[Path, Any]:
 
     from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+    from segadmin_plugins.engines.silence_transformers import quiet
 
     source = (
         load_plugins(get_settings()).make("backbone", "minilm").folder(get_settings()) if name == "minilm" else name
@@ -123,7 +123,7 @@ def compare(folder: Path, phrases: int, arguments: argparse.Namespace) -> dict[s
     from segadmin.contracts.backbone import Examples
     from segadmin.contracts.plugins import load_plugins
     from segadmin.settings import get_settings
-    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+    from segadmin_plugins.engines.silence_transformers import quiet
 
     frame = synthetic_users(arguments.users, phrases)
     examples, few_examples = (Examples(part, SEGMENTS, ()) for part in (frame, frame.head(_PEER_TEXTS)))

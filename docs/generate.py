@@ -132,8 +132,8 @@ def _objects(description: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the schemas of objects by name: the shared ones, and those that stand where they are used."""
     objects = dict(description["components"]["schemas"])
     for operation in (operation for methods in description["paths"].values() for operation in methods.values()):
-        for answer in operation["responses"].values():
-            for body in answer.get("content", {}).values():
+        for message in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for body in message.get("content", {}).values():
                 if "title" in body.get("schema", {}):
                     objects[body["schema"]["title"]] = body["schema"]
     return objects

@@ -27,9 +27,9 @@ def users_per_second(options: MiniLm, settings: Settings) -> float:
     import torch
 
     from segadmin_plugins.backbones.transformer.head import freeze_below
-    from segadmin_plugins.backbones.transformer.silence_transformers import quiet
     from segadmin_plugins.backbones.transformer.warm_start import start_from
     from segadmin_plugins.engines.precision import bf16_is_faster
+    from segadmin_plugins.engines.silence_transformers import quiet
 
     torch.set_num_threads(n_threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -52,8 +52,8 @@ class OpenVino(Engine):
         import openvino
         import torch
 
-        from segadmin_plugins.backbones.transformer.silence_transformers import quiet
         from segadmin_plugins.engines.plain import padded
+        from segadmin_plugins.engines.silence_transformers import quiet
 
         example = torch.ones((2, 8), dtype=torch.int64)
         with quiet(), warnings.catch_warnings(), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The precision of weights: float32, or bfloat16 for large frozen ones if the device computes it fast."""
+"""The precision of weights and products: float32, or bfloat16 if the device computes it fast."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-
-from segadmin_plugins.backbones.transformer.weights_lookup import LARGE
 
 
 def bf16_is_faster() -> bool:
@@ -30,13 +28,3 @@ def mixed(text: Any, device: str) -> AbstractContextManager[object]:
 def dtype_of(stored: str) -> torch.dtype:
     """Return the precision to load weights in, given the ``stored`` one: bfloat16 only if it is fast."""
     return torch.bfloat16 if stored.endswith("bfloat16") and bf16_is_faster() else torch.float32
-
-
-def dtype_for_base(dtype: str, size: int, *, frozen: bool) -> str:
-    """Return the precision for a base of ``size`` bytes, as ``float32`` or ``bfloat16``.
-
-    ``auto`` is bfloat16 for a ``frozen`` base of 1 GiB and more if it is fast; other values are returned unchanged.
-    """
-    if dtype == "auto":
-        return "bfloat16" if frozen and size >= LARGE and bf16_is_faster() else "float32"
-    return dtype

@@ -21,8 +21,8 @@ from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer import weights_lookup as places
+from segadmin_plugins.backbones.transformer.base_precision import dtype_for_base
 from segadmin_plugins.backbones.transformer.stored import BASE, LEARNED
-from segadmin_plugins.engines.precision import dtype_for_base
 from tests.models import make_model
 
 TRAIN, VALIDATION, TEST = planted(96), planted(24, seed=1), planted(40, seed=2)

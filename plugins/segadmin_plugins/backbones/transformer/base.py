@@ -65,7 +65,7 @@ class Transformer(ModelSource, Backbone):
         from transformers import set_seed
 
         from segadmin_plugins.backbones.transformer.pretraining import pretrain
-        from segadmin_plugins.backbones.transformer.silence_transformers import quiet
+        from segadmin_plugins.engines.silence_transformers import quiet
 
         torch.set_num_threads(n_threads)
         set_seed(run.seed)

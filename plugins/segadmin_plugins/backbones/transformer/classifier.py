@@ -17,9 +17,9 @@ from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import softmax
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, UserDataset
 from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
-from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 from segadmin_plugins.backbones.transformer.warm_start import start_from
+from segadmin_plugins.engines.silence_transformers import quiet
 from segadmin_plugins.engines.text_reader import TextReader
 
 if TYPE_CHECKING:

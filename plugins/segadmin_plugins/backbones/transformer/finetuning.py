@@ -20,10 +20,10 @@ from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
 from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
 from segadmin_plugins.backbones.transformer.multitask import Tasks, narrow, together
-from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
+from segadmin_plugins.engines.silence_transformers import quiet
 
 if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.model_source import ModelSource

@@ -62,8 +62,8 @@ class TrainingOptions:
 
     def dtype_of_base(self, folder: Path, settings: Settings) -> str:
         """Return the precision in which the weights in ``folder`` are loaded for a fit."""
+        from segadmin_plugins.backbones.transformer.base_precision import dtype_for_base
         from segadmin_plugins.backbones.transformer.weights_lookup import weights_size
-        from segadmin_plugins.engines.precision import dtype_for_base
 
         frozen = self.made_tuner(settings).freezes_base
         return dtype_for_base(self.dtype, weights_size(folder), frozen=frozen)

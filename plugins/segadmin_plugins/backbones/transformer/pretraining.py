@@ -28,12 +28,12 @@ from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
-from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.training import (
     POINTS_PER_EPOCH,
     with_batches_of,
 )
 from segadmin_plugins.engines.precision import bf16_is_faster
+from segadmin_plugins.engines.silence_transformers import quiet
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from segadmin_plugins.backbones.transformer.classifier import load_classifier
 from segadmin_plugins.backbones.transformer.finetuning import fit_classifier
 from segadmin_plugins.backbones.transformer.fitness import notes
 from segadmin_plugins.backbones.transformer.model_source import ModelSource
-from segadmin_plugins.backbones.transformer.silence_transformers import quiet
 from segadmin_plugins.backbones.transformer.warm_start import start_from
 from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, WANTED, weights_size
+from segadmin_plugins.engines.silence_transformers import quiet
 
 #: Layers of a large model that are tried, so that it is loaded and saved in seconds.
 _LAYERS = 2

@@ -1,0 +1,125 @@
+"""``POST /v1/score`` and ``GET /v1/users/{user}/segment`` on a real server over a shop with a champion."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+import pytest
+
+from segadmin.settings import Settings
+from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.storage import api_keys
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Scope
+from tests.planted import planted_users
+from tests.servers import web_server
+
+Ask = Callable[..., tuple[int, dict[str, Any]]]
+_FIELDS = ("kind", "item", "quantity", "price")
+
+
+@pytest.fixture
+def ask(shop: Settings) -> Iterator[Ask]:
+    """Return a function that calls a server over the shop, with a key for segments."""
+    key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
+    with web_server(shop) as url:
+        yield lambda path, body=None, **headers: call(url + path, body, key, **headers)
+
+
+def call(url: str, body: Any = None, key: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data, {"Authorization": f"Bearer {key}"} | headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def posted_events(settings: Settings, key: int) -> list[dict[str, Any]]:
+    events = Lake.of(settings).scan("events").filter(pl.col("user_key") == key)
+    at = pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return events.select(*_FIELDS, at).collect().to_dicts()
+
+
+def test_scores_and_lookups_agree_with_the_snapshot(shop: Settings, ask: Ask) -> None:
+    with transaction(shop) as session:
+        snapshot = find_snapshot(session, "current")
+    stored = {row["user_key"]: row for row in assignments(shop, snapshot.id or 0).collect().iter_rows(named=True)}
+    users = planted_users(shop).head(12).to_dicts()
+
+    def score(user: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        events = posted_events(shop, user["user_key"])
+        return ask("/v1/score", {"user": user["user"], "events": events, "as_of": snapshot.as_of.isoformat()})
+
+    with ThreadPoolExecutor(6) as threads:  # at the same time, so that they are read together
+        answers = list(threads.map(score, users))
+    for user, (status, answer) in zip(users, answers, strict=True):
+        assert status == 200, answer
+        row = stored[user["user_key"]]
+        assert answer["segment"] == row["segment"]
+        assert list(answer["probabilities"].values()) == pytest.approx(row["probabilities"], abs=1e-5)
+        assert answer["problems"] == []
+        looked_up, found = ask(f"/v1/users/{quote(user['user'])}/segment")
+        assert looked_up == 200
+        assert (found["segment"], found["snapshot"]) == (row["segment"], snapshot.id)
+
+
+def test_what_a_request_may_lack(ask: Ask) -> None:
+    status, answer = ask("/v1/score", {"events": []})
+    assert (status, answer["events"]) == (200, 0)
+    body = gzip.compress(json.dumps({"events": [{"kind": "view", "item": "i1", "at": "2025-01-01"}, {}]}).encode())
+    status, answer = ask("/v1/score", body, Content_Encoding="gzip")
+    assert status == 200
+    assert [(problem["index"], problem["reason"]) for problem in answer["problems"]] == [(1, "missing_item")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        (b"not json", 422, "the body: Invalid JSON"),
+        ({"events": [1]}, 422, "events.0: "),
+        ({"events": [], "colour": "red"}, 422, "colour: Extra inputs"),
+        ({"events": [], "as_of": "2025-01-01T00:00:00"}, 422, "as_of: Input should have timezone info"),
+        ({"events": [], "labels": "spend9"}, 422, "There is no champion for 'spend9'"),
+    ],
+)
+def test_requests_that_cannot_be_answered_say_why(ask: Ask, body: Any, status: int, detail: str) -> None:
+    answered, problem = ask("/v1/score", body)
+    assert (answered, problem["detail"].startswith(detail)) == (status, True), problem
+
+
+def test_lookups_of_unknown_users_and_label_sets(ask: Ask) -> None:
+    assert ask("/v1/users/nobody/segment")[0] == 404
+    status, problem = ask("/v1/users/nobody/segment?labels=spend9")
+    assert (status, "spend9" in problem["detail"]) == (422, True)
+
+
+def test_a_key_of_another_scope_does_not_open_segments(shop: Settings) -> None:
+    events_key = api_keys.create(shop, "shop", Scope.EVENTS)
+    with web_server(shop) as url:
+        for path, body in (("/v1/score", {"events": []}), ("/v1/users/u1/segment", None)):
+            status, problem = call(url + path, body, events_key)
+            assert (status, "segadmin keys create NAME --segments" in problem["detail"]) == (401, True)
+
+
+def test_more_requests_than_may_wait_are_refused_and_none_is_lost(shop: Settings) -> None:
+    key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
+    with web_server(shop, SEGADMIN_WEB_SCORES_WAITING="2") as url:
+        call(f"{url}/v1/score", {"events": []}, key)  # loads the model
+        with ThreadPoolExecutor(24) as threads:
+            answers = list(threads.map(lambda _: call(f"{url}/v1/score", {"events": []}, key), range(48)))
+    statuses = {status for status, _ in answers}
+    assert statuses <= {200, 429}
+    assert 200 in statuses
+    assert len(answers) == 48
