@@ -196,6 +196,6 @@ def compared(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> tupl
         return None
     import torch
 
-    one, other = (torch.from_numpy(array).softmax(dim=1).numpy() for array in (logits, expected))
+    one, other = (torch.tensor(array).softmax(dim=1).numpy() for array in (logits, expected))
     agreement = float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
     return round(agreement, 5), round(float(np.abs(one - other).max()), 6)
