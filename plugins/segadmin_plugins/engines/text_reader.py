@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
-#: An engine is used if it puts this fraction of texts into the same segment as the model in float32 …
-AGREEMENT = 0.998
-#: … and no probability differs by more.
+#: An engine is used if no probability differs by more from the model in float32 …
 DIFFERENCE = 0.02
+#: … and this fraction of texts is put into the same segment.
+AGREEMENT = 0.998
+#: Texts whose two best segments are closer than this many times the largest difference of the trial are read again in
+#: float32: twice would do if no other text differed by more. An engine with many such texts is not worth it.
+_CLOSE = 4
+_MOST_READ_AGAIN = 0.1
+#: Largest difference of a probability of an engine that counts as float32.
+_EXACT = 1e-3
 #: Engines are tried when at least this many texts are to be read, on one in eight of them within these bounds.
 _TRIED_FROM = 768
 _SAMPLE, _LARGEST_SAMPLE, _PART = 128, 512, 8
@@ -43,6 +49,7 @@ class Inference:
     device: str
     agreement: float | None = None  #: fraction of the texts of the trial with the same segment
     difference: float | None = None  #: largest difference of a probability in the trial
+    read_again: float | None = None  #: fraction of the texts of the trial that were read again in float32
     speedup: float | None = None  #: texts per second in the trial, relative to transformers in float32
     left_aside: tuple[str, ...] = ()  #: why other engines are not used
 
@@ -63,6 +70,7 @@ class TextReader:
         self._device = next(text.parameters()).device.type
         self._plain = Plain().reader(text, pad_id, "float32")
         self._reader, self._tokens = self._plain, Plain().tokens_at_once(text)
+        self._exact, self._margin = self._plain, 0.0
         self._is_checked = self._is_tried = settings.engine == Plain.name
         self.inference = Inference(Plain.name, "float32", self._device)
         self.remark = ""  #: that memory is short
@@ -80,17 +88,35 @@ class TextReader:
         self._choose(distinct)
         order = np.argsort(distinct.lengths, kind="stable")[::-1]  # if the longest fit in memory, all do
         longest_first = distinct.take(order)
-        logits, done, reported = np.empty((0, 0), np.float32), 0, time.monotonic()
-        while done < len(order):
-            batch = self._read_batch(longest_first, done)
-            if not done:
-                logits = np.empty((len(order), batch.shape[1]), np.float32)
-            logits[order[done : done + len(batch)]] = batch
-            done += len(batch)
-            if time.monotonic() - reported > 1.0 or done == len(order):
-                reported = time.monotonic()
-                progress(done / len(order), f"{done} of {len(order)} texts read{self.remark and f', {self.remark}'}")
+        in_order = self._read(longest_first, progress)
+        close = np.flatnonzero(_margins(in_order) < self._margin)
+        if len(close):
+            in_order[close] = self._read_exactly(longest_first.take(close))
+        logits = np.empty_like(in_order)
+        logits[order] = in_order
         return logits[position]
+
+    def _read(self, texts: Ragged, progress: Callable[[float, str], None]) -> NDArray[np.float32]:
+        """Return the logits of texts that are sorted by length, the longest first."""
+        logits, done, reported = np.empty((0, 0), np.float32), 0, time.monotonic()
+        while done < len(texts):
+            batch = self._read_batch(texts, done)
+            if not done:
+                logits = np.empty((len(texts), batch.shape[1]), np.float32)
+            logits[done : done + len(batch)] = batch
+            done += len(batch)
+            if time.monotonic() - reported > 1.0 or done == len(texts):
+                reported = time.monotonic()
+                progress(done / len(texts), f"{done} of {len(texts)} texts read{self.remark and f', {self.remark}'}")
+        return logits
+
+    def _read_exactly(self, texts: Ragged) -> NDArray[np.float32]:
+        """Return the logits of a few texts in float32."""
+        fast, self._reader = self._reader, self._exact
+        try:
+            return self._read(texts, lambda _fraction, _note: None)
+        finally:
+            self._reader = fast
 
     def _read_batch(self, texts: Ragged, done: int) -> NDArray[np.float32]:
         """Return the logits of the next texts, as many as fit in memory."""
@@ -160,17 +186,22 @@ class TextReader:
             except Exception as error:  # a runtime of others: whatever it raises, the model itself can be used
                 left_aside.append(f"{name}: {describe(error)}")
                 continue
-            inference = compared(logits, expected)
-            if inference is None or inference[0] < AGREEMENT or inference[1] > DIFFERENCE:
+            comparison = compared(logits, expected)
+            if comparison is None or comparison.agreement < AGREEMENT or comparison.difference > DIFFERENCE:
                 left_aside.append(f"{name}: it differs from the model")
+            elif comparison.read_again > _MOST_READ_AGAIN:
+                left_aside.append(f"{name}: too many texts would be read again in float32")
             elif taken >= seconds:
                 left_aside.append(f"{name}: it is slower")
             else:
                 seconds = taken
-                facts = Inference(engine.name, precision, self._device, *inference)
+                facts = Inference(engine.name, precision, self._device, *comparison)
                 best = reader, tokens, replace(facts, speedup=round(plain_seconds / taken, 2))
+            if precision == "float32" and comparison is not None and comparison.difference < _EXACT:
+                self._exact = reader
         self._reader, self._tokens, inference_of_best = best
         self.inference = replace(inference_of_best, left_aside=tuple(left_aside))
+        self._margin = 0.0 if self.inference.precision == "float32" else _CLOSE * (self.inference.difference or 0.0)
 
     def _timed(self, reader: Reader, tokens: int, sample: Ragged) -> tuple[NDArray[np.float32], float]:
         """Return the logits of ``sample`` and the seconds that they took, without those of a first batch."""
@@ -187,15 +218,37 @@ class TextReader:
         return logits[back] if len(logits) == len(back) else logits, seconds
 
 
-def compared(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float] | None:
-    """Return the fraction of rows with the same segment and the largest difference of a probability.
+class Comparison(NamedTuple):
+    """How the logits of an engine compare with those of the model."""
+
+    agreement: float  #: fraction of the texts with the same segment, after close ones were read again
+    difference: float  #: largest difference of a probability
+    read_again: float  #: fraction of the texts that are too close
+
+
+def compared(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> Comparison | None:
+    """Compare logits of the same texts, ``(texts, segments)``.
 
     ``None`` if they cannot be compared: other shapes, or numbers that are not finite.
     """
     if logits.shape != expected.shape or not np.isfinite(logits).all() or not np.isfinite(expected).all():
         return None
-    import torch
+    difference = float(np.abs(_softmax(logits) - _softmax(expected)).max())
+    close = _margins(logits) < _CLOSE * difference
+    agrees = (logits.argmax(axis=1) == expected.argmax(axis=1)) | close
+    return Comparison(round(float(agrees.mean()), 5), round(difference, 6), round(float(close.mean()), 5))
 
-    one, other = (torch.tensor(array).softmax(dim=1).numpy() for array in (logits, expected))
-    agreement = float((one.argmax(axis=1) == other.argmax(axis=1)).mean())
-    return round(agreement, 5), round(float(np.abs(one - other).max()), 6)
+
+def _margins(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much the most probable segment of each text is more probable than the next."""
+    if logits.shape[1] < 2:
+        return np.ones(len(logits), np.float32)
+    best = np.partition(_softmax(logits), -2, axis=1)
+    margins: NDArray[np.float32] = best[:, -1] - best[:, -2]
+    return margins
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers: NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities

@@ -77,6 +77,28 @@ def test_equal_texts_are_read_once(model: Any, settings: Settings, monkeypatch: 
     assert not (logits[0] == logits[1]).all()
 
 
+def test_texts_that_could_change_their_segment_are_read_again_in_float32(
+    model: Any, settings: Settings, many: Ragged, tmp_path: Path
+) -> None:
+    body = (
+        "        import numpy as np\n"
+        "        def read(texts):\n"
+        "            logits = plain(texts)\n"
+        "            noise = np.random.default_rng(len(texts)).normal(0, 0.0005, logits.shape)\n"
+        "            return (logits + noise).astype(np.float32)\n"
+        "        return read\n"
+    )
+    reader = TextReader(model, 0, with_engine(settings, tmp_path, body).model_copy(update={"engine": "other"}))
+    reader._is_checked = reader._is_tried = True
+    reader._use_best([next(reader._candidates())], many.take(np.arange(512)), must_be_faster=False)
+    assert reader.inference.engine == "other"
+    assert 0 < (reader.inference.read_again or 0) < 0.1
+    expected = TextReader(model, 0, settings.model_copy(update={"engine": "transformers"})).logits(many)
+    noisy = reader._read(many, lambda _fraction, _note: None)
+    assert (noisy.argmax(axis=1) != expected.argmax(axis=1)).any()
+    assert (reader.logits(many).argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
 def test_few_texts_are_read_packed_in_float32_without_a_trial(model: Any, settings: Settings) -> None:
     reader = TextReader(model, 0, settings)
     texts = texts_of([9, 4, 4], 15)
@@ -158,8 +180,13 @@ def test_a_text_that_does_not_fit_in_memory_alone(model: Any, settings: Settings
 
 def test_comparing_logits() -> None:
     logits = np.array([[2.0, 0.0], [0.0, 2.0]], np.float32)
-    assert compared(logits, logits) == (1.0, 0.0)
-    assert compared(logits[:, ::-1], logits) == (0.0, pytest.approx(0.761594))
+    assert compared(logits, logits) == (1.0, 0.0, 0.0)
+    swapped = compared(logits[:, ::-1], logits)
+    assert swapped == (1.0, pytest.approx(0.761594), 1.0)
+    shifted = compared(np.array([[2.0, 0.0], [0.01, 0.0]], np.float32), np.array([[2.0, 0.0], [0.0, 0.01]], np.float32))
+    assert shifted is not None
+    assert (shifted.agreement, shifted.read_again) == (1.0, 0.5)
+    assert compared(logits[:, :1], logits[:, :1]) == (1.0, 0.0, 0.0)
     assert compared(logits[:1], logits) is None
     assert compared(logits * np.nan, logits) is None
 
