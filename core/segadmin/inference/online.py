@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
@@ -14,6 +16,7 @@ from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.ids import event_ids
 from segadmin.events.keys import user_key
 from segadmin.events.mapping import Mapping
+from segadmin.events.number_columns import NumberColumns
 from segadmin.inference.predictor import load_predictor
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
@@ -96,10 +99,8 @@ def _score(settings: Settings, version: ModelVersion, users: Sequence[UserEvents
     window = recipe.window(users[0].as_of)
     textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     keys = [user_key(settings.secret(), user.user) for user in users]
-    cleaned = [_cleaned(user, mapping) for user in users]
-    events = pl.concat(
-        [_in_window(part, user.user, key, window) for part, user, key in zip(cleaned, users, keys, strict=True)]
-    )
+    cleaned, ends = _cleaned(users, mapping), np.cumsum([user.events.height for user in users])
+    events = _in_window(cleaned.good, users, keys, ends, window)
     texts = read_events(
         events.select("user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])),
         Lake.of(settings),
@@ -114,30 +115,38 @@ def _score(settings: Settings, version: ModelVersion, users: Sequence[UserEvents
     )
     segments = predictor.segment(in_order)
     counts = dict(events.group_by("user_key").len().iter_rows())
+    rejected: list[list[tuple[int, str, str | None]]] = [[] for _ in users]
+    for line, reason, field in cleaned.bad.select("line", "reason", "column").iter_rows():
+        row = int(ends.searchsorted(line - 1, side="right"))
+        rejected[row].append((line - 1 - int(ends[row] - users[row].events.height), reason, field))
     return [
         Scored(
-            segment=row["segment"],
-            probabilities=dict(zip(predictor.segments, row["probabilities"], strict=True)),
+            segment=segment["segment"],
+            probabilities=dict(zip(predictor.segments, segment["probabilities"], strict=True)),
             events=counts.get(key, 0),
-            rejected=tuple((line - 1, reason, field) for line, reason, field in _problems(part)),
+            rejected=tuple(problems),
         )
-        for row, key, part in zip(segments.iter_rows(named=True), keys, cleaned, strict=True)
+        for segment, key, problems in zip(segments.iter_rows(named=True), keys, rejected, strict=True)
     ]
 
 
-def _cleaned(user: UserEvents, mapping: Mapping) -> Cleaned:
-    """Return the user's events as an import cleans them."""
-    own = mapping.model_copy(update={"constants": {**mapping.constants, "user": user.user}})
-    return clean(complete(user.events, "events", own), "events", own)
+def _cleaned(users: Sequence[UserEvents], mapping: Mapping) -> Cleaned:
+    """Return the events of all users as an import of posted events cleans them; lines go from 1."""
+    column = mapping.columns.get("user", "user")
+    frames = [user.events.with_columns(pl.lit(user.user, pl.String).alias(column)) for user in users]
+    rows = complete(pl.concat(frames, how="diagonal"), "events", mapping)
+    return clean(rows, "events", mapping, numbers=NumberColumns(mapping, typed=True, whole=False))
 
 
-def _in_window(cleaned: Cleaned, user: str, key: int, window: Window) -> pl.DataFrame:
+def _in_window(
+    good: pl.DataFrame, users: Sequence[UserEvents], keys: Sequence[int], ends: NDArray[np.int64], window: Window
+) -> pl.DataFrame:
     """Return the usable events in the window, each once, with the ids that an import gives them."""
-    events = cleaned.good.with_columns(user_key=pl.lit(key, pl.Int64), user=pl.lit(user))
-    events = events.with_columns(event_ids(events)).unique("event_id", keep="first", maintain_order=True)
+    rows = ends.searchsorted(good["line"].to_numpy() - 1, side="right")
+    names = pl.Series([user.user for user in users], dtype=pl.String)
+    events = good.with_columns(
+        pl.Series("user_key", keys, dtype=pl.Int64).gather(rows), names.gather(rows).alias("user")
+    )
+    events = events.with_columns(event_ids(events)).unique(("user_key", "event_id"), keep="first", maintain_order=True)
     inside = events.filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
     return inside.select("user_key", "user", *EVENT_COLUMNS)
-
-
-def _problems(cleaned: Cleaned) -> list[tuple[int, str, str | None]]:
-    return cleaned.bad.select("line", "reason", "column").rows()
