@@ -26,11 +26,13 @@ from bench.synthetic_texts import users as synthetic_users
 
 SEGMENTS = ("low", "mid", "high")
 #: Texts of the slow peers, and products of a measurement of the limit.
-_PEER_TEXTS, _PRODUCTS = 128, 12
+_PEER_TEXTS, _PRODUCTS = 96, 12
+#: Users that the head is fitted on.
+_HEAD_USERS = 320
 
 
 def model_of(name: str, folder: Path) -> tuple[Path, Any]:
-    """Write a classifier with these weights and a random head, and return its folder and its tokenizer."""
+    """Write a classifier with these weights and a fitted head, and return its folder and its tokenizer."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -46,11 +48,31 @@ def model_of(name: str, folder: Path) -> tuple[Path, Any]:
         model = AutoModelForSequenceClassification.from_pretrained(
             source, num_labels=len(SEGMENTS), dtype=torch.float32
         )
-        model.classifier.weight.data.normal_(std=0.1)  # so that texts differ in their segment
         tokenizer = AutoTokenizer.from_pretrained(source)
+        fit_head(model, tokenizer)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder, tokenizer
+
+
+def fit_head(model: Any, tokenizer: Any) -> None:
+    """Fit the last layer alone, so that texts are as far from the edges of the segments as with a trained model."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+
+    from bench.train import labelled
+
+    examples = labelled(_HEAD_USERS, 24, 1)
+    texts = [" ".join(phrases) for phrases in examples.frame["phrases"].to_list()]
+    states = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), 32):
+            batch = texts[start : start + 32]
+            inputs = tokenizer(batch, truncation=True, max_length=256, padding=True, return_tensors="pt")
+            states.append(model.base_model(**inputs).pooler_output)
+    fitted = LogisticRegression(C=10.0, max_iter=1000).fit(torch.cat(states).numpy(), examples.targets)
+    model.classifier.weight.data = torch.tensor(fitted.coef_, dtype=torch.float32)
+    model.classifier.bias.data = torch.tensor(fitted.intercept_, dtype=torch.float32)
 
 
 def segadmin_reader(folder: Path, max_tokens: int, engine: str) -> Any:

@@ -27,10 +27,9 @@ log = logging.getLogger(__name__)
 DIFFERENCE = 0.02
 #: … and this fraction of texts is put into the same segment.
 AGREEMENT = 0.998
-#: Texts whose two best segments are closer than this many times the largest difference of the trial are read again in
-#: float32: twice would do if no other text differed by more. An engine with many such texts is not worth it.
-_CLOSE = 4
-_MOST_READ_AGAIN = 0.1
+#: Texts whose two best segments are closer than this many times the largest difference are read again in float32: a
+#: probability that is off by no more than that difference cannot change the segment of the others.
+_CLOSE = 2
 #: Largest difference of a probability of an engine that counts as float32.
 _EXACT = 1e-3
 #: Engines are tried when at least this many texts are to be read, on one in eight of them within these bounds.
@@ -168,7 +167,8 @@ class TextReader:
             if not is_out_of_memory(error):
                 raise
             return  # nothing to compare with; the model itself is used, with fewer tokens at a time
-        plain_seconds, left_aside = seconds, list[str]()
+        plain_seconds = exact_seconds = seconds
+        left_aside: list[str] = []
         best: tuple[Reader, int, Inference] = (
             self._plain,
             Plain().tokens_at_once(self._text),
@@ -189,16 +189,15 @@ class TextReader:
             comparison = compared(logits, expected)
             if comparison is None or comparison.agreement < AGREEMENT or comparison.difference > DIFFERENCE:
                 left_aside.append(f"{name}: it differs from the model")
-            elif comparison.read_again > _MOST_READ_AGAIN:
-                left_aside.append(f"{name}: too many texts would be read again in float32")
-            elif taken >= seconds:
+            elif (taken := taken + comparison.read_again * exact_seconds) >= seconds:
                 left_aside.append(f"{name}: it is slower")
             else:
                 seconds = taken
                 facts = Inference(engine.name, precision, self._device, *comparison)
                 best = reader, tokens, replace(facts, speedup=round(plain_seconds / taken, 2))
-            if precision == "float32" and comparison is not None and comparison.difference < _EXACT:
-                self._exact = reader
+            is_exact = precision == "float32" and comparison is not None and comparison.difference < _EXACT
+            if is_exact and taken < exact_seconds:
+                self._exact, exact_seconds = reader, taken
         self._reader, self._tokens, inference_of_best = best
         self.inference = replace(inference_of_best, left_aside=tuple(left_aside))
         self._margin = 0.0 if self.inference.precision == "float32" else _CLOSE * (self.inference.difference or 0.0)
