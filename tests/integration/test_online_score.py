@@ -77,10 +77,10 @@ def test_lookups_return_what_the_snapshot_has_and_notice_erasures(shop: Settings
     with transaction(shop) as session:
         snapshot = find_snapshot(session, "current", LABELS)
     for row in assignments(shop, snapshot.id or 0).head(50).collect().iter_rows(named=True):
-        found = lookup.find([row["user_key"]], LABELS)
-        assert found is not None
-        assert (found.segment, found.snapshot_id) == (row["segment"], snapshot.id)
-        assert list(found.probabilities.values()) == pytest.approx(row["probabilities"])
+        current = lookup.find([row["user_key"]], LABELS)
+        assert current is not None
+        assert (current.segment, current.snapshot_id) == (row["segment"], snapshot.id)
+        assert list(current.probabilities.values()) == pytest.approx(row["probabilities"])
     assert lookup.find([12345]) is None
     [user] = planted_users(shop).head(1).iter_rows(named=True)
     assert lookup.find([1, user["user_key"]]) is not None

@@ -70,9 +70,9 @@ def test_scores_and_lookups_agree_with_the_snapshot(shop: Settings, ask: Ask) ->
         assert answer["segment"] == row["segment"]
         assert list(answer["probabilities"].values()) == pytest.approx(row["probabilities"], abs=1e-5)
         assert answer["problems"] == []
-        looked_up, found = ask(f"/v1/users/{quote(user['user'])}/segment")
+        looked_up, current = ask(f"/v1/users/{quote(user['user'])}/segment")
         assert looked_up == 200
-        assert (found["segment"], found["snapshot"]) == (row["segment"], snapshot.id)
+        assert (current["segment"], current["snapshot"]) == (row["segment"], snapshot.id)
 
 
 def test_what_a_request_may_lack(ask: Ask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -68,10 +69,12 @@ _REFUSALS = {
     429: "Too many wrong keys came from this address; `Retry-After` gives the seconds to wait.",
     503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
 }
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": when, "content": {"application/problem+json": {"schema": HttpProblem.model_json_schema()}}}
-    for status, when in _REFUSALS.items()
-}
+
+
+def problem_responses(refusals: Map[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of errors: status → the reason for it."""
+    content = {"application/problem+json": {"schema": HttpProblem.model_json_schema()}}
+    return {status: {"description": reason, "content": content} for status, reason in refusals.items()}
 
 
 @router.post(
@@ -79,7 +82,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     status_code=202,
     response_model=Accepted,
     response_description="The batch is on disk.",
-    responses=_RESPONSES,
+    responses=problem_responses(_REFUSALS),
     openapi_extra={
         "requestBody": {
             "required": True,

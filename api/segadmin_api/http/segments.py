@@ -22,7 +22,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin_api.http.batching import MicroBatches, TooBusy
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
-from segadmin_api.http.events import HttpProblem, Problem
+from segadmin_api.http.events import Problem, problem_responses
 from segadmin_api.http.security import require_segments_key
 
 #: Users that are scored together.
@@ -35,10 +35,7 @@ _REFUSALS = {
     429: "More requests are waiting than can be answered in time; `Retry-After` gives the seconds to wait.",
     503: "The answer took too long, or the model cannot be read now.",
 }
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": when, "content": {"application/problem+json": {"schema": HttpProblem.model_json_schema()}}}
-    for status, when in _REFUSALS.items()
-}
+_RESPONSES = problem_responses(_REFUSALS)
 
 
 class ScoreRequest(BaseModel):
@@ -191,12 +188,12 @@ async def segment(
     lookup: SegmentLookup = request.app.state.lookup
 
     def find() -> SegmentAnswer | None:
-        found = lookup.find(candidate_keys(request.app.state.settings.secret(), user), labels)
-        if found is None:
+        current = lookup.find(candidate_keys(request.app.state.settings.secret(), user), labels)
+        if current is None:
             return None
-        facts = {"snapshot": found.snapshot_id, "as_of": found.as_of, "model_version": found.model_version_id}
+        facts = {"snapshot": current.snapshot_id, "as_of": current.as_of, "model_version": current.model_version_id}
         return SegmentAnswer(
-            label_set=found.label_set, segment=found.segment, probabilities=found.probabilities, **facts
+            label_set=current.label_set, segment=current.segment, probabilities=current.probabilities, **facts
         )
 
     try:

@@ -78,7 +78,7 @@ class SegmentLookup:
             ConfigurationError: there is none of this label set, or there are several label sets and none was named.
         """
         index = self._index(label_set)
-        return next((found for key in keys if (found := index.find(key)) is not None), None)
+        return next((current for key in keys if (current := index.find(key)) is not None), None)
 
     def _index(self, label_set: str | None) -> _Index:
         with reading(self._settings) as session:

@@ -88,11 +88,7 @@ def read_events(
     events = with_items(own_events.lazy(), _items(lake, recipe))
     with call:
         phrases = _phrases(textualizer, events, window, recipe, variant)
-    unknown_users = np.setdiff1d(phrases["user_key"].unique().to_numpy(), own_events["user_key"].unique().to_numpy())
-    if len(unknown_users):
-        raise PluginContractError(
-            f"{_textualizer_name(recipe)} returned {len(unknown_users)} users that have no events."
-        )
+    _check_users(phrases, own_events, recipe)
     counts = phrases.group_by("user_key").len("phrases")
     capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
     grouped = (
@@ -125,6 +121,15 @@ def read_events(
             "phrases_dropped": int((capped["phrases"] - recipe.max_phrases).sum()) if capped.height else 0,
         },
     )
+
+
+def _check_users(phrases: pl.DataFrame, own_events: pl.DataFrame, recipe: Recipe) -> None:
+    """Raise ``PluginContractError`` if there are phrases of users without events."""
+    unknown_users = np.setdiff1d(phrases["user_key"].unique().to_numpy(), own_events["user_key"].unique().to_numpy())
+    if len(unknown_users):
+        raise PluginContractError(
+            f"{_textualizer_name(recipe)} returned {len(unknown_users)} users that have no events."
+        )
 
 
 def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:

@@ -68,7 +68,8 @@ class TextReader:
         self._text, self._pad_id, self._settings = text, pad_id, settings
         self._device = next(text.parameters()).device.type
         self._plain = Plain().reader(text, pad_id, "float32")
-        self._reader, self._tokens = self._plain, Plain().tokens_at_once(text)
+        self._plain_tokens = Plain().tokens_at_once(text)
+        self._reader, self._tokens = self._plain, self._plain_tokens
         self._exact, self._margin = self._plain, 0.0
         self._is_checked = self._is_tried = settings.engine == Plain.name
         self.inference = Inference(Plain.name, "float32", self._device)
@@ -162,7 +163,7 @@ class TextReader:
     def _use_best(self, candidates: list[tuple[Engine, str]], sample: Ragged, *, must_be_faster: bool) -> None:
         """Use the fastest candidate that agrees with the model on the ``sample``."""
         try:
-            expected, seconds = self._timed(self._plain, Plain().tokens_at_once(self._text), sample)
+            expected, seconds = self._timed(self._plain, self._plain_tokens, sample)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -171,7 +172,7 @@ class TextReader:
         left_aside: list[str] = []
         best: tuple[Reader, int, Inference] = (
             self._plain,
-            Plain().tokens_at_once(self._text),
+            self._plain_tokens,
             Inference(Plain.name, "float32", self._device),
         )
         seconds = seconds if must_be_faster else float("inf")

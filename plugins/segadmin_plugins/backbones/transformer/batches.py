@@ -13,6 +13,7 @@ from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.ragged import Ragged
 from segadmin.text.tokens import Encoded, PhraseCache, encode_phrases
 from segadmin_plugins.engines.packing import runs_of
+from segadmin_plugins.engines.plain import padded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -151,9 +152,8 @@ def pack(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     rows = sorted(rows, key=lambda row: len(row["input_ids"]), reverse=True)
     texts = Ragged.from_rows([row["input_ids"] for row in rows])
-    batch: dict[str, Any] = {"features": torch.from_numpy(np.stack([row["features"] for row in rows]))}
-    if "labels" in rows[0]:
-        batch["labels"] = torch.from_numpy(np.stack([row["labels"] for row in rows]).astype(np.int64))
+    # The Trainer takes the length of the first tensor for the number of rows.
+    batch: dict[str, Any] = {**_features_of(rows)}
     batch |= {"input_ids": torch.from_numpy(texts.values.astype(np.int64)), "runs": runs_of(texts)}
     return batch | {"states": torch.cat([row["states"] for row in rows])} if "states" in rows[0] else batch
 
@@ -170,13 +170,13 @@ class PadCollator:
 
         Labels are ``(rows,)`` or, of several tasks, ``(rows, tasks)``.
         """
-        longest = max(len(row["input_ids"]) for row in rows)
-        shape = (len(rows), -(-longest // self.multiple) * self.multiple)
-        ids, mask = np.full(shape, self.pad_id, np.int64), np.zeros(shape, np.int64)
-        for n, row in enumerate(rows):
-            length = len(row["input_ids"])
-            ids[n, :length], mask[n, :length] = row["input_ids"], 1
-        batch = {"input_ids": ids, "attention_mask": mask, "features": np.stack([row["features"] for row in rows])}
-        if "labels" in rows[0]:
-            batch["labels"] = np.stack([row["labels"] for row in rows]).astype(np.int64)
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
+        ids, mask = padded(Ragged.from_rows([row["input_ids"] for row in rows]), self.pad_id, self.multiple)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask), **_features_of(rows)}
+
+
+def _features_of(rows: Sequence[dict[str, Any]]) -> Batch:
+    """Return ``features`` and, if given, ``labels``."""
+    batch = {"features": np.stack([row["features"] for row in rows])}
+    if "labels" in rows[0]:
+        batch["labels"] = np.stack([row["labels"] for row in rows]).astype(np.int64)
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
