@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _STARTUP = 5
 
 
-def study_of(settings: Settings, job_id: int) -> optuna.Study:
-    """Return the study of a job, created if needed."""
+def study_of(settings: Settings, job_id: int, seed: int | None = None) -> optuna.Study:
+    """Return the study of a job, created if needed; ``seed`` is that of the sampler of the next trials."""
     import optuna
 
     return optuna.create_study(
         storage=_storage(settings),
         study_name=_name(job_id),
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP, constant_liar=True),
+        sampler=optuna.samplers.TPESampler(n_startup_trials=_STARTUP, constant_liar=True, seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
     )
 

@@ -141,7 +141,8 @@ def trial(attempt: Attempt) -> StageResult:
         trials=request.trials,
         minutes=request.minutes,
     )
-    trials = study_of(attempt.settings, attempt.job_id)
+    # Parallel steps must not sample the same trials.
+    trials = study_of(attempt.settings, attempt.job_id, (prepared.request.seed + attempt.buckets.start) % 2**32)
     return StageResult(TrialOutput(trials=run_trials(training_context(attempt), search, trials, attempt.buckets.start)))
 
 
