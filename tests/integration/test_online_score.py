@@ -9,7 +9,9 @@ import pytest
 
 from segadmin.events.cells import readable
 from segadmin.events.mapping import Mapping
-from segadmin.inference.online import UserEvents, champion, score_users
+from segadmin.inference.live_items import LiveItems
+from segadmin.inference.live_models import LiveModel, champion
+from segadmin.inference.online import Scored, UserEvents, score_users
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
@@ -28,6 +30,11 @@ def events_of(settings: Settings, key: int) -> pl.DataFrame:
     return readable(events.select(*columns, pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")))
 
 
+def score(settings: Settings, *users: UserEvents) -> list[Scored]:
+    model = LiveModel.load(settings, champion(settings))
+    return score_users(settings, model, LiveItems(settings), users, mapping=Mapping())
+
+
 def test_users_get_the_answer_of_the_snapshot(shop: Settings) -> None:
     with transaction(shop) as session:
         snapshot = find_snapshot(session, "current", LABELS)
@@ -36,7 +43,7 @@ def test_users_get_the_answer_of_the_snapshot(shop: Settings) -> None:
     requests = [
         UserEvents(row["user"], events_of(shop, row["user_key"]), snapshot.as_of) for row in users.iter_rows(named=True)
     ]
-    scored = score_users(shop, champion(shop, LABELS), requests, Mapping())
+    scored = score(shop, *requests)
     for key, result in zip(users["user_key"], scored, strict=True):
         assert result.segment == stored[key]["segment"]
         assert list(result.probabilities.values()) == pytest.approx(stored[key]["probabilities"], abs=1e-6)
@@ -48,16 +55,15 @@ def test_a_user_alone_gets_the_answer_that_is_given_beside_others(shop: Settings
         as_of = find_snapshot(session, "current", LABELS).as_of
     users = planted_users(shop).head(3)
     requests = [UserEvents(row["user"], events_of(shop, row["user_key"]), as_of) for row in users.iter_rows(named=True)]
-    version = champion(shop)
-    together = score_users(shop, version, [*requests, requests[0]], Mapping())
-    assert together == [score_users(shop, version, [request], Mapping())[0] for request in [*requests, requests[0]]]
+    together = score(shop, *requests, requests[0])
+    assert together == [score(shop, request)[0] for request in [*requests, requests[0]]]
 
 
 def test_events_that_cannot_be_used_are_named_and_events_that_come_twice_count_once(shop: Settings) -> None:
     event = {"kind": "view", "item": "i1", "at": "2025-01-01T00:00:00Z"}
     frame = readable(pl.DataFrame([event, event, {**event, "kind": "stroked"}, {**event, "at": "yesterday"}]))
     as_of = datetime(2025, 1, 2, tzinfo=UTC)
-    [result] = score_users(shop, champion(shop), [UserEvents("new", frame, as_of)], Mapping())
+    [result] = score(shop, UserEvents("new", frame, as_of))
     assert result.events == 1
     assert result.rejected == ((2, "unknown_kind", "kind"), (3, "bad_time", "at"))
     assert sum(result.probabilities.values()) == pytest.approx(1, abs=1e-5)
@@ -66,7 +72,7 @@ def test_events_that_cannot_be_used_are_named_and_events_that_come_twice_count_o
 def test_a_user_without_events_in_the_window_is_scored_by_the_cold_start_policy(shop: Settings) -> None:
     old = readable(pl.DataFrame([{"kind": "view", "item": "i1", "at": "2001-01-01T00:00:00Z"}]))
     now = datetime(2025, 1, 2, tzinfo=UTC)
-    [result] = score_users(shop, champion(shop), [UserEvents("new", old, now)], Mapping())
+    [result] = score(shop, UserEvents("new", old, now))
     assert result.events == 0
     version = champion(shop)
     assert list(result.probabilities) == list(manifest_of(version).segments)

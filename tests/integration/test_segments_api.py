@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import urllib.error
@@ -14,12 +15,14 @@ from urllib.parse import quote
 import polars as pl
 import pytest
 
+from segadmin.inference.live_models import ModelIsLoading
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage import api_keys
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Scope
+from segadmin_api.http import segments
 from tests.planted import planted_users
 from tests.servers import web_server
 
@@ -111,6 +114,28 @@ def test_a_key_of_another_scope_does_not_open_segments(shop: Settings) -> None:
         for path, body in (("/v1/score", {"events": []}), ("/v1/users/u1/segment", None)):
             status, problem = call(url + path, body, events_key)
             assert (status, "segadmin keys create NAME --segments" in problem["detail"]) == (401, True)
+
+
+def test_the_first_request_waits_for_the_model(shop: Settings) -> None:
+    with web_server(shop, SEGADMIN_WEB_SCORE_SECONDS="60") as url:
+        key = api_keys.create(shop, "recommender", Scope.SEGMENTS)  # after the start, so that nothing is loaded yet
+        status, answer = call(f"{url}/v1/score", {"events": []}, key)
+    assert (status, answer["model_version"]) == (200, 1)
+
+
+def test_a_request_does_not_wait_longer_than_allowed(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_POLL", shop.web_score_seconds)
+
+    async def ask() -> None:
+        scoring = segments.Scoring(shop)
+        running = asyncio.create_task(scoring.batches.run())
+        try:
+            await scoring.answer(segments.ScoreRequest(events=[]))
+        finally:
+            running.cancel()
+
+    with pytest.raises(ModelIsLoading, match="Model version 1 is being loaded"):
+        asyncio.run(ask())
 
 
 def test_more_requests_than_may_wait_are_refused_and_none_is_lost(shop: Settings) -> None:

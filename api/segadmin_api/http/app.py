@@ -73,8 +73,9 @@ def routes(settings: Settings) -> FastAPI:
         events.warm_up()
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
-        app.state.scores = segments.batches(settings)
-        scoring = asyncio.create_task(app.state.scores.run())
+        app.state.scoring = segments.Scoring(settings)
+        app.state.scoring.warm_up()
+        scoring = asyncio.create_task(app.state.scoring.batches.run())
         yield
         scoring.cancel()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -14,12 +16,16 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
+from segadmin.events.event_limits import MOST_EVENTS
 from segadmin.events.keys import candidate_keys
 from segadmin.events.mapping import Mapping
-from segadmin.inference.online import Scored, UserEvents, champion, score_users
+from segadmin.inference.live_items import LiveItems
+from segadmin.inference.live_models import LiveModels, ModelIsLoading
+from segadmin.inference.online import Scored, UserEvents, score_users
 from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
+from segadmin.storage import api_keys
+from segadmin.storage.records import ModelVersion, Scope
 from segadmin_api.http.batching import MicroBatches, TooBusy
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
 from segadmin_api.http.events import Problem, problem_responses
@@ -27,6 +33,8 @@ from segadmin_api.http.security import require_segments_key
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
+#: Seconds between looks at whether a model is loaded.
+_POLL = 0.1
 router = APIRouter(prefix="/v1", tags=["segments"])
 _REFUSALS = {
     401: "The key is missing or unknown, or it does not open this.",
@@ -73,68 +81,87 @@ class SegmentAnswer(BaseModel):
     probabilities: dict[str, float] = Field(description="By segment.")
 
 
-@dataclass(frozen=True)
-class _Asked:
-    request: ScoreRequest
-    received: datetime
+class Scoring:
+    """Scores the users of requests, together where they come at the same time."""
 
-
-def batches(settings: Settings) -> MicroBatches[_Asked, ScoreAnswer]:
-    """Return the queue of users to be scored."""
-
-    def work(asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:
-        answers: dict[int, ScoreAnswer | Exception] = {}
-        for labels in dict.fromkeys(each.request.labels for each in asked):
-            rows = [row for row, each in enumerate(asked) if each.request.labels == labels]
-            answers |= zip(rows, _score(settings, labels, [asked[row] for row in rows]), strict=True)
-        return [answers[row] for row in range(len(asked))]
-
-    return MicroBatches(work, most=_MOST_TOGETHER, waiting=settings.web_scores_waiting)
-
-
-def _score(settings: Settings, labels: str | None, asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:
-    """Return the answer to each request, or its error: one that cannot be read does not fail the others."""
-    try:
-        version = champion(settings, labels)
-        mapping = Mapping.read(settings.events_mapping)
-        users = [_user(each) for each in asked]
-        try:
-            scored: list[Scored | Exception] = [*score_users(settings, version, users, mapping)]
-        except Exception:
-            scored = [_alone(settings, version, user, mapping) for user in users]
-    except Exception as error:
-        return [error] * len(asked)
-    return [
-        result
-        if isinstance(result, Exception)
-        else ScoreAnswer(
-            label_set=version.label_set,
-            model_version=version.id or 0,
-            segment=result.segment,
-            probabilities=result.probabilities,
-            events=result.events,
-            problems=[
-                Problem(index=index, reason=reason, field=field, value=None) for index, reason, field in result.rejected
-            ],
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models, self._items = LiveModels(settings), LiveItems(settings)
+        self.batches: MicroBatches[ScoreRequest, ScoreAnswer] = MicroBatches(
+            self._answers, most=_MOST_TOGETHER, waiting=settings.web_scores_waiting
         )
-        for result in scored
-    ]
+
+    async def answer(self, request: ScoreRequest) -> ScoreAnswer:
+        """Return the answer to a request; wait for a model that is being loaded.
+
+        Raises:
+            TooBusy: too many requests are waiting.
+            ModelIsLoading: the model is not loaded within the time limit.
+            TimeoutError: it took longer than the time limit.
+        """
+        seconds, began = self._settings.web_score_seconds, time.monotonic()
+        while True:
+            left = seconds - (time.monotonic() - began)
+            try:
+                return await self.batches.result_of(request, left)
+            except ModelIsLoading:
+                if left <= _POLL:
+                    raise
+                await asyncio.sleep(_POLL)
+
+    def warm_up(self) -> None:
+        """Begin to load the champions, if a key lets a service ask for segments."""
+        if any(key.opens == Scope.SEGMENTS for key in api_keys.keys(self._settings)):
+            self._models.warm_up()
+
+    def _answers(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer | Exception]:
+        now = datetime.now(UTC)  # one moment for all, so that they are read together
+        answers: dict[int, ScoreAnswer | Exception] = {}
+        for labels in dict.fromkeys(request.labels for request in requests):
+            rows = [row for row, request in enumerate(requests) if request.labels == labels]
+            users = [_user(requests[row], now) for row in rows]
+            answers |= zip(rows, self._answers_of_one_model(labels, users), strict=True)
+        return [answers[row] for row in range(len(requests))]
+
+    def _answers_of_one_model(self, labels: str | None, users: list[UserEvents]) -> list[ScoreAnswer | Exception]:
+        """Return the answer to each user, or the error: one that cannot be read does not fail the others."""
+        try:
+            model, mapping = self._models.find(labels), Mapping.read(self._settings.events_mapping)
+        except Exception as error:
+            return [error] * len(users)
+        score = partial(score_users, self._settings, model, self._items, mapping=mapping)
+        try:
+            scored: list[Scored | Exception] = [*score(users)]
+        except Exception:
+            scored = [_alone(score, user) for user in users]
+        return [result if isinstance(result, Exception) else _answer(result, model.version) for result in scored]
 
 
-def _alone(settings: Settings, version: Any, user: UserEvents, mapping: Mapping) -> Scored | Exception:
+def _alone(score: Callable[[list[UserEvents]], list[Scored]], user: UserEvents) -> Scored | Exception:
     try:
-        return score_users(settings, version, [user], mapping)[0]
+        return score([user])[0]
     except Exception as error:
         return error
 
 
-def _user(asked: _Asked) -> UserEvents:
+def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer:
+    return ScoreAnswer(
+        label_set=version.label_set,
+        model_version=version.id or 0,
+        segment=scored.segment,
+        probabilities=scored.probabilities,
+        events=scored.events,
+        problems=[Problem(index=index, reason=why, field=field, value=None) for index, why, field in scored.rejected],
+    )
+
+
+def _user(request: ScoreRequest, now: datetime) -> UserEvents:
     from segadmin.events.cells import readable
     from segadmin_plugins.sources.jsonl import frame_of, posted_records
 
-    lines = (json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass") for event in asked.request.events)
+    lines = (json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass") for event in request.events)
     frame = readable(frame_of(list(posted_records(lines))))
-    return UserEvents(asked.request.user or uuid.uuid4().hex, frame, asked.request.as_of or asked.received)
+    return UserEvents(request.user or uuid.uuid4().hex, frame, request.as_of or now)
 
 
 @router.post(
@@ -162,13 +189,13 @@ async def score(request: Request, key: Annotated[str, Depends(require_segments_k
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the body"
             raise HTTPException(422, f"{where}: {first['msg']}.") from None
-    if len(body) > len(asked.events) * LARGEST_EVENT + LARGEST_EVENT:
-        raise HTTPException(413, f"An event may have at most {LARGEST_EVENT >> 10} KiB.")
-    waiting = state.scores.result_of(_Asked(asked, datetime.now(UTC)), state.settings.web_score_seconds)
+    scoring: Scoring = state.scoring
     try:
-        answer: ScoreAnswer = await waiting
+        answer = await scoring.answer(asked)
     except TooBusy:
         raise HTTPException(429, "Too many users are waiting to be scored. Try again.", {"Retry-After": "1"}) from None
+    except ModelIsLoading as error:
+        raise HTTPException(503, str(error), {"Retry-After": "5"}) from None
     except TimeoutError:
         raise HTTPException(503, "Scoring took too long. Try again.", {"Retry-After": "1"}) from None
     except ConfigurationError as error:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from segadmin.contracts.backbone import Examples
 from segadmin.contracts.event_kinds import KINDS
 from segadmin.evaluation.policy import Answer, Policy
@@ -29,13 +27,11 @@ _MIN_ROWS_OF_LENGTH, _MIN_ROWS_ABOVE = 30, 10
 
 def events_of(examples: Examples) -> NDArray[np.int64]:
     """Return the number of events of each user in the window, ``(n_rows,)``."""
-    columns = [
-        examples.feature_names.index(f"{kind}_events") for kind in KINDS if f"{kind}_events" in examples.feature_names
-    ]
-    total = pl.sum_horizontal(pl.col("features").list.get(index) for index in columns) if columns else pl.lit(0.0)
-    events: NDArray[np.int64] = examples.frame.with_columns(n=total.fill_nan(0).fill_null(0).cast(pl.Int64))[
-        "n"
-    ].to_numpy()
+    import numpy as np
+
+    names = [f"{kind}_events" for kind in KINDS]
+    columns = [examples.feature_names.index(name) for name in names if name in examples.feature_names]
+    events: NDArray[np.int64] = np.nan_to_num(examples.features[:, columns]).sum(axis=1).astype(np.int64)
     return events
 
 

@@ -10,20 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import ConfigurationError
 from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.ids import event_ids
 from segadmin.events.keys import user_key
 from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
-from segadmin.inference.predictor import load_predictor
-from segadmin.models.versions import find_version
+from segadmin.inference.live_items import LiveItems
+from segadmin.inference.live_models import LiveModel
 from segadmin.settings import Settings
-from segadmin.storage.database import reading
-from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelState, ModelVersion
-from segadmin.text.reader import EVENT_COLUMNS, read_events
+from segadmin.text.reader import EVENT_COLUMNS, attributes, read_events
 from segadmin.text.recipe import Window
 
 #: Of users that are not in the lake.
@@ -49,34 +44,21 @@ class Scored:
     rejected: tuple[tuple[int, str, str | None], ...]  #: events that cannot be used: their index, the reason, the field
 
 
-def champion(settings: Settings, label_set: str | None = None) -> ModelVersion:
-    """Return the model version that scores users of a label set.
-
-    Raises:
-        DataError: there is none yet.
-        ConfigurationError: there is none of this label set, or there are several and none was named.
-    """
-    with reading(settings) as session:
-        version = find_version(session, "champion", label_set)
-    if version.state == ModelState.PRETRAINED:
-        raise ConfigurationError(f"Model version {version.id} is pretrained only and knows no segments.")
-    return version
-
-
 def score_users(
-    settings: Settings, version: ModelVersion, users: Sequence[UserEvents], mapping: Mapping
+    settings: Settings, model: LiveModel, items: LiveItems, users: Sequence[UserEvents], *, mapping: Mapping
 ) -> list[Scored]:
-    """Return the segment of every user, in their order; the model stays loaded for the next call.
+    """Return the segment of every user, in their order.
 
     Args:
         settings: of the store.
-        version: the model.
+        model: the model.
+        items: finds the events' items.
         users: those of one moment are read together.
         mapping: assigns the events' columns to fields.
     """
     results: dict[int, Scored] = {}
     for rows in _groups(users):
-        scored = _score(settings, version, [users[row] for row in rows], mapping)
+        scored = _score(settings, model, items, [users[row] for row in rows], mapping)
         results.update(zip(rows, scored, strict=True))
     return [results[row] for row in range(len(users))]
 
@@ -92,18 +74,18 @@ def _groups(users: Sequence[UserEvents]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _score(settings: Settings, version: ModelVersion, users: Sequence[UserEvents], mapping: Mapping) -> list[Scored]:
-    plugins = load_plugins(settings)
-    predictor = load_predictor(settings, plugins, version)
+def _score(
+    settings: Settings, model: LiveModel, items: LiveItems, users: Sequence[UserEvents], mapping: Mapping
+) -> list[Scored]:
+    predictor, textualizer = model.predictor, model.textualizer
     recipe = predictor.manifest.recipe
     window = recipe.window(users[0].as_of)
-    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     keys = [user_key(settings.secret(), user.user) for user in users]
     cleaned, ends = _cleaned(users, mapping), np.cumsum([user.events.height for user in users])
     events = _in_window(cleaned.good, users, keys, ends, window)
     texts = read_events(
         events.select("user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])),
-        Lake.of(settings),
+        attributes(items.of(events["item"]).lazy(), recipe).collect(),
         _NO_BUCKET,
         window,
         recipe,

@@ -53,14 +53,15 @@ def read_users(
         PluginContractError: it did not return phrases.
     """
     own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
+    items = attributes(lake.scan("items"), recipe).collect()
     return read_events(
-        own_events, lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
+        own_events, items, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
     )
 
 
 def read_events(
     own_events: pl.DataFrame,
-    lake: Lake,
+    items: pl.DataFrame,
     bucket: int,
     window: Window,
     recipe: Recipe,
@@ -74,7 +75,7 @@ def read_events(
 
     Args:
         own_events: ``user_key`` and the columns of events that textualizers get; ``user`` where they need raw ids.
-        lake: has the items.
+        items: :func:`attributes` of the items of the events.
         bucket: of the users, for the result.
         window: the events' window.
         recipe: of the text.
@@ -85,7 +86,7 @@ def read_events(
     """
     if variant.number:
         users = users.join(own_events, on="user_key", how="semi")
-    events = with_items(own_events.lazy(), _items(lake, recipe))
+    events = with_items(own_events.lazy(), items)
     with call:
         phrases = _phrases(textualizer, events, window, recipe, variant)
     _check_users(phrases, own_events, recipe)
@@ -123,6 +124,11 @@ def read_events(
     )
 
 
+def attributes(items: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
+    """Return of ``items`` (the lake's table, or rows of it) what texts and features need, with the recipe's facets."""
+    return items.select("item", *OF_ITEMS, *map(facet, recipe.facets))
+
+
 def _check_users(phrases: pl.DataFrame, own_events: pl.DataFrame, recipe: Recipe) -> None:
     """Raise ``PluginContractError`` if there are phrases of users without events."""
     unknown_users = np.setdiff1d(phrases["user_key"].unique().to_numpy(), own_events["user_key"].unique().to_numpy())
@@ -143,11 +149,6 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     if not textualizer.raw_user_ids:
         return selected
     return selected.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
-
-
-def _items(lake: Lake, recipe: Recipe) -> pl.DataFrame:
-    """Return the attributes of the items, with the recipe's facets."""
-    return lake.scan("items").select("item", *OF_ITEMS, *map(facet, recipe.facets)).collect()
 
 
 def _phrases(

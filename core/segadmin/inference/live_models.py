@@ -1,0 +1,159 @@
+"""The champions that answer requests: each is loaded before it answers, and the one before it answers meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.textualizer import Textualizer
+from segadmin.errors import ConfigurationError, SegadminError
+from segadmin.inference.predictor import Predictor, load_predictor
+from segadmin.models.versions import champions, find_version
+from segadmin.settings import Settings
+from segadmin.storage.database import reading
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelState, ModelVersion
+from segadmin.text.reader import read_users
+
+log = logging.getLogger(__name__)
+#: Seconds until a champion that could not be loaded is loaded again.
+_RETRY = 30.0
+#: Users of the shop whom a model reads before it answers many: so many that engines are compared on their texts.
+_TRIED_ON = 1024
+
+
+class ModelIsLoading(SegadminError):
+    """The first champion of a label set is being loaded."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model version that is loaded, with what reads events for it."""
+
+    version: ModelVersion
+    predictor: Predictor
+    textualizer: Textualizer
+
+    @classmethod
+    def load(cls, settings: Settings, version: ModelVersion) -> LiveModel:
+        """Load a version.
+
+        Raises:
+            StorageError: its folder is missing or damaged.
+            PluginNotFound: its backbone or its textualizer is not installed.
+        """
+        plugins = load_plugins(settings)
+        predictor = load_predictor(settings, plugins, version)
+        recipe = predictor.manifest.recipe
+        return cls(version, predictor, plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options))
+
+
+def champion(settings: Settings, label_set: str | None = None) -> ModelVersion:
+    """Return the model version that scores users of a label set.
+
+    Raises:
+        DataError: there is none yet.
+        ConfigurationError: there is none of this label set, or there are several and none was named.
+    """
+    with reading(settings) as session:
+        version = find_version(session, "champion", label_set)
+    if version.state == ModelState.PRETRAINED:
+        raise ConfigurationError(f"Model version {version.id} is pretrained only and knows no segments.")
+    return version
+
+
+class LiveModels:
+    """The loaded champions by label set. Methods may be called from several threads and do not wait for a model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock = settings, threading.Lock()
+        self._live: dict[str, LiveModel] = {}
+        self._loading: set[int] = set()
+        self._failed: dict[int, tuple[float, Exception]] = {}  #: version → when, and why
+
+    def find(self, label_set: str | None = None) -> LiveModel:
+        """Return the champion of a label set, or the one before it while the champion is loaded.
+
+        Raises:
+            ModelIsLoading: there is none before it.
+            DataError: there is no champion yet.
+            ConfigurationError: there is none of this label set, or there are several and none was named.
+            StorageError: the champion's folder is missing or damaged, and there is none before it.
+            PluginNotFound: its backbone or its textualizer is not installed, and there is none before it.
+        """
+        version = champion(self._settings, label_set)
+        number = version.id or 0
+        with self._lock:
+            live = self._live.get(version.label_set)
+            if live is not None and live.version.id == number:
+                return live
+            since, error = self._failed.get(number, (0.0, None))
+            if error is not None and time.monotonic() - since < _RETRY:
+                if live is None:
+                    raise error
+            elif number not in self._loading:
+                self._loading.add(number)
+                threading.Thread(target=self._load, args=(version,), name=f"load-model-{number}", daemon=True).start()
+        if live is None:
+            raise ModelIsLoading(f"Model version {number} is being loaded. Try again in some seconds.")
+        return live
+
+    def warm_up(self) -> None:
+        """Begin to load the champions of all label sets."""
+        with reading(self._settings) as session:
+            label_sets = list(champions(session))
+        for label_set in label_sets:
+            try:
+                self.find(label_set)
+            except SegadminError as error:
+                log.info("champion of %s: %s", label_set, error, extra={"action": "warm-up"})
+
+    def _load(self, version: ModelVersion) -> None:
+        number, began = version.id or 0, time.monotonic()
+        try:
+            model = LiveModel.load(self._settings, version)
+            if version.label_set not in self._live:
+                self._publish(model)
+            # Where another champion answers meanwhile, the new one does not answer before its engine is chosen.
+            self._choose_engine(model)
+            self._publish(model)
+            seconds = round(time.monotonic() - began, 1)
+            log.info("model %d is live", number, extra={"action": "live", "seconds": seconds})
+        except Exception as error:
+            log.exception("model %d cannot be loaded", number, extra={"action": "live"})
+            with self._lock:
+                self._failed[number] = time.monotonic(), error
+        finally:
+            with self._lock:
+                self._loading.discard(number)
+
+    def _publish(self, model: LiveModel) -> None:
+        with self._lock:
+            self._live[model.version.label_set] = model
+            self._failed.clear()
+
+    def _choose_engine(self, model: LiveModel) -> None:
+        """Let the model read users of the shop, so that it compares its engines and knows the shop's phrases."""
+        try:
+            users = self._some_users(model)
+            if users.height:
+                model.predictor.segment(users)
+        except Exception:  # it can answer without
+            log.warning("the engine of model %s was not chosen", model.version.id, exc_info=True)
+
+    def _some_users(self, model: LiveModel) -> pl.DataFrame:
+        lake, recipe = Lake.of(self._settings), model.predictor.manifest.recipe
+        window = recipe.window(lake.latest_event or datetime.now(UTC))
+        users: list[pl.DataFrame] = []
+        for bucket in range(self._settings.buckets):
+            keys = lake.scan("users", buckets=[bucket]).select("user_key").head(_TRIED_ON).collect()
+            users.append(read_users(lake, bucket, window, recipe, textualizer=model.textualizer, users=keys).users)
+            if sum(frame.height for frame in users) >= _TRIED_ON:
+                break
+        return pl.concat(users).head(_TRIED_ON)

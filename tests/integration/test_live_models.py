@@ -1,0 +1,97 @@
+"""The models that answer requests: loaded beside the one that answers, which is replaced only by one that works."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segadmin.errors import DataError, StorageError
+from segadmin.events.items import OF_ITEMS
+from segadmin.inference.live_items import LiveItems
+from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
+from segadmin.models.registry import promote_version
+from segadmin.settings import Settings
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelVersion
+from tests.servers import wait_until
+
+
+def loaded(models: LiveModels) -> LiveModel | None:
+    try:
+        return models.find()
+    except ModelIsLoading:
+        return None
+
+
+def another_version(settings: Settings, *, damaged: bool = False) -> int:
+    """Register a copy of the champion and promote it; return its number."""
+    with transaction(settings) as session:
+        champion = session.get_one(ModelVersion, 1)
+        folder = f"{Path(champion.folder).parent}/another"
+        shutil.copytree(settings.store_path / champion.folder, settings.store_path / folder)
+        facts = champion.model_dump(exclude={"id", "folder"})
+        version = ModelVersion(**facts, folder=folder)
+        session.add(version)
+        session.flush()
+        number = version.id or 0
+    promote_version(settings, str(number))
+    if damaged:
+        for path in (settings.store_path / folder).rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"damaged")
+    return number
+
+
+def test_a_champion_answers_as_soon_as_it_is_loaded(shop: Settings) -> None:
+    models = LiveModels(shop)
+    with pytest.raises(ModelIsLoading, match="Model version 1 is being loaded"):
+        models.find()
+    wait_until(lambda: loaded(models) is not None, 60, "the champion is loaded")
+    assert models.find().version.id == 1
+
+
+def test_the_champion_before_answers_while_the_new_one_is_loaded(shop: Settings) -> None:
+    models = LiveModels(shop)
+    wait_until(lambda: loaded(models) is not None, 60, "the champion is loaded")
+    number = another_version(shop)
+    assert models.find().version.id == 1
+    wait_until(lambda: models.find().version.id == number, 60, "the new champion answers")
+
+
+def test_a_champion_that_cannot_be_loaded_does_not_replace_the_one_before(
+    shop: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = LiveModels(shop)
+    wait_until(lambda: loaded(models) is not None, 60, "the champion is loaded")
+    number = another_version(shop, damaged=True)
+    models.find()
+    wait_until(lambda: f"model {number} cannot be loaded" in caplog.text, 60, "the load fails")
+    assert models.find().version.id == 1
+    without_predecessor = LiveModels(shop)
+    with pytest.raises(StorageError):
+        wait_until(lambda: loaded(without_predecessor) is not None, 60, "the load fails")
+
+
+def test_without_a_champion_there_is_nothing_to_load(settings: Settings) -> None:
+    models = LiveModels(settings)
+    models.warm_up()
+    with pytest.raises(DataError, match="There is no champion model yet"):
+        models.find()
+
+
+def test_items_are_found_and_an_import_is_noticed(shop: Settings) -> None:
+    items = LiveItems(shop)
+    table = Lake.of(shop).scan("items").collect()
+    assert table.height > 3
+    wanted = pl.Series(["nothing", table["item"][2], table["item"][0], table["item"][2], None])
+    found = items.of(wanted).sort("item")
+    expected = table.filter(pl.col("item").is_in(wanted.drop_nulls().to_list())).sort("item")
+    assert found.select("item", *OF_ITEMS).equals(expected.select("item", *OF_ITEMS))
+    assert items.of(pl.Series([None], dtype=pl.String)).is_empty()
+    assert items.of(pl.Series(["nothing"])).is_empty()
+    Lake.of(shop).append("items", table.head(1).with_columns(item=pl.lit("a new one")))
+    assert items.of(pl.Series(["a new one"])).height == 1
