@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -47,14 +47,19 @@ class PackedBase:
         """Return the positions as this model numbers them, ``(1, tokens)``."""
         return packing.positions + self._first_position
 
-    @contextmanager
-    def packed(self) -> Iterator[None]:
-        """Use the attention of packed texts."""
-        before, self._config._attn_implementation = self._config._attn_implementation, ATTENTION
-        try:
-            yield
-        finally:
-            self._config._attn_implementation = before
+    def packed(self) -> AbstractContextManager[None]:
+        """Return a context with the attention of packed texts."""
+        return attention_of(self._config, ATTENTION)
+
+
+@contextmanager
+def attention_of(config: Any, name: str) -> Iterator[None]:
+    """Use the attention function that transformers knows as ``name`` in this block."""
+    before, config._attn_implementation = config._attn_implementation, name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def has_hooks(*modules: Any) -> bool:

@@ -27,6 +27,7 @@ from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
+from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.masking import MaskedText, MaskingCollator, Objective, TextDataset
 from segadmin_plugins.backbones.transformer.packed_language_model import (
     PackedLanguageModel,
@@ -115,13 +116,15 @@ def pretrain(
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    trainer, rows = with_smaller_batches(
-        options.batch_size,
-        work,
-        report_smaller,
-        what="pretraining",
-        advice="Read less: --backbone-option max_tokens=64",
-    )
+    checkpointing = uses_checkpointing(model, model, train.texts.ids, options)
+    with gradient_checkpointing(model, on=checkpointing):
+        trainer, rows = with_smaller_batches(
+            options.batch_size,
+            work,
+            report_smaller,
+            what="pretraining",
+            advice="Read less: --backbone-option max_tokens=64",
+        )
     seconds = time.monotonic() - started
     after = _mean_loss(loss_of, held_out_texts, collate, run.seed)
     run.log(trainer.state.global_step, {"validation_log_loss": after})
@@ -134,6 +137,7 @@ def pretrain(
         "steps": trainer.state.global_step,
         "resumed_at_step": step_of(resume),
         "packed": packed is not None,
+        "gradient_checkpointing": checkpointing,
         "epochs": options.epochs,
         "batch_size": rows,
         "seconds": round(seconds, 1),

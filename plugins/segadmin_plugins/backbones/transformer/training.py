@@ -25,6 +25,7 @@ from segadmin_plugins.backbones.transformer.callbacks import DivergenceCallback,
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
 from segadmin_plugins.backbones.transformer.distributed import main_first, size
 from segadmin_plugins.backbones.transformer.frozen_states import keep_states
+from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
 from segadmin_plugins.engines.packed_text import packed_like
@@ -151,14 +152,17 @@ def train_model(
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    if size() > 1:  # no retry here: all processes must restart together, see launch
-        trainer, rows = work(options.batch_size), options.batch_size
-    else:
-        trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
+    checkpointing = uses_checkpointing(model, model.text, train.ids, options)
+    with gradient_checkpointing(model.text, on=checkpointing):
+        if size() > 1:  # no retry here: all processes must restart together, see launch
+            trainer, rows = work(options.batch_size), options.batch_size
+        else:
+            trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
     if trainer.first_not_finite() is not None:
         _check_best_exists(trainer, options)
     report = _report(trainer, options, resume, time.monotonic() - started)
     report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
+    report |= {"gradient_checkpointing": checkpointing}
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     model.packed, train.states, validation.states = None, None, None
     trainer.accelerator.free_memory()
