@@ -162,7 +162,7 @@ def train_model(
         _check_best_exists(trainer, options)
     report = _report(trainer, options, resume, time.monotonic() - started)
     report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
-    report |= {"gradient_checkpointing": checkpointing}
+    report |= {"packed": model.packed is not None, "gradient_checkpointing": checkpointing}
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     model.packed, train.states, validation.states = None, None, None
     trainer.accelerator.free_memory()
