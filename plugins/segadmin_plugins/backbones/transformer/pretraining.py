@@ -26,6 +26,7 @@ from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
+from segadmin_plugins.backbones.transformer.distributed import on_one_gpu
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.masking import MaskedText, MaskingCollator, Objective, TextDataset
@@ -103,7 +104,7 @@ def pretrain(
         trainer = _Trainer(
             packed,
             model=model,
-            args=_arguments(folder, len(train), smaller, run),
+            args=on_one_gpu(_arguments(folder, len(train), smaller, run)),
             data_collator=collate,
             train_dataset=train,
             callbacks=[Reporter(run, smaller, options.batch_size)],

@@ -23,7 +23,7 @@ from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset, pack
 from segadmin_plugins.backbones.transformer.callbacks import DivergenceCallback, Reporter, TunerCallback
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
-from segadmin_plugins.backbones.transformer.distributed import main_first, size
+from segadmin_plugins.backbones.transformer.distributed import main_first, on_one_gpu, size
 from segadmin_plugins.backbones.transformer.frozen_states import keep_states
 from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
@@ -128,7 +128,7 @@ def train_model(
     def make_trainer(reduced: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
-            args=_arguments(folder, train, bool(len(validation)), reduced, run),
+            args=on_one_gpu(_arguments(folder, train, bool(len(validation)), reduced, run)),
             data_collator=pack if model.packed else PadCollator(model.text.config.pad_token_id),
             train_dataset=train,
             eval_dataset=validation if len(validation) else None,
