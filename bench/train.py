@@ -5,7 +5,7 @@ rows and number of epochs, in float32 and in bfloat16: texts padded to the longe
 each in a process of its own; the median of the runs. The segment of a user is the most frequent of three groups of
 phrases, so that there is something to learn. Last line: JSON.
 
-    python -m bench.train [--rows 600] [--phrases 12] [--epochs 2] [--runs 3] [--seeds 17 18 19]
+    python -m bench.train [--rows 600] [--phrases 12] [--epochs 2] [--seeds 17 18 19]
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _llama() -> tuple[Any, Any]:
     backend = _bytes(["<s>", "</s>"])
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **_SHAPE)
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=32, num_key_value_heads=1, **_SHAPE)
     return tokenizer, LlamaForCausalLM(config)
 
 
@@ -162,6 +162,15 @@ def _qwen2() -> tuple[Any, Any]:
     return tokenizer, Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **shape))
 
 
+def _qwen3() -> tuple[Any, Any]:
+    """Return a decoder with norms of queries and keys, and heads of a width of their own."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer, _ = _qwen2()
+    shape = {**_SHAPE, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    return tokenizer, Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), max_position_embeddings=64, **shape))
+
+
 def _xlm_roberta() -> tuple[Any, Any]:
     """Return a multilingual encoder with a Unigram vocabulary, as sentencepiece makes them."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -191,6 +200,7 @@ _BUILDERS: dict[str, Any] = {
     "llama": _llama,
     "mt5": lambda: _t5("MT5"),
     "qwen2": _qwen2,
+    "qwen3": _qwen3,
     "roberta": _roberta,
     "t5": _t5,
     "xlm-roberta": _xlm_roberta,

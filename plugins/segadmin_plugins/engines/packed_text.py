@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,21 @@ from torch import Tensor, nn
 
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
-from segadmin_plugins.engines.packing import ATTENTION, Packing, attend
-from segadmin_plugins.engines.precision import mixed
+from segadmin_plugins.engines.packed_base import PackedBase
+from segadmin_plugins.engines.packed_layers import layers_of
+from segadmin_plugins.engines.packing import Packing
+from segadmin_plugins.engines.precision import as_trained
 
 log = logging.getLogger(__name__)
 #: Tolerance of logits between packed and padded texts; bfloat16 and TF32 have three digits.
 _CLOSE, _CLOSE_IF_MIXED = 1e-3, 3e-2
-#: The modules of an encoder of BERT's kind.
-_BERT = {"embeddings", "encoder", "pooler"}
 
 
 class PackedText:
     """The parts of a sequence classifier, put together for packed texts.
 
-    The layers are those of transformers with another attention function, so encoders and decoders of any kind that
-    take one are read, and whatever trains the model's modules trains these. In the last layer of an encoder of BERT's
-    kind only the token that the classifier reads is computed.
+    In the last layer of encoders of BERT's kind and of decoders of Llama's, only the token that the classifier reads is
+    computed.
     """
 
     def __init__(self, text: Any) -> None:
@@ -39,17 +37,9 @@ class PackedText:
         """
         if hasattr(text, "get_base_model"):  # adapters are in the layers of the model
             text = text.get_base_model()
-        if text.config.is_encoder_decoder or not getattr(text, "_supports_attention_backend", False):
-            raise EngineUnavailable(f"models of the kind {text.config.model_type} cannot be read packed")
-        if _has_hooks(text, text.base_model):  # of prefix tuning, say: they expect padded texts
-            raise EngineUnavailable("hooks change what the model reads")
-        self._config, self._base = text.config, text.base_model
+        self._base = PackedBase(text)
         self._head, self._reads_last = head_of(text)
-        self._layers = _layers_of_bert(self._base)
-        embeddings = getattr(self._base, "embeddings", None)
-        # RoBERTa numbers its positions from the padding's id on.
-        numbered = hasattr(embeddings, "create_position_ids_from_input_ids")
-        self._first_position = int(embeddings.padding_idx) + 1 if numbered and embeddings is not None else 0
+        self._layers = layers_of(self._base)
 
     def logits(self, packing: Packing, states: Tensor | None = None, layers: int = 0) -> Tensor:
         """Return the logits of every text, ``(texts, segments)``.
@@ -60,54 +50,30 @@ class PackedText:
             layers: the number of layers that ``states`` went through.
         """
         where = packing.lasts if self._reads_last else packing.firsts
-        with self._packed():
-            if not self._layers:
-                hidden = self._base(
-                    input_ids=packing.ids, position_ids=self._positions(packing), packing=packing
-                ).last_hidden_state[0]
-                return self._logits(hidden[where])
-            hidden = self._embedded(packing) if states is None else states
-            hidden = self._through(self._layers[layers:-1], hidden, packing)
-            return self._logits(_read_by_one(self._layers[-1], hidden, where, packing))
+        if self._layers is None:
+            return self._logits(self._base.states(packing)[where])
+        with self._base.packed():
+            hidden = self._layers.embedded(packing) if states is None else states
+            hidden = self._layers.through(self._layers.layers[layers:-1], hidden, packing)
+            return self._logits(self._layers.last(hidden, where, packing))
 
     @property
     def frozen_layers(self) -> int:
-        """The number of the lowest layers of which nothing is trained, at most all but one; of BERT's kind only."""
-        if not self._layers or _is_trained(self._base.embeddings):
+        """The number of the lowest layers of which nothing is trained, at most all but one; 0 for an unknown kind."""
+        if self._layers is None or _is_trained(self._layers.embeddings):
             return 0
-        return next((n for n, layer in enumerate(self._layers) if _is_trained(layer)), len(self._layers) - 1)
+        layers = self._layers.layers
+        return next((n for n, layer in enumerate(layers) if _is_trained(layer)), len(layers) - 1)
 
     def states(self, packing: Packing, layers: int) -> Tensor:
         """Return the states of all tokens after the lowest ``layers`` layers, ``(tokens, width)``."""
-        with self._packed():
-            return self._through(self._layers[:layers], self._embedded(packing), packing)
-
-    def _embedded(self, packing: Packing) -> Tensor:
-        embedded: Tensor = self._base.embeddings(input_ids=packing.ids, position_ids=self._positions(packing))[0]
-        return embedded
-
-    def _positions(self, packing: Packing) -> Tensor:
-        return packing.positions + self._first_position
-
-    @staticmethod
-    def _through(layers: Sequence[Any], hidden: Tensor, packing: Packing) -> Tensor:
-        for layer in layers:
-            output = layer(hidden[None], packing=packing)
-            hidden = (output if isinstance(output, Tensor) else output[0])[0]
-        return hidden
+        assert self._layers is not None
+        with self._base.packed():
+            return self._layers.through(self._layers.layers[:layers], self._layers.embedded(packing), packing)
 
     def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = self._head(states[:, None])
         return logits
-
-    @contextmanager
-    def _packed(self) -> Iterator[None]:
-        """Use the attention of packed texts."""
-        before, self._config._attn_implementation = self._config._attn_implementation, ATTENTION
-        try:
-            yield
-        finally:
-            self._config._attn_implementation = before
 
 
 def packed_like(text: Any, pad_id: int, sample: Ragged) -> PackedText | None:
@@ -119,7 +85,7 @@ def packed_like(text: Any, pad_id: int, sample: Ragged) -> PackedText | None:
     text.eval()
     try:
         packed, device = PackedText(text), next(text.parameters()).device
-        with torch.inference_mode(), mixed(text, device.type):
+        with torch.inference_mode(), as_trained(text, device.type):
             logits = packed.logits(Packing.of(by_length, device)).float().cpu().numpy()
         expected = Plain().reader(text, pad_id, "float32")(by_length)
     except (EngineUnavailable, TypeError, AttributeError, RuntimeError) as error:
@@ -151,45 +117,5 @@ def head_of(text: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
     raise EngineUnavailable(f"the head of {type(text).__name__} is not known")
 
 
-def _uncalled(layer: Any) -> tuple[Any, ...]:
-    """Return the modules of a layer that :func:`_read_by_one` does without: only their parts are called."""
-    return layer, layer.attention, layer.attention.self
-
-
-def _has_hooks(*modules: Any) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-
-
 def _is_trained(module: nn.Module) -> bool:
     return any(weights.requires_grad for weights in module.parameters())
-
-
-def _layers_of_bert(base: Any) -> list[Any]:
-    """Return the layers of an encoder of BERT's kind; nothing for another model."""
-    layers = getattr(getattr(base, "encoder", None), "layer", None)
-    is_bert = (
-        isinstance(layers, nn.ModuleList)
-        and {name for name, _ in base.named_children()} <= _BERT
-        and not base.config.is_decoder
-        and all(hasattr(layer, "intermediate") and hasattr(layer, "attention") for layer in layers)
-        and all(hasattr(getattr(layer.attention, "self", None), "query") for layer in layers)
-        # These modules are not called, so their hooks would not be.
-        and not _has_hooks(base.encoder, *_uncalled(layers[-1]))
-    )
-    return list(layers) if is_bert and isinstance(layers, nn.ModuleList) else []
-
-
-def _read_by_one(layer: Any, hidden: Tensor, where: Tensor, packing: Packing) -> Tensor:
-    """Return what a layer of BERT's kind makes of one token per text, ``(texts, width)``."""
-    attention = layer.attention.self
-    own = hidden[where]
-    shape = (-1, attention.num_attention_heads, attention.attention_head_size)
-    query, key, value = (
-        linear(states).view(shape)
-        for linear, states in ((attention.query, own), (attention.key, hidden), (attention.value, hidden))
-    )
-    dropout = attention.dropout.p if attention.training else 0.0
-    seen = attend(query, key, value, packing, scaling=attention.scaling, dropout=dropout).flatten(1)
-    states = layer.attention.output(seen, own)
-    result: Tensor = layer.output(layer.intermediate(states), states)
-    return result

@@ -99,11 +99,20 @@ def packed_attention(
     Raises:
         EngineUnavailable: the model's attention is of a kind that is not supported here.
     """
-    if softcap is not None or (sliding_window is not None and sliding_window < packing.longest):
-        raise EngineUnavailable("its attention has a softcap or a window shorter than the texts")
+    check_reach(packing, sliding_window, softcap)
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     return attend(queries, keys, values, packing, causal=causal, scaling=scaling, dropout=dropout)[None], None
+
+
+def check_reach(packing: Packing, sliding_window: int | None, softcap: float | None = None) -> None:
+    """Check that every token of a text is seen, with its whole score.
+
+    Raises:
+        EngineUnavailable: it is not.
+    """
+    if softcap is not None or (sliding_window is not None and sliding_window < packing.longest):
+        raise EngineUnavailable("its attention has a softcap or a window shorter than the texts")
 
 
 def attend(
@@ -176,7 +185,8 @@ def _varlen(
     options |= {"window_size": (-1, 0 if causal else -1)} if "window_size" in names else {"is_causal": causal}
     if key.shape[1] != query.shape[1]:
         key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
-    rows = (tensor.contiguous() for tensor in (query, key, value))
+    # Rotary positions are float32 where the weights are: queries and keys have it then, values do not.
+    rows = (tensor.to(value.dtype).contiguous() for tensor in (query, key, value))
     seen: Tensor = attention(*rows, *bounds, **options)
     return seen
 

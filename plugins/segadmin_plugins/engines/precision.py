@@ -25,6 +25,16 @@ def mixed(text: Any, device: str) -> AbstractContextManager[object]:
     return torch.autocast(device, torch.bfloat16) if is_mixed else nullcontext()
 
 
+def as_trained(text: Any, device: str) -> AbstractContextManager[object]:
+    """Return a context with the precision of training: on a GPU bfloat16 if it has it, on a CPU that of the weights.
+
+    Attention of packed texts on a GPU takes half precision only.
+    """
+    if device == "cuda" and bf16_is_faster():
+        return torch.autocast(device, torch.bfloat16)
+    return mixed(text, device)
+
+
 def dtype_of(stored: str) -> torch.dtype:
     """Return the precision to load weights in, given the ``stored`` one: bfloat16 only if it is fast."""
     return torch.bfloat16 if stored.endswith("bfloat16") and bf16_is_faster() else torch.float32

@@ -289,7 +289,7 @@ def _poisoned(tmp_path: Path, trouble: str) -> FitContext:
 
 def test_a_loss_that_is_no_number_ends_training_with_the_best_weights(tmp_path: Path) -> None:
     fitted = replace(TINY, tuner="poison").fit(TRAIN, VALIDATION, _poisoned(tmp_path, "nan"))
-    assert fitted.report["diverged_at_step"] in {21, 22}
+    assert fitted.report["diverged_at_step"] == 22
     assert fitted.report["best_step"] <= 20
     assert np.isfinite(fitted.predict(TEST)).all()
 
@@ -297,3 +297,22 @@ def test_a_loss_that_is_no_number_ends_training_with_the_best_weights(tmp_path: 
 def test_a_loss_that_is_no_number_from_the_start_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"before anything was learnt. Learn more slowly"):
         replace(TINY, learning_rate=1e25, features=False).fit(TRAIN, VALIDATION, _run(tmp_path))
+
+
+def test_the_loss_is_looked_up_only_now_and_then_and_never_saved_if_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "POINTS_PER_EPOCH", 1)
+    logged: list[int] = []
+
+    def log(step: int, figures: Any) -> None:
+        logged.extend(step for name in figures if name == "training_loss")
+
+    fitted = replace(TINY, tuner="poison").fit(TRAIN, VALIDATION, replace(_poisoned(tmp_path, "nan"), log=log))
+    assert fitted.report["diverged_at_step"] == 22
+    assert fitted.report["steps"] == 24, "where it would have been logged next"
+    assert logged == [8, 16]
+    assert {path.name for path in (tmp_path / "fit" / "trainer").glob("checkpoint-*")} <= {
+        f"checkpoint-{step}" for step in (4, 8, 12, 16, 20)
+    }
+    assert np.isfinite(fitted.predict(TEST)).all()

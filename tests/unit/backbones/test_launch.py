@@ -19,6 +19,7 @@ from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.tiny import Tiny
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
+from segadmin_plugins.backbones.transformer.distributed import on_one_gpu
 from segadmin_plugins.backbones.transformer.launch import _failure
 
 TINY = Tiny(max_tokens=16, epochs=4, batch_size=16, width=64, learning_rate=2e-3, patience=10, processes=2)
@@ -179,3 +180,15 @@ def test_a_lost_step_ends_all_processes(tmp_path: Path) -> None:
 def test_a_batch_that_cannot_be_shared(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"batch_size=16 cannot be shared by 3 .* batch_size=18"):
         replace(TINY, processes=3).fit(TRAIN, VALIDATION, _run(tmp_path))
+
+
+def test_a_process_that_sees_several_gpus_uses_one(tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    for seen, used in ((4, 1), (1, 1), (0, 0)):
+        arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=8, use_cpu=True)
+        arguments.n_gpu  # noqa: B018 - transformers counts them at first use
+        arguments._n_gpu = seen
+        assert arguments.train_batch_size == 8 * max(seen, 1)
+        assert on_one_gpu(arguments).n_gpu == used
+        assert arguments.train_batch_size == 8

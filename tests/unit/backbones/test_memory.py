@@ -138,21 +138,22 @@ def test_both_processes_restart_when_one_runs_out_of_memory(tmp_path: Path) -> N
 
 
 def test_pretraining_takes_smaller_batches_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import BertForMaskedLM
+    from transformers import BertModel
 
-    forward, batch_sizes = BertForMaskedLM.forward, []
+    forward = BertModel.forward
 
-    def too_large(self: Any, input_ids: Any, **named: Any) -> Any:
-        batch_sizes.append(len(input_ids))
-        if len(input_ids) > 5:
+    def too_large(self: Any, *given: Any, packing: Any = None, **named: Any) -> Any:
+        if packing is None:
+            return forward(self, *given, **named)
+        if len(packing.offsets) - 1 > 9:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(self, input_ids, **named)
+        return forward(self, *given, packing=packing, **named)
 
-    monkeypatch.setattr(BertForMaskedLM, "forward", too_large)
+    monkeypatch.setattr(BertModel, "forward", too_large)
     texts = Examples(TRAIN.frame, (), ())
     run = FitContext(Settings(home=tmp_path / "home"), tmp_path)
     report = replace(TINY, tuner="full", epochs=1).pretrain(texts, texts, run, Pretraining()).report
-    assert (report["batch_size"], report["steps"]) == (4, 8)
+    assert (report["batch_size"], report["steps"]) == (8, 8)
     assert np.isfinite(report["held_out_loss"])
 
 

@@ -78,7 +78,10 @@ def test_an_adapter_and_a_whole_model_predict_the_same(kind: str, tuner: str, tm
 def test_frozen_weights_are_in_no_checkpoint(tmp_path: Path) -> None:
     base = make_model("qwen2", tmp_path / "qwen2")
     for tuner in ("lora", "full"):
-        _backbone(base, tuner=tuner).fit(TRAIN, VALIDATION, _run(tmp_path / tuner))
+        report = _backbone(base, tuner=tuner).fit(TRAIN, VALIDATION, _run(tmp_path / tuner)).report
+        for path in (tmp_path / tuner / "trainer").glob("checkpoint-*/optimizer.pt"):
+            moments = [state["exp_avg"] for state in torch.load(path)["state"].values()]
+            assert sum(moment.numel() for moment in moments) == report["trained_weights"]
         kept = list((tmp_path / tuner / "trainer").glob("checkpoint-*/model.safetensors"))
         embedded = {path.parent.name: any("embed_tokens" in name for name in load_file(path)) for path in kept}
         assert embedded

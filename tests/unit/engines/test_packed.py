@@ -11,14 +11,16 @@ import torch
 
 from segadmin.errors import EngineUnavailable
 from segadmin.ragged import Ragged
+from segadmin_plugins.backbones.transformer.head import freeze_below
 from segadmin_plugins.engines.openvino import OpenVino
+from segadmin_plugins.engines.packed_text import PackedText
 from segadmin_plugins.engines.packing import Packing, attend, packed_attention
 from segadmin_plugins.engines.plain import Plain, padded
 from segadmin_plugins.engines.text_reader import compared
 from segadmin_plugins.engines.torch_packed import Torch
 from tests.models import make_model
 
-KINDS = ["bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "roberta", "xlm-roberta"]
+KINDS = ["bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "qwen3", "roberta", "xlm-roberta"]
 
 
 def classifier(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -51,6 +53,58 @@ def test_packed_texts_have_the_logits_of_padded_texts(kind: str, lengths: list[i
     np.testing.assert_allclose(Torch().reader(model, pad_id, "float32")(texts), expected, atol=1e-5)
     # The model itself is left as it was.
     np.testing.assert_array_equal(Plain().reader(model, pad_id, "float32")(texts), expected)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "qwen2", "qwen3"])
+def test_of_the_last_layer_only_what_the_classifier_reads_is_computed(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path)
+    blocks = {"bert": "encoder.layer.1.intermediate"}
+    last, tokens = model.base_model.get_submodule(blocks.get(kind, "layers.1.mlp")), []
+    last.register_forward_hook(lambda _module, given, _out: tokens.append(given[0].numel() // given[0].shape[-1]))
+    PackedText(model).logits(Packing.of(texts_of([9, 4, 4], 15)))
+    assert tokens == [3]
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "qwen2", "qwen3"])
+def test_gradients_are_those_of_padded_texts(kind: str, tmp_path: Path) -> None:
+    model, texts = classifier(kind, tmp_path), texts_of([12, 9, 9, 4, 1], 15)
+    labels = torch.tensor([0, 1, 2, 1, 0])
+    ids, mask = (torch.from_numpy(array) for array in padded(texts, model.config.pad_token_id))
+    gradients = []
+    for logits in (
+        model(input_ids=ids, attention_mask=mask).logits,
+        PackedText(model).logits(Packing.of(texts)),
+    ):
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        gradients.append(
+            {n: weights.grad.clone() for n, weights in model.named_parameters() if weights.grad is not None}
+        )
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "qwen2", "qwen3"])
+def test_frozen_layers_are_not_computed_again(kind: str, tmp_path: Path) -> None:
+    model, packing = classifier(kind, tmp_path), Packing.of(texts_of([9, 4, 4], 15))
+    packed = PackedText(model)
+    assert packed.frozen_layers == 0
+    freeze_below(model, 1)
+    assert packed.frozen_layers == 1
+    states = packed.states(packing, 1)
+    assert states.shape == (17, model.config.hidden_size)
+    torch.testing.assert_close(packed.logits(packing, states, 1), packed.logits(packing), atol=1e-5, rtol=1e-5)
+    model.base_model.requires_grad_(False)
+    assert packed.frozen_layers == 1, "all but the last, which is computed of one token only"
+
+
+def test_a_short_window_of_the_last_layer_is_refused(tmp_path: Path) -> None:
+    model = classifier("qwen2", tmp_path)
+    model.base_model.layers[-1].self_attn.sliding_window = 4
+    PackedText(model).logits(Packing.of(texts_of([4, 3], 15)))
+    with pytest.raises(EngineUnavailable, match="window shorter than the texts"):
+        PackedText(model).logits(Packing.of(texts_of([5, 3], 15)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

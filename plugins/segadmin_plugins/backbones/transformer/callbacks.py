@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
@@ -29,6 +30,23 @@ class TunerCallback(TrainerCallback):  # type: ignore[misc]
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Call the tuner."""
         self._tuner.after_step(self._model.text, state.global_step)
+
+
+class DivergenceCallback(TrainerCallback):  # type: ignore[misc]
+    """Ends the training after a loss that is not finite.
+
+    That waits for the GPU, so it is looked up only where the loss is logged, and before weights are evaluated or saved.
+    """
+
+    def __init__(self, first_not_finite: Callable[[], int | None]) -> None:
+        self._first_not_finite = first_not_finite
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the training if the loss of this step or an earlier one was not finite."""
+        looks = control.should_log or control.should_evaluate or control.should_save or control.should_training_stop
+        if looks and self._first_not_finite() is not None:
+            control.should_training_stop = True
+            control.should_log = control.should_evaluate = control.should_save = False
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]

@@ -33,6 +33,15 @@ def size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def on_one_gpu(arguments: Any) -> Any:
+    """Return the Trainer's ``arguments`` for one GPU per process.
+
+    A process that sees several would split batches between them with DataParallel, which cannot split packed texts.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
 def main(folder: Path) -> None:
     """Run one process of the fit requested in ``folder``; the first process reports progress and saves."""
     from segadmin.device_memory import is_out_of_memory, out_of_memory

@@ -32,8 +32,7 @@ def keep_states(model: UserModel, datasets: Iterable[UserDataset], run: FitConte
     dtype = torch.bfloat16 if bf16_is_faster() else torch.float32
     tokens = sum(len(dataset.ids.values) for dataset in datasets)
     size = tokens * model.text.config.hidden_size * dtype.itemsize
-    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if size > _OF_FREE_MEMORY * free:
+    if size > _OF_FREE_MEMORY * free_memory(device):
         return
     model.frozen_layers = layers
     model.eval()
@@ -41,6 +40,12 @@ def keep_states(model: UserModel, datasets: Iterable[UserDataset], run: FitConte
         run.progress(0.03, "reading the texts with the frozen layers")
         dataset.states = _states(model, dataset, layers, dtype)
     model.train()
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a GPU, or of this machine for a CPU, in bytes."""
+    free: int = torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return free
 
 
 def _states(model: UserModel, dataset: UserDataset, layers: int, dtype: torch.dtype) -> torch.Tensor:

@@ -49,6 +49,9 @@ class TrainingOptions:
     store: Literal["auto", "adapter", "merged"] = "auto"
     #: of frozen weights, ``float32`` or ``bfloat16``; ``auto``: bfloat16 for 1 GiB and more if that is fast
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    #: compute layers again in the backward pass instead of keeping their activations: a third more computation, much
+    #: less memory; ``auto``: if a batch would not fit in the free memory otherwise
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
 
     def made_tuner(self, settings: Settings) -> Tuner:
         """Return the tuner.

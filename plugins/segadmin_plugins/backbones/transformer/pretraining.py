@@ -12,42 +12,43 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
 from segadmin.errors import ConfigurationError
-from segadmin.text.tokens import Encoded
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
+from segadmin_plugins.backbones.transformer.distributed import on_one_gpu
 from segadmin_plugins.backbones.transformer.fitness import check_together
-from segadmin_plugins.backbones.transformer.training import (
-    POINTS_PER_EPOCH,
-    with_batches_of,
+from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
+from segadmin_plugins.backbones.transformer.masking import MaskedText, MaskingCollator, Objective, TextDataset
+from segadmin_plugins.backbones.transformer.packed_language_model import (
+    PackedLanguageModel,
+    on_device,
+    packed_language_model,
 )
-from segadmin_plugins.engines.precision import bf16_is_faster
+from segadmin_plugins.backbones.transformer.training import POINTS_PER_EPOCH, with_batches_of
+from segadmin_plugins.engines.precision import as_trained, bf16_is_faster
 from segadmin_plugins.engines.silence_transformers import quiet
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from segadmin_plugins.backbones.transformer.model_source import ModelSource
     from segadmin_plugins.backbones.transformer.options import TrainingOptions
 
-_IGNORED = -100  #: ignored by cross-entropy
-#: Fractions of the hidden tokens shown as the mask and as a random token; the rest is unchanged (Devlin et al. 2019).
-_MASKED, _RANDOM = 0.8, 0.1
 _WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]+|[^\W\d_\u3400-\u4dbf\u4e00-\u9fff]+")
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _LEAST_TIMES = 5  #: rarer words are not added to the vocabulary
+_VALIDATION_BATCH = 64  #: texts
+_PROBE = 8  #: texts on which packed and padded reading are compared
 
 
 class Pretrained(SavableModel):
@@ -68,6 +69,7 @@ def pretrain(
     options: ModelSource, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining
 ) -> Pretrained:
     """Pretrain on ``texts`` for ``options.epochs``; ``held_out`` is only used to measure the loss."""
+    set_seed(run.seed)
     run.progress(0.0, "loading the model")
     # The classification layer is required, but not used.
     text, tokenizer = replace(options, dtype="float32").begin(replace(texts, segments=("0", "1")), run)
@@ -85,22 +87,24 @@ def pretrain(
     train, held_out_texts = (
         TextDataset(encoder.encode(examples.frame["phrases"]), len(encoder.prefix)) for examples in (texts, held_out)
     )
-    masked = tokenizer.mask_token_id is not None and not _is_decoder(text)
-    collate = MaskingCollator(encoder, len(tokenizer), how, masked=masked, writes_all=text.config.is_encoder_decoder)
+    collate = MaskingCollator(encoder, len(tokenizer), how, objective := _objective(text, tokenizer))
     facts = {"how": how.__dict__, "words": words}
     folder = checkpoints_of(train.texts.ids, facts, options, run)
     resume = last_checkpoint(folder)
     model.config.pad_token_id = encoder.pad_id
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    before = _loss(model.to(device), held_out_texts, collate, run.seed)
+    packed = _packed(model.to(device), collate, train)
+    loss_of = partial(_loss_of, model, packed, collate)
+    before = _mean_loss(loss_of, held_out_texts, collate, run.seed)
     run.log(0, {"validation_log_loss": before})
     started = time.monotonic()
 
     def work(rows: int) -> Trainer:
         smaller = with_batches_of(rows, options)
-        trainer = Trainer(
+        trainer = _Trainer(
+            packed,
             model=model,
-            args=_arguments(folder, len(train), smaller, run),
+            args=on_one_gpu(_arguments(folder, len(train), smaller, run)),
             data_collator=collate,
             train_dataset=train,
             callbacks=[Reporter(run, smaller, options.batch_size)],
@@ -113,24 +117,28 @@ def pretrain(
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    trainer, rows = with_smaller_batches(
-        options.batch_size,
-        work,
-        report_smaller,
-        what="pretraining",
-        advice="Read less: --backbone-option max_tokens=64",
-    )
+    checkpointing = uses_checkpointing(model, model, train.texts.ids, options)
+    with gradient_checkpointing(model, on=checkpointing):
+        trainer, rows = with_smaller_batches(
+            options.batch_size,
+            work,
+            report_smaller,
+            what="pretraining",
+            advice="Read less: --backbone-option max_tokens=64",
+        )
     seconds = time.monotonic() - started
-    after = _loss(model, held_out_texts, collate, run.seed)
+    after = _mean_loss(loss_of, held_out_texts, collate, run.seed)
     run.log(trainer.state.global_step, {"validation_log_loss": after})
     text.base_model.load_state_dict(model.base_model.state_dict(), strict=False)  # a pooler stays as it was
     report = {
-        "objective": ("denoising" if text.config.is_encoder_decoder else "masked") if masked else "next token",
+        "objective": objective,
         "held_out_loss_before": round(before, 4),
         "held_out_loss": round(after, 4),
         "perplexity": round(math.exp(min(after, 30.0)), 2),
         "steps": trainer.state.global_step,
         "resumed_at_step": step_of(resume),
+        "packed": packed is not None,
+        "gradient_checkpointing": checkpointing,
         "epochs": options.epochs,
         "batch_size": rows,
         "seconds": round(seconds, 1),
@@ -177,6 +185,13 @@ def extend(tokenizer: Any, models: Sequence[Any], words: Sequence[str]) -> None:
                 table[old_size + n] = table[torch.tensor(ids)].mean(dim=0)
 
 
+def _objective(text: Any, tokenizer: Any) -> Objective:
+    """Return what a model of this kind learns to predict."""
+    if tokenizer.mask_token_id is None or _is_decoder(text):
+        return "next token"
+    return "denoising" if text.config.is_encoder_decoder else "masked"
+
+
 def _is_decoder(text: Any) -> bool:
     if text.config.is_encoder_decoder:
         return False
@@ -201,93 +216,68 @@ def _language_model(text: Any, folder: Path | None) -> Any:
     return model
 
 
-class TextDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """Texts with the positions of their phrases."""
+class _Trainer(Trainer):  # type: ignore[misc]
+    """Reads packed texts if the model can."""
 
-    def __init__(self, texts: Encoded, start: int) -> None:
-        self.texts, self._start = texts, start
+    def __init__(self, packed: PackedLanguageModel | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._packed = packed
+        if packed is not None:
+            # The labels of packed texts are those that are predicted, and their number is what the loss is divided by.
+            self.model_accepts_loss_kwargs, self._loss_shifts_labels = True, False
 
-    def __len__(self) -> int:
-        return len(self.texts.ids)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": self.texts.ids[row], "span": (self._start, self.texts.phrase_lengths[row])}
-
-
-class MaskingCollator:
-    """Collates texts into a batch, and masks some of their tokens."""
-
-    def __init__(
-        self, encoder: PhraseEncoder, vocabulary: int, how: Pretraining, *, masked: bool, writes_all: bool
-    ) -> None:
-        self._encoder, self._vocabulary, self._how = encoder, vocabulary, how
-        self._masked, self._writes_all = masked, writes_all
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return ``input_ids``, ``attention_mask`` and ``labels``, ``(rows, tokens)``."""
-        longest = max(len(row["input_ids"]) for row in rows)
-        ids = np.full((len(rows), longest), self._encoder.pad_id, np.int64)
-        mask, labels = np.zeros_like(ids), np.full_like(ids, _IGNORED)
-        for n, row in enumerate(rows):
-            length = len(row["input_ids"])
-            ids[n, :length], mask[n, :length] = row["input_ids"], 1
-            hidden = self._hidden(length, *row["span"]) if self._masked else np.ones(length, bool)
-            labels[n, :length][hidden] = row["input_ids"][hidden]
-        if self._masked:
-            whole = ids.copy()
-            self._cover(ids, labels != _IGNORED)
-            if self._writes_all:
-                labels = np.where(mask == 1, whole, _IGNORED)
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
-
-    def _hidden(self, length: int, start: int, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which tokens are hidden, at least one. Torch's seed makes the choice reproducible."""
-        units = len(lengths) if self._how.whole_phrases else int(lengths.sum())
-        chosen = torch.rand(units).numpy() < self._how.mask
-        if units and not chosen.any():
-            chosen[int(torch.randint(units, (1,)))] = True
-        inside = np.repeat(chosen, lengths) if self._how.whole_phrases else chosen
-        hidden = np.zeros(length, bool)
-        hidden[start : start + len(inside)] = inside[: max(length - start, 0)]
-        return hidden
-
-    def _cover(self, ids: NDArray[np.int64], hidden: NDArray[np.bool_]) -> None:
-        drawn = torch.rand(ids.shape).numpy()
-        random = torch.randint(self._vocabulary, ids.shape).numpy()
-        ids[hidden & (drawn < _MASKED)] = self._encoder.tokenizer.mask_token_id
-        swapped = hidden & (drawn >= _MASKED) & (drawn < _MASKED + _RANDOM)
-        ids[swapped] = random[swapped]
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss of a batch."""
+        if self._packed is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self._packed.loss(**inputs, count=num_items_in_batch)
 
 
-def _loss(model: Any, texts: TextDataset, collate: MaskingCollator, seed: int, batch: int = 64) -> float:
+def _packed(model: Any, collate: MaskingCollator, texts: TextDataset) -> PackedLanguageModel | None:
+    """Return the model for packed texts, for which the collator is set, if it can read them."""
+    with torch.random.fork_rng(devices=[]):
+        sample = [collate.masked(texts[row]) for row in range(min(len(texts), _PROBE))]
+    packed = packed_language_model(model, collate, sample) if sample else None
+    collate.packs = packed is not None
+    return packed
+
+
+def _mean_loss(
+    loss_of: Callable[[Sequence[MaskedText]], float], texts: TextDataset, collate: MaskingCollator, seed: int
+) -> float:
     """Return the mean loss on ``texts``, always with the same tokens hidden."""
     if not len(texts):
         return math.nan
-    state, device = torch.get_rng_state(), next(model.parameters()).device
-    torch.manual_seed(seed)
     total = 0.0
-    model.eval()
-    with torch.inference_mode():
-        for start in range(0, len(texts), batch):
-            inputs = collate([texts[row] for row in range(start, min(start + batch, len(texts)))])
-            total += _summed_loss(model, inputs, device, batch)
-    torch.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for start in range(0, len(texts), _VALIDATION_BATCH):
+            rows = range(start, min(start + _VALIDATION_BATCH, len(texts)))
+            total += _summed_loss([collate.masked(texts[row]) for row in rows], loss_of)
     return total / len(texts)
 
 
-def _summed_loss(model: Any, inputs: dict[str, torch.Tensor], device: torch.device, batch: int) -> float:
-    """Return the loss summed over the texts, in batches that fit in memory, with the same tokens hidden."""
-    n_texts = len(inputs["input_ids"])
+def _loss_of(
+    model: Any, packed: PackedLanguageModel | None, collate: MaskingCollator, texts: Sequence[MaskedText]
+) -> float:
+    """Return the mean loss on a batch of texts, without dropout."""
+    device = next(model.parameters()).device
+    batch = on_device(collate.batch(texts), device)
+    model.eval()
+    with torch.inference_mode(), as_trained(model, device.type):
+        return float(packed.loss(**batch) if packed else model(**batch).loss)
+
+
+def _summed_loss(texts: Sequence[MaskedText], loss_of: Callable[[Sequence[MaskedText]], float]) -> float:
+    """Return the loss summed over the texts, in batches that fit in memory."""
 
     def work(size: int) -> float:
-        total = 0.0
-        for start in range(0, n_texts, size):
-            chunk = {name: tensor[start : start + size].to(device) for name, tensor in inputs.items()}
-            total += float(model(**chunk).loss) * len(chunk["input_ids"])
-        return total
+        batches = (texts[start : start + size] for start in range(0, len(texts), size))
+        return sum(loss_of(batch) * len(batch) for batch in batches)
 
-    return with_smaller_batches(batch, work, lambda _rows: None, what="validation")[0]
+    return with_smaller_batches(len(texts), work, lambda _rows: None, what="validation")[0]
 
 
 def _arguments(folder: Path, rows: int, options: TrainingOptions, run: FitContext) -> TrainingArguments:

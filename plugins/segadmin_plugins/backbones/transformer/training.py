@@ -21,10 +21,11 @@ from segadmin.errors import DataError
 from segadmin.evaluation.metrics import log_loss
 from segadmin_plugins.backbones.numbers import auroc, balanced_odds, softmax
 from segadmin_plugins.backbones.transformer.batches import PadCollator, UserDataset, pack
-from segadmin_plugins.backbones.transformer.callbacks import Reporter, TunerCallback
+from segadmin_plugins.backbones.transformer.callbacks import DivergenceCallback, Reporter, TunerCallback
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
-from segadmin_plugins.backbones.transformer.distributed import main_first, size
+from segadmin_plugins.backbones.transformer.distributed import main_first, on_one_gpu, size
 from segadmin_plugins.backbones.transformer.frozen_states import keep_states
+from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
 from segadmin_plugins.engines.packed_text import packed_like
@@ -116,6 +117,9 @@ def train_model(
     if resume is None:
         pretrain_head(model, train, validation, run, steps=options.head_steps, balanced=options.balanced)
     started = time.monotonic()
+    model.to(
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )  # the frozen layers are computed before the Trainer moves it
     sample = train.ids.take(np.arange(min(len(train), _PROBE)))
     model.packed = packed_like(model.text, model.text.config.pad_token_id, sample)
     if not options.phrase_dropout:
@@ -124,7 +128,7 @@ def train_model(
     def make_trainer(reduced: TrainingOptions) -> _Trainer:
         trainer = _Trainer(
             model=model,
-            args=_arguments(folder, len(train), bool(len(validation)), reduced, run),
+            args=on_one_gpu(_arguments(folder, train, bool(len(validation)), reduced, run)),
             data_collator=pack if model.packed else PadCollator(model.text.config.pad_token_id),
             train_dataset=train,
             eval_dataset=validation if len(validation) else None,
@@ -132,6 +136,7 @@ def train_model(
             optimizers=(_optimizer(model, reduced), None),
             callbacks=[Reporter(run, reduced, options.batch_size), TunerCallback(tuner, model)],
         )
+        trainer.add_callback(DivergenceCallback(trainer.first_not_finite))
         trainer.balanced, trainer.loaded = reduced.balanced, model.loaded
         trainer.remove_callback(PrinterCallback)
         if len(validation):
@@ -147,14 +152,17 @@ def train_model(
         model.zero_grad(set_to_none=True)
         run.progress(0.03, f"out of memory; trying batches of {rows}")
 
-    if size() > 1:  # no retry here: all processes must restart together, see launch
-        trainer, rows = work(options.batch_size), options.batch_size
-    else:
-        trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
-    if trainer.diverged_at is not None:
+    checkpointing = uses_checkpointing(model, model.text, train.ids, options)
+    with gradient_checkpointing(model.text, on=checkpointing):
+        if size() > 1:  # no retry here: all processes must restart together, see launch
+            trainer, rows = work(options.batch_size), options.batch_size
+        else:
+            trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
+    if trainer.first_not_finite() is not None:
         _check_best_exists(trainer, options)
     report = _report(trainer, options, resume, time.monotonic() - started)
     report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
+    report |= {"packed": model.packed is not None, "gradient_checkpointing": checkpointing}
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
     model.packed, train.states, validation.states = None, None, None
     trainer.accelerator.free_memory()
@@ -174,7 +182,7 @@ def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, sec
         "users_per_second": round(read / max(seconds, 1e-9), 1),
         "batch_size": trainer.args.per_device_train_batch_size * size(),
         "processes": size(),
-        "diverged_at_step": trainer.diverged_at,
+        "diverged_at_step": trainer.first_not_finite(),
         "validation": [
             {"step": e["step"], "log_loss": round(e["eval_log_loss"], 5), "auroc": round(e["eval_auroc"], 5)}
             for e in state.log_history
@@ -184,9 +192,9 @@ def _report(trainer: _Trainer, options: TrainingOptions, resume: str | None, sec
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
-    """Stops when the loss is no longer finite."""
+    """Remembers when the loss was not finite, without waiting for a GPU."""
 
-    diverged_at: int | None = None
+    not_finite: torch.Tensor | None = None  #: the first step whose loss was not finite, on the device; 0: none
     balanced = False  #: draw rows of every segment equally often
     loaded: frozenset[int] = frozenset()  #: parameters that are not saved while they are frozen
 
@@ -219,17 +227,19 @@ class _Trainer(Trainer):  # type: ignore[misc]
             raise RuntimeError(f"The checkpoint is of another model: {len(lacking)} weights, such as {lacking[0]}")
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
-        """Compute the loss and its gradients; no gradients if the loss is not finite."""
+        """Compute the loss and its gradients; return 0 for a loss that is not finite."""
         loss: torch.Tensor = super().training_step(*arguments, **options)
-        finite = torch.isfinite(loss)
-        if size() > 1:  # all processes stop, or none
-            finite = self.accelerator.reduce(finite.float(), "mean") == 1
-        if not finite:
-            self.diverged_at = self.diverged_at or self.state.global_step + 1
-            self.control.should_training_stop = True
-            self.model.zero_grad()
-            return torch.zeros_like(loss)
-        return loss
+        before = torch.zeros_like(loss, dtype=torch.long) if self.not_finite is None else self.not_finite
+        is_first = ~torch.isfinite(loss) & (before == 0)
+        self.not_finite = torch.where(is_first, self.state.global_step + 1, before)
+        return torch.nan_to_num(loss, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def first_not_finite(self) -> int | None:
+        """Return the first step whose loss was not finite, in any of the processes; they must all call it."""
+        if self.not_finite is None:
+            return None
+        steps = self.accelerator.gather(self.not_finite).flatten().tolist() if size() > 1 else [self.not_finite.item()]
+        return min((int(step) for step in steps if step), default=None)
 
 
 def _check_best_exists(trainer: _Trainer, options: TrainingOptions) -> None:
@@ -240,7 +250,7 @@ def _check_best_exists(trainer: _Trainer, options: TrainingOptions) -> None:
     """
     if trainer.state.best_global_step is None:
         raise DataError(
-            f"The loss is not finite at step {trainer.diverged_at}, before anything was learnt. Learn more "
+            f"The loss is not finite at step {trainer.first_not_finite()}, before anything was learnt. Learn more "
             f"slowly: --backbone-option learning_rate={options.learning_rate / 10:g}"
         )
 
@@ -251,8 +261,11 @@ def with_batches_of(rows: int, options: TrainingOptions) -> TrainingOptions:
     return replace(options, batch_size=rows, accumulate=accumulate)
 
 
-def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions, run: FitContext) -> TrainingArguments:
-    steps_per_epoch = math.ceil(rows / (options.batch_size * options.accumulate))
+def _arguments(
+    folder: Path, train: UserDataset, evaluate: bool, options: TrainingOptions, run: FitContext
+) -> TrainingArguments:
+    steps_per_epoch = math.ceil(len(train) / (options.batch_size * options.accumulate))
+    pinned = torch.cuda.is_available() and train.states is None  # kept states are on the GPU already
     every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
     return TrainingArguments(
         output_dir=str(folder),
@@ -277,9 +290,11 @@ def _arguments(folder: Path, rows: int, evaluate: bool, options: TrainingOptions
         seed=run.seed,
         remove_unused_columns=False,
         dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=pinned,
+        accelerator_config={"non_blocking": pinned},
         logging_strategy="steps",
         logging_steps=max(1, steps_per_epoch // POINTS_PER_EPOCH),
+        logging_nan_inf_filter=False,  # it waits for the loss of every step
         report_to=[],
         disable_tqdm=True,
     )
