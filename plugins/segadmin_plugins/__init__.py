@@ -27,6 +27,7 @@ def register_backbones() -> list[str]:
     return [
         "auxiliary-stacking = segadmin_plugins.backbones.auxiliary_stacking:AuxiliaryStacking",
         "cascade = segadmin_plugins.backbones.cascade:Cascade",
+        "e5 = segadmin_plugins.backbones.e5:E5",
         "foresight = auxiliary-stacking",  # the former name, used by old versions and schedules
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
