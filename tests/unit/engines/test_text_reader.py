@@ -192,7 +192,7 @@ def test_comparing_logits() -> None:
 
 
 def test_engines_are_plugins(settings: Settings) -> None:
-    assert load_plugins(settings).names("engine") == ["openvino", "torch", "transformers"]
+    assert load_plugins(settings).names("engine") == ["onnxruntime", "openvino", "torch", "transformers"]
 
 
 @dataclass(frozen=True)
