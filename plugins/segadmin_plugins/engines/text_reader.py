@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from segadmin.contracts.backbone import no_progress
 from segadmin.contracts.engine import Engine, Reader
 from segadmin.contracts.plugins import describe, load_plugins
-from segadmin.device_memory import is_out_of_memory
-from segadmin.errors import EngineUnavailable
+from segadmin.device_memory import is_device_failure, is_out_of_memory
+from segadmin.errors import EngineUnavailable, PluginContractError
 from segadmin.ragged import Ragged
 from segadmin.settings import Settings
 from segadmin_plugins.engines.plain import Plain
@@ -57,11 +58,16 @@ class Inference:
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
+class EngineFailed(Exception):
+    """An engine failed while it read; the message begins with its name."""
+
+
 class TextReader:
     """Computes the logits of texts with one model.
 
     The first engine is PyTorch on packed texts in float32, if it agrees with the model on a few texts. As soon as there
-    are enough texts, all engines are compared on a sample of them, and the fastest that agrees is used from then on.
+    are enough texts, all engines are compared on a sample of them, and the fastest that agrees is used from then on. If
+    it fails later, the model itself reads all texts of that call and of later ones.
     """
 
     def __init__(self, text: Any, pad_id: int, settings: Settings) -> None:
@@ -75,32 +81,70 @@ class TextReader:
         self.inference = Inference(Plain.name, "float32", self._device)
         self.remark = ""  #: that memory is short
 
-    def logits(
-        self, texts: Ragged, progress: Callable[[float, str], None] = lambda _fraction, _note: None
-    ) -> NDArray[np.float32]:
+    def logits(self, texts: Ragged, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the logits of every text, ``(texts, segments)``; equal texts are read once.
 
         Raises:
             OutOfMemory: not even one text fits in memory.
+            PluginContractError: logits of the model itself are not finite.
         """
         first, position = texts.distinct()
         distinct = texts.take(first)
         self._choose(distinct)
         order = np.argsort(distinct.lengths, kind="stable")[::-1]  # if the longest fit in memory, all do
         longest_first = distinct.take(order)
-        in_order = self._read(longest_first, progress)
-        close = np.flatnonzero(_margins(in_order) < self._margin)
-        if len(close):
-            in_order[close] = self._read_exactly(longest_first.take(close))
+        try:
+            in_order = self._read_accurately(longest_first, progress)
+        except EngineFailed as error:
+            self._leave_aside(str(error))
+            in_order = self._read_accurately(longest_first, progress)
         logits = np.empty_like(in_order)
         logits[order] = in_order
         return logits[position]
 
-    def _read(self, texts: Ragged, progress: Callable[[float, str], None]) -> NDArray[np.float32]:
+    def _leave_aside(self, reason: str) -> None:
+        """Use the model itself from now on."""
+        log.warning("an engine failed, the model itself is used: %s", reason, extra={"action": "engine"})
+        left_aside = (*self.inference.left_aside, reason)
+        self.inference = Inference(Plain.name, "float32", self._device, left_aside=left_aside)
+        self._reader = self._exact = self._plain
+        self._tokens, self._margin = self._plain_tokens, 0.0
+        self._is_checked = self._is_tried = True
+
+    def _read_accurately(self, texts: Ragged, progress: Callable[[float, str], None]) -> NDArray[np.float32]:
+        """Return the logits of sorted texts; those that could change their segment are read again in float32."""
+        logits = self._read_finite(texts, self._reader, progress)
+        close = np.flatnonzero(_margins(logits) < self._margin)
+        if len(close):
+            logits[close] = self._read_finite(texts.take(close), self._exact)
+        return logits
+
+    def _read_finite(
+        self, texts: Ragged, reader: Reader, progress: Callable[[float, str], None] = no_progress
+    ) -> NDArray[np.float32]:
+        """Return the logits of sorted texts; where they are not finite, those of the model itself."""
+        logits = self._read(texts, reader, progress)
+        rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(rows) and reader is not self._plain:
+            facts = {"action": "engine", "texts": len(rows)}
+            log.warning("logits are not finite; these texts are read again in float32", extra=facts)
+            logits[rows] = self._read(texts.take(rows), self._plain)
+            rows = rows[~np.isfinite(logits[rows]).all(axis=1)]
+        if len(rows):
+            raise PluginContractError(
+                f"The logits of {len(rows)} of {len(texts)} different texts are not finite in float32 either, so the "
+                "model's weights cannot be used. Go back to an earlier version (segadmin models rollback) or train "
+                "again (segadmin enqueue retrain)."
+            )
+        return logits
+
+    def _read(
+        self, texts: Ragged, reader: Reader, progress: Callable[[float, str], None] = no_progress
+    ) -> NDArray[np.float32]:
         """Return the logits of texts that are sorted by length, the longest first."""
         logits, done, reported = np.empty((0, 0), np.float32), 0, time.monotonic()
         while done < len(texts):
-            batch = self._read_batch(texts, done)
+            batch = self._read_batch(texts, reader, done)
             if not done:
                 logits = np.empty((len(texts), batch.shape[1]), np.float32)
             logits[done : done + len(batch)] = batch
@@ -110,21 +154,13 @@ class TextReader:
                 progress(done / len(texts), f"{done} of {len(texts)} texts read{self.remark and f', {self.remark}'}")
         return logits
 
-    def _read_exactly(self, texts: Ragged) -> NDArray[np.float32]:
-        """Return the logits of a few texts in float32."""
-        fast, self._reader = self._reader, self._exact
-        try:
-            return self._read(texts, lambda _fraction, _note: None)
-        finally:
-            self._reader = fast
-
-    def _read_batch(self, texts: Ragged, done: int) -> NDArray[np.float32]:
+    def _read_batch(self, texts: Ragged, reader: Reader, done: int) -> NDArray[np.float32]:
         """Return the logits of the next texts, as many as fit in memory."""
 
         def read(tokens: int) -> NDArray[np.float32]:
             end = int(np.searchsorted(texts.offsets, texts.offsets[done] + tokens, side="right")) - 1
             end = min(max(end, done + 1), len(texts))
-            return self._reader(texts.take(np.arange(done, end)))
+            return reader(texts.take(np.arange(done, end)))
 
         longest = int(texts.lengths[done])
         advice = "If nothing else needs the memory, train with shorter texts: --backbone-option max_tokens=64"
@@ -179,12 +215,18 @@ class TextReader:
         for engine, precision in candidates:
             name = f"{engine.name} in {precision}"
             try:
-                reader, tokens = engine.reader(self._text, self._pad_id, precision), engine.tokens_at_once(self._text)
+                made, tokens = engine.reader(self._text, self._pad_id, precision), engine.tokens_at_once(self._text)
+                reader = self._guarded(made, name)
                 logits, taken = self._timed(reader, tokens, sample)
             except EngineUnavailable as error:
                 left_aside.append(f"{name}: {error}")
                 continue
+            except EngineFailed as error:
+                left_aside.append(str(error))
+                continue
             except Exception as error:  # a runtime of others: whatever it raises, the model itself can be used
+                if self._has_lost_device(error):
+                    raise
                 left_aside.append(f"{name}: {describe(error)}")
                 continue
             comparison = compared(logits, expected)
@@ -202,6 +244,28 @@ class TextReader:
         self._reader, self._tokens, inference_of_best = best
         self.inference = replace(inference_of_best, left_aside=tuple(left_aside))
         self._margin = 0.0 if self.inference.precision == "float32" else _CLOSE * (self.inference.difference or 0.0)
+
+    def _guarded(self, reader: Reader, name: str) -> Reader:
+        """Return ``reader``, which raises ``EngineFailed`` if it fails for other reasons than memory and the device."""
+
+        def read(texts: Ragged) -> NDArray[np.float32]:
+            try:
+                logits = reader(texts)
+            except Exception as error:  # a runtime of others: whatever it raises, the model itself can be used
+                if is_out_of_memory(error) or self._has_lost_device(error):
+                    raise
+                reason = str(error) if isinstance(error, EngineUnavailable) else describe(error)
+                raise EngineFailed(f"{name}: {reason}") from error
+            expected = (len(texts), self._text.config.num_labels)
+            if logits.shape != expected:
+                raise EngineFailed(f"{name}: it returned the shape {logits.shape}, not {expected}")
+            return logits
+
+        return read
+
+    def _has_lost_device(self, error: Exception) -> bool:
+        """Whether the model itself cannot be used any more: its GPU failed."""
+        return self._device != "cpu" and is_device_failure(error)
 
     def _timed(self, reader: Reader, tokens: int, sample: Ragged) -> tuple[NDArray[np.float32], float]:
         """Return the logits of ``sample`` and the seconds that they took, without those of a first batch."""
