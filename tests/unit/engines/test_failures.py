@@ -100,8 +100,8 @@ def test_a_longer_text_than_an_engine_can_read_is_read_by_the_model_itself(tmp_p
 
 def test_a_gpu_that_fails_ends_the_call(model: Any, settings: Settings, tmp_path: Path) -> None:
     reader = failing(model, settings, tmp_path, "raise RuntimeError('CUDA error: device-side assert triggered')")
-    reader.logits(TEXTS.take(np.arange(3)))
     reader._device = "cuda"
+    reader.logits(TEXTS.take(np.arange(3)))
     with pytest.raises(RuntimeError, match=r"^CUDA error: device-side assert triggered$"):
         reader.logits(TEXTS)
     assert reader.inference.engine == "other"

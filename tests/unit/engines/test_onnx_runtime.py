@@ -15,7 +15,8 @@ from segadmin.errors import EngineUnavailable
 from segadmin.settings import Settings
 from segadmin_plugins.engines.onnx_runtime import OnnxRuntime
 from segadmin_plugins.engines.plain import Plain
-from segadmin_plugins.engines.text_reader import AGREEMENT, DIFFERENCE, TextReader, compared
+from segadmin_plugins.engines.text_reader import TextReader
+from segadmin_plugins.engines.trial import AGREEMENT, DIFFERENCE, compared
 from tests.unit.engines.test_packed import KINDS, classifier, texts_of
 
 #: Several lengths in a batch, one text, texts of one token.
@@ -155,7 +156,9 @@ def test_int8_that_agrees_is_recorded_and_near_ties_are_read_in_float32(tmp_path
     reader = TextReader(model, 0, settings.model_copy(update={"engine": "onnxruntime"}))
     (int8,) = [candidate for candidate in reader._candidates() if candidate[1] == "int8"]
     reader._is_checked = reader._is_tried = True
-    reader._use_best([int8], texts.take(np.arange(512)), must_be_faster=False)
+    trial = reader._begin([int8], texts.take(np.arange(512)), must_be_faster=False)
+    assert trial is not None
+    assert not reader._try(trial, texts)
     facts = reader.inference.as_json()
     assert (facts["engine"], facts["precision"]) == ("onnxruntime", "int8")
     assert 0 < facts["difference"] < DIFFERENCE

@@ -16,9 +16,9 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import OutOfMemory
 from segadmin.ragged import Ragged
 from segadmin.settings import Settings
-from segadmin_plugins.engines import text_reader
 from segadmin_plugins.engines.plain import Plain
-from segadmin_plugins.engines.text_reader import TextReader, compared
+from segadmin_plugins.engines.text_reader import TextReader
+from segadmin_plugins.engines.trial import AGREEMENT, DIFFERENCE, compared
 from tests.unit.engines.test_packed import classifier, texts_of
 
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -57,11 +57,11 @@ def test_texts_are_read_as_the_model_reads_them(model: Any, settings: Settings, 
     expected = np.concatenate([Plain().reader(model, 0, "float32")(many.take(np.array([row]))) for row in range(300)])
     reader, notes = TextReader(model, 0, settings), list[str]()
     logits = reader.logits(many, lambda _fraction, note: notes.append(note))
-    assert compared(logits[:300], expected)[1] <= text_reader.DIFFERENCE  # type: ignore[index]
+    assert compared(logits[:300], expected)[1] <= DIFFERENCE  # type: ignore[index]
     assert notes[-1].startswith(f"{len(many.distinct()[0])} of ")
     facts = reader.inference
     assert facts.engine in {"torch", "transformers"}
-    assert facts.engine == "transformers" or facts.agreement >= text_reader.AGREEMENT  # type: ignore[operator]
+    assert facts.engine == "transformers" or facts.agreement >= AGREEMENT  # type: ignore[operator]
 
 
 def test_equal_texts_are_read_once(model: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,9 @@ def test_texts_that_could_change_their_segment_are_read_again_in_float32(
     )
     reader = TextReader(model, 0, with_engine(settings, tmp_path, body).model_copy(update={"engine": "other"}))
     reader._is_checked = reader._is_tried = True
-    reader._use_best([next(reader._candidates())], many.take(np.arange(512)), must_be_faster=False)
+    trial = reader._begin(reader._candidates(), many.take(np.arange(512)), must_be_faster=False)
+    assert trial is not None
+    assert not reader._try(trial, many)
     assert reader.inference.engine == "other"
     assert 0 < (reader.inference.read_again or 0) < 0.1
     expected = TextReader(model, 0, settings.model_copy(update={"engine": "transformers"})).logits(many)
@@ -122,9 +124,9 @@ def test_few_texts_are_read_packed_in_float32_without_a_trial(model: Any, settin
 def test_an_engine_that_differs_fails_or_is_slower_is_left_aside(
     model: Any, settings: Settings, many: Ragged, tmp_path: Path, body: str, reason: str
 ) -> None:
-    reader = TextReader(model, 0, with_engine(settings, tmp_path, body))
+    reader = TextReader(model, 0, with_engine(settings, tmp_path, body).model_copy(update={"engine": "other"}))
     reader.logits(many)
-    assert reader.inference.engine != "other"
+    assert reader.inference.engine == "transformers"
     assert any(other.startswith(reason) for other in reader.inference.left_aside)
 
 
@@ -142,6 +144,57 @@ def test_a_faster_engine_that_agrees_is_used(model: Any, settings: Settings, man
     logits = reader.logits(texts_of([5, 3], 15))
     assert (reader.inference.engine, reader.inference.precision) == ("other", "int8")
     np.testing.assert_allclose(logits, Plain().reader(model, 0, "float32")(texts_of([5, 3], 15)), atol=1e-6)
+
+
+#: Faster than any other engine where it read the same texts before, as it did when it was timed the second time.
+REMEMBERS = (
+    "        known = {}\n"
+    "        def read(texts):\n"
+    "            key = texts.values.tobytes()\n"
+    "            if key not in known:\n                known[key] = plain(texts)\n"
+    "            return known[key]\n"
+    "        return read\n"
+    "    def tokens_at_once(self, text):\n        return 1_000_000\n"
+)
+
+
+def test_other_engines_are_tried_when_reading_takes_much_longer_than_the_trial(
+    model: Any, settings: Settings, many: Ragged, tmp_path: Path
+) -> None:
+    reader = TextReader(model, 0, with_engine(settings, tmp_path, REMEMBERS))
+    reader.logits(many)
+    left_aside = reader.inference.left_aside
+    assert "other in int8: too few texts to try it" in left_aside
+    assert "onnxruntime in float32: too few texts to try it" in left_aside
+    assert not any(reason.startswith("torch") and "too few" in reason for reason in left_aside)
+    reader._seconds = 3600.0  # of reading
+    reader.logits(many.take(np.arange(500)))
+    assert reader.inference.left_aside == left_aside
+    reader.logits(many)
+    assert (reader.inference.engine, reader.inference.precision) == ("other", "int8")
+    assert not any("too few" in reason for reason in reader.inference.left_aside)
+
+
+def test_an_engine_that_was_asked_for_and_is_not_installed_is_left_aside(
+    model: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segadmin_plugins.engines.openvino.find_spec", lambda _: None)
+    reader = TextReader(model, 0, settings.model_copy(update={"engine": "openvino"}))
+    texts = texts_of([9, 4], 15)
+    np.testing.assert_array_equal(reader.logits(texts), Plain().reader(model, 0, "float32")(texts))
+    assert reader.inference.engine == "transformers"
+    reason = "openvino in float32: it is not installed: pip install 'segadmin[openvino]'"
+    assert reader.inference.left_aside == (reason,)
+
+
+def test_a_device_that_no_engine_supports_is_read_by_the_model_itself(
+    model: Any, settings: Settings, many: Ragged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)  # no bfloat16, as on older GPUs
+    reader = TextReader(model, 0, settings)
+    reader._device = "cuda"
+    assert reader.logits(many).shape == (len(many), 3)
+    assert reader.inference.engine == "transformers"
 
 
 def test_an_engine_that_does_not_exist_is_named(model: Any, settings: Settings) -> None:
