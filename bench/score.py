@@ -1,7 +1,9 @@
 """How many users a second a language model reads, from text to probabilities, beside others with the same weights.
 
-segadmin with each engine, transformers' pipeline with one text and with 32 texts at a time, and where they are
-installed OpenVINO and ONNX Runtime, in turn in one process; the median of the runs. ``limit`` is the rate that matrix
+segadmin with each engine, transformers' pipeline with one text and with 32 texts at a time, and each runtime alone in
+each precision, on token ids that are sorted by length (OpenVINO and ONNX Runtime where they are installed), in turn in
+one process; the median of the runs. ``runtimes`` compares their answers with float32: only those that agree are in
+``times_best_runtime``. ``limit`` is the rate that matrix
 products of the model's own shapes reach on this machine, measured here in float32 and bfloat16, and ``share`` is the
 fraction of it that segadmin used. Last line: JSON.
 
@@ -109,6 +111,40 @@ def pipeline_reader(folder: Path, max_tokens: int, batch: int, dtype: str) -> Ca
     return lambda texts: classify(texts, batch_size=batch, truncation=True)
 
 
+def runtimes(classifier: Any, ids: Any) -> dict[str, tuple[Callable[[], float], dict[str, Any]]]:
+    """Return for each runtime and precision what measures its texts per second, and how its answers compare."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.errors import EngineUnavailable
+    from segadmin.settings import get_settings
+    from segadmin_plugins.engines.trial import AGREEMENT, DIFFERENCE, compared, timed
+
+    plugins, model, pad_id = load_plugins(get_settings()), classifier.model.text, classifier.encoder.pad_id
+    device = next(model.parameters()).device.type
+    plain = plugins.make("engine", "transformers")
+    expected, _ = timed(plain.reader(model, pad_id, "float32"), plain.tokens_at_once(model), ids)
+    readers = {}
+    for name in plugins.names("engine"):
+        engine = plugins.make("engine", name)
+        for precision in engine.precisions(device):
+            try:
+                read, tokens = engine.reader(model, pad_id, precision), engine.tokens_at_once(model)
+            except EngineUnavailable:
+                continue
+            comparison = compared(timed(read, tokens, ids)[0], expected)
+            agrees = (
+                comparison is not None and comparison.agreement >= AGREEMENT and comparison.difference <= DIFFERENCE
+            )
+            facts = {"agrees": agrees, **(comparison._asdict() if comparison else {})}
+            readers[f"runtime {name} {precision}"] = partial(_texts_per_second, read, tokens, ids), facts
+    return readers
+
+
+def _texts_per_second(read: Any, tokens: int, ids: Any) -> float:
+    from segadmin_plugins.engines.trial import timed
+
+    return float(len(ids) / timed(read, tokens, ids)[1])
+
+
 def flops_per_token(config: Any, length: float) -> float:
     """Return the floating-point operations that a token needs in all layers, attention included."""
     width, inner = config.hidden_size, config.intermediate_size
@@ -161,12 +197,15 @@ def compare(folder: Path, phrases: int, arguments: argparse.Namespace) -> dict[s
         read = {name: few_examples if name == "transformers" else examples for name in classifiers}
         for name, classifier in classifiers.items():
             classifier.predict(read[name])  # chooses the engine, and knows the phrases
-        speeds: dict[str, list[float]] = {name: [] for name in (*classifiers, *peers)}
+        bare = runtimes(classifiers["auto"], classifiers["auto"].encoder.encode(few_examples.frame["phrases"]).ids)
+        speeds: dict[str, list[float]] = {name: [] for name in (*classifiers, *peers, *bare)}
         for _ in range(arguments.runs):
             for name, classifier in classifiers.items():
                 speeds[name].append(speed(partial(classifier.predict, read[name]), len(read[name])))
             for name, classify in peers.items():
                 speeds[name].append(speed(partial(classify, few), len(few)))
+            for name, (texts_per_second, _) in bare.items():
+                speeds[name].append(texts_per_second())
     median = {name: statistics.median(values) for name, values in speeds.items()}
     auto, config = classifiers["auto"], AutoConfig.from_pretrained(folder)
     lengths = auto.encoder.encode(frame["phrases"]).ids.lengths
@@ -180,6 +219,10 @@ def compare(folder: Path, phrases: int, arguments: argparse.Namespace) -> dict[s
         "times_better_pipeline": round(
             median["auto"] / max(median["pipeline b32"], median["pipeline b32 bfloat16"]), 2
         ),
+        "times_best_runtime": round(
+            median["auto"] / max(median[name] for name, (_, facts) in bare.items() if facts["agrees"]), 2
+        ),
+        "runtimes": {name: facts for name, (_, facts) in bare.items()},
         "inference": dict(auto.inference),
         "largest_difference": round(float(difference), 5),
         "limit_gflops": {name: round(limit(config, name) / 1e9, 1) for name in ("float32", "bfloat16")},

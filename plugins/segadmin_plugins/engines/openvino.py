@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +26,9 @@ class OpenVino(Engine):
 
     name: ClassVar[str] = "openvino"
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
+
+    #: The converted model, which all precisions are compiled from.
+    _converted: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def precisions(self, device: str) -> tuple[str, ...]:
         """Return ``float32``, and ``bfloat16`` where the CPU has it; nothing where it is not installed."""
@@ -53,35 +55,18 @@ class OpenVino(Engine):
         import torch
 
         from segadmin_plugins.engines.plain import padded
-        from segadmin_plugins.engines.silence_transformers import quiet
+        from segadmin_plugins.engines.tracing import Logits, example, tracing
 
-        example = torch.ones((2, 8), dtype=torch.int64)
-        with quiet(), warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # torch deprecates the tracing that the converter uses
-            converted = openvino.convert_model(_as_function(text), example_input=(example, example))
+        if text not in self._converted:
+            with tracing():
+                self._converted[text] = openvino.convert_model(Logits(text), example_input=example())
         options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = openvino.Core().compile_model(converted, "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
+        compiled = openvino.Core().compile_model(
+            self._converted[text], "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"}
+        )
 
         def read(texts: Ragged) -> NDArray[np.float32]:
             logits: NDArray[np.float32] = compiled(list(padded(texts, pad_id, multiple=1)))[0]
             return np.array(logits, np.float32)
 
         return read
-
-
-def _as_function(text: Any) -> Any:
-    """Return the model as a module of two tensors, as the converter needs it."""
-    import torch
-
-    class Logits(torch.nn.Module):
-        """The model as a function of two tensors."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.text = text
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-            """Return the logits."""
-            return self.text(input_ids=input_ids, attention_mask=attention_mask).logits
-
-    return Logits().eval()

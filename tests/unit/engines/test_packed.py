@@ -16,8 +16,8 @@ from segadmin_plugins.engines.openvino import OpenVino
 from segadmin_plugins.engines.packed_text import PackedText
 from segadmin_plugins.engines.packing import Packing, attend, packed_attention
 from segadmin_plugins.engines.plain import Plain, padded
-from segadmin_plugins.engines.text_reader import compared
 from segadmin_plugins.engines.torch_packed import Torch
+from segadmin_plugins.engines.trial import compared
 from tests.models import make_model
 
 KINDS = ["bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "qwen3", "roberta", "xlm-roberta"]
