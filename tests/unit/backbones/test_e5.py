@@ -18,7 +18,7 @@ import phonenumbers.geodata
 import pytest
 import torch
 
-from segadmin.contracts.backbone import FitContext
+from segadmin.contracts.backbone import FitContext, Pretraining
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.settings import Settings
@@ -191,3 +191,14 @@ def test_it_is_fitted_saved_and_loaded(settings: Settings, tmp_path: Path) -> No
     assert sum(file.stat().st_size for file in (tmp_path / "model").iterdir()) < 150e6
     loaded = backbone.load(tmp_path / "model", settings)
     assert np.allclose(fitted.predict(validation), loaded.predict(validation), atol=1e-5)
+
+
+def test_it_is_pretrained_and_fitted_from_there(settings: Settings, tmp_path: Path) -> None:
+    backbone = E5(epochs=1, max_tokens=24, frozen_layers=11, head_steps=10)
+    texts = planted(24, language="zh")
+    run = FitContext(settings, tmp_path / "pretraining")
+    pretrained = backbone.pretrain(texts, planted(8, seed=1, language="zh"), run, Pretraining())
+    pretrained.save(tmp_path / "start")
+    run = FitContext(settings, tmp_path / "fit", start=tmp_path / "start")
+    fitted = backbone.fit(texts, planted(8, seed=1, language="zh"), run)
+    assert fitted.predict(texts).shape == (24, 3)

@@ -212,6 +212,8 @@ def _language_model(text: Any, folder: Path | None) -> Any:
         model = auto.from_pretrained(
             folder, dtype="float32", local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
+    if model.config.vocab_size != text.config.vocab_size:  # of a vocabulary that was cut to the texts
+        model.resize_token_embeddings(text.config.vocab_size, mean_resizing=False)
     model.base_model.load_state_dict(text.base_model.state_dict(), strict=False)
     return model
 
