@@ -23,6 +23,8 @@ class E5(HuggingFace):
     model: str = "intfloat/multilingual-e5-small"
     max_tokens: int = 96
     epochs: int = 3
+    least_steps: int = 100
+    batch_size: int = 16
     learning_rate: float = 1e-4
     frozen_layers: int = 6
     #: ``shop``: the pieces that the shop's texts need, and all single characters, a tenth of the weights; ``all``

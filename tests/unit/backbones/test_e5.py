@@ -184,7 +184,7 @@ def test_an_adapter_needs_the_whole_vocabulary(settings: Settings) -> None:
 
 
 def test_it_is_fitted_saved_and_loaded(settings: Settings, tmp_path: Path) -> None:
-    backbone = load_plugins(settings).make("backbone", "e5", {"epochs": 1, "max_tokens": 24, "frozen_layers": 11})
+    backbone = load_plugins(settings).make("backbone", "e5", {"epochs": 1, "least_steps": 0, "max_tokens": 24, "frozen_layers": 11})
     train, validation = planted(24), planted(12)
     fitted = backbone.fit(train, validation, FitContext(settings, tmp_path / "checkpoints"))
     fitted.save(tmp_path / "model")
@@ -194,7 +194,7 @@ def test_it_is_fitted_saved_and_loaded(settings: Settings, tmp_path: Path) -> No
 
 
 def test_it_is_pretrained_and_fitted_from_there(settings: Settings, tmp_path: Path) -> None:
-    backbone = E5(epochs=1, max_tokens=24, frozen_layers=11, head_steps=10)
+    backbone = E5(epochs=1, least_steps=0, max_tokens=24, frozen_layers=11, head_steps=10)
     texts = planted(24, language="zh")
     run = FitContext(settings, tmp_path / "pretraining")
     pretrained = backbone.pretrain(texts, planted(8, seed=1, language="zh"), run, Pretraining())

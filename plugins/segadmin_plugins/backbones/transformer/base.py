@@ -41,12 +41,13 @@ class Transformer(ModelSource, Backbone):
         from segadmin_plugins.backbones.transformer.finetuning import fit_classifier
         from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
 
+        options = self.for_rows(len(train))
         if self.processes != 1 and (processes := count_processes(self)) > 1:
             return fit_in_processes(
-                self, processes, train, validation, run, load=partial(self.load, settings=run.settings)
+                options, processes, train, validation, run, load=partial(self.load, settings=run.settings)
             )
         torch.set_num_threads(n_threads)
-        return fit_classifier(self, train, validation, run)
+        return fit_classifier(options, train, validation, run)
 
     def try_run(self, settings: Settings) -> list[str]:
         """Fit on a few texts, save and load; see :func:`segadmin_plugins.backbones.transformer.trial_run.try_model`."""

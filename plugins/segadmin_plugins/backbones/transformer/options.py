@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class TrainingOptions:
 
     max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
     epochs: int = 3
+    least_steps: Annotated[int, Field(ge=0)] = 0  #: of a fit; epochs are added if there are so few rows
     learning_rate: float = 3e-5  #: of pretrained weights; new ones have a higher rate
     batch_size: int = 32
     warmup: float = 0.1  #: fraction of the steps in which the learning rate rises
@@ -52,6 +53,12 @@ class TrainingOptions:
     #: compute layers again in the backward pass instead of keeping their activations: a third more computation, much
     #: less memory; ``auto``: if a batch would not fit in the free memory otherwise
     gradient_checkpointing: bool | Literal["auto"] = "auto"
+
+    def for_rows(self, rows: int) -> Self:
+        """Return the options of a fit on so many rows: with more epochs, and as much more patience, if they are few."""
+        steps = -(-rows // (self.batch_size * self.accumulate)) or 1
+        epochs = max(self.epochs, -(-self.least_steps // steps))
+        return replace(self, epochs=epochs, patience=-(-self.patience * epochs // max(1, self.epochs)))
 
     def made_tuner(self, settings: Settings) -> Tuner:
         """Return the tuner.
