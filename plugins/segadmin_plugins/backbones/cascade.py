@@ -1,4 +1,4 @@
-"""``cascade``: a fast model decides where it is sure, and the language model reads only the other users."""
+"""``cascade``: fast models decide where they are sure, and the language model reads only the other users."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.pooled import fit_pool, load_pool
 from segadmin_plugins.backbones.stacked import part_of, rows_of
-from segadmin_plugins.options import Table
+from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,11 +37,12 @@ TEXT, STUDENT = "text", "student"
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade(Backbone):
-    """A fast student in front of a language model, which reads only the users of whom the student is not sure.
+    """Fast models, the student, in front of a language model, which reads only the users of whom they are not sure.
 
-    The student learns the language model's answers (distillation, Hinton et al. 2015). The probability from which it
-    is sure is chosen on the validation users: as low as possible while the cascade puts at least ``agreement`` of them
-    in the segment of the language model.
+    The student learns the language model's answers (distillation, Hinton et al. 2015). Its models are weighted by how
+    well they predict these answers on the validation users. The probability from which it is sure is chosen on the
+    same users: as low as possible while the cascade puts at least ``agreement`` of them in the segment of the language
+    model.
     """
 
     name: ClassVar[str] = "cascade"
@@ -49,26 +51,25 @@ class Cascade(Backbone):
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
-    student: str = "tfidf"  #: the fast backbone
-    student_options: Table = field(default_factory=dict)  #: its options
+    student: Names = ("linear", "tabular", "tfidf")  #: the fast backbones
     #: fraction of the validation users that must be in the same segment as with the language model alone
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
 
     def check(self, settings: Settings) -> None:
-        """Check the requirements of both models."""
-        for member in self._members(settings).values():
+        """Check the requirements of all models."""
+        for member in (self._reader(settings), *self._students(settings).values()):
             member.check(settings)
 
     def try_run(self, settings: Settings) -> list[str]:
         """Try the backbone of the text."""
-        return self._members(settings)[TEXT].try_run(settings)
+        return self._reader(settings).try_run(settings)
 
     def fit(self, train: Examples, validation: Examples, run: FitContext) -> CascadeClassifier:
         """Fit the language model, then the student on its answers, and choose the threshold."""
-        members = self._members(run.settings)
-        text = members[TEXT].fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
+        text = self._reader(run.settings).fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
         answers = text.predict(train), text.predict(validation)
-        student = members[STUDENT].fit(
+        student = fit_pool(
+            self._students(run.settings),
             _answered(train, answers[0]),
             _answered(validation, answers[1]),
             replace(part_of(run, STUDENT, 0.9, 0.1), also={}, start=None),
@@ -86,25 +87,28 @@ class Cascade(Backbone):
 
     def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
         """Pretrain the backbone of the text."""
-        return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
+        return self._reader(run.settings).pretrain(texts, held_out, run, how)
 
     def load(self, folder: Path, settings: Settings) -> CascadeClassifier:
         """Read both models from ``folder``."""
         stored = json.loads((folder / "cascade.json").read_text())
-        models = {
-            name: load_fitted(member, folder / name, settings) for name, member in self._members(settings).items()
-        }
-        return CascadeClassifier(models[TEXT], models[STUDENT], stored["threshold"], stored["report"])
+        text = load_fitted(self._reader(settings), folder / TEXT, settings)
+        student = load_pool(self._students(settings), folder / STUDENT, settings)
+        return CascadeClassifier(text, student, stored["threshold"], stored["report"])
 
-    def _members(self, settings: Settings) -> dict[str, Backbone]:
+    def _reader(self, settings: Settings) -> Backbone:
+        """Return the backbone that reads the text."""
         plugins = load_plugins(settings)
         name, options = resolve_backbone(plugins, self.text, self.text_options)
-        if self.name in {name, self.student}:
+        if self.name in {name, *self.student}:
             raise ConfigurationError("cascade cannot be a part of itself. Name the backbone of the text: text=minilm")
-        return {
-            TEXT: plugins.make("backbone", name, options),
-            STUDENT: plugins.make("backbone", self.student, self.student_options),
-        }
+        backbone: Backbone = plugins.make("backbone", name, options)
+        return backbone
+
+    def _students(self, settings: Settings) -> dict[str, Backbone]:
+        if not self.student:
+            raise ConfigurationError("student names no backbones. Write it as student=linear,tfidf")
+        return {name: load_plugins(settings).make("backbone", name, {}) for name in self.student}
 
 
 class CascadeClassifier(Classifier):

@@ -18,6 +18,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
 from segadmin_plugins.backbones.cascade import CascadeClassifier, choose_threshold
+from segadmin_plugins.backbones.pooled import fit_pool
 
 OPTIONS = {
     "text": "tiny",
@@ -99,6 +100,22 @@ def test_a_fitted_cascade_agrees_with_its_language_model(settings: Settings, tmp
     assert model.report["language_model_fraction"] < 1
     model.save(tmp_path / "saved")
     np.testing.assert_allclose(backbone.load(tmp_path / "saved", settings).predict(test), together, atol=1e-5)
+
+
+def test_the_best_student_weighs_most(settings: Settings, tmp_path: Path) -> None:
+    train, validation = planted(256), planted(128, seed=1)
+    names = ("linear", "tfidf")
+    members = {name: load_plugins(settings).make("backbone", name, {}) for name in names}
+    model = fit_pool(members, train, validation, FitContext(settings, tmp_path))
+    alone = {name: members[name].fit(train, validation, FitContext(settings, tmp_path)) for name in names}
+
+    def loss(classifier: Classifier) -> float:
+        chosen = classifier.predict(validation)[np.arange(len(validation)), validation.targets]
+        return float(-np.log(chosen.clip(1e-7)).mean())
+
+    assert loss(model) <= min(map(loss, alone.values())) + 0.01
+    weights = model.report["weights"]
+    assert max(weights, key=weights.__getitem__) == min(names, key=lambda name: loss(alone[name]))
 
 
 @pytest.mark.parametrize("options", [{"text": "cascade"}, {"student": "cascade"}])
