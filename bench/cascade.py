@@ -72,6 +72,7 @@ def compared(parts: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
         "agreement": round(float((alone.argmax(axis=1) == together.argmax(axis=1)).mean()), 4),
         "times_faster": round(seconds_alone / seconds, 2),
         "weights": model.report["student"]["weights"],
+        "temperature": model.report["temperature"],
         "quality": {
             name: {metric: round(figures[metric], 4) for metric in ("accuracy", "log_loss", "auroc")}
             for name, figures in quality.items()

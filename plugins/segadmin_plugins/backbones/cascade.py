@@ -23,6 +23,7 @@ from segadmin.contracts.backbone import (
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
+from segadmin.evaluation.calibration import fit_temperature, scaled
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.pooled import fit_pool, load_pool
 from segadmin_plugins.backbones.stacked import part_of, rows_of
@@ -42,7 +43,8 @@ class Cascade(Backbone):
     The student learns the language model's answers (distillation, Hinton et al. 2015). Its models are weighted by how
     well they predict these answers on the validation users. The probability from which it is sure is chosen on the
     same users: as low as possible while the cascade puts at least ``agreement`` of them in the segment of the language
-    model.
+    model. How sure it is of an answer is more than how likely the answer is true: its probabilities are scaled by a
+    temperature, fitted on those of the validation users of whom it is sure.
     """
 
     name: ClassVar[str] = "cascade"
@@ -74,16 +76,20 @@ class Cascade(Backbone):
             _answered(validation, answers[1]),
             replace(part_of(run, STUDENT, 0.9, 0.1), also={}, start=None),
         )
-        threshold, fraction = choose_threshold(student.predict(validation), answers[1], self.agreement)
+        certainty = student.predict(validation)
+        threshold, fraction = choose_threshold(certainty, answers[1], self.agreement)
+        sure = certainty.max(axis=1) >= threshold
+        temperature = fit_temperature(certainty[sure], validation.targets[sure])
         report = {
             "threshold": round(threshold, 4),
+            "temperature": round(temperature, 4),
             "language_model_fraction": round(fraction, 4),
             "agreement": self.agreement,
             TEXT: text.report,
             STUDENT: student.report,
             "truncation": text.report.get("truncation", {}),
         }
-        return CascadeClassifier(text, student, threshold, report)
+        return CascadeClassifier(text, student, threshold, temperature, report)
 
     def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
         """Pretrain the backbone of the text."""
@@ -94,7 +100,7 @@ class Cascade(Backbone):
         stored = json.loads((folder / "cascade.json").read_text())
         text = load_fitted(self._reader(settings), folder / TEXT, settings)
         student = load_pool(self._students(settings), folder / STUDENT, settings)
-        return CascadeClassifier(text, student, stored["threshold"], stored["report"])
+        return CascadeClassifier(text, student, stored["threshold"], stored["temperature"], stored["report"])
 
     def _reader(self, settings: Settings) -> Backbone:
         """Return the backbone that reads the text."""
@@ -112,17 +118,20 @@ class Cascade(Backbone):
 
 
 class CascadeClassifier(Classifier):
-    """The fitted models, and the probability from which the student is sure."""
+    """The fitted models, the probability from which the student is sure, and the temperature of its probabilities."""
 
-    def __init__(self, text: Classifier, student: Classifier, threshold: float, report: dict[str, Any]) -> None:
-        self._text, self._student, self._threshold, self.report = text, student, threshold, report
+    def __init__(
+        self, text: Classifier, student: Classifier, threshold: float, temperature: float, report: dict[str, Any]
+    ) -> None:
+        self._text, self._student, self.report = text, student, report
+        self._threshold, self._temperature = threshold, temperature
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, of the student where it is sure."""
-        probabilities = self._student.predict(examples)
-        unsure = ~(probabilities.max(axis=1) >= self._threshold)
+        certainty = self._student.predict(examples)
+        unsure = ~(certainty.max(axis=1) >= self._threshold)
+        probabilities = scaled(certainty, self._temperature).astype(certainty.dtype)
         if unsure.any():
-            probabilities = probabilities.copy()
             probabilities[unsure] = self._text.predict(rows_of(examples, unsure), progress)
         fraction = round(float(unsure.mean()), 4) if len(examples) else 0.0
         self.remark = self._text.remark
@@ -133,16 +142,16 @@ class CascadeClassifier(Classifier):
         """Write each model to its own folder."""
         self._text.save(folder / TEXT)
         self._student.save(folder / STUDENT)
-        self._save_threshold(folder)
+        self._save_choices(folder)
 
     def export(self, folder: Path) -> None:
         """Write each model to its own folder, with everything that it needs."""
         self._text.export(folder / TEXT)
         self._student.export(folder / STUDENT)
-        self._save_threshold(folder)
+        self._save_choices(folder)
 
-    def _save_threshold(self, folder: Path) -> None:
-        stored = {"threshold": self._threshold, "report": self.report}
+    def _save_choices(self, folder: Path) -> None:
+        stored = {"threshold": self._threshold, "temperature": self._temperature, "report": self.report}
         (folder / "cascade.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 

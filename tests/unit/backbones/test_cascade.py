@@ -46,16 +46,22 @@ def probabilities_of(first: list[float]) -> NDArray[np.float32]:
 
 def test_only_the_users_of_whom_the_student_is_not_sure_are_read() -> None:
     student, text = Fixed(probabilities_of([0.9, 0.6, 0.2])), Fixed(probabilities_of([0.1, 0.2, 0.3]))
-    model = CascadeClassifier(text, student, 0.75, {})
+    model = CascadeClassifier(text, student, 0.75, 1.0, {})
     probabilities = model.predict(planted(3))
     np.testing.assert_allclose(probabilities[:, 0], [0.9, 0.2, 0.2])
     assert (student.read, text.read) == (3, 1)
     assert model.inference["language_model_fraction"] == pytest.approx(1 / 3, abs=1e-4)
 
 
+def test_only_the_probabilities_of_the_student_are_scaled() -> None:
+    student, text = Fixed(probabilities_of([0.9, 0.6, 0.2])), Fixed(probabilities_of([0.1, 0.2, 0.3]))
+    probabilities = CascadeClassifier(text, student, 0.75, 2.0, {}).predict(planted(3))
+    np.testing.assert_allclose(probabilities[:, 0], [0.75, 0.2, 1 / 3], atol=1e-4)
+
+
 def test_the_language_model_is_not_called_when_the_student_is_always_sure() -> None:
     text = Fixed(probabilities_of([0.1, 0.2, 0.3]))
-    model = CascadeClassifier(text, Fixed(probabilities_of([0.9, 0.8, 0.1])), 0.5, {})
+    model = CascadeClassifier(text, Fixed(probabilities_of([0.9, 0.8, 0.1])), 0.5, 1.0, {})
     model.predict(planted(3))
     assert text.read == 0
     assert model.inference == {"language_model_fraction": 0.0}
