@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEXT, STUDENT = "text", "student"
+#: Standard deviations below the mean that one in twenty draws of a normal distribution is.
+_ONE_IN_TWENTY = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,9 @@ class Cascade(Backbone):
 
     The student learns the language model's answers (distillation, Hinton et al. 2015). Its models are weighted by how
     well they predict these answers on the validation users. The probability from which it is sure is chosen on the
-    same users: as low as possible while the cascade puts at least ``agreement`` of them in the segment of the language
-    model. How sure it is of an answer is more than how likely the answer is true: its probabilities are scaled by a
-    temperature, fitted on those of the validation users of whom it is sure.
+    same users: as low as possible while the cascade puts at least ``agreement`` of them, with a margin for chance, in
+    the segment of the language model. To be sure of the model's answer is not to be sure of the truth: the student's
+    probabilities are scaled by a temperature, fitted on the validation users of whom it is sure.
     """
 
     name: ClassVar[str] = "cascade"
@@ -158,6 +160,9 @@ class CascadeClassifier(Classifier):
 def choose_threshold(student: NDArray[np.float32], text: NDArray[np.float32], agreement: float) -> tuple[float, float]:
     """Return the lowest threshold with the wanted agreement, and the fraction of users below it.
 
+    Among few rows a threshold can agree by luck: so many fewer may disagree that a threshold which agrees less often
+    than wanted passes one time in twenty.
+
     Args:
         student: probabilities of the student, ``(n_rows, n_segments)``.
         text: those of the language model.
@@ -176,7 +181,8 @@ def choose_threshold(student: NDArray[np.float32], text: NDArray[np.float32], ag
     sorted_confidence = confidence[order]
     # Rows of equal confidence are on the same side of a threshold.
     is_last = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True)
-    allowed = int((1 - agreement) * len(student) + 1e-9)
+    expected = (1 - agreement) * len(student)
+    allowed = int(max(0.0, expected - _ONE_IN_TWENTY * np.sqrt(expected * agreement)))
     fitting = np.flatnonzero(is_last & (wrong <= allowed))
     if not len(fitting):
         return 2.0, 1.0

@@ -86,10 +86,13 @@ def test_the_threshold_is_the_lowest_with_the_wanted_agreement(rows: list[tuple[
         sure = student.max(axis=1).astype(np.float64) >= limit
         return float((sure & (student.argmax(axis=1) != text.argmax(axis=1))).mean())
 
-    assert disagreement(threshold) <= 1 - agreement + 1e-9
+    # The margin: a threshold that disagrees more often than wanted passes one time in twenty.
+    expected = (1 - agreement) * len(rows)
+    allowed = int(max(0.0, expected - 1.645 * (expected * agreement) ** 0.5)) / len(rows)
+    assert disagreement(threshold) <= allowed + 1e-9
     assert fraction == pytest.approx(float((student.max(axis=1).astype(np.float64) < threshold).mean()))
     lower = [limit for limit in np.unique(student.max(axis=1).astype(np.float64)) if limit < threshold]
-    assert all(disagreement(limit) > 1 - agreement - 1e-9 for limit in lower[-1:]) or not lower
+    assert all(disagreement(limit) > allowed + 1e-9 for limit in lower[-1:]) or not lower
 
 
 def test_without_validation_users_everybody_is_read() -> None:
