@@ -12,11 +12,10 @@ from functools import cached_property, lru_cache
 from hashlib import blake2s
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from segadmin.errors import ConfigurationError, InvalidSettings
 from segadmin.files import make_folder, private_folder, put_once
@@ -37,11 +36,14 @@ _DAY = 86_400.0
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
-class Settings(BaseSettings):
-    """The settings of an installation; every field is a ``SEGADMIN_<NAME>`` variable."""
+class Settings(BaseModel):
+    """The settings of an installation; every field is a ``SEGADMIN_<NAME>`` variable.
 
-    model_config = SettingsConfigDict(
-        env_prefix="SEGADMIN_", frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    Fields that are given to the constructor are not looked up in the environment.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True, validate_default=True
     )
 
     home: Path = Field(Path(".segadmin"), description="Folder of all local state")
@@ -88,13 +90,11 @@ class Settings(BaseSettings):
         0, ge=0, description="Steps after which a worker process is replaced, to free its memory; 0: never"
     )
     backoff_seconds: float = Field(5.0, ge=0, le=_DAY, description="Wait before the second attempt; doubles each time")
-    plugins_disabled: Annotated[frozenset[str], NoDecode] = Field(
+    plugins_disabled: frozenset[str] = Field(
         frozenset(), description="Comma-separated plugin distributions not to load"
     )
-    plugins_allowed: Annotated[frozenset[str], NoDecode] = Field(
-        frozenset(), description="If set, the only plugin distributions to load"
-    )
-    plugin_files: Annotated[tuple[Path, ...], NoDecode] = Field(
+    plugins_allowed: frozenset[str] = Field(frozenset(), description="If set, the only plugin distributions to load")
+    plugin_files: tuple[Path, ...] = Field(
         (), description="Comma-separated Python files that are plugins; or a JSON list, for names with commas"
     )
     engine: str = Field(
@@ -105,9 +105,7 @@ class Settings(BaseSettings):
     warm_models_gib: float = Field(
         2.0, ge=0, le=1e6, description="Models that a process keeps loaded between steps, in GiB; 0: none"
     )
-    trackers: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Comma-separated default trackers of a retrain"
-    )
+    trackers: tuple[str, ...] = Field((), description="Comma-separated default trackers of a retrain")
     inbox_seconds: float = Field(
         10.0, ge=1, le=_DAY, description="Events posted within this interval are imported together"
     )
@@ -115,14 +113,14 @@ class Settings(BaseSettings):
         None, description="Mapping of posted events: a file, or the name of a shipped one"
     )
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
-    web_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    web_hosts: tuple[str, ...] = Field(
         (),
         description=(
             "Comma-separated host names of the HTTP API, such as shop.example or *.shop.example, in addition to "
             "localhost and the address that it listens on"
         ),
     )
-    web_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    web_proxies: tuple[str, ...] = Field(
         (),
         description=(
             "Comma-separated addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
@@ -141,6 +139,14 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Add the variables of the environment; their names may be in lower case."""
+        variables = {name.lower(): value for name, value in os.environ.items()}
+        names = [name for name in cls.model_fields if f"segadmin_{name}" in variables]
+        return {name: variables[f"segadmin_{name}"] for name in names} | given
 
     @field_validator(
         "plugins_disabled", "plugins_allowed", "plugin_files", "trackers", "web_hosts", "web_proxies", mode="before"

@@ -176,7 +176,7 @@ def _report(done: Enqueued) -> None:
         typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
         typer.echo(str(done.trouble), err=True)
         return
-    waiting = waits(view(get_settings(), number))
+    waiting = "" if done.ready else waits(view(get_settings(), number))
     typer.echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
     if waiting:
         typer.echo(f"It {waiting}.")

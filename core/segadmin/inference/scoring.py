@@ -13,8 +13,21 @@ from segadmin.storage.schema import ASSIGNMENTS
 
 #: Users scored at a time, which bounds memory.
 _BATCH = 8192
+#: Users whose texts are in memory at a time, about: whole buckets are read.
+_PIECE = 32_768
 #: The columns of assignments in the lake, without the snapshot's number, which publishing adds.
 SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name != "snapshot_id"}
+
+
+def pieces_of(texts: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Yield ``texts`` by ``bucket`` and ``user_key``, in pieces of whole buckets: one piece at a time is in memory."""
+    sizes = texts.group_by("bucket").len("users").sort("bucket").collect()
+    piece = (pl.col("users").cum_sum() - pl.col("users")) // _PIECE
+    ends = sizes.group_by(piece.alias("piece"), maintain_order=True).agg(
+        pl.col("bucket").min().alias("first"), pl.col("bucket").max().alias("last")
+    )
+    for first, last in ends.select("first", "last").iter_rows():
+        yield texts.filter(pl.col("bucket").is_between(first, last)).sort("bucket", "user_key").collect()
 
 
 def scored_batches(
@@ -24,6 +37,8 @@ def scored_batches(
     *,
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = no_progress,
+    before: int = 0,
+    total: int = 0,
 ) -> Iterator[pl.DataFrame]:
     """Yield the segments of ``users`` in batches, with the columns of :data:`SCORES`.
 
@@ -33,12 +48,17 @@ def scored_batches(
         version_id: the number of that version.
         call: returns a context in which the model is called.
         progress: called with the fraction done and a short note.
+        before: number of users that are done, for the progress.
+        total: number of all users, for the progress; default: ``before`` and ``users``.
     """
+    total = total or before + users.height
     for start in range(0, users.height, _BATCH):
         batch = users.slice(start, _BATCH)
 
-        def batch_progress(fraction: float, _note: str = "", done: int = start, size: int = batch.height) -> None:
-            progress((done + fraction * size) / users.height, f"{done} of {users.height} users scored")
+        def batch_progress(
+            fraction: float, _note: str = "", done: int = before + start, size: int = batch.height
+        ) -> None:
+            progress((done + fraction * size) / total, f"{done} of {total} users scored")
 
         with call():
             segments = predictor.segment(batch, batch_progress)
@@ -50,7 +70,7 @@ def scored_batches(
             pl.col("as_of").alias("scored_as_of"),
         )
         yield keys.hstack(segments).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
-    progress(1.0, f"{users.height} users scored")
+    progress((before + users.height) / total, f"{before + users.height} of {total} users scored")
 
 
 def carried_forward(before: pl.LazyFrame, users: pl.DataFrame, version_id: int) -> pl.DataFrame:

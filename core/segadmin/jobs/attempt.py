@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
 Json = dict[str, Any]
+#: Rows of a row group of step outputs: who reads some buckets of a file skips the row groups of the others.
+_ROW_GROUP = 16_384
 
 
 class StepFile(BaseModel):
@@ -196,7 +198,7 @@ class Attempt:
         The file appears under its final name, which holds its digest, complete and on disk, or not at all.
         """
         draft = self.folder / f".{name}.parquet"
-        frame.write_parquet(draft, compression="zstd")
+        frame.write_parquet(draft, compression="zstd", row_group_size=_ROW_GROUP)
         self.reach("write")
         digest = file_digest(draft)
         path = self.folder / f"{name}-{digest[:12]}.parquet"
@@ -209,10 +211,18 @@ class Attempt:
         Raises:
             StorageError: the file is gone or is not what was written.
         """
+        return self.scan(written).collect()
+
+    def scan(self, written: StepFile) -> pl.LazyFrame:
+        """Return what :meth:`write` wrote, checked now and to be read later.
+
+        Raises:
+            StorageError: the file is gone or is not what was written.
+        """
         import polars as pl
 
         path = inside(self.settings.store_path, written.path)
         if not path.exists() or file_digest(path) != written.sha256:
             state = "has other content than was written" if path.exists() else "is gone"
             raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
-        return pl.read_parquet(path, glob=False)
+        return pl.scan_parquet(path, glob=False)

@@ -35,6 +35,7 @@ class Enqueued:
 
     job: Job
     created: bool  #: false when the idempotency key was known: ``job`` is the one from before
+    ready: bool = False  #: whether a step of the new job can start at once: no other job is in its way
     trouble: BrokerUnavailable | None = None  #: with the broker; workers hear of the job when it is over
 
     @property
@@ -123,7 +124,8 @@ def enqueue(
             raise
         return _same(earlier, kind, asked)
     failpoints.reach("enqueue")
-    return Enqueued(job, created=True, trouble=dispatch_messages(settings, dispatch, messages))
+    trouble = dispatch_messages(settings, dispatch, messages)
+    return Enqueued(job, created=True, ready=bool(messages), trouble=trouble)
 
 
 def save(

@@ -144,7 +144,13 @@ def _state(states: type[StrEnum]) -> Any:
     return Column(values, nullable=False)
 
 
-class Store(SQLModel, table=True):
+class _Row(SQLModel):
+    """A row of a table. pydantic's validators, which no table uses, are not built: it takes longer than the rest."""
+
+    model_config = {"defer_build": True}
+
+
+class Store(_Row, table=True):
     """The constants of the store, written at the first import; one row."""
 
     id: int = Field(default=1, primary_key=True)
@@ -154,7 +160,7 @@ class Store(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class Import(SQLModel, table=True):
+class Import(_Row, table=True):
     """One file imported into the lake."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -190,7 +196,7 @@ class Scope(StrEnum):
     SEGMENTS = "segments"  #: scoring users and looking up their segments
 
 
-class ApiKey(SQLModel, table=True):
+class ApiKey(_Row, table=True):
     """A key of the HTTP API."""
 
     name: str = Field(primary_key=True)
@@ -200,7 +206,7 @@ class ApiKey(SQLModel, table=True):
     last_used: datetime | None = Field(default=None, sa_column=_time())  #: to the day
 
 
-class Audit(SQLModel, table=True):
+class Audit(_Row, table=True):
     """An action on users' data or on the models used for them; entries are never changed."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -211,7 +217,7 @@ class Audit(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class LabelSet(SQLModel, table=True):
+class LabelSet(_Row, table=True):
     """A named set of labelled users; the rows are in the lake."""
 
     name: str = Field(primary_key=True)
@@ -222,7 +228,7 @@ class LabelSet(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class Job(SQLModel, table=True):
+class Job(_Row, table=True):
     """A unit of work that somebody requested."""
 
     __table_args__ = (Index("ix_job_kind_state", "kind", "state", "id"), Index("ix_job_state", "state", "id"))
@@ -241,7 +247,7 @@ class Job(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
 
-class Step(SQLModel, table=True):
+class Step(_Row, table=True):
     """The unit of work of one worker: a stage of a job over ``bucket_from`` to ``bucket_to``, inclusive."""
 
     __table_args__ = (
@@ -276,7 +282,7 @@ class Step(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 
 
-class ModelVersion(SQLModel, table=True):
+class ModelVersion(_Row, table=True):
     """One trained model: everything needed to use it is in its artifact folder."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -293,7 +299,7 @@ class ModelVersion(SQLModel, table=True):
     promoted_at: datetime | None = Field(default=None, sa_column=_time())
 
 
-class Evaluation(SQLModel, table=True):
+class Evaluation(_Row, table=True):
     """The metrics of one model on one split: a model version, or a baseline of the same job."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -307,7 +313,7 @@ class Evaluation(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class SegmentSnapshot(SQLModel, table=True):
+class SegmentSnapshot(_Row, table=True):
     """One immutable assignment of every user to a segment."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -331,7 +337,7 @@ class SegmentSnapshot(SQLModel, table=True):
 NOT_ENOUGH = "not enough known"
 
 
-class SegmentSummary(SQLModel, table=True):
+class SegmentSummary(_Row, table=True):
     """Summary statistics of one segment of one snapshot."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -343,7 +349,7 @@ class SegmentSummary(SQLModel, table=True):
     distinctive: list[Json] = Field(default_factory=list, sa_column=_json())  #: category, share, lift
 
 
-class Current(SQLModel, table=True):
+class Current(_Row, table=True):
     """A pointer to the current version: ``champion:<label set>`` or ``snapshot:<label set>``.
 
     Readers use only these pointers; writers change them by compare-and-set.
@@ -353,7 +359,7 @@ class Current(SQLModel, table=True):
     target_id: int
 
 
-class Schedule(SQLModel, table=True):
+class Schedule(_Row, table=True):
     """A job that is enqueued at every slot of a cron expression in ``timezone``."""
 
     name: str = Field(primary_key=True)
@@ -367,7 +373,7 @@ class Schedule(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class MissedSlots(SQLModel, table=True):
+class MissedSlots(_Row, table=True):
     """Slots of a schedule that passed while no beat ran; one job replaces all of them."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -379,7 +385,7 @@ class MissedSlots(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class Lock(SQLModel, table=True):
+class Lock(_Row, table=True):
     """An exclusive lock of a job, such as on the champion of a label set; deleted on release."""
 
     name: str = Field(primary_key=True)
@@ -387,7 +393,7 @@ class Lock(SQLModel, table=True):
     since: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
-class QuarantinedMessage(SQLModel, table=True):
+class QuarantinedMessage(_Row, table=True):
     """A broker message that segadmin did not send; it was stored here and nothing was run."""
 
     id: int | None = Field(default=None, primary_key=True)

@@ -61,6 +61,7 @@ def read_buckets(
     textualizer: Textualizer = load_plugins(settings).make(
         "textualizer", recipe.textualizer, recipe.textualizer_options
     )
+    distinct: list[pl.Series] = []
     variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
 
     def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
@@ -68,6 +69,9 @@ def read_buckets(
             lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call()
         )
         texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
+        if variant is CANONICAL:
+            phrases = read_result.users["phrases"].explode(empty_as_null=False, keep_nulls=False)
+            distinct.append(phrases.unique().hash())  # the phrases of all buckets at once would take most memory
         return read_result.users
 
     of_user = bucket_of(pl.col("user_key"), open_store(settings).buckets)
@@ -86,7 +90,5 @@ def read_buckets(
         if plan.scoring is not None:
             all_users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
             texts.scoring.append(read(bucket, plan.scoring, all_users))
-    phrases = [frame["phrases"] for frame in texts.training + texts.scoring]
-    distinct = pl.concat(phrases).explode(empty_as_null=False, keep_nulls=False).n_unique() if phrases else 0
-    texts.report["distinct_phrases"] = distinct
+    texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
     return texts

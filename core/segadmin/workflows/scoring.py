@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -23,11 +23,13 @@ from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     import polars as pl
     from sqlmodel import Session
 
     from segadmin.contracts.backbone import Classifier
+    from segadmin.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -158,29 +160,42 @@ def prepare(attempt: Attempt) -> StageResult:
 
 
 def score(attempt: Attempt) -> StageResult:
-    """Carry forward the users whose text did not change, and let the model read the others."""
+    """Carry forward the users whose text did not change, and let the model read the others.
+
+    Memory is bounded: the texts of some buckets are read at a time.
+    """
     import polars as pl
 
-    from segadmin.inference.scoring import SCORES, carried_forward
+    from segadmin.inference.scoring import SCORES, carried_forward, pieces_of, scored_batches
     from segadmin.snapshots.read import assignments
 
-    prepared, users = attempt.output(PreparedSegments), _texts(attempt)
+    prepared, files = attempt.output(PreparedSegments), _text_files(attempt)
     version_id = _version_id(attempt, prepared)
-    carried = pl.DataFrame(schema=SCORES)
-    if (previous := prepared.previous_snapshot_id) is not None:
-        before = assignments(attempt.settings, previous, buckets=attempt.buckets)
-        carried = carried_forward(before, users, version_id)
-    fresh = users.join(carried, on="user_key", how="anti")
-    rescored, classifier = _rescored(attempt, fresh, version_id) if fresh.height else ([], None)
-    scores = pl.concat([carried, *rescored]).sort("bucket", "user_key")
+    texts = pl.concat(files).filter(pl.col("bucket").is_between(attempt.buckets.start, attempt.buckets.stop - 1))
+    total: int = texts.select(pl.len()).collect().item()
+    scores, done, carried, model = [pl.DataFrame(schema=SCORES)], 0, 0, _Model(attempt, version_id)
+    for users in pieces_of(texts):
+        if (previous := prepared.previous_snapshot_id) is not None:
+            before = assignments(attempt.settings, previous, buckets=users["bucket"].unique().to_list())
+            scores.append(carried_forward(before, users, version_id))
+            carried += scores[-1].height
+            fresh = users.join(scores[-1], on="user_key", how="anti")
+        else:
+            fresh = users
+        if fresh.height:
+            call, skipped = model.call, done + users.height - fresh.height
+            scores += scored_batches(
+                fresh, model.predictor, version_id, call=call, progress=attempt.progress, before=skipped, total=total
+            )
+        done += users.height
     return StageResult(
         ScoreOutput(
             buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
-            scores=attempt.write(scores, "scores"),
-            rescored=fresh.height,
-            carried=carried.height,
-            remark=classifier.remark if classifier else "",
-            inference=dict(classifier.inference) if classifier else {},
+            scores=attempt.write(pl.concat(scores).sort("bucket", "user_key"), "scores"),
+            rescored=total - carried,
+            carried=carried,
+            remark=model.classifier.remark if model.classifier else "",
+            inference=dict(model.classifier.inference) if model.classifier else {},
         )
     )
 
@@ -190,36 +205,45 @@ def _version_id(attempt: Attempt, prepared: PreparedSegments) -> int:
     return prepared.model_version_id or attempt.output(GateOutput).model_version_id
 
 
-def _texts(attempt: Attempt) -> pl.DataFrame:
-    """Return the texts of this step's buckets, whichever ranges they were written in."""
-    import polars as pl
-
+def _text_files(attempt: Attempt) -> list[pl.LazyFrame]:
+    """Return the files that hold texts of this step's buckets, whichever ranges they were written in."""
     wanted = attempt.buckets
-    files = [
-        texts.scoring
+    return [
+        attempt.scan(texts.scoring)
         for texts in attempt.outputs(TextOutput)
         if texts.scoring and texts.buckets[0] < wanted.stop and texts.buckets[1] >= wanted.start
     ]
-    frames = [attempt.read(file).filter(pl.col("bucket").is_in(list(wanted))) for file in files]
-    return pl.concat(frames).sort("bucket", "user_key")
 
 
-def _rescored(attempt: Attempt, users: pl.DataFrame, version_id: int) -> tuple[list[pl.DataFrame], Classifier]:
-    """Return the segments of users whom the model reads, and the model."""
-    from segadmin.inference.predictor import load_predictor
-    from segadmin.inference.scoring import scored_batches
-    from segadmin.storage.database import transaction
+class _Model:
+    """The model of a scoring step, loaded when the first user is to be read."""
 
-    plugins = load_plugins(attempt.settings)
-    with transaction(attempt.settings) as session:
-        version = session.get_one(ModelVersion, version_id)
-    backbone = plugins.find("backbone", version.backbone)
-    attempt.progress(0.0, "loading the model")
-    with calling(attempt, backbone, "load"):
-        predictor = load_predictor(attempt.settings, plugins, version)
-    call = partial(calling, attempt, backbone, "predict")
-    batches = list(scored_batches(users, predictor, version_id, call=call, progress=attempt.progress))
-    return batches, predictor.classifier
+    def __init__(self, attempt: Attempt, version_id: int) -> None:
+        self._attempt, self._version_id = attempt, version_id
+        self._plugins = load_plugins(attempt.settings)
+
+    @cached_property
+    def _version(self) -> ModelVersion:
+        with reading(self._attempt.settings) as session:
+            return session.get_one(ModelVersion, self._version_id)
+
+    def call(self, method: str = "predict") -> AbstractContextManager[None]:
+        """Return the context in which the backbone is called."""
+        return calling(self._attempt, self._plugins.find("backbone", self._version.backbone), method)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model."""
+        from segadmin.inference.predictor import load_predictor
+
+        self._attempt.progress(0.0, "loading the model")
+        with self.call("load"):
+            return load_predictor(self._attempt.settings, self._plugins, self._version)
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The backbone's classifier, if it was needed."""
+        return self.predictor.classifier if "predictor" in vars(self) else None
 
 
 def outcomes(attempt: Attempt) -> StageResult:

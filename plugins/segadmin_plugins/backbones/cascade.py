@@ -1,4 +1,4 @@
-"""``cascade``: a fast model decides where it is sure, and the language model reads only the other users."""
+"""``cascade``: fast models decide where they are sure, and the language model reads only the other users."""
 
 from __future__ import annotations
 
@@ -23,24 +23,30 @@ from segadmin.contracts.backbone import (
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
+from segadmin.evaluation.calibration import fit_temperature, scaled
 from segadmin.settings import Settings
+from segadmin_plugins.backbones.pooled import fit_pool, load_pool
 from segadmin_plugins.backbones.stacked import part_of, rows_of
-from segadmin_plugins.options import Table
+from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 TEXT, STUDENT = "text", "student"
+#: Standard deviations below the mean that one in twenty draws of a normal distribution is.
+_ONE_IN_TWENTY = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade(Backbone):
-    """A fast student in front of a language model, which reads only the users of whom the student is not sure.
+    """Fast models, the student, in front of a language model, which reads only the users of whom they are not sure.
 
-    The student learns the language model's answers (distillation, Hinton et al. 2015). The probability from which it
-    is sure is chosen on the validation users: as low as possible while the cascade puts at least ``agreement`` of them
-    in the segment of the language model.
+    The student learns the language model's answers (distillation, Hinton et al. 2015). Its models are weighted by how
+    well they predict these answers on the validation users. The probability from which it is sure is chosen on the
+    same users: as low as possible while the cascade puts at least ``agreement`` of them, with a margin for chance, in
+    the segment of the language model. To be sure of the model's answer is not to be sure of the truth: the student's
+    probabilities are scaled by a temperature, fitted on the validation users of whom it is sure.
     """
 
     name: ClassVar[str] = "cascade"
@@ -49,76 +55,85 @@ class Cascade(Backbone):
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``
-    student: str = "tfidf"  #: the fast backbone
-    student_options: Table = field(default_factory=dict)  #: its options
+    student: Names = ("linear", "tabular", "tfidf")  #: the fast backbones
     #: fraction of the validation users that must be in the same segment as with the language model alone
     agreement: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
 
     def check(self, settings: Settings) -> None:
-        """Check the requirements of both models."""
-        for member in self._members(settings).values():
+        """Check the requirements of all models."""
+        for member in (self._reader(settings), *self._students(settings).values()):
             member.check(settings)
 
     def try_run(self, settings: Settings) -> list[str]:
         """Try the backbone of the text."""
-        return self._members(settings)[TEXT].try_run(settings)
+        return self._reader(settings).try_run(settings)
 
     def fit(self, train: Examples, validation: Examples, run: FitContext) -> CascadeClassifier:
         """Fit the language model, then the student on its answers, and choose the threshold."""
-        members = self._members(run.settings)
-        text = members[TEXT].fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
+        text = self._reader(run.settings).fit(train, validation, part_of(run, TEXT, 0.0, 0.9))
         answers = text.predict(train), text.predict(validation)
-        student = members[STUDENT].fit(
+        student = fit_pool(
+            self._students(run.settings),
             _answered(train, answers[0]),
             _answered(validation, answers[1]),
             replace(part_of(run, STUDENT, 0.9, 0.1), also={}, start=None),
         )
-        threshold, fraction = choose_threshold(student.predict(validation), answers[1], self.agreement)
+        certainty = student.predict(validation)
+        threshold, fraction = choose_threshold(certainty, answers[1], self.agreement)
+        sure = certainty.max(axis=1) >= threshold
+        temperature = fit_temperature(certainty[sure], validation.targets[sure])
         report = {
             "threshold": round(threshold, 4),
+            "temperature": round(temperature, 4),
             "language_model_fraction": round(fraction, 4),
             "agreement": self.agreement,
             TEXT: text.report,
             STUDENT: student.report,
             "truncation": text.report.get("truncation", {}),
         }
-        return CascadeClassifier(text, student, threshold, report)
+        return CascadeClassifier(text, student, threshold, temperature, report)
 
     def pretrain(self, texts: Examples, held_out: Examples, run: FitContext, how: Pretraining) -> SavableModel:
         """Pretrain the backbone of the text."""
-        return self._members(run.settings)[TEXT].pretrain(texts, held_out, run, how)
+        return self._reader(run.settings).pretrain(texts, held_out, run, how)
 
     def load(self, folder: Path, settings: Settings) -> CascadeClassifier:
         """Read both models from ``folder``."""
         stored = json.loads((folder / "cascade.json").read_text())
-        models = {
-            name: load_fitted(member, folder / name, settings) for name, member in self._members(settings).items()
-        }
-        return CascadeClassifier(models[TEXT], models[STUDENT], stored["threshold"], stored["report"])
+        text = load_fitted(self._reader(settings), folder / TEXT, settings)
+        student = load_pool(self._students(settings), folder / STUDENT, settings)
+        return CascadeClassifier(text, student, stored["threshold"], stored["temperature"], stored["report"])
 
-    def _members(self, settings: Settings) -> dict[str, Backbone]:
+    def _reader(self, settings: Settings) -> Backbone:
+        """Return the backbone that reads the text."""
         plugins = load_plugins(settings)
         name, options = resolve_backbone(plugins, self.text, self.text_options)
-        if self.name in {name, self.student}:
+        if self.name in {name, *self.student}:
             raise ConfigurationError("cascade cannot be a part of itself. Name the backbone of the text: text=minilm")
-        return {
-            TEXT: plugins.make("backbone", name, options),
-            STUDENT: plugins.make("backbone", self.student, self.student_options),
-        }
+        backbone: Backbone = plugins.make("backbone", name, options)
+        return backbone
+
+    def _students(self, settings: Settings) -> dict[str, Backbone]:
+        if not self.student:
+            raise ConfigurationError("student names no backbones. Write it as student=linear,tfidf")
+        return {name: load_plugins(settings).make("backbone", name, {}) for name in self.student}
 
 
 class CascadeClassifier(Classifier):
-    """The fitted models, and the probability from which the student is sure."""
+    """The fitted models, the probability from which the student is sure, and the temperature of its probabilities."""
 
-    def __init__(self, text: Classifier, student: Classifier, threshold: float, report: dict[str, Any]) -> None:
-        self._text, self._student, self._threshold, self.report = text, student, threshold, report
+    def __init__(
+        self, text: Classifier, student: Classifier, threshold: float, temperature: float, report: dict[str, Any]
+    ) -> None:
+        self._text, self._student, self.report = text, student, report
+        self._threshold, self._temperature = threshold, temperature
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, of the student where it is sure."""
-        probabilities = self._student.predict(examples)
-        unsure = ~(probabilities.max(axis=1) >= self._threshold)
+        certainty = self._student.predict(examples)
+        unsure = ~(certainty.max(axis=1) >= self._threshold)
+        probabilities = scaled(certainty, self._temperature).astype(certainty.dtype)
         if unsure.any():
-            probabilities = probabilities.copy()
             probabilities[unsure] = self._text.predict(rows_of(examples, unsure), progress)
         fraction = round(float(unsure.mean()), 4) if len(examples) else 0.0
         self.remark = self._text.remark
@@ -129,21 +144,24 @@ class CascadeClassifier(Classifier):
         """Write each model to its own folder."""
         self._text.save(folder / TEXT)
         self._student.save(folder / STUDENT)
-        self._save_threshold(folder)
+        self._save_choices(folder)
 
     def export(self, folder: Path) -> None:
         """Write each model to its own folder, with everything that it needs."""
         self._text.export(folder / TEXT)
         self._student.export(folder / STUDENT)
-        self._save_threshold(folder)
+        self._save_choices(folder)
 
-    def _save_threshold(self, folder: Path) -> None:
-        stored = {"threshold": self._threshold, "report": self.report}
+    def _save_choices(self, folder: Path) -> None:
+        stored = {"threshold": self._threshold, "temperature": self._temperature, "report": self.report}
         (folder / "cascade.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
 def choose_threshold(student: NDArray[np.float32], text: NDArray[np.float32], agreement: float) -> tuple[float, float]:
     """Return the lowest threshold with the wanted agreement, and the fraction of users below it.
+
+    Among few rows a threshold can agree by luck: so many fewer may disagree that a threshold which agrees less often
+    than wanted passes one time in twenty.
 
     Args:
         student: probabilities of the student, ``(n_rows, n_segments)``.
@@ -163,7 +181,8 @@ def choose_threshold(student: NDArray[np.float32], text: NDArray[np.float32], ag
     sorted_confidence = confidence[order]
     # Rows of equal confidence are on the same side of a threshold.
     is_last = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True)
-    allowed = int((1 - agreement) * len(student) + 1e-9)
+    expected = (1 - agreement) * len(student)
+    allowed = int(max(0.0, expected - _ONE_IN_TWENTY * np.sqrt(expected * agreement)))
     fitting = np.flatnonzero(is_last & (wrong <= allowed))
     if not len(fitting):
         return 2.0, 1.0

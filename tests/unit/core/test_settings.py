@@ -46,6 +46,15 @@ def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     assert settings.redis_socket != Settings(home=tmp_path / ("y" * 120)).redis_socket
 
 
+def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_FAN_OUT", "7")
+    monkeypatch.setenv("segadmin_web_hosts", "Shop.example, *.shop.example")
+    assert Settings().fan_out == 7
+    assert Settings(fan_out=2).fan_out == 2
+    assert Settings().web_hosts == ("shop.example", "*.shop.example"), "the case of a name does not matter"
+    assert "fan_out" in Settings().model_fields_set, "chosen, as an argument is"
+
+
 def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGADMIN_USER_KEY_SECRET", "top-secret")
     get_settings.cache_clear()

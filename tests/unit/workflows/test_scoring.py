@@ -49,6 +49,19 @@ def test_a_refresh_without_new_events_carries_all_users_forward(shop: Settings) 
     assert _scores(run).sort("user_key").equals(before.select(_scores(run).columns))
 
 
+def test_texts_read_in_pieces_give_the_same_scores(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    more_weeks(shop, planted_users(shop).head(30), range(14, 15))
+    whole = Run(shop, "refresh", {}).until("publish")
+    monkeypatch.setattr("segadmin.inference.scoring._PIECE", 1)
+    pieces = Run(shop, "refresh", {}, fan_out=1).until("publish")
+    assert _scores(pieces).equals(_scores(whole))
+    [output] = pieces.inputs["score"]
+    assert (output["carried"], output["rescored"]) == tuple(
+        sum(output[name] for output in whole.inputs["score"]) for name in ("carried", "rescored")
+    )
+    assert 0 < output["rescored"] < 240
+
+
 def test_a_refresh_scores_exactly_the_users_whose_text_changed(shop: Settings) -> None:
     active = planted_users(shop).head(30)
     more_weeks(shop, active, range(14, 15))
