@@ -4,7 +4,7 @@ A planted shop with a fine-tuned MiniLM; requests arrive at fixed times, whether
 and latency counts from the time at which a request was due. Lookups are measured in the process, in a snapshot of a
 million users. Last line: JSON.
 
-    python -m bench.online [--rate 50] [--seconds 20] [--users 400] [--lookup-users 1000000] [--backbone minilm]
+    python -m bench.online [--rate 50] [--seconds 20] [--users 900] [--lookup-users 1000000] [--backbone minilm]
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rate", type=float, default=50)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--users", type=int, default=400)
+    parser.add_argument("--warm-up", type=float, default=60, help="seconds of single requests before")
+    parser.add_argument("--users", type=int, default=900)
     parser.add_argument("--lookup-users", type=int, default=1_000_000)
     parser.add_argument("--backbone", default="minilm", choices=["minilm", "tabular"])
     arguments = parser.parse_args()
@@ -140,8 +141,9 @@ def main() -> None:
             def score(number: int) -> int:
                 return call(f"{url}/v1/score", key, requests[number % len(requests)])
 
-            for number in range(5):  # loads the model
-                score(number)
+            ready = time.monotonic() + arguments.warm_up  # the model is loaded, and its engines are compared meanwhile
+            while time.monotonic() < ready:
+                score(0)
             for name, rate in (("steady", arguments.rate), ("twice", 2 * arguments.rate)):
                 results[name] = at_rate(score, rate, arguments.seconds)
                 print(name, results[name], flush=True)
