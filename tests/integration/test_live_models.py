@@ -12,7 +12,7 @@ from segadmin.errors import DataError, StorageError
 from segadmin.events.items import OF_ITEMS
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
-from segadmin.models.registry import promote_version
+from segadmin.models.registry import make_champion, promote_version
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
@@ -28,7 +28,7 @@ def loaded(models: LiveModels) -> LiveModel | None:
 
 
 def another_version(settings: Settings, *, damaged: bool = False) -> int:
-    """Register a copy of the champion and promote it; return its number."""
+    """Register a copy of the champion, and promote it unless its files are damaged; return its number."""
     with transaction(settings) as session:
         champion = session.get_one(ModelVersion, 1)
         folder = f"{Path(champion.folder).parent}/another"
@@ -38,11 +38,11 @@ def another_version(settings: Settings, *, damaged: bool = False) -> int:
         session.add(version)
         session.flush()
         number = version.id or 0
-    promote_version(settings, str(number))
-    if damaged:
-        for path in (settings.store_path / folder).rglob("*"):
-            if path.is_file():
-                path.write_bytes(b"damaged")
+    if not damaged:
+        promote_version(settings, str(number))
+    for path in (settings.store_path / folder).rglob("*") if damaged else ():
+        if path.is_file():
+            path.write_bytes(b"damaged")
     return number
 
 
@@ -68,8 +68,12 @@ def test_a_champion_that_cannot_be_loaded_does_not_replace_the_one_before(
     models = LiveModels(shop)
     wait_until(lambda: loaded(models) is not None, 60, "the champion is loaded")
     number = another_version(shop, damaged=True)
+    with pytest.raises(StorageError, match="is damaged"):
+        promote_version(shop, str(number))
+    with transaction(shop) as session:  # its files were damaged afterwards
+        make_champion(session, session.get_one(ModelVersion, number), expected=1)
     models.find()
-    wait_until(lambda: f"model {number} cannot be loaded" in caplog.text, 60, "the load fails")
+    wait_until(lambda: f"model {number} cannot be used" in caplog.text, 60, "the load fails")
     assert models.find().version.id == 1
     without_predecessor = LiveModels(shop)
     with pytest.raises(StorageError):

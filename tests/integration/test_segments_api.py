@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import polars as pl
 import pytest
+import zstandard
 
 from segadmin.inference.live_models import ModelIsLoading
 from segadmin.settings import Settings
@@ -95,11 +96,53 @@ def test_what_a_request_may_lack(ask: Ask) -> None:
         ({"events": [], "colour": "red"}, 422, "colour: Extra inputs"),
         ({"events": [], "as_of": "2025-01-01T00:00:00"}, 422, "as_of: Input should have timezone info"),
         ({"events": [], "labels": "spend9"}, 422, "There is no champion for 'spend9'"),
+        ({"events": [], "labels": "x" * 201}, 422, "labels: "),
+        ({"events": [], "as_of": "0001-01-01T00:00:00Z"}, 422, "as_of: the year 1 is not between 1900 and 2200"),
+        ({"events": [], "as_of": "9999-12-31T23:59:59-12:00"}, 422, "as_of: the year 9999"),
+        ({"events": [{}] * 5001}, 422, "events: "),
+        ({"events": [{"kind": [[]] * 2**20}]}, 413, "The body is larger than 2 MiB"),
+        ({"events": [{"kind": "view", "item": "i1", "at": "2025-01-01"}], "user": "NULL"}, 422, "user: it is no id"),
     ],
 )
 def test_requests_that_cannot_be_answered_say_why(ask: Ask, body: Any, status: int, detail: str) -> None:
     answered, problem = ask("/v1/score", body)
     assert (answered, problem["detail"].startswith(detail)) == (status, True), problem
+
+
+def test_small_bodies_that_become_large_are_refused(ask: Ask) -> None:
+    many = gzip.compress(zstandard.compress(b"") * 2000)
+    status, problem = ask("/v1/score", many, Content_Encoding="zstd, gzip")
+    assert (status, "more than 1,000 zstd streams" in problem["detail"]) == (400, True)
+    status, problem = ask("/v1/score", gzip.compress(b'{"events": []}'.ljust(3 * 2**20)), Content_Encoding="gzip")
+    assert (status, "larger than 2 MiB" in problem["detail"]) == (413, True)
+
+
+def test_numbers_are_read_as_an_import_reads_them(ask: Ask) -> None:
+    event = b'{"kind": "view", "item": 1.10, "at": "2025-01-01T00:00:00Z", "quantity": 12345678901234567890.5}'
+    asked = segments._read(b'{"events": [' + event + b'], "user": 10}', [])
+    assert asked.events["item"].to_list() == ["1.10"]
+    assert asked.events["quantity"].to_list() == ["12345678901234567890.5"]
+    assert asked.user == "10"
+
+
+def test_users_with_prices_in_other_currencies_are_scored_beside_each_other(ask: Ask) -> None:
+    event = {"kind": "purchase", "item": "i1", "at": "2025-01-01T00:00:00Z", "price": 3}
+
+    def score(*currencies: str) -> tuple[int, dict[str, Any]]:
+        events = [event | {"currency": currency} for currency in currencies]
+        return ask("/v1/score", {"events": events, "as_of": "2025-01-02T00:00:00Z"})
+
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(
+            threads.map(lambda currencies: score(*currencies), [["USD"], ["EUR"], ["USD", "EUR"], ["eur "]] * 3)
+        )
+    assert [status for status, _ in answers] == [200, 200, 422, 200] * 3
+    assert "EUR, USD" in answers[2][1]["detail"]
+
+
+def test_users_with_any_id_are_looked_up(shop: Settings, ask: Ask) -> None:
+    status, problem = ask(f"/v1/users/{quote('a/b', safe='')}/segment")
+    assert (status, problem["detail"]) == (404, "The user is not in the current snapshot.")
 
 
 def test_lookups_of_unknown_users_and_label_sets(ask: Ask) -> None:
@@ -130,7 +173,7 @@ def test_a_request_does_not_wait_longer_than_allowed(shop: Settings, monkeypatch
         scoring = segments.Scoring(shop)
         running = asyncio.create_task(scoring.batches.run())
         try:
-            await scoring.answer(segments.ScoreRequest(events=[]))
+            await scoring.answer(segments._read(b'{"events": []}', []))
         finally:
             running.cancel()
 

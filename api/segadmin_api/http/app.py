@@ -23,6 +23,7 @@ from segadmin.errors import (
     JobNotFound,
     KeyReused,
     ModelNotFound,
+    PluginError,
     SegadminError,
     StorageError,
 )
@@ -49,6 +50,7 @@ _STATUS = {
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    PluginError: HTTPStatus.SERVICE_UNAVAILABLE,
     Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 #: The details of server errors. The messages of the errors name folders and hosts, so they go only to the log.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
 
+log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -65,8 +67,11 @@ class MicroBatches(Generic[Item, Result]):
         items = [item for item, _ in batch]
         try:
             results = await run_in_threadpool(self._work, items)
-        except Exception as error:
-            results = [error] * len(batch)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic of Polars, say, is no Exception, and must not end the queue
+            log.exception("a batch failed", extra={"action": "score"})
+            results = [error if isinstance(error, Exception) else RuntimeError(repr(error))] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
             with contextlib.suppress(asyncio.InvalidStateError):  # its request ended meanwhile
                 if isinstance(result, Exception):

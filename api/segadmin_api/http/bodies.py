@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 #: A larger body is refused; applies to the compressed and to the decompressed body.
 MOST_BYTES = 10 * 2**20
-TOO_LARGE = f"The body is larger than {MOST_BYTES >> 20} MiB. Send several."
 #: Maximum bytes of all bodies in memory.
 MOST_HELD = 8 * MOST_BYTES
 #: Maximum number of nested encodings; each may need memory up to the limit.
 _MOST_ENCODINGS = 3
+#: Maximum number of streams one after another, as some programs write them; empty ones take time and give nothing.
+_MOST_STREAMS = 1_000
 #: Compressed bytes that are decompressed at a time. They yield at most a few MiB in all formats, so that the limit is
 #: never exceeded by much.
 _SLICE = 256
@@ -84,14 +85,15 @@ async def read_body(request: Request, take: Callable[[int], None] = lambda _: No
     return bytes(body)
 
 
-def unpack(body: bytes, encodings: Sequence[str]) -> bytes:
-    """Return the decompressed body.
+def unpack(body: bytes, encodings: Sequence[str], most: int = MOST_BYTES) -> bytes:
+    """Return the decompressed body, which has at most so many bytes.
 
     Raises:
         HTTPException: 413 if it is too large; 400 if it is not in the stated encoding, or incomplete.
     """
     for encoding in reversed(encodings):
         body = _unpack(body, encoding)
+    _check_size(body, most)
     return body
 
 
@@ -115,13 +117,16 @@ def encodings_of(request: Request) -> list[str]:
 
 def _unpack(packed: bytes, encoding: str) -> bytes:
     """Return the decompressed data; gzip and zstd allow several concatenated streams."""
-    unpacked, view = bytearray(), memoryview(packed)
+    unpacked, view, streams = bytearray(), memoryview(packed), 1
     stream = _STREAMS[encoding](packed)
     try:
         for start in range(0, len(packed), _SLICE):
             rest: bytes | memoryview = view[start : start + _SLICE]
             while rest:
-                stream = _STREAMS[encoding](packed) if stream.eof else stream
+                if stream.eof:
+                    stream, streams = _STREAMS[encoding](packed), streams + 1
+                    if streams > _MOST_STREAMS:
+                        raise HTTPException(400, f"The body has more than {_MOST_STREAMS:,} {encoding} streams.")
                 unpacked += stream.decompress(rest)
                 _check_size(unpacked)
                 rest = stream.unused_data
@@ -132,9 +137,14 @@ def _unpack(packed: bytes, encoding: str) -> bytes:
     return bytes(unpacked)
 
 
-def _check_size(body: bytearray) -> None:
-    if len(body) > MOST_BYTES:
-        raise HTTPException(413, TOO_LARGE)
+def _check_size(body: bytes | bytearray, most: int = MOST_BYTES) -> None:
+    if len(body) > most:
+        raise HTTPException(413, too_large(most))
+
+
+def too_large(most: int = MOST_BYTES) -> str:
+    """Return what is said of a body of more bytes."""
+    return f"The body is larger than {most >> 20} MiB. Send several."
 
 
 def _inflate(packed: bytes) -> _Stream:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
+import polars as pl
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from segadmin.errors import ConfigurationError, DataError
-from segadmin.events.event_limits import MOST_EVENTS
+from segadmin.events.exact_json import decode, encode
 from segadmin.events.keys import candidate_keys
 from segadmin.events.mapping import Mapping
 from segadmin.inference.live_items import LiveItems
@@ -33,12 +34,17 @@ from segadmin_api.http.security import require_segments_key
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
+#: Events of a user, and bytes of the body with them: what takes longer holds up the users of other requests.
+_MOST_EVENTS, _MOST_BYTES = 5_000, 2 * 2**20
+#: Years of the moment to score at, far enough from the ends of the calendar for any window.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 #: Seconds between looks at whether a model is loaded.
 _POLL = 0.1
 router = APIRouter(prefix="/v1", tags=["segments"])
 _REFUSALS = {
     401: "The key is missing or unknown, or it does not open this.",
     404: "The user is not in the current snapshot.",
+    413: f"The body is larger than {_MOST_BYTES >> 20} MiB.",
     422: "The request is not as described, or there is no such label set, model or snapshot.",
     429: "More requests are waiting than can be answered in time; `Retry-After` gives the seconds to wait.",
     503: "The answer took too long, or the model cannot be read now.",
@@ -52,11 +58,18 @@ class ScoreRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     events: list[dict[str, Any]] = Field(
-        max_length=MOST_EVENTS, description="The user's events, as `POST /v1/events` takes them, without `user`."
+        max_length=_MOST_EVENTS, description="The user's events, as `POST /v1/events` takes them, without `user`."
     )
     user: str | None = Field(None, min_length=1, max_length=1024, description="The shop's id of the user, if known.")
-    labels: str | None = Field(None, description="Label set; needed if several have a champion.")
+    labels: str | None = Field(None, max_length=200, description="Label set; needed if several have a champion.")
     as_of: AwareDatetime | None = Field(None, description="The moment to score at, with a time zone; default: now.")
+
+    @field_validator("as_of")
+    @classmethod
+    def _in_reach(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise ValueError(f"the year {moment.year} is not between {_FIRST_YEAR} and {_LAST_YEAR}")
+        return None if moment is None else moment.astimezone(UTC)
 
 
 class ScoreAnswer(BaseModel):
@@ -81,17 +94,27 @@ class SegmentAnswer(BaseModel):
     probabilities: dict[str, float] = Field(description="By segment.")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A user to be scored, read from a request."""
+
+    user: str
+    events: pl.DataFrame
+    labels: str | None
+    as_of: datetime | None
+
+
 class Scoring:
     """Scores the users of requests, together where they come at the same time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._models, self._items = LiveModels(settings), LiveItems(settings)
-        self.batches: MicroBatches[ScoreRequest, ScoreAnswer] = MicroBatches(
+        self.batches: MicroBatches[_Asked, ScoreAnswer] = MicroBatches(
             self._answers, most=_MOST_TOGETHER, waiting=settings.web_scores_waiting
         )
 
-    async def answer(self, request: ScoreRequest) -> ScoreAnswer:
+    async def answer(self, asked: _Asked) -> ScoreAnswer:
         """Return the answer to a request; wait for a model that is being loaded.
 
         Raises:
@@ -103,7 +126,7 @@ class Scoring:
         while True:
             left = seconds - (time.monotonic() - began)
             try:
-                return await self.batches.result_of(request, left)
+                return await self.batches.result_of(asked, left)
             except ModelIsLoading:
                 if left <= _POLL:
                     raise
@@ -114,37 +137,41 @@ class Scoring:
         if any(key.opens == Scope.SEGMENTS for key in api_keys.keys(self._settings)):
             self._models.warm_up()
 
-    def _answers(self, requests: Sequence[ScoreRequest]) -> list[ScoreAnswer | Exception]:
+    def _answers(self, asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:
         now = datetime.now(UTC)  # one moment for all, so that they are read together
         answers: dict[int, ScoreAnswer | Exception] = {}
-        for labels in dict.fromkeys(request.labels for request in requests):
-            rows = [row for row, request in enumerate(requests) if request.labels == labels]
-            users = [_user(requests[row], now) for row in rows]
+        for labels in dict.fromkeys(each.labels for each in asked):
+            rows = [row for row, each in enumerate(asked) if each.labels == labels]
+            users = [UserEvents(asked[row].user, asked[row].events, asked[row].as_of or now) for row in rows]
             answers |= zip(rows, self._answers_of_one_model(labels, users), strict=True)
-        return [answers[row] for row in range(len(requests))]
+        return [answers[row] for row in range(len(asked))]
 
     def _answers_of_one_model(self, labels: str | None, users: list[UserEvents]) -> list[ScoreAnswer | Exception]:
-        """Return the answer to each user, or the error: one that cannot be read does not fail the others."""
         try:
             model, mapping = self._models.find(labels), Mapping.read(self._settings.events_mapping)
         except Exception as error:
             return [error] * len(users)
         score = partial(score_users, self._settings, model, self._items, mapping=mapping)
-        try:
-            scored: list[Scored | Exception] = [*score(users)]
-        except Exception:
-            scored = [_alone(score, user) for user in users]
-        return [result if isinstance(result, Exception) else _answer(result, model.version) for result in scored]
+        return [
+            result if isinstance(result, Exception) else _answer(result, model.version)
+            for result in _scored(score, users)
+        ]
 
 
-def _alone(score: Callable[[list[UserEvents]], list[Scored]], user: UserEvents) -> Scored | Exception:
+def _scored(score: Callable[[list[UserEvents]], list[Scored]], users: list[UserEvents]) -> list[Scored | Exception]:
+    """Return the result or the error of each user: one that cannot be read does not fail the others."""
     try:
-        return score([user])[0]
+        return [*score(users)]
     except Exception as error:
-        return error
+        if len(users) == 1:
+            return [error]
+        half = len(users) // 2
+        return [*_scored(score, users[:half]), *_scored(score, users[half:])]
 
 
-def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer:
+def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer | Exception:
+    if any(field == "user" for _, _, field in scored.rejected):
+        return ConfigurationError("user: it is no id, but a word or a sign for a missing one. Leave it out.")
     return ScoreAnswer(
         label_set=version.label_set,
         model_version=version.id or 0,
@@ -155,13 +182,26 @@ def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer:
     )
 
 
-def _user(request: ScoreRequest, now: datetime) -> UserEvents:
+def _read(body: bytes, encodings: list[str]) -> _Asked:
+    """Return what a body asks for; numbers of events keep their notation, as those of ``POST /v1/events`` do.
+
+    Raises:
+        HTTPException: 413 if it is too large; 400 if it cannot be decompressed; 422 if it is not as described.
+    """
     from segadmin.events.cells import readable
     from segadmin_plugins.sources.jsonl import frame_of, posted_records
 
-    lines = (json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass") for event in request.events)
+    try:
+        request = ScoreRequest.model_validate(decode(unpack(body, encodings, _MOST_BYTES).decode()))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise HTTPException(422, f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"the body: Invalid JSON: {error}.") from None
+    lines = (encode(event).encode("utf-8", "surrogateescape") for event in request.events)
     frame = readable(frame_of(list(posted_records(lines))))
-    return UserEvents(request.user or uuid.uuid4().hex, frame, request.as_of or now)
+    return _Asked(request.user or uuid.uuid4().hex, frame, request.labels, request.as_of)
 
 
 @router.post(
@@ -183,12 +223,8 @@ async def score(request: Request, key: Annotated[str, Depends(require_segments_k
     state, encodings = request.app.state, encodings_of(request)
     with state.body_memory.lease() as take:
         body = await read_body(request, take)
-        try:
-            asked = ScoreRequest.model_validate_json(unpack(body, encodings))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the body"
-            raise HTTPException(422, f"{where}: {first['msg']}.") from None
+        async with state.reading:
+            asked = await run_in_threadpool(_read, body, encodings)
     scoring: Scoring = state.scoring
     try:
         answer = await scoring.answer(asked)
@@ -204,7 +240,7 @@ async def score(request: Request, key: Annotated[str, Depends(require_segments_k
         return answer
 
 
-@router.get("/users/{user}/segment", response_model=SegmentAnswer, responses=_RESPONSES)
+@router.get("/users/{user:path}/segment", response_model=SegmentAnswer, responses=_RESPONSES)
 async def segment(
     request: Request,
     user: str,

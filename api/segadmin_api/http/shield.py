@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from segadmin_api.http.bodies import MOST_BYTES, TOO_LARGE
+from segadmin_api.http.bodies import MOST_BYTES, too_large
 from segadmin_api.http.hosts import Hosts
 
 #: Headers of every response, unless it sets them itself.
@@ -77,7 +77,7 @@ class Shield:
             reason = f"This server is not called {host[:100]!r}." if host else "The request names no host."
             return 421, f"{reason} If it is yours: set SEGADMIN_WEB_HOSTS to {'that name' if host else '*'}."
         if int(headers.get("content-length", 0)) > MOST_BYTES:
-            return 413, TOO_LARGE
+            return 413, too_large()
         return None
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import Textualizer
-from segadmin.errors import ConfigurationError, SegadminError
+from segadmin.errors import ConfigurationError, PluginError, SegadminError
 from segadmin.inference.predictor import Predictor, load_predictor
 from segadmin.models.versions import champions, find_version
 from segadmin.settings import Settings
@@ -85,7 +85,7 @@ class LiveModels:
             DataError: there is no champion yet.
             ConfigurationError: there is none of this label set, or there are several and none was named.
             StorageError: the champion's folder is missing or damaged, and there is none before it.
-            PluginNotFound: its backbone or its textualizer is not installed, and there is none before it.
+            PluginError: its backbone or its textualizer is not installed, or fails, and there is none before it.
         """
         version = champion(self._settings, label_set)
         number = version.id or 0
@@ -126,9 +126,11 @@ class LiveModels:
             seconds = round(time.monotonic() - began, 1)
             log.info("model %d is live", number, extra={"action": "live", "seconds": seconds})
         except Exception as error:
-            log.exception("model %d cannot be loaded", number, extra={"action": "live"})
+            log.exception("model %d cannot be used", number, extra={"action": "live"})
             with self._lock:
                 self._failed[number] = time.monotonic(), error
+                if (live := self._live.get(version.label_set)) is not None and live.version.id == number:
+                    del self._live[version.label_set]
         finally:
             with self._lock:
                 self._loading.discard(number)
@@ -144,6 +146,8 @@ class LiveModels:
             users = self._some_users(model)
             if users.height:
                 model.predictor.segment(users)
+        except PluginError:  # the model itself is at fault: its weights are not finite, say
+            raise
         except Exception:  # it can answer without
             log.warning("the engine of model %s was not chosen", model.version.id, exc_info=True)
 

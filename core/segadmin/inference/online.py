@@ -57,21 +57,29 @@ def score_users(
         mapping: assigns the events' columns to fields.
     """
     results: dict[int, Scored] = {}
-    for rows in _groups(users):
+    for rows in _groups(users, mapping):
         scored = _score(settings, model, items, [users[row] for row in rows], mapping)
         results.update(zip(rows, scored, strict=True))
     return [results[row] for row in range(len(users))]
 
 
-def _groups(users: Sequence[UserEvents]) -> list[list[int]]:
-    """Return the rows of users of one moment, no user twice in a group."""
-    groups: dict[tuple[datetime, int], list[int]] = {}
+def _groups(users: Sequence[UserEvents], mapping: Mapping) -> list[list[int]]:
+    """Return the rows of users of one moment and of the same currencies, no user twice in a group."""
+    groups: dict[tuple[datetime, frozenset[str], int], list[int]] = {}
     times: dict[tuple[datetime, str], int] = {}
     for row, user in enumerate(users):
         before = times.get((user.as_of, user.user), 0)
         times[user.as_of, user.user] = before + 1
-        groups.setdefault((user.as_of, before), []).append(row)
+        groups.setdefault((user.as_of, _currencies(user, mapping), before), []).append(row)
     return list(groups.values())
+
+
+def _currencies(user: UserEvents, mapping: Mapping) -> frozenset[str]:
+    """Return the currencies of a user's prices: without rates, those of several cannot be read together."""
+    column = mapping.columns.get("currency", "currency")
+    if mapping.currency is not None or column not in user.events.columns:
+        return frozenset()
+    return frozenset(user.events[column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().to_list())
 
 
 def _score(

@@ -10,10 +10,11 @@ from sqlmodel import Session, col, select
 from segadmin.errors import DataError, JobError
 from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed
+from segadmin.models.artifact import Saved, read_manifest
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.predictions import predictions_of
 from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
 
@@ -37,7 +38,10 @@ def promote_version(settings: Settings, model: str, reason: str = "") -> Promoti
         ConfigurationError: there is no such version.
         JobError: a job is changing the same champion.
         DataError: it is champion already.
+        StorageError: its folder is missing or damaged.
     """
+    with reading(settings) as session:
+        _check_folder(settings, find_version(session, model))
     with transaction(settings) as session:
         changed = _change(session, find_version(session, model), "models.promote", reason)
     _log_change("model promoted", "promote", changed)
@@ -50,22 +54,34 @@ def roll_back_champion(settings: Settings, label_set: str | None = None, reason:
     Raises:
         DataError: there is no champion, or none before it.
         JobError: a job is changing the same champion.
+        StorageError: the folder of the one before is missing or damaged.
     """
+    with reading(settings) as session:
+        _check_folder(settings, _champion_before(session, label_set))
     with transaction(settings) as session:
-        current = find_version(session, "champion", label_set)
-        before = session.exec(
-            select(ModelVersion)
-            .where(ModelVersion.label_set == current.label_set, ModelVersion.state == ModelState.RETIRED)
-            .order_by(col(ModelVersion.promoted_at).desc())
-        ).first()
-        if before is None:
-            raise DataError(
-                f"Version {current.id} is the first champion of {current.label_set!r}: there is none to go back to. "
-                "Promote another: segadmin models promote VERSION"
-            )
-        changed = _change(session, before, "models.rollback", reason)
+        changed = _change(session, _champion_before(session, label_set), "models.rollback", reason)
     _log_change("model rolled back", "rollback", changed)
     return changed
+
+
+def _champion_before(session: Session, label_set: str | None) -> ModelVersion:
+    current = find_version(session, "champion", label_set)
+    before = session.exec(
+        select(ModelVersion)
+        .where(ModelVersion.label_set == current.label_set, ModelVersion.state == ModelState.RETIRED)
+        .order_by(col(ModelVersion.promoted_at).desc())
+    ).first()
+    if before is None:
+        raise DataError(
+            f"Version {current.id} is the first champion of {current.label_set!r}: there is none to go back to. "
+            "Promote another: segadmin models promote VERSION"
+        )
+    return before
+
+
+def _check_folder(settings: Settings, version: ModelVersion) -> None:
+    """Verify that the files of a version are those that were saved, before it is put into use."""
+    read_manifest(settings, Saved(version.folder, version.sha256))
 
 
 def compare_versions(settings: Settings, one: str, other: str, label_set: str | None = None) -> Comparison:

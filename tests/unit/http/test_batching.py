@@ -102,3 +102,23 @@ def test_a_full_queue_refuses_and_a_slow_answer_is_given_up() -> None:
         worker.cancel()
 
     run(scenario())
+
+
+def test_a_panic_does_not_end_the_queue() -> None:
+    class Panic(BaseException):
+        """As Polars raises it."""
+
+    def work(items: Sequence[int]) -> list[int | Exception]:
+        if items[0] == 13:
+            raise Panic("unreachable code")
+        return list(items)
+
+    async def scenario() -> None:
+        batches: MicroBatches[int, int] = MicroBatches(work, most=1, waiting=9)
+        worker = asyncio.create_task(batches.run())
+        with pytest.raises(RuntimeError, match="unreachable code"):
+            await batches.result_of(13, 10)
+        assert await batches.result_of(1, 10) == 1
+        worker.cancel()
+
+    run(scenario())
