@@ -21,15 +21,22 @@ ESCAPES = (
     "as %20"
 )
 
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*)://(?!/)")
+# Messages hold what strangers send, up to 64 KiB in a path, so every pattern takes a time linear in the length of the
+# text: none is tried at each position of a long word, and none reads a part of the text once for each place in it.
+
+#: It is tried only where a word begins; what stands before the first letter, such as a digit, is not the scheme.
+_SCHEME = re.compile(r"(?<![\w+.-])(?:(?![A-Za-z])[\w+.-])*+(?P<scheme>[A-Za-z][\w+.-]*+)://(?!/)")
 _TOKEN = re.compile(_SCHEME.pattern + r"(?P<rest>\S+)")
 _URL = re.compile(_SCHEME.pattern + r"(?P<rest>.+)", re.DOTALL)
 _LOGIN = re.compile(r"^(?P<scheme>)(?P<rest>[^\s/:@]+:[^\s/]+@.*)$", re.DOTALL)
 #: A value ends at a space or ``&``; trailing punctuation is not part of it.
-_VALUE = r"""\$\{\w+\}|[^&\s]+?(?=['")\],.;:>}]*(?:[&\s]|$))"""
-#: A query parameter whose name marks its value as secret.
+_VALUE = r"""\$\{\w+\}|[^&\s](?:[^&\s]*[^&\s'")\],.;:>}])?"""
+#: A query parameter: with a value, as the second group, if its name marks it as secret; else only its name, so that the
+#: search goes on behind it.
 _PARAMETER = re.compile(
-    rf"([?&;][^=&\s]*?(?:secret|passw|pwd|token|key|sig|credential|odbc_connect)[^=&\s]*=)({_VALUE})", re.IGNORECASE
+    r"([?&;](?=[^=&\s]*?(?:secret|passw|pwd|token|key|sig|credential|odbc_connect))[^=&\s]*+=)"
+    rf"({_VALUE})|[?&;][^=&\s]*+",
+    re.IGNORECASE,
 )
 #: The forms in which drivers quote their arguments: ``password=…`` and ``'password': '…'``.
 _ARGUMENT = re.compile(
@@ -165,12 +172,13 @@ def _is_reference(word: str) -> bool:
 
 def _mask_login(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
+    start = match[0].removesuffix(rest)  # the scheme and what stands before it
     login, at, host = rest.rpartition("@")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if rest.startswith(_SAMPLE) or not (":" in authority or "@" in authority):
         return match[0]
     if not at:  # the host may be missing, so what looks like a port may be a password
-        return match[0] if _PORT.match(authority) else f"{scheme}://{authority.partition(':')[0]}:{MASK}"
+        return match[0] if _PORT.match(authority) else f"{start}{authority.partition(':')[0]}:{MASK}"
     user, colon, password = login.partition(":")
     if colon:
         shown = login if _is_reference(password) else f"{user}:{MASK}"
@@ -178,8 +186,8 @@ def _mask_login(match: re.Match[str]) -> str:
         shown = MASK
     else:
         shown = login
-    return f"{scheme}://{shown}@{host}" if scheme else f"{shown}@{host}"
+    return f"{start}{shown}@{host}"
 
 
 def _mask_value(match: re.Match[str]) -> str:
-    return match[0] if _is_reference(match[2]) else f"{match[1]}{MASK}"
+    return match[0] if match[2] is None or _is_reference(match[2]) else f"{match[1]}{MASK}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -149,6 +150,38 @@ def test_lookups_of_unknown_users_and_label_sets(ask: Ask) -> None:
     assert ask("/v1/users/nobody/segment")[0] == 404
     status, problem = ask("/v1/users/nobody/segment?labels=spend9")
     assert (status, "spend9" in problem["detail"]) == (422, True)
+
+
+def test_no_user_is_in_a_log(shop: Settings) -> None:
+    key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
+    known = planted_users(shop)["user"][0]
+    paths = [
+        *(f"/v1/users/{user}/segment" for user in (known, "zqx-1", "zqx%2D2", "z%71x/3", "zqx%2F4", "%E7%8E%8Bzqx")),
+        *("/v1/users/zqx", "/v1/users/zqx/history", "/V1/Users//zqx/segment", "/shop/v1/user/zqx/segment"),
+        *("/v1/users/zqx/segment?labels=zqx", "/v1/users/a/segment?user=zqx&token=zqx", "/v1/users%2Fzqx%2Fsegment"),
+        *("/v1/users/http://zqx:zqx@host/segment", "/v1/users/zqx%3Fx/segment", "/v1/users/zqx%20pwd='/segment"),
+    ]
+    with web_server(shop) as url:
+        assert call(f"{url}/v1/users/{known}/segment", None, key)[0] == 200
+        for path in paths:
+            for secret in (key, "seg_wrong", ""):
+                call(url + path, None, secret)
+        for path in shop.root.glob("segadmin.db*"):
+            path.write_bytes(b"no database" * 10_000)
+        assert call(f"{url}/v1/users/zqx/segment", None, key)[0] in {500, 503}
+    log = (shop.root / "web.log").read_text()
+    assert not [line for line in log.splitlines() if known in line or "zqx" in line or "z%71x" in line]
+    assert {'"GET /v1/users/{user}/segment HTTP/1.1" ' + status in log for status in ("200", "401", "404")} == {True}
+
+
+def test_a_path_as_long_as_can_be_is_answered_at_once_and_logged_in_short(shop: Settings) -> None:
+    key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
+    with web_server(shop) as url:
+        for path in (f"/v1/users/{'x' * 60_000}/segment", f"/{'x' * 60_000}", f"/x?{'a.' * 30_000}"):
+            began = time.monotonic()
+            assert call(url + path, None, key)[0] == 404
+            assert time.monotonic() - began < 20, "in quadratic time it would be minutes"
+    assert max(map(len, (shop.root / "web.log").read_text().splitlines())) < 500
 
 
 def test_a_key_of_another_scope_does_not_open_segments(shop: Settings) -> None:

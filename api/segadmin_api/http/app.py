@@ -37,6 +37,7 @@ from segadmin_api.http import events, pages, segments
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
 from segadmin_api.http.hosts import Hosts
+from segadmin_api.http.logged_paths import logged_path
 from segadmin_api.http.shield import HEALTH, Shield
 from segadmin_worker.services import LOOPBACK
 
@@ -125,7 +126,8 @@ async def _problem(request: Request, error: Exception) -> Response:
         if status in _GENERIC_DETAILS and isinstance(
             error, SegadminError
         ):  # the traceback of other errors is logged already
-            log.error("%s %s: %s", request.method, quote(request.url.path), error, extra={"action": "answer"})
+            path = logged_path(quote(request.scope["path"]))
+            log.error("%s %s: %s", request.method, path, error, extra={"action": "answer"})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "10"
     return _answer(request, status, detail, headers)

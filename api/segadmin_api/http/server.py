@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from segadmin.settings import Settings
 from segadmin_api.http.app import create_app
+from segadmin_api.http.logged_paths import logged_path
 from segadmin_api.http.shield import HEADERS
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
 
 def run(settings: Settings, address: str, port: int) -> None:
     """Serve the application until SIGTERM or SIGINT."""
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
     where = {"address": address, "port": port}
     log.info("web server starts", extra={"action": "start", **where})
     uvicorn.run(
@@ -46,11 +46,16 @@ def run(settings: Settings, address: str, port: int) -> None:
     log.info("web server stopped", extra={"action": "stop", **where})
 
 
-def _without_query(record: logging.LogRecord) -> bool:
-    """Remove the query from a line of the access log, because it may hold a key by mistake."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
-    return True
+class _AccessLog(logging.LoggerAdapter[logging.Logger]):
+    """uvicorn's access log, with paths as :func:`~segadmin_api.http.logged_paths.logged_path` shows them.
+
+    A filter would be too late: records are complete, with the message as one text, before filters see them.
+    """
+
+    def log(self, level: int, msg: object, *args: Any, **options: Any) -> None:
+        """Log a request; the third argument is its path and query."""
+        client, method, path, *others = args
+        super().log(level, msg, client, method, logged_path(path), *others, **options)
 
 
 class BoundedProtocol(H11Protocol):
@@ -62,6 +67,7 @@ class BoundedProtocol(H11Protocol):
         self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], **kwargs: Any
     ) -> None:
         super().__init__(config, server_state, app_state, **kwargs)
+        self.access_logger = _AccessLog(self.access_logger)  # type: ignore[assignment]
         self._waits_since: float | None = None  #: time since which it waits for a request; ``None`` during one
         self._body: object = None  #: the request whose body is awaited
         self._reading: asyncio.TimerHandle | None = None

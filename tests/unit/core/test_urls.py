@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -64,6 +66,37 @@ def test_secrets_are_masked(text: str, shown: str) -> None:
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert mask_secrets(text) == text
+
+
+LONG = [
+    *("x", "a.", "1", "é", "=", "&", ";", "?", "%", "user:", "a://", "://", "http://[", "a://u:p ", "${a", "seg_", "-"),
+    *("?a=", "?key", "?key=${A}", "?key=.,", "pwd='", "'password': ", "?secret;", "['a', "),
+]
+#: What comes before and after the long part, so that a pattern begins to match, or nearly does.
+AROUND = [("", ""), ("http://", "@h"), ("?key=", "x"), ("?", "=")]
+MASKS = """
+import sys
+from segadmin.urls import has_secret, mask_secrets, mask_url, url_problem
+
+part = sys.argv[1]
+for before, after in {around}:
+    text = before + part * (200_000 // len(part)) + after
+    for function in (mask_secrets, mask_url, has_secret, url_problem):
+        function(text)
+"""
+
+
+@pytest.mark.parametrize("part", LONG)
+def test_a_long_text_takes_a_time_linear_in_its_length(part: str) -> None:
+    # In quadratic time it would be 10¹⁰ steps: minutes on every machine, instead of a fraction of a second.
+    subprocess.run([sys.executable, "-c", MASKS.format(around=AROUND), part], check=True, timeout=20)
+
+
+def test_what_stands_before_a_scheme_stays() -> None:
+    assert mask_secrets("1http://hidden@h/x ...redis://u:hidden@h") == "1http://***@h/x ...redis://u:***@h"
+    assert (
+        mask_secrets("?a=1?b;token=x;y&c=2&token= ?key=${A}b?pwd=c") == "?a=1?b;token=***&c=2&token= ?key=${A}b?pwd=***"
+    )
 
 
 def test_a_whole_url_may_have_a_space_in_its_password() -> None:
