@@ -65,7 +65,7 @@ def test_events_that_cannot_be_used_are_named_and_events_that_come_twice_count_o
     as_of = datetime(2025, 1, 2, tzinfo=UTC)
     [result] = score(shop, UserEvents("new", frame, as_of))
     assert result.events == 1
-    assert result.rejected == ((2, "unknown_kind", "kind"), (3, "bad_time", "at"))
+    assert result.rejected == ((2, "unknown_kind", "kind", "stroked"), (3, "bad_time", "at", "yesterday"))
     assert sum(result.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 

@@ -87,6 +87,9 @@ def test_what_a_request_may_lack(ask: Ask) -> None:
     status, answer = ask("/v1/score", body, Content_Encoding="gzip")
     assert status == 200
     assert [(problem["index"], problem["reason"]) for problem in answer["problems"]] == [(1, "missing_item")]
+    status, answer = ask("/v1/score", {"events": [{"kind": "stroke", "item": "i1", "at": "2025-01-01"}]})
+    problem = {"index": 0, "reason": "unknown_kind", "field": "kind", "value": "stroke"}
+    assert (status, answer["problems"]) == (200, [problem])
 
 
 @pytest.mark.parametrize(

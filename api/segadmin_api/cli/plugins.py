@@ -62,6 +62,7 @@ def show(
     options = [
         {"option": field.name, "type": str(field.type), "default": _default(field)}
         for field in (dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ())
+        if field.init
     ]
     doc = inspect.getdoc(plugin) or ""
     templates = getattr(plugin, "templates", {}) if kind == "textualizer" else {}

@@ -99,6 +99,10 @@ def export(
         typer.echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
 
+#: Why engines are left aside without a fault.
+_USUAL = ("it is slower", "too few texts to try it")
+
+
 def inference_words(facts: Mapping[str, Any]) -> str:
     """Return a sentence about how probabilities were computed."""
     words = []
@@ -109,6 +113,8 @@ def inference_words(facts: Mapping[str, Any]) -> str:
             f"in a sample, {facts['agreement']:.1%} of the segments are those of float32; probabilities differ by up "
             f"to {facts['difference']:.4f}"
         )
+    # Engines that failed or differ; that one is slower, or not worth a trial, is the usual case.
+    words += [f"left aside: {why}" for why in facts.get("left_aside", ()) if not why.endswith(_USUAL)]
     if "language_model_fraction" in facts:
         words.append(f"the language model read {facts['language_model_fraction']:.1%} of the users")
     return "; ".join(words)

@@ -77,8 +77,7 @@ def routes(settings: Settings) -> FastAPI:
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
         app.state.scoring = segments.Scoring(settings)
-        app.state.scoring.warm_up()
-        scoring = asyncio.create_task(app.state.scoring.batches.run())
+        scoring = asyncio.create_task(app.state.scoring.run())
         yield
         scoring.cancel()
 
@@ -129,7 +128,7 @@ async def _problem(request: Request, error: Exception) -> Response:
             path = logged_path(quote(request.scope["path"]))
             log.error("%s %s: %s", request.method, path, error, extra={"action": "answer"})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "10"
+        headers.setdefault("Retry-After", "10")
     return _answer(request, status, detail, headers)
 
 

@@ -40,6 +40,12 @@ class Problem(BaseModel):
     field: str | None = Field(description="The field with the problem.")
     value: str | None = Field(description="The beginning of that field's value.")
 
+    @classmethod
+    def of(cls, index: int, reason: str, field: str | None, value: str | None) -> Problem:
+        """Return the problem, with the beginning of ``value``."""
+        shown = value if value is None or len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}…"
+        return cls(index=index, reason=reason, field=field, value=shown)
+
 
 class Accepted(BaseModel):
     """What was stored of a batch."""
@@ -188,6 +194,4 @@ def _check(lines: list[str], mapping: Mapping) -> tuple[int, int, list[Problem]]
 
 
 def _problem(row: dict[str, Any]) -> Problem:
-    value = row["value"]
-    shown = value if value is None or len(value) <= _VALUE_SHOWN else f"{value[:_VALUE_SHOWN]}…"
-    return Problem(index=row["line"] - 1, reason=row["reason"], field=row["column"], value=shown)
+    return Problem.of(row["line"] - 1, row["reason"], row["column"], row["value"])

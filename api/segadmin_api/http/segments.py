@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -38,8 +39,9 @@ _MOST_TOGETHER = 64
 _MOST_EVENTS, _MOST_BYTES = 5_000, 2 * 2**20
 #: Years of the moment to score at, far enough from the ends of the calendar for any window.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
-#: Seconds between looks at whether a model is loaded.
-_POLL = 0.1
+#: Seconds between looks at whether a model is loaded, and at whether another version was promoted.
+_POLL, _LOOK = 0.1, 10.0
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["segments"])
 _REFUSALS = {
     401: "The key is missing or unknown, or it does not open this.",
@@ -132,7 +134,21 @@ class Scoring:
                     raise
                 await asyncio.sleep(_POLL)
 
-    def warm_up(self) -> None:
+    async def run(self) -> None:
+        """Answer until it is cancelled, and load champions before they are asked for."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.batches.run())
+            tasks.create_task(self._keep_warm())
+
+    async def _keep_warm(self) -> None:
+        while True:
+            try:
+                await run_in_threadpool(self._warm_up)
+            except Exception:  # the database, say; requests report it
+                log.warning("the champions were not looked up", exc_info=True, extra={"action": "warm-up"})
+            await asyncio.sleep(_LOOK)
+
+    def _warm_up(self) -> None:
         """Begin to load the champions, if a key lets a service ask for segments."""
         if any(key.opens == Scope.SEGMENTS for key in api_keys.keys(self._settings)):
             self._models.warm_up()
@@ -170,7 +186,7 @@ def _scored(score: Callable[[list[UserEvents]], list[Scored]], users: list[UserE
 
 
 def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer | Exception:
-    if any(field == "user" for _, _, field in scored.rejected):
+    if any(problem.field == "user" for problem in scored.rejected):
         return ConfigurationError("user: it is no id, but a word or a sign for a missing one. Leave it out.")
     return ScoreAnswer(
         label_set=version.label_set,
@@ -178,7 +194,7 @@ def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer | Exception:
         segment=scored.segment,
         probabilities=scored.probabilities,
         events=scored.events,
-        problems=[Problem(index=index, reason=why, field=field, value=None) for index, why, field in scored.rejected],
+        problems=[Problem.of(*problem) for problem in scored.rejected],
     )
 
 

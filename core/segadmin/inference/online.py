@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,15 @@ class UserEvents:
     as_of: datetime  #: the moment to score at; later events are left out
 
 
+class Rejected(NamedTuple):
+    """An event that cannot be used."""
+
+    index: int  #: among the user's events, from 0
+    reason: str
+    field: str | None
+    value: str | None
+
+
 @dataclass(frozen=True)
 class Scored:
     """The segment of one user."""
@@ -41,7 +51,7 @@ class Scored:
     segment: str | None  #: ``None``: too little is known of the user
     probabilities: dict[str, float]  #: by segment, in the model's order
     events: int  #: events in the model's window
-    rejected: tuple[tuple[int, str, str | None], ...]  #: events that cannot be used: their index, the reason, the field
+    rejected: tuple[Rejected, ...]
 
 
 def score_users(
@@ -105,10 +115,10 @@ def _score(
     )
     segments = predictor.segment(in_order)
     counts = dict(events.group_by("user_key").len().iter_rows())
-    rejected: list[list[tuple[int, str, str | None]]] = [[] for _ in users]
-    for line, reason, field in cleaned.bad.select("line", "reason", "column").iter_rows():
+    rejected: list[list[Rejected]] = [[] for _ in users]
+    for line, *problem in cleaned.bad.select("line", "reason", "column", "value").iter_rows():
         row = int(ends.searchsorted(line - 1, side="right"))
-        rejected[row].append((line - 1 - int(ends[row] - users[row].events.height), reason, field))
+        rejected[row].append(Rejected(line - 1 - int(ends[row] - users[row].events.height), *problem))
     return [
         Scored(
             segment=segment["segment"],
