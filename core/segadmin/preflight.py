@@ -164,6 +164,15 @@ def _check_trackers(settings: Settings) -> Iterator[str]:
             yield f"{shown('trackers', name)}: {error} Correct or unset SEGADMIN_TRACKERS."
 
 
+def _check_engine(settings: Settings) -> Iterator[str]:
+    from segadmin.contracts.plugins import load_plugins
+
+    try:
+        load_plugins(settings).check_engine()
+    except SegadminError as error:
+        yield f"{shown('engine', settings.engine)}: {error}"
+
+
 def _check_events_mapping(settings: Settings) -> Iterator[str]:
     """Clean a sample event with the mapping for posted events: an error would affect each of them."""
     if settings.events_mapping is None:
@@ -202,6 +211,7 @@ CHECKS: dict[str, Check] = {
     "signing_key": _check_signing,
     "heartbeat_seconds": _check_timing,
     "plugin_files": _check_plugin_files,
+    "engine": _check_engine,
     "trackers": _check_trackers,
     "events_mapping": _check_events_mapping,
     "flower_user": _check_flower_login,

@@ -49,6 +49,14 @@ def test_a_misspelt_variable_is_found(cli: Cli) -> None:
     }
 
 
+def test_an_engine_that_does_not_exist_is_found(cli: Cli) -> None:
+    for engine in ("nonsense", ""):
+        finding = look(cli, code=1, SEGADMIN_ENGINE=engine)["setting engine"]
+        assert finding["level"] == "fail"
+        assert f"There is no engine {engine!r}. There are: onnxruntime, openvino, torch, " in finding["detail"]
+    assert look(cli, code=0, SEGADMIN_ENGINE="transformers")["setting engine"]["level"] == "ok"
+
+
 def test_a_misspelt_backbone_is_found(cli: Cli) -> None:
     assert "Did you mean 'tabular'?" in look(cli, "--backbone", "tabulr", code=1)["backbone tabulr"]["detail"]
 

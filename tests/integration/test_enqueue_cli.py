@@ -40,6 +40,15 @@ def test_trackers_come_from_the_options_or_the_settings(store: Settings, cli: Cl
     assert json.loads(cli(*words).stdout)["options"]["trackers"] == []
 
 
+def test_an_engine_that_does_not_exist_is_refused_before_anything_is_saved(store: Settings, cli: Cli) -> None:
+    for words in (("retrain", "--backbone", "tabular"), ("tune", "--backbone", "tabular"), ("score",), ("refresh",)):
+        done = cli("enqueue", *words, check=False, SEGADMIN_ENGINE="nonsense")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "There is no engine 'nonsense'. There are: onnxruntime, openvino, torch, transformers." in done.stderr
+    assert jobs(store) == []
+
+
 def test_without_a_broker_the_job_is_saved_and_the_fix_is_shown(store: Settings, cli: Cli) -> None:
     done = cli("enqueue", "retrain", "--backbone", "tabular")
     assert done.returncode == 0

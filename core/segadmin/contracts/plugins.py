@@ -111,6 +111,19 @@ class Plugins:
             raise PluginNotFound(f"There is no {kind} {name!r}.{did_you_mean(name, self.names(kind))}{self.failures}")
         return registered
 
+    def check_engine(self) -> None:
+        """Check that there is the engine that the settings name.
+
+        Raises:
+            PluginNotFound: there is not.
+        """
+        if self.settings.engine == "auto":
+            return
+        try:
+            self.find("engine", self.settings.engine)
+        except PluginNotFound as error:
+            raise PluginNotFound(f"{error} Correct or unset SEGADMIN_ENGINE.") from None
+
     def classes(self, kind: str) -> Iterator[tuple[str, type[Any]]]:
         """Yield the classes of ``kind`` by name; one that cannot be imported is left out, and becomes broken."""
         for name in self.names(kind):

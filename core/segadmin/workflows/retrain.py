@@ -136,6 +136,7 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
     from segadmin.training.tracking import check_trackers
 
     plugins = load_plugins(attempt.settings)
+    plugins.check_engine()
     resolved = resolved_backbone(plugins, request.backbone, request.backbone_options)
     backbone, options = resolved["backbone"], resolved["backbone_options"]
     baselines = tuple(name for name in request.baselines if (name, {}) != (backbone, options))

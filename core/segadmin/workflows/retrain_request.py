@@ -81,6 +81,7 @@ class Retrain(TextRequest):
         with reading(settings) as session:
             request = request.model_copy(update=_resolved_names(session, request))
         plugins = load_plugins(settings)
+        plugins.check_engine()
         request = request.model_copy(update=resolved_backbone(plugins, request.backbone, request.backbone_options))
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)

@@ -55,9 +55,10 @@ class Score(Request):
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with its backbone and its labels."""
-        request = self
+        request, plugins = self, load_plugins(settings)
+        plugins.check_engine()
         if self.backbone is not None:
-            name, options = resolve_backbone(load_plugins(settings), self.backbone, self.backbone_options)
+            name, options = resolve_backbone(plugins, self.backbone, self.backbone_options)
             request = self.model_copy(update={"backbone": name, "backbone_options": options})
         with reading(settings) as session:
             version = find_version(session, request.model, request.labels, request.made_with)
@@ -139,6 +140,7 @@ def prepare(attempt: Attempt) -> StageResult:
     from segadmin.text.recipes import check_recipe
 
     request, plugins = Score.model_validate(attempt.options), load_plugins(attempt.settings)
+    plugins.check_engine()
     versions, end = lake_now(attempt.settings)
     with transaction(attempt.settings) as session:
         version = find_version(session, request.model, request.labels, request.made_with)

@@ -12,6 +12,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
+from segadmin_plugins.backbones.transformer.options import LearningRate, NotNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +22,12 @@ class E5(HuggingFace):
     name: ClassVar[str] = "e5"
 
     model: str = "intfloat/multilingual-e5-small"
-    max_tokens: int = 96
-    epochs: int = 3
-    least_steps: int = 100
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    frozen_layers: int = 6
+    max_tokens: Positive = 96
+    epochs: NotNegative = 3
+    least_steps: NotNegative = 100
+    batch_size: Positive = 16
+    learning_rate: LearningRate = 1e-4
+    frozen_layers: NotNegative = 6
     #: ``shop``: the pieces that the shop's texts need, and all single characters, a tenth of the weights; ``all``
     vocabulary: Literal["shop", "all"] = "shop"
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.hf import HuggingFace
 from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
+from segadmin_plugins.backbones.transformer.options import LearningRate, NotNegative, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +19,10 @@ class MiniLm(HuggingFace):
     name: ClassVar[str] = "minilm"
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
-    max_tokens: int = 64
-    epochs: int = 2
-    learning_rate: float = 1e-4
-    frozen_layers: int = 3
+    max_tokens: Positive = 64
+    epochs: NotNegative = 2
+    learning_rate: LearningRate = 1e-4
+    frozen_layers: NotNegative = 3
 
     def check(self, settings: Settings) -> None:
         """Check that the libraries and the package with the weights are installed."""

@@ -10,6 +10,7 @@ from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.requirements import TRANSFORMERS, require
 from segadmin_plugins.backbones.transformer.base import Transformer
+from segadmin_plugins.backbones.transformer.options import LearningRate, NotNegative, Positive
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -20,12 +21,12 @@ class Tiny(Transformer):
 
     name: ClassVar[str] = "tiny"
 
-    max_tokens: int = 96
-    epochs: int = 6
-    learning_rate: float = 5e-4
+    max_tokens: Positive = 96
+    epochs: NotNegative = 6
+    learning_rate: LearningRate = 5e-4
     words: int = 4000  #: largest size of the vocabulary
-    layers: int = 2
-    width: int = 128
+    layers: NotNegative = 2
+    width: Positive = 128
 
     def check(self, settings: Settings) -> None:
         """Check that the libraries are installed."""

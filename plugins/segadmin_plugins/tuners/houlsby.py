@@ -20,7 +20,7 @@ class Houlsby(Tuner):
 
     name: ClassVar[str] = "houlsby"
     freezes_base: ClassVar[bool] = True
-    width: Annotated[int, Field(ge=1)] = 64  #: of the bottleneck
+    width: Annotated[int, Field(ge=1, le=4096)] = 64  #: of the bottleneck
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
         """Insert the bottlenecks and freeze the model except norms and the classification layer."""

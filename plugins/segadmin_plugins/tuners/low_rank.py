@@ -30,8 +30,8 @@ class Lora(_Peft):
     """Low-rank updates of all linear layers (Hu et al. 2021); the classification layer is trained in full."""
 
     name: ClassVar[str] = "lora"
-    rank: Annotated[int, Field(ge=1)] = 8
-    alpha: float = 16.0  #: the update is scaled by ``alpha / rank``
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    alpha: Annotated[float, Field(allow_inf_nan=False)] = 16.0  #: the update is scaled by ``alpha / rank``
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
@@ -56,8 +56,8 @@ class AdaLora(_Peft):
     """LoRA with adaptive ranks: it starts with higher ranks and prunes the least important ones (Zhang et al. 2023)."""
 
     name: ClassVar[str] = "adalora"
-    rank: Annotated[int, Field(ge=1)] = 8  #: on average at the end
-    start_rank: Annotated[int, Field(ge=1)] = 12
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8  #: on average at the end
+    start_rank: Annotated[int, Field(ge=1, le=1024)] = 12
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
         """Return the model with trainable updates, which are pruned between 10 % and 60 % of the steps."""

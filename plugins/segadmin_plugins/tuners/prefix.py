@@ -21,7 +21,7 @@ class Prefix(Tuner):
 
     name: ClassVar[str] = "prefix"
     freezes_base: ClassVar[bool] = True
-    tokens: Annotated[int, Field(ge=1)] = 16  #: virtual tokens
+    tokens: Annotated[int, Field(ge=1, le=512)] = 16  #: virtual tokens
 
     def adapt(self, model: Any, run: TuningRun) -> Any:
         """Insert the prefix and freeze the model except the classification layer."""

@@ -27,6 +27,16 @@ from segadmin.storage.store import open_store
         ("plugin_files", (Path("nowhere.py"),), "SEGADMIN_PLUGIN_FILES='nowhere.py': there is no such file."),
         ("trackers", ("tensorbord",), "SEGADMIN_TRACKERS='tensorbord': There is no tracker 'tensorbord'. Did you mean"),
         ("trackers", ("none", "wandb"), "SEGADMIN_TRACKERS='none': There is no tracker 'none'."),
+        (
+            "engine",
+            "torsh",
+            "SEGADMIN_ENGINE='torsh': There is no engine 'torsh'. Did you mean 'torch'? Correct or unset",
+        ),
+        (
+            "engine",
+            "",
+            "There is no engine ''. There are: onnxruntime, openvino, torch, transformers. Correct or unset",
+        ),
         ("heartbeat_seconds", 15.0, "is not less than SEGADMIN_LEASE_SECONDS='15.0'"),
         ("flower_user", "a,b", "SEGADMIN_FLOWER_USER='a,b': Flower splits it at the comma."),
         ("signing_certificate", Path("a.pem"), "SEGADMIN_SIGNING_KEY is not set, but SEGADMIN_SIGNING_CERTIFICATE is."),

@@ -110,6 +110,15 @@ def test_an_unknown_model_or_label_set_is_refused(shop: Settings) -> None:
         Run(shop, "score", {"labels": "spend4"}).stage("prepare")
 
 
+@pytest.mark.parametrize("kind", ["score", "refresh", "retrain", "tune"])
+def test_an_engine_that_does_not_exist_is_refused_before_any_work(shop: Settings, kind: str) -> None:
+    options = {} if kind in {"score", "refresh"} else {"backbone": "tabular", "labels": LABELS}
+    with pytest.raises(
+        PluginNotFound, match=r"no engine 'torsh'. Did you mean 'torch'\? Correct or unset SEGADMIN_ENGINE"
+    ):
+        Run(shop.model_copy(update={"engine": "torsh"}), kind, options).stage("prepare")
+
+
 def test_several_champions_are_listed(shop: Settings) -> None:
     other = _second_version(shop)
     with transaction(shop) as session:

@@ -14,6 +14,12 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_plugins.options import Table
 
+# Types of options to which backbones give defaults of their own. They refuse only what cannot work: a stored version
+# must be loaded with the options that it was trained with.
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
@@ -21,30 +27,31 @@ class TrainingOptions:
 
     name: ClassVar[str]  #: of the backbone whose options these are
 
-    max_tokens: int = 128  #: of a user's text; whole phrases beyond are cut off
-    epochs: int = 3
-    least_steps: Annotated[int, Field(ge=0)] = 0  #: of a fit; epochs are added if there are so few rows
-    learning_rate: float = 3e-5  #: of pretrained weights; new ones have a higher rate
-    batch_size: int = 32
-    warmup: float = 0.1  #: fraction of the steps in which the learning rate rises
-    weight_decay: float = 0.01
-    patience: int = 3  #: validations (two an epoch) without a better log-loss before it stops
+    max_tokens: Positive = 128  #: of a user's text; whole phrases beyond are cut off
+    epochs: NotNegative = 3  #: 0: as many as ``least_steps`` needs
+    least_steps: NotNegative = 0  #: of a fit; epochs are added if there are so few rows
+    learning_rate: LearningRate = 3e-5  #: of pretrained weights; new ones have a higher rate
+    batch_size: Positive = 32
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1  #: fraction of the steps in which the learning rate rises
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    #: validations (two an epoch) without a better log-loss before it stops; 0: it stops after the first
+    patience: NotNegative = 3
     features: bool = True  #: add the features to the text
-    head_steps: Annotated[int, Field(ge=0)] = 500  #: in which only the features' head is trained, before the rest
+    head_steps: NotNegative = 500  #: in which only the features' head is trained, before the rest
     tuner: str = "full"  #: which weights are trained, and how
     tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
-    frozen_layers: int = 0  #: lowest layers that keep their pretrained weights
+    frozen_layers: NotNegative = 0  #: lowest layers that keep their pretrained weights
     class_weights: bool = True  #: give rare segments a higher weight
     balanced: bool = False  #: draw rows so that every segment is equally likely, instead of weighting
     focal: Annotated[float, Field(ge=0, le=10)] = 0.0  #: gamma of the focal loss; 0: plain cross-entropy
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: fraction of the target spread over all segments
-    accumulate: Annotated[int, Field(ge=1)] = 1  #: batches whose gradients are added up before a step
+    accumulate: Positive = 1  #: batches whose gradients are added up before a step
     layer_decay: Annotated[float, Field(gt=0, le=1)] = (
         1.0  #: factor on the learning rate from each layer to the one below
     )
-    also_weight: Annotated[float, Field(ge=0)] = 1.0  #: total weight of all ``--auxiliary-labels``
+    also_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0  #: total weight of all ``--auxiliary-labels``
     phrase_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  #: fraction of phrases left out at random in training
-    processes: Annotated[int, Field(ge=0)] = 1  #: that share every batch of a fit; 0: one per GPU
+    processes: NotNegative = 1  #: that share every batch of a fit; 0: one per GPU
     #: what a version stores: all weights (``merged``), or the learned ones with a reference to the base (``adapter``);
     #: ``auto``: an adapter if the tuner freezes the base and the base has 1 GiB or more
     store: Literal["auto", "adapter", "merged"] = "auto"
@@ -87,11 +94,10 @@ class TrainingOptions:
         from segadmin_plugins.backbones.transformer.weights_lookup import LARGE, weights_size
 
         if self.store == "adapter" and (folder is None or not tuner.freezes_base):
-            why = f"the tuner {tuner.name!r} changes it" if folder else f"{self.name!r} starts from nothing"
-            raise ConfigurationError(
-                f"store=adapter keeps what was learned over a base, but {why}. Leave store out, or use "
-                "--backbone-option tuner=lora"
-            )
+            why = f"{self.name!r} starts from nothing, so there is no base. Leave store out."
+            if folder is not None:
+                why = f"the tuner {tuner.name!r} changes it. Leave store out, or use --backbone-option tuner=lora"
+            raise ConfigurationError(f"store=adapter keeps what was learned over a base, but {why}")
         if folder is None or self.store != "auto":
             return self.store == "adapter"
         return tuner.freezes_base and weights_size(folder) >= LARGE
