@@ -217,6 +217,20 @@ def test_a_request_does_not_wait_longer_than_allowed(shop: Settings, monkeypatch
         asyncio.run(ask())
 
 
+def test_a_champion_is_loaded_before_it_is_asked_for(shop: Settings) -> None:
+    async def loaded() -> None:
+        scoring = segments.Scoring(shop)
+        running = asyncio.create_task(scoring.run())
+        while not scoring._models._live:
+            await asyncio.sleep(0.05)
+        running.cancel()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(loaded(), 2))  # no service may ask for segments
+    api_keys.create(shop, "recommender", Scope.SEGMENTS)
+    asyncio.run(asyncio.wait_for(loaded(), 60))
+
+
 def test_more_requests_than_may_wait_are_refused_and_none_is_lost(shop: Settings) -> None:
     key = api_keys.create(shop, "recommender", Scope.SEGMENTS)
     with web_server(shop, SEGADMIN_WEB_SCORES_WAITING="2") as url:

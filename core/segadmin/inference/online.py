@@ -38,7 +38,7 @@ class UserEvents:
 class Rejected(NamedTuple):
     """An event that cannot be used."""
 
-    index: int  #: among the user's events, from 0
+    event: int  #: its place among the user's events, from 0
     reason: str
     field: str | None
     value: str | None
