@@ -76,6 +76,7 @@ def routes(settings: Settings) -> FastAPI:
         events.warm_up()
         gc.collect()
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
+        gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months
         app.state.scoring = segments.Scoring(settings)
         scoring = asyncio.create_task(app.state.scoring.run())
         yield
