@@ -23,7 +23,6 @@ QUICK: dict[str, dict[str, object]] = {
         "text": "tiny",
         "text_options": "max_tokens=24,epochs=4,batch_size=16,width=64,head_steps=60,learning_rate=2e-3",
     },
-    "e5": {"max_tokens": 16, "epochs": 1, "least_steps": 0, "head_steps": 60, "frozen_layers": 11},
     "linear": {},
     "tabular": {"min_users": 3},
     "stacked": {"text": "tfidf"},
@@ -34,28 +33,26 @@ QUICK: dict[str, dict[str, object]] = {
 #: The features tell the segment and are learnt within these steps; the contract asks for no more.
 SMALL = {"max_tokens": 24, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "head_steps": 60}
 ROWS = 96
-#: Backbones with pretrained weights, which are slower.
-LARGE = {"e5", "minilm"}
 
 
 def test_every_registered_backbone_is_tested(settings: Settings) -> None:
-    # auxiliary-stacking needs other labels: tests/unit/backbones/test_tasks.py
-    assert {*QUICK, "auxiliary-stacking", "hf"} == set(load_plugins(settings).names("backbone"))
+    # auxiliary-stacking needs other labels: tests/unit/backbones/test_tasks.py; e5 is hf with other weights: test_e5.py
+    assert {*QUICK, "auxiliary-stacking", "e5", "hf"} == set(load_plugins(settings).names("backbone"))
 
 
-@pytest.mark.parametrize("name", sorted(QUICK.keys() - {"e5"}))  # which is slow, and made for other languages
+@pytest.mark.parametrize("name", sorted(QUICK))
 def test_contract(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])
-    report = check_backbone(backbone, settings, tmp_path / "work", rows=48 if name in LARGE else 192)
+    report = check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 48)
     assert report
     if name == "minilm":
         assert report["base"]["model"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
-@pytest.mark.parametrize("name", ["e5", "stacked", "tfidf", "tiny"])
+@pytest.mark.parametrize("name", ["minilm", "stacked", "tfidf", "tiny"])
 def test_contract_in_chinese(name: str, settings: Settings, tmp_path: Path) -> None:
     backbone = load_plugins(settings).make("backbone", name, QUICK[name])
-    check_backbone(backbone, settings, tmp_path / "work", rows=48 if name in LARGE else 192, language="zh")
+    check_backbone(backbone, settings, tmp_path / "work", rows=192 if name != "minilm" else 48, language="zh")
 
 
 def test_stacked_is_fitted_on_out_of_fold_predictions(settings: Settings, tmp_path: Path) -> None:
