@@ -130,22 +130,6 @@ def test_an_engine_that_differs_fails_or_is_slower_is_left_aside(
     assert any(other.startswith(reason) for other in reader.inference.left_aside)
 
 
-def test_a_faster_engine_that_agrees_is_used(model: Any, settings: Settings, many: Ragged, tmp_path: Path) -> None:
-    body = (
-        "        known = {}\n"
-        "        def read(texts):\n"
-        "            key = texts.values.tobytes()\n"
-        "            if key not in known:\n                known[key] = plain(texts)\n"
-        "            return known[key]\n"
-        "        return read\n"
-    )
-    chosen = with_engine(settings, tmp_path, body).model_copy(update={"engine": "other"})
-    reader = TextReader(model, 0, chosen)
-    logits = reader.logits(texts_of([5, 3], 15))
-    assert (reader.inference.engine, reader.inference.precision) == ("other", "int8")
-    np.testing.assert_allclose(logits, Plain().reader(model, 0, "float32")(texts_of([5, 3], 15)), atol=1e-6)
-
-
 #: Faster than any other engine where it read the same texts before, as it did when it was timed the second time.
 REMEMBERS = (
     "        known = {}\n"
@@ -156,6 +140,14 @@ REMEMBERS = (
     "        return read\n"
     "    def tokens_at_once(self, text):\n        return 1_000_000\n"
 )
+
+
+def test_a_faster_engine_that_agrees_is_used(model: Any, settings: Settings, many: Ragged, tmp_path: Path) -> None:
+    chosen = with_engine(settings, tmp_path, REMEMBERS).model_copy(update={"engine": "other"})
+    reader = TextReader(model, 0, chosen)
+    logits = reader.logits(texts_of([5, 3], 15))
+    assert (reader.inference.engine, reader.inference.precision) == ("other", "int8")
+    np.testing.assert_allclose(logits, Plain().reader(model, 0, "float32")(texts_of([5, 3], 15)), atol=1e-6)
 
 
 def test_other_engines_are_tried_when_reading_takes_much_longer_than_the_trial(
