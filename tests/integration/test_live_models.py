@@ -92,9 +92,9 @@ def test_items_are_found_and_an_import_is_noticed(shop: Settings) -> None:
     table = Lake.of(shop).scan("items").collect()
     assert table.height > 3
     wanted = pl.Series(["nothing", table["item"][2], table["item"][0], table["item"][2], None])
-    found = items.of(wanted).sort("item")
+    rows = items.of(wanted).sort("item")
     expected = table.filter(pl.col("item").is_in(wanted.drop_nulls().to_list())).sort("item")
-    assert found.select("item", *OF_ITEMS).equals(expected.select("item", *OF_ITEMS))
+    assert rows.select("item", *OF_ITEMS).equals(expected.select("item", *OF_ITEMS))
     assert items.of(pl.Series([None], dtype=pl.String)).is_empty()
     assert items.of(pl.Series(["nothing"])).is_empty()
     Lake.of(shop).append("items", table.head(1).with_columns(item=pl.lit("a new one")))

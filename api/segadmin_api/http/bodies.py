@@ -143,7 +143,7 @@ def _check_size(body: bytes | bytearray, most: int = MOST_BYTES) -> None:
 
 
 def too_large(most: int = MOST_BYTES) -> str:
-    """Return what is said of a body of more bytes."""
+    """Return the error message for a body of more bytes."""
     return f"The body is larger than {most >> 20} MiB. Send several."
 
 

@@ -16,7 +16,7 @@ class LiveItems:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._lock = settings, threading.Lock()
         self._version: int | None = None
-        self._items = pl.DataFrame()
+        self._items: pl.DataFrame | None = None
 
     def of(self, items: pl.Series) -> pl.DataFrame:
         """Return the rows of the lake's table for ``items``; unknown ones have none."""
@@ -32,7 +32,7 @@ class LiveItems:
         lake = Lake.of(self._settings)
         version = lake.version("items")
         with self._lock:
-            if self._items.is_empty() or version != self._version:
+            if self._items is None or version != self._version:
                 self._items = lake.scan("items").sort("item").collect()
                 self._version = version
             return self._items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -109,10 +110,8 @@ class LiveModels:
         with reading(self._settings) as session:
             label_sets = list(champions(session))
         for label_set in label_sets:
-            try:
+            with contextlib.suppress(SegadminError):  # loading logs it, and requests report it
                 self.find(label_set)
-            except SegadminError as error:
-                log.info("champion of %s: %s", label_set, error, extra={"action": "warm-up"})
 
     def _load(self, version: ModelVersion) -> None:
         number, began = version.id or 0, time.monotonic()
@@ -138,7 +137,7 @@ class LiveModels:
     def _publish(self, model: LiveModel) -> None:
         with self._lock:
             self._live[model.version.label_set] = model
-            self._failed.clear()
+            self._failed.pop(model.version.id or 0, None)
 
     def _choose_engine(self, model: LiveModel) -> None:
         """Let the model read users of the shop, so that it compares its engines and knows the shop's phrases."""
