@@ -40,6 +40,21 @@ def test_trackers_come_from_the_options_or_the_settings(store: Settings, cli: Cl
     assert json.loads(cli(*words).stdout)["options"]["trackers"] == []
 
 
+def test_the_language_decides_what_reads_the_text_where_that_is_left_open(store: Settings, cli: Cli) -> None:
+    def asked(kind: str, *words: str) -> tuple[str, dict[str, str]]:
+        options = json.loads(cli("enqueue", kind, "--json", *words).stdout)["options"]
+        return options["backbone"], options["backbone_options"]
+
+    assert asked("retrain") == ("minilm", {})
+    assert asked("retrain", "--language", "zh") == ("e5", {})
+    assert asked("pretrain", "--language", "zh") == ("e5", {})
+    assert asked("retrain", "--language", "zh", "--backbone", "minilm") == ("minilm", {})
+    assert asked("retrain", "--language", "zh", "--backbone", "cascade") == ("cascade", {"text": "e5"})
+    other = ("--backbone", "stacked", "--backbone-option", "text=tiny")
+    assert asked("retrain", "--language", "zh", *other) == ("stacked", {"text": "tiny"})
+    assert asked("retrain", "--backbone", "stacked") == ("stacked", {})
+
+
 def test_an_engine_that_does_not_exist_is_refused_before_anything_is_saved(store: Settings, cli: Cli) -> None:
     for words in (("retrain", "--backbone", "tabular"), ("tune", "--backbone", "tabular"), ("score",), ("refresh",)):
         done = cli("enqueue", *words, check=False, SEGADMIN_ENGINE="nonsense")

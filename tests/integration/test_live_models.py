@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from segadmin.errors import DataError, StorageError
 from segadmin.events.items import OF_ITEMS
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
+from segadmin.models.artifact import artifact_digest
 from segadmin.models.registry import make_champion, promote_version
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -78,6 +80,32 @@ def test_a_champion_that_cannot_be_loaded_does_not_replace_the_one_before(
     without_predecessor = LiveModels(shop)
     with pytest.raises(StorageError):
         wait_until(lambda: loaded(without_predecessor) is not None, 60, "the load fails")
+
+
+def test_a_champion_that_answers_with_nan_does_not_replace_the_one_before(
+    shop: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = LiveModels(shop)
+    wait_until(lambda: loaded(models) is not None, 60, "the champion is loaded")
+    with transaction(shop) as session:
+        champion = session.get_one(ModelVersion, 1)
+        folder = shop.store_path / champion.folder
+    draft = folder.with_name("nan")
+    shutil.copytree(folder, draft)
+    trees = re.sub(r"(?m)^tree_sizes=.*\n", "", (draft / "trees.txt").read_text())
+    leaves = re.sub(r"(?m)^leaf_value=.*$", lambda line: re.sub(r"[^ =]+(?= |$)", "nan", line[0]), trees)
+    (draft / "trees.txt").write_text(leaves)
+    with transaction(shop) as session:
+        facts = champion.model_dump(exclude={"id", "folder", "sha256"})
+        relative = str(draft.relative_to(shop.store_path))
+        version = ModelVersion(**facts, folder=relative, sha256=artifact_digest(draft))
+        session.add(version)
+        session.flush()
+        number = version.id or 0
+        make_champion(session, version, expected=1)
+    models.find()
+    wait_until(lambda: f"model {number} cannot be used" in caplog.text, 60, "the load fails")
+    assert models.find().version.id == 1
 
 
 def test_without_a_champion_there_is_nothing_to_load(settings: Settings) -> None:

@@ -116,7 +116,7 @@ def test_all_of_a_file_is_checked(cli: Cli, tmp_path: Path) -> None:
         (GOOD.replace("[event", "[None and event"), "The textualizer 'shouting' breaks its contract: en: "),
         (GOOD.replace('["kind"]', '["kin"]'), "fails on 18 events of 3 users: KeyError: 'kin'"),
         (GOOD.replace('[f"{len(events)} events"]', '"many events"'), "Return a list of phrases"),
-        (GOOD.replace("@segadmin.hookimpl", ""), "mine.py registers no textualizer or backbone"),
+        (GOOD.replace("@segadmin.hookimpl", ""), "mine.py registers no textualizer or backbone or engine"),
     ],
 )
 def test_check_reports_a_problem_in_one_line(cli: Cli, tmp_path: Path, source: str, words: str) -> None:
@@ -134,6 +134,32 @@ def test_a_backbone_is_checked_with_its_options(cli: Cli, settings: Settings) ->
     assert not settings.root.exists()
     assert (
         "has no option 'min_user'" in cli("plugins", "check", "tabular", "--option", "min_user=3", check=False).stderr
+    )
+
+
+ENGINE = """
+import segadmin
+from segadmin_plugins.engines.plain import Plain
+
+class Mine(Plain):
+    name = "mine"
+
+@segadmin.hookimpl
+def register_engines():
+    return [Mine]
+"""
+
+
+def test_an_engine_is_checked(cli: Cli, tmp_path: Path) -> None:
+    output = cli("plugins", "check", "torch").stdout
+    assert "The engine 'torch' keeps its contract. A small BERT on the CPU:\n  float32: logits within " in output
+    path = tmp_path / "mine.py"
+    path.write_text(ENGINE)
+    assert "The engine 'mine' keeps its contract." in cli("plugins", "check", str(path)).stdout
+    path.write_text(ENGINE.replace('"mine"', '"mine"\n    def tokens_at_once(self, text):\n        return 0'))
+    done = cli("plugins", "check", str(path), check=False)
+    assert done.stderr == (
+        "Error: The engine 'mine' breaks its contract: tokens_at_once() must be at least 1, got 0.\n"
     )
 
 

@@ -11,13 +11,13 @@ import typer
 from segadmin.errors import InvalidSettings, SegadminError
 from segadmin.settings import Settings, get_settings
 from segadmin.urls import mask_secrets
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli import checks
 from segadmin_api.cli.checks import Check, Finding, Level
 from segadmin_api.cli.output import JsonOption, show_json
 
 app = typer.Typer(add_completion=False)
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
-_DEFAULT_BACKBONE = "minilm"
 
 
 @app.command()
@@ -59,7 +59,9 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
         "broker": checks.broker,
         "beat": checks.beat,
         "plugins": checks.plugins,
-        "backbone": partial(checks.weights, backbone=backbone or _DEFAULT_BACKBONE, requested=backbone is not None),
+        "backbone": partial(
+            checks.weights, backbone=backbone or DEFAULT_BACKBONES[settings.language], requested=backbone is not None
+        ),
         "GPU": checks.gpu,
     }
     for name, check in every.items():

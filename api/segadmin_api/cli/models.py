@@ -268,12 +268,25 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
+        "cascade": _cascade(manifest),
         "truncated": _pairs(manifest.report.get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }
     for name, value in lines.items():
         if value:
             typer.echo(f"  {name}: {value}")
+
+
+def _cascade(manifest: ModelManifest) -> str:
+    from segadmin.models.card import cascade_of
+
+    cascade = cascade_of(manifest)
+    if cascade is None:
+        return ""
+    return (
+        f"fast models decide from a probability of {cascade.threshold:.3f}; the language model reads "
+        f"{cascade.language_model_fraction:.1%} of the validation users"
+    )
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:

@@ -19,6 +19,7 @@ from segadmin_api.cli.output import JsonOption, group, parse_options, show_json,
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
+    from segadmin.contracts.engine import Engine
     from segadmin.contracts.textualizer import Textualizer
 
 app = group("Textualizers, backbones and other plugins.")
@@ -99,10 +100,10 @@ def new(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A textualizer or backbone, or a Python file with some.")],
+    name: Annotated[str, typer.Argument(help="A textualizer, backbone or engine, or a Python file with some.")],
     option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
 ) -> None:
-    """Run the contract tests on a textualizer or a backbone."""
+    """Run the contract tests on a textualizer, a backbone or an engine."""
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
@@ -148,8 +149,26 @@ def _check_backbone(backbone: Backbone) -> str:
     return f"A fit on sample users reports: {report}"
 
 
+def _check_engine(engine: Engine) -> str:
+    """Check the contract on a small model; return what was compared."""
+    from segadmin.testing.engines import check_engine
+
+    report = check_engine(engine)
+    if not report:
+        return "It can compute nothing on the CPU of this machine: precisions() returns none."
+    lines = (
+        f"  {precision}: " + (result if isinstance(result, str) else f"logits within {result:.2g} of transformers")
+        for precision, result in report.items()
+    )
+    return "\n".join(["A small BERT on the CPU:", *lines])
+
+
 #: Kind of plugin → its contract tests.
-_SUITES: dict[str, Callable[[Any], str]] = {"textualizer": _check_textualizer, "backbone": _check_backbone}
+_SUITES: dict[str, Callable[[Any], str]] = {
+    "textualizer": _check_textualizer,
+    "backbone": _check_backbone,
+    "engine": _check_engine,
+}
 
 
 def _shown(default: Any) -> str:

@@ -124,6 +124,8 @@ class Backbone(ABC):
 
     name: ClassVar[str]  #: what ``--backbone`` takes
     search: ClassVar[Mapping[str, str]] = {}  #: options that are worth a search, as ``--search`` takes them
+    #: Options whose default depends on the language of the text: language → options
+    language_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     supports_warm_start: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.start`
     supports_auxiliary_tasks: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.also`
 

@@ -71,15 +71,24 @@ def read_manifest(settings: Settings, saved: Saved) -> ModelManifest:
         StorageError: the folder is missing or damaged.
     """
     folder = inside(settings.store_path, saved.folder)
-    links = [path.name for path in folder.rglob("*") if path.is_symlink()]
-    if links or not folder.is_dir() or artifact_digest(folder) != saved.sha256:
-        state = "is damaged: a file has other content than was saved" if folder.is_dir() else "is gone"
-        state = f"holds a symbolic link, {links[0]}, which is not followed" if links else state
+    if state := _damage(folder, saved.sha256):
         raise StorageError(
             f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
         )
     path = folder / MANIFEST
     return parse_manifest(path.read_bytes() if path.is_file() else b"", f"in {folder}", "it")
+
+
+def _damage(folder: Path, sha256: str) -> str | None:
+    """Return what is wrong with the folder of an artifact, to be read after its name."""
+    if not folder.is_dir():
+        return "is gone"
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            return f"holds a symbolic link, {path.name}, which is not followed"
+        if not (path.is_file() or path.is_dir()):  # to open a named pipe would wait for whoever writes to it
+            return f"holds {path.name}, which is neither a file nor a folder"
+    return "is damaged: a file has other content than was saved" if artifact_digest(folder) != sha256 else None
 
 
 def artifact_digest(folder: Path) -> str:

@@ -124,6 +124,14 @@ class PredictionQuality(_Section):
     calibration: Calibration
 
 
+class Cascade(_Section):
+    """How a version of the backbone ``cascade`` divides its users, on validation rows."""
+
+    threshold: float  #: probability from which the fast models decide; above 1: never
+    language_model_fraction: float  #: of the users, whom the language model reads
+    agreement: float  #: required fraction of the users with the language model's segment
+
+
 class Origin(_Section):
     """The data and the software that a version was trained with."""
 
@@ -143,6 +151,7 @@ class Origin(_Section):
     sha256: str
     versions: dict[str, str]  #: package → version
     rare_segments: tuple[str, ...]  #: with fewer than 100 training rows
+    cascade: Cascade | None = None
 
 
 class ModelCard(_Section):
@@ -292,6 +301,13 @@ def _abstention(manifest: ModelManifest, rows: pl.DataFrame) -> Abstention | Non
     )
 
 
+def cascade_of(manifest: ModelManifest) -> Cascade | None:
+    """Return what a version of the backbone ``cascade`` reported; ``None`` for other backbones."""
+    if manifest.backbone != "cascade" or "language_model_fraction" not in manifest.report:
+        return None
+    return Cascade.model_validate({name: manifest.report[name] for name in Cascade.model_fields})
+
+
 def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
     data, recipe = manifest.data, manifest.recipe
     rare = (rows for rows in data.segments if rows.part == Part.TRAIN and rows.rows < _MIN_TRAINING_ROWS)
@@ -312,4 +328,5 @@ def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
         sha256=version.sha256,
         versions=manifest.versions,
         rare_segments=tuple(rows.segment for rows in rare),
+        cascade=cascade_of(manifest),
     )

@@ -1,6 +1,7 @@
 """Contract tests: run them on your own plugin to verify that segadmin can use it."""
 
 from segadmin.testing.backbones import check_backbone
+from segadmin.testing.engines import check_engine
 from segadmin.testing.textualizers import check_textualizer, sample_events
 
-__all__ = ["check_backbone", "check_textualizer", "sample_events"]
+__all__ = ["check_backbone", "check_engine", "check_textualizer", "sample_events"]

@@ -7,16 +7,27 @@ from typing import Any
 from segadmin.contracts.plugins import Plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import BackboneUnavailable
-from segadmin.settings import Settings
+from segadmin.settings import Language, Settings
 
-#: Where nobody says which, and no version to go on from tells.
-DEFAULT_BACKBONE = "minilm"
+#: By language of the text: the backbone of requests that name none and continue from no version.
+DEFAULT_BACKBONES: dict[Language, str] = {"en": "minilm", "zh": "e5"}
+#: How options show that default.
+DEFAULT_SHOWN = f"{DEFAULT_BACKBONES['en']}, for Chinese {DEFAULT_BACKBONES['zh']}"
 
 
-def resolved_backbone(plugins: Plugins, backbone: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def resolved_backbone(plugins: Plugins, backbone: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the fields ``backbone`` and ``backbone_options`` of a request, as the registry knows them."""
-    name, all_options = resolve_backbone(plugins, backbone or DEFAULT_BACKBONE, options)
+    name, all_options = resolve_backbone(plugins, backbone, options)
     return {"backbone": name, "backbone_options": all_options}
+
+
+def chosen_backbone(
+    plugins: Plugins, backbone: str | None, options: dict[str, Any], language: Language
+) -> dict[str, Any]:
+    """Return the same, with what the language decides where the request leaves it open."""
+    fields = resolved_backbone(plugins, backbone or DEFAULT_BACKBONES[language], options)
+    defaults = plugins.find("backbone", fields["backbone"]).load().language_defaults.get(language, {})
+    return {**fields, "backbone_options": {**defaults, **fields["backbone_options"]}}
 
 
 def check_here(settings: Settings, plugins: Plugins, *needed: Any) -> None:

@@ -16,7 +16,7 @@ from segadmin.models.manifest import ModelManifest, PretrainingData
 from segadmin.settings import Settings
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, check_here, resolved_backbone
+from segadmin.workflows.backbone_options import DEFAULT_SHOWN, check_here, chosen_backbone
 from segadmin.workflows.prepared import Prepared
 from segadmin.workflows.text_options import TextRequest
 from segadmin.workflows.textualize import TEXTUALIZE, lake_now, training_texts
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Pretrain(TextRequest):
     """Options of ``pretrain``."""
 
-    backbone: Annotated[str, Option(short="b")] = Field(
-        DEFAULT_BACKBONE, description="A registered language model, a Hugging Face id, or a folder."
+    backbone: Annotated[str | None, Option(short="b", default=DEFAULT_SHOWN)] = Field(
+        None, description="A registered language model, a Hugging Face id, or a folder."
     )
     backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
         {}, description="Option of the backbone."
@@ -46,8 +46,11 @@ class Pretrain(TextRequest):
     def completed(self, settings: Settings) -> Self:
         """Return the request with its backbone."""
         plugins = load_plugins(settings)
-        resolved = resolved_backbone(plugins, self.backbone, self.backbone_options)
-        request = super().completed(settings).model_copy(update=resolved)
+        request = super().completed(settings)
+        assert request.language is not None
+        chosen = chosen_backbone(plugins, request.backbone, request.backbone_options, request.language)
+        request = request.model_copy(update=chosen)
+        assert request.backbone is not None
         check_here(settings, plugins, plugins.make("backbone", request.backbone, request.backbone_options))
         return request
 
@@ -57,6 +60,12 @@ class PreparedPretraining(Prepared):
 
     request: Pretrain
     until: datetime
+
+    @property
+    def backbone(self) -> str:
+        """The backbone, as the registry knows it."""
+        assert self.request.backbone is not None, "the request was completed"
+        return self.request.backbone
 
     @classmethod
     def upgraded(cls, written: Json) -> Json:
@@ -85,6 +94,7 @@ def prepare(attempt: Attempt) -> StageResult:
     from segadmin.training.pretraining import first_event, last_moment, rows_of, windows_until
 
     settings, request = attempt.settings, Pretrain.model_validate(attempt.options)
+    assert request.backbone is not None, "the request was completed"
     check_backbones(settings, load_plugins(settings), {request.backbone: request.backbone_options})
     versions, end = lake_now(settings)
     lake = Lake.of(settings)
@@ -108,15 +118,15 @@ def pretrain(attempt: Attempt) -> StageResult:
     settings, plugins = attempt.settings, load_plugins(attempt.settings)
     forget_models()
     texts, held_out = texts_apart(training_texts(attempt), prepared.until, request.seed)
-    backbone: Backbone = plugins.make("backbone", prepared.request.backbone, prepared.request.backbone_options)
+    backbone: Backbone = plugins.make("backbone", prepared.backbone, prepared.request.backbone_options)
     how = Pretraining(mask=request.mask, whole_phrases=request.whole_phrases, new_words=request.new_words)
     run = FitContext(settings, attempt.checkpoints, request.seed, attempt.progress, attempt.log)
-    with calling(attempt, plugins.find("backbone", prepared.request.backbone), "pretrain"):
+    with calling(attempt, plugins.find("backbone", prepared.backbone), "pretrain"):
         model = backbone.pretrain(texts, held_out, run, how)
     record_training_users(settings, attempt.job_id, attempt.step_id, [texts])
     options = prepared.request.backbone_options
     manifest = ModelManifest(
-        **model_facts(attempt, prepared, prepared.request.backbone, options, request.seed),
+        **model_facts(attempt, prepared, prepared.backbone, options, request.seed),
         report=model.report,
         pretrained=PretrainingData(
             until=prepared.until,
@@ -132,7 +142,7 @@ def pretrain(attempt: Attempt) -> StageResult:
         version = ModelVersion(
             label_set="",
             state=ModelState.PRETRAINED,
-            backbone=prepared.request.backbone,
+            backbone=prepared.backbone,
             textualizer=prepared.recipe.textualizer,
             segments=[],
             folder=saved.folder,

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 from sqlmodel import Session
 
 from segadmin.contracts.backbone import Backbone
-from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.registry import Option
 from segadmin.labels.label_sets import find_label_set
@@ -17,14 +17,14 @@ from segadmin.models.manifest import manifest_of
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONE, check_here, resolved_backbone
+from segadmin.workflows.backbone_options import DEFAULT_SHOWN, check_here, chosen_backbone, resolved_backbone
 from segadmin.workflows.text_options import TextRequest
 
 
 class Retrain(TextRequest):
     """Options of ``retrain``."""
 
-    backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_BACKBONE}")] = Field(
+    backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_SHOWN}")] = Field(
         None, description="A registered name, a Hugging Face id, or a folder."
     )
     backbone_options: Annotated[dict[str, Any], Option("backbone-option")] = Field(
@@ -82,7 +82,7 @@ class Retrain(TextRequest):
             request = request.model_copy(update=_resolved_names(session, request))
         plugins = load_plugins(settings)
         plugins.check_engine()
-        request = request.model_copy(update=resolved_backbone(plugins, request.backbone, request.backbone_options))
+        request = request.model_copy(update=request._backbone_fields(plugins))
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)
         for baseline in request.baselines:
@@ -91,6 +91,13 @@ class Retrain(TextRequest):
         backbone = plugins.make("backbone", request.backbone, request.backbone_options)
         check_here(settings, plugins, backbone, *trackers)
         return request
+
+    def _backbone_fields(self, plugins: Plugins) -> dict[str, Any]:
+        """Return the fields of the backbone; a version to continue from has its options, whatever the language."""
+        if self.start_from is not None and self.backbone is not None:
+            return resolved_backbone(plugins, self.backbone, self.backbone_options)
+        assert self.language is not None
+        return chosen_backbone(plugins, self.backbone, self.backbone_options, self.language)
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:
         """Return the options of each tracker.

@@ -15,7 +15,7 @@ from segadmin.jobs.registry import Option, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.training.search_space import Values, choices
 from segadmin.training.study import SearchSummary, Trial, load_summary
-from segadmin.workflows.backbone_options import DEFAULT_BACKBONE
+from segadmin.workflows.backbone_options import DEFAULT_SHOWN
 from segadmin.workflows.retrain import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
@@ -30,7 +30,7 @@ class Tune(Retrain):
         | {"baselines", "trackers", "tracker_options"}
     )
 
-    backbone: Annotated[str | None, Option(short="b", default=DEFAULT_BACKBONE)] = Field(
+    backbone: Annotated[str | None, Option(short="b", default=DEFAULT_SHOWN)] = Field(
         None, description="A registered name, a Hugging Face id, or a folder."
     )
     baselines: tuple[str, ...] = ()

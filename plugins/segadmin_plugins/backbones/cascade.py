@@ -52,6 +52,7 @@ class Cascade(Backbone):
     name: ClassVar[str] = "cascade"
     supports_warm_start: ClassVar[bool] = True
     supports_auxiliary_tasks: ClassVar[bool] = True
+    language_defaults: ClassVar[Mapping[str, Mapping[str, str]]] = {"zh": {"text": "e5"}}  # minilm reads English
 
     text: str = "minilm"  #: the backbone that reads the text: a registered name, a Hugging Face id, or a folder
     text_options: Table = field(default_factory=dict)  #: its options, such as ``epochs=1,max_tokens=96``

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from segadmin.errors import DataError
 from segadmin.events.profile import profile
 from segadmin.jobs import control
-from segadmin.models.card import ModelCard, card_of
+from segadmin.models.card import Cascade, ModelCard, card_of
 from segadmin.models.versions import list_lines
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -166,6 +166,14 @@ def test_a_card_without_test_rows_says_why() -> None:
     assert "the predictions no longer exist" in page
     assert "Training data and versions" in page
     assert "Calibration" not in page and "Limits" not in page
+
+
+def test_the_card_of_a_cascade_says_how_many_users_the_language_model_reads() -> None:
+    card = a_card("gold")
+    assert "language model reads" not in model_card.page(card)
+    cascade = Cascade(threshold=0.9123, language_model_fraction=0.0725, agreement=0.99)
+    page = model_card.page(card.model_copy(update={"origin": card.origin.model_copy(update={"cascade": cascade})}))
+    assert "from a probability of 0.912; the language model reads 7.2% of the validation users" in page
 
 
 def test_a_card_is_data() -> None:

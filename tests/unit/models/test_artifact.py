@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -120,6 +121,15 @@ def test_a_link_in_an_artifact_is_refused(settings: Settings, tmp_path: Path) ->
     (draft / "vocab.txt").symlink_to(tmp_path)
     with pytest.raises(PluginContractError, match=r"saved 'vocab\.txt'"):
         save_artifact(settings, draft, Writes({}), MANIFEST)
+
+
+def test_a_named_pipe_in_an_artifact_is_not_read(settings: Settings) -> None:
+    folder = settings.store_path / "models" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    os.mkfifo(folder / "weights.safetensors")
+    with pytest.raises(StorageError, match=r"weights\.safetensors, which is neither a file nor a folder\. Restore"):
+        read_manifest(settings, Saved("models/abc", "0" * 64))
 
 
 def test_a_model_reads_users_as_before_after_its_folder_was_read_again(shop: Settings) -> None:
