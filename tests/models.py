@@ -41,6 +41,15 @@ def _bert(words: list[str]) -> tuple[Any, Any]:
     return tokenizer, BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **_SHAPE))
 
 
+def _albert() -> tuple[Any, Any]:
+    """Return an encoder whose layers share their weights, and whose pooler is a plain matrix."""
+    from transformers import AlbertConfig, AlbertModel
+
+    tokenizer, _ = _bert(ENGLISH)
+    shape = {"vocab_size": len(tokenizer), "max_position_embeddings": 32, "embedding_size": 16}
+    return tokenizer, AlbertModel(AlbertConfig(**shape, **_SHAPE))
+
+
 def _ernie() -> tuple[Any, Any]:
     from transformers import ErnieConfig, ErnieModel
 
@@ -191,6 +200,7 @@ def _xlm_roberta() -> tuple[Any, Any]:
 
 
 _BUILDERS: dict[str, Any] = {
+    "albert": _albert,
     "bart": _bart,
     "bert": lambda: _bert(ENGLISH),
     "bert-chinese": lambda: _bert(CHINESE),

@@ -83,7 +83,7 @@ def test_stacked_refuses_no_parts_and_itself(settings: Settings) -> None:
             load_plugins(settings).make("backbone", "stacked", {"text": "tfidf"} | options).check(settings)
 
 
-KINDS = ["bert", "bert-chinese", "distilbert", "ernie", "gpt2", "llama", "roberta"]
+KINDS = ["albert", "bert", "bert-chinese", "distilbert", "ernie", "gpt2", "llama", "roberta"]
 #: Whose encoder and decoder share one embedding, or whose embedding is also the layer that says words.
 KINDS += ["bart", "mt5", "qwen2", "t5"]
 #: Those whose tokenizers know Chinese characters, not English words.

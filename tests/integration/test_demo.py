@@ -12,7 +12,7 @@ import pytest
 
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
-from segadmin_api.cli.demo_scale import SCALES, choose, measure
+from segadmin_api.cli.demo_scale import SCALES, chinese_users, choose, explain_chinese, measure
 from segadmin_worker.services import free_port
 from tests.conftest import Cli
 from tests.servers import wait_until
@@ -86,7 +86,29 @@ def test_the_demo_then_a_refresh_then_a_schedule(demo: str, settings: Settings, 
     assert user["text"]["spend3"][0].startswith("newspend")
 
 
+@pytest.mark.timeout(600)
+def test_the_chinese_demo_finds_the_planted_segments(settings: Settings, cli: Cli) -> None:
+    try:
+        output = cli("demo", "--language", "zh", "--quick", "--no-flower").stdout
+        shown = json.loads(cli("models", "show", "champion", "--json").stdout)
+        other = cli("demo", check=False)
+    finally:
+        cli("down", check=False)
+    assert "bargain" in output
+    assert shown["manifest"]["backbone_options"]["text"] == "e5"
+    assert shown["manifest"]["recipe"]["language"] == "zh"
+    [test] = [row for row in shown["evaluations"] if (row["name"], row["split"]) == ("stacked", "test")]
+    assert test["metrics"]["macro_f1"] > 0.8
+    assert other.returncode == 1
+    assert "holds other data (items.parquet). Give the demo a home of its own" in other.stderr
+
+
 def test_the_speed_of_this_machine_can_be_measured() -> None:
     speed = measure()
     assert speed > 0
     assert choose(speed) in SCALES
+
+
+def test_on_slow_machines_the_chinese_demo_has_fewer_users() -> None:
+    assert [chinese_users(speed) for speed in (1_000, 5, 0.1)] == [2_000, 300, 300]
+    assert "with 300 users the demo takes about " in explain_chinese(300, 5)

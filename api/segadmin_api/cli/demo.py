@@ -11,29 +11,31 @@ from rich.console import Console
 from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.jobs import control
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.requests import check_request
-from segadmin.settings import Settings, get_settings
+from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import
-from segadmin_api.cli.demo_scale import WHOLE, Scale, choose, explain, measure
+from segadmin.workflows.backbone_options import chosen_backbone
+from segadmin_api.cli.demo_scale import MARGIN, measure
+from segadmin_api.cli.demo_shops import QUICK_USERS, SHOPS, DemoShop
+from segadmin_api.cli.imports import import_all
 from segadmin_worker.client import dispatcher
 
-#: The label set: terciles of the spend of a household in the eight weeks after the cut-off.
-LABELS = "spend3"
 #: The default backbone.
 DEFAULT = "stacked"
-#: ``--quick``: fewer households, shorter texts, one epoch, one baseline.
-QUICK_USERS = 300
+#: ``--quick``: fewer users, shorter texts, one epoch, one baseline.
 QUICK: dict[str, Any] = {"baselines": ["tabular"], "margin": -0.1}
 QUICK_OPTIONS = {"text_options": "max_tokens=32,epochs=1"}
 
 
 def app(
-    quick: Annotated[bool, typer.Option("--quick", help=f"Only {QUICK_USERS} households: under two minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Only {QUICK_USERS} users: under two minutes.")] = False,
+    language: Annotated[
+        Language, typer.Option("--language", help="zh: a synthetic Chinese shop, read by the language model e5.")
+    ] = "en",
     full: Annotated[bool, typer.Option("--full", help="Do not reduce the demo on a slow machine.")] = False,
     backbone: Annotated[str, typer.Option("--backbone", "-b", help="The backbone to fine-tune.")] = DEFAULT,
     textualizer: Annotated[
@@ -45,53 +47,57 @@ def app(
 
     Starts Redis, workers, beat, Flower and web pages on this machine, imports the Complete Journey data, derives
     labels, retrains, evaluates, scores every household and publishes a snapshot. Everything is kept for you to explore.
+    With --language zh the shop is Chinese and synthetic, and its segments are known.
 
     The training speed of this machine is measured first; on a slow machine, the model is trained on less data.
     """
     settings, console, start = get_settings(), Console(), time.monotonic()
-    _check_home(settings)
-    load_plugins(settings).make("backbone", backbone, {}).check(settings)
-    scale = _scaled(console) if backbone == DEFAULT and not (quick or full) else WHOLE
+    shop = SHOPS[language]()
+    _check_home(settings, shop)
+    plugins = load_plugins(settings)
+    chosen = chosen_backbone(plugins, backbone, {}, language)
+    plugins.make("backbone", chosen["backbone"], chosen["backbone_options"]).check(settings)
+    options = {"backbone": backbone, "textualizer": textualizer, "labels": shop.labels, "margin": MARGIN}
+    options |= shop.options
+    if quick:
+        shop.users = QUICK_USERS
+        options |= QUICK | ({"backbone_options": QUICK_OPTIONS} if backbone == DEFAULT else {})
+    elif backbone == DEFAULT and not full:
+        console.print(shop.scale(_measured(console)), highlight=False, soft_wrap=True)
+        options |= shop.scaled
     _announce(console, 1, "Starting Redis, workers, beat, Flower and web pages")
     _start(no_flower=no_flower)
-    _announce(console, 2, "Importing a year of real purchases")
-    _import(QUICK_USERS if quick else scale.households)
-    _announce(console, 3, "Labelling households by their spend in the eight weeks after the cut-off")
-    _label(settings, console)
-    _announce(console, 4, f"Fitting {backbone} and baselines, then scoring every household")
-    options: dict[str, Any] = {"backbone": backbone, "textualizer": textualizer, "labels": LABELS, **scale.options}
-    if quick:
-        options |= QUICK
-        if backbone == DEFAULT:
-            options["backbone_options"] = QUICK_OPTIONS
+    _announce(console, 2, shop.importing)
+    with shop.data() as requests:
+        import_all(requests)
+    _announce(console, 3, shop.labelling)
+    console.print(shop.label(settings), highlight=False)
+    _announce(console, 4, f"Fitting {backbone} and baselines, then scoring every user")
     job = _retrain(settings, options)
-    _show(settings, console, job)
-    _print_next_commands(settings, console, time.monotonic() - start)
+    _show(settings, console, job, shop.labels)
+    _print_next_commands(settings, console, shop, time.monotonic() - start)
 
 
 def _announce(console: Console, number: int, title: str) -> None:
     console.print(f"\n[bold]{number}/4 {title}[/bold]", highlight=False)
 
 
-def _scaled(console: Console) -> Scale:
-    """Measure the training speed of this machine, and print the chosen scale."""
+def _measured(console: Console) -> float:
+    """Return the training speed of this machine in users per second."""
     with console.status("Measuring how fast this machine trains …"):
-        speed = measure()
-    scale = choose(speed)
-    console.print(explain(scale, speed), highlight=False, soft_wrap=True)
-    return scale
+        return measure()
 
 
-def _check_home(settings: Settings) -> None:
+def _check_home(settings: Settings, shop: DemoShop) -> None:
     """Raise ``ConfigurationError`` if the home holds other data, because the demo must not mix with it."""
     with transaction(settings) as session:
         files = session.exec(select(Import.file)).all()
-    demo_files = re.compile(r"products\.parquet|transactions\.parquet|completejourney-.*")
-    other_files = [file for file in files if not demo_files.fullmatch(file)]
+    other_files = [file for file in files if not re.fullmatch(shop.imports, file)]
     if other_files:
+        words = "demo" if shop.language == "en" else f"demo --language {shop.language}"
         raise ConfigurationError(
             f"{settings.root} holds other data ({other_files[0]}). Give the demo a home of its own: "
-            "segadmin --home .segadmin-demo demo"
+            f"segadmin --home .segadmin-demo-{shop.language} {words}"
         )
 
 
@@ -105,30 +111,6 @@ def _start(*, no_flower: bool) -> None:
             raise
 
 
-def _import(users: int | None) -> None:
-    from segadmin_api.cli.imports import import_completejourney
-
-    import_completejourney(users)
-
-
-def _label(settings: Settings, console: Console) -> None:
-    from segadmin.labels.labeling import label
-    from segadmin_plugins.sources.completejourney import WEEK_ONE
-
-    label_set = label(settings, LABELS, "future-spend", {"first_week": WEEK_ONE})
-    lower, upper = label_set.definition["thresholds"]
-    console.print(
-        f"{counted(label_set.rows, 'label')}: low up to {lower:.0f}, mid up to {upper:.0f}, high above. "
-        f"Trained on {_days(label_set.definition['train_cuts'])}; "
-        f"tested on {_days(label_set.definition['test_cuts'])}.",
-        highlight=False,
-    )
-
-
-def _days(moments: list[str]) -> str:
-    return ", ".join(moment[:10] for moment in moments)
-
-
 def _retrain(settings: Settings, options: dict[str, Any]) -> int:
     from segadmin_api.cli.watch import watch
 
@@ -140,7 +122,7 @@ def _retrain(settings: Settings, options: dict[str, Any]) -> int:
     return number
 
 
-def _show(settings: Settings, console: Console, job: int) -> None:
+def _show(settings: Settings, console: Console, job: int, labels: str) -> None:
     """Print the metrics, and the segments of the champion."""
     from segadmin_api.cli import models, snapshots
 
@@ -152,10 +134,10 @@ def _show(settings: Settings, console: Console, job: int) -> None:
         console.print(
             f"Not promoted: {results['gate']['reason']}. The segments below are those of the champion.", highlight=False
         )
-    snapshots.show("current", LABELS)
+    snapshots.show("current", labels)
 
 
-def _print_next_commands(settings: Settings, console: Console, seconds: float) -> None:
+def _print_next_commands(settings: Settings, console: Console, shop: DemoShop, seconds: float) -> None:
     from segadmin_api.cli.machine import pages
     from segadmin_worker import state
 
@@ -164,9 +146,9 @@ def _print_next_commands(settings: Settings, console: Console, seconds: float) -
     home = "" if settings.home == Settings.model_fields["home"].default else f" --home {settings.home}"
     command = f"segadmin{home}"
     descriptions = {
-        f"{command} users show 1 --text": "one household: its segment, and the text that the model read",
+        f"{command} users show {shop.user} --text": "one user: the segment, and the text that the model read",
         f"{command} snapshots export --out segments.csv": "the segments of all users, for a campaign",
-        f"{command} enqueue retrain -b tiny --wait": "another model, promoted if it beats the baselines and this one",
+        f"{command} enqueue retrain -b tiny{shop.words} --wait": "another model, promoted if it beats all others",
         f'{command} schedule add nightly --cron "0 3 * * *" refresh': "score changed users, every night",
         f"{command} down": "stop all services; the results are kept",
     }

@@ -75,12 +75,36 @@ def choose(speed: float) -> Scale:
 
 def explain(scale: Scale, speed: float) -> str:
     """Return one line about the chosen scale and the reason."""
-    measured = f"This machine trains on {speed:.0f} users a second (measured just now)"
+    measured = _measured(speed)
     expected = f"about {_minutes(scale.seconds(speed))}"
     if scale.is_whole:
         return f"{measured}: the demo takes {expected}."
     whole = f"about {_minutes(WHOLE.seconds(speed))}"
     return f"{measured}: all of the demo takes {whole} (segadmin demo --full); {scale} take {expected}."
+
+
+#: Users of the Chinese demo, in decreasing order; the last one is for all slower machines.
+CHINESE_USERS = (2_000, 1_000, 500, 300)
+#: Cost of a user of the Chinese demo, all steps together, in users of the measured training.
+_CHINESE_COST = 4.5
+
+
+def chinese_users(speed: float) -> int:
+    """Return the largest number of users with which the Chinese demo takes at most :data:`GOAL_SECONDS`."""
+    return next((users for users in CHINESE_USERS if _chinese_seconds(users, speed) <= GOAL_SECONDS), CHINESE_USERS[-1])
+
+
+def explain_chinese(users: int, speed: float) -> str:
+    """Return one line about the number of users and the reason."""
+    return f"{_measured(speed)}: with {users:,} users the demo takes about {_minutes(_chinese_seconds(users, speed))}."
+
+
+def _chinese_seconds(users: int, speed: float) -> float:
+    return _OTHER_SECONDS + users * _CHINESE_COST / speed
+
+
+def _measured(speed: float) -> str:
+    return f"This machine trains on {speed:.0f} users a second (measured just now)"
 
 
 def measure() -> float:

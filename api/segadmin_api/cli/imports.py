@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -163,7 +164,12 @@ def import_completejourney(
     from segadmin_plugins.sources import completejourney
 
     with completejourney.requests(users) as requests:
-        done = [_with_progress(get_settings(), request) for request in requests]
+        import_all(requests, as_json=as_json)
+
+
+def import_all(requests: Iterable[ImportRequest], *, as_json: bool = False) -> None:
+    """Import, and report when all is done."""
+    done = [_with_progress(get_settings(), request) for request in requests]
     if as_json:
         show_json([record.model_dump(mode="json") for record, _ in done])
         return

@@ -47,7 +47,7 @@ class Pretrain(TextRequest):
         """Return the request with its backbone."""
         plugins = load_plugins(settings)
         request = super().completed(settings)
-        assert request.language is not None
+        assert request.language is not None, "it was completed"
         chosen = chosen_backbone(plugins, request.backbone, request.backbone_options, request.language)
         request = request.model_copy(update=chosen)
         assert request.backbone is not None

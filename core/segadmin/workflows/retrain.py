@@ -17,7 +17,6 @@ from segadmin.models.evaluations import record_evaluations
 from segadmin.models.manifest import ModelManifest
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
-from segadmin.workflows.backbone_options import resolved_backbone
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.scoring import GateOutput, publish, score
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now, training_texts
@@ -137,7 +136,7 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
 
     plugins = load_plugins(attempt.settings)
     plugins.check_engine()
-    resolved = resolved_backbone(plugins, request.backbone, request.backbone_options)
+    resolved = request.backbone_fields(plugins)
     backbone, options = resolved["backbone"], resolved["backbone_options"]
     baselines = tuple(name for name in request.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")

@@ -82,7 +82,7 @@ class Retrain(TextRequest):
             request = request.model_copy(update=_resolved_names(session, request))
         plugins = load_plugins(settings)
         plugins.check_engine()
-        request = request.model_copy(update=request._backbone_fields(plugins))
+        request = request.model_copy(update=request.backbone_fields(plugins))
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)
         for baseline in request.baselines:
@@ -92,11 +92,11 @@ class Retrain(TextRequest):
         check_here(settings, plugins, backbone, *trackers)
         return request
 
-    def _backbone_fields(self, plugins: Plugins) -> dict[str, Any]:
+    def backbone_fields(self, plugins: Plugins) -> dict[str, Any]:
         """Return the fields of the backbone; a version to continue from has its options, whatever the language."""
         if self.start_from is not None and self.backbone is not None:
             return resolved_backbone(plugins, self.backbone, self.backbone_options)
-        assert self.language is not None
+        assert self.language is not None, "the request was completed"
         return chosen_backbone(plugins, self.backbone, self.backbone_options, self.language)
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:

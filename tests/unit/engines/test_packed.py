@@ -20,7 +20,7 @@ from segadmin_plugins.engines.torch_packed import Torch
 from segadmin_plugins.engines.trial import compared
 from tests.models import make_model
 
-KINDS = ["bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "qwen3", "roberta", "xlm-roberta"]
+KINDS = ["albert", "bert", "distilbert", "ernie", "gpt2", "llama", "qwen2", "qwen3", "roberta", "xlm-roberta"]
 
 
 def classifier(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Any:
