@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -153,6 +154,8 @@ def _check_engine(engine: Engine) -> str:
     """Check the contract on a small model; return what was compared."""
     from segadmin.testing.engines import check_engine
 
+    if not all(map(find_spec, ("torch", "transformers"))):
+        raise ConfigurationError("Engines are compared with transformers. Run: pip install 'segadmin[worker]'")
     report = check_engine(engine)
     if not report:
         return "It can compute nothing on the CPU of this machine: precisions() returns none."
