@@ -9,16 +9,18 @@ import struct
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import phonenumbers.geodata
+import polars as pl
 import pytest
 import torch
 
-from segadmin.contracts.backbone import FitContext, Pretraining
+from segadmin.contracts.backbone import Examples, FitContext, Pretraining
 from segadmin.errors import BackboneUnavailable, ConfigurationError
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -182,6 +184,18 @@ def test_an_adapter_needs_the_whole_vocabulary(settings: Settings) -> None:
     E5(store="adapter", tuner="lora", vocabulary="all").check(settings)
 
 
+#: A mix of languages and scripts, signs that no vocabulary has, nothing at all, and 10,000 characters without a space.
+ODD = [["买了milk和хлеб、パン", "🛒𒀀 кофе ☕ 10 元"], ["\u200b\ufffd\x07"], [], ["好用" * 5_000]]
+
+
+def _beside_odd_texts(fitted: Any, texts: Examples) -> Any:
+    """Return the probabilities of ``texts`` where odd ones are read before them; those are finite."""
+    first = texts.frame.head(len(ODD)).with_columns(phrases=pl.Series(ODD, dtype=pl.List(pl.String)))
+    probabilities = fitted.predict(replace(texts, frame=pl.concat([first, texts.frame])))
+    assert np.isfinite(probabilities).all()
+    return probabilities[len(ODD) :]
+
+
 def test_it_is_pretrained_and_fitted_from_there(settings: Settings, tmp_path: Path) -> None:
     backbone = E5(epochs=1, least_steps=0, max_tokens=24, frozen_layers=11, head_steps=10)
     texts = planted(24, language="zh")
@@ -190,6 +204,8 @@ def test_it_is_pretrained_and_fitted_from_there(settings: Settings, tmp_path: Pa
     pretrained.save(tmp_path / "start")
     run = FitContext(settings, tmp_path / "fit", start=tmp_path / "start")
     fitted = backbone.fit(texts, planted(8, seed=1, language="zh"), run)
-    assert fitted.predict(texts).shape == (24, 3)
+    probabilities = fitted.predict(texts)
+    assert probabilities.shape == (24, 3)
+    np.testing.assert_allclose(_beside_odd_texts(fitted, texts), probabilities, atol=1e-3)
     fitted.save(tmp_path / "model")
     assert sum(file.stat().st_size for file in (tmp_path / "model").iterdir()) < 150e6
