@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -75,6 +75,9 @@ class Source(ABC):
     sets_aside: ClassVar[bool] = (
         False  #: whether :meth:`chunks` is a generator that handles errors thrown at its ``yield``
     )
+
+    #: Names of vectors that this source yields for items, and their columns; they are imported without ``--vector``.
+    vectors: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def takes(cls, where: str) -> bool:
