@@ -90,6 +90,12 @@ def register_labelers() -> list[str]:
 
 
 @hookimpl
+def register_modalities() -> list[str]:
+    """Return the built-in modalities."""
+    return ["visual-words = segadmin_plugins.modalities.visual_words:VisualWords"]
+
+
+@hookimpl
 def register_sources() -> list[str]:
     """Return the built-in sources."""
     return [

@@ -137,6 +137,12 @@ def test_a_backbone_is_checked_with_its_options(cli: Cli, settings: Settings) ->
     )
 
 
+def test_a_modality_is_checked_with_its_options(cli: Cli) -> None:
+    output = cli("plugins", "check", "visual-words", "--option", "parts=1").stdout
+    assert "The modality 'visual-words' keeps its contract. A sample item has the words: " in output
+    assert "codes" in cli("plugins", "show", "modality", "visual-words").stdout
+
+
 @pytest.mark.parametrize("name", ["My Shop", "../up", "", "1st"])
 def test_an_invalid_package_name_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
     done = cli("plugins", "new", name, "--folder", str(tmp_path / "new"), check=False)

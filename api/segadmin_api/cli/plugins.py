@@ -19,6 +19,7 @@ from segadmin_api.cli.output import JsonOption, group, parse_options, show_json,
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
+    from segadmin.contracts.modality import Modality
     from segadmin.contracts.textualizer import Textualizer
 
 app = group("Textualizers, backbones and other plugins.")
@@ -99,10 +100,10 @@ def new(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A textualizer or backbone, or a Python file with some.")],
+    name: Annotated[str, typer.Argument(help="A textualizer, backbone or modality, or a Python file with some.")],
     option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
 ) -> None:
-    """Run the contract tests on a textualizer or a backbone."""
+    """Run the contract tests on a textualizer, a backbone or a modality."""
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
@@ -148,8 +149,19 @@ def _check_backbone(backbone: Backbone) -> str:
     return f"A fit on sample users reports: {report}"
 
 
+def _check_modality(modality: Modality) -> str:
+    """Check the contract; return the words of a sample item."""
+    from segadmin.testing.modalities import check_modality
+
+    return f"A sample item has the words: {' '.join(check_modality(modality))}"
+
+
 #: Kind of plugin → its contract tests.
-_SUITES: dict[str, Callable[[Any], str]] = {"textualizer": _check_textualizer, "backbone": _check_backbone}
+_SUITES: dict[str, Callable[[Any], str]] = {
+    "textualizer": _check_textualizer,
+    "backbone": _check_backbone,
+    "modality": _check_modality,
+}
 
 
 def _shown(default: Any) -> str:

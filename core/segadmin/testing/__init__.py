@@ -1,6 +1,7 @@
 """Contract tests: run them on your own plugin to verify that segadmin can use it."""
 
 from segadmin.testing.backbones import check_backbone
+from segadmin.testing.modalities import check_modality, sample_vectors
 from segadmin.testing.textualizers import check_textualizer, sample_events
 
-__all__ = ["check_backbone", "check_textualizer", "sample_events"]
+__all__ = ["check_backbone", "check_modality", "check_textualizer", "sample_events", "sample_vectors"]
