@@ -101,6 +101,7 @@ def register_sources() -> list[str]:
     return [
         "csv = segadmin_plugins.sources.csv:Csv",
         "delta = segadmin_plugins.sources.delta:Delta",
+        "images = segadmin_plugins.sources.images:Images",
         "inbox = segadmin_plugins.sources.inbox:Posted",
         "jsonl = segadmin_plugins.sources.jsonl:JsonLines",
         "parquet = segadmin_plugins.sources.parquet:Parquet",
