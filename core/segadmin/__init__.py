@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segadmin.contracts.engine import Engine
     from segadmin.contracts.hookspecs import hookimpl
     from segadmin.contracts.labeler import Labeler, Labelled
+    from segadmin.contracts.modality import ItemVectors, Modality
     from segadmin.contracts.source import Sink, Source
     from segadmin.contracts.textualizer import TextContext, Textualizer, per_user
     from segadmin.contracts.tracker import TrackedRun, Tracker, Tracking
@@ -38,8 +39,10 @@ _MODULES = {
     "EngineUnavailable": "segadmin.errors",
     "Examples": "segadmin.contracts.backbone",
     "FitContext": "segadmin.contracts.backbone",
+    "ItemVectors": "segadmin.contracts.modality",
     "Labelled": "segadmin.contracts.labeler",
     "Labeler": "segadmin.contracts.labeler",
+    "Modality": "segadmin.contracts.modality",
     "PluginContractError": "segadmin.errors",
     "Pretraining": "segadmin.contracts.backbone",
     "SavableModel": "segadmin.contracts.backbone",
@@ -72,8 +75,10 @@ __all__ = [
     "EngineUnavailable",
     "Examples",
     "FitContext",
+    "ItemVectors",
     "Labeler",
     "Labelled",
+    "Modality",
     "PluginContractError",
     "Pretraining",
     "SavableModel",

@@ -90,11 +90,18 @@ def register_labelers() -> list[str]:
 
 
 @hookimpl
+def register_modalities() -> list[str]:
+    """Return the built-in modalities."""
+    return ["visual-words = segadmin_plugins.modalities.visual_words:VisualWords"]
+
+
+@hookimpl
 def register_sources() -> list[str]:
     """Return the built-in sources."""
     return [
         "csv = segadmin_plugins.sources.csv:Csv",
         "delta = segadmin_plugins.sources.delta:Delta",
+        "images = segadmin_plugins.sources.images:Images",
         "inbox = segadmin_plugins.sources.inbox:Posted",
         "jsonl = segadmin_plugins.sources.jsonl:JsonLines",
         "parquet = segadmin_plugins.sources.parquet:Parquet",

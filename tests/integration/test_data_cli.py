@@ -39,6 +39,19 @@ def test_a_file_is_imported_quarantined_and_listed(cli: Cli, settings: Settings,
     assert "2026-01-01 to 2026-01-01" in cli("data", "list").stdout
 
 
+def test_vectors_are_imported_by_column_or_by_name(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text('item,title,embedding\na,Cup,"[1, 2.5]"\nb,Mug,"[1, NaN]"\n')
+    previewed = cli("data", "preview", str(path), "--table", "items", "--vector", "look=embedding").stdout
+    assert "NaN at place 2" in previewed
+    command = previewed.strip().splitlines()[-1].partition("To import: segadmin ")[2]
+    assert command == f"data import items {path} --vector look=embedding"
+    assert "items: 1 of 2 rows kept" in cli(*shlex.split(command)).stdout
+    assert "vectors: look of 1 item" in cli("data", "list").stdout
+    slip = cli("data", "import", "items", str(path), "--vector", "embeding", "--again", check=False).stderr
+    assert "The file has no column 'embeding'. Did you mean 'embedding'?" in slip
+
+
 def test_of_several_label_sets_the_next_command_names_one(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     days = [date(2024, 1, 1) + timedelta(days=day) for day in range(0, 380, 4)]

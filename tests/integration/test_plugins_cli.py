@@ -116,7 +116,7 @@ def test_all_of_a_file_is_checked(cli: Cli, tmp_path: Path) -> None:
         (GOOD.replace("[event", "[None and event"), "The textualizer 'shouting' breaks its contract: en: "),
         (GOOD.replace('["kind"]', '["kin"]'), "fails on 18 events of 3 users: KeyError: 'kin'"),
         (GOOD.replace('[f"{len(events)} events"]', '"many events"'), "Return a list of phrases"),
-        (GOOD.replace("@segadmin.hookimpl", ""), "mine.py registers no textualizer or backbone or engine"),
+        (GOOD.replace("@segadmin.hookimpl", ""), "mine.py registers no textualizer, backbone, engine, modality"),
     ],
 )
 def test_check_reports_a_problem_in_one_line(cli: Cli, tmp_path: Path, source: str, words: str) -> None:
@@ -161,6 +161,12 @@ def test_an_engine_is_checked(cli: Cli, tmp_path: Path) -> None:
     assert done.stderr == (
         "Error: The engine 'mine' breaks its contract: tokens_at_once() must be at least 1, got 0.\n"
     )
+
+
+def test_a_modality_is_checked_with_its_options(cli: Cli) -> None:
+    output = cli("plugins", "check", "visual-words", "--option", "parts=1").stdout
+    assert "The modality 'visual-words' keeps its contract. A sample item has the words: " in output
+    assert "codes" in cli("plugins", "show", "modality", "visual-words").stdout
 
 
 @pytest.mark.parametrize("name", ["My Shop", "../up", "", "1st"])

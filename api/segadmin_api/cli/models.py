@@ -253,6 +253,10 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
         "textualizer": f"{recipe.textualizer} version {recipe.textualizer_version} "
         f"{_pairs(recipe.textualizer_options)}({recipe.distribution})",
+        "modality": f"{recipe.modality.name} version {recipe.modality.version} "
+        f"{_pairs(recipe.modality.options)}of the vectors {recipe.modality.vector} ({recipe.modality.distribution})"
+        if recipe.modality
+        else "",
         "text": f"{recipe.language}, {recipe.window_days:g} days, at most {recipe.max_phrases} phrases"
         + _capped(manifest.text),
         "features": f"{len(manifest.features)}, of them {len(recipe.categories)} category shares"

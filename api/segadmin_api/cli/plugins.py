@@ -21,6 +21,7 @@ from segadmin_api.cli.output import JsonOption, group, parse_options, show_json,
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
     from segadmin.contracts.engine import Engine
+    from segadmin.contracts.modality import Modality
     from segadmin.contracts.textualizer import Textualizer
 
 app = group("Textualizers, backbones and other plugins.")
@@ -101,10 +102,12 @@ def new(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A textualizer, backbone or engine, or a Python file with some.")],
+    name: Annotated[
+        str, typer.Argument(help="A textualizer, backbone, engine or modality, or a Python file with some.")
+    ],
     option: Annotated[list[str] | None, typer.Option(help="key=value option of the plugin; may be repeated.")] = None,
 ) -> None:
-    """Run the contract tests on a textualizer, a backbone or an engine."""
+    """Run the contract tests on a textualizer, a backbone, an engine or a modality."""
     settings, path = get_settings(), Path(name)
     if path.suffix == ".py" and path.resolve() not in settings.plugin_files:
         settings = settings.model_copy(update={"plugin_files": (*settings.plugin_files, path.resolve())})
@@ -118,7 +121,7 @@ def check(
         if registration.name == name or (path.suffix == ".py" and registration.distribution == path.name)
     ]
     if not selected and path.suffix == ".py":
-        raise ConfigurationError(f"{name} registers no {' or '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
+        raise ConfigurationError(f"{name} registers no {', '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
     for registration in selected or [plugins.find("textualizer", name)]:
         plugin = plugins.make(registration.kind, registration.name, parse_options(option or [], "--option"))
         try:
@@ -166,11 +169,19 @@ def _check_engine(engine: Engine) -> str:
     return "\n".join(["A small BERT on the CPU:", *lines])
 
 
+def _check_modality(modality: Modality) -> str:
+    """Check the contract; return the words of a sample item."""
+    from segadmin.testing.modalities import check_modality
+
+    return f"A sample item has the words: {' '.join(check_modality(modality))}"
+
+
 #: Kind of plugin → its contract tests.
 _SUITES: dict[str, Callable[[Any], str]] = {
     "textualizer": _check_textualizer,
     "backbone": _check_backbone,
     "engine": _check_engine,
+    "modality": _check_modality,
 }
 
 

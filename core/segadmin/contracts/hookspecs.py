@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
     from segadmin.contracts.engine import Engine
     from segadmin.contracts.labeler import Labeler
+    from segadmin.contracts.modality import Modality
     from segadmin.contracts.source import Sink, Source
     from segadmin.contracts.textualizer import Textualizer
     from segadmin.contracts.tracker import Tracker
@@ -52,6 +53,11 @@ def register_trackers() -> list[type[Tracker] | str]:  # type: ignore[empty-body
 @hookspec
 def register_labelers() -> list[type[Labeler] | str]:  # type: ignore[empty-body]
     """Return labelers, for ``segadmin data label --labeler``."""
+
+
+@hookspec
+def register_modalities() -> list[type[Modality] | str]:  # type: ignore[empty-body]
+    """Return modalities, for ``--modality``: they turn vectors of items into words."""
 
 
 @hookspec

@@ -40,6 +40,7 @@ KINDS = {
     "engine": "register_engines",
     "tracker": "register_trackers",
     "labeler": "register_labelers",
+    "modality": "register_modalities",
     "source": "register_sources",
     "sink": "register_sinks",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -31,6 +31,8 @@ OTHER = "segadmin:other"
 NOTE = "quarantine:"
 #: The column of a quarantined CSV file that marks rows whose apostrophes before formulas must be removed.
 ESCAPED = f"{NOTE}escaped"
+#: Suffixes of pictures, which a source reads by the folder.
+PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 #: Names of columns that only a source may add; a client or a file that uses them is refused.
 RESERVED = frozenset({UNREADABLE, UNREADABLE_ROW, LINE, OTHER, ESCAPED})
 
@@ -57,6 +59,8 @@ def refuse_folder(where: str) -> None:
     with suppress(OSError):
         suffixes.update(path.suffix for path in Path(where).iterdir() if path.is_file())
     commonest = max(suffixes, key=lambda suffix: suffixes[suffix], default="")
+    if commonest.lower() in PICTURES:
+        raise DataError(f"{where} is a folder. If it is a folder of pictures: --source images")
     raise DataError(f"{where} is a folder. Name its files: {where.rstrip('/')}/*{commonest}")
 
 
@@ -75,6 +79,9 @@ class Source(ABC):
     sets_aside: ClassVar[bool] = (
         False  #: whether :meth:`chunks` is a generator that handles errors thrown at its ``yield``
     )
+
+    #: Names of vectors that this source yields for items, and their columns; they are imported without ``--vector``.
+    vectors: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def takes(cls, where: str) -> bool:

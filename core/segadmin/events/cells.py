@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,13 +16,19 @@ from segadmin.events.quarantine import without_notes
 GUARDED = r'^="([^"]*)"$'
 
 
-def readable(chunk: pl.DataFrame) -> pl.DataFrame:
+def readable(chunk: pl.DataFrame, lists: Container[str] = ()) -> pl.DataFrame:
     """Return ``chunk`` with lists and structs as JSON text, and bytes as UTF-8 or, if they are not UTF-8, as hex.
 
     Columns that an export from quarantine added are removed.
+
+    Args:
+        chunk: rows of a source.
+        lists: columns whose lists are kept.
     """
     chunk = without_notes(chunk)
-    return chunk.with_columns(_as_text(column) for column in chunk if _is_opaque(column.dtype))
+    return chunk.with_columns(
+        _as_text(column) for column in chunk if _is_opaque(column.dtype) and column.name not in lists
+    )
 
 
 def without_missing(cells: pl.Series, words: Sequence[str]) -> tuple[pl.Series, Counter[str]]:
@@ -52,7 +58,7 @@ def without_missing(cells: pl.Series, words: Sequence[str]) -> tuple[pl.Series, 
 
 def raw_rows(rows: pl.DataFrame) -> pl.Series:
     """Return each row of a readable frame as a JSON object; NaN and infinity, which JSON lacks, as strings."""
-    rows = rows.drop(LINE, strict=False)
+    rows = readable(rows.drop(LINE, strict=False))
     not_finite = [column.name for column in rows if column.dtype.is_float() and not column.is_finite().all()]
     rows = rows.with_columns(pl.col(not_finite).cast(pl.String))
     return rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()

@@ -27,6 +27,7 @@ from segadmin.events.row_checks import NUMBERS, PROBLEM, TIMES, Check, divide, r
 from segadmin.events.statuses import not_bought, undecided
 from segadmin.events.text_cleaning import tidy
 from segadmin.events.times import as_utc
+from segadmin.events.vectors import with_vectors
 
 _MONEY = ("price", "unit_price")
 #: Fields with ids, and fields with codes that other tools may have converted to numbers.
@@ -108,7 +109,8 @@ def clean(
     checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.with_columns(_extras(chunk, mapping))
-    good, bad = divide(typed, cells, lines, checks)
+    typed, cells, vector_checks = with_vectors(chunk, typed, cells, mapping)
+    good, bad = divide(typed, cells, lines, [*checks, *vector_checks])
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
     bad = pl.concat([unreadable, bad]).sort("line")
     return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)

@@ -9,6 +9,7 @@ from segadmin.errors import DataError
 from segadmin.events.advice import repeated_ids, replaced_rows, segment_names, several_segments
 from segadmin.events.deduplicate import settle_events
 from segadmin.events.import_run import ImportRun
+from segadmin.events.vectors import put_vectors, settle_lengths
 from segadmin.names import check_names
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Commit
@@ -35,12 +36,22 @@ def add_to_lake(run: ImportRun) -> None:
             lake.commit_files("users", settled.users, users)
         lake.commit_files("events", settled.events, commit)
     elif run.request.table == "items":
-        _quarantine(run, run.spool.bad())
-        imported = run.spool.good().select(SCHEMAS["items"].names()).collect()
-        items = pl.concat([lake.scan("items").collect(), imported]).unique("item", keep="last", maintain_order=True)
-        lake.overwrite("items", items)
+        _put_items(run)
     else:
         _replace_labels(run)
+
+
+def _put_items(run: ImportRun) -> None:
+    """Add the spooled items and their vectors; rows that only have vectors do not replace what is known of an item."""
+    lake, vectors = run.lake, tuple(run.request.mapping.vectors)
+    good, bad = settle_lengths(lake, run.spool.good().collect(), vectors)
+    _quarantine(run, pl.concat([run.spool.bad(), bad]))
+    put_vectors(lake, good, vectors)
+    known, imported = lake.scan("items").collect(), good.select(SCHEMAS["items"].names())
+    if vectors:
+        is_bare = pl.all_horizontal(pl.exclude("item").is_null())
+        imported = imported.filter(~is_bare | ~pl.col("item").is_in(known["item"].implode()))
+    lake.overwrite("items", pl.concat([known, imported]).unique("item", keep="last", maintain_order=True))
 
 
 def _quarantine(run: ImportRun, bad: pl.DataFrame) -> None:

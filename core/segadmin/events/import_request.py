@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segadmin.contracts.plugins import load_plugins
@@ -27,6 +27,12 @@ class ImportRequest:
     again: bool = False  #: import even if the same file was imported before
     label_set: str = ""  #: for labels
     segments: tuple[str, ...] = ()  #: for labels: their order; default: order of appearance
+
+    def with_vectors_of(self, source: Source) -> ImportRequest:
+        """Return the request with the vectors that ``source`` yields, if it names none itself."""
+        if self.mapping.vectors or not source.vectors:
+            return self
+        return replace(self, mapping=self.mapping.model_copy(update={"vectors": dict(source.vectors)}))
 
     @property
     def name(self) -> str:

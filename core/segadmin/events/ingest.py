@@ -34,6 +34,7 @@ from segadmin.events.keys import keys_of
 from segadmin.events.mapping import REQUIRED
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.quarantine_users import kept_mapping
+from segadmin.events.vectors import check_vectors
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -74,6 +75,8 @@ def import_file(
         check_name("label set", request.label_set)
         check_names("segment", request.segments)
     source = source_of(settings, request)
+    request = request.with_vectors_of(source)
+    check_vectors(request.table, request.mapping.vectors)
     identity = source.identity(request.place)
     with alone(settings):
         buckets = open_store(settings).buckets
@@ -179,7 +182,7 @@ def _read(run: ImportRun, source: Source, progress: Callable[[int], None]) -> No
         nonlocal events
         new_rows = fill_down(chunk)[max(0, spooled_rows - rows_read) :]
         if new_rows.height:
-            raw = readable(new_rows)
+            raw = readable(new_rows, lists=run.request.mapping.vectors.values())
             if source.consumes:
                 raw = complete(raw, run.request.table, run.request.mapping)
             first_line = source.first_line + rows_read + chunk.height - new_rows.height

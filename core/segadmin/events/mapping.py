@@ -131,6 +131,7 @@ class Mapping(_Part):
     fallbacks: dict[str, tuple[str, ...]] = {}  #: field → columns, or paths, for rows with an empty column
     constants: dict[str, str] = {}  #: field → the same value for every row
     extras: tuple[str, ...] = ()  #: columns to store as JSON in ``extras``
+    vectors: dict[str, str] = {}  #: of items: name of a vector → its column
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"  #: of times without a zone
     times: _TimeFormats = ()  #: ``strptime`` formats; default: those of ``times.read_time``
     decimal: Literal[".", ","] | None = None  #: decimal sign; default: detected for each column
@@ -222,7 +223,8 @@ class Mapping(_Part):
             if name not in field_names:
                 raise ConfigurationError(f"{table} have no field {name!r}.{did_you_mean(name, field_names)}")
         alternatives = {column: {column, *self.fallbacks.get(name, ())} for name, column in self.columns.items()}
-        for column, columns in (alternatives | {extra: {extra} for extra in self.extras}).items():
+        others = (*self.extras, *self.vectors.values())
+        for column, columns in (alternatives | {column: {column} for column in others}).items():
             if columns.isdisjoint(available):
                 raise DataError(f"The file has no column {column!r}.{did_you_mean(column, available)}")
         missing = [name for name in REQUIRED[table] if not (self._is_assigned(name) or name in available)]
@@ -245,7 +247,8 @@ class Mapping(_Part):
     @property
     def named_columns(self) -> tuple[str, ...]:
         """The columns, and paths into columns, that the mapping names."""
-        return (*self.columns.values(), *self.extras, *(path for paths in self.fallbacks.values() for path in paths))
+        fallbacks = (path for paths in self.fallbacks.values() for path in paths)
+        return (*self.columns.values(), *self.extras, *self.vectors.values(), *fallbacks)
 
     def _guesses(self, missing: Sequence[str], available: Sequence[str]) -> str:
         """Return ``--map`` options for missing fields, suggested by names of columns."""

@@ -27,6 +27,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.nested import base_of, keys_of, with_paths
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.sample import first_rows
+from segadmin.events.vectors import VECTOR, check_vectors
 from segadmin.settings import Settings
 
 _EXAMPLES = 4
@@ -83,7 +84,9 @@ def preview(settings: Settings, request: ImportRequest, rows: int) -> Preview:
         DataError: the source cannot be read, or a required field has no column.
     """
     source = source_of(settings, request)
-    raw = readable(fill_of(request.mapping)(first_rows(source, request, rows)))
+    request = request.with_vectors_of(source)
+    check_vectors(request.table, request.mapping.vectors)
+    raw = readable(fill_of(request.mapping)(first_rows(source, request, rows)), lists=request.mapping.vectors.values())
     numbers = NumberColumns(request.mapping, typed=source.typed)
     cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)
     bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]
@@ -162,7 +165,8 @@ def _fields(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned) -> list
     columns = with_paths(raw.head(1), mapping.named_columns).columns
     fields = []
     for name in good.columns:
-        column = mapping.columns.get(name, name)
+        vector = name.removeprefix(VECTOR) if name.startswith(VECTOR) else None
+        column = mapping.columns.get(name, name) if vector is None else mapping.vectors[vector]
         if name in mapping.constants:
             column = f"always {mapping.constants[name]!r}"
         elif name == "extras" and mapping.extras:
@@ -173,7 +177,11 @@ def _fields(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned) -> list
             continue
         column = " or ".join([column, *mapping.fallbacks.get(name, ())])
         cells = good[name].drop_nulls()
-        examples = cells.unique(maintain_order=True).head(_EXAMPLES).cast(pl.String).to_list()
+        examples = (
+            cells.unique(maintain_order=True).head(_EXAMPLES).cast(pl.String).to_list()
+            if vector is None
+            else [f"{length} numbers" for length in cells.list.len().unique(maintain_order=True)]
+        )
         filled = len(cells) / good.height if good.height else 0.0
         fields.append(Field(field=name, column=column, filled=filled, examples=examples))
     return fields

@@ -14,12 +14,14 @@ import polars as pl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import Textualizer
 from segadmin.errors import ConfigurationError, PluginError, SegadminError
+from segadmin.inference.live_items import LiveItems
 from segadmin.inference.predictor import Predictor, load_predictor
 from segadmin.models.versions import champions, find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelState, ModelVersion
+from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class LiveModel:
     version: ModelVersion
     predictor: Predictor
     textualizer: Textualizer
+    words: LiveItems | None = None  #: the words of items, with a modality
 
     @classmethod
     def load(cls, settings: Settings, version: ModelVersion) -> LiveModel:
@@ -52,7 +55,16 @@ class LiveModel:
         plugins = load_plugins(settings)
         predictor = load_predictor(settings, plugins, version)
         recipe = predictor.manifest.recipe
-        return cls(version, predictor, plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options))
+        textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+        if recipe.modality is None:
+            return cls(version, predictor, textualizer)
+
+        def words(lake: Lake) -> pl.DataFrame:
+            read = item_words(plugins, lake, recipe)
+            assert read is not None, "the recipe has a modality"
+            return read
+
+        return cls(version, predictor, textualizer, LiveItems(settings, "item_vectors", words))
 
 
 def champion(settings: Settings, label_set: str | None = None) -> ModelVersion:
@@ -153,10 +165,12 @@ class LiveModels:
     def _some_users(self, model: LiveModel) -> pl.DataFrame:
         lake, recipe = Lake.of(self._settings), model.predictor.manifest.recipe
         window = recipe.window(lake.latest_event or datetime.now(UTC))
+        words = item_words(load_plugins(self._settings), lake, recipe)
         users: list[pl.DataFrame] = []
         for bucket in range(self._settings.buckets):
             keys = lake.scan("users", buckets=[bucket]).select("user_key").head(_TRIED_ON).collect()
-            users.append(read_users(lake, bucket, window, recipe, textualizer=model.textualizer, users=keys).users)
+            read = read_users(lake, bucket, window, recipe, textualizer=model.textualizer, users=keys, words=words)
+            users.append(read.users)
             if sum(frame.height for frame in users) >= _TRIED_ON:
                 break
         return pl.concat(users).head(_TRIED_ON)

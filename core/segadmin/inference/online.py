@@ -101,9 +101,10 @@ def _score(
     keys = [user_key(settings.secret(), user.user) for user in users]
     cleaned, ends = _cleaned(users, mapping), np.cumsum([user.events.height for user in users])
     events = _in_window(cleaned.good, users, keys, ends, window)
+    words = None if model.words is None else model.words.of(events["item"])
     texts = read_events(
         events.select("user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])),
-        attributes(items.of(events["item"]).lazy(), recipe).collect(),
+        attributes(items.of(events["item"]).lazy(), recipe, words).collect(),
         _NO_BUCKET,
         window,
         recipe,

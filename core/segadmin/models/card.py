@@ -145,6 +145,7 @@ class Origin(_Section):
     parts: dict[str, int]  #: part of the split → rows
     training_keys_sha256: str
     textualizer_version: str
+    modality: str = ""  #: what turns vectors of items into words; empty: nothing
     language: str
     window_days: float
     features: int
@@ -322,6 +323,7 @@ def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
         parts=data.parts,
         training_keys_sha256=data.training_keys_sha256,
         textualizer_version=recipe.textualizer_version,
+        modality=recipe.modality.name if recipe.modality else "",
         language=recipe.language,
         window_days=recipe.window_days,
         features=len(manifest.features),

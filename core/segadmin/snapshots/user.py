@@ -18,6 +18,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, ModelVersion
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
+from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
 
 
@@ -84,10 +85,12 @@ def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:
     with transaction(settings) as session:
         recipe = manifest_of(session.get_one(ModelVersion, model_version_id)).recipe
     lake = Lake.of(settings)
-    textualizer = load_plugins(settings).make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    plugins = load_plugins(settings)
+    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     window = recipe.window(after(latest_event(lake)))
     user = pl.DataFrame({"user_key": [key]}, schema={"user_key": pl.Int64})
-    read = read_users(lake, _bucket(settings, key), window, recipe, textualizer=textualizer, users=user)
+    words = item_words(plugins, lake, recipe)
+    read = read_users(lake, _bucket(settings, key), window, recipe, textualizer=textualizer, users=user, words=words)
     phrases: list[str] = read.users["phrases"][0].to_list()
     return phrases
 

@@ -31,7 +31,7 @@ from segadmin.storage.schema import PARTITIONS, SCHEMAS, STATISTICS, TIME
 from segadmin.storage.store import check_known
 
 #: The tables that imports write and jobs read.
-_READ_BY_JOBS = ("events", "items", "labels", "users")
+_READ_BY_JOBS = ("events", "items", "item_vectors", "labels", "users")
 #: Rows of a row group, the unit that a reader of a short window can skip.
 _GROUP_ROWS = 65_536
 

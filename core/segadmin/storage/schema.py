@@ -42,6 +42,8 @@ ITEMS = _schema(
         "extras": pl.String,
     }
 )
+#: Vectors of items, such as embeddings of pictures: one row per item and name; all of a name have the same length.
+ITEM_VECTORS = _schema({"item": pl.String, "name": pl.String, "vector": pl.List(pl.Float32)})
 #: Training labels: the observed segment of a user.
 LABELS = _schema(
     {
@@ -105,6 +107,7 @@ PREDICTIONS = _schema(
 SCHEMAS = {
     "events": EVENTS,
     "items": ITEMS,
+    "item_vectors": ITEM_VECTORS,
     "labels": LABELS,
     "users": USERS,
     "quarantine": QUARANTINE,
@@ -123,6 +126,7 @@ PARTITIONS = {
 STATISTICS = {
     "events": ["at"],
     "items": ["price"],
+    "item_vectors": ["name"],
     "labels": ["observed_from", "as_of", "outcome_until"],
     "users": ["bucket"],
     "quarantine": ["import_id", "line"],

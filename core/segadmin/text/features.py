@@ -43,6 +43,7 @@ def feature_names(recipe: Recipe) -> tuple[str, ...]:
         *(f"brand_last_{part}:{brand}" for part, _ in _RECENT_PARTS for brand in recipe.recent_brands),
         *(f"{FACET}{extra}:{value}" for extra, values in recipe.facets.items() for value in values),
         *(f"uses:{extra}" for extra in recipe.uses),
+        *(f"word:{word}" for word in recipe.words),
     )
 
 
@@ -83,9 +84,10 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
     """Return ``user_key`` and ``features`` (List[Float32], in the order of :func:`feature_names`).
 
     Args:
-        events: inside ``window``, with the items' ``category``, ``brand`` and the recipe's facets.
+        events: inside ``window``, with the items' ``category``, ``brand`` and the recipe's facets, and ``words`` if
+            their shares are features.
         window: its end is the reference of the recency and of the recent parts.
-        recipe: the categories, brands and facets whose shares are features, and the extras whose uses are.
+        recipe: the categories, brands, facets and words whose shares are features, and the extras whose uses are.
 
     An undefined number (a mean rating without ratings) is null. Events at the same time are one visit.
     """
@@ -108,6 +110,8 @@ def features(events: pl.LazyFrame, window: Window, recipe: Recipe) -> pl.LazyFra
     shares = (_by_value(selected, column, values, kind) for selected, column, values, kind in groups if values)
     for other in (by_item, _by_category(keyed, recipe), *shares):
         joined = joined.join(other, on="user_key", how="left")
+    if recipe.words:
+        joined = joined.join(_by_word(events, recipe.words), on="user_key", how="left")
     names = feature_names(recipe)
     return joined.select("user_key", features=pl.concat_list(pl.col(name).cast(pl.Float32) for name in names))
 
@@ -149,6 +153,16 @@ def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
     """Return the number of categories (null counts as one) and the shares of the recipe's categories."""
     shares = _shares("category", "share", recipe.categories)
     return events.group_by("user_key", "category").len().group_by("user_key").agg(*shares, categories=pl.len())
+
+
+def _by_word(events: pl.LazyFrame, words: Sequence[str]) -> pl.LazyFrame:
+    """Return for each word the share of a user's events whose item has it, among events of items with words."""
+    counts = events.filter(pl.col("words").is_not_null()).group_by("user_key", "words").len()
+    spaced = pl.format(" {} ", "words")
+    has_word = {word: spaced.str.contains(f" {word} ", literal=True) for word in words}
+    return counts.group_by("user_key").agg(
+        **{f"word:{word}": pl.col("len").filter(has).sum() / pl.col("len").sum() for word, has in has_word.items()}
+    )
 
 
 def _by_value(events: pl.LazyFrame, column: str, values: Sequence[str], kind: str) -> pl.LazyFrame:

@@ -16,6 +16,7 @@ from segadmin.hashing import bucket_of
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.storage.store import open_store
+from segadmin.text.item_words import item_words
 from segadmin.text.plan import TextPlan
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Window
@@ -58,15 +59,23 @@ def read_buckets(
     """
     buckets = list(buckets)
     recipe, lake, texts = plan.recipe, Lake.of(settings, plan.lake), Texts()
-    textualizer: Textualizer = load_plugins(settings).make(
-        "textualizer", recipe.textualizer, recipe.textualizer_options
-    )
+    plugins = load_plugins(settings)
+    textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    words = item_words(plugins, lake, recipe)
     distinct: list[pl.Series] = []
     variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
 
     def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
         read_result = read_users(
-            lake, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call()
+            lake,
+            bucket,
+            window,
+            recipe,
+            textualizer=textualizer,
+            users=users,
+            words=words,
+            variant=variant,
+            call=call(),
         )
         texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
         if variant is CANONICAL:

@@ -16,6 +16,7 @@ from segadmin.events.items import OF_ITEMS, facet, with_items
 from segadmin.storage.lake import Lake
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
+from segadmin.text.item_words import WORDS
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.variant import CANONICAL, Variant
 
@@ -41,19 +42,21 @@ def read_users(
     *,
     textualizer: Textualizer,
     users: pl.DataFrame,
+    words: pl.DataFrame | None = None,
     variant: Variant = CANONICAL,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> UserTexts:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
-    In a variant, users without events are omitted: their text would not vary.
+    ``words`` are :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are
+    omitted: their text would not vary.
 
     Raises:
         PluginError: the textualizer failed.
         PluginContractError: it did not return phrases.
     """
     own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
-    items = attributes(lake.scan("items"), recipe).collect()
+    items = attributes(lake.scan("items"), recipe, words).collect()
     return read_events(
         own_events, items, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
     )
@@ -124,9 +127,17 @@ def read_events(
     )
 
 
-def attributes(items: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:
-    """Return of ``items`` (the lake's table, or rows of it) what texts and features need, with the recipe's facets."""
-    return items.select("item", *OF_ITEMS, *map(facet, recipe.facets))
+def attributes(items: pl.LazyFrame, recipe: Recipe, words: pl.DataFrame | None = None) -> pl.LazyFrame:
+    """Return of ``items`` (the lake's table, or rows of it) what texts and features need, with the recipe's facets.
+
+    With ``words`` there is a column of them, and they follow the items' titles, so that every textualizer reads them.
+    """
+    selected = items.select("item", *OF_ITEMS, *map(facet, recipe.facets))
+    if words is None:
+        return selected
+    named = pl.concat_str(pl.coalesce("title", "category"), WORDS, separator=" ", ignore_nulls=True)
+    title = pl.when(pl.col(WORDS).is_null()).then("title").otherwise(named)
+    return selected.join(words.lazy(), on="item", how="left").with_columns(title=title)
 
 
 def _check_users(phrases: pl.DataFrame, own_events: pl.DataFrame, recipe: Recipe) -> None:

@@ -52,7 +52,7 @@ def window_parts(window_days: float) -> int:
 
 
 def check_recipe(plugins: Plugins, recipe: Recipe, owner: str) -> None:
-    """Check that the textualizer version of ``recipe`` is installed.
+    """Check that the textualizer of ``recipe``, and its modality, are installed in the same version.
 
     Raises:
         PluginNotFound: it is not installed.
@@ -65,4 +65,10 @@ def check_recipe(plugins: Plugins, recipe: Recipe, owner: str) -> None:
             f"{owner} reads text of {recipe.textualizer!r} version {recipe.textualizer_version} "
             f"({recipe.distribution}), but version {installed_version} ({registered.distribution}) is installed. "
             "Install that one, or train again: segadmin enqueue retrain"
+        )
+    fitted = recipe.modality
+    if fitted is not None and (installed := plugins.find("modality", fitted.name).load().version) != fitted.version:
+        raise ConfigurationError(
+            f"{owner} reads words of the modality {fitted.name!r} version {fitted.version} ({fitted.distribution}), "
+            f"but version {installed} is installed. Install that one, or train again: segadmin enqueue retrain"
         )

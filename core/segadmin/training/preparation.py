@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.backbone import no_progress
-from segadmin.contracts.plugins import Plugins
+from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
 from segadmin.labels.label_sets import KnownLabels, read_labels
@@ -21,11 +21,12 @@ from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.text.features import commonest, item_facets, used_extras
+from segadmin.text.item_words import WORDS, item_words, single_words
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.recipes import window_parts
 
-#: Maximum number of categories, brands and values of a facet whose shares are features.
-_CATEGORIES, _BRANDS, _FACETS = 24, 8, 16
+#: Maximum number of categories, brands, values of a facet and words of items whose shares are features.
+_CATEGORIES, _BRANDS, _FACETS, _WORDS = 24, 8, 16, 64
 #: Number of events that are read to find used extras.
 _EXTRAS_READ = 200_000
 
@@ -84,7 +85,9 @@ class LabelledRows:
         if parent is not None:
             split = split_for_parent(parent, split, name, how)
         progress(0.6, "choosing the features")
-        recipe = recipe.model_copy(update=chosen_features(Lake.of(settings), labels, split))
+        lake = Lake.of(settings)
+        words = item_words(load_plugins(settings), lake, recipe)
+        recipe = recipe.model_copy(update=chosen_features(lake, labels, split, words))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
         windows = training_windows(labels, recipe, split, tasks.values())
         return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split))
@@ -174,8 +177,17 @@ def training_data(labels: KnownLabels, split: pl.DataFrame) -> TrainingData:
     )
 
 
-def chosen_features(lake: Lake, labels: KnownLabels, split: pl.DataFrame) -> dict[str, Any]:
-    """Return the fields of the recipe that are chosen from training data, such as the most common categories."""
+def chosen_features(
+    lake: Lake, labels: KnownLabels, split: pl.DataFrame, words: pl.DataFrame | None = None
+) -> dict[str, Any]:
+    """Return the fields of the recipe that are chosen from training data, such as the most common categories.
+
+    Args:
+        lake: with the events and the items.
+        labels: the label set.
+        split: its rows.
+        words: of items, as :func:`segadmin.text.item_words.item_words` returns them.
+    """
     training_rows = split.filter(pl.col("part") == Part.TRAIN).join(labels.rows, on=["user_key", "as_of"])
     users = training_rows.select("user_key").unique().lazy()
     start, end = training_rows["observed_from"].min(), training_rows["as_of"].max()
@@ -193,6 +205,7 @@ def chosen_features(lake: Lake, labels: KnownLabels, split: pl.DataFrame) -> dic
             for name in item_facets(items)
         },
         "uses": used_extras(training_events.select("extras").head(_EXTRAS_READ).collect()),
+        "words": () if words is None else commonest(training_events, single_words(words).lazy(), WORDS, _WORDS),
     }
 
 

@@ -95,7 +95,7 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
     rows = LabelledRows.of(
         attempt.settings,
-        request.recipe(attempt.settings),
+        request.recipe(attempt.settings, None if manifest is None else manifest.recipe),
         request.labels,
         how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
         auxiliary=request.auxiliary_labels,
@@ -266,6 +266,7 @@ def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> 
         "backbone_options": request.backbone_options,
         "textualizer": recipe.textualizer,
         "textualizer_options": recipe.textualizer_options,
+        "modality": recipe.modality.name if recipe.modality else "",
         "language": recipe.language,
         "window_days": recipe.window_days,
         "labels": prepared.label_set,

@@ -18,6 +18,8 @@ from segadmin_plugins.textualizers.words import group_name, level, newest_of_eac
 class Mixed(Textualizer):
     """Numbers as bucket words first (``spend14``), then the top categories, then the newest distinct actions.
 
+    With a modality, the most frequent words of a user's items (``striped-look x5``) follow the categories.
+
     Language models read numbers badly and words well, so each number becomes the name of its bucket: steps of a
     factor of √2, the same everywhere. Numbers come first because they are most informative and truncation starts at the
     end.
@@ -26,17 +28,21 @@ class Mixed(Textualizer):
     name: ClassVar[str] = "mixed"
     templates: ClassVar[Mapping[str, Mapping[Language, str]]] = {
         "category": {"en": "{category} x{times}", "zh": "{category} x{times}"},
+        "word": {"en": "{word} x{times}", "zh": "{word} x{times}"},
         "action": {"en": "{verb} {item} {recency}", "zh": "{recency}{verb}{item}"},
     }
     categories: int = 12  #: categories of a user
     by: Literal["category", "item"] = "category"  #: ``item``: group by the names of items instead
     recent: int = 24  #: newest distinct actions of a user
+    words: int = 12  #: with a modality: most frequent words of a user's items
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
-        """Return the three groups of phrases, one after the other."""
+        """Return the groups of phrases, one after the other."""
+        has_words = "words" in events.collect_schema().names()
         groups = (
             figures(events, context),
             self._categories(events, context),
+            *([self._words(events, context)] if has_words else []),
             self._recent(events, context),
         )
         return pl.concat(
@@ -52,6 +58,16 @@ class Mixed(Textualizer):
         ranked = counted.with_columns(position=order.rank("ordinal").over("user_key"))
         phrase = self.say(context, "category", category=pl.col("category"), times=level(pl.col("times")))
         return ranked.filter(pl.col("position") <= self.categories).select("user_key", "position", phrase=phrase)
+
+    def _words(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return the most frequent words of a user's items, with their counts."""
+        counted = events.filter(pl.col("words").is_not_null()).group_by("user_key", "words").agg(times=pl.len())
+        single = counted.with_columns(word=pl.col("words").str.split(" ")).explode("word")
+        by_word = single.group_by("user_key", "word").agg(pl.col("times").sum())
+        order = pl.struct(-pl.col("times").cast(pl.Int64), "word")
+        ranked = by_word.with_columns(position=order.rank("ordinal").over("user_key"))
+        phrase = self.say(context, "word", word=pl.col("word"), times=level(pl.col("times")))
+        return ranked.filter(pl.col("position") <= self.words).select("user_key", "position", phrase=phrase)
 
     def _recent(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return a user's newest distinct actions, with how long ago they were."""

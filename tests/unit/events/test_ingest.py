@@ -142,7 +142,7 @@ def test_columns_that_are_not_there(
         (
             "e.xlsx",
             b"PK",
-            "not clear what kind of source e.xlsx is. Add --source; there are: csv, delta, inbox, jsonl",
+            "not clear what kind of source e.xlsx is. Add --source; there are: csv, delta, images, inbox, jsonl",
         ),
     ],
 )
