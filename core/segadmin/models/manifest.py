@@ -70,6 +70,16 @@ class PretrainingData(_Model):
     held_out: int = 0  #: texts that were held out for measurement
 
 
+class Imported(_Model):
+    """Where an imported version comes from; in SQL only, the artifact is as it was exported."""
+
+    store: str = ""  #: id of the store
+    version: int = 0  #: its number there
+    signed_by: str = ""  #: the public key that its signature was checked with; empty if it was not
+    tested: dict[str, float] = {}  #: its metrics there
+    elsewhere: bool = True  #: whether that is another store, with users of its own
+
+
 class ModelManifest(_Model):
     """The description of a model version."""
 
@@ -101,6 +111,7 @@ class ModelManifest(_Model):
     held_out: float = HELD_OUT
     data: TrainingData = TrainingData()
     text: tuple[dict[str, int], ...] = ()  #: report of each textualize step
+    imported: Imported | None = None
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -113,6 +124,11 @@ class ModelManifest(_Model):
         return self
 
     @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether it was trained on the users of another store."""
+        return self.imported is not None and self.imported.elsewhere
+
+    @property
     def name(self) -> str:
         """The display name: the pretrained model if one was given, else the backbone."""
         return model_name(self.backbone, self.backbone_options)
@@ -120,7 +136,13 @@ class ModelManifest(_Model):
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that is stored in the artifact and in SQL."""
         fields = self.model_dump(mode="json") | {"manifest_version": MANIFEST_VERSION}
-        return fields if self.pretrained else {name: value for name, value in fields.items() if name != "pretrained"}
+        left_out = {name for name in ("pretrained", "imported") if fields[name] is None}
+        return {name: value for name, value in fields.items() if name not in left_out}
+
+    def without_references(self) -> ModelManifest:
+        """Return what another store can use: no numbers of jobs and versions, and no digest of users."""
+        data = self.data.model_copy(update={"training_keys_sha256": ""})
+        return self.model_copy(update={"job": None, "started_from": None, "imported": None, "data": data})
 
 
 def model_name(backbone: str, options: dict[str, Any]) -> str:

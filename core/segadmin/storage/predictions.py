@@ -29,13 +29,18 @@ class _Manifest(BaseModel):
     """The part of a manifest that this module reads; the complete model is in a higher layer."""
 
     predictions: _Entry | None = None
+    imported: dict[str, Any] | None = None
+
+
+def _manifest(version: ModelVersion) -> _Manifest:
+    try:
+        return _Manifest.model_validate(version.manifest)
+    except ValidationError:
+        return _Manifest()
 
 
 def _entry(version: ModelVersion) -> _Entry:
-    try:
-        return _Manifest.model_validate(version.manifest).predictions or _Entry()
-    except ValidationError:
-        return _Entry()
+    return _manifest(version).predictions or _Entry()
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,13 @@ def predictions_of(settings: Settings, version: ModelVersion) -> Predictions:
     """Return the predictions of a version for its test rows.
 
     Raises:
-        DataError: they were deleted, or all of the users were erased.
+        DataError: the version was imported, or they were deleted, or all of the users were erased.
     """
+    if _manifest(version).imported is not None:
+        raise DataError(
+            f"Version {version.id} was imported and has not been tested on users of this store. Continue from it: "
+            f"segadmin enqueue retrain --from {version.id}"
+        )
     is_own = (pl.col("job_id") == version.job_id) & (pl.col("artifact") == version.sha256)
     columns = [name for name in PREDICTIONS if name not in {"job_id", "artifact"}]
     stored = Lake.of(settings).scan("predictions").filter(is_own).select(columns).sort("as_of", "user_key").collect()

@@ -133,9 +133,13 @@ def training_windows(
 def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str, how: SplitOptions) -> pl.DataFrame:
     """Return ``split`` for a warm start from ``parent``: only a fraction of its training rows is trained on again.
 
+    All rows are new to a version that was trained on the users of another store.
+
     Raises:
         DataError: nothing is new, or the parent was trained on data later than the first test cut-off.
     """
+    if parent.is_from_elsewhere:
+        return split
     first_test: datetime = split.filter(pl.col("part") == Part.TEST).select(pl.col("as_of").min()).item()
     if parent.pretrained is not None:
         until, activity = parent.pretrained.until, "pretrained on texts"

@@ -91,7 +91,8 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
     versions, end = lake_now(attempt.settings)
     request = _checked(attempt, request)
     parent, manifest = _parent(attempt, request)
-    if manifest is not None and manifest.pretrained is None:  # the same users are held out
+    if manifest is not None and manifest.pretrained is None and not manifest.is_from_elsewhere:
+        # The same users are held out.
         request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
     rows = LabelledRows.of(
         attempt.settings,
@@ -148,6 +149,7 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
 def _parent(attempt: Attempt, request: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
     """Return the version that the fit begins as, and its manifest."""
     from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.models.manifest import manifest_of
     from segadmin.models.versions import find_version
     from segadmin.storage.database import transaction
 
@@ -157,6 +159,7 @@ def _parent(attempt: Attempt, request: Retrain) -> tuple[ParentVersion | None, M
         version = find_version(session, request.start_from, request.labels)
     assert version.id is not None
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
+    manifest = manifest.model_copy(update={"imported": manifest_of(version).imported})  # which only SQL has
     return ParentVersion(version=version.id, folder=version.folder, sha256=version.sha256), manifest
 
 

@@ -32,8 +32,8 @@ class Retrain(TextRequest):
     )
     start_from: Annotated[str | None, Option("from", metavar="VERSION")] = Field(
         None,
-        description="Continue from a model version or from `champion`; of a trained one, the seed and the held-out "
-        "users are kept.",
+        description="Continue from a model version or from `champion`; of one that was trained here, the seed and the "
+        "held-out users are kept.",
     )
     replay: float = Field(
         0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."

@@ -30,4 +30,4 @@ def test_a_version_is_exported_with_all_of_its_weights(shop: Settings, tmp_path:
     assert (tmp_path / "out" / "manifest.json").exists()
     again = subprocess.run(command, check=False, capture_output=True, text=True)
     assert again.returncode == 1
-    assert "exists already. Name a new folder: --out" in again.stderr
+    assert "exists already. Name another: --out" in again.stderr

@@ -22,6 +22,7 @@ from segadmin_plugins.backbones.transformer.learned_weights import loaded_weight
 from segadmin_plugins.backbones.transformer.multitask import Tasks, narrow, together
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
+from segadmin_plugins.backbones.transformer.warm_head import inherit_head
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
 from segadmin_plugins.engines.silence_transformers import quiet
 
@@ -40,6 +41,7 @@ class _PreparedModel:
     tuning: TuningRun
     base: Base | None  #: its pretrained weights; ``None`` if it is trained from scratch
     stores_adapter: bool
+    inherited: int = 0  #: features whose weights in the head are those of the version to start from
 
 
 def fit_classifier(
@@ -51,7 +53,7 @@ def fit_classifier(
     with quiet():
         tasks = together(train, run.also)
         names = train.feature_names if options.features else ()
-        prepared = _prepare(options, tasks, train, len(names), run)
+        prepared = _prepare(options, tasks, train, names, run)
         model = prepared.model
         scaling = Scaling.fit(names, features_of(train, names))
         run.progress(0.01, "reading the user texts")
@@ -65,12 +67,16 @@ def fit_classifier(
     narrow(model.text, model.features, train.segments)
     model.tasks, model.loaded = (), frozenset()
     report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
+    if run.start is not None:
+        report["features_inherited"] = prepared.inherited
     if prepared.base is not None:
         report["base"] = {name: getattr(prepared.base, name) for name in ("model", "revision", "sha256")}
     return TransformerClassifier(model, prepared.encoder, scaling, report, settings=run.settings, adapter=adapter)
 
 
-def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: int, run: FitContext) -> _PreparedModel:
+def _prepare(
+    options: ModelSource, tasks: Tasks, train: Examples, features: tuple[str, ...], run: FitContext
+) -> _PreparedModel:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
@@ -80,12 +86,14 @@ def _prepare(options: ModelSource, tasks: Tasks, train: Examples, n_features: in
     loaded, tuner = loaded_weights(text), options.made_tuner(run.settings)
     steps = -(-len(tasks.examples) // (options.batch_size * options.accumulate)) * options.epochs
     tuning = TuningRun(steps, run.seed)
-    model = _with_head(options, _adapted(options, text, tuner, tuning), train, n_features)
-    model.loaded = loaded
+    model = _with_head(options, _adapted(options, text, tuner, tuning), train, len(features))
+    model.loaded, inherited = loaded, 0
+    if run.start is not None and model.features is not None:
+        inherited = inherit_head(model.features, features, tasks.examples.segments, run.start)
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
-    return _PreparedModel(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner))
+    return _PreparedModel(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner), inherited)
 
 
 def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:

@@ -64,7 +64,10 @@ def pretrain_head(
     steps: int,
     balanced: bool = False,
 ) -> None:
-    """Fit the features' head alone, in about a second, so that the slow model needs fewer epochs."""
+    """Fit the features' head alone, in about a second, so that the slow model needs fewer epochs.
+
+    Kept are the weights with the lowest log-loss on ``validation``, which may be those that it began with.
+    """
     head, held_out = model.features, validation if len(validation) else train
     if head is None:
         return
@@ -75,7 +78,12 @@ def pretrain_head(
     truth = held_out.labels if held_out.labels.ndim == 1 else held_out.labels[:, 0]
     held_out_features, truth = torch.tensor(held_out.features[truth >= 0]), truth[truth >= 0]
     optimizer = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=HEAD_DECAY)
-    best, best_loss = copy.deepcopy(head.state_dict()), math.inf
+
+    def loss_now() -> float:
+        with torch.inference_mode():
+            return log_loss(softmax(head.eval()(held_out_features)[:, :segments].numpy()), truth)
+
+    best, best_loss = copy.deepcopy(head.state_dict()), loss_now()
     for step in range(1, steps + 1):
         chosen = torch.randint(0, len(x), (HEAD_BATCH,))
         if balanced:
@@ -86,8 +94,7 @@ def pretrain_head(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0:
-            with torch.inference_mode():
-                validation_loss = log_loss(softmax(head.eval()(held_out_features)[:, :segments].numpy()), truth)
+            validation_loss = loss_now()
             if validation_loss < best_loss:
                 best, best_loss = copy.deepcopy(head.state_dict()), validation_loss
             run.progress(0.02, f"features alone: validation log-loss {best_loss:.4f}")
