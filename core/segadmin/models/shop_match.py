@@ -111,7 +111,7 @@ def match_shop(settings: Settings, folder: Path, manifest: ModelManifest, label_
 
 
 def missing_features(lake: Lake, recipe: Recipe) -> list[str]:
-    """Return the features of ``recipe`` whose category, brand, facet value or extra this shop does not have."""
+    """Return the features of ``recipe`` whose category, brand, facet value, extra or vectors this shop lacks."""
     items = lake.scan("items")
     brands = _lacking(items, pl.col("brand"), {*recipe.brands, *recipe.recent_brands})
     facets = {extra: _lacking(items, facet(extra), values) for extra, values in recipe.facets.items()}
@@ -123,11 +123,22 @@ def missing_features(lake: Lake, recipe: Recipe) -> list[str]:
             "recent_brands": tuple(name for name in recipe.recent_brands if name in brands),
             "facets": {extra: tuple(values) for extra, values in facets.items()},
             "uses": tuple(name for name in recipe.uses if name not in used),
+            "words": () if _has_vectors(lake, recipe) else recipe.words,
         }
     )
-    nothing = recipe.model_copy(update={"categories": (), "brands": (), "recent_brands": (), "facets": {}, "uses": ()})
+    nothing = recipe.model_copy(
+        update={"categories": (), "brands": (), "recent_brands": (), "facets": {}, "uses": (), "words": ()}
+    )
     always = set(feature_names(nothing))
     return [name for name in feature_names(own) if name not in always]
+
+
+def _has_vectors(lake: Lake, recipe: Recipe) -> bool:
+    """Return whether an item has a vector that the recipe's modality can read."""
+    if recipe.modality is None:
+        return True
+    is_readable = (pl.col("name") == recipe.modality.vector) & (pl.col("vector").list.len() == recipe.modality.length)
+    return lake.scan("item_vectors").filter(is_readable).head(1).collect().height > 0
 
 
 def _lacking(items: pl.LazyFrame, value: pl.Expr, wanted: Iterable[str]) -> list[str]:

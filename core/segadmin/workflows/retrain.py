@@ -137,7 +137,7 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
 
     plugins = load_plugins(attempt.settings)
     plugins.check_engine()
-    resolved = request.backbone_fields(plugins)
+    resolved = request.backbone_fields(attempt.settings)
     backbone, options = resolved["backbone"], resolved["backbone_options"]
     baselines = tuple(name for name in request.baselines if (name, {}) != (backbone, options))
     attempt.progress(0.0, "checking the backbone")

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 from sqlmodel import Session
 
 from segadmin.contracts.backbone import Backbone
-from segadmin.contracts.plugins import Plugins, load_plugins
+from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.jobs.registry import Option
 from segadmin.labels.label_sets import find_label_set
@@ -82,7 +82,7 @@ class Retrain(TextRequest):
             request = request.model_copy(update=_resolved_names(session, request))
         plugins = load_plugins(settings)
         plugins.check_engine()
-        request = request.model_copy(update=request.backbone_fields(plugins))
+        request = request.model_copy(update=request.backbone_fields(settings))
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)
         for baseline in request.baselines:
@@ -92,12 +92,13 @@ class Retrain(TextRequest):
         check_here(settings, plugins, backbone, *trackers)
         return request
 
-    def backbone_fields(self, plugins: Plugins) -> dict[str, Any]:
+    def backbone_fields(self, settings: Settings) -> dict[str, Any]:
         """Return the fields of the backbone; a version to continue from has its options, whatever the language."""
+        plugins = load_plugins(settings)
         if self.start_from is not None and self.backbone is not None:
             return resolved_backbone(plugins, self.backbone, self.backbone_options)
-        assert self.language is not None, "the request was completed"
-        return chosen_backbone(plugins, self.backbone, self.backbone_options, self.language)
+        language = self.language or settings.language
+        return chosen_backbone(plugins, self.backbone, self.backbone_options, language)
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:
         """Return the options of each tracker.
