@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: From token ids, one row per text, to logits ``(texts, segments)``, float32. Reads all texts that it is given at once.
+#: From token ids, one row per text, to all outputs of the classifier, ``(texts, config.num_labels)``, float32: the
+#: logits, and more if a head reads them. Reads all texts that it is given at once.
 Reader = Callable[[Ragged], "NDArray[np.float32]"]
 
 

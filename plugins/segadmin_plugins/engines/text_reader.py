@@ -21,7 +21,7 @@ from segadmin.ragged import Ragged
 from segadmin.settings import Settings
 from segadmin_plugins.engines.plain import Plain
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
-from segadmin_plugins.engines.trial import CLOSE, EngineFailed, Inference, Trial, margins_of
+from segadmin_plugins.engines.trial import CLOSE, EngineFailed, Inference, Trial, margins_of, unchanged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,8 +56,11 @@ class TextReader:
     Several threads may read; while one of them compares engines, the others go on with the engine before.
     """
 
-    def __init__(self, text: Any, pad_id: int, settings: Settings) -> None:
-        self._text, self._pad_id, self._settings = text, pad_id, settings
+    def __init__(
+        self, text: Any, pad_id: int, settings: Settings, compared: Callable[..., NDArray[np.float32]] = unchanged
+    ) -> None:
+        """Read with ``text``; ``compared`` makes the logits that engines are compared by of what it returns."""
+        self._text, self._pad_id, self._settings, self._compared = text, pad_id, settings, compared
         self._device = next(text.parameters()).device.type
         self._plain = Plain().reader(text, pad_id, "float32")
         self._plain_tokens = Plain().tokens_at_once(text)
@@ -111,7 +114,7 @@ class TextReader:
         """Return the logits of sorted texts; those that could change their segment are read again in float32."""
         choice = self._choice
         logits = self._read_finite(texts, choice.read, progress)
-        close = np.flatnonzero(margins_of(logits) < choice.margin)
+        close = np.flatnonzero(margins_of(self._compared(logits)) < choice.margin)
         if len(close):
             logits[close] = self._read_finite(texts.take(close), choice.exact)
         return logits
@@ -197,6 +200,7 @@ class TextReader:
                 candidates=candidates,
                 sample=sample,
                 must_be_faster=must_be_faster,
+                compared_by=self._compared,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,6 +48,11 @@ class Inference:
         return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
+def unchanged(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``outputs`` themselves: all of them are logits of segments."""
+    return outputs
+
+
 class EngineFailed(Exception):
     """An engine failed while it read; the message begins with its name."""
 
@@ -73,6 +78,7 @@ class Trial:
         candidates: Iterable[tuple[Engine, str]],
         sample: Ragged,
         must_be_faster: bool = True,
+        compared_by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = unchanged,
     ) -> None:
         """Read the ``sample`` with the model itself.
 
@@ -84,11 +90,12 @@ class Trial:
             candidates: engines and precisions, in the order in which they are to be tried.
             sample: the texts.
             must_be_faster: whether engines that are slower than the model itself are left aside.
+            compared_by: makes the logits that are compared of what the model returns.
         """
         began = time.monotonic()
         self.candidates = list(candidates)  #: those that were not tried yet
         self._text, self._pad_id, self._sample = text, pad_id, sample
-        self._device, tokens = device, Plain().tokens_at_once(text)
+        self._device, self._compared_by, tokens = device, compared_by, Plain().tokens_at_once(text)
         self._expected, self._plain_seconds = timed(plain, tokens, sample)
         self._seconds = self._plain_seconds if must_be_faster else float("inf")
         self.best = Chosen(plain, tokens, Inference(Plain.name, "float32", device))
@@ -126,7 +133,7 @@ class Trial:
         read = guarded(engine.reader(self._text, self._pad_id, precision), name, segments, self._device)
         tokens = engine.tokens_at_once(self._text)
         logits, seconds = timed(read, tokens, self._sample)
-        comparison = compared(logits, self._expected)
+        comparison = compared(self._compared_by(logits), self._compared_by(self._expected))
         if comparison is None or comparison.agreement < AGREEMENT or comparison.difference > DIFFERENCE:
             self.left_aside.append(f"{name}: it differs from the model")
             return

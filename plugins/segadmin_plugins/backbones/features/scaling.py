@@ -15,7 +15,7 @@ _LIMIT = 5.0
 
 @dataclass(frozen=True)
 class Scaling:
-    """A signed logarithm, then a z-score, per feature; NaN becomes 0, the training mean."""
+    """A signed logarithm, then a z-score, per feature."""
 
     names: tuple[str, ...]
     unit: NDArray[np.float32]  #: the typical size of a non-zero value, ``(n_features,)``
@@ -38,10 +38,10 @@ class Scaling:
             spread[column] = deviation if deviation > 1e-6 else 1.0
         return cls(names, unit, mean, spread)
 
-    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``values`` standardised, between -5 and 5."""
+    def __call__(self, values: NDArray[np.float32], missing: float = 0.0) -> NDArray[np.float32]:
+        """Return ``values`` standardised, between -5 and 5; NaN becomes ``missing``, where 0 is the training mean."""
         scaled = (_squash(values, self.unit) - self.mean) / self.spread
-        standard: NDArray[np.float32] = np.clip(np.nan_to_num(scaled, nan=0.0), -_LIMIT, _LIMIT).astype(np.float32)
+        standard: NDArray[np.float32] = np.clip(np.nan_to_num(scaled, nan=missing), -_LIMIT, _LIMIT).astype(np.float32)
         return standard
 
     def to_json(self) -> dict[str, Any]:

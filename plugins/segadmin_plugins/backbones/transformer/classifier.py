@@ -16,17 +16,29 @@ from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import softmax
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, UserDataset
-from segadmin_plugins.backbones.transformer.head import FeatureHead, UserModel
+from segadmin_plugins.backbones.transformer.head import FeatureHead, FusionHead, UserModel
+from segadmin_plugins.backbones.transformer.joint_head import JointHead
+from segadmin_plugins.backbones.transformer.projection import (
+    projection_of,
+    split_projection,
+    widen,
+    without_projection,
+)
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 from segadmin_plugins.backbones.transformer.warm_start import start_from
 from segadmin_plugins.engines.silence_transformers import quiet
 from segadmin_plugins.engines.text_reader import TextReader
+from segadmin_plugins.engines.trial import unchanged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segadmin.settings import Settings
     from segadmin_plugins.backbones.transformer.stored import Adapter
+
+
+#: Rows whose features are encoded at once.
+_ROWS = 8192
 
 
 class TransformerClassifier(Classifier):
@@ -44,23 +56,37 @@ class TransformerClassifier(Classifier):
     ) -> None:
         self.model, self.encoder, self.scaling, self.report = model.eval(), encoder, scaling, report
         self.adapter = adapter  #: saved instead of all weights
-        self._reader = TextReader(model.text, encoder.pad_id, settings)
+        compared = model.features.of_average_user if model.features is not None else unchanged
+        self._reader = TextReader(model.text, encoder.pad_id, settings, compared)
 
     def predict(self, examples: Examples, progress: Callable[[float, str], None] = no_progress) -> NDArray[np.float32]:
         """Return the probability of every segment, ``(n_rows, n_segments)``."""
         if not len(examples):
             return np.empty((0, len(examples.segments)), np.float32)
-        logits = self._reader.logits(self.encoder.encode(examples.frame["phrases"]).ids, progress)
+        outputs = self._reader.logits(self.encoder.encode(examples.frame["phrases"]).ids, progress)
         self.remark, self.inference = self._reader.remark, self._reader.inference.as_json()
-        if self.model.features is not None:
-            features = self.scaling(features_of(examples, self.scaling.names))
-            device = next(self.model.features.parameters()).device
-            with torch.inference_mode():
-                logits = logits + self.model.features(torch.from_numpy(features).to(device)).cpu().numpy()
-        return softmax(logits)
+        return softmax(self._fused(outputs, features_of(examples, self.scaling.names)))
+
+    def _fused(self, outputs: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of what the text model returned and of features, ``(n_rows, n_features)``."""
+        head = self.model.features
+        if head is None:
+            return outputs
+        device = next(head.parameters()).device
+        scaled = self.scaling(features, head.missing)
+        with torch.inference_mode():
+            logits = [
+                head.fuse(*(torch.from_numpy(array[start : start + _ROWS]).to(device) for array in (outputs, scaled)))
+                for start in range(0, len(outputs), _ROWS)
+            ]
+        fused: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
+        return fused
 
     def save(self, folder: Path) -> None:
-        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, if it is no adapter."""
+        """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, if it is no adapter.
+
+        It reads the text model alone, whose logits are one term of the model's: it knows no features.
+        """
         self._save(folder, self.adapter)
 
     def export(self, folder: Path) -> None:
@@ -74,15 +100,17 @@ class TransformerClassifier(Classifier):
 
     def _save(self, folder: Path, adapter: Adapter | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        head = self.model.features
         with quiet():
-            save_text(self.model.text, folder, adapter)
+            with without_projection(self.model.text, head.width if head is not None else 0):
+                save_text(self.model.text, folder, adapter)
             # For pipelines of transformers, which truncate by it.
             self.encoder.tokenizer.model_max_length = self.encoder.max_tokens
             self.encoder.tokenizer.save_pretrained(folder)
-        if self.model.features is not None:
-            state = {
-                name: weights.detach().cpu().contiguous() for name, weights in self.model.features.state_dict().items()
-            }
+        if head is not None:
+            state = {name: weights.detach().cpu().contiguous() for name, weights in head.state_dict().items()}
+            if head.width:
+                state |= projection_of(self.model.text, head.width)
             save_file(state, folder / "head.safetensors")
         stored = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
         (folder / "features.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
@@ -104,11 +132,7 @@ def load_classifier(
         text, adapter = load_text(folder, settings, own_base, start_from)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     scaling = Scaling.from_json(stored["scaling"])
-    features = None
-    if (folder / "head.safetensors").exists():
-        features = FeatureHead(len(scaling.names), text.config.num_labels)
-        features.load_state_dict(load_file(folder / "head.safetensors"))
-    model = UserModel(text, features).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = UserModel(text, _load_head(folder, text)).to("cuda" if torch.cuda.is_available() else "cpu")
     return TransformerClassifier(
         model,
         PhraseEncoder(tokenizer, stored["max_tokens"]),
@@ -119,17 +143,31 @@ def load_classifier(
     )
 
 
+def _load_head(folder: Path, text: Any) -> FusionHead | None:
+    """Return the head that was saved, if any, and add to ``text`` the outputs that it reads."""
+    if not (folder / "head.safetensors").exists():
+        return None
+    projection, state = split_projection(load_file(folder / "head.safetensors"))
+    if not projection:
+        head = FeatureHead(state["linear.weight"].shape[1], text.config.num_labels)
+        head.load_state_dict(state)
+        return head
+    widen(text, JointHead.width, projection)
+    return JointHead.of_state(state)
+
+
 def rows_of(
     examples: Examples,
     encoder: PhraseEncoder,
     scaling: Scaling,
     targets: NDArray[np.int64] | None = None,
     *,
+    missing: float = 0.0,
     dropout: float = 0.0,
 ) -> tuple[UserDataset, Any]:
     """Return ``examples`` as rows, labelled with ``targets`` if given, and the statistics of truncation."""
     texts = encoder.encode(examples.frame["phrases"])
-    features = scaling(features_of(examples, scaling.names))
+    features = scaling(features_of(examples, scaling.names), missing)
     rows = UserDataset(
         texts.ids,
         features,

@@ -12,14 +12,17 @@ from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.contracts.tuner import Tuner, TuningRun
 from segadmin.errors import ConfigurationError, PluginContractError
 from segadmin_plugins.backbones.features.matrix import features_of
+from segadmin_plugins.backbones.features.piecewise_linear import quantile_edges
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import class_weights
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier, rows_of
 from segadmin_plugins.backbones.transformer.fitness import check_together
-from segadmin_plugins.backbones.transformer.head import FeatureHead, Loss, UserModel, freeze_below
+from segadmin_plugins.backbones.transformer.head import FeatureHead, FusionHead, Loss, UserModel, freeze_below
+from segadmin_plugins.backbones.transformer.joint_head import BINS, JointHead
 from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
-from segadmin_plugins.backbones.transformer.multitask import Tasks, narrow, together
+from segadmin_plugins.backbones.transformer.multitask import Tasks, last_layers, narrow, together
+from segadmin_plugins.backbones.transformer.projection import widen
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
 from segadmin_plugins.backbones.transformer.warm_head import inherit_head
@@ -53,13 +56,15 @@ def fit_classifier(
     with quiet():
         tasks = together(train, run.also)
         names = train.feature_names if options.features else ()
-        prepared = _prepare(options, tasks, train, names, run)
-        model = prepared.model
         scaling = Scaling.fit(names, features_of(train, names))
+        prepared = _prepare(options, tasks, train, scaling, run)
+        model, missing = prepared.model, prepared.model.missing
         run.progress(0.01, "reading the user texts")
         targets = tasks.targets if run.also else train.targets
-        rows, truncation = rows_of(tasks.examples, prepared.encoder, scaling, targets, dropout=options.phrase_dropout)
-        held_out, _ = rows_of(validation, prepared.encoder, scaling, validation.targets)
+        rows, truncation = rows_of(
+            tasks.examples, prepared.encoder, scaling, targets, missing=missing, dropout=options.phrase_dropout
+        )
+        held_out, _ = rows_of(validation, prepared.encoder, scaling, validation.targets, missing=missing)
         digest = prepared.base.sha256 if prepared.base else None
         report = train_model(model, rows, held_out, options, run, tuner=prepared.tuner, base=digest)
     adapter = _adapter(options, prepared)
@@ -67,6 +72,7 @@ def fit_classifier(
     narrow(model.text, model.features, train.segments)
     model.tasks, model.loaded = (), frozenset()
     report |= {"stored": "adapter" if adapter else "merged", "truncation": truncation}
+    report |= {"fusion": options.fusion} if model.features is not None else {}
     if run.start is not None:
         report["features_inherited"] = prepared.inherited
     if prepared.base is not None:
@@ -74,9 +80,7 @@ def fit_classifier(
     return TransformerClassifier(model, prepared.encoder, scaling, report, settings=run.settings, adapter=adapter)
 
 
-def _prepare(
-    options: ModelSource, tasks: Tasks, train: Examples, features: tuple[str, ...], run: FitContext
-) -> _PreparedModel:
+def _prepare(options: ModelSource, tasks: Tasks, train: Examples, scaling: Scaling, run: FitContext) -> _PreparedModel:
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
@@ -84,12 +88,17 @@ def _prepare(
     check_together(text, encoder, name)
     text.config.pad_token_id = encoder.pad_id
     loaded, tuner = loaded_weights(text), options.made_tuner(run.settings)
+    if options.fusion == "joint" and scaling.names:
+        loaded -= {id(weights) for _, _, layer in last_layers(text) for weights in layer.parameters()}
+        widen(text, JointHead.width)
     steps = -(-len(tasks.examples) // (options.batch_size * options.accumulate)) * options.epochs
     tuning = TuningRun(steps, run.seed)
-    model = _with_head(options, _adapted(options, text, tuner, tuning), train, len(features))
+    text = _adapted(options, text, tuner, tuning)
+    head = _head(options, train, scaling, len(tasks.examples.segments))
+    model = UserModel(text, head, _loss(options, train))
     model.loaded, inherited = loaded, 0
-    if run.start is not None and model.features is not None:
-        inherited = inherit_head(model.features, features, tasks.examples.segments, run.start)
+    if run.start is not None and isinstance(head, FeatureHead):
+        inherited = inherit_head(head, scaling.names, tasks.examples.segments, run.start)
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
@@ -107,13 +116,20 @@ def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRu
     return text
 
 
-def _with_head(options: TrainingOptions, text: Any, train: Examples, n_features: int) -> UserModel:
-    """Return the model with a head for the features and the loss."""
-    features = FeatureHead(n_features, text.config.num_labels) if n_features else None  # of the segments of all tasks
+def _head(options: TrainingOptions, train: Examples, scaling: Scaling, segments: int) -> FusionHead | None:
+    """Return the head of the features, which are none if ``scaling`` has none; it has the ``segments`` of all tasks."""
+    if not scaling.names:
+        return None
+    if options.fusion == "sum":
+        return FeatureHead(len(scaling.names), segments)
+    known = scaling(features_of(train, scaling.names), JointHead.missing)
+    return JointHead(torch.from_numpy(quantile_edges(known, BINS)), segments)
+
+
+def _loss(options: TrainingOptions, train: Examples) -> Loss:
     weighted = options.class_weights and not options.balanced
     weights = class_weights(train.targets, len(train.segments)) if weighted else None
-    loss = Loss(None if weights is None else torch.from_numpy(weights), options.label_smoothing, options.focal)
-    return UserModel(text, features, loss)
+    return Loss(None if weights is None else torch.from_numpy(weights), options.label_smoothing, options.focal)
 
 
 def _adapter(options: TrainingOptions, prepared: _PreparedModel) -> Adapter | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,46 @@ from segadmin_plugins.engines.packed_text import PackedText
 from segadmin_plugins.engines.packing import Packing, Runs
 from segadmin_plugins.engines.precision import mixed
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-class FeatureHead(nn.Module):
+
+class FusionHead(nn.Module):
+    """What makes logits of the outputs of the text model and the features: their sum, unless a subclass does more."""
+
+    width = 0  #: outputs of the text model beside its logits that the head reads; they come last
+    missing = 0.0  #: what a missing feature is to the head: here the mean of the training rows
+    deep: nn.Sequential  #: the last layer of the network that reads the features alone is its last
+
+    def __init__(self, n_features: int, n_segments: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_segments)
+
+    def fuse(self, outputs: Tensor, features: Tensor) -> Tensor:
+        """Return the logits, ``(n_rows, n_segments)``, of what the text model returns and the features."""
+        logits: Tensor = outputs + self(features)
+        return logits
+
+    def of_average_user(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits that engines are compared by, ``(n_rows, n_segments)``: those of the text."""
+        return outputs
+
+    def fusing(self) -> list[nn.Parameter]:
+        """Return the weights that read text and features together."""
+        return []
+
+    def narrow(self, segments: int) -> None:
+        """Keep only the first ``segments`` logits."""
+        self.linear = first_rows(self.linear, segments)
+        self.deep[-1] = first_rows(self.deep[-1], segments)  # type: ignore[arg-type]
+
+
+class FeatureHead(FusionHead):
     """A small network from standardised features to logits, plus a linear path."""
 
     def __init__(self, n_features: int, n_segments: int, hidden: int = 128, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.linear = nn.Linear(n_features, n_segments)
+        super().__init__(n_features, n_segments)
         self.deep = nn.Sequential(
             nn.Linear(n_features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, n_segments)
         )
@@ -26,6 +59,18 @@ class FeatureHead(nn.Module):
         """Return logits, ``(n_rows, n_segments)``, of features ``(n_rows, n_features)``."""
         logits: Tensor = self.linear(features) + self.deep(features)
         return logits
+
+
+def first_rows(layer: nn.Linear, rows: int, last: int = 0) -> nn.Linear:
+    """Return a layer of the first ``rows`` outputs and the ``last`` ones."""
+    kept = [*range(rows), *range(layer.out_features - last, layer.out_features)]
+    like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    narrower = nn.Linear(layer.in_features, len(kept), bias=layer.bias is not None, **like)
+    with torch.no_grad():
+        narrower.weight.copy_(layer.weight[kept])
+        if layer.bias is not None:
+            narrower.bias.copy_(layer.bias[kept])
+    return narrower
 
 
 class Loss(nn.Module):
@@ -53,9 +98,9 @@ class Loss(nn.Module):
 
 
 class UserModel(nn.Module):
-    """Logits of the text plus logits of the features; with labels, the loss too."""
+    """Logits of the text and the features, which a head adds up or fuses; with labels, the loss too."""
 
-    def __init__(self, text: Any, features: FeatureHead | None, loss: Loss | None = None) -> None:
+    def __init__(self, text: Any, features: FusionHead | None, loss: Loss | None = None) -> None:
         super().__init__()
         self.text = text
         self.features = features
@@ -94,13 +139,18 @@ class UserModel(nn.Module):
             else:
                 logits = self.text(input_ids=input_ids, attention_mask=attention_mask).logits.float()
         if self.features is not None:
-            logits = logits + self.features(features)
+            logits = self.features.fuse(logits, features)
         own = logits[:, : self.tasks[0]] if self.tasks else logits
         if labels is None:
             return {"logits": own}
         if labels.ndim == 1:
             return {"loss": self.loss(own, labels), "logits": own}
         return {"loss": self._of_all_tasks(logits, labels), "logits": own}
+
+    @property
+    def missing(self) -> float:
+        """What a missing feature is to the head."""
+        return 0.0 if self.features is None else self.features.missing
 
     def _of_all_tasks(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the first task plus the weighted mean of the others, each over its labelled rows."""

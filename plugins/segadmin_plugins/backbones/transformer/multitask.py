@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 from torch import nn
+
+from segadmin_plugins.backbones.transformer.head import first_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segadmin.contracts.backbone import Examples
-    from segadmin_plugins.backbones.transformer.head import FeatureHead
+    from segadmin_plugins.backbones.transformer.head import FusionHead
 
 #: The target of a row without a label for a task; torch's cross-entropy ignores it.
 UNKNOWN = -100
@@ -53,19 +54,24 @@ def together(train: Examples, also: Mapping[str, Examples]) -> Tasks:
     return Tasks(replace(train, frame=frame.drop(also.keys()), segments=segments), targets.astype(np.int64), sizes)
 
 
-def narrow(text: Any, features: FeatureHead | None, segments: tuple[str, ...]) -> None:
-    """Keep only the rows of the first task, whose segments are ``segments``, in the last layers."""
-    kept = len(segments)
-    if text.config.num_labels == kept:
+def narrow(text: Any, features: FusionHead | None, segments: tuple[str, ...]) -> None:
+    """Keep only the outputs of the first task, whose segments are ``segments``, and those that ``features`` reads."""
+    kept, last = len(segments), features.width if features is not None else 0
+    if text.config.num_labels == kept + last:
         return
     for owner, name, layer in last_layers(text):
-        setattr(owner, name, _first(layer, kept))
-    text.num_labels = kept
-    text.config.id2label = dict(enumerate(segments))
-    text.config.label2id = {segment: n for n, segment in enumerate(segments)}
+        setattr(owner, name, first_rows(layer, kept, last))
+    name_outputs(text, segments, last)
     if features is not None:
-        features.linear = _first(features.linear, kept)
-        features.deep[-1] = _first(features.deep[-1], kept)  # type: ignore[arg-type]
+        features.narrow(kept)
+
+
+def name_outputs(text: Any, segments: tuple[str, ...], more: int = 0) -> None:
+    """Name the outputs of ``text``: the segments, and ``more`` that a head reads."""
+    names = dict(enumerate((*segments, *(f"output {n}" for n in range(1, more + 1)))))
+    text.num_labels = len(names)
+    text.config.id2label = names
+    text.config.label2id = {name: n for n, name in names.items()}
 
 
 def last_layers(text: Any) -> list[tuple[nn.Module, str, nn.Linear]]:
@@ -78,13 +84,3 @@ def last_layers(text: Any) -> list[tuple[nn.Module, str, nn.Linear]]:
         for name, layer in owner.named_children()
         if isinstance(layer, nn.Linear) and id(layer) not in inside and layer.out_features == text.config.num_labels
     ]
-
-
-def _first(layer: nn.Linear, rows: int) -> nn.Linear:
-    """Return a layer of the first ``rows`` outputs."""
-    kept = nn.Linear(layer.in_features, rows, bias=layer.bias is not None, device=layer.weight.device)
-    with torch.no_grad():
-        kept.weight.copy_(layer.weight[:rows])
-        if layer.bias is not None:
-            kept.bias.copy_(layer.bias[:rows])
-    return kept

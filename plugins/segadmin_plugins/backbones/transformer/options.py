@@ -37,6 +37,8 @@ class TrainingOptions:
     #: validations (two an epoch) without a better log-loss before it stops; 0: it stops after the first
     patience: NotNegative = 3
     features: bool = True  #: add the features to the text
+    #: how they meet: the logits of both are added up (``sum``), or one network reads both as well (``joint``)
+    fusion: Literal["sum", "joint"] = "sum"
     head_steps: NotNegative = 500  #: in which only the features' head is trained, before the rest
     tuner: str = "full"  #: which weights are trained, and how
     tuner_options: Table = field(default_factory=dict)  #: its options, such as ``rank=4,alpha=8``
@@ -60,6 +62,17 @@ class TrainingOptions:
     #: compute layers again in the backward pass instead of keeping their activations: a third more computation, much
     #: less memory; ``auto``: if a batch would not fit in the free memory otherwise
     gradient_checkpointing: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check that there is something to fuse.
+
+        Raises:
+            ConfigurationError: there is not.
+        """
+        if self.fusion == "joint" and not self.features:
+            raise ConfigurationError(
+                "fusion='joint' reads the features, which features=False leaves out. Leave out one of the two."
+            )
 
     def for_rows(self, rows: int) -> Self:
         """Return the options of a fit on so many rows: with more epochs, and as much more patience, if they are few."""

@@ -42,6 +42,8 @@ HEAD_SPEED = 20.0
 FEATURES_SPEED = 5.0
 #: Weight decay of the features' head; without it, the head overfits the few training users.
 HEAD_DECAY = 1.0
+#: Weight decay of the part of it that reads text and features together; with more, it never leaves zero.
+FUSING_DECAY = 0.1
 EVALUATIONS_PER_EPOCH = 2
 #: How often per epoch the training loss is logged, as the mean since the last time.
 POINTS_PER_EPOCH = 20
@@ -310,6 +312,7 @@ def _arguments(
 def _optimizer(model: UserModel, options: TrainingOptions) -> torch.optim.Optimizer:
     """Return AdamW with separate rates for pretrained weights, new layers and features; norms do not decay."""
     features = {id(parameter) for parameter in model.features.parameters()} if model.features else set()
+    fusing = {id(parameter) for parameter in model.features.fusing()} if model.features else set()
     adapted = hasattr(model.text, "peft_config")  # then all trainable weights are new
     pretrained = set() if adapted else {id(parameter) for parameter in model.text.base_model.parameters()}
     layers = layers_of(model.text)
@@ -322,7 +325,9 @@ def _optimizer(model: UserModel, options: TrainingOptions) -> torch.optim.Optimi
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if id(parameter) in features:
+        if id(parameter) in fusing:
+            speed, decay = FEATURES_SPEED, FUSING_DECAY
+        elif id(parameter) in features:
             speed, decay = FEATURES_SPEED, HEAD_DECAY
         else:
             speed = slower.get(id(parameter), lowest) if id(parameter) in pretrained else HEAD_SPEED

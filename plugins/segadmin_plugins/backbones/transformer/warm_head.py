@@ -34,7 +34,8 @@ def inherit_head(head: FeatureHead, features: Sequence[str], segments: Sequence[
     weights, old_features, old_segments = stored
     columns, old_columns = _matched(features, old_features)
     rows, old_rows = _matched(segments, old_segments)
-    if not columns or weights["deep.0.bias"].shape != head.state_dict()["deep.0.bias"].shape:
+    is_alike = weights.keys() == head.state_dict().keys()  # a joint head has other layers
+    if not columns or not is_alike or weights["deep.0.bias"].shape != head.state_dict()["deep.0.bias"].shape:
         return 0
     state = {name: new.clone() for name, new in head.state_dict().items()}
     hidden, direct = torch.zeros_like(state["deep.0.weight"]), torch.zeros(len(rows), len(features))
