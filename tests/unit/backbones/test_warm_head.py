@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from segadmin_plugins.backbones.transformer.head import FeatureHead
+from segadmin_plugins.backbones.transformer.joint_head import JointHead
 from segadmin_plugins.backbones.transformer.warm_head import inherit_head
 
 FEATURES, SEGMENTS = ["visits", "share:milk", "spend"], ["low", "high"]
@@ -46,3 +47,11 @@ def test_a_head_without_a_common_feature_or_a_parent_stays_new(
     assert inherit_head(head, ["share:bread"], SEGMENTS, parent[1]) == 0
     assert inherit_head(head, ["visits"], SEGMENTS, tmp_path / "pretrained") == 0
     assert all(torch.equal(weights, state[name]) for name, weights in head.state_dict().items())
+
+
+def test_a_joint_head_of_the_parent_is_not_taken_over(parent: tuple[FeatureHead, Path]) -> None:
+    joint = JointHead(torch.rand(len(FEATURES), 13).cumsum(dim=1), len(SEGMENTS))
+    save_file(
+        {name: weights.contiguous() for name, weights in joint.state_dict().items()}, parent[1] / "head.safetensors"
+    )
+    assert inherit_head(FeatureHead(len(FEATURES), len(SEGMENTS)), FEATURES, SEGMENTS, parent[1]) == 0
