@@ -14,6 +14,9 @@ import polars as pl
 #: U+200D, which change the look of adjacent letters and emoji.
 INVISIBLE = r"[\x00-\x08\x0E-\x1F\x7F-\x9F\u00AD\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF]"
 
+#: Of a frame of one column (String): whether all of its text is ASCII.
+IS_ASCII = pl.first().str.len_bytes().sum() == pl.first().str.len_chars().sum()
+
 
 def visible(text: str) -> str:
     """Return a text without invisible characters and in Unicode normal form C (NFC)."""
@@ -26,7 +29,7 @@ def visible_cells(cells: pl.Series) -> pl.Series:
     A column of ASCII text, which is fast to detect, is returned unchanged. Its only invisible characters are control
     characters; :func:`visible` handles the few cells that have them.
     """
-    if cells.str.len_bytes().sum() == cells.str.len_chars().sum():
+    if cells.to_frame().select(IS_ASCII).item():
         return cells
     plain = cells.str.replace_all(INVISIBLE, "").str.normalize("NFC").str.strip_chars()
     return plain.set(plain == "", None)

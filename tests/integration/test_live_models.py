@@ -74,8 +74,8 @@ def test_a_champion_that_cannot_be_loaded_does_not_replace_the_one_before(
         promote_version(shop, str(number))
     with transaction(shop) as session:  # its files were damaged afterwards
         make_champion(session, session.get_one(ModelVersion, number), expected=1)
-    models.find()
-    wait_until(lambda: f"model {number} cannot be used" in caplog.text, 60, "the load fails")
+    is_noticed = f"model {number} cannot be used"
+    wait_until(lambda: models.find().version.id == 1 and is_noticed in caplog.text, 60, "the load fails")
     assert models.find().version.id == 1
     without_predecessor = LiveModels(shop)
     with pytest.raises(StorageError):

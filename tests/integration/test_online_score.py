@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -57,6 +57,24 @@ def test_a_user_alone_gets_the_answer_that_is_given_beside_others(shop: Settings
     requests = [UserEvents(row["user"], events_of(shop, row["user_key"]), as_of) for row in users.iter_rows(named=True)]
     together = score(shop, *requests, requests[0])
     assert together == [score(shop, request)[0] for request in [*requests, requests[0]]]
+
+
+def test_users_of_several_moments_and_currencies_get_together_the_answers_that_they_get_alone(shop: Settings) -> None:
+    with transaction(shop) as session:
+        as_of = find_snapshot(session, "current", LABELS).as_of
+    users = planted_users(shop).head(3)
+    requests = [
+        UserEvents(row["user"], events_of(shop, row["user_key"]).with_columns(currency=pl.lit(currency)), moment)
+        for row, currency in zip(users.iter_rows(named=True), ("EUR", "USD", "EUR"), strict=True)
+        for moment in (as_of, as_of - timedelta(days=9))
+    ]
+    requests[1:1] = [requests[1], UserEvents("new", requests[0].events.clear(), as_of)]
+    together, alone = score(shop, *requests), [score(shop, request)[0] for request in requests]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.segment, one.events, one.rejected) == (other.segment, other.events, other.rejected)
+        assert list(one.probabilities.values()) == pytest.approx(list(other.probabilities.values()), abs=1e-6)
+    assert len({result.events for result in together}) > 2  # the windows differ
+    assert score(shop) == []
 
 
 def test_events_that_cannot_be_used_are_named_and_events_that_come_twice_count_once(shop: Settings) -> None:

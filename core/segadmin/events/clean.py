@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -16,7 +17,7 @@ import polars as pl
 from segadmin.contracts.event_kinds import IGNORE, KIND_ALIASES
 from segadmin.contracts.source import LINE, UNREADABLE, UNREADABLE_ROW
 from segadmin.errors import DataError
-from segadmin.events.cells import lines_of, whole_numbers, without_missing
+from segadmin.events.cells import all_without_missing, lines_of, whole_numbers, without_missing
 from segadmin.events.elements import ELEMENT, each_element, element_ids
 from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.mapping import RETURN, Mapping
@@ -85,7 +86,8 @@ def clean(
     chunk = with_paths(chunk, mapping.named_columns)
     cells, changes = _cells(chunk, table, mapping)
     ignored = _ignored(cells, table, mapping)
-    if ignored.any():
+    number_ignored = 0 if ignored is None else int(ignored.sum())
+    if ignored is not None and number_ignored:
         chunk, cells, lines = chunk.filter(~ignored), cells.filter(~ignored), lines.filter(~ignored)
     row_lines = rows[(lines - first_line).cast(pl.UInt32)] if len(rows) != len(lines) or mapping.each else rows
     typed, formatted = _amounts(_typed(cells, table, mapping), table, mapping, numbers, row_lines)
@@ -108,19 +110,19 @@ def clean(
         changes["return"] += returns
     checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
-        typed = typed.with_columns(_extras(chunk, mapping))
+        typed = typed.hstack([_extras(chunk, mapping)])
     typed, cells, vector_checks = with_vectors(chunk, typed, cells, mapping)
     good, bad = divide(typed, cells, lines, [*checks, *vector_checks])
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
-    bad = pl.concat([unreadable, bad]).sort("line")
-    return Cleaned(good, bad, +changes, numbers.close_chunk(), int(ignored.sum()), statuses)
+    bad = pl.concat([unreadable, bad]).sort("line") if unreadable.height else bad
+    return Cleaned(good, bad, +changes, numbers.close_chunk(), number_ignored, statuses)
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     """Return ``chunk`` with missing required columns added as nulls, so that a bad row does not block a queue."""
     chunk = unfold(chunk, mapping.columns_of(table))
     missing = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
-    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in missing) if missing else chunk
 
 
 def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
@@ -138,11 +140,11 @@ def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl
     return readable.drop(UNREADABLE, UNREADABLE_ROW, "line"), readable["line"], problems
 
 
-def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series:
-    """Return which rows have a kind that the mapping ignores."""
+def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series | None:
+    """Return which rows have a kind that the mapping ignores; ``None`` if it ignores none."""
     words = [plain_id(word).lower() for word, kind in mapping.kinds.items() if kind == IGNORE]
     if table != "events" or not words:
-        return pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
+        return None
     kinds = cells.select(_as_text(pl.col("kind"), cells.schema["kind"])).to_series()
     return clean_ids(kinds).cells.str.to_lowercase().is_in(words).fill_null(value=False)
 
@@ -177,19 +179,20 @@ def _extras(chunk: pl.DataFrame, mapping: Mapping) -> pl.Series:
 def _cells(chunk: pl.DataFrame, table: str, mapping: Mapping) -> tuple[pl.DataFrame, Counter[str]]:
     """Return the fields with the source's cells, missing ones as null, and how many cells each rule changed."""
     # The row index gives the frame its height if every field is a constant.
-    cells = chunk.select(pl.row_index("row"), **mapping.fields(table, chunk.columns)).drop("row")
-    changes: Counter[str] = Counter()
+    cells = chunk.select(pl.row_index("row"), **mapping.fields(table, chunk.columns)).get_columns()[1:]
+    of_source = [column for column in cells if column.name not in mapping.constants]
+    plain, changes = all_without_missing(of_source, mapping.nulls)
+    by_name = {column.name: column for column in plain}
     columns = []
     for column in cells:
         if column.name in mapping.constants:
             columns.append(_repeated(without_missing(column.head(1), mapping.nulls)[0], len(column)))
             continue
-        plain, counts = without_missing(column, mapping.nulls)
+        own = by_name[column.name]
         for other in mapping.fallbacks.get(column.name, ()):
-            if plain.null_count() and other in chunk.columns:
-                plain = _filled(plain, without_missing(chunk[other], mapping.nulls)[0])
-        columns.append(plain)
-        changes.update(counts)
+            if own.null_count() and other in chunk.columns:
+                own = _filled(own, without_missing(chunk[other], mapping.nulls)[0])
+        columns.append(own)
     return pl.DataFrame(columns), changes
 
 
@@ -212,7 +215,7 @@ def _typed(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     for name, dtype in cells.schema.items():
         if name in TIMES[table]:
             columns.append(as_utc(pl.col(name), dtype, mapping.timezone, mapping.times))
-        elif name not in NUMBERS[table]:
+        elif name not in NUMBERS[table] and dtype != pl.String:
             columns.append(_as_text(pl.col(name), dtype))
     return cells.with_columns(columns)
 
@@ -229,13 +232,13 @@ def _amounts(
 ) -> tuple[pl.DataFrame, int]:
     """Return the number fields converted to segadmin's units, and how many cells had formatted numbers."""
     no_currency = table == "events" and typed["currency"].null_count() == typed.height
-    formatted = 0
+    formatted, columns = 0, []
     for name in NUMBERS[table]:
         values, count = numbers.read(name, typed[name], lines, with_currency=name in _MONEY and no_currency)
         formatted += count
         factor = mapping.units.factors.get(name, 1.0)
-        typed = typed.with_columns((values if factor == 1.0 else values * factor).alias(name))
-    return typed, formatted
+        columns.append((values if factor == 1.0 else values * factor).alias(name))
+    return (typed.with_columns(columns) if columns else typed), formatted
 
 
 def _plain_ids(
@@ -247,12 +250,18 @@ def _plain_ids(
     for name in (*_IDS[table], *_CODES):
         if name not in typed.columns or cells[name].dtype.is_integer() or (name in _CODES and name in constants):
             continue
-        ids = clean_ids(typed[name], cells[name] if cells[name].dtype.is_float() else None)
-        typed = typed.with_columns(ids.cells)
+        before = typed[name]
+        ids = clean_ids(before, cells[name] if cells[name].dtype.is_float() else None)
+        typed = _with(typed, ids.cells, before)
         changes.update(ids.changes)
         if name in _IDS[table]:
             checks += [(pl.lit(rows), reason, name) for reason, rows in ids.problems.items()]
     return typed, checks, changes
+
+
+def _with(typed: pl.DataFrame, cells: pl.Series, before: pl.Series) -> pl.DataFrame:
+    """Return ``typed`` with ``cells`` in place of ``before``, where they are not the same object."""
+    return typed if cells is before else typed.with_columns(cells)
 
 
 def _refuse_objects(cells: pl.DataFrame, checks: list[Check], mapping: Mapping) -> None:
@@ -271,10 +280,16 @@ def _refuse_objects(cells: pl.DataFrame, checks: list[Check], mapping: Mapping) 
 
 
 def _known_kinds(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
-    words = {plain_id(word).lower(): kind for word, kind in (KIND_ALIASES | mapping.kinds).items()}
     kinds = typed.select("kind") if "kind" not in mapping.constants else typed.select("kind").head(1)
-    converted = kinds.select(pl.col("kind").str.to_lowercase().replace(words)).to_series()
+    converted = kinds.select(_known_kind(tuple(mapping.kinds.items()))).to_series()
     return typed.with_columns(converted if len(converted) == typed.height else _repeated(converted, typed.height))
+
+
+@lru_cache(maxsize=16)
+def _known_kind(kinds: tuple[tuple[str, str], ...]) -> pl.Expr:
+    """Return the kinds, with aliases and the mapping's own words replaced by what they stand for."""
+    words = {plain_id(word).lower(): kind for word, kind in (KIND_ALIASES | dict(kinds)).items()}
+    return pl.col("kind").str.to_lowercase().replace(words)
 
 
 def _whole_line(typed: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
@@ -290,13 +305,15 @@ def _clean_texts(typed: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, C
     """Clean the text that people wrote, and mask personal data in it."""
     changes: Counter[str] = Counter()
     for name in set(_TEXTS) & set(typed.columns) if mapping.rules.clean_text else ():
-        cleaned, counts = tidy(typed[name])
+        before = typed[name]
+        cleaned, counts = tidy(before)
         changes.update(counts)
-        typed = typed.with_columns(cleaned)
+        typed = _with(typed, cleaned, before)
     if "text" in typed.columns and mapping.rules.mask_personal:
-        masked, counts = mask(typed["text"])
+        before = typed["text"]
+        masked, counts = mask(before)
         changes.update(counts)
-        typed = typed.with_columns(masked)
+        typed = _with(typed, masked, before)
     return typed, changes
 
 
@@ -317,6 +334,8 @@ def _returns(typed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """Convert prices to the mapping's currency."""
+    if mapping.currency is None and typed["currency"].null_count() == typed.height:
+        return typed
     upper = pl.col("currency").str.to_uppercase()
     currencies = typed.select(upper.drop_nulls().unique().sort()).to_series().to_list()
     if mapping.currency is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from segadmin.events.cells import GUARDED
-from segadmin.invisible import visible, visible_cells
+from segadmin.invisible import IS_ASCII, visible, visible_cells
 
 #: Integers up to this limit are exact in a float.
 _EXACT = 2**53
@@ -24,6 +24,8 @@ _TRUNCATED = r"^[+-]?[0-9](?:[.,][0-9]+[eE][+-]?[0-9]{1,3}|[eE]\+[0-9]{2,3})$"
 _NESTED = r"(?s)^(?:\{.*\}|\[.*\])$"
 #: Prefilter for all rules; almost no id matches it, so almost none is examined further.
 _PREFILTER = r"^(?:[-+]?[0-9][0-9.,]*(?:\.0+|[eE][+-]?[0-9]+)$|[\{\[='`])|[\x00-\x08\x0E-\x1F\x7F]"
+#: Of a column of ids: whether all are of ASCII characters, and whether the prefilter matches any.
+_FACTS = (IS_ASCII.alias("is_ascii"), pl.first().str.contains(_PREFILTER).any())
 #: Prefixes that keep a spreadsheet from reading a cell as a number or a formula.
 _MARKED = re.compile(r"'([0-9+=@-][^']*)|`([^`]+)")
 
@@ -54,7 +56,7 @@ def clean_ids(cells: pl.Series, numbers: pl.Series | None = None) -> Ids:
         numbers: the original column if it had floats.
     """
     changes: Counter[str] = Counter()
-    if cells.null_count() == len(cells):
+    if cells.null_count() == len(cells) or (numbers is None and _is_plain(cells)):
         return Ids(cells, {}, changes)
     without_invisible = visible_cells(cells)
     if without_invisible is not cells:
@@ -76,6 +78,12 @@ def clean_ids(cells: pl.Series, numbers: pl.Series | None = None) -> Ids:
         is_truncated |= (numbers.abs() >= _EXACT).fill_null(value=False)
     problems = {"mangled_id": is_truncated, "nested_id": is_nested}
     return Ids(cells, {reason: rows for reason, rows in problems.items() if rows.any()}, +changes)
+
+
+def _is_plain(cells: pl.Series) -> bool:
+    """Return whether no rule concerns any of ``cells``, which is faster than to try each."""
+    is_ascii, any_matches = cells.to_frame().select(_FACTS).row(0)
+    return bool(is_ascii) and not any_matches
 
 
 def _rules(changed: pl.Series) -> Counter[str]:

@@ -20,26 +20,30 @@ def event_ids(events: pl.DataFrame) -> pl.Series:
     and run without Python code per row. Polars' own hash may differ between versions. Two events get the same id by
     chance once in 10¹⁹ pairs, and only events of the same bucket are compared.
     """
+    given = [name for name in (*_HASHED, "event_id") if events[name].null_count() < events.height]
+    digests = events.select(_digest(name, events.schema[name]) for name in given)
+    bits = {column.name: column.to_numpy().view(np.uint64) for column in digests}
     mixed = np.zeros(events.height, np.uint64)
     for position, name in enumerate(_HASHED):
-        cells = events[name]
-        if cells.null_count() < events.height:  # a null does not change the hash
-            updated = _mix(mixed ^ (_digest(cells) + np.uint64(position)))
+        if name in bits:  # a null does not change the hash
+            updated = _mix(mixed ^ (bits[name] + np.uint64(position)))
+            cells = events[name]
             mixed = np.where(cells.is_null().to_numpy(), mixed, updated) if cells.null_count() else updated
     content_ids = pl.Series("event_id", mixed.view(np.int64))
-    if events["event_id"].null_count() == events.height:
+    if "event_id" not in bits:
         return content_ids
-    shop_ids = pl.Series(_mix(_digest(events["event_id"]) ^ _digest(events["user_key"])).view(np.int64))
+    user_keys = bits.get("user_key", np.zeros(events.height, np.uint64))
+    shop_ids = pl.Series(_mix(bits["event_id"] ^ user_keys).view(np.int64))
     return content_ids.zip_with(events["event_id"].is_null(), shop_ids).alias("event_id")
 
 
-def _digest(cells: pl.Series) -> NDArray[np.uint64]:
-    """Return a 64-bit hash of each text, or the 64 bits of each number."""
-    if cells.dtype == pl.String:
-        hashed = cells.to_frame("cell").select(polars_hash.col("cell").nchash.xxhash64()).to_series()
-        return hashed.fill_null(0).to_numpy()
-    numbers = cells.cast(pl.Int64) if cells.dtype != pl.Float64 else cells + 0.0  # adding 0.0 turns -0.0 into 0.0
-    return numbers.fill_null(0).to_numpy().view(np.uint64)
+def _digest(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a 64-bit hash of each text, or each number as Int64 or Float64."""
+    if dtype == pl.String:
+        return polars_hash.col(name).nchash.xxhash64().fill_null(0)
+    number = pl.col(name)
+    # Adding 0.0 turns -0.0 into 0.0.
+    return (number + 0.0 if dtype == pl.Float64 else number.cast(pl.Int64)).fill_null(0)
 
 
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

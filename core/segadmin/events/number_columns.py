@@ -86,12 +86,13 @@ class NumberColumns:
             self._chunk.readings[name] = Reading(Convention(), complete=True)
             return cells.cast(pl.Float64, strict=False), 0
         plain = cells.cast(pl.Float64, strict=False)
-        rest = (plain.is_null() & cells.is_not_null()).arg_true()
+        all_plain = plain.null_count() == cells.null_count()
         convention = self._fixed
         if convention is None and not self.whole:
             convention = Convention(".", self._thousands, sure=False)
-        if rest.is_empty() and not self._has_commas(name) and (convention is None or convention.decimal == "."):
+        if all_plain and not self._has_commas(name) and (convention is None or convention.decimal == "."):
             return plain, 0  # the usual case
+        rest = (plain.is_null() & cells.is_not_null()).arg_true()
         if with_currency and self.whole:
             self._note_currencies(currencies_in(cells[rest], lines[rest]))
         if convention is None:

@@ -38,6 +38,8 @@ def mask(cells: pl.Series) -> tuple[pl.Series, Counter[str]]:
     and logins in URLs. It does not mask names, because words such as 高兴 are both a name and an adjective.
     """
     counts: Counter[str] = Counter()
+    if cells.null_count() == len(cells):
+        return cells, counts
     rows = cells.str.contains(_GUARD).fill_null(value=False).arg_true()
     if len(rows) == 0:
         return cells, counts

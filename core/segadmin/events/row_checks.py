@@ -9,6 +9,7 @@ import polars as pl
 
 from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.mapping import Mapping
+from segadmin.storage.schema import time_literal
 
 #: Dates before this are errors, such as the Unix epoch.
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -34,7 +35,7 @@ def row_checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[Ch
     for name in TIMES[table]:
         applies = pl.lit(value=True) if table == "events" else pl.col(f"raw_{name}").is_not_null()
         latest = datetime.now(UTC) + timedelta(days=1 if name == "at" else 36_500)
-        impossible = (pl.col(name) < EARLIEST) | (pl.col(name) > latest)
+        impossible = (pl.col(name) < time_literal(EARLIEST)) | (pl.col(name) > time_literal(latest))
         yield applies & (pl.col(name).is_null() | impossible), "bad_time", name
     if table == "labels":
         is_empty = pl.col("observed_from") >= pl.col("as_of")  # no event can be between them
@@ -68,18 +69,14 @@ def divide(
     typed: pl.DataFrame, cells: pl.DataFrame, lines: pl.Series, checks: list[Check]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that pass all checks, and the first problem of each other row."""
-    rows = pl.concat([typed, cells.rename(lambda name: f"raw_{name}")], how="horizontal")
-    rows = rows.with_columns(
-        line=lines,
-        problem=pl.coalesce(
-            *(pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks)), None
-        ),
-    )
-    bad = pl.DataFrame(schema=PROBLEM)
-    if rows["problem"].null_count() < rows.height:
-        bad = _problems(rows.filter(pl.col("problem").is_not_null()), checks)
-        rows = rows.filter(pl.col("problem").is_null())
-    return rows.select("line", *typed.columns), bad
+    rows = typed.hstack([column.alias(f"raw_{column.name}") for column in cells])
+    numbered = (pl.when(unusable).then(pl.lit(n, pl.UInt8)) for n, (unusable, *_) in enumerate(checks))
+    problem = rows.select(pl.coalesce(*numbered, pl.lit(None, pl.UInt8)).alias("problem")).to_series()
+    good = pl.DataFrame([lines.alias("line"), *typed])
+    if problem.null_count() == len(problem):
+        return good, pl.DataFrame(schema=PROBLEM)
+    is_bad = problem.is_not_null()
+    return good.filter(~is_bad), _problems(rows.hstack([lines.alias("line"), problem]).filter(is_bad), checks)
 
 
 def _problems(rows: pl.DataFrame, checks: list[Check]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import polars as pl
 
@@ -21,6 +22,9 @@ _USUAL = "%Y-%m-%d %H:%M:%S%.f"
 _DIRECT = ((_USUAL, "", None), ("%Y-%m-%dT%H:%M:%S%.f", "Z", "UTC"), ("%Y-%m-%dT%H:%M:%S%.f", "", None))
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
 _NAIVE = (_USUAL, "%Y-%m-%d %H:%M", "%Y-%m-%d")
+#: Whether a cell is not read yet, and the first such cell.
+_IS_OPEN = pl.col("time").is_null() & pl.col("cell").is_not_null()
+_FIRST_OPEN = pl.col("cell").filter(_IS_OPEN).first()
 #: The zone name that Java adds to an offset.
 _ZONE_NAME = r"([+-]\d{2}:?\d{2}|Z)\[[\w/+-]+\]$"
 #: Nanoseconds since 2001; numbers with fewer digits could be .NET ticks.
@@ -79,22 +83,28 @@ def _strptime(cell: str, form: str) -> datetime | None:
 
 
 def _read(cells: pl.Series, timezone: str) -> pl.Series:
-    column = pl.col("cell")
     frame = cells.to_frame("cell").with_columns(time=pl.lit(None, TIME))
     for form, ending, zone in _DIRECT:
-        missing = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
-        if len(missing) and _fits(frame["cell"][missing[0]], form, ending):
-            text = pl.when(column.str.ends_with(ending)).then(column.str.strip_suffix(ending)) if ending else column
-            times = text.str.to_datetime(form, time_unit="us", strict=False)
-            frame = frame.with_columns(pl.coalesce("time", _local(times, zone or timezone)))
-    missing = (frame["time"].is_null() & frame["cell"].is_not_null()).arg_true()
-    if missing.is_empty():
+        if frame["time"].null_count() == cells.null_count():
+            return frame["time"]
+        if _fits(frame.select(_FIRST_OPEN).item(), form, ending):
+            frame = frame.with_columns(_directly(form, ending, zone or timezone))
+    if frame["time"].null_count() == cells.null_count():
         return frame["time"]
-    return frame["time"].scatter(missing, frame[missing].select(_any_form(column, timezone)).to_series())
+    open_rows = frame.select(_IS_OPEN.arg_true()).to_series()
+    return frame["time"].scatter(open_rows, frame[open_rows].select(_any_form(pl.col("cell"), timezone)).to_series())
+
+
+@lru_cache(maxsize=16)
+def _directly(form: str, ending: str, timezone: str) -> pl.Expr:
+    """Return the times, and where there is none yet what a cell has in this format."""
+    cell = pl.col("cell")
+    text = pl.when(cell.str.ends_with(ending)).then(cell.str.strip_suffix(ending)) if ending else cell
+    return pl.coalesce("time", _local(text.str.to_datetime(form, time_unit="us", strict=False), timezone))
 
 
 def _fits(cell: str, form: str, ending: str) -> bool:
-    if not cell.endswith(ending):
+    if not cell.endswith(ending) or ("T" in cell) != ("T" in form):  # tells in no time what trying does
         return False
     text = pl.Series([cell.removesuffix(ending)])
     return text.str.to_datetime(form, time_unit="us", strict=False).null_count() == 0

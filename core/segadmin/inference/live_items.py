@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 
 from segadmin.settings import Settings
@@ -36,8 +37,8 @@ class LiveItems:
         wanted = items.drop_nulls().unique()
         if table.is_empty() or wanted.is_empty():
             return table.clear()
-        places = table["item"].search_sorted(wanted).clip(0, table.height - 1)
-        rows = table[places]
+        places = np.minimum(table["item"].search_sorted(wanted).to_numpy(), table.height - 1)
+        rows: pl.DataFrame = table[places]
         return rows.filter(rows["item"] == wanted)
 
     def _table(self) -> pl.DataFrame:

@@ -25,8 +25,8 @@ from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
 
 log = logging.getLogger(__name__)
-#: Seconds until a champion that could not be loaded is loaded again.
-_RETRY = 30.0
+#: Seconds until a champion that could not be loaded is loaded again, and until champions are looked up again.
+_RETRY, _LOOK = 30.0, 1.0
 #: Users of the shop whom a model reads before it answers many: so many that engines are compared on their texts.
 _TRIED_ON = 1024
 
@@ -87,11 +87,14 @@ class LiveModels:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._lock = settings, threading.Lock()
         self._live: dict[str, LiveModel] = {}
+        self._champions: dict[str | None, tuple[float, ModelVersion]] = {}  #: label set → when it was looked up, and it
         self._loading: set[int] = set()
         self._failed: dict[int, tuple[float, Exception]] = {}  #: version → when, and why
 
     def find(self, label_set: str | None = None) -> LiveModel:
         """Return the champion of a label set, or the one before it while the champion is loaded.
+
+        A promotion is seen within a second.
 
         Raises:
             ModelIsLoading: there is none before it.
@@ -100,7 +103,7 @@ class LiveModels:
             StorageError: the champion's folder is missing or damaged, and there is none before it.
             PluginError: its backbone or its textualizer is not installed, or fails, and there is none before it.
         """
-        version = champion(self._settings, label_set)
+        version = self._champion(label_set)
         number = version.id or 0
         with self._lock:
             live = self._live.get(version.label_set)
@@ -116,6 +119,14 @@ class LiveModels:
         if live is None:
             raise ModelIsLoading(f"Model version {number} is being loaded. Try again in some seconds.")
         return live
+
+    def _champion(self, label_set: str | None) -> ModelVersion:
+        """Return the champion, looked up now or in the last second: requests come faster, and SQL takes its time."""
+        looked_up, version = self._champions.get(label_set, (0.0, None))
+        if version is None or time.monotonic() - looked_up > _LOOK:
+            looked_up, version = time.monotonic(), champion(self._settings, label_set)
+            self._champions[label_set] = looked_up, version  # only of label sets that exist
+        return version
 
     def warm_up(self) -> None:
         """Begin to load the champions of all label sets."""

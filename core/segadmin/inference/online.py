@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from segadmin.events.clean import Cleaned, clean, complete
 from segadmin.events.ids import event_ids
@@ -19,11 +18,9 @@ from segadmin.events.number_columns import NumberColumns
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel
 from segadmin.settings import Settings
-from segadmin.text.reader import EVENT_COLUMNS, attributes, read_events
+from segadmin.storage.schema import microseconds
+from segadmin.text.reader import EVENT_COLUMNS, attributes, texts_of
 from segadmin.text.recipe import Window
-
-#: Of users that are not in the lake.
-_NO_BUCKET = -1
 
 
 @dataclass(frozen=True)
@@ -63,72 +60,58 @@ def score_users(
         settings: of the store.
         model: the model.
         items: finds the events' items.
-        users: those of one moment are read together.
+        users: they are read together, also if their moments differ.
         mapping: assigns the events' columns to fields.
     """
-    results: dict[int, Scored] = {}
-    for rows in _groups(users, mapping):
-        scored = _score(settings, model, items, [users[row] for row in rows], mapping)
-        results.update(zip(rows, scored, strict=True))
-    return [results[row] for row in range(len(users))]
-
-
-def _groups(users: Sequence[UserEvents], mapping: Mapping) -> list[list[int]]:
-    """Return the rows of users of one moment and of the same currencies, no user twice in a group."""
-    groups: dict[tuple[datetime, frozenset[str], int], list[int]] = {}
-    times: dict[tuple[datetime, str], int] = {}
-    for row, user in enumerate(users):
-        before = times.get((user.as_of, user.user), 0)
-        times[user.as_of, user.user] = before + 1
-        groups.setdefault((user.as_of, _currencies(user, mapping), before), []).append(row)
-    return list(groups.values())
-
-
-def _currencies(user: UserEvents, mapping: Mapping) -> frozenset[str]:
-    """Return the currencies of a user's prices: without rates, those of several cannot be read together."""
-    column = mapping.columns.get("currency", "currency")
-    if mapping.currency is not None or column not in user.events.columns:
-        return frozenset()
-    return frozenset(user.events[column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().to_list())
-
-
-def _score(
-    settings: Settings, model: LiveModel, items: LiveItems, users: Sequence[UserEvents], mapping: Mapping
-) -> list[Scored]:
-    predictor, textualizer = model.predictor, model.textualizer
-    recipe = predictor.manifest.recipe
-    window = recipe.window(users[0].as_of)
-    keys = [user_key(settings.secret(), user.user) for user in users]
-    cleaned, ends = _cleaned(users, mapping), np.cumsum([user.events.height for user in users])
-    events = _in_window(cleaned.good, users, keys, ends, window)
-    words = None if model.words is None else model.words.of(events["item"])
-    texts = read_events(
-        events.select("user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])),
-        attributes(items.of(events["item"]).lazy(), recipe, words).collect(),
-        _NO_BUCKET,
-        window,
-        recipe,
-        textualizer=textualizer,
-        users=pl.DataFrame({"user_key": keys}, schema={"user_key": pl.Int64}),
-    )
-    in_order = pl.DataFrame({"user_key": keys}, schema={"user_key": pl.Int64}).join(
-        texts.users, on="user_key", how="left", maintain_order="left"
-    )
-    segments = predictor.segment(in_order)
-    counts = dict(events.group_by("user_key").len().iter_rows())
-    rejected: list[list[Rejected]] = [[] for _ in users]
-    for line, *problem in cleaned.bad.select("line", "reason", "column", "value").iter_rows():
-        row = int(ends.searchsorted(line - 1, side="right"))
-        rejected[row].append(Rejected(line - 1 - int(ends[row] - users[row].events.height), *problem))
+    if not users:
+        return []
+    predictor, secret = model.predictor, settings.secret()
+    keys = [user_key(secret, user.user) for user in users]
+    windows = [predictor.manifest.recipe.window(user.as_of) for user in users]
+    usable, rejected = _usable(users, mapping)
+    events = _in_window(usable, users, keys, windows)
+    segments = predictor.segment(_texts(model, items, events, keys, windows))
+    numbers = np.bincount(events["row"].to_numpy(), minlength=len(users)).tolist()
     return [
         Scored(
             segment=segment["segment"],
             probabilities=dict(zip(predictor.segments, segment["probabilities"], strict=True)),
-            events=counts.get(key, 0),
+            events=number,
             rejected=tuple(problems),
         )
-        for segment, key, problems in zip(segments.iter_rows(named=True), keys, rejected, strict=True)
+        for segment, number, problems in zip(segments.iter_rows(named=True), numbers, rejected, strict=True)
     ]
+
+
+def _usable(users: Sequence[UserEvents], mapping: Mapping) -> tuple[pl.DataFrame, list[list[Rejected]]]:
+    """Return the usable events with the ``row`` of their user, and by user the events that cannot be used."""
+    usable: list[pl.DataFrame] = []
+    rejected: list[list[Rejected]] = [[] for _ in users]
+    for group in _of_one_currency(users, mapping):
+        heights = [users[row].events.height for row in group]
+        rows = np.repeat(group, heights)
+        cleaned = _cleaned([users[row] for row in group], mapping)
+        usable.append(cleaned.good.with_columns(row=pl.Series(rows[cleaned.good["line"].to_numpy() - 1])))
+        if cleaned.bad.height:
+            places = np.concatenate([np.arange(height) for height in heights])
+            for line, *problem in cleaned.bad.select("line", "reason", "column", "value").iter_rows():
+                rejected[rows[line - 1]].append(Rejected(int(places[line - 1]), *problem))
+    return (usable[0] if len(usable) == 1 else pl.concat(usable)), rejected
+
+
+def _of_one_currency(users: Sequence[UserEvents], mapping: Mapping) -> list[list[int]]:
+    """Return the rows of users whose prices are in the same currencies: without rates, others cannot be read with."""
+    groups: dict[frozenset[str], list[int]] = {}
+    for row, user in enumerate(users):
+        groups.setdefault(_currencies(user, mapping), []).append(row)
+    return list(groups.values())
+
+
+def _currencies(user: UserEvents, mapping: Mapping) -> frozenset[str]:
+    column = mapping.columns.get("currency", "currency")
+    if mapping.currency is not None or column not in user.events.columns:
+        return frozenset()
+    return frozenset(user.events[column].drop_nulls().cast(pl.String).str.strip_chars().str.to_uppercase().to_list())
 
 
 def _cleaned(users: Sequence[UserEvents], mapping: Mapping) -> Cleaned:
@@ -140,14 +123,49 @@ def _cleaned(users: Sequence[UserEvents], mapping: Mapping) -> Cleaned:
 
 
 def _in_window(
-    good: pl.DataFrame, users: Sequence[UserEvents], keys: Sequence[int], ends: NDArray[np.int64], window: Window
+    usable: pl.DataFrame, users: Sequence[UserEvents], keys: Sequence[int], windows: Sequence[Window]
 ) -> pl.DataFrame:
-    """Return the usable events in the window, each once, with the ids that an import gives them."""
-    rows = ends.searchsorted(good["line"].to_numpy() - 1, side="right")
-    names = pl.Series([user.user for user in users], dtype=pl.String)
-    events = good.with_columns(
-        pl.Series("user_key", keys, dtype=pl.Int64).gather(rows), names.gather(rows).alias("user")
+    """Return the events in the window of their user, each once, with the ids that an import gives them."""
+    rows = usable["row"].to_list()
+    events = usable.with_columns(
+        pl.Series("user_key", [keys[row] for row in rows], dtype=pl.Int64),
+        pl.Series("user", [users[row].user for row in rows], dtype=pl.String),
     )
-    events = events.with_columns(event_ids(events)).unique(("user_key", "event_id"), keep="first", maintain_order=True)
-    inside = events.filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
-    return inside.select("user_key", "user", *EVENT_COLUMNS)
+    events = events.with_columns(event_ids(events)).unique(("row", "event_id"), keep="first", maintain_order=True)
+    row, at = events["row"].to_numpy(), events["at"].to_physical().to_numpy()
+    begin, end = np.array([(microseconds(each.observed_from), microseconds(each.as_of)) for each in windows]).T
+    return events.filter(pl.Series((begin[row] <= at) & (at < end[row])))
+
+
+def _texts(
+    model: LiveModel, items: LiveItems, events: pl.DataFrame, keys: Sequence[int], windows: Sequence[Window]
+) -> pl.DataFrame:
+    """Return the texts and features of all users, in their order; those of one moment are read together."""
+    recipe, textualizer = model.predictor.manifest.recipe, model.textualizer
+    words = None if model.words is None else model.words.of(events["item"])
+    of_items = attributes(items.of(events["item"]).lazy(), recipe, words).collect(engine="in-memory")
+    columns = ["user_key", *EVENT_COLUMNS, *(["user"] if textualizer.raw_user_ids else [])]
+    groups = _of_one_moment(keys, windows)
+    texts = [
+        texts_of(
+            (events if len(groups) == 1 else events.filter(pl.col("row").is_in(group))).select(columns),
+            of_items,
+            windows[group[0]],
+            recipe,
+            textualizer=textualizer,
+            users=pl.DataFrame({"user_key": [keys[row] for row in group]}, schema={"user_key": pl.Int64}),
+        )
+        for group in groups
+    ]
+    return texts[0] if len(texts) == 1 else pl.concat(texts)[np.argsort(np.concatenate(groups))]
+
+
+def _of_one_moment(keys: Sequence[int], windows: Sequence[Window]) -> list[list[int]]:
+    """Return the rows of users of one moment, no user twice in a group."""
+    groups: dict[tuple[datetime, int], list[int]] = {}
+    times: dict[tuple[datetime, int], int] = {}
+    for row, (key, window) in enumerate(zip(keys, windows, strict=True)):
+        before = times.get((window.as_of, key), 0)
+        times[window.as_of, key] = before + 1
+        groups.setdefault((window.as_of, before), []).append(row)
+    return list(groups.values())

@@ -9,6 +9,7 @@ import polars as pl
 from segadmin.contracts.event_kinds import KINDS
 from segadmin.events.extras import amount, names_of
 from segadmin.events.items import FACET, facet
+from segadmin.storage.schema import time_literal
 from segadmin.text.recipe import Recipe, Window
 
 #: Fractions of the window, back from its end, whose spend, visits and brands are separate features.
@@ -124,12 +125,10 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
         ratings=pl.col("rating").count(),
         **{f"{kind}_events": (pl.col("kind") == kind).sum() for kind in KINDS},
     )
-    length = window.as_of - window.observed_from
-    recent = _in_recent_parts(window)
-    part = ((pl.col("at") - window.observed_from) / length * parts).floor() + 1
+    as_of, recent = time_literal(window.as_of), _in_recent_parts(window)
     return visits.group_by("user_key").agg(
-        recency_days=(window.as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
-        tenure_days=(window.as_of - pl.col("at").min()).dt.total_seconds() / 86_400,
+        recency_days=(as_of - pl.col("at").max()).dt.total_seconds() / 86_400,
+        tenure_days=(as_of - pl.col("at").min()).dt.total_seconds() / 86_400,
         visits=pl.len(),
         spend=pl.col("spend").sum(),
         spend_per_visit=pl.col("spend").sum() / pl.len(),
@@ -137,16 +136,25 @@ def _by_visit(events: pl.LazyFrame, window: Window, parts: int) -> pl.LazyFrame:
         **{f"spend_last_{part}": pl.col("spend").filter(inside).sum() for part, inside in recent.items()},
         **{f"visits_last_{part}": inside.sum() for part, inside in recent.items()},
         **{f"{kind}_events": pl.col(f"{kind}_events").sum() for kind in KINDS},
-        **{f"spend_part_{n}": pl.col("spend").filter(part == n).sum() for n in range(1, parts + 1)},
+        **_by_part(window, parts),
         rating_mean=pl.when(pl.col("ratings").sum() > 0).then(pl.col("rating").sum() / pl.col("ratings").sum()),
         duration_seconds=pl.col("duration").sum(),
     )
 
 
+def _by_part(window: Window, parts: int) -> dict[str, pl.Expr]:
+    """Return the spend in each of ``parts`` equal parts of the window."""
+    if not parts:
+        return {}
+    length = window.as_of - window.observed_from
+    part = ((pl.col("at") - time_literal(window.observed_from)) / length * parts).floor() + 1
+    return {f"spend_part_{n}": pl.col("spend").filter(part == n).sum() for n in range(1, parts + 1)}
+
+
 def _in_recent_parts(window: Window) -> dict[str, pl.Expr]:
     """Return, for each recent part of the window, whether an event is in it."""
     length = window.as_of - window.observed_from
-    return {part: pl.col("at") >= window.as_of - length * share for part, share in _RECENT_PARTS}
+    return {part: pl.col("at") >= time_literal(window.as_of - length * share) for part, share in _RECENT_PARTS}
 
 
 def _by_category(events: pl.LazyFrame, recipe: Recipe) -> pl.LazyFrame:

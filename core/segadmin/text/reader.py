@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from segadmin.contracts.plugins import describe
@@ -14,14 +13,20 @@ from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import PluginContractError, PluginError, SegadminError
 from segadmin.events.items import OF_ITEMS, facet, with_items
 from segadmin.storage.lake import Lake
+from segadmin.storage.schema import time_literal
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.item_words import WORDS
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.variant import CANONICAL, Variant
 
+if TYPE_CHECKING:
+    from polars._typing import EngineType
+
 #: The text of a user without events in the window, so that every user has a text.
 NOTHING = {"en": "no recent activity", "zh": "近期无行为"}
+#: Below so many events, Polars' streaming engine takes longer to start than its other one takes for all.
+_FEW_EVENTS = 10_000
 #: What textualizers get of events, besides ``user_key``.
 EVENT_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duration", "rating", "text", "extras")
 
@@ -87,43 +92,76 @@ def read_events(
         variant: of the text.
         call: the context in which the textualizer is called.
     """
+    texts = texts_of(
+        own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
+    )
+    capped = texts["found"].filter(texts["found"] > recipe.max_phrases)
+    users_read = texts.select(
+        pl.lit(bucket, pl.Int32).alias("bucket"),
+        *("user_key", "as_of", "phrases"),
+        phrase_hash(texts["phrases"]),
+        "features",
+    )
+    return UserTexts(
+        users=users_read,
+        report={
+            "users": texts.height,
+            "users_without_events": texts["found"].null_count(),
+            "events": own_events.height,
+            "phrases": int(texts["phrases"].list.len().sum()),
+            "users_capped": len(capped),
+            "phrases_dropped": int(capped.sum()) - recipe.max_phrases * len(capped),
+        },
+    )
+
+
+def texts_of(
+    own_events: pl.DataFrame,
+    items: pl.DataFrame,
+    window: Window,
+    recipe: Recipe,
+    *,
+    textualizer: Textualizer,
+    users: pl.DataFrame,
+    variant: Variant = CANONICAL,
+    call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
+) -> pl.DataFrame:
+    """Return the texts and features of ``users``, in their order; the arguments are those of :func:`read_events`.
+
+    Returns:
+        ``user_key``, ``as_of``, ``phrases``, ``found`` (the number of phrases before the recipe's limit; null for users
+        without any) and ``features``.
+    """
     if variant.number:
         users = users.join(own_events, on="user_key", how="semi")
     events = with_items(own_events.lazy(), items)
+    engine: EngineType = "in-memory" if own_events.height < _FEW_EVENTS else "auto"
+    context = TextContext(window.observed_from, window.as_of, recipe.language, recipe.templates, variant.number)
     with call:
-        phrases = _phrases(textualizer, events, window, recipe, variant)
-    _check_users(phrases, own_events, recipe)
-    counts = phrases.group_by("user_key").len("phrases")
-    capped = counts.filter(pl.col("phrases") > recipe.max_phrases)
+        phrases = _phrases(textualizer, events, context, _textualizer_name(recipe), engine)
     grouped = (
-        phrases.sort("user_key", "position", variant.order)  # a deterministic order of equal positions
+        phrases.lazy()
+        .select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
+        .sort("user_key", "position", variant.order)  # a deterministic order of equal positions
         .group_by("user_key", maintain_order=True)
-        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"))
+        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"), found=pl.len())
+        .collect(engine="in-memory")
     )
-    user_features = features(events, window, recipe).collect()
-    no_features = [None] * len(feature_names(recipe))
+    user_features = features(events, window, recipe).collect(engine=engine)
     texts = (
-        users.select("user_key")
-        .join(grouped, on="user_key", how="left")
-        .join(user_features, on="user_key", how="left")
-        .with_columns(
-            pl.col("phrases").fill_null(pl.lit([NOTHING[recipe.language]])),
-            pl.col("features").fill_null(pl.lit(no_features, dtype=pl.List(pl.Float32))),
-            bucket=pl.lit(bucket, dtype=pl.Int32),
-            as_of=pl.lit(window.as_of).dt.cast_time_unit("us").dt.convert_time_zone("UTC"),
-        )
+        users.lazy()
+        .select("user_key", as_of=time_literal(window.as_of))
+        .join(grouped.lazy(), on="user_key", how="left", maintain_order="left")
+        .join(user_features.lazy(), on="user_key", how="left", maintain_order="left")
+        .collect(engine="in-memory")
     )
-    texts = texts.with_columns(phrase_hash=phrase_hash(texts["phrases"]))
-    return UserTexts(
-        users=texts.select("bucket", "user_key", "as_of", "phrases", "phrase_hash", "features"),
-        report={
-            "users": texts.height,
-            "users_without_events": texts.height - grouped.height,
-            "events": own_events.height,
-            "phrases": int(texts["phrases"].list.len().sum()),
-            "users_capped": capped.height,
-            "phrases_dropped": int((capped["phrases"] - recipe.max_phrases).sum()) if capped.height else 0,
-        },
+    if grouped.height == texts.height and not texts["phrases"].null_count() and not texts["features"].null_count():
+        return texts  # all users have events
+    _check_users(grouped["user_key"], own_events["user_key"], recipe)
+    no_features = [None] * len(feature_names(recipe))
+    return texts.with_columns(
+        pl.col("phrases").fill_null(pl.lit([NOTHING[recipe.language]])),
+        pl.col("features").fill_null(pl.lit(no_features, dtype=pl.List(pl.Float32))),
     )
 
 
@@ -140,13 +178,11 @@ def attributes(items: pl.LazyFrame, recipe: Recipe, words: pl.DataFrame | None =
     return selected.join(words.lazy(), on="item", how="left").with_columns(title=title)
 
 
-def _check_users(phrases: pl.DataFrame, own_events: pl.DataFrame, recipe: Recipe) -> None:
+def _check_users(users: pl.Series, known: pl.Series, recipe: Recipe) -> None:
     """Raise ``PluginContractError`` if there are phrases of users without events."""
-    unknown_users = np.setdiff1d(phrases["user_key"].unique().to_numpy(), own_events["user_key"].unique().to_numpy())
-    if len(unknown_users):
-        raise PluginContractError(
-            f"{_textualizer_name(recipe)} returned {len(unknown_users)} users that have no events."
-        )
+    unknown_users = len(users) - int(users.is_in(known.implode()).sum())
+    if unknown_users:
+        raise PluginContractError(f"{_textualizer_name(recipe)} returned {unknown_users} users that have no events.")
 
 
 def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:
@@ -163,14 +199,12 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
 
 
 def _phrases(
-    textualizer: Textualizer, events: pl.LazyFrame, window: Window, recipe: Recipe, variant: Variant
+    textualizer: Textualizer, events: pl.LazyFrame, context: TextContext, source: str, engine: EngineType
 ) -> pl.DataFrame:
-    """Call the textualizer and check the phrases that it returns."""
-    source = _textualizer_name(recipe)
-    context = TextContext(window.observed_from, window.as_of, recipe.language, recipe.templates, variant.number)
+    """Call the textualizer, which errors call ``source``, and check the phrases that it returns."""
     try:
         returned: Any = textualizer.phrases(events, context)
-        phrases: pl.DataFrame = returned.collect() if isinstance(returned, pl.LazyFrame) else returned
+        phrases: pl.DataFrame = returned.collect(engine=engine) if isinstance(returned, pl.LazyFrame) else returned
     except SegadminError:
         raise
     except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a panic of Polars is not an Exception
@@ -187,7 +221,7 @@ def _phrases(
         )
     if phrases["phrase"].null_count() or phrases["position"].null_count():
         raise PluginContractError(f"{source} returned nulls in phrase or position. Leave such rows out, or fill them.")
-    return phrases.select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
+    return phrases
 
 
 def _textualizer_name(recipe: Recipe) -> str:

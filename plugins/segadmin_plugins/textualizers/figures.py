@@ -8,6 +8,7 @@ from datetime import timedelta
 import polars as pl
 
 from segadmin.contracts.textualizer import TextContext
+from segadmin.storage.schema import time_literal
 from segadmin_plugins.textualizers.words import level
 
 #: The English and the Chinese name of each number, in order of output. A log of purchases only has eight of them, about
@@ -32,9 +33,9 @@ def figures(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = t
     """Return one phrase per number; numbers that a user lacks (such as views) are left out."""
     length = context.as_of - context.observed_from
     bought = pl.col("kind") == "purchase"
-    half, quarter = (pl.col("at") >= context.as_of - length * share for share in (0.5, 0.25))
+    half, quarter = (pl.col("at") >= time_literal(context.as_of - length * share) for share in (0.5, 0.25))
     spend = pl.col("price").filter(bought)
-    days = (context.as_of - pl.col("at").max()) / timedelta(days=1)
+    days = (time_literal(context.as_of) - pl.col("at").max()) / timedelta(days=1)
     numbers = events.group_by("user_key").agg(
         spend_half=pl.col("price").filter(bought & half).sum(),
         spend=spend.sum(),

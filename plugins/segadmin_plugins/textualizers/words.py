@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, cast
 
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from segadmin.contracts.templates import VERBS as VERBS_SECTION
 from segadmin.contracts.textualizer import TextContext
 from segadmin.settings import Language
+from segadmin.storage.schema import time_literal
 
 _DAY = 24 * 60  #: minutes
 #: Size of the lookup table of number texts: this many hundredths and this many whole numbers.
@@ -47,9 +48,15 @@ def verbs(context: TextContext, default: Mapping[str, str] | None = None) -> dic
 
 def verb(context: TextContext, default: Mapping[str, str] | None = None) -> pl.Expr:
     """Return the verb of an event."""
-    return pl.col("kind").replace_strict(verbs(context, default), default=pl.col("kind"))
+    return _replaced("kind", tuple(verbs(context, default).items()))
 
 
+@lru_cache(maxsize=64)
+def _replaced(column: str, words: tuple[tuple[str, str], ...]) -> pl.Expr:
+    return pl.col(column).replace_strict(dict(words), default=pl.col(column))
+
+
+@cache
 def thing(language: Language) -> pl.Expr:
     """Return the name of an item: its title, else its category, else its id."""
     named = pl.coalesce("title", "category").str.to_lowercase()
@@ -57,6 +64,7 @@ def thing(language: Language) -> pl.Expr:
     return pl.coalesce(named, unnamed)
 
 
+@cache
 def category(language: Language) -> pl.Expr:
     """Return the category of an item, or its name if it has none."""
     return pl.coalesce(pl.col("category").str.to_lowercase(), thing(language))
@@ -81,7 +89,7 @@ def about(count: pl.Expr) -> pl.Expr:
 
 def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
     """Return how long before ``as_of`` an event was, as a word."""
-    days = (as_of - last).dt.total_seconds() / 86_400
+    days = (time_literal(as_of) - last).dt.total_seconds() / 86_400
     words = [
         pl.when(days <= limit).then(pl.lit(chinese if language == "zh" else english))
         for limit, english, chinese in _RECENCY
@@ -94,7 +102,7 @@ def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
 
     Phrases with such a word repeat across users; phrases with a date do not.
     """
-    days = ((as_of - last).dt.total_seconds() / 86_400).floor().cast(pl.Int64)
+    days = ((time_literal(as_of) - last).dt.total_seconds() / 86_400).floor().cast(pl.Int64)
     zh = language == "zh"
     return (
         pl.when(days < 1)

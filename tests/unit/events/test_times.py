@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segadmin.events.times import read_time
+from segadmin.storage.schema import time_literal
 
 _INDIA = timezone(timedelta(hours=5, minutes=30))
 
@@ -47,3 +48,9 @@ _CELLS = st.one_of(
 def test_any_mixture_of_forms(zone: str, cells: list[str | None]) -> None:
     read = pl.DataFrame({"at": pl.Series(cells, dtype=pl.String)}).select(read_time(pl.col("at"), zone))
     assert read["at"].to_list() == [_read_by_python(cell, ZoneInfo(zone)) for cell in cells]
+
+
+@given(moment=_TIMES, zone=st.sampled_from([UTC, _INDIA, ZoneInfo("Asia/Shanghai")]))
+def test_a_literal_is_the_moment_that_it_is_made_of(moment: datetime, zone: tzinfo) -> None:
+    moment = (moment - timedelta(days=14_000)).replace(tzinfo=zone)  # some are before 1970
+    assert pl.select(time_literal(moment)).item() == moment
