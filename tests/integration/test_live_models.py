@@ -103,8 +103,8 @@ def test_a_champion_that_answers_with_nan_does_not_replace_the_one_before(
         session.flush()
         number = version.id or 0
         make_champion(session, version, expected=1)
-    models.find()
-    wait_until(lambda: f"model {number} cannot be used" in caplog.text, 60, "the load fails")
+    is_noticed = f"model {number} cannot be used"
+    wait_until(lambda: models.find().version.id == 1 and is_noticed in caplog.text, 60, "the load fails")
     assert models.find().version.id == 1
 
 
