@@ -19,7 +19,7 @@ from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
-from segadmin_api.formatting import VERSIONS, version_row
+from segadmin_api.formatting import VERSIONS, equal_texts_line, version_row
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
@@ -264,6 +264,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
         + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
+        "equal texts": equal_texts_line(data.equal_texts),
         "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.render import render
+from segadmin_api.formatting import equal_texts_line
 
 
 def page(card: ModelCard, *, online: bool = False) -> str:
@@ -16,4 +17,5 @@ def page(card: ModelCard, *, online: bool = False) -> str:
         online=online,
         card=card,
         reliability=diagram,
+        equal_texts=equal_texts_line(card.origin.equal_texts),
     )

@@ -15,7 +15,7 @@ from segadmin.evaluation.abstention import HISTORIES, assigned_mask
 from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
-from segadmin.labels.parts import Part, SplitBy
+from segadmin.labels.parts import EqualTexts, Part, SplitBy
 from segadmin.models.manifest import ModelManifest, manifest_of
 from segadmin.models.versions import evaluations_of, find_version
 from segadmin.settings import Settings
@@ -116,7 +116,7 @@ class PredictionQuality(_Section):
 
     rows: int
     erased: int
-    unseen: int  #: of users without a training row
+    unseen: int  #: of users without a training row, and with a text that no training row has
     without_events: int
     by_segment: tuple[SegmentQuality, ...]
     by_history: tuple[HistoryQuality, ...]
@@ -135,6 +135,7 @@ class Origin(_Section):
     held_out: float
     seed: int
     parts: dict[str, int]  #: part of the split → rows
+    equal_texts: EqualTexts | None = None  #: ``None``: trained by a release that did not look for them
     training_keys_sha256: str
     textualizer_version: str
     language: str
@@ -304,6 +305,7 @@ def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
         held_out=manifest.held_out,
         seed=manifest.seed,
         parts=data.parts,
+        equal_texts=data.equal_texts,
         training_keys_sha256=data.training_keys_sha256,
         textualizer_version=recipe.textualizer_version,
         language=recipe.language,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segadmin.errors import StorageError
 from segadmin.evaluation.policy import Policy
-from segadmin.labels.parts import HELD_OUT, Part, SplitBy
+from segadmin.labels.parts import HELD_OUT, EqualTexts, Part, SplitBy
 from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
 from segadmin.timezones import UtcMoment
@@ -45,7 +45,8 @@ class TrainingData(_Model):
     rows: int = 0
     users: int = 0
     parts: dict[str, int] = {}  #: rows by part
-    unseen: int = 0  #: test rows of users who are not in training
+    unseen: int = 0  #: test rows of users who are not in training, nor is their text
+    equal_texts: EqualTexts | None = None  #: ``None``: an older release, which did not look for them
     segments: tuple[SegmentRows, ...] = ()
     cutoffs: dict[str, tuple[UtcMoment, ...]] = {}  #: by part, in order
     labeler: str = ""

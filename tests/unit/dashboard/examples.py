@@ -10,6 +10,7 @@ from segadmin.evaluation.metrics import ReliabilityBin
 from segadmin.events.profile import Profile
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.progress import Progress
+from segadmin.labels.parts import EqualTexts
 from segadmin.models.card import (
     Abstention,
     Auroc,
@@ -100,6 +101,7 @@ def a_card(text: str) -> ModelCard:
             held_out=0.15,
             seed=17,
             parts={"train": 3_000, "validation": 800, "test": 1_200},
+            equal_texts=EqualTexts(texts=40, rows=90, left_out=25, common_texts=1, common_rows=400, repeated=8),
             training_keys_sha256="0" * 64,
             textualizer_version=text,
             language="zh",

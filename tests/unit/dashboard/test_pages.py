@@ -154,6 +154,8 @@ def test_a_card_in_words() -> None:
         "over 500 events",
         "Minimum precision per segment: 70%. 25.0% of the test rows are assigned to a segment.",
         "by time, 15% held out, seed 17: train 3,000, validation 800, test 1,200",
+        "40 texts of several users in 90 rows; 25 rows left out because another part has the text; 8 test rows repeat "
+        "the text of another user's training row; 1 common text in 400 rows not separated",
         "fewer than 100 training rows, whose predictions are less reliable: gold",
         "It is champion, promoted on 2026-01-03.",
     ):
@@ -166,6 +168,13 @@ def test_a_card_without_test_rows_says_why() -> None:
     assert "the predictions no longer exist" in page
     assert "Training data and versions" in page
     assert "Calibration" not in page and "Limits" not in page
+
+
+def test_a_card_of_an_older_release_does_not_mention_equal_texts() -> None:
+    card = a_card("gold")
+    older = card.model_copy(update={"origin": card.origin.model_copy(update={"equal_texts": None})})
+    assert "equal texts" in model_card.page(card)
+    assert "equal texts" not in model_card.page(older)
 
 
 def test_a_card_is_data() -> None:
