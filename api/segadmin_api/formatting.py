@@ -11,6 +11,8 @@ from typing import Any
 
 from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
+from segadmin.evaluation.bootstrap import LEAST_USERS
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.labels.parts import EqualTexts
 from segadmin.models.versions import VersionLine
@@ -70,6 +72,24 @@ def equal_texts_line(counts: EqualTexts | None) -> str:
         common = f"{counted(counts.common_texts, 'common text')} in {counted(counts.common_rows, 'row')}"
         parts.append(f"{common} not separated")
     return "; ".join(parts)
+
+
+def membership_line(attack: MembershipAttack | None) -> str:
+    """Return how well training rows can be told from held-out rows; empty if it was not measured."""
+    if attack is None:
+        return ""
+    rows = f"{counted(attack.trained, 'training row')}, {counted(attack.held_out, f'{attack.part} row')}"
+    value, low, high = attack.auc.value, attack.auc.low, attack.auc.high
+    if low is None or high is None:
+        return f"AUC {value:.4f} ({rows}; an interval needs {LEAST_USERS} users of each)"
+    return f"AUC {value:.4f} [{low:.4f}, {high:.4f}] (95 %; {rows})"
+
+
+#: What to do if the membership attack succeeds.
+MEMBERSHIP_ADVICE = (
+    "The model reveals whom it was trained on. Train for fewer epochs or rounds, with more weight decay or "
+    "phrase_dropout, with more users in each leaf of a tree, or on more users"
+)
 
 
 def time_left(line: JobLine) -> str:

@@ -19,7 +19,7 @@ from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
-from segadmin_api.formatting import VERSIONS, equal_texts_line, version_row
+from segadmin_api.formatting import MEMBERSHIP_ADVICE, VERSIONS, equal_texts_line, membership_line, version_row
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
@@ -269,6 +269,8 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
+        "membership attack": membership_line(manifest.membership),
+        "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
         "truncated": _pairs(manifest.report.get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }

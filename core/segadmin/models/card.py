@@ -14,6 +14,7 @@ from segadmin.errors import DataError
 from segadmin.evaluation.abstention import HISTORIES, assigned_mask
 from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
 from segadmin.labels.parts import EqualTexts, Part, SplitBy
 from segadmin.models.manifest import ModelManifest, manifest_of
@@ -159,6 +160,7 @@ class ModelCard(_Section):
     metrics: tuple[ModelMetrics, ...]
     test: PredictionQuality | None
     test_missing: str = ""  #: why there is no ``test``
+    membership: MembershipAttack | None = None  #: ``None``: of an older release, or nobody was held out
     origin: Origin
 
 
@@ -196,6 +198,7 @@ def card_of(settings: Settings, model: str, label_set: str | None = None) -> Mod
         metrics=tuple(map(_metrics, evaluations)),
         test=test,
         test_missing=missing,
+        membership=manifest.membership,
         origin=_origin(version, manifest),
     )
 

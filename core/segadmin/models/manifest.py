@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segadmin.errors import StorageError
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.policy import Policy
 from segadmin.labels.parts import HELD_OUT, EqualTexts, Part, SplitBy
 from segadmin.storage.records import ModelVersion
@@ -102,6 +103,8 @@ class ModelManifest(_Model):
     held_out: float = HELD_OUT
     data: TrainingData = TrainingData()
     text: tuple[dict[str, int], ...] = ()  #: report of each textualize step
+    #: Only in SQL, since it is measured after the artifact is written; ``None`` also in versions of older releases.
+    membership: MembershipAttack | None = None
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -304,8 +304,9 @@ def evaluate(attempt: Attempt) -> StageResult:
     split, data = read_split(attempt, prepared, texts)
     dataset = read_dataset(prepared, texts, split)
     with calling(attempt, backbone, "predict"):
-        rows, probabilities = evaluate_model(predictor, dataset, attempt.progress)
-    tested = predictions_frame(dataset.test, probabilities)
+        evaluated = evaluate_model(predictor, dataset, attempt.progress)
+    rows, tested = evaluated.rows, predictions_frame(dataset.test, evaluated.probabilities)
+    membership = asdict(evaluated.membership) if evaluated.membership else None
     predictions = keep_predictions(attempt.settings, attempt.job_id, tuned.sha256, tested)
     beside = attempt.output(BaselinesOutput).evaluations
     run_of = partial(_tracked_run, attempt, prepared, data)
@@ -320,7 +321,7 @@ def evaluate(attempt: Attempt) -> StageResult:
             segments=list(prepared.segments),
             folder=tuned.folder,
             sha256=tuned.sha256,
-            manifest={**tuned.manifest.as_json(), "predictions": predictions},
+            manifest={**tuned.manifest.as_json(), "predictions": predictions, "membership": membership},
             job_id=attempt.job_id,
         )
         return {"model_version_id": record_evaluations(session, version, rows, beside)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 from segadmin.evaluation.bootstrap import Interval
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
 from segadmin.events.profile import Profile
 from segadmin.jobs.control import JobLine, JobView
@@ -92,6 +93,7 @@ def a_card(text: str) -> ModelCard:
             ),
             calibration=Calibration(ece=0.02, bins=(ReliabilityBin(0.5, 0.6, 1_200, 0.55, 0.6),)),
         ),
+        membership=MembershipAttack(Interval(0.58, 0.55, 0.61), trained=800, held_out=800, part="validation"),
         origin=Origin(
             labeler=text,
             rows=5_000,

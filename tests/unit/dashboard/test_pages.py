@@ -12,6 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from segadmin.errors import DataError
+from segadmin.evaluation.bootstrap import Interval
 from segadmin.events.profile import profile
 from segadmin.jobs import control
 from segadmin.models.card import ModelCard, card_of
@@ -168,6 +169,22 @@ def test_a_card_without_test_rows_says_why() -> None:
     assert "the predictions no longer exist" in page
     assert "Training data and versions" in page
     assert "Calibration" not in page and "Limits" not in page
+
+
+def test_a_card_warns_of_a_model_that_reveals_whom_it_was_trained_on() -> None:
+    card = a_card("gold")
+    assert card.membership is not None
+    page = model_card.page(card)
+    assert "AUC 0.5800 [0.5500, 0.6100] (95 %; 800 training rows, 800 validation rows)" in page
+    assert "reveals whom it was trained on" in page
+    harmless = replace(card.membership, auc=Interval(0.51, 0.48, 0.54))
+    assert "reveals whom" not in model_card.page(card.model_copy(update={"membership": harmless}))
+    few = replace(card.membership, auc=Interval(0.9, None, None))
+    page = model_card.page(card.model_copy(update={"membership": few}))
+    assert "AUC 0.9000 (800 training rows, 800 validation rows; an interval needs 50 users of each)" in page
+    assert "reveals whom" not in page
+    unmeasured = model_card.page(card.model_copy(update={"membership": None}))
+    assert "Not measured: an older release" in unmeasured and "reveals whom" not in unmeasured
 
 
 def test_a_card_of_an_older_release_does_not_mention_equal_texts() -> None:
