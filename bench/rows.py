@@ -22,9 +22,10 @@ def dataset(job: int) -> Any:
     """Return the rows of a retrain, as its steps read them."""
     import polars as pl
 
+    from segadmin.labels.equal_texts import separate_equal_texts
     from segadmin.settings import get_settings
     from segadmin.text.features import feature_names
-    from segadmin.training.dataset import Dataset
+    from segadmin.training.dataset import Dataset, text_hashes
     from segadmin.workflows.textualize import TextOutput
     from segadmin.workflows.training_data import PreparedTraining
 
@@ -32,5 +33,7 @@ def dataset(job: int) -> Any:
     prepared = PreparedTraining.read(next(step.result for step in steps if step.stage == "prepare"))
     files = [TextOutput.read(step.result).training for step in steps if step.stage == "textualize"]
     texts = [pl.read_parquet(settings.store_path / file.path) for file in files if file]
-    split = pl.read_parquet(settings.store_path / prepared.split.path)
+    prepared_split = pl.read_parquet(settings.store_path / prepared.split.path)
+    hashes = text_hashes(texts, prepared.recipe.language)
+    split, _ = separate_equal_texts(prepared_split, hashes, prepared.request.split)
     return Dataset.of(texts, split, prepared.segments, feature_names(prepared.recipe))

@@ -10,7 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from segadmin.contracts.option_text import option_text
+from segadmin.counts import counted
+from segadmin.evaluation.bootstrap import LEAST_USERS
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
+from segadmin.labels.parts import EqualTexts
 from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Step, StepState
 from segadmin.text.coverage import coverage
@@ -50,6 +54,42 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """Return a share of two digits at least, such as ``0.35 %`` or ``120 %``."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def equal_texts_line(counts: EqualTexts | None) -> str:
+    """Return how many texts several users have, and what was done about them; empty if nobody counted."""
+    if counts is None:
+        return ""
+    if not counts.texts and not counts.common_texts:
+        return "none: no two users have the same text"
+    parts = [
+        f"{counted(counts.texts, 'text')} of several users in {counted(counts.rows, 'row')}",
+        f"{counted(counts.left_out, 'row')} left out because another part has the text",
+    ]
+    if counts.repeated:
+        parts.append(f"{counted(counts.repeated, 'test row')} repeat the text of another user's training row")
+    if counts.common_texts:
+        common = f"{counted(counts.common_texts, 'common text')} in {counted(counts.common_rows, 'row')}"
+        parts.append(f"{common} not separated")
+    return "; ".join(parts)
+
+
+def membership_line(attack: MembershipAttack | None) -> str:
+    """Return how well training rows can be told from held-out rows; empty if it was not measured."""
+    if attack is None:
+        return ""
+    rows = f"{counted(attack.trained, 'training row')}, {counted(attack.held_out, f'{attack.part} row')}"
+    value, low, high = attack.auc.value, attack.auc.low, attack.auc.high
+    if low is None or high is None:
+        return f"AUC {value:.4f} ({rows}; an interval needs {LEAST_USERS} users of each)"
+    return f"AUC {value:.4f} [{low:.4f}, {high:.4f}] (95 %; {rows})"
+
+
+#: What to do if the membership attack succeeds.
+MEMBERSHIP_ADVICE = (
+    "The model reveals whom it was trained on. Train for fewer epochs or rounds, with more weight decay or "
+    "phrase_dropout, with more users in each leaf of a tree, or on more users"
+)
 
 
 def time_left(line: JobLine) -> str:

@@ -55,9 +55,10 @@ def test_the_requested_margin_applies(shop: Settings) -> None:
 def test_the_champion_is_not_compared_on_its_training_rows(shop: Settings) -> None:
     """Split by user, another seed holds out other users: most of them the champion knows by heart."""
     deep = {"rounds": "200", "min_users": "1", "leaves": "31"}
-    if not retrain(shop, split="user", backbone_options=deep).until("score").inputs["gate"][0]["promoted"]:
+    by_user = {"split": "user", "held_out": 0.25, "backbone_options": deep}
+    if not retrain(shop, **by_user).until("score").inputs["gate"][0]["promoted"]:
         registry.promote_version(shop, "2")
-    verdict = retrain(shop, split="user", backbone_options=deep, seed=5).until("score").inputs["gate"][0]
+    verdict = retrain(shop, **by_user, seed=5).until("score").inputs["gate"][0]
     champion_has = re.search(r"\(version 2\) has (0\.\d+) on the same rows", verdict["reason"])
     assert champion_has, verdict["reason"]
     assert float(champion_has[1]) < 0.95  # on rows that it learnt from it is next to perfect

@@ -20,7 +20,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli import model_files
 from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
-from segadmin_api.formatting import VERSIONS, version_row
+from segadmin_api.formatting import MEMBERSHIP_ADVICE, VERSIONS, equal_texts_line, membership_line, version_row
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
@@ -254,11 +254,14 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
         + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
+        "equal texts": equal_texts_line(data.equal_texts),
         "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
         "cascade": _cascade(manifest),
+        "membership attack": membership_line(manifest.membership),
+        "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
         "truncated": _pairs(manifest.report.get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }

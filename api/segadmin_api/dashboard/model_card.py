@@ -5,6 +5,7 @@ from __future__ import annotations
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.render import render
+from segadmin_api.formatting import MEMBERSHIP_ADVICE, equal_texts_line, membership_line
 
 
 def page(card: ModelCard, *, online: bool = False) -> str:
@@ -16,4 +17,7 @@ def page(card: ModelCard, *, online: bool = False) -> str:
         online=online,
         card=card,
         reliability=diagram,
+        membership=membership_line(card.membership),
+        membership_advice=MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
+        equal_texts=equal_texts_line(card.origin.equal_texts),
     )

@@ -8,5 +8,5 @@ class EvaluatedOn(StrEnum):
 
     VALIDATION = "validation"
     TEST = "test"
-    UNSEEN = "test, unseen users"  #: the test rows of users without training rows
+    UNSEEN = "test, unseen users"  #: the test rows of users without training rows, and without their texts
     OUTCOME = "outcome"  #: a snapshot's users, once their outcomes are known

@@ -94,11 +94,17 @@ def one_vs_rest_auroc(scores: NDArray[np.floating[Any]], positive: NDArray[np.bo
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
-    """Return the mean negative log-probability (nats) of the true segment; probabilities are clipped at 1e-7."""
+    """Return the mean of the :func:`losses`."""
+    return float(losses(probabilities, targets).mean())
+
+
+def losses(probabilities: Probabilities, targets: Targets) -> NDArray[np.floating[Any]]:
+    """Return the negative log-probability (nats) of each row's true segment; probabilities are clipped at 1e-7."""
     import numpy as np
 
     of_target = probabilities[np.arange(len(targets)), targets]
-    return float(-np.log(np.clip(of_target, 1e-7, 1.0)).mean())
+    negative_logs: NDArray[np.floating[Any]] = -np.log(np.clip(of_target, 1e-7, 1.0))
+    return negative_logs
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,19 @@ class Part(StrEnum):
     TEST = "test"
     LEARNT = "learnt"  #: already in the training rows of the parent version
     PURGED = "purged"  #: the label was known too late for training
+    DUPLICATE = "duplicate"  #: another part has the same text of another user
+
+
+@dataclass(frozen=True)
+class EqualTexts:
+    """How many texts several users have, and what the split did about them."""
+
+    texts: int  #: texts that several users have, without common ones
+    rows: int  #: rows with such a text
+    left_out: int  #: of these, rows that were left out because another part has the text
+    common_texts: int  #: texts of so many users that they are split like any others
+    common_rows: int
+    repeated: int  #: test rows whose text a training row of another user has; common ones do not count
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ from segadmin.labels.parts import HELD_OUT, Part
 _TEST_CUTOFFS = 0.4
 #: Minimum number of rows of a part; with fewer, its metrics are noise.
 LEAST = {Part.TRAIN: 20, Part.VALIDATION: 5, Part.TEST: 5}
+#: Why rows are in none of these parts.
+_LEFT_OUT = {
+    Part.PURGED: "whose label was known only after the first test cut-off do not count",
+    Part.DUPLICATE: "whose text is that of another user in another part do not count",
+}
 
 
 def split_rows(
@@ -62,7 +67,7 @@ def split_rows(
     rows = rows.with_columns(part.alias("part"))
     trained_users = rows.filter(pl.col("part") == Part.TRAIN.value)["user_key"].unique()
     rows = rows.with_columns(unseen=~pl.col("user_key").is_in(trained_users.implode()))
-    _check_parts(rows, segments, by)
+    check_parts(rows, segments, by)
     return rows.select("user_key", "as_of", "target", "part", "unseen").sort("as_of", "user_key")
 
 
@@ -150,15 +155,19 @@ def _by_user(held_out: float) -> pl.Expr:
     )
 
 
-def _check_parts(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
+def check_parts(rows: pl.DataFrame, segments: Sequence[str], by: str) -> None:
+    """Check that a model can be trained on the split ``rows`` (``part``, ``target``) and tested.
+
+    Raises:
+        DataError: a part has too few rows, or a segment no training rows; with the fix.
+    """
     counts: dict[str, int] = dict(rows["part"].value_counts().iter_rows())
+    reasons = "".join(f"; {counts[part]} rows {reason}" for part, reason in _LEFT_OUT.items() if counts.get(part, 0))
     for part, minimum in LEAST.items():
         if counts.get(part, 0) < minimum:
-            purged = counts.get(Part.PURGED, 0)
-            too_late = f"; {purged} rows whose label was known only after the first test cut-off do not count"
             raise DataError(
                 f"Split by {by}, {rows.height} labelled rows leave {counts.get(part, 0)} for {part}, "
-                f"{minimum} are needed{too_late if purged else ''}. Label more users or cut-offs, "
+                f"{minimum} are needed{reasons}. Label more users or cut-offs, "
                 f"or try --split {'user' if by == 'time' else 'time'}."
             )
     trained = set(rows.filter(pl.col("part") == Part.TRAIN.value)["target"].unique())

@@ -14,8 +14,9 @@ from segadmin.errors import DataError
 from segadmin.evaluation.abstention import HISTORIES, assigned_mask
 from segadmin.evaluation.bootstrap import LEAST_USERS, Interval, auroc_draws
 from segadmin.evaluation.comparison import probabilities_of
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin, expected_calibration_error, reliability_curve
-from segadmin.labels.parts import Part, SplitBy
+from segadmin.labels.parts import EqualTexts, Part, SplitBy
 from segadmin.models.manifest import ModelManifest, manifest_of
 from segadmin.models.versions import evaluations_of, find_version
 from segadmin.settings import Settings
@@ -116,7 +117,7 @@ class PredictionQuality(_Section):
 
     rows: int
     erased: int
-    unseen: int  #: of users without a training row
+    unseen: int  #: of users without a training row, and with a text that no training row has
     without_events: int
     by_segment: tuple[SegmentQuality, ...]
     by_history: tuple[HistoryQuality, ...]
@@ -143,6 +144,7 @@ class Origin(_Section):
     held_out: float
     seed: int
     parts: dict[str, int]  #: part of the split → rows
+    equal_texts: EqualTexts | None = None  #: ``None``: trained by a release that did not look for them
     training_keys_sha256: str
     textualizer_version: str
     modality: str = ""  #: what turns vectors of items into words; empty: nothing
@@ -168,6 +170,7 @@ class ModelCard(_Section):
     metrics: tuple[ModelMetrics, ...]
     test: PredictionQuality | None
     test_missing: str = ""  #: why there is no ``test``
+    membership: MembershipAttack | None = None  #: ``None``: of an older release, or nobody was held out
     origin: Origin
 
 
@@ -205,6 +208,7 @@ def card_of(settings: Settings, model: str, label_set: str | None = None) -> Mod
         metrics=tuple(map(_metrics, evaluations)),
         test=test,
         test_missing=missing,
+        membership=manifest.membership,
         origin=_origin(version, manifest),
     )
 
@@ -321,6 +325,7 @@ def _origin(version: ModelVersion, manifest: ModelManifest) -> Origin:
         held_out=manifest.held_out,
         seed=manifest.seed,
         parts=data.parts,
+        equal_texts=data.equal_texts,
         training_keys_sha256=data.training_keys_sha256,
         textualizer_version=recipe.textualizer_version,
         modality=recipe.modality.name if recipe.modality else "",

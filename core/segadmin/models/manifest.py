@@ -8,8 +8,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segadmin.errors import StorageError
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.policy import Policy
-from segadmin.labels.parts import HELD_OUT, Part, SplitBy
+from segadmin.labels.parts import HELD_OUT, EqualTexts, Part, SplitBy
 from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
 from segadmin.timezones import UtcMoment
@@ -45,7 +46,8 @@ class TrainingData(_Model):
     rows: int = 0
     users: int = 0
     parts: dict[str, int] = {}  #: rows by part
-    unseen: int = 0  #: test rows of users who are not in training
+    unseen: int = 0  #: test rows of users who are not in training, nor is their text
+    equal_texts: EqualTexts | None = None  #: ``None``: an older release, which did not look for them
     segments: tuple[SegmentRows, ...] = ()
     cutoffs: dict[str, tuple[UtcMoment, ...]] = {}  #: by part, in order
     labeler: str = ""
@@ -112,6 +114,8 @@ class ModelManifest(_Model):
     data: TrainingData = TrainingData()
     text: tuple[dict[str, int], ...] = ()  #: report of each textualize step
     imported: Imported | None = None
+    #: Only in SQL, since it is measured after the artifact is written; ``None`` also in versions of older releases.
+    membership: MembershipAttack | None = None
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

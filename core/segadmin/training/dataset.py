@@ -11,6 +11,9 @@ from segadmin.contracts.backbone import Examples
 from segadmin.errors import StorageError
 from segadmin.inference.clipping import Limits
 from segadmin.labels.parts import Part
+from segadmin.settings import Language
+from segadmin.text.fingerprint import phrase_hash
+from segadmin.text.reader import NOTHING
 
 #: Columns of texts that the split does not have.
 _TEXT_COLUMNS = ("phrases", "phrase_hash", "features", "bucket")
@@ -32,7 +35,7 @@ class Dataset:
 
         Args:
             texts: frames of ``user_key, as_of, phrases, phrase_hash, features, bucket``.
-            split: as :func:`segadmin.labels.split.split_rows` returns it.
+            split: as :func:`segadmin.labels.equal_texts.separate_equal_texts` returns it.
             segments: in the order of the targets.
             features: the names of the features, in order.
 
@@ -45,6 +48,13 @@ class Dataset:
     def within(self, limits: Limits) -> Dataset:
         """Return the dataset with features clipped to ``limits``."""
         return Dataset(*(limits.clip(part) for part in (self.train, self.validation, self.test)))
+
+
+def text_hashes(texts: Sequence[pl.DataFrame], language: Language) -> pl.DataFrame:
+    """Return ``user_key``, ``as_of`` and ``text``: a hash of each text, null for users without events."""
+    nothing = phrase_hash(pl.Series([[NOTHING[language]]])).item()
+    text = pl.when(pl.col("phrase_hash") != nothing).then("phrase_hash").alias("text")
+    return pl.concat(frame.select("user_key", "as_of", text) for frame in texts)
 
 
 def labelled(

@@ -15,7 +15,7 @@ from segadmin.errors import ConfigurationError, PluginError, StorageError
 from segadmin.evaluation.comparison import compare_predictions, probabilities_of
 from segadmin.evaluation.metrics import measure
 from segadmin.inference.predictor import Predictor, load_predictor
-from segadmin.labels.parts import Part
+from segadmin.labels.parts import Part, SplitBy
 from segadmin.models.manifest import ModelManifest, manifest_of
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -85,7 +85,8 @@ def against_champion(
     *,
     segments: tuple[str, ...],
     plan: TextPlan,
-    split: pl.DataFrame,
+    by: SplitBy,
+    split: Callable[[], pl.DataFrame],
     texts: Callable[[], list[pl.DataFrame]],
 ) -> Verdict:
     """Return whether the new model is at least as good as the champion, on rows that neither was trained on.
@@ -96,7 +97,8 @@ def against_champion(
         own: the new model's predictions of the test rows.
         segments: of the new model.
         plan: the plan of the job's texts.
-        split: of the labelled rows.
+        by: what separates test rows from training rows.
+        split: returns the split, see :func:`segadmin.labels.equal_texts.separate_equal_texts`.
         texts: returns the job's texts at the training windows.
     """
     if champion is None:
@@ -111,8 +113,9 @@ def against_champion(
         )
         return Verdict(promoted=True, reason=f"the champion cannot be used any more: {error}")
     context.progress(0.4, f"evaluating version {champion.id}")
-    test = champion_rows(context, predictor, plan, split, texts)
-    fair = _unseen_by(context.settings, champion, test)
+    rows = split()
+    test = champion_rows(context, predictor, plan, rows, texts)
+    fair = unseen_by(context.settings, champion, test, rows if by == SplitBy.USER else rows.clear())
     if len(fair) < min(LEAST_FAIR, len(test)):
         manifest = manifest_of(champion)
         return Verdict(
@@ -121,8 +124,8 @@ def against_champion(
             f"test rows, so they cannot be compared. Hold out the same users: --seed {manifest.seed} "
             f"--held-out {manifest.held_out}",
         )
-    rows = fair.frame.select("user_key", "as_of").join(own, on=["user_key", "as_of"], maintain_order="left")
-    own_probabilities, champion_probabilities = probabilities_of(rows["probabilities"]), predictor.probabilities(fair)
+    tested = fair.frame.select("user_key", "as_of").join(own, on=["user_key", "as_of"], maintain_order="left")
+    own_probabilities, champion_probabilities = probabilities_of(tested["probabilities"]), predictor.probabilities(fair)
     return compare_auroc(
         measure(own_probabilities.astype(float), fair.targets, segments)["auroc"],
         measure(champion_probabilities, fair.targets, segments)["auroc"],
@@ -157,13 +160,18 @@ def champion_rows(
     return labelled(read.training, rows, predictor.segments, predictor.features)
 
 
-def _unseen_by(settings: Settings, rival: ModelVersion, test: Examples) -> Examples:
-    """Return the test rows that ``rival`` was not trained on; with another seed it held out other users."""
+def unseen_by(settings: Settings, rival: ModelVersion, test: Examples, split: pl.DataFrame) -> Examples:
+    """Return the test rows that ``rival`` was not trained on; with another seed it held out other users.
+
+    Nor do those count whose text is that of a row of ``split`` that it was trained on.
+    """
     users = Lake.of(settings).scan("trainings").filter(pl.col("job_id") == rival.job_id)
     trained_users = users.select("user_key").unique().collect()["user_key"]
     cutoffs = list(manifest_of(rival).data.cutoffs_of(Part.TRAIN))
     trained_on = pl.col("user_key").is_in(trained_users.implode()) & pl.col("as_of").is_in(cutoffs)
-    return replace(test, frame=test.frame.filter(~trained_on))
+    trained_texts = split.filter(trained_on)["text"].drop_nulls()
+    has_trained_text = pl.col("text").is_in(trained_texts.implode()).fill_null(value=False)
+    return replace(test, frame=test.frame.filter(~trained_on, ~has_trained_text))
 
 
 def _load(context: RunContext, version: ModelVersion) -> Predictor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,10 @@ from segadmin.contracts.backbone import no_progress
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
+from segadmin.labels.equal_texts import separate_equal_texts
 from segadmin.labels.label_sets import KnownLabels, read_labels
 from segadmin.labels.parts import Part, SplitBy, SplitOptions
-from segadmin.labels.split import split_rows, trainable_rows, with_replay
+from segadmin.labels.split import check_parts, split_rows, trainable_rows, with_replay
 from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
@@ -162,23 +163,50 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
 
 def training_data(labels: KnownLabels, split: pl.DataFrame) -> TrainingData:
     """Return the description of the training data."""
-    training_rows = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
-    csv = training_rows.sort("user_key", "as_of").write_csv(include_header=False)
-    segment = pl.col("target").replace_strict(dict(enumerate(labels.label_set.segments)), return_dtype=pl.String)
-    counts = split.group_by("part", segment.alias("segment")).len().sort("part", "segment")
-    cutoffs = split.group_by("part").agg(pl.col("as_of").unique().sort()).sort("part")
     return TrainingData(
-        rows=split.height,
-        users=split["user_key"].n_unique(),
-        parts={part: split.filter(pl.col("part") == part).height for part in cutoffs["part"]},
-        unseen=split.filter((pl.col("part") == Part.TEST) & pl.col("unseen")).height,
-        segments=tuple(SegmentRows(part=part, segment=name, rows=rows) for part, name, rows in counts.iter_rows()),
-        cutoffs={part: tuple(moments) for part, moments in cutoffs.iter_rows()},
+        **split_facts(split, labels.label_set.segments),
         labeler=labels.label_set.labeler,
         definition=labels.label_set.definition,
         latest_event=labels.latest,
-        training_keys_sha256=hashlib.sha256(csv.encode()).hexdigest(),
     )
+
+
+def separated_split(
+    split: pl.DataFrame, texts: pl.DataFrame, data: TrainingData, segments: Sequence[str], by: SplitBy
+) -> tuple[pl.DataFrame, TrainingData]:
+    """Return ``split`` with equal texts in one part, and ``data`` of that split.
+
+    Args:
+        split: as :func:`prepare` decided it, before there were texts.
+        texts: as :func:`segadmin.labels.equal_texts.separate_equal_texts` takes them.
+        data: the description of ``split``.
+        segments: in the order of the targets.
+        by: what separates test rows from training rows.
+
+    Raises:
+        DataError: so few rows have texts of their own that a part has too few.
+    """
+    split, equal_texts = separate_equal_texts(split, texts, by)
+    check_parts(split, segments, by)
+    return split, data.model_copy(update={**split_facts(split, segments), "equal_texts": equal_texts})
+
+
+def split_facts(split: pl.DataFrame, segments: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of ``TrainingData`` that follow from the split."""
+    training_rows = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
+    csv = training_rows.sort("user_key", "as_of").write_csv(include_header=False)
+    segment = pl.col("target").replace_strict(dict(enumerate(segments)), return_dtype=pl.String)
+    counts = split.group_by("part", segment.alias("segment")).len().sort("part", "segment")
+    cutoffs = split.group_by("part").agg(pl.col("as_of").unique().sort()).sort("part")
+    return {
+        "rows": split.height,
+        "users": split["user_key"].n_unique(),
+        "parts": {part: split.filter(pl.col("part") == part).height for part in cutoffs["part"]},
+        "unseen": split.filter((pl.col("part") == Part.TEST) & pl.col("unseen")).height,
+        "segments": tuple(SegmentRows(part=part, segment=name, rows=rows) for part, name, rows in counts.iter_rows()),
+        "cutoffs": {part: tuple(moments) for part, moments in cutoffs.iter_rows()},
+        "training_keys_sha256": hashlib.sha256(csv.encode()).hexdigest(),
+    }
 
 
 def chosen_features(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage, Workflow, register
 from segadmin.labels.parts import SplitOptions
 from segadmin.models.evaluations import record_evaluations
-from segadmin.models.manifest import ModelManifest
+from segadmin.models.manifest import ModelManifest, TrainingData
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
 from segadmin.workflows.retrain_request import Retrain
@@ -27,6 +27,7 @@ from segadmin.workflows.training_data import (
     augmented_texts,
     read_auxiliary,
     read_dataset,
+    read_split,
     training_context,
 )
 
@@ -169,7 +170,9 @@ def baselines(attempt: Attempt) -> StageResult:
     from segadmin.training.baselines import fit_baselines
 
     prepared = attempt.output(PreparedTraining)
-    dataset = read_dataset(attempt, prepared, training_texts(attempt))
+    texts = training_texts(attempt)
+    split, _ = read_split(attempt, prepared, texts)
+    dataset = read_dataset(prepared, texts, split)
     fitted = fit_baselines(training_context(attempt), prepared.request.baselines, dataset, prepared.request.seed)
     files = {
         name: attempt.write(predictions_frame(dataset.test, rows), f"predictions-{name.replace('/', '-')}")
@@ -188,9 +191,10 @@ def finetune(attempt: Attempt) -> StageResult:
 
     prepared = attempt.output(PreparedTraining)
     request, texts = prepared.request, training_texts(attempt)
-    auxiliary = read_auxiliary(attempt, prepared, texts)
+    split, data = read_split(attempt, prepared, texts)
+    auxiliary = read_auxiliary(attempt, prepared, texts, split)
     context = training_context(attempt)
-    with tracked(context, request.tracker_settings(), partial(_tracked_run, attempt, prepared)) as trackings:
+    with tracked(context, request.tracker_settings(), partial(_tracked_run, attempt, prepared, data)) as trackings:
 
         def log(step: int, metrics: Mapping[str, float]) -> None:
             attempt.log(step, metrics)
@@ -200,7 +204,7 @@ def finetune(attempt: Attempt) -> StageResult:
             replace(context, log=log),
             prepared.backbone,
             request.backbone_options,
-            read_dataset(attempt, prepared, texts),
+            read_dataset(prepared, texts, split),
             seed=request.seed,
             copies=augmented_texts(attempt),
             auxiliary=auxiliary,
@@ -209,7 +213,7 @@ def finetune(attempt: Attempt) -> StageResult:
         )
         trackings.finish(model.fitted.metrics)
     record_training_users(attempt.settings, attempt.job_id, attempt.step_id, (model.train, *auxiliary.values()))
-    manifest = _manifest(attempt, prepared, model)
+    manifest = _manifest(attempt, prepared, model, data)
     saved = save_model(attempt, model.fitted.classifier, manifest)
     return StageResult(
         FinetuneOutput(
@@ -223,7 +227,7 @@ def finetune(attempt: Attempt) -> StageResult:
     )
 
 
-def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) -> ModelManifest:
+def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned, data: TrainingData) -> ModelManifest:
     request = prepared.request
     return ModelManifest(
         **model_facts(attempt, prepared, prepared.backbone, request.backbone_options, request.seed),
@@ -242,7 +246,7 @@ def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned) ->
         started_from=prepared.parent.version if prepared.parent else None,
         split=request.split,
         held_out=request.held_out,
-        data=prepared.data,
+        data=data,
         text=tuple(texts.report for texts in attempt.outputs(TextOutput)),
     )
 
@@ -258,7 +262,7 @@ def _parent_folder(attempt: Attempt, prepared: PreparedTraining) -> Path | None:
     return inside(attempt.settings.store_path, prepared.parent.folder)
 
 
-def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> TrackedRun:
+def _tracked_run(attempt: Attempt, prepared: PreparedTraining, data: TrainingData, tracker: str) -> TrackedRun:
     """Return what a tracker gets to know of the fit: nothing about single users."""
     from segadmin.contracts.tracker import TrackedRun
 
@@ -278,7 +282,7 @@ def _tracked_run(attempt: Attempt, prepared: PreparedTraining, tracker: str) -> 
         "held_out": request.held_out,
         "augment": request.augment,
         "seed": request.seed,
-        "rows": prepared.data.parts,
+        "rows": data.parts,
     }
     folder = attempt.settings.root / "trackers" / tracker
     return TrackedRun(attempt.job_id, attempt.number, name, config, folder)
@@ -299,13 +303,16 @@ def evaluate(attempt: Attempt) -> StageResult:
     backbone = plugins.find("backbone", prepared.backbone)
     with calling(attempt, backbone, "load"):
         predictor = load_predictor(attempt.settings, plugins, Saved(tuned.folder, tuned.sha256))
-    dataset = read_dataset(attempt, prepared, training_texts(attempt))
+    texts = training_texts(attempt)
+    split, data = read_split(attempt, prepared, texts)
+    dataset = read_dataset(prepared, texts, split)
     with calling(attempt, backbone, "predict"):
-        rows, probabilities = evaluate_model(predictor, dataset, attempt.progress)
-    tested = predictions_frame(dataset.test, probabilities)
+        evaluated = evaluate_model(predictor, dataset, attempt.progress)
+    rows, tested = evaluated.rows, predictions_frame(dataset.test, evaluated.probabilities)
+    membership = asdict(evaluated.membership) if evaluated.membership else None
     predictions = keep_predictions(attempt.settings, attempt.job_id, tuned.sha256, tested)
     beside = attempt.output(BaselinesOutput).evaluations
-    run_of = partial(_tracked_run, attempt, prepared)
+    run_of = partial(_tracked_run, attempt, prepared, data)
     metrics = tracked_metrics(rows, beside)
     failed = add_to_runs(training_context(attempt), request.tracker_settings(), run_of, tuned.tracker_keys, metrics)
 
@@ -317,7 +324,7 @@ def evaluate(attempt: Attempt) -> StageResult:
             segments=list(prepared.segments),
             folder=tuned.folder,
             sha256=tuned.sha256,
-            manifest={**tuned.manifest.as_json(), "predictions": predictions},
+            manifest={**tuned.manifest.as_json(), "predictions": predictions, "membership": membership},
             job_id=attempt.job_id,
         )
         return {"model_version_id": record_evaluations(session, version, rows, beside)}
@@ -347,14 +354,16 @@ def gate(attempt: Attempt) -> StageResult:
         own, {name: attempt.read(file) for name, file in tested.items()}, prepared.request.margin
     )
     if verdict.promoted:
+        texts = cache(partial(training_texts, attempt))
         verdict = against_champion(
             training_context(attempt),
             rival,
             own,
             segments=prepared.segments,
             plan=prepared.text,
-            split=attempt.read(prepared.split),
-            texts=partial(training_texts, attempt),
+            by=prepared.request.split,
+            split=lambda: read_split(attempt, prepared, texts())[0],
+            texts=texts,
         )
     promoted: list[ModelVersion] = []
 

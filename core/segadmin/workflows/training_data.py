@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -92,8 +93,26 @@ def augmented_texts(attempt: Attempt) -> list[pl.DataFrame]:
     return [attempt.read(texts.augmented) for texts in attempt.outputs(TextOutput) if texts.augmented]
 
 
-def read_dataset(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]) -> Dataset:
-    """Return every part of the split with its texts.
+def read_split(
+    attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]
+) -> tuple[pl.DataFrame, TrainingData]:
+    """Return the split with equal texts in one part, and its description.
+
+    It is computed by every stage that reads texts: ``prepare`` has none, and the same texts give the same split.
+
+    Raises:
+        DataError: so few rows have texts of their own that a part has too few.
+    """
+    from segadmin.training.dataset import text_hashes
+    from segadmin.training.preparation import separated_split
+
+    hashes = text_hashes(texts, prepared.recipe.language)
+    split, by = attempt.read(prepared.split), prepared.request.split
+    return separated_split(split, hashes, prepared.data, prepared.segments, by)
+
+
+def read_dataset(prepared: PreparedTraining, texts: list[pl.DataFrame], split: pl.DataFrame) -> Dataset:
+    """Return every part of ``split`` (of :func:`read_split`) with its texts.
 
     Raises:
         StorageError: labelled users have no text.
@@ -101,16 +120,23 @@ def read_dataset(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.Da
     from segadmin.text.features import feature_names
     from segadmin.training.dataset import Dataset
 
-    return Dataset.of(texts, attempt.read(prepared.split), prepared.segments, feature_names(prepared.recipe))
+    return Dataset.of(texts, split.drop("text"), prepared.segments, feature_names(prepared.recipe))
 
 
-def read_auxiliary(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]) -> dict[str, Examples]:
-    """Return the rows of the auxiliary label sets with their texts, by name."""
+def read_auxiliary(
+    attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame], split: pl.DataFrame
+) -> dict[str, Examples]:
+    """Return the rows of the auxiliary label sets with their texts, by name, without texts that ``split`` held out."""
+    import polars as pl
+
+    from segadmin.labels.equal_texts import held_out_texts
     from segadmin.text.features import feature_names
     from segadmin.training.dataset import labelled
 
-    features = feature_names(prepared.recipe)
-    return {
+    features, held_out = feature_names(prepared.recipe), held_out_texts(split, prepared.request.split)
+    tasks = {
         name: labelled(texts, attempt.read(task.rows), task.segments, features)
         for name, task in prepared.auxiliary.items()
     }
+    allowed = ~pl.col("phrase_hash").is_in(held_out.implode())
+    return {name: replace(rows, frame=rows.frame.filter(allowed)) for name, rows in tasks.items()}

@@ -19,7 +19,13 @@ from segadmin.workflows.backbone_options import DEFAULT_SHOWN
 from segadmin.workflows.retrain import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
-from segadmin.workflows.training_data import PreparedTraining, read_auxiliary, read_dataset, training_context
+from segadmin.workflows.training_data import (
+    PreparedTraining,
+    read_auxiliary,
+    read_dataset,
+    read_split,
+    training_context,
+)
 
 
 class Tune(Retrain):
@@ -130,13 +136,14 @@ def trial(attempt: Attempt) -> StageResult:
     from segadmin.training.trials import Search, run_trials
 
     prepared, texts = attempt.output(PreparedSearch), training_texts(attempt)
+    split, _ = read_split(attempt, prepared, texts)
     request = Tune.model_validate(attempt.options)
     search = Search(
         backbone=prepared.backbone,
         options=prepared.request.backbone_options,
         choices=tuple(choices(request.search)),
-        dataset=read_dataset(attempt, prepared, texts),
-        auxiliary=read_auxiliary(attempt, prepared, texts),
+        dataset=read_dataset(prepared, texts, split),
+        auxiliary=read_auxiliary(attempt, prepared, texts, split),
         seed=prepared.request.seed,
         trials=request.trials,
         minutes=request.minutes,

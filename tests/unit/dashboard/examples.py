@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 from segadmin.evaluation.bootstrap import Interval
+from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
 from segadmin.events.profile import Profile
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.progress import Progress
+from segadmin.labels.parts import EqualTexts
 from segadmin.models.card import (
     Abstention,
     Auroc,
@@ -91,6 +93,7 @@ def a_card(text: str) -> ModelCard:
             ),
             calibration=Calibration(ece=0.02, bins=(ReliabilityBin(0.5, 0.6, 1_200, 0.55, 0.6),)),
         ),
+        membership=MembershipAttack(Interval(0.58, 0.55, 0.61), trained=800, held_out=800, part="validation"),
         origin=Origin(
             labeler=text,
             rows=5_000,
@@ -100,6 +103,7 @@ def a_card(text: str) -> ModelCard:
             held_out=0.15,
             seed=17,
             parts={"train": 3_000, "validation": 800, "test": 1_200},
+            equal_texts=EqualTexts(texts=40, rows=90, left_out=25, common_texts=1, common_rows=400, repeated=8),
             training_keys_sha256="0" * 64,
             textualizer_version=text,
             language="zh",

@@ -12,6 +12,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from segadmin.errors import DataError
+from segadmin.evaluation.bootstrap import Interval
 from segadmin.events.profile import profile
 from segadmin.jobs import control
 from segadmin.models.card import Cascade, ModelCard, card_of
@@ -154,6 +155,8 @@ def test_a_card_in_words() -> None:
         "over 500 events",
         "Minimum precision per segment: 70%. 25.0% of the test rows are assigned to a segment.",
         "by time, 15% held out, seed 17: train 3,000, validation 800, test 1,200",
+        "40 texts of several users in 90 rows; 25 rows left out because another part has the text; 8 test rows repeat "
+        "the text of another user's training row; 1 common text in 400 rows not separated",
         "fewer than 100 training rows, whose predictions are less reliable: gold",
         "It is champion, promoted on 2026-01-03.",
     ):
@@ -174,6 +177,29 @@ def test_the_card_of_a_cascade_says_how_many_users_the_language_model_reads() ->
     cascade = Cascade(threshold=0.9123, language_model_fraction=0.0725, agreement=0.99)
     page = model_card.page(card.model_copy(update={"origin": card.origin.model_copy(update={"cascade": cascade})}))
     assert "from a probability of 0.912; the language model reads 7.2% of the validation users" in page
+
+
+def test_a_card_warns_of_a_model_that_reveals_whom_it_was_trained_on() -> None:
+    card = a_card("gold")
+    assert card.membership is not None
+    page = model_card.page(card)
+    assert "AUC 0.5800 [0.5500, 0.6100] (95 %; 800 training rows, 800 validation rows)" in page
+    assert "reveals whom it was trained on" in page
+    harmless = replace(card.membership, auc=Interval(0.51, 0.48, 0.54))
+    assert "reveals whom" not in model_card.page(card.model_copy(update={"membership": harmless}))
+    few = replace(card.membership, auc=Interval(0.9, None, None))
+    page = model_card.page(card.model_copy(update={"membership": few}))
+    assert "AUC 0.9000 (800 training rows, 800 validation rows; an interval needs 50 users of each)" in page
+    assert "reveals whom" not in page
+    unmeasured = model_card.page(card.model_copy(update={"membership": None}))
+    assert "Not measured: an older release" in unmeasured and "reveals whom" not in unmeasured
+
+
+def test_a_card_of_an_older_release_does_not_mention_equal_texts() -> None:
+    card = a_card("gold")
+    older = card.model_copy(update={"origin": card.origin.model_copy(update={"equal_texts": None})})
+    assert "equal texts" in model_card.page(card)
+    assert "equal texts" not in model_card.page(older)
 
 
 def test_a_card_is_data() -> None:
