@@ -21,6 +21,7 @@ from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
+from segadmin.storage.integrity import check_database
 from segadmin.workflows.inbox_retry import failed_import
 from segadmin_api.cli.startup import same_port
 from segadmin_worker import state
@@ -100,7 +101,8 @@ def values(settings: Settings) -> Iterator[Finding]:
 
 
 def sql(settings: Settings) -> Iterator[Finding]:
-    """Check that the database answers and has the schema of this version."""
+    """Check that the database is not damaged, answers, and has the schema of this version."""
+    check_database(settings)
     revision = database.revision(settings)
     url = database.shown(settings)
     if revision == database.HEAD:

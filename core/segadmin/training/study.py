@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import inspect
 
 from segadmin.settings import Settings
-from segadmin.storage.database import engine, transaction, wait_for_turn
+from segadmin.storage.database import engine, transaction, translated_errors, wait_for_turn
 
 if TYPE_CHECKING:
     import optuna
@@ -61,13 +61,14 @@ def load_summary(settings: Settings, job_id: int, *, importance: bool = True) ->
     """
     import optuna
 
-    if not inspect(engine(settings)).has_table("studies"):
-        return SearchSummary()
-    try:
-        study = optuna.load_study(study_name=_name(job_id), storage=_storage(settings))
-    except KeyError:
-        return SearchSummary()
-    return summary(study, importance=importance)
+    with translated_errors(settings):
+        if not inspect(engine(settings)).has_table("studies"):
+            return SearchSummary()
+        try:
+            study = optuna.load_study(study_name=_name(job_id), storage=_storage(settings))
+        except KeyError:
+            return SearchSummary()
+        return summary(study, importance=importance)
 
 
 def summary(study: optuna.Study, *, importance: bool = True) -> SearchSummary:

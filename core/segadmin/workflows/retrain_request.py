@@ -96,8 +96,8 @@ class Retrain(TextRequest):
         """Return the fields of the backbone; a version to continue from has its options, whatever the language."""
         if self.start_from is not None and self.backbone is not None:
             return resolved_backbone(plugins, self.backbone, self.backbone_options)
-        assert self.language is not None, "the request was completed"
-        return chosen_backbone(plugins, self.backbone, self.backbone_options, self.language)
+        language = self.language or plugins.settings.language  # jobs of earlier releases are stored without one
+        return chosen_backbone(plugins, self.backbone, self.backbone_options, language)
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:
         """Return the options of each tracker.
