@@ -27,6 +27,7 @@ from segadmin_worker.schedule import SqlScheduler
 from tests.conftest import Cli
 from tests.integration.test_doctor import look
 from tests.planted import retrain
+from tests.servers import fresh_database
 
 FIX = "Run: segadmin down, then: segadmin restore BACKUP"
 
@@ -193,6 +194,17 @@ def test_a_file_that_is_no_database_gets_no_marker(settings: Settings, tmp_path:
         with pytest.raises(DatabaseDamaged, match=r"or another file: .*; or correct SEGADMIN_DATABASE_URL\.$"):
             use(other)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["notes.txt"]
+
+
+def test_damage_that_postgresql_reports_is_damage(postgres_url: str, settings: Settings) -> None:
+    damaged = settings.model_copy(update={"database_url": fresh_database(postgres_url)})
+    database.upgrade(damaged)
+    report = "DO $$ BEGIN RAISE EXCEPTION 'invalid page in block 7' USING ERRCODE = 'data_corrupted'; END $$"
+    message = r"is damaged: invalid page in block 7\. Run: segadmin down, then: segadmin restore BACKUP\.$"
+    with pytest.raises(DatabaseDamaged, match=message), transaction(damaged) as session:
+        session.execute(text(report))
+    check_database(damaged)
+    database.engine(damaged).dispose()
 
 
 def test_a_sound_database_passes(any_database: Settings) -> None:

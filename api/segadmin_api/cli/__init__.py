@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "keys": ("keys:app", "Keys of the web pages and the HTTP API.", _MACHINE),
     "doctor": ("doctor:app", "Check this installation and show how to fix problems.", _MACHINE),
     "db": ("db:app", "The SQL database: status, check, upgrade, adopt.", _MACHINE),
+    "backup": ("backup:backup", "Save the database, the store and the secret in one file.", _MACHINE),
+    "restore": ("backup:restore", "Restore a backup into an empty home.", _MACHINE),
     "data": ("data:app", "Import, generate, preview and erase events, items and labels.", _DATA),
     "audit": ("audit:app", "The audit log: who viewed, exported or erased users.", _DATA),
     "backbones": ("backbones:app", "Backbones, and the pretrained weights on this machine.", _DATA),
