@@ -17,6 +17,7 @@ from segadmin.storage.integrity import check_database
 from segadmin.workflows.inbox_retry import retry_import
 from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
+from segadmin_worker.state import note_look
 
 log = logging.getLogger(__name__)
 #: Interval of the checks of the database for damage.
@@ -38,6 +39,7 @@ class SqlScheduler(Scheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue and reap what is due; return the seconds until the next tick."""
         settings = get_settings()
+        note_look(settings)
         dispatch = dispatcher(settings)
         try:
             self._check(settings)
@@ -57,3 +59,4 @@ class SqlScheduler(Scheduler):
         if time.monotonic() >= self._check_at:
             self._check_at = time.monotonic() + CHECK_SECONDS
             check_database(settings)
+            note_look(settings)  # a large file takes a while
