@@ -21,6 +21,7 @@
     │   ├── StepFenced
     │   └── LimitExceeded
     ├── StorageError
+    │   ├── DatabaseDamaged
     │   ├── SchemaOutOfDate
     │   └── StoreMissing
     └── BrokerUnavailable
@@ -119,6 +120,10 @@ class LimitExceeded(JobError):
 
 class StorageError(SegadminError):
     """The database or the lake cannot be read or written."""
+
+
+class DatabaseDamaged(StorageError):
+    """The database's file is damaged; nothing is read or written until it is restored."""
 
 
 class SchemaOutOfDate(StorageError):

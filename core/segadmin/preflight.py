@@ -17,6 +17,7 @@ from segadmin.files import make_folder
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
+from segadmin.storage.integrity import check_database
 from segadmin.storage.store import compare_folder, compare_keys
 
 #: Yields one line per problem: the setting, its value, and the fix.
@@ -75,6 +76,7 @@ def _unwritable(settings: Settings, name: str, folder: Path) -> Iterator[str]:
 
 def _check_database(settings: Settings) -> Iterator[str]:
     try:
+        check_database(settings)
         database.ensure_schema(settings)
     except SegadminError as error:
         yield str(error)

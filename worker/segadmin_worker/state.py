@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
 
+from segadmin.files import make_folder
 from segadmin.settings import Settings
 
 #: Seconds. The start time of a process does not change, but appears shifted when the system clock is adjusted.
 _CREATE_TIME_TOLERANCE = 1.0
+#: A beat hangs if it has not looked for due schedules for this long, or not at all for this long after its start;
+#: seconds.
+SILENT_SECONDS, START_SECONDS = 60.0, 120.0
 #: Longer than a worker's soft shutdown. A process that still runs after this time is killed.
 GRACE_SECONDS = 20.0
 
@@ -26,6 +32,7 @@ class ServiceState(StrEnum):
     STARTING = "starting"  #: the process runs, but is not ready
     RUNNING = "running"  #: it is ready
     FAILED = "failed"  #: it crashed too often and is not restarted
+    HUNG = "hung"  #: its process runs, but has not looked for due work for long
     LOST = "lost"  #: its process is gone, and no supervisor runs to restart it
 
 
@@ -97,6 +104,40 @@ def write(settings: Settings, status: Status) -> None:
     content = {"pid": status.pid, "created": status.created, "parts": services}
     draft.write_text(json.dumps(content, indent=1))
     draft.replace(path(settings))
+
+
+def look_file(settings: Settings) -> Path:
+    """Return the file whose time of change is when beat last looked for due schedules."""
+    return settings.run_path / "beat.look"
+
+
+def note_look(settings: Settings) -> None:
+    """Note that beat looks now; a disk that is full does not stop it."""
+    with suppress(OSError):
+        make_folder(settings.run_path, settings.umask_bits)
+        look_file(settings).touch(0o666 & ~settings.umask_bits)
+
+
+def last_look(settings: Settings) -> float | None:
+    """Return when beat last looked, in seconds since the epoch; ``None`` if it never did."""
+    try:
+        return look_file(settings).stat().st_mtime
+    except OSError:
+        return None
+
+
+def silence_allowed(settings: Settings, *, has_looked: bool) -> float:
+    """Return the seconds without a look after which a beat hangs; ``has_looked``: at least once since its start."""
+    return (SILENT_SECONDS if has_looked else START_SECONDS) + 2 * settings.reap_seconds
+
+
+def hung_for(settings: Settings, service: ServiceStatus) -> float | None:
+    """Return for how many seconds a running beat has not looked; ``None`` if it looks, or for other services."""
+    if service.name != "beat" or service.process is None or service.created is None:
+        return None
+    looked = last_look(settings) or 0.0
+    silence = time.time() - max(service.created, looked)
+    return silence if silence > silence_allowed(settings, has_looked=looked > service.created) else None
 
 
 def process_of(pid: int | None, created: float | None) -> psutil.Process | None:

@@ -1,8 +1,9 @@
-"""The supervisor of one machine: starts the services, restarts those that crash, and stops all in order."""
+"""The supervisor of one machine: starts the services, restarts those that crash or hang, and stops all in order."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from segadmin_worker.readiness import is_ready
 from segadmin_worker.services import Service
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
+log = logging.getLogger(__name__)
 #: Pauses between two looks at the processes, and between two readiness checks of a service.
 _POLL_SECONDS, _PROBE_SECONDS = 0.25, 1.0
 #: If a service ends within this time after its start, it is a quick crash.
@@ -50,6 +52,9 @@ class Child:
     start_at: float = 0.0  #: on the monotonic clock, in seconds
     probe_at: float = 0.0
     note: str = ""
+    reason: str = ""  #: why it was killed
+    looked: float | None = None  #: when it last looked, in seconds since the epoch; see :func:`state.last_look`
+    noticed_at: float = 0.0  #: when this was noticed, on the monotonic clock, which nobody adjusts
 
     @property
     def status(self) -> ServiceStatus:
@@ -102,6 +107,8 @@ class Supervisor:
         for child in self.children:
             if child.process is not None and _ended(child.process):
                 self._note_crash(child)
+            elif child.process is not None and child.service.name == "beat":
+                self._kill_if_hung(child)
             if child.state == ServiceState.WAITING and self._may_start(child):
                 self._start(child)
                 self._publish()  # at once, so that the child can be found if this process is killed now
@@ -139,6 +146,17 @@ class Supervisor:
             child.state = ServiceState.RUNNING
         child.probe_at = time.monotonic() + _PROBE_SECONDS
 
+    def _kill_if_hung(self, child: Child) -> None:
+        """Kill beat if it has been silent for too long; a stopped process would not take a politer signal."""
+        assert child.process is not None
+        if (looked := state.last_look(self.settings)) != child.looked:
+            child.looked, child.noticed_at = looked, time.monotonic()
+        silence = time.monotonic() - max(child.noticed_at, child.start_at)
+        if silence > state.silence_allowed(self.settings, has_looked=child.noticed_at > child.start_at):
+            child.reason = f"did not look for due schedules for {silence:.0f} s"
+            log.error("beat hangs and is killed", extra={"action": "hung", "seconds": round(silence)})
+            child.process.kill()
+
     def _note_crash(self, child: Child) -> None:
         assert child.process is not None
         # The child is not reaped yet, so its process id and group id cannot have been reused.
@@ -148,6 +166,7 @@ class Supervisor:
         child.quick_crashes = child.quick_crashes + 1 if is_quick else 1
         child.process, child.created = None, None
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        reason, child.reason = child.reason or reason, ""
         if child.quick_crashes >= GIVE_UP_AFTER:
             child.state = ServiceState.FAILED
             child.note = f"given up after {child.quick_crashes} crashes in a row, the last {reason}; see {child.log}"

@@ -21,8 +21,10 @@ from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
+from segadmin.storage.integrity import check_database
 from segadmin.workflows.inbox_retry import failed_import
 from segadmin_api.cli.startup import same_port
+from segadmin_api.formatting import duration
 from segadmin_worker import state
 from segadmin_worker.state import ServiceState
 
@@ -30,8 +32,6 @@ from segadmin_worker.state import ServiceState
 _DISK_FAIL, _DISK_WARN = 200 * 2**20, 2 * 2**30
 #: Settings that the checks of the database, the store and the plugins cover.
 _CHECKED_ELSEWHERE = ("database_url", "store", "plugin_files")
-#: If a schedule is overdue for longer than this, no beat runs.
-_OVERDUE = timedelta(minutes=1)
 #: If posted events wait longer than the collection time plus this, no worker imports them.
 _INBOX_LATE = timedelta(minutes=10)
 
@@ -100,7 +100,8 @@ def values(settings: Settings) -> Iterator[Finding]:
 
 
 def sql(settings: Settings) -> Iterator[Finding]:
-    """Check that the database answers and has the schema of this version."""
+    """Check that the database is not damaged, answers, and has the schema of this version."""
+    check_database(settings)
     revision = database.revision(settings)
     url = database.shown(settings)
     if revision == database.HEAD:
@@ -189,27 +190,31 @@ def broker(settings: Settings) -> Iterator[Finding]:
 
 
 def beat(settings: Settings) -> Iterator[Finding]:
-    """Check that a beat runs: on this machine or, if no schedule is overdue, elsewhere."""
-    from segadmin.jobs.schedules import list_schedules
-    from segadmin.storage.records import utcnow
+    """Check that a beat runs and looks for due work: on this machine or, if no schedule is overdue, elsewhere."""
+    from segadmin.jobs.schedules import list_schedules, overdue
 
     status = state.read(settings)
     services = status.services if status else ()
     service = next((service for service in services if service.name == "beat"), None)
-    if service is not None and service.process is not None and service.state == ServiceState.RUNNING:
-        yield Finding(Level.OK, "beat", f"runs here (pid {service.pid})")
-        return
+    runs_here = service is not None and service.process is not None and service.state == ServiceState.RUNNING
+    if service is not None and (silence := state.hung_for(settings, service)) is not None:
+        detail = f"hangs (pid {service.pid}): it has not looked for due schedules for {duration(silence)}"
+        yield Finding(Level.FAIL, "beat", detail, "segadmin down, then: segadmin up --detach")
+    elif runs_here:
+        yield Finding(Level.OK, "beat", f"runs here (pid {service.pid if service else None})")
     try:
         if database.revision(settings) != database.HEAD:
             return
-        schedules = list_schedules(settings)
+        late, count = overdue(settings), len(list_schedules(settings))
     except StorageError:  # the check of the database reports it
         return
-    late = [schedule.name for schedule in schedules if schedule.next_slot < utcnow() - _OVERDUE]
     if late:
-        yield Finding(Level.FAIL, "beat", f"overdue: {', '.join(late)}", "segadmin up --detach, or segadmin beat")
-    else:
-        yield Finding(Level.OK, "beat", f"does not run here; none of {counted(len(schedules), 'schedule')} is overdue")
+        what, fix = "beat", "segadmin up --detach, or segadmin beat"
+        if runs_here and service is not None:
+            what, fix = "schedules", f"read why: {service.log}"
+        yield Finding(Level.FAIL, what, f"overdue: {', '.join(late)}", fix)
+    elif not runs_here:
+        yield Finding(Level.OK, "beat", f"does not run here; none of {counted(count, 'schedule')} is overdue")
 
 
 def plugins(settings: Settings) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ import typer
 
 from segadmin.settings import get_settings
 from segadmin.storage import database
+from segadmin.storage.integrity import clear_damage
 from segadmin_api.cli.output import JsonOption, group, show_json
 
-app = group("The SQL database: status, upgrade, adopt.")
+app = group("The SQL database: status, check, upgrade, adopt.")
 
 
 @app.command()
@@ -24,6 +25,20 @@ def status(as_json: JsonOption = False) -> None:
         typer.echo(f"{facts['url']}\nrevision {revision or 'none'}, needed {database.HEAD}: {state}")
     if revision != database.HEAD:
         raise typer.Exit(1)
+
+
+@app.command()
+def check(as_json: JsonOption = False) -> None:
+    """Check the database for damage; if it was repaired, it is used again.
+
+    After damage was detected, no command and no service uses the file until it is restored or passes this check.
+    """
+    settings = get_settings()
+    clear_damage(settings)
+    if as_json:
+        show_json({"url": database.shown(settings), "damaged": False})
+    else:
+        typer.echo(f"{database.shown(settings)} is in order.")
 
 
 @app.command()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,12 @@ from urllib.parse import urlsplit
 import psutil
 import typer
 
-from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError
+from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError, StorageError
 from segadmin.files import make_folder
 from segadmin.settings import Settings, get_settings
 from segadmin_api.cli.output import JsonOption, show_json
 from segadmin_api.cli.startup import same_port, validate
-from segadmin_api.formatting import took
+from segadmin_api.formatting import duration, took
 from segadmin_worker import state
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
@@ -97,7 +98,8 @@ def status(as_json: JsonOption = False) -> None:
     else:
         from rich.console import Console
 
-        Console().print(_table(settings, current, _queues(settings)), soft_wrap=True)
+        shown = _table(settings, current, _queues(settings), _overdue(settings))
+        Console().print(shown, soft_wrap=True)
         if not is_running:
             typer.echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
     if not is_running:
@@ -237,19 +239,26 @@ def _settled(services: tuple[ServiceStatus, ...]) -> bool:
     )
 
 
-def _table(settings: Settings, status: Status, queues: dict[str, int] | None) -> RenderableType:
+def _table(
+    settings: Settings, status: Status, queues: dict[str, int] | None, late: Sequence[str] = ()
+) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from segadmin_worker.services import web_is_installed
 
-    colours = {ServiceState.RUNNING: "green", ServiceState.FAILED: "bold red", ServiceState.LOST: "red"}
+    colours = {
+        ServiceState.RUNNING: "green",
+        ServiceState.FAILED: "bold red",
+        ServiceState.HUNG: "bold red",
+        ServiceState.LOST: "red",
+    }
     services = Table(header_style="bold")
     for column in ("part", "state", "pid", "up", "restarts", "memory", "note"):
         services.add_column(column, justify="right" if column in {"pid", "up", "restarts", "memory"} else "left")
     for service in status.services:
-        facts = _service_facts(service)
+        facts = _service_facts(settings, service)
         state_cell = Text(facts["state"], colours.get(ServiceState(facts["state"]), "yellow"))
         memory = "" if facts["memory_bytes"] is None else f"{facts['memory_bytes'] / 2**20:.0f} MiB"
         started = datetime.fromtimestamp(service.created, UTC) if service.created and facts["pid"] else None
@@ -260,12 +269,14 @@ def _table(settings: Settings, status: Status, queues: dict[str, int] | None) ->
             took(started, None),
             str(service.restarts),
             memory,
-            service.note,
+            facts["note"],
         )
     lines = [Text(f"home: {settings.root}")]
     if queues is not None:
         waiting = " · ".join(f"{name} {length}" for name, length in queues.items())
         lines.append(Text(f"waiting in the queues: {waiting}"))
+    if late:
+        lines.append(Text(f"overdue schedules: {', '.join(late)}", "bold red"))
     if not web_is_installed():
         lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
     return Group(services, *lines, *map(Text, pages(settings, status)))
@@ -290,22 +301,27 @@ def _facts(settings: Settings, status: Status | None, *, running: bool) -> dict[
         "pid": status.pid if status is not None and running else None,
         "flower_url": status.urls.get("flower") if status is not None and running else None,
         "web_url": status.urls.get("web") if status is not None and running else None,
-        "parts": [_service_facts(service) for service in status.services] if status is not None else [],
+        "parts": [_service_facts(settings, service) for service in status.services] if status is not None else [],
         "queues": _queues(settings) if running else None,
+        "overdue": _overdue(settings) if running else None,
     }
 
 
-def _service_facts(service: ServiceStatus) -> dict[str, Any]:
+def _service_facts(settings: Settings, service: ServiceStatus) -> dict[str, Any]:
     process = service.process
-    is_lost = process is None and service.pid is not None
+    current, note = service.state, service.note
+    if process is None and service.pid is not None:
+        current = ServiceState.LOST
+    elif (silence := state.hung_for(settings, service)) is not None:
+        current, note = ServiceState.HUNG, f"has not looked for due schedules for {duration(silence)}"
     return {
         "name": service.name,
-        "state": (ServiceState.LOST if is_lost else service.state).value,
+        "state": current.value,
         "pid": process.pid if process else None,
         "uptime_seconds": round(time.time() - service.created, 1) if process and service.created else None,
         "restarts": service.restarts,
         "memory_bytes": _memory(process) if process else None,
-        "note": service.note,
+        "note": note,
         "log": service.log,
     }
 
@@ -319,6 +335,16 @@ def _memory(process: psutil.Process) -> int:
         except psutil.Error:  # it has ended
             continue
     return total
+
+
+def _overdue(settings: Settings) -> list[str]:
+    """Return the names of overdue schedules; none if the database cannot be read, which `segadmin doctor` reports."""
+    from segadmin.jobs.schedules import overdue
+
+    try:
+        return overdue(settings)
+    except StorageError:
+        return []
 
 
 def _queues(settings: Settings) -> dict[str, int] | None:

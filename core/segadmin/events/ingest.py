@@ -39,6 +39,7 @@ from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone
+from segadmin.storage.integrity import check_database
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, ImportState, LabelSet, utcnow
 from segadmin.storage.store import note_import, open_store
@@ -97,6 +98,7 @@ def import_file(
         run.clear_other_readings()
         try:
             _read(run, source, progress)
+            check_database(settings)
             add_to_lake(run)
         except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not stay running
             # A corrected file or mapping has another spool; but events from a queue are only in this one.

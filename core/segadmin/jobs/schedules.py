@@ -24,6 +24,8 @@ from segadmin.urls import mask_all
 log = logging.getLogger(__name__)
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
+#: From a slot until its schedule is overdue.
+_OVERDUE = timedelta(minutes=1)
 #: Missed slots are counted up to here: a schedule of every minute misses half a million in a year.
 _COUNTED = 10_000
 #: A sixth field is of seconds here, and of years elsewhere.
@@ -87,6 +89,14 @@ def list_schedules(settings: Settings) -> list[Schedule]:
     """Return all schedules, the next one due first."""
     with transaction(settings) as session:
         return list(session.exec(select(Schedule).order_by(col(Schedule.next_slot))).all())
+
+
+def overdue(settings: Settings) -> list[str]:
+    """Return the names of the schedules that no beat has enqueued for a minute after they were due."""
+    with reading(settings) as session:
+        late = Schedule.next_slot < now(session) - _OVERDUE
+        query = select(Schedule.name).where(late, col(Schedule.paused).is_(False)).order_by(col(Schedule.next_slot))
+        return list(session.exec(query).all())
 
 
 def remove(settings: Settings, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlmodel import Session, col, update
 
 from segadmin.errors import StorageError
+from segadmin.storage.integrity import check_before_change
 from segadmin.storage.records import Current
 
 
@@ -17,9 +18,13 @@ def pointed(session: Session, name: str) -> int | None:
 def point(session: Session, name: str, *, expected: int | None, target: int) -> None:
     """Make the alias ``name`` refer to ``target`` if it still refers to ``expected``.
 
+    The whole database is checked first: the page of the alias may be in order while others are damaged.
+
     Raises:
+        DatabaseDamaged: the database is damaged.
         StorageError: it was changed in the meantime; nothing was written, and the step can be retried.
     """
+    check_before_change(session)
     if expected is None and session.get(Current, name) is None:
         session.add(Current(name=name, target_id=target))
         session.flush()

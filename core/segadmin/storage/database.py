@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.files import make_folder
 from segadmin.settings import Settings
+from segadmin.storage.damage import damage_of, is_damage, refuse_damaged
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
@@ -26,7 +27,7 @@ HEAD = "0012"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WAL_ATTEMPTS = 50
 #: Execution option of connections that only read.
-_READING = "segadmin_reading"
+READING = "segadmin_reading"
 
 
 #: A lost connection is detected within seconds; by default the kernel retransmits for a quarter of an hour. The timeout
@@ -99,7 +100,7 @@ def wait_for_turn(engine: Engine) -> None:
 def _begin(connection: Any) -> None:
     # A deferred transaction that reads and then writes fails at once with "database is locked"
     # if another process wrote in between; an immediate one waits for the lock.
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READING) else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(READING) else "BEGIN IMMEDIATE")
 
 
 def _write_ahead(connection: Any) -> None:
@@ -137,6 +138,7 @@ def transaction(settings: Settings) -> Iterator[Session]:
 
     Raises:
         SchemaOutOfDate: the schema is not the one this version expects.
+        DatabaseDamaged: its file is damaged, or was when another process used it.
         StorageError: the database cannot be reached.
     """
     with _session(settings) as session:
@@ -150,21 +152,40 @@ def reading(settings: Settings) -> Iterator[Session]:
     On SQLite all queries see one consistent state; on PostgreSQL each query sees its own.
 
     Raises:
-        SchemaOutOfDate: see :func:`transaction`.
-        StorageError: the database cannot be reached.
+        SchemaOutOfDate, DatabaseDamaged, StorageError: see :func:`transaction`.
     """
     with _session(settings) as session:
-        session.connection(execution_options={_READING: True})
+        session.connection(execution_options={READING: True})
         yield session
 
 
 @contextmanager
 def _session(settings: Settings) -> Iterator[Session]:
     ensure_schema(settings)
+    with translated_errors(settings), Session(engine(settings), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def translated_errors(settings: Settings, unreachable: type[SQLAlchemyError] = OperationalError) -> Iterator[None]:
+    """Refuse a damaged database, and translate the errors of SQLAlchemy that say that it is damaged or away.
+
+    Args:
+        settings: location of the database.
+        unreachable: the errors that say that the database is away; others of SQLAlchemy pass.
+
+    Raises:
+        DatabaseDamaged: see :mod:`segadmin.storage.damage`.
+        StorageError: the database cannot be reached.
+    """
+    refuse_damaged(settings)
     try:
-        with Session(engine(settings), expire_on_commit=False) as session, session.begin():
-            yield session
-    except OperationalError as error:
+        yield
+    except SQLAlchemyError as error:
+        if isinstance(error, DatabaseError) and is_damage(error):
+            raise damage_of(settings, error, shown(settings)) from error
+        if not isinstance(error, unreachable):
+            raise
         raise _unreachable(settings, error) from error
 
 
@@ -196,14 +217,11 @@ def ensure_schema(settings: Settings) -> None:
 
 def revision(settings: Settings) -> str | None:
     """Return the schema revision of the database, or ``None`` if it has no schema."""
-    try:
-        with engine(settings).connect() as connection:
-            if not engine(settings).dialect.has_table(connection, "alembic_version"):
-                return None
-            version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            return version
-    except SQLAlchemyError as error:
-        raise _unreachable(settings, error) from error
+    with translated_errors(settings, SQLAlchemyError), engine(settings).connect() as connection:
+        if not engine(settings).dialect.has_table(connection, "alembic_version"):
+            return None
+        version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return version
 
 
 #: The largest number of a row on every supported database.
@@ -225,16 +243,13 @@ def upgrade(settings: Settings) -> None:
 
     If there is no schema, the tables are created from :mod:`segadmin.storage.records`, without running migrations.
     """
-    try:
-        with engine(settings).begin() as connection:
-            if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
-                connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
-            if connection.dialect.has_table(connection, "alembic_version"):
-                migrate(connection)
-            else:
-                _create_tables(connection)
-    except SQLAlchemyError as error:
-        raise _unreachable(settings, error) from error
+    with translated_errors(settings, SQLAlchemyError), engine(settings).begin() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
+            connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
+        if connection.dialect.has_table(connection, "alembic_version"):
+            migrate(connection)
+        else:
+            _create_tables(connection)
 
 
 def migrate(connection: Connection, to: str = "head") -> None:
@@ -246,6 +261,13 @@ def migrate(connection: Connection, to: str = "head") -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
+
+
+def revisions() -> set[str]:
+    """Return the schema revisions that this version can migrate from."""
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
 
 
 def _create_tables(connection: Connection) -> None:
@@ -267,6 +289,7 @@ def drop_history(settings: Settings) -> None:
     On PostgreSQL only dead rows are removed; its log and copies of it are the operator's responsibility.
 
     Raises:
+        DatabaseDamaged: its file is damaged.
         StorageError: other processes use the database all the time.
     """
     connection = engine(settings).raw_connection()
@@ -278,7 +301,9 @@ def drop_history(settings: Settings) -> None:
         else:
             driver.autocommit = True
             driver.cursor().execute("VACUUM")
-    except (sqlite3.OperationalError, SQLAlchemyError) as error:
+    except (sqlite3.DatabaseError, SQLAlchemyError) as error:
+        if is_damage(error):
+            raise damage_of(settings, error, shown(settings)) from None
         raise StorageError(
             f"The database {shown(settings)} still holds what was erased: {error}. Try again: segadmin data forget"
         ) from None

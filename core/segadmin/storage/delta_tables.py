@@ -166,10 +166,15 @@ def drop_history(folder: Path, properties: Mapping[str, str]) -> None:
         _drop_drafts(folder)
 
 
+def is_draft(path: Path) -> bool:
+    """Whether ``path`` is a file that a writer has not completed."""
+    return _DRAFT.search(path.name) is not None or path.parent.name == _DRAFTS
+
+
 def _drop_drafts(folder: Path) -> None:
     """Remove the incomplete files of killed writers, which delta-rs does not list."""
     for path in folder.rglob("*"):
-        if path.is_file() and (_DRAFT.search(path.name) or path.parent.name == _DRAFTS):
+        if path.is_file() and is_draft(path):
             path.unlink(missing_ok=True)
 
 

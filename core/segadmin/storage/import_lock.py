@@ -12,7 +12,8 @@ from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin.storage.store import check_folder
 
-_IMPORT, _ERASURE = "import.lock", "erasure.lock"
+#: The files in the store that are locked; they are empty.
+LOCKS = _IMPORT, _ERASURE = "import.lock", "erasure.lock"
 #: How long an erasure waits for running steps.
 _TIMEOUT_SECONDS = 60.0
 

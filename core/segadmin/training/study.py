@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import inspect
+from sqlalchemy import Connection, MetaData, inspect
 
 from segadmin.settings import Settings
-from segadmin.storage.database import engine, transaction, wait_for_turn
+from segadmin.storage.database import engine, transaction, translated_errors, wait_for_turn
 
 if TYPE_CHECKING:
     import optuna
@@ -61,13 +61,19 @@ def load_summary(settings: Settings, job_id: int, *, importance: bool = True) ->
     """
     import optuna
 
-    if not inspect(engine(settings)).has_table("studies"):
-        return SearchSummary()
-    try:
-        study = optuna.load_study(study_name=_name(job_id), storage=_storage(settings))
-    except KeyError:
-        return SearchSummary()
-    return summary(study, importance=importance)
+    with translated_errors(settings):
+        if not inspect(engine(settings)).has_table("studies"):
+            return SearchSummary()
+        storage = _storage(settings)
+        try:
+            study = optuna.load_study(study_name=_name(job_id), storage=storage)
+        except KeyError:
+            return SearchSummary()
+        else:
+            return summary(study, importance=importance)
+        finally:  # otherwise each call would leave a connection open
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def summary(study: optuna.Study, *, importance: bool = True) -> SearchSummary:
@@ -128,6 +134,26 @@ def deadline_of(study: optuna.Study, minutes: float | None) -> float:
     if "deadline" not in study.user_attrs:
         study.set_user_attr("deadline", time.time() + minutes * 60)
     return float(study.user_attrs["deadline"])
+
+
+def table_names() -> set[str]:
+    """Return the names of the tables that Optuna keeps searches in; none where it is not installed."""
+    try:
+        return set(_metadata().tables)
+    except ModuleNotFoundError:
+        return set()
+
+
+def create_tables(connection: Connection) -> None:
+    """Create Optuna's tables where they are missing; their rows come from a backup."""
+    _metadata().create_all(connection)
+
+
+def _metadata() -> MetaData:
+    from optuna.storages._rdb.models import BaseModel
+
+    metadata: MetaData = BaseModel.metadata
+    return metadata
 
 
 def _name(job_id: int) -> str:

@@ -97,7 +97,7 @@ class Retrain(TextRequest):
         plugins = load_plugins(settings)
         if self.start_from is not None and self.backbone is not None:
             return resolved_backbone(plugins, self.backbone, self.backbone_options)
-        language = self.language or settings.language
+        language = self.language or settings.language  # jobs of earlier releases are stored without one
         return chosen_backbone(plugins, self.backbone, self.backbone_options, language)
 
     def tracker_settings(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,46 @@
+"""The check of the whole database: before changes that matter, every few minutes, and on request."""
+
+from __future__ import annotations
+
+from sqlmodel import Session
+
+from segadmin.settings import Settings
+from segadmin.storage import database
+from segadmin.storage.damage import check_engine_file, check_file, marker, refuse_damaged
+
+
+def check_database(settings: Settings) -> None:
+    """Check the structure of a SQLite file; of another database, that it answers.
+
+    Raises:
+        DatabaseDamaged: it is damaged, or a process detected damage before; see :func:`clear_damage`.
+        StorageError: it cannot be reached.
+    """
+    refuse_damaged(settings)
+    if settings.database_files:
+        check_file(settings.database_files[0])
+    else:
+        database.revision(settings)
+
+
+def clear_damage(settings: Settings) -> None:
+    """Check the database again after it was repaired, and remove the marker if it is in order.
+
+    Raises:
+        DatabaseDamaged, StorageError: as in :func:`check_database`.
+    """
+    if settings.database_files:
+        path = settings.database_files[0]
+        check_file(path)
+        marker(path).unlink(missing_ok=True)
+    else:
+        database.revision(settings)
+
+
+def check_before_change(session: Session) -> None:
+    """Check the file of a session's database before a change that others act on; see :func:`check_database`.
+
+    Raises:
+        DatabaseDamaged, StorageError: as in :func:`check_database`.
+    """
+    check_engine_file(session.get_bind().engine)
