@@ -15,7 +15,7 @@ from segadmin.workflows.textualize import TextOutput
 if TYPE_CHECKING:
     import polars as pl
 
-    from segadmin.contracts.backbone import Examples
+    from segadmin.contracts.backbone import Examples, UnlabelledUsers
     from segadmin.training.context import RunContext
     from segadmin.training.dataset import Dataset
 
@@ -114,3 +114,20 @@ def read_auxiliary(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.
         name: labelled(texts, attempt.read(task.rows), task.segments, features)
         for name, task in prepared.auxiliary.items()
     }
+
+
+def read_unlabelled(attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame]) -> UnlabelledUsers | None:
+    """Return the users without labels with their texts and outcomes, if the backbone uses them."""
+    import polars as pl
+
+    from segadmin.contracts.backbone import UnlabelledUsers
+    from segadmin.text.features import feature_names
+    from segadmin.training.dataset import labelled
+
+    if prepared.text.outcomes is None or prepared.unlabelled is None:
+        return None
+    files = [output.outcomes for output in attempt.outputs(TextOutput) if output.outcomes]
+    outcomes = pl.concat(attempt.read(file) for file in files)
+    rows = attempt.read(prepared.unlabelled).join(outcomes, on=["user_key", "as_of"])
+    users = labelled(texts, rows, prepared.segments, feature_names(prepared.recipe))
+    return UnlabelledUsers(users, feature_names(prepared.text.outcomes.recipe))

@@ -19,7 +19,13 @@ from segadmin.workflows.backbone_options import DEFAULT_BACKBONE
 from segadmin.workflows.retrain import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
-from segadmin.workflows.training_data import PreparedTraining, read_auxiliary, read_dataset, training_context
+from segadmin.workflows.training_data import (
+    PreparedTraining,
+    read_auxiliary,
+    read_dataset,
+    read_unlabelled,
+    training_context,
+)
 
 
 class Tune(Retrain):
@@ -137,6 +143,7 @@ def trial(attempt: Attempt) -> StageResult:
         choices=tuple(choices(request.search)),
         dataset=read_dataset(attempt, prepared, texts),
         auxiliary=read_auxiliary(attempt, prepared, texts),
+        unlabelled=read_unlabelled(attempt, prepared, texts),
         seed=prepared.request.seed,
         trials=request.trials,
         minutes=request.minutes,
