@@ -100,6 +100,17 @@ def test_a_short_history_is_refused(shop: Settings, job: Run) -> None:
         unlabelled_rows(Lake.of(shop), recipe, split, SplitOptions())
 
 
+def test_of_many_users_a_fixed_fraction_is_read(shop: Settings, job: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.model_validate(job.inputs["prepare"][0]["text"]["recipe"])
+    split = job.read(job.inputs["prepare"][0]["split"])
+    everybody = unlabelled_rows(Lake.of(shop), recipe, split, SplitOptions()).rows
+    monkeypatch.setattr("segadmin.training.unlabelled._MOST_ROWS", 90)
+    some, again = (unlabelled_rows(Lake.of(shop), recipe, split, SplitOptions()).rows for _ in range(2))
+    assert 45 < some.height < 135 < everybody.height
+    assert some.equals(again)
+    assert some.join(everybody, on=["user_key", "as_of"], how="anti").is_empty()
+
+
 def test_it_is_no_baseline(shop: Settings) -> None:
     with pytest.raises(ConfigurationError, match=r"--baseline self-supervised.*--backbone self-supervised"):
         Retrain(labels=LABELS, baselines=("self-supervised",)).completed(shop)
