@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.labels import Rows
+from bench.rows import dataset
 from bench.scale import run_job
 
 TASKS = "spend3,lapse4,pl3"
@@ -30,7 +31,7 @@ def rows_of_all() -> Rows:
     """Textualize the training and test rows, and return them."""
     from segadmin.settings import get_settings
 
-    return Rows(run_job(get_settings(), "retrain", TEXTS | {"trackers": [], "language": "en"}))
+    return Rows(dataset(run_job(get_settings(), "retrain", TEXTS | {"trackers": [], "language": "en"})))
 
 
 def parts_of(rows: Rows, task: str, households: int) -> dict[str, Any]:

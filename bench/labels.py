@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.homes import NEXT
+from bench.rows import dataset
 
 #: Of what everybody will do in the next four weeks (``NEXT``), what is of the task's own kind, which the stricter way
 #: leaves out. The tasks themselves speak of eight weeks.
@@ -28,14 +29,13 @@ SAME_KIND = {"affin10": "next_departments", "spend3": "next_spend", "redeem": "n
 
 
 class Rows:
-    """The rows of a job, labelled by any label set."""
+    """Rows labelled by any label set; the features are clipped."""
 
-    def __init__(self, job: int) -> None:
-        from bench.rows import dataset
+    def __init__(self, rows: Any) -> None:
         from segadmin.inference.clipping import Limits
 
-        rows = dataset(job)
-        self._all = rows.within(Limits.fit(rows.train))
+        self.limits = Limits.fit(rows.train)
+        self.everything = rows.within(self.limits)
 
     def of(self, task: str) -> dict[str, Any]:
         """Return ``train``, ``validation`` and ``test`` with the labels of ``task``."""
@@ -52,7 +52,7 @@ class Rows:
         labels = Lake.of(get_settings()).scan("labels", label_set=task).select("user_key", "as_of", target).collect()
         parts = {}
         for part in ("train", "validation", "test"):
-            rows = getattr(self._all, part)
+            rows = getattr(self.everything, part)
             frame = rows.frame.drop("target").join(labels, on=["user_key", "as_of"], how="inner")
             parts[part] = replace(rows, frame=frame, segments=segments)
         return parts
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--metric", default="auroc", choices=("auroc", "macro_f1"))
     wanted = parser.parse_args()
     rows, sizes, seeds = (
-        Rows(wanted.job),
+        Rows(dataset(wanted.job)),
         *(list(map(int, numbers.split(","))) for numbers in (wanted.sizes, wanted.seeds)),
     )
     methods = wanted.methods.split(";")

@@ -10,7 +10,15 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, Pretraining, SavableModel
+    from segadmin.contracts.backbone import (
+        Backbone,
+        Classifier,
+        Examples,
+        FitContext,
+        Pretraining,
+        SavableModel,
+        UnlabelledUsers,
+    )
     from segadmin.contracts.engine import Engine
     from segadmin.contracts.hookspecs import hookimpl
     from segadmin.contracts.labeler import Labeler, Labelled
@@ -57,6 +65,7 @@ _MODULES = {
     "Tracking": "segadmin.contracts.tracker",
     "Tuner": "segadmin.contracts.tuner",
     "TuningRun": "segadmin.contracts.tuner",
+    "UnlabelledUsers": "segadmin.contracts.backbone",
     "get_settings": "segadmin.settings",
     "hookimpl": "segadmin.contracts.hookspecs",
     "per_user": "segadmin.contracts.textualizer",
@@ -93,6 +102,7 @@ __all__ = [
     "Tracking",
     "Tuner",
     "TuningRun",
+    "UnlabelledUsers",
     "get_settings",
     "hookimpl",
     "per_user",

@@ -32,6 +32,7 @@ def register_backbones() -> list[str]:
         "hf = segadmin_plugins.backbones.hf:HuggingFace",
         "linear = segadmin_plugins.backbones.linear:Linear",
         "minilm = segadmin_plugins.backbones.minilm:MiniLm",
+        "self-supervised = segadmin_plugins.backbones.self_supervised:SelfSupervised",
         "stacked = segadmin_plugins.backbones.stacked:Stacked",
         "tabular = segadmin_plugins.backbones.tabular:Tabular",
         "tfidf = segadmin_plugins.backbones.tfidf:TfIdf",

@@ -56,6 +56,25 @@ class Examples:
         return targets
 
 
+@dataclass(frozen=True)
+class UnlabelledUsers:
+    """Users at earlier cut-offs, labelled or not, and what they did after them, before the first test row.
+
+    No held-out user is among them.
+    """
+
+    users: Examples  #: without targets; ``frame`` also has ``outcomes`` (List[Float32], one value per outcome name)
+    outcome_names: tuple[str, ...]  #: names of features, of the time after the cut-off
+
+    @property
+    def outcomes(self) -> NDArray[np.float32]:
+        """The outcomes, ``(n_rows, n_outcomes) float32``; missing values are NaN."""
+        import polars as pl
+
+        width = pl.Array(pl.Float32, len(self.outcome_names))
+        return self.users.frame["outcomes"].cast(width).to_numpy()
+
+
 def no_progress(_fraction: float, _note: str = "") -> None:
     """Discard the progress: the default of every ``progress``."""
 
@@ -78,6 +97,8 @@ class FitContext:
     start: Path | None = None  #: folder that :meth:`SavableModel.save` of an earlier version wrote: a warm start
     #: Rows of auxiliary label sets by name, for multi-task backbones; no validation or test rows are among them.
     also: Mapping[str, Examples] = field(default_factory=dict)
+    #: Users without labels, for backbones that use them; ``None`` for others.
+    unlabelled: UnlabelledUsers | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +149,7 @@ class Backbone(ABC):
     language_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     supports_warm_start: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.start`
     supports_auxiliary_tasks: ClassVar[bool] = False  #: whether a fit uses :attr:`FitContext.also`
+    uses_unlabelled_users: ClassVar[bool] = False  #: whether a fit needs :attr:`FitContext.unlabelled`
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Honour the names that class attributes had before."""

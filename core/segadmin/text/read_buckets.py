@@ -17,6 +17,7 @@ from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.storage.store import open_store
 from segadmin.text.item_words import item_words
+from segadmin.text.outcomes import read_outcomes
 from segadmin.text.plan import TextPlan
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Window
@@ -30,6 +31,7 @@ class Texts:
     training: list[pl.DataFrame] = field(default_factory=list)  #: at the training windows
     augmented: list[pl.DataFrame] = field(default_factory=list)  #: copies of training rows
     scoring: list[pl.DataFrame] = field(default_factory=list)  #: all users, at the scoring window
+    outcomes: list[pl.DataFrame] = field(default_factory=list)  #: of unlabelled users, see :func:`read_outcomes`
     report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
 
 
@@ -40,6 +42,7 @@ def read_buckets(
     *,
     wanted: pl.DataFrame | None = None,
     copied: pl.DataFrame | None = None,
+    unlabelled: pl.DataFrame | None = None,
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = no_progress,
 ) -> Texts:
@@ -51,6 +54,7 @@ def read_buckets(
         buckets: the buckets to read.
         wanted: rows to read, ``user_key``, ``observed_from``, ``as_of``; default: none.
         copied: ``user_key``, ``as_of`` of the rows that get augmented copies, if the plan has copies.
+        unlabelled: ``user_key``, ``as_of`` of the rows whose outcomes are read, if the plan has outcomes.
         call: returns a context in which the textualizer is called.
         progress: called with the fraction done and a short note.
 
@@ -96,6 +100,11 @@ def read_buckets(
             if variants and copied is not None:
                 users_to_copy = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
                 texts.augmented += [read(bucket, window, users_to_copy, variant) for variant in variants]
+        if plan.outcomes is not None and unlabelled is not None:
+            own = unlabelled.filter(of_user == bucket)
+            for window in plan.outcomes.windows:
+                users = own.filter(pl.col("as_of") == window.observed_from)
+                texts.outcomes.append(read_outcomes(lake, bucket, window, plan.outcomes.recipe, users))
         if plan.scoring is not None:
             all_users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
             texts.scoring.append(read(bucket, plan.scoring, all_users))

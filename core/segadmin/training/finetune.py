@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from segadmin.contracts.backbone import Examples
+from segadmin.contracts.backbone import Examples, UnlabelledUsers
 from segadmin.evaluation.abstention import apply_policy, learn_policy, learn_thresholds
 from segadmin.evaluation.policy import Policy
 from segadmin.inference.clipping import Limits
@@ -39,6 +39,7 @@ def finetune(
     seed: int,
     copies: Sequence[pl.DataFrame] = (),
     auxiliary: Mapping[str, Examples] | None = None,
+    unlabelled: UnlabelledUsers | None = None,
     parent: Path | None = None,
     precision: float | None = None,
 ) -> Finetuned:
@@ -52,14 +53,17 @@ def finetune(
         seed: random seed.
         copies: texts of augmented copies of training rows.
         auxiliary: rows of auxiliary label sets, by name.
+        unlabelled: users without labels; features are clipped to their range, which is better known.
         parent: the folder of an earlier version, for a warm start.
         precision: minimum precision per segment; users below it stay unassigned. Default: all users are assigned.
     """
-    limits = Limits.fit(dataset.train)
+    limits = Limits.fit(unlabelled.users if unlabelled else dataset.train)
     train = with_copies(dataset.train, copies) if copies else dataset.train
     clipped = replace(dataset, train=train).within(limits)
     tasks = {name: limits.clip(rows) for name, rows in (auxiliary or {}).items()}
-    fitted = fit(context.within(0.0, 0.95, backbone), backbone, options, clipped, seed=seed, also=tasks, start=parent)
+    others = replace(unlabelled, users=limits.clip(unlabelled.users)) if unlabelled else None
+    part = context.within(0.0, 0.95, backbone)
+    fitted = fit(part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent)
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
     thresholds: tuple[float | None, ...] = ()
     if precision is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext
+from segadmin.contracts.backbone import Backbone, Classifier, Examples, FitContext, UnlabelledUsers
 from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
 from segadmin.evaluation.evaluated_on import EvaluatedOn
@@ -42,6 +42,7 @@ def fit(
     *,
     seed: int,
     also: Mapping[str, Examples] | None = None,
+    unlabelled: UnlabelledUsers | None = None,
     start: Path | None = None,
 ) -> Fitted:
     """Fit the backbone ``name`` and calibrate it on validation.
@@ -53,6 +54,7 @@ def fit(
         dataset: trains on ``train``, selects and calibrates on ``validation``; ``test`` is not used.
         seed: random seed.
         also: rows of auxiliary label sets, by name, for multi-task training.
+        unlabelled: users without labels, for backbones that use them.
         start: the folder of an earlier version, for a warm start.
     """
     forget_models()
@@ -61,6 +63,7 @@ def fit(
     checkpoints = context.checkpoints / name
     checkpoints.mkdir(exist_ok=True)
     run = FitContext(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
+    run = replace(run, unlabelled=unlabelled)
     with context.calling(plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)

@@ -25,6 +25,7 @@ from segadmin.text.features import commonest, item_facets, used_extras
 from segadmin.text.item_words import WORDS, item_words, single_words
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.recipes import window_parts
+from segadmin.training.unlabelled import UnlabelledRows, unlabelled_rows
 
 #: Maximum number of categories, brands, values of a facet and words of items whose shares are features.
 _CATEGORIES, _BRANDS, _FACETS, _WORDS = 24, 8, 16, 64
@@ -51,6 +52,7 @@ class LabelledRows:
     windows: tuple[Window, ...]  #: windows of the labelled users
     auxiliary: Mapping[str, AuxiliaryRows]
     data: TrainingData
+    unlabelled: UnlabelledRows | None = None
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class LabelledRows:
         *,
         how: SplitOptions,
         auxiliary: Iterable[str] = (),
+        unlabelled: bool = False,
         parent: ModelManifest | None = None,
         progress: Callable[[float, str], None] = no_progress,
     ) -> LabelledRows:
@@ -72,6 +75,7 @@ class LabelledRows:
             label_set: name of the label set; default: the only one.
             how: options of the split.
             auxiliary: names of auxiliary label sets.
+            unlabelled: whether users without labels are read too.
             parent: manifest of the parent version of a warm start.
             progress: called with the fraction done and a short note.
 
@@ -90,8 +94,10 @@ class LabelledRows:
         words = item_words(load_plugins(settings), lake, recipe)
         recipe = recipe.model_copy(update=chosen_features(lake, labels, split, words))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
-        windows = training_windows(labels, recipe, split, tasks.values())
-        return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split))
+        others = unlabelled_rows(Lake.of(settings), recipe, split, how) if unlabelled else None
+        rows = [task.rows for task in tasks.values()] + ([others.rows] if others else [])
+        windows = training_windows(labels, rows)
+        return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split), others)
 
 
 def auxiliary_rows(
@@ -120,14 +126,13 @@ def auxiliary_rows(
     )
 
 
-def training_windows(
-    labels: KnownLabels, recipe: Recipe, split: pl.DataFrame, auxiliary: Iterable[AuxiliaryRows]
-) -> tuple[Window, ...]:
-    """Return the windows of the labels, followed by those that only auxiliary rows have."""
+def training_windows(labels: KnownLabels, others: Iterable[pl.DataFrame]) -> tuple[Window, ...]:
+    """Return the windows of the labels, followed by those that only ``others``, auxiliary or unlabelled rows, have."""
     windows = labels.windows
-    for task in auxiliary:
-        moments = task.rows.select("as_of").unique().join(split, on="as_of", how="anti").sort("as_of")["as_of"]
-        windows += tuple(window for window in map(recipe.window, moments) if window not in windows)
+    for rows in others:
+        pairs = rows.select("observed_from", "as_of").unique().sort("as_of", "observed_from").iter_rows()
+        own = (Window(observed_from=start, as_of=end) for start, end in pairs)
+        windows += tuple(window for window in own if window not in windows)
     return windows
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.backbone import Backbone, Examples, FitContext
+from segadmin.contracts.backbone import Backbone, Examples, FitContext, UnlabelledUsers
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, SegadminError, StepFenced
 from segadmin.evaluation.calibration import fit_temperature, predict, scaled
@@ -41,6 +41,7 @@ class Search:
     choices: tuple[Choice, ...]
     dataset: Dataset
     auxiliary: Mapping[str, Examples]
+    unlabelled: UnlabelledUsers | None
     seed: int
     trials: int  #: maximum number, including pruned ones
     minutes: float | None = None  #: time limit: later no trial starts, and running ones are pruned
@@ -63,9 +64,11 @@ def run_trials(context: RunContext, search: Search, trials: optuna.Study, worker
 
     if not len(search.dataset.validation):
         raise DataError("There are no validation rows to compare trials on. Label more users.")
-    limits = Limits.fit(search.dataset.train)
+    others = search.unlabelled
+    limits = Limits.fit(others.users if others else search.dataset.train)
     auxiliary = {name: limits.clip(rows) for name, rows in search.auxiliary.items()}
     search = replace(search, dataset=search.dataset.within(limits), auxiliary=auxiliary)
+    search = replace(search, unlabelled=replace(others, users=limits.clip(others.users)) if others else None)
     study.fail_interrupted(trials, worker)
     deadline = study.deadline_of(trials, search.minutes)
     done = 0
@@ -120,6 +123,7 @@ def _fit(context: RunContext, search: Search, trial: optuna.Trial, deadline: flo
     guard = context.calling(plugins.find("backbone", search.backbone), "fit")
     with _scratch(context.checkpoints / f"trial-{trial.number}") as folder, guard:
         run = FitContext(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
+        run = replace(run, unlabelled=search.unlabelled)
         dataset = search.dataset
         model = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(model, dataset.validation)

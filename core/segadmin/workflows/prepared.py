@@ -16,6 +16,7 @@ class Prepared(StageOutput):
 
     text: TextPlan
     wanted: tuple[StepFile, ...] = ()  #: ``user_key``, ``observed_from``, ``as_of``: whom to read at training windows
+    unlabelled: StepFile | None = None  #: ``user_key``, ``as_of``, ``observed_from``: whose outcomes are read
     copied: StepFile | None = None  #: the split, where its training rows get augmented copies
 
     @property

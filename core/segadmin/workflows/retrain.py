@@ -28,6 +28,7 @@ from segadmin.workflows.training_data import (
     read_auxiliary,
     read_dataset,
     read_split,
+    read_unlabelled,
     training_context,
 )
 
@@ -86,6 +87,7 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         DataError: the labels cannot be learnt from, or split so.
         BackboneUnavailable: weights or libraries are missing here.
     """
+    from segadmin.contracts.plugins import load_plugins
     from segadmin.text.plan import TextPlan
     from segadmin.training.preparation import LabelledRows
 
@@ -95,12 +97,15 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
     if manifest is not None and manifest.pretrained is None and not manifest.is_from_elsewhere:
         # The same users are held out.
         request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
+    assert request.backbone is not None, "_checked resolves it"
+    backbone = load_plugins(attempt.settings).find("backbone", request.backbone).load()
     rows = LabelledRows.of(
         attempt.settings,
         request.recipe(attempt.settings, None if manifest is None else manifest.recipe),
         request.labels,
         how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
         auxiliary=request.auxiliary_labels,
+        unlabelled=backbone.uses_unlabelled_users,
         parent=manifest,
         progress=attempt.progress,
     )
@@ -109,16 +114,19 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         name: AuxiliaryTask(segments=task.segments, rows=attempt.write(task.rows, f"also-{name}"))
         for name, task in rows.auxiliary.items()
     }
+    unlabelled = attempt.write(rows.unlabelled.rows, "unlabelled") if rows.unlabelled else None
     return kind(
         text=TextPlan(
             recipe=rows.recipe,
             training=rows.windows,
             scoring=rows.recipe.window(end),
+            outcomes=rows.unlabelled.outcomes if rows.unlabelled else None,
             copies=request.augment,
             drop_events=request.drop_events,
             lake=versions,
         ),
-        wanted=(split, *(task.rows for task in tasks.values())),
+        wanted=(split, *(task.rows for task in tasks.values()), *((unlabelled,) if unlabelled else ())),
+        unlabelled=unlabelled,
         copied=split if request.augment else None,
         request=request.model_copy(update={"labels": rows.label_set}),
         label_set=rows.label_set,
@@ -193,6 +201,7 @@ def finetune(attempt: Attempt) -> StageResult:
     request, texts = prepared.request, training_texts(attempt)
     split, data = read_split(attempt, prepared, texts)
     auxiliary = read_auxiliary(attempt, prepared, texts, split)
+    unlabelled = read_unlabelled(attempt, prepared, texts, split)
     context = training_context(attempt)
     with tracked(context, request.tracker_settings(), partial(_tracked_run, attempt, prepared, data)) as trackings:
 
@@ -208,11 +217,13 @@ def finetune(attempt: Attempt) -> StageResult:
             seed=request.seed,
             copies=augmented_texts(attempt),
             auxiliary=auxiliary,
+            unlabelled=unlabelled,
             parent=_parent_folder(attempt, prepared),
             precision=request.min_precision,
         )
         trackings.finish(model.fitted.metrics)
-    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, (model.train, *auxiliary.values()))
+    learnt_from = (model.train, *auxiliary.values(), *((unlabelled.users,) if unlabelled else ()))
+    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, learnt_from)
     manifest = _manifest(attempt, prepared, model, data)
     saved = save_model(attempt, model.fitted.classifier, manifest)
     return StageResult(

@@ -86,7 +86,10 @@ class Retrain(TextRequest):
         assert request.backbone is not None
         _check_able(plugins.find("backbone", request.backbone).load(), request)
         for baseline in request.baselines:
-            plugins.find("backbone", baseline)
+            if plugins.find("backbone", baseline).load().uses_unlabelled_users:
+                raise ConfigurationError(
+                    f"--baseline {baseline} would get no unlabelled users. Train it as the model: --backbone {baseline}"
+                )
         trackers = [plugins.make("tracker", *each) for each in request.tracker_settings().items()]
         backbone = plugins.make("backbone", request.backbone, request.backbone_options)
         check_here(settings, plugins, backbone, *trackers)

@@ -30,6 +30,7 @@ class TextOutput(StageOutput):
     training: StepFile | None = None
     augmented: StepFile | None = None
     scoring: StepFile | None = None
+    outcomes: StepFile | None = None  #: of unlabelled users, see :func:`segadmin.text.outcomes.read_outcomes`
     report: dict[str, int] = {}
 
 
@@ -60,10 +61,12 @@ def textualize(attempt: Attempt) -> StageResult:
         attempt.buckets,
         wanted=_rows_to_read(attempt, prepared),
         copied=attempt.read(prepared.copied).filter(pl.col("part") == Part.TRAIN) if prepared.copied else None,
+        unlabelled=attempt.read(prepared.unlabelled) if prepared.unlabelled else None,
         call=partial(calling, attempt, plugin, "phrases"),
         progress=attempt.progress,
     )
-    frames = {"training": texts.training, "augmented": texts.augmented, "scoring": texts.scoring}
+    names = ("training", "augmented", "scoring", "outcomes")
+    frames: dict[str, list[pl.DataFrame]] = {name: getattr(texts, name) for name in names}
     files: dict[str, Any] = {name: attempt.write(pl.concat(each), name) for name, each in frames.items() if each}
     buckets = (attempt.buckets.start, attempt.buckets.stop - 1)
     return StageResult(TextOutput(buckets=buckets, **files, report=dict(texts.report)))

@@ -16,7 +16,7 @@ from segadmin.workflows.textualize import TextOutput
 if TYPE_CHECKING:
     import polars as pl
 
-    from segadmin.contracts.backbone import Examples
+    from segadmin.contracts.backbone import Examples, UnlabelledUsers
     from segadmin.training.context import RunContext
     from segadmin.training.dataset import Dataset
 
@@ -127,16 +127,45 @@ def read_auxiliary(
     attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame], split: pl.DataFrame
 ) -> dict[str, Examples]:
     """Return the rows of the auxiliary label sets with their texts, by name, without texts that ``split`` held out."""
-    import polars as pl
-
-    from segadmin.labels.equal_texts import held_out_texts
     from segadmin.text.features import feature_names
     from segadmin.training.dataset import labelled
 
-    features, held_out = feature_names(prepared.recipe), held_out_texts(split, prepared.request.split)
+    features = feature_names(prepared.recipe)
     tasks = {
         name: labelled(texts, attempt.read(task.rows), task.segments, features)
         for name, task in prepared.auxiliary.items()
     }
-    allowed = ~pl.col("phrase_hash").is_in(held_out.implode())
-    return {name: replace(rows, frame=rows.frame.filter(allowed)) for name, rows in tasks.items()}
+    return {name: _without_held_out_texts(rows, prepared, split) for name, rows in tasks.items()}
+
+
+def _without_held_out_texts(rows: Examples, prepared: PreparedTraining, split: pl.DataFrame) -> Examples:
+    """Return ``rows`` less those whose text is that of a held-out user of ``split``."""
+    import polars as pl
+
+    from segadmin.labels.equal_texts import held_out_texts
+
+    held_out = held_out_texts(split, prepared.request.split)
+    return replace(rows, frame=rows.frame.filter(~pl.col("phrase_hash").is_in(held_out.implode())))
+
+
+def read_unlabelled(
+    attempt: Attempt, prepared: PreparedTraining, texts: list[pl.DataFrame], split: pl.DataFrame
+) -> UnlabelledUsers | None:
+    """Return the users without labels with their texts and outcomes, if the backbone uses them.
+
+    Those whose text ``split`` held out are left out.
+    """
+    import polars as pl
+
+    from segadmin.contracts.backbone import UnlabelledUsers
+    from segadmin.text.features import feature_names
+    from segadmin.training.dataset import labelled
+
+    if prepared.text.outcomes is None or prepared.unlabelled is None:
+        return None
+    files = [output.outcomes for output in attempt.outputs(TextOutput) if output.outcomes]
+    outcomes = pl.concat(attempt.read(file) for file in files)
+    rows = attempt.read(prepared.unlabelled).join(outcomes, on=["user_key", "as_of"])
+    users = labelled(texts, rows, prepared.segments, feature_names(prepared.recipe))
+    users = _without_held_out_texts(users, prepared, split)
+    return UnlabelledUsers(users, feature_names(prepared.text.outcomes.recipe))

@@ -24,6 +24,7 @@ from segadmin.workflows.training_data import (
     read_auxiliary,
     read_dataset,
     read_split,
+    read_unlabelled,
     training_context,
 )
 
@@ -144,6 +145,7 @@ def trial(attempt: Attempt) -> StageResult:
         choices=tuple(choices(request.search)),
         dataset=read_dataset(prepared, texts, split),
         auxiliary=read_auxiliary(attempt, prepared, texts, split),
+        unlabelled=read_unlabelled(attempt, prepared, texts, split),
         seed=prepared.request.seed,
         trials=request.trials,
         minutes=request.minutes,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,14 +28,10 @@ def fit_prior_regression(
 ) -> LinearClassifier:
     """Fit a multinomial regression whose weights shrink towards those of the namesakes, not towards zero.
 
-    A feature with the probability of a segment of the same name, of another label set or an earlier time, should raise
-    this segment only. That takes one weight for all segments, never negative, which a dozen labels suffice for; its
-    prior is the same for all groups. All other weights are shrunk by one of ``ridges``. The ridge is chosen on
-    validation and, because few labels leave few validation rows, by cross-validation over the users of the training
-    rows: the largest whose loss is within one standard error of the best.
+    See :func:`fit_with_prior`. Features are standardised on ``train``.
 
     Args:
-        train: training rows; their features are standardised here.
+        train: training rows.
         validation: rows for choosing the ridge; may be empty.
         namesakes: groups, each with the feature of every segment's namesake; ``None`` if there is none.
         ridges: strengths to try.
@@ -42,26 +39,57 @@ def fit_prior_regression(
     """
     names = train.feature_names
     scaling = Scaling.fit(names, features_of(train, names))
-    x = scaled_features(train, scaling).astype(np.float64)
-    groups = np.zeros((len(namesakes), len(train.segments), x.shape[1]))
+    indices = [[None if name is None else names.index(name) for name in group] for group in namesakes]
+    x, held_out = (Rows(scaled_features(rows, scaling).astype(np.float64), rows) for rows in (train, validation))
+    weights, bias, report = fit_with_prior(x, held_out, indices, ridges, seed)
+    return LinearClassifier(scaling, weights, bias, report)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of labelled rows."""
+
+    x: NDArray[np.float64]  #: ``(n_rows, n_columns)``, of comparable scales
+    examples: Examples
+
+
+def fit_with_prior(
+    train: Rows, validation: Rows, namesakes: Sequence[Sequence[int | None]], ridges: Sequence[float], seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
+    """Return the weights ``(n_segments, n_columns)`` and the bias of a regression with a prior, and a report.
+
+    A feature with the probability of a segment of the same name, of another label set or an earlier time, should raise
+    this segment only. That takes one weight for all segments, never negative, which a dozen labels suffice for; its
+    prior is the same for all groups. All other weights are shrunk by one of ``ridges``. The ridge is chosen on
+    validation and, because few labels leave few validation rows, by cross-validation over the users of the training
+    rows: the largest whose loss is within one standard error of the best.
+
+    Args:
+        train: training rows.
+        validation: rows for choosing the ridge; may be empty.
+        namesakes: groups, each with the column of every segment's namesake; ``None`` if there is none.
+        ridges: strengths to try.
+        seed: of the folds.
+    """
+    x, targets, validation_targets = train.x, train.examples.targets, validation.examples.targets
+    groups = np.zeros((len(namesakes), len(train.examples.segments), x.shape[1]))
     for group, namesake in enumerate(namesakes):
-        for segment, feature in enumerate(namesake):
-            if feature is not None:
-                groups[group, segment, names.index(feature)] = 1.0
-    fold = fold_of(train.frame["user_key"].to_numpy(), _FOLDS, seed)
-    held_out = scaled_features(validation, scaling).astype(np.float64)
-    candidates: list[LinearClassifier] = []
+        for segment, column in enumerate(namesake):
+            if column is not None:
+                groups[group, segment, column] = 1.0
+    fold = fold_of(train.examples.frame["user_key"].to_numpy(), _FOLDS, seed)
+    candidates: list[tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]] = []
     losses: list[NDArray[np.float64]] = []
     for ridge in sorted(ridges, reverse=True):
-        weights, bias, leans = _fit(x, train.targets, groups, ridge)
-        of_rows = [_losses(held_out @ weights.T + bias, validation.targets)]
+        weights, bias, leans = _fit(x, targets, groups, ridge)
+        of_rows = [_losses(validation.x @ weights.T + bias, validation_targets)]
         for left_out in (fold == n for n in range(_FOLDS)):
             if left_out.any() and not left_out.all():
-                others, their_bias, _ = _fit(x[~left_out], train.targets[~left_out], groups, ridge)
-                of_rows.append(_losses(x[left_out] @ others.T + their_bias, train.targets[left_out]))
+                others, their_bias, _ = _fit(x[~left_out], targets[~left_out], groups, ridge)
+                of_rows.append(_losses(x[left_out] @ others.T + their_bias, targets[left_out]))
         losses.append(np.concatenate(of_rows))
         report = {"ridge": ridge, "leans": np.round(leans, 3).tolist(), "held_out_log_loss": float(losses[-1].mean())}
-        candidates.append(LinearClassifier(scaling, weights, bias, report))
+        candidates.append((weights, bias, report))
     best = min(losses, key=np.mean)
     return next(candidate for candidate, each in zip(candidates, losses, strict=True) if _no_worse(each - best))
 
