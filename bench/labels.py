@@ -35,7 +35,8 @@ class Rows:
         from segadmin.inference.clipping import Limits
 
         rows = dataset(job)
-        self._all = rows.within(Limits.fit(rows.train))
+        #: of all tasks, features clipped
+        self.all = rows.within(Limits.fit(rows.train))
 
     def of(self, task: str) -> dict[str, Any]:
         """Return ``train``, ``validation`` and ``test`` with the labels of ``task``."""
@@ -52,7 +53,7 @@ class Rows:
         labels = Lake.of(get_settings()).scan("labels", label_set=task).select("user_key", "as_of", target).collect()
         parts = {}
         for part in ("train", "validation", "test"):
-            rows = getattr(self._all, part)
+            rows = getattr(self.all, part)
             frame = rows.frame.drop("target").join(labels, on=["user_key", "as_of"], how="inner")
             parts[part] = replace(rows, frame=frame, segments=segments)
         return parts
