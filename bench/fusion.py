@@ -192,8 +192,8 @@ class Net:
         rows, held_out = (
             UserDataset(Ragged.from_rows([]), features.numpy(), targets) for _, features, targets in (train, validation)
         )
-        for dataset in (rows, held_out):
-            dataset.ids = Ragged.from_rows([np.zeros(1, np.int32)] * len(dataset.labels))
+        for part in (rows, held_out):
+            part.ids = Ragged.from_rows([np.zeros(1, np.int32)] * len(part.labels))
         pretrain_head(self.model, rows, held_out, FitContext(get_settings(), Path()), steps=500)
 
     def fit(self, train: Any, validation: Any, rate: float) -> float:
