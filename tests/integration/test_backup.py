@@ -413,9 +413,18 @@ def test_a_secret_of_the_environment_is_not_saved(
     import_file(get_settings(), ImportRequest("events", str(tmp_path / "events.csv")))
     assert "keep SEGADMIN_USER_KEY_SECRET" in cli("backup", str(tmp_path / "x.tar")).stdout
     assert b"from elsewhere" not in (tmp_path / "x.tar").read_bytes()
+    monkeypatch.delenv("SEGADMIN_USER_KEY_SECRET")
     new = at(tmp_path / "new")
     assert "set SEGADMIN_USER_KEY_SECRET as before" in cli("restore", str(tmp_path / "x.tar")).stdout
     assert Lake.of(new).scan("events").collect().height == 1
+
+
+def test_a_home_without_events_has_no_secret_to_keep(settings: Settings, cli: Cli, tmp_path: Path, at: At) -> None:
+    schedules.add(settings, "nightly", "0 3 * * *", "compact", {})
+    assert "SECRET" not in cli("backup", str(tmp_path / "x.tar")).stdout
+    new = at(tmp_path / "new")
+    assert "SECRET" not in cli("restore", str(tmp_path / "x.tar")).stdout
+    assert [schedule.name for schedule in schedules.list_schedules(new)] == ["nightly"]
 
 
 def test_a_backup_of_an_older_schema_is_migrated(settings: Settings, tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ def backup(
     """
     from segadmin.backup.create import create_backup
 
+    settings = get_settings()
     with _progress("Copying") as progress:
-        saved = create_backup(get_settings(), out, progress)
+        saved = create_backup(settings, out, progress)
     if as_json:
         show_json(asdict(saved))
         return
@@ -42,7 +43,7 @@ def backup(
         f"Wrote {out}: {counted(saved.rows, 'row')} of the database, {counted(saved.files, 'file')}, "
         f"{saved.bytes / _MIB:,.1f} MiB, readable by its owner only."
     )
-    if not saved.secret:
+    if settings.user_key_secret is not None:
         typer.echo("The secret is not in it: keep SEGADMIN_USER_KEY_SECRET, without which it cannot be restored.")
     for name in saved.left_out:
         typer.echo(f"Left out: {name}")
@@ -70,7 +71,7 @@ def restore(
         f"{restored.version}). Users who were erased since are in it again: segadmin data forget. Check it: segadmin "
         "doctor"
     )
-    if not restored.secret:
+    if restored.needs_secret:
         typer.echo("The secret was not in it: set SEGADMIN_USER_KEY_SECRET as before.")
 
 

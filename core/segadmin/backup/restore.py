@@ -22,7 +22,7 @@ from segadmin.storage import database
 from segadmin.storage.audit import record
 from segadmin.storage.damage import marker
 from segadmin.storage.integrity import clear_damage
-from segadmin.storage.store import check_store
+from segadmin.storage.store import MARK, check_store
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Restored:
     created: str  #: when the backup was made; ISO 8601, UTC
     version: str  #: of the segadmin that made it
     files: int
-    secret: bool  #: whether the backup had the secret; otherwise it must be in the environment
+    needs_secret: bool  #: whether the store has a secret that is neither in the backup nor in the settings
 
 
 def restore_backup(settings: Settings, path: Path, progress: Callable[[int, int], None] = lambda *_: None) -> Restored:
@@ -70,8 +70,10 @@ def restore_backup(settings: Settings, path: Path, progress: Callable[[int, int]
             with filled(settings, contents.revision, lines):
                 _put_in_place(settings, draft)
     clear_damage(settings)
-    restored = Restored(contents.created, contents.version, len(contents.files), SECRET in contents.files)
-    if restored.secret or settings.user_key_secret is not None:
+    has_secret = SECRET in contents.files or settings.user_key_secret is not None
+    needs_secret = not has_secret and f"{STORE}/{MARK}" in contents.files
+    restored = Restored(contents.created, contents.version, len(contents.files), needs_secret)
+    if not needs_secret:
         check_store(settings)
     record(settings, "backup.restore", path.name, created=contents.created)
     log.info("backup restored", extra={"action": "restore", "files": restored.files})
