@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from segadmin.errors import StorageError
 
@@ -135,6 +137,21 @@ def put(draft: Path, path: Path) -> None:
     sync(draft)
     draft.rename(path)
     sync(path.parent)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file to read. Unlike ``open``, it does not wait for the other end of a named pipe.
+
+    Raises:
+        OSError: it cannot be read, or is not a plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        reason = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a plain file"
+        raise OSError(errno.EINVAL, reason, str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def file_digest(path: Path) -> str:

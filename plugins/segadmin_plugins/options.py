@@ -35,5 +35,6 @@ def _table(option: Any, info: ValidationInfo) -> Any:
     return table
 
 
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_names)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Table = Annotated[dict[str, Any], BeforeValidator(_table)]

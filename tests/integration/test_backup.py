@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from sqlalchemy import MetaData, text
 from sqlmodel import select
 
-from segadmin.backup.archive import CONTENTS, Contents, new_archive
+from segadmin.backup.archive import CONTENTS, Contents, new_archive, open_archive
 from segadmin.backup.create import create_backup
 from segadmin.backup.restore import restore_backup
 from segadmin.backup.rows import copied_tables, lines_of
@@ -368,6 +369,39 @@ def test_a_file_that_is_no_whole_backup_is_refused_and_leaves_nothing(
         restore_backup(new, saved)
     assert not new.root.exists()
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"\xff", b"{}", b'["id"]\n3', b'["id"]\n[1, 2]', b"[" * 100_000])
+def test_rows_that_cannot_be_read_are_refused_and_leave_nothing(saved: Path, tmp_path: Path, content: bytes) -> None:
+    tables = with_other_rows(saved, content)
+    new = Settings(home=tmp_path / "new")
+    with pytest.raises(DataError, match="The table job in the backup is damaged"):
+        restore_backup(new, saved)
+    assert "job" in tables
+    assert not new.root.exists()
+
+
+def with_other_rows(path: Path, content: bytes) -> tuple[str, ...]:
+    """Write an archive whose checksums are right, with ``content`` as the rows of the jobs; return its tables."""
+    with open_archive(path) as (archive, contents):
+        members = {name: (archive.extractfile(name) or io.BytesIO()).read() for name in contents.files}
+    path.unlink()
+    with new_archive(path, lambda _: None) as writer:
+        for name, written in members.items():
+            own = content if name == "database/job.jsonl" else written
+            writer.add(name, io.BytesIO(own), len(own))
+        writer.finish(replace(contents, files=dict(writer.files)))
+    return contents.tables
+
+
+@pytest.mark.parametrize("fact", [{"files": None}, {"tables": None}, {"revision": ["0012"]}, {"created": 3}])
+def test_contents_of_other_types_are_refused(saved: Path, tmp_path: Path, fact: dict[str, Any]) -> None:
+    saved.unlink()
+    with new_archive(saved, lambda _: None) as writer:
+        common = {"version": "1", "revision": database.HEAD, "created": "2026-01-01", "tables": ()}
+        writer.finish(Contents(**{**common, "files": {}, **fact}))
+    with pytest.raises(DataError, match=r"its contents\.json is damaged"):
+        restore_backup(Settings(home=tmp_path / "new"), saved)
 
 
 def test_a_newer_layout_is_refused(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

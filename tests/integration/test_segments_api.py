@@ -104,6 +104,7 @@ def test_what_a_request_may_lack(ask: Ask) -> None:
         ({"events": [], "as_of": "0001-01-01T00:00:00Z"}, 422, "as_of: the year 1 is not between 1900 and 2200"),
         ({"events": [], "as_of": "9999-12-31T23:59:59-12:00"}, 422, "as_of: the year 9999"),
         ({"events": [{}] * 5001}, 422, "events: "),
+        ({"events": [{"kind": "view", "item": "\ud800"}]}, 422, "events: there is half of a surrogate pair"),
         ({"events": [{"kind": [[]] * 2**20}]}, 413, "The body is larger than 2 MiB"),
         ({"events": [{"kind": "view", "item": "i1", "at": "2025-01-01"}], "user": "NULL"}, 422, "user: it is no id"),
     ],

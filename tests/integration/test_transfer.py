@@ -79,6 +79,7 @@ def rewritten(there: Settings, tmp_path: Path, tokenizer: str | None = None, **c
     with open_model_file(exported(there, original)) as file:
         file.extract(folder, 0o077)
     manifest = json.loads((folder / "manifest.json").read_text())
+    changes = {name: manifest[name] | value if isinstance(value, dict) else value for name, value in changes.items()}
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
     if tokenizer is not None:
         (folder / "tokenizer.json").write_text(tokenizer)
@@ -277,6 +278,10 @@ def test_a_tokenizer_that_cannot_be_read_is_reported(shops: tuple[Settings, Sett
         ({"manifest_version": MANIFEST_VERSION + 1}, r"manifest of version \d+, and this segadmin reads up to"),
         ({"recipe": 1}, "The manifest in .* cannot be read"),
         ({"label_set": "a\nb"}, "The name of a label set"),
+        ({"recipe": {"parts": 10**9}}, "parts of its text is 1e\\+09, not between 0 and 1,000"),
+        ({"recipe": {"window_days": -5}}, "window_days of its text is -5, not between 0 and 36,500"),
+        ({"recipe": {"max_phrases": 0}}, "max_phrases of its text is 0, not between 0 and 10,000"),
+        ({"created": "0001-01-01T00:00:00+14:00"}, "outside the calendar"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(

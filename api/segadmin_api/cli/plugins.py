@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import typer
 
 from segadmin.contracts.plugins import KINDS, load_plugins
-from segadmin.errors import ConfigurationError, PluginContractError, did_you_mean
+from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli.option_types import type_words
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
@@ -122,7 +122,12 @@ def check(
     ]
     if not selected and path.suffix == ".py":
         raise ConfigurationError(f"{name} registers no {', '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
-    for registration in selected or [plugins.find("textualizer", name)]:
+    if not selected:
+        registered = [each for kind in _SUITES for each in plugins.names(kind)]
+        raise PluginNotFound(
+            f"There is no {' or '.join(_SUITES)} {name!r}.{did_you_mean(name, registered)}{plugins.failures}"
+        )
+    for registration in selected:
         plugin = plugins.make(registration.kind, registration.name, parse_options(option or [], "--option"))
         try:
             report = _SUITES[registration.kind](plugin)

@@ -215,8 +215,11 @@ def _read(body: bytes, encodings: list[str]) -> _Asked:
         raise HTTPException(422, f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
     except (ValueError, RecursionError) as error:
         raise HTTPException(422, f"the body: Invalid JSON: {error}.") from None
-    lines = (encode(event).encode("utf-8", "surrogateescape") for event in request.events)
-    frame = readable(frame_of(list(posted_records(lines))))
+    try:
+        lines = [encode(event).encode() for event in request.events]
+    except UnicodeEncodeError:
+        raise HTTPException(422, "events: there is half of a surrogate pair in a text, which is not Unicode.") from None
+    frame = readable(frame_of(list(posted_records(iter(lines)))))
     return _Asked(request.user or uuid.uuid4().hex, frame, request.labels, request.as_of)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from segadmin.errors import DataError, StorageError
-from segadmin.files import sync
+from segadmin.files import open_plain, sync
 
 #: The last member: an archive without it was cut off.
 CONTENTS = "contents.json"
@@ -35,6 +35,21 @@ class Contents:
     created: str  #: ISO 8601, UTC
     tables: tuple[str, ...]  #: of the database, referenced ones first
     files: dict[str, str] = field(default_factory=dict)  #: name of the member → SHA-256
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Contents:
+        """Return the contents that ``facts`` describe.
+
+        Raises:
+            TypeError: they do not.
+        """
+        contents = cls(**facts)
+        texts = (contents.version, contents.revision, contents.created, *contents.tables)
+        if not isinstance(contents.files, dict) or not all(
+            isinstance(text, str) for text in (*texts, *contents.files, *contents.files.values())
+        ):
+            raise TypeError("a value of another type")
+        return contents
 
     @property
     def text(self) -> str:
@@ -170,7 +185,7 @@ def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Contents]]:
         DataError: it is not a backup, was cut off, or a newer version of segadmin wrote it.
     """
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_plain(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             yield archive, _contents(path, archive)
     except FileNotFoundError:
         raise DataError(f"There is no file {path}. Name a backup that segadmin backup made.") from None
@@ -190,10 +205,12 @@ def _contents(path: Path, archive: tarfile.TarFile) -> Contents:
             raise ValueError("another SHA-256")
         facts: dict[str, Any] = json.loads(text)
         number = facts.pop("format")
+        if type(number) is not int or number < 1:
+            raise ValueError("no format")
         if number > FORMAT:
             raise DataError(f"{path} was made by segadmin {facts['version']}, which is newer. Upgrade segadmin first.")
-        contents = Contents(**facts)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        contents = Contents.of(facts)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{path}: its {CONTENTS} is damaged. Use another backup.") from None
     _check_members(path, members[:-1], set(contents.files))
     return contents
@@ -227,7 +244,11 @@ def copy_member(
     Raises:
         DataError: it is not what was saved.
     """
-    hashing = _Hashing(extracted(archive, archive.getmember(name)), copied)
+    try:
+        member = archive.getmember(name)
+    except KeyError:  # a name that no archive has, such as one that ends in a slash
+        raise DataError(f"{name!r} is not in the backup. Use another one.") from None
+    hashing = _Hashing(extracted(archive, member), copied)
     while block := hashing.read(2**20):
         out.write(block)
     if hashing.digest.hexdigest() != sha256:

@@ -91,6 +91,10 @@ def _check_places(settings: Settings, out: Path) -> None:
         )
     if out.resolve().is_relative_to(settings.store_path):
         raise ConfigurationError(f"{out} is inside the store, which is copied. Name a file outside it.")
+    try:
+        out.name.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"The name {out.name!a} is not UTF-8. Choose another.") from None
     if not out.parent.is_dir():
         raise ConfigurationError(f"There is no folder {out.parent}. Create it, or name another.")
 

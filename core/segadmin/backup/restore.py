@@ -140,7 +140,8 @@ def _undone_on_errors(settings: Settings) -> Iterator[None]:
                 if folder not in existed:
                     folder.rmdir()
         if isinstance(error, OSError):
-            raise StorageError(f"{error.filename} cannot be written: {error.strerror}. Check the disk.") from None
+            place = error.filename or settings.store_path
+            raise StorageError(f"{place} cannot be written: {error.strerror}. Check the disk.") from None
         raise
 
 
@@ -183,6 +184,13 @@ def _put_in_place(settings: Settings, draft: Path) -> None:
         for path in (draft / STORE).iterdir():
             path.rename(settings.store_path / path.name)
     if (draft / SECRET).exists():
-        put_once(settings.root / SECRET, (draft / SECRET).read_text(), settings.umask_bits | 0o022)
+        put_once(settings.root / SECRET, _secret(draft / SECRET), settings.umask_bits | 0o022)
     sync(settings.store_path)
     sync(settings.root)
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise DataError("The secret in the backup is damaged. Use another backup.") from None

@@ -13,7 +13,7 @@ from sqlalchemy import JSON, Column, Connection, DateTime, MetaData, Table, func
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
-from segadmin.errors import StorageError
+from segadmin.errors import DataError, StorageError
 from segadmin.settings import Settings
 from segadmin.storage import records
 from segadmin.storage.database import READING, engine, ensure_schema, migrate, translated_errors
@@ -115,7 +115,12 @@ def filled(settings: Settings, revision: str, tables: Sequence[tuple[str, Iterab
             )
         by_name = {table.name: table for table in _reflected(connection, names)}
         for name, lines in tables:
-            _insert(connection, by_name[name], lines)
+            try:
+                _insert(connection, by_name[name], lines)
+            except (ValueError, TypeError, AttributeError, StopIteration, RecursionError) as error:
+                raise DataError(
+                    f"The table {name} in the backup is damaged ({type(error).__name__}). Use another backup."
+                ) from None
         migrate(connection)
         yield
 
@@ -123,6 +128,8 @@ def filled(settings: Settings, revision: str, tables: Sequence[tuple[str, Iterab
 def _insert(connection: Connection, table: Table, lines: Iterable[bytes]) -> None:
     rows = iter(lines)
     names = json.loads(next(rows))
+    if not isinstance(names, list):
+        raise TypeError("the first line is no list of columns")
     if unknown := set(names) - set(table.columns.keys()):
         raise StorageError(f"The backup has {table.name}.{min(unknown)}, which this version does not know. Upgrade it.")
     decoders = [_decoder(table.columns[name]) for name in names]

@@ -28,6 +28,8 @@ from segadmin.storage.records import Job, JobState, ModelState, ModelVersion
 from segadmin.storage.store import known_store
 
 log = logging.getLogger(__name__)
+#: What every pretrained version reports.
+_PRETRAINING_FACTS = {"held_out_loss_before", "held_out_loss", "perplexity", "objective", "words_added", "new_words"}
 #: The kind of the job that an import is recorded as; it has no steps.
 JOB_KIND = "import-model"
 
@@ -79,13 +81,12 @@ def import_version(
         )
         saved, manifest = _store_files(settings, file, wanted)
     name = "" if manifest.pretrained is not None else wanted or manifest.label_set
+    match = match_shop(settings, settings.store_path / saved.folder, manifest, name)
     version, created = _record(settings, path.name, _version_of(manifest, saved, name, origin), origin)
     if created:
         facts = {"action": "import-model", "version": version.id, "label_set": name}
         log.info("model imported", extra=facts)
-    return ImportedVersion(
-        version, created, origin, match_shop(settings, settings.store_path / saved.folder, manifest, name)
-    )
+    return ImportedVersion(version, created, origin, match)
 
 
 def _check_signature(file: ModelFile, trusted: Collection[str], *, allow_unsigned: bool) -> str:
@@ -162,7 +163,28 @@ def _read_manifest(path: Path, draft: Path) -> ModelManifest:
     if manifest.pretrained is None:
         check_name("label set", manifest.label_set)
         check_names("segment", manifest.segments)
+    if problem := _problem_of(manifest):
+        raise DataError(f"{path} cannot be used: {problem}. Ask for a new export of the version.")
     return manifest
+
+
+def _problem_of(manifest: ModelManifest) -> str:
+    """Return what of a manifest no version of segadmin would have written; empty if it is in order."""
+    recipe = manifest.recipe
+    for name, value, most in (
+        ("window_days", recipe.window_days, 36_500),
+        ("max_phrases", recipe.max_phrases, 10_000),
+        ("parts", recipe.parts + 1, 1_000),
+    ):
+        if not 0 < value <= most:  # NaN too
+            return f"{name} of its text is {value:g}, not between 0 and {most:,}"
+    if manifest.pretrained is not None:
+        missing = sorted(_PRETRAINING_FACTS - manifest.report.keys())
+        return f"its report lacks {missing[0]}" if missing else ""
+    repeated = [name for name in manifest.segments if manifest.segments.count(name) > 1]
+    if repeated or len(manifest.segments) < 2:
+        return f"it has the segment {repeated[0]!r} twice" if repeated else "it has fewer than two segments"
+    return ""
 
 
 def _version_of(manifest: ModelManifest, saved: Saved, label_set: str, origin: Imported) -> ModelVersion:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from segadmin.errors import DataError, PluginContractError
-from segadmin.files import file_digest, make_folder, unsafe_files
+from segadmin.files import file_digest, make_folder, open_plain, unsafe_files
 from segadmin.models.signature import Signer
 
 #: The ending of a model file, and the version of its format; newer ones are refused.
@@ -63,7 +63,7 @@ class Contents(_Written):
     segadmin: str = ""  #: the release that wrote the file
     store: str = ""  #: id of the store that the version comes from
     version: int = 0  #: its number there
-    tested: dict[str, float] = {}  #: its metrics there: ``rows``, ``auroc``, …
+    tested: dict[str, FiniteFloat] = {}  #: its metrics there: ``rows``, ``auroc``, …
     signed_by: str = ""  #: public key; empty if the file is not signed
     files: tuple[ListedFile, ...] = Field(min_length=1, max_length=_MOST_FILES)
 
@@ -190,7 +190,7 @@ def open_model_file(path: Path) -> Iterator[ModelFile]:
         DataError: it cannot be read, is no model file, or is cut off, altered or of a newer format.
     """
     try:
-        file = path.open("rb")
+        file = open_plain(path)
     except OSError as error:
         raise DataError(f"The model file {path} cannot be read: {error.strerror}. Check the path.") from None
     with file:
@@ -219,7 +219,7 @@ def _parse_contents(path: Path, table: bytes) -> Contents:
             "the version with this release there."
         )
     try:
-        return Contents.model_validate(written)
+        return Contents.model_validate_json(table)  # which, unlike json, refuses text that is not Unicode
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segadmin.errors import ConfigurationError
+from segadmin.files import open_plain
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 KEY_PREFIX = "ed25519:"
 #: In front of what is signed, so that a signature of anything else is none of a model file.
 _PURPOSE = b"segadmin model file\n"
+#: Bytes of a key file that are read.
+_LARGEST_KEY = 65_536
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Signer:
 
         fix = f"Make one: openssl genpkey -algorithm ed25519 -out {path}"
         try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
+            with open_plain(path) as file:
+                key = load_pem_private_key(file.read(_LARGEST_KEY), password=None)
         except OSError as error:
             raise ConfigurationError(f"The private key {path} cannot be read: {error.strerror}. {fix}") from None
         except TypeError:
@@ -106,7 +110,8 @@ def _public_key(written: str) -> str:
 
     fix = f"It is a PEM file (openssl pkey -in private.pem -pubout), or begins with {KEY_PREFIX!r}."
     try:
-        key = load_pem_public_key(Path(written).expanduser().read_bytes())
+        with open_plain(Path(written).expanduser()) as file:
+            key = load_pem_public_key(file.read(_LARGEST_KEY))
     except OSError as error:
         raise ConfigurationError(f"The public key {written!r} cannot be read: {error.strerror}. {fix}") from None
     except ValueError:

@@ -62,20 +62,24 @@ def against_baselines(own: pl.DataFrame, baselines: Mapping[str, pl.DataFrame], 
         baselines: the predictions of each baseline, by its name.
         margin: minimum difference of AUROC.
     """
-    reasons = []
-    for name, predictions in baselines.items():
-        comparison = compare_predictions(own, predictions)
-        if comparison is None:
-            continue
-        scores = f"test AUROC {comparison.other:.4f}, the new model {comparison.one:.4f}: {comparison.lead}"
-        reason = f"the baseline {name} has {scores}"
-        if comparison.lead.value < margin:
-            required = f" It must lead by {margin:g}." if margin else ""
-            enough = math.floor(comparison.lead.value * 1000) / 1000
-            fix = f"Try --backbone stacked, which uses both, or accept a lower AUROC: --margin {enough:g}"
-            return Verdict(promoted=False, reason=f"{reason}.{required} {fix}")
-        reasons.append(reason)
-    return Verdict(promoted=True, reason="; ".join(reasons) or "there was no baseline to beat")
+    comparisons = {name: compare_predictions(own, predictions) for name, predictions in baselines.items()}
+    beaten = {name: comparison for name, comparison in comparisons.items() if comparison is not None}
+    reasons = {
+        name: f"the baseline {name} has test AUROC {comparison.other:.4f}, the new model {comparison.one:.4f}: "
+        f"{comparison.lead}"
+        for name, comparison in beaten.items()
+    }
+    if not beaten:
+        return Verdict(promoted=True, reason="there was no baseline to beat")
+    best = min(beaten, key=lambda name: beaten[name].lead.value)
+    lead = beaten[best].lead.value
+    if lead >= margin:
+        return Verdict(promoted=True, reason="; ".join(reasons.values()))
+    required = f" It must lead by {margin:g}." if margin > 0 else f" It may be worse by {-margin:g}." if margin else ""
+    fix = (
+        f"Try --backbone stacked, which uses both, or accept a lower AUROC: --margin {math.floor(lead * 1000) / 1000:g}"
+    )
+    return Verdict(promoted=False, reason=f"{reasons[best]}.{required} {fix}")
 
 
 def against_champion(

@@ -20,7 +20,7 @@ from segadmin_plugins.backbones.linear import Linear
 from segadmin_plugins.backbones.prior_regression import fit_prior_regression
 from segadmin_plugins.backbones.requirements import require
 from segadmin_plugins.backbones.stacked import part_of, rows_of, with_predictions
-from segadmin_plugins.options import Names, Table
+from segadmin_plugins.options import Names, Numbers, Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class AuxiliaryStacking(Backbone):
     folds: Annotated[int, Field(ge=2, le=20)] = 3
     features: bool = False  #: use the features too
     #: ridge strengths for features without the same name; chosen on held-out users
-    ridges: tuple[float, ...] = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
+    ridges: Numbers = (10_000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
     def check(self, settings: Settings) -> None:
         """Check the requirements of the readers."""

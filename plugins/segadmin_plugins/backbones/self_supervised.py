@@ -14,7 +14,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.linear import Linear, LinearClassifier
 from segadmin_plugins.backbones.requirements import require
-from segadmin_plugins.options import Names
+from segadmin_plugins.options import Names, Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +40,9 @@ class SelfSupervised(Backbone):
     uses_unlabelled_users: ClassVar[bool] = True
 
     dimensions: Annotated[int, Field(ge=1, le=512)] = 24  #: numbers of the representation
-    penalty: Annotated[float, Field(gt=0)] = 1000.0  #: ridge strength of the predictions of behaviour
+    penalty: Annotated[float, Field(ge=1e-6, le=1e12)] = 1000.0  #: ridge strength of the predictions of behaviour
     #: ridge strengths of the regression on the labels; chosen on held-out users
-    ridges: tuple[float, ...] = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+    ridges: Numbers = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
     namesakes: bool = True  #: whether features with the names of segments are a prior
     leave_out: Names = ()  #: outcomes that are not learnt from, as patterns such as ``spend*,share:*``
 

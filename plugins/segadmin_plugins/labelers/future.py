@@ -61,8 +61,9 @@ class Future(Labeler):
     def label(self, events: pl.LazyFrame) -> Labelled:
         """Return the labelled users; see :meth:`segadmin.contracts.labeler.Labeler.label`."""
         bought = events.filter(pl.col("kind") == "purchase")
-        train, test = self._cuts(bought)
-        self._check_end(events, max(train + test) + timedelta(weeks=self.outcome_weeks))
+        start = self._start(bought)
+        train, test = self._cuts(start)
+        self._check_end(events, start, max(train + test) + timedelta(weeks=self.outcome_weeks))
         measured = pl.concat([self._measured(bought, cut) for cut in train + test]).collect()
         training = measured.filter(pl.col("as_of").is_in(train))
         definition = self.learn(training)
@@ -94,7 +95,14 @@ class Future(Labeler):
     def _summary(self, definition: Definition) -> str:
         return ", ".join(f"{name} {value}" for name, value in definition.items()) or "they are too much alike"
 
-    def _cuts(self, bought: pl.LazyFrame) -> tuple[list[datetime], list[datetime]]:
+    def _start(self, bought: pl.LazyFrame) -> datetime:
+        """Return the moment from which weeks are counted."""
+        first = bought.select(pl.col("at").min()).collect().item()
+        if first is None:
+            raise DataError("There are no purchases, so there is nothing to label by. Import purchase events.")
+        return _time(self.first_week) if self.first_week else first.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def _cuts(self, start: datetime) -> tuple[list[datetime], list[datetime]]:
         """Return the training and the test cut-offs."""
         if self.observe_weeks < 1 or self.outcome_weeks < 1:
             raise DataError(
@@ -106,21 +114,16 @@ class Future(Labeler):
             raise DataError(
                 f"Week {both[0]} is in train_cuts and in test_cuts: a test on training data is meaningless."
             )
-        first = bought.select(pl.col("at").min()).collect().item()
-        if first is None:
-            raise DataError("There are no purchases, so there is nothing to label by. Import purchase events.")
-        midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
-        start = _time(self.first_week) if self.first_week else midnight
         return [start + timedelta(weeks=week) for week in train], [start + timedelta(weeks=week) for week in test]
 
     @staticmethod
-    def _check_end(events: pl.LazyFrame, end: datetime) -> None:
+    def _check_end(events: pl.LazyFrame, start: datetime, end: datetime) -> None:
         """Refuse outcome windows that have not ended: missing events would be read as inactivity."""
         last = events.select(pl.col("at").max()).collect().item()
         if end > last + timedelta(days=1):  # the last day may end without an event
             raise DataError(
                 f"The events end on {last:%Y-%m-%d}, but the last outcome window ends on {end:%Y-%m-%d}. "
-                "Choose earlier cut-offs: -o train_cuts=4,8 -o test_cuts=12"
+                + _advice((last - start) // timedelta(weeks=1))
             )
 
     def _measured(self, bought: pl.LazyFrame, cut: datetime) -> pl.LazyFrame:
@@ -137,6 +140,17 @@ class Future(Labeler):
             as_of=pl.lit(cut, dtype=TIME),
             outcome_until=pl.lit(until, dtype=TIME),
         )
+
+
+def _advice(weeks: int) -> str:
+    """Return options with which events of so many whole weeks can be labelled."""
+    if weeks < 4:
+        return f"Events of {weeks} weeks are too few to label by; import at least four weeks."
+    outcome = min(8, weeks // 4)
+    test = weeks - outcome
+    train = [cut for cut in (test - 3 * outcome, test - 2 * outcome, test - outcome) if cut >= outcome]
+    cuts = f"-o train_cuts={','.join(map(str, train))} -o test_cuts={test}"
+    return f"Choose earlier cut-offs: -o observe_weeks={min(16, test)} -o outcome_weeks={outcome} {cuts}"
 
 
 @dataclass(frozen=True)

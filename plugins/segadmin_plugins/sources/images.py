@@ -67,16 +67,21 @@ class Images(Source):
 
 def _row(path: Path, folder: Path, first: dict[str, Path]) -> tuple[str | list[float] | None, ...]:
     name = str(path.relative_to(folder)).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if path.stem in first:
-        return None, None, "second_image", f"{name}: the item has {first[path.stem].relative_to(folder)}"
+    item = path.stem.strip()
+    try:
+        item.encode()
+    except UnicodeEncodeError:
+        return None, None, "unreadable_image", f"{name}: the name is not UTF-8"
+    if item in first:
+        return None, None, "second_image", f"{name}: the item has {first[item].relative_to(folder)}"
     try:
         pixels = _pixels(path)
     except Exception as error:  # whatever a damaged file makes a decoder raise
         return None, None, "unreadable_image", f"{name}: {_problem(error)}"
     from segadmin_plugins.sources.image_descriptor import describe
 
-    first[path.stem] = path
-    return path.stem, describe(pixels).tolist(), None, None
+    first[item] = path
+    return item, describe(pixels).tolist(), None, None
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -85,6 +86,18 @@ def test_outcomes_use_the_old_thresholds_and_wait_for_the_time() -> None:
 def test_a_history_that_cannot_carry_the_labels(labeler: FutureSpend, events: pl.LazyFrame, words: str) -> None:
     with pytest.raises(DataError, match=words):
         labeler.label(events)
+
+
+@pytest.mark.parametrize("weeks", [4, 7, 17, 60])
+def test_the_cut_offs_that_are_suggested_fit(weeks: int) -> None:
+    rows = [(user, week + 0.1, 10.0 * user) for user in range(1, 10) for week in range(weeks)]
+    events = purchases(*rows, (1, 0, 5.0), (1, weeks, 5.0))
+    with pytest.raises(DataError, match="Choose earlier cut-offs") as refused:
+        FutureSpend(test_cuts="99").label(events)
+    options = dict(re.findall(r"-o (\w+)=(\S+)", str(refused.value)))
+    numbers = {name: int(options[name]) for name in ("observe_weeks", "outcome_weeks")}
+    labelled = FutureSpend(**numbers, train_cuts=options["train_cuts"], test_cuts=options["test_cuts"]).label(events)
+    assert set(labelled.segments) == {"low", "mid", "high"}
 
 
 @pytest.mark.parametrize(("last", "over"), [(5.8, False), (5.9, True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import sys
 import tarfile
@@ -117,6 +118,18 @@ def test_other_files_are_no_model_files(tmp_path: Path, content: bytes) -> None:
         read(tmp_path / "none.segmodel")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         read(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="cannot be read: it is not a plain file"):
+        read(tmp_path / "pipe")
+    for key in (Signer.read, lambda path: public_keys([str(path)])):
+        with pytest.raises(ConfigurationError, match="cannot be read: it is not a plain file"):
+            key(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("fact", [{"store": "\ud800"}, {"tested": {"auroc": float("nan")}}])
+def test_contents_that_could_not_be_shown_are_refused(tmp_path: Path, fact: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="cannot be imported"):
+        read(crafted(tmp_path / "a.segmodel", lambda table: table.update(fact)))
 
 
 def crafted(path: Path, change: Callable[[dict[str, Any]], None], member: tarfile.TarInfo | None = None) -> Path:

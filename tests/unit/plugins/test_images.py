@@ -70,12 +70,15 @@ def test_files_that_cannot_be_read_go_to_quarantine(settings: Settings, folder: 
     (folder / "notes.txt").write_text("no picture at all")
     (folder / "more" / "lamp.webp").write_bytes(whole)
     (folder / ".DS_Store").write_text("hidden")
+    (folder / "mug .png").write_bytes(whole)  # an import takes the space from the id
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(whole)
     record, _ = take(settings, folder)
-    assert record.reasons == {"unreadable_image": 3, "second_image": 1}
+    assert record.reasons == {"unreadable_image": 4, "second_image": 2}
     reasons = quarantine(settings)
     assert reasons["notes.txt: no picture"] == reasons["empty.png: no picture"] == "unreadable_image"
     assert reasons["more/lamp.webp: the item has lamp.png"] == "second_image"
     assert any(text.startswith("cut.png: ") for text in reasons)
+    assert any(text.endswith(".png: the name is not UTF-8") for text in reasons)
     assert Lake.of(settings).scan("item_vectors").collect()["item"].sort().to_list() == ["lamp", "mug"]
 
 
