@@ -120,7 +120,8 @@ def test_a_restored_home_gives_the_same_answers(
     if before == "sqlite":
         shutil.copytree(trained_home, old.root)
     else:  # the planted home is one of SQLite: what is restored from it is then saved from PostgreSQL
-        create_backup(Settings(home=trained_home, database_url=""), tmp_path / "planted.tar")
+        shutil.copytree(trained_home, tmp_path / "planted")  # a backup is in the audit log of its home
+        create_backup(Settings(home=tmp_path / "planted", database_url=""), tmp_path / "planted.tar")
         restore_backup(old, tmp_path / "planted.tar")
     schedules.add(old, "nightly", "0 3 * * *", "compact", {}, timezone="Asia/Shanghai")
     with transaction(old) as session:

@@ -210,7 +210,7 @@ def test_a_stream_is_imported_once_despite_crashes(settings: Settings, monkeypat
         client.xadd("segadmin:events", {"json": json.dumps({**ROWS[100], "price": 9.5, "text": "很好"})})
         client.xadd("segadmin:events", {"kind": "stare"})
 
-        def die(*_: object) -> None:
+        def die(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
