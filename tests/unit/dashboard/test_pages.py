@@ -158,7 +158,7 @@ def test_a_card_in_words() -> None:
         "40 texts of several users in 90 rows; 25 rows left out because another part has the text; 8 test rows repeat "
         "the text of another user's training row; 1 common text in 400 rows not separated",
         "fewer than 100 training rows, whose predictions are less reliable: gold",
-        "It is champion, promoted on 2026-01-03.",
+        "It is the champion, promoted on 2026-01-03.",
     ):
         assert words in page
 
