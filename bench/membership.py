@@ -7,7 +7,8 @@ that were and were not trained on that user. Every model is the target once, the
 those of a retrain of this home (``--job``), else of a planted shop.
 
 ``erasure``: trains on a planted shop, erases a third of the training users, trains again, and attacks them: can they be
-told from users of whom no model ever knew? The attacker who kept the first version is measured, too. Last line: JSON.
+distinguished from users whom no model was ever trained on? The attacker who kept the first version is measured, too.
+Last line: JSON.
 
     python -m bench.membership attack [--job 1] [--backbones "tabular;tfidf"] [--shadows 8] [--users 800]
     python -m bench.membership erasure [--backbones tfidf] [--users 800]

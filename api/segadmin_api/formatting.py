@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
@@ -19,6 +19,9 @@ from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Step, StepState
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_url
+
+if TYPE_CHECKING:
+    from segadmin.models.card import Cascade
 
 
 def ago(moment: datetime | None) -> str:
@@ -75,7 +78,7 @@ def equal_texts_line(counts: EqualTexts | None) -> str:
 
 
 def membership_line(attack: MembershipAttack | None) -> str:
-    """Return how well training rows can be told from held-out rows; empty if it was not measured."""
+    """Return how well training rows can be distinguished from held-out rows; empty if it was not measured."""
     if attack is None:
         return ""
     rows = f"{counted(attack.trained, 'training row')}, {counted(attack.held_out, f'{attack.part} row')}"
@@ -83,6 +86,16 @@ def membership_line(attack: MembershipAttack | None) -> str:
     if low is None or high is None:
         return f"AUC {value:.4f} ({rows}; an interval needs {LEAST_USERS} users of each)"
     return f"AUC {value:.4f} [{low:.4f}, {high:.4f}] (95 %; {rows})"
+
+
+def cascade_line(cascade: Cascade | None) -> str:
+    """Return how a cascade divides its users; empty for other backbones."""
+    if cascade is None:
+        return ""
+    return (
+        f"fast models decide from a probability of {cascade.threshold:.3f}; the language model reads "
+        f"{cascade.language_model_fraction:.1%} of the validation users"
+    )
 
 
 #: What to do if the membership attack succeeds.

@@ -83,7 +83,7 @@ def test_a_plugin_package_is_found_by_its_entry_point(segadmin: Cli, settings: S
 def test_a_plugin_package_can_be_disabled(segadmin: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGADMIN_PLUGINS_DISABLED", "segadmin-emoji-textualizer")
     done = segadmin("plugins", "check", "emoji", check=False)
-    assert "There is no textualizer 'emoji'" in done.stderr
+    assert "There is no textualizer, backbone, engine or modality 'emoji'" in done.stderr
 
 
 def test_the_examples_own_test_passes(python: Path) -> None:

@@ -20,7 +20,14 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli import model_files
 from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
-from segadmin_api.formatting import MEMBERSHIP_ADVICE, VERSIONS, equal_texts_line, membership_line, version_row
+from segadmin_api.formatting import (
+    MEMBERSHIP_ADVICE,
+    VERSIONS,
+    cascade_line,
+    equal_texts_line,
+    membership_line,
+    version_row,
+)
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
@@ -227,6 +234,8 @@ def _show_segments(version: ModelVersion, row: Evaluation) -> None:
 
 
 def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
+    from segadmin.models.card import cascade_of
+
     if manifest.pretrained is not None:
         _show_pretraining(manifest, manifest.pretrained)
         return
@@ -259,7 +268,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
-        "cascade": _cascade(manifest),
+        "cascade": cascade_line(cascade_of(manifest)),
         "membership attack": membership_line(manifest.membership),
         "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
         "truncated": _pairs(manifest.report.get("truncation") or {}),
@@ -268,18 +277,6 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     for name, value in lines.items():
         if value:
             typer.echo(f"  {name}: {value}")
-
-
-def _cascade(manifest: ModelManifest) -> str:
-    from segadmin.models.card import cascade_of
-
-    cascade = cascade_of(manifest)
-    if cascade is None:
-        return ""
-    return (
-        f"fast models decide from a probability of {cascade.threshold:.3f}; the language model reads "
-        f"{cascade.language_model_fraction:.1%} of the validation users"
-    )
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:

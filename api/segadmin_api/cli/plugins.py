@@ -124,9 +124,8 @@ def check(
         raise ConfigurationError(f"{name} registers no {', '.join(_SUITES)}. Is its hook marked @segadmin.hookimpl?")
     if not selected:
         registered = [each for kind in _SUITES for each in plugins.names(kind)]
-        raise PluginNotFound(
-            f"There is no {' or '.join(_SUITES)} {name!r}.{did_you_mean(name, registered)}{plugins.failures}"
-        )
+        kinds = ", ".join(list(_SUITES)[:-1]) + f" or {list(_SUITES)[-1]}"
+        raise PluginNotFound(f"There is no {kinds} {name!r}.{did_you_mean(name, registered)}{plugins.failures}")
     for registration in selected:
         plugin = plugins.make(registration.kind, registration.name, parse_options(option or [], "--option"))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.render import render
-from segadmin_api.formatting import MEMBERSHIP_ADVICE, equal_texts_line, membership_line
+from segadmin_api.formatting import MEMBERSHIP_ADVICE, cascade_line, equal_texts_line, membership_line
 
 
 def page(card: ModelCard, *, online: bool = False) -> str:
@@ -20,4 +20,5 @@ def page(card: ModelCard, *, online: bool = False) -> str:
         membership=membership_line(card.membership),
         membership_advice=MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
         equal_texts=equal_texts_line(card.origin.equal_texts),
+        cascade=cascade_line(card.origin.cascade),
     )

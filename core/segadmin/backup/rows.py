@@ -11,12 +11,10 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, DateTime, MetaData, Table, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import SQLModel
 
 from segadmin.errors import DataError, StorageError
 from segadmin.settings import Settings
-from segadmin.storage import records
-from segadmin.storage.database import READING, engine, ensure_schema, migrate, translated_errors
+from segadmin.storage.database import READING, engine, ensure_schema, migrate, own_tables, translated_errors
 from segadmin.training.study import create_tables, table_names
 
 #: The table of the schema revision, which is not copied: migrations write it.
@@ -44,13 +42,8 @@ def one_state(settings: Settings) -> Iterator[Connection]:
 def copied_tables(connection: Connection) -> tuple[list[Table], list[str]]:
     """Return the tables to copy, referenced ones first, and the names of others, which belong to plugins."""
     names = set(inspect(connection).get_table_names()) - {_REVISION}
-    own = _own_names() | table_names()
+    own = {table.name for table in own_tables()} | table_names()
     return _reflected(connection, names & own), sorted(names - own)
-
-
-def _own_names() -> set[str]:
-    models = [value for value in vars(records).values() if isinstance(value, type) and issubclass(value, SQLModel)]
-    return {table.name for model in models if (table := getattr(model, "__table__", None)) is not None}
 
 
 def _reflected(connection: Connection, names: Iterable[str]) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Membership attack: how well training users can be told from others by the loss of a model.
+"""Membership attack: how well training users can be distinguished from others by the loss of a model.
 
 The attacker knows users, their segments and their probabilities, and guesses that the model was trained on those whose
 segment it predicts best (Yeom, Giacomelli, Fredrikson and Jha: Privacy Risk in Machine Learning. CSF 2018).
@@ -29,7 +29,7 @@ MAX_ROWS = 3_000
 class MembershipAttack:
     """The result of the attack on a model version."""
 
-    auc: Interval  #: 0.5: training rows cannot be told from held-out rows
+    auc: Interval  #: 0.5: training rows cannot be distinguished from held-out rows
     trained: int  #: rows
     held_out: int  #: rows of users whom the model was not trained on
     part: str  #: of the split, of the held-out rows

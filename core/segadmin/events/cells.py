@@ -52,14 +52,14 @@ def all_without_missing(columns: Sequence[pl.Series], words: Sequence[str]) -> t
         return plain, changes
     stripped = pl.DataFrame([plain[n].alias(str(n)) for n in texts]).select(_STRIPPED)
     is_missing = _is_missing(tuple(words))
-    found = stripped.select(_IS_GUARDED.any().name.prefix("="), is_missing.any()).row(0, named=True)
+    occurs = stripped.select(_IS_GUARDED.any().name.prefix("="), is_missing.any()).row(0, named=True)
     for n in texts:
         cells = stripped[str(n)].alias(plain[n].name)
-        if found[f"={n}"]:
+        if occurs[f"={n}"]:
             bare = cells.str.replace(GUARDED, "${1}")
             changes["guarded_cell"] += int((bare != cells).sum())
             cells = bare.str.strip_chars()
-        if found[f"={n}"] or found[str(n)]:
+        if occurs[f"={n}"] or occurs[str(n)]:
             missing = cells.to_frame().select(is_missing).to_series()
             changes["null_word"] += int((missing & (cells != "")).sum())
             cells = cells.set(missing, None)

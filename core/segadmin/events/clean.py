@@ -102,12 +102,8 @@ def clean(
     typed, counts = _clean_texts(typed, mapping)
     changes.update(counts)
     if table == "events":
-        if mapping.each is not None:
-            typed = typed.with_columns(element_ids(typed["event_id"], chunk[ELEMENT]))
-        typed = _whole_line(_known_kinds(typed, mapping), cells)
-        problems += _not_bought(typed, mapping)
-        typed, returns = _returns(_one_currency(typed, mapping))
-        changes["return"] += returns
+        typed, of_events, changes["return"] = _as_events(typed, cells, chunk, mapping)
+        problems += of_events
     checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
         typed = typed.hstack([_extras(chunk, mapping)])
@@ -116,6 +112,18 @@ def clean(
     statuses = Counter(_undecided(good, mapping)) if table == "events" else Counter()
     bad = pl.concat([unreadable, bad]).sort("line") if unreadable.height else bad
     return Cleaned(good, bad, +changes, numbers.close_chunk(), number_ignored, statuses)
+
+
+def _as_events(
+    typed: pl.DataFrame, cells: pl.DataFrame, chunk: pl.DataFrame, mapping: Mapping
+) -> tuple[pl.DataFrame, list[Check], int]:
+    """Return events with known kinds and prices of whole lines in one currency, checks, and the number of returns."""
+    if mapping.each is not None:
+        typed = typed.with_columns(element_ids(typed["event_id"], chunk[ELEMENT]))
+    typed = _whole_line(_known_kinds(typed, mapping), cells)
+    checks = _not_bought(typed, mapping)
+    typed, returns = _returns(_one_currency(typed, mapping))
+    return typed, checks, returns
 
 
 def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:

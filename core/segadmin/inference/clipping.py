@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from segadmin.contracts.backbone import Examples
+from segadmin.contracts.backbone import Examples, UnlabelledUsers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,10 @@ class Limits:
             return examples
         clipped = pl.Series("features", self._clipped(examples.features)).cast(pl.List(pl.Float32))
         return replace(examples, frame=examples.frame.with_columns(clipped))
+
+    def clip_unlabelled(self, unlabelled: UnlabelledUsers | None) -> UnlabelledUsers | None:
+        """Return users without labels, if any, with features clipped to the limits."""
+        return unlabelled and replace(unlabelled, users=self.clip(unlabelled.users))
 
     def _clipped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         import numpy as np

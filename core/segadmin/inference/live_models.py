@@ -22,7 +22,7 @@ from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.text.item_words import item_words
-from segadmin.text.reader import read_users
+from segadmin.text.sample import sample_users
 
 log = logging.getLogger(__name__)
 #: Seconds until a champion that could not be loaded is loaded again, and until champions are looked up again.
@@ -175,13 +175,6 @@ class LiveModels:
 
     def _some_users(self, model: LiveModel) -> pl.DataFrame:
         lake, recipe = Lake.of(self._settings), model.predictor.manifest.recipe
-        window = recipe.window(lake.latest_event or datetime.now(UTC))
-        words = item_words(load_plugins(self._settings), lake, recipe)
-        users: list[pl.DataFrame] = []
-        for bucket in range(self._settings.buckets):
-            keys = lake.scan("users", buckets=[bucket]).select("user_key").head(_TRIED_ON).collect()
-            read = read_users(lake, bucket, window, recipe, textualizer=model.textualizer, users=keys, words=words)
-            users.append(read.users)
-            if sum(frame.height for frame in users) >= _TRIED_ON:
-                break
-        return pl.concat(users).head(_TRIED_ON)
+        window, plugins = recipe.window(lake.latest_event or datetime.now(UTC)), load_plugins(self._settings)
+        buckets = self._settings.buckets
+        return sample_users(lake, buckets, window, recipe, _TRIED_ON, plugins=plugins, textualizer=model.textualizer)

@@ -20,6 +20,7 @@ from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet
 from segadmin.text.features import feature_names
+from segadmin.text.item_words import readable_vectors
 from segadmin.text.recipe import Recipe
 from segadmin.text.recipes import check_recipe
 from segadmin.text.vocabulary import VocabularyMatch, match_vocabulary
@@ -137,16 +138,15 @@ def _has_vectors(lake: Lake, recipe: Recipe) -> bool:
     """Return whether an item has a vector that the recipe's modality can read."""
     if recipe.modality is None:
         return True
-    is_readable = (pl.col("name") == recipe.modality.vector) & (pl.col("vector").list.len() == recipe.modality.length)
-    return lake.scan("item_vectors").filter(is_readable).head(1).collect().height > 0
+    return readable_vectors(lake, recipe.modality).head(1).collect().height > 0
 
 
 def _lacking(items: pl.LazyFrame, value: pl.Expr, wanted: Iterable[str]) -> list[str]:
     """Return those of the ``wanted`` values that no item has."""
     names = list(dict.fromkeys(wanted))
     value = value.alias("value")
-    found = items.select(value).filter(pl.col("value").is_in(names)).unique().collect()["value"]
-    return [name for name in names if name not in set(found)]
+    existing = set(items.select(value).filter(pl.col("value").is_in(names)).unique().collect()["value"])
+    return [name for name in names if name not in existing]
 
 
 def _plugin_problems(settings: Settings, plugins: Plugins, manifest: ModelManifest, folder: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
@@ -270,16 +270,20 @@ def revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
 
 
+def own_tables() -> list[Table]:
+    """Return the tables of :mod:`segadmin.storage.records`, without those of plugins in the same metadata."""
+    from segadmin.storage import records
+
+    models = [value for value in vars(records).values() if isinstance(value, type) and issubclass(value, SQLModel)]
+    return [table for model in models if (table := getattr(model, "__table__", None)) is not None]
+
+
 def _create_tables(connection: Connection) -> None:
     """Create the tables of :data:`HEAD`, but not the tables that plugins define in the same metadata."""
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    from segadmin.storage import records
-
-    models = [value for value in vars(records).values() if isinstance(value, type) and issubclass(value, SQLModel)]
-    tables = [table for model in models if (table := getattr(model, "__table__", None)) is not None]
-    SQLModel.metadata.create_all(connection, tables, checkfirst=False)
+    SQLModel.metadata.create_all(connection, own_tables(), checkfirst=False)
     MigrationContext.configure(connection).stamp(ScriptDirectory(str(_MIGRATIONS)), "head")
 
 

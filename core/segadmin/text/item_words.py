@@ -69,8 +69,7 @@ def item_words(plugins: Plugins, lake: Lake, recipe: Recipe) -> pl.DataFrame | N
         return None
     registered = plugins.find("modality", fitted.name)
     modality: Modality = plugins.make("modality", fitted.name, fitted.options)
-    is_readable = (pl.col("name") == fitted.vector) & (pl.col("vector").list.len() == fitted.length)
-    items = lake.scan("item_vectors").filter(is_readable).select("item", "vector").sort("item").collect()
+    items = readable_vectors(lake, fitted).select("item", "vector").sort("item").collect()
     numbers = items["vector"].list.to_array(fitted.length).to_numpy()
     words: list[list[str]] = []
     if items.height:
@@ -81,6 +80,12 @@ def item_words(plugins: Plugins, lake: Lake, recipe: Recipe) -> pl.DataFrame | N
     return items.select("item", joined.replace("", None)).drop_nulls()
 
 
+def readable_vectors(lake: Lake, fitted: FittedModality) -> pl.LazyFrame:
+    """Return the rows of ``item_vectors`` that the modality can read."""
+    is_readable = (pl.col("name") == fitted.vector) & (pl.col("vector").list.len() == fitted.length)
+    return lake.scan("item_vectors").filter(is_readable)
+
+
 def check_words(words: Any, items: int, source: str) -> None:
     """Check what a modality returned.
 
@@ -88,8 +93,8 @@ def check_words(words: Any, items: int, source: str) -> None:
         PluginContractError: it is not a list of words for each item; the message names ``source``.
     """
     if not isinstance(words, list) or len(words) != items:
-        found = f"{len(words)} lists" if isinstance(words, list) else type(words).__name__
-        raise PluginContractError(f"{source} returned {found} from words() for {items} items, not a list for each.")
+        returned = f"{len(words)} lists" if isinstance(words, list) else type(words).__name__
+        raise PluginContractError(f"{source} returned {returned} from words() for {items} items, not a list for each.")
     for of_item in words:
         if not isinstance(of_item, list | tuple) or not all(isinstance(word, str) for word in of_item):
             raise PluginContractError(f"{source} returned {of_item!r} from words(), not a list of texts.")

@@ -18,7 +18,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.store import open_store
 from segadmin.text.item_words import item_words
 from segadmin.text.outcomes import read_outcomes
-from segadmin.text.plan import TextPlan
+from segadmin.text.plan import OutcomePlan, TextPlan
 from segadmin.text.reader import read_users
 from segadmin.text.recipe import Window
 from segadmin.text.variant import CANONICAL, Variant
@@ -101,12 +101,17 @@ def read_buckets(
                 users_to_copy = users.join(copied.filter(pl.col("as_of") == window.as_of), on="user_key", how="semi")
                 texts.augmented += [read(bucket, window, users_to_copy, variant) for variant in variants]
         if plan.outcomes is not None and unlabelled is not None:
-            own = unlabelled.filter(of_user == bucket)
-            for window in plan.outcomes.windows:
-                users = own.filter(pl.col("as_of") == window.observed_from)
-                texts.outcomes.append(read_outcomes(lake, bucket, window, plan.outcomes.recipe, users))
+            texts.outcomes += _outcomes(lake, bucket, plan.outcomes, unlabelled.filter(of_user == bucket))
         if plan.scoring is not None:
             all_users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
             texts.scoring.append(read(bucket, plan.scoring, all_users))
     texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
     return texts
+
+
+def _outcomes(lake: Lake, bucket: int, plan: OutcomePlan, rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the outcomes of the unlabelled ``rows`` of a bucket, a frame for each window."""
+    return [
+        read_outcomes(lake, bucket, window, plan.recipe, rows.filter(pl.col("as_of") == window.observed_from))
+        for window in plan.windows
+    ]

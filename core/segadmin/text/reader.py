@@ -62,40 +62,10 @@ def read_users(
     """
     own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
     items = attributes(lake.scan("items"), recipe, words).collect()
-    return read_events(
-        own_events, items, bucket, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
-    )
-
-
-def read_events(
-    own_events: pl.DataFrame,
-    items: pl.DataFrame,
-    bucket: int,
-    window: Window,
-    recipe: Recipe,
-    *,
-    textualizer: Textualizer,
-    users: pl.DataFrame,
-    variant: Variant = CANONICAL,
-    call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
-) -> UserTexts:
-    """Read ``users`` by ``own_events``, their events in the window; as :func:`read_users`, which takes the lake's.
-
-    Args:
-        own_events: ``user_key`` and the columns of events that textualizers get; ``user`` where they need raw ids.
-        items: :func:`attributes` of the items of the events.
-        bucket: of the users, for the result.
-        window: the events' window.
-        recipe: of the text.
-        textualizer: of the recipe.
-        users: ``user_key``.
-        variant: of the text.
-        call: the context in which the textualizer is called.
-    """
     texts = texts_of(
         own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
     )
-    capped = texts["found"].filter(texts["found"] > recipe.max_phrases)
+    capped = texts["all_phrases"].filter(texts["all_phrases"] > recipe.max_phrases)
     users_read = texts.select(
         pl.lit(bucket, pl.Int32).alias("bucket"),
         *("user_key", "as_of", "phrases"),
@@ -106,7 +76,7 @@ def read_events(
         users=users_read,
         report={
             "users": texts.height,
-            "users_without_events": texts["found"].null_count(),
+            "users_without_events": texts["all_phrases"].null_count(),
             "events": own_events.height,
             "phrases": int(texts["phrases"].list.len().sum()),
             "users_capped": len(capped),
@@ -126,11 +96,21 @@ def texts_of(
     variant: Variant = CANONICAL,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> pl.DataFrame:
-    """Return the texts and features of ``users``, in their order; the arguments are those of :func:`read_events`.
+    """Return the texts and features of ``users`` by ``own_events``, their events in the window.
+
+    Args:
+        own_events: ``user_key`` and the columns of events that textualizers get; ``user`` where they need raw ids.
+        items: :func:`attributes` of the items of the events.
+        window: the events' window.
+        recipe: of the text.
+        textualizer: of the recipe.
+        users: ``user_key``.
+        variant: of the text.
+        call: the context in which the textualizer is called.
 
     Returns:
-        ``user_key``, ``as_of``, ``phrases``, ``found`` (the number of phrases before the recipe's limit; null for users
-        without any) and ``features``.
+        In the order of ``users``: ``user_key``, ``as_of``, ``phrases``, ``all_phrases`` (the number of phrases before
+        the recipe's limit; null for users without any) and ``features``.
     """
     if variant.number:
         users = users.join(own_events, on="user_key", how="semi")
@@ -144,7 +124,7 @@ def texts_of(
         .select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
         .sort("user_key", "position", variant.order)  # a deterministic order of equal positions
         .group_by("user_key", maintain_order=True)
-        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"), found=pl.len())
+        .agg(pl.col("phrase").head(recipe.max_phrases).alias("phrases"), all_phrases=pl.len())
         .collect(engine="in-memory")
     )
     user_features = features(events, window, recipe).collect(engine=engine)

@@ -19,8 +19,8 @@ from segadmin.errors import DataError
 from segadmin.settings import Settings
 from segadmin.storage.lake import Lake
 from segadmin.storage.store import open_store
-from segadmin.text.reader import read_users
 from segadmin.text.recipe import Recipe
+from segadmin.text.sample import sample_users
 
 TOKENIZER = "tokenizer.json"
 #: Number of users whose texts are read, and of how many of them a word must be to be named: no word of a single user.
@@ -100,21 +100,13 @@ def _match(phrases: pl.Series, tokenizer: Any, unknown_token: str | None) -> Voc
 
 def sample_phrases(settings: Settings, recipe: Recipe) -> pl.Series:
     """Return the phrases (List[String]) of some users at the newest event; empty if there are no events."""
-    lake, buckets = Lake.of(settings), open_store(settings).buckets
-    textualizer: Textualizer = load_plugins(settings).make(
-        "textualizer", recipe.textualizer, recipe.textualizer_options
-    )
+    lake, buckets, plugins = Lake.of(settings), open_store(settings).buckets, load_plugins(settings)
+    textualizer: Textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
     latest = lake.latest_event
     if latest is None:
         return pl.Series("phrases", [], pl.List(pl.String))
-    window, texts, left = recipe.window(latest + timedelta(microseconds=1)), [], _USERS
-    for bucket in range(buckets):
-        users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").head(left).collect()
-        left -= users.height
-        texts.append(read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users).users["phrases"])
-        if not left:
-            break
-    return pl.concat(texts)
+    window = recipe.window(latest + timedelta(microseconds=1))
+    return sample_users(lake, buckets, window, recipe, _USERS, plugins=plugins, textualizer=textualizer)["phrases"]
 
 
 def _words(

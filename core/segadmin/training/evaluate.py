@@ -14,6 +14,7 @@ from segadmin.evaluation.metrics import HEADLINES, expected_calibration_error, l
 from segadmin.evaluation.reports import evaluation, evaluations
 from segadmin.inference.predictor import Predictor
 from segadmin.labels.parts import Part, SplitBy
+from segadmin.training.context import RunContext
 from segadmin.training.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ class Evaluated:
     membership: MembershipAttack | None
 
 
-def evaluate_model(predictor: Predictor, dataset: Dataset, progress: Callable[[float, str], None]) -> Evaluated:
-    """Measure a model on validation, on test, and by how well training rows can be told from others."""
+def evaluate_model(predictor: Predictor, dataset: Dataset, context: RunContext) -> Evaluated:
+    """Measure a model on validation, on test, and by how well training rows can be distinguished from others."""
     name, thresholds = predictor.manifest.name, predictor.manifest.thresholds
     validation = predictor.probabilities(dataset.validation)
-    raw = predictor.model_probabilities(dataset.test, _within(progress, 0.0, _TESTED))
+    raw = predictor.model_probabilities(dataset.test, context.within(0.0, _TESTED).progress)
     probabilities = predictor.finish(raw, dataset.test)
     rows = evaluations(name, probabilities, dataset.test)
     if thresholds:
@@ -48,18 +49,9 @@ def evaluate_model(predictor: Predictor, dataset: Dataset, progress: Callable[[f
     truth = dataset.validation.targets, predictor.segments
     rows.append(evaluation(name, EvaluatedOn.VALIDATION, validation, *truth))
     by_user = predictor.manifest.split == SplitBy.USER
-    rest = _within(progress, _TESTED, 1.0)
+    rest = context.within(_TESTED, 1.0).progress
     membership = membership_attack(predictor, dataset, probabilities if by_user else validation, rest)
     return Evaluated(rows, probabilities, membership)
-
-
-def _within(progress: Callable[[float, str], None], start: float, end: float) -> Callable[[float, str], None]:
-    """Return what reports the progress of the part of the work between the fractions ``start`` and ``end``."""
-
-    def report(fraction: float, note: str = "") -> None:
-        progress(start + (end - start) * fraction, note)
-
-    return report
 
 
 def membership_attack(
@@ -68,7 +60,7 @@ def membership_attack(
     held_out_probabilities: NDArray[np.float64],
     progress: Callable[[float, str], None] = no_progress,
 ) -> MembershipAttack | None:
-    """Return how well training rows are told from held-out rows by their loss; ``None`` without rows of one week.
+    """Return how well the loss distinguishes training rows from held-out rows; ``None`` without rows of one week.
 
     Held-out rows are those of users whom the model was not trained on, at the training cut-offs: the test rows if the
     split is by user, otherwise the validation rows.

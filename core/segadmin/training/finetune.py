@@ -61,7 +61,7 @@ def finetune(
     train = with_copies(dataset.train, copies) if copies else dataset.train
     clipped = replace(dataset, train=train).within(limits)
     tasks = {name: limits.clip(rows) for name, rows in (auxiliary or {}).items()}
-    others = replace(unlabelled, users=limits.clip(unlabelled.users)) if unlabelled else None
+    others = limits.clip_unlabelled(unlabelled)
     part = context.within(0.0, 0.95, backbone)
     fitted = fit(part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent)
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,9 @@ def fit(
     backbone: Backbone = plugins.make("backbone", name, options)
     checkpoints = context.checkpoints / name
     checkpoints.mkdir(exist_ok=True)
-    run = FitContext(context.settings, checkpoints, seed, context.progress, context.log, start=start, also=also or {})
-    run = replace(run, unlabelled=unlabelled)
+    run = FitContext(
+        context.settings, checkpoints, seed, context.progress, context.log, start, also or {}, unlabelled=unlabelled
+    )
     with context.calling(plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(classifier, dataset.validation)

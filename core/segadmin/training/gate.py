@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import polars as pl
 
@@ -62,24 +63,21 @@ def against_baselines(own: pl.DataFrame, baselines: Mapping[str, pl.DataFrame], 
         baselines: the predictions of each baseline, by its name.
         margin: minimum difference of AUROC.
     """
-    comparisons = {name: compare_predictions(own, predictions) for name, predictions in baselines.items()}
-    beaten = {name: comparison for name, comparison in comparisons.items() if comparison is not None}
-    reasons = {
-        name: f"the baseline {name} has test AUROC {comparison.other:.4f}, the new model {comparison.one:.4f}: "
-        f"{comparison.lead}"
-        for name, comparison in beaten.items()
-    }
-    if not beaten:
+    leads: list[tuple[float, str]] = []  # over each baseline, and in words
+    for name, predictions in baselines.items():
+        if (comparison := compare_predictions(own, predictions)) is not None:
+            scores = f"test AUROC {comparison.other:.4f}, the new model {comparison.one:.4f}: {comparison.lead}"
+            leads.append((comparison.lead.value, f"the baseline {name} has {scores}"))
+    if not leads:
         return Verdict(promoted=True, reason="there was no baseline to beat")
-    best = min(beaten, key=lambda name: beaten[name].lead.value)
-    lead = beaten[best].lead.value
+    lead, reason = min(leads, key=itemgetter(0))
     if lead >= margin:
-        return Verdict(promoted=True, reason="; ".join(reasons.values()))
+        return Verdict(promoted=True, reason="; ".join(words for _, words in leads))
     required = f" It must lead by {margin:g}." if margin > 0 else f" It may be worse by {-margin:g}." if margin else ""
     fix = (
         f"Try --backbone stacked, which uses both, or accept a lower AUROC: --margin {math.floor(lead * 1000) / 1000:g}"
     )
-    return Verdict(promoted=False, reason=f"{reasons[best]}.{required} {fix}")
+    return Verdict(promoted=False, reason=f"{reason}.{required} {fix}")
 
 
 def against_champion(

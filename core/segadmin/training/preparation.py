@@ -94,7 +94,7 @@ class LabelledRows:
         words = item_words(load_plugins(settings), lake, recipe)
         recipe = recipe.model_copy(update=chosen_features(lake, labels, split, words))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
-        others = unlabelled_rows(Lake.of(settings), recipe, split, how) if unlabelled else None
+        others = unlabelled_rows(lake, recipe, split, how) if unlabelled else None
         rows = [task.rows for task in tasks.values()] + ([others.rows] if others else [])
         windows = training_windows(labels, rows)
         return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split), others)

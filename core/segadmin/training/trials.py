@@ -67,8 +67,8 @@ def run_trials(context: RunContext, search: Search, trials: optuna.Study, worker
     others = search.unlabelled
     limits = Limits.fit(others.users if others else search.dataset.train)
     auxiliary = {name: limits.clip(rows) for name, rows in search.auxiliary.items()}
-    search = replace(search, dataset=search.dataset.within(limits), auxiliary=auxiliary)
-    search = replace(search, unlabelled=replace(others, users=limits.clip(others.users)) if others else None)
+    unlabelled = limits.clip_unlabelled(others)
+    search = replace(search, dataset=search.dataset.within(limits), auxiliary=auxiliary, unlabelled=unlabelled)
     study.fail_interrupted(trials, worker)
     deadline = study.deadline_of(trials, search.minutes)
     done = 0
@@ -122,8 +122,9 @@ def _fit(context: RunContext, search: Search, trial: optuna.Trial, deadline: flo
 
     guard = context.calling(plugins.find("backbone", search.backbone), "fit")
     with _scratch(context.checkpoints / f"trial-{trial.number}") as folder, guard:
-        run = FitContext(context.settings, folder, search.seed, progress=progress, log=log, also=search.auxiliary)
-        run = replace(run, unlabelled=search.unlabelled)
+        run = FitContext(
+            context.settings, folder, search.seed, progress, log, also=search.auxiliary, unlabelled=search.unlabelled
+        )
         dataset = search.dataset
         model = backbone.fit(dataset.train, dataset.validation, run)
         raw = predict(model, dataset.validation)

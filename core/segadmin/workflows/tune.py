@@ -16,7 +16,7 @@ from segadmin.settings import Settings
 from segadmin.training.search_space import Values, choices
 from segadmin.training.study import SearchSummary, Trial, load_summary
 from segadmin.workflows.backbone_options import DEFAULT_SHOWN
-from segadmin.workflows.retrain import prepared_training
+from segadmin.workflows.prepare_training import prepared_training
 from segadmin.workflows.retrain_request import Retrain
 from segadmin.workflows.textualize import TEXTUALIZE, training_texts
 from segadmin.workflows.training_data import (

@@ -19,11 +19,11 @@ _NOUN: dict[Language, str] = {"en": "look", "zh": "外观"}
 
 def terms(title: str) -> set[str]:
     """Return the different words of a title: ``{"striped", "shirt"}``, ``{"条纹", "纹衬", "衬衫"}``."""
-    found: set[str] = set()
+    words: set[str] = set()
     for run in _RUNS.findall(title.lower()):
         is_chinese = "\u3400" <= run[0] <= "\u9fff"
-        found.update((run[at : at + 2] for at in range(len(run) - 1)) if is_chinese else [run])
-    return found
+        words.update((run[at : at + 2] for at in range(len(run) - 1)) if is_chinese else [run])
+    return words
 
 
 def name_words(

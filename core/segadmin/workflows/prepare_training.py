@@ -1,0 +1,102 @@
+"""What ``retrain`` and ``tune`` begin with: options, weights and data are checked; rows and features are chosen."""
+
+from __future__ import annotations
+
+from segadmin.jobs.attempt import Attempt
+from segadmin.labels.parts import SplitOptions
+from segadmin.models.manifest import ModelManifest
+from segadmin.workflows.retrain_request import Retrain
+from segadmin.workflows.textualize import lake_now
+from segadmin.workflows.training_data import AuxiliaryTask, ParentVersion, PreparedTraining
+
+
+def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTraining]) -> PreparedTraining:
+    """Return what ``retrain`` and ``tune`` begin with, as a ``kind`` of prepared job.
+
+    Raises:
+        DataError: the labels cannot be learnt from, or split so.
+        BackboneUnavailable: weights or libraries are missing here.
+    """
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.text.plan import TextPlan
+    from segadmin.training.preparation import LabelledRows
+
+    versions, end = lake_now(attempt.settings)
+    request = _checked(attempt, request)
+    parent, manifest = _parent(attempt, request)
+    if manifest is not None and manifest.pretrained is None and not manifest.is_from_elsewhere:
+        # The same users are held out.
+        request = request.model_copy(update={"seed": manifest.seed, "held_out": manifest.held_out})
+    assert request.backbone is not None, "_checked resolves it"
+    backbone = load_plugins(attempt.settings).find("backbone", request.backbone).load()
+    rows = LabelledRows.of(
+        attempt.settings,
+        request.recipe(attempt.settings, None if manifest is None else manifest.recipe),
+        request.labels,
+        how=SplitOptions(by=request.split, seed=request.seed, held_out=request.held_out, replay=request.replay),
+        auxiliary=request.auxiliary_labels,
+        unlabelled=backbone.uses_unlabelled_users,
+        parent=manifest,
+        progress=attempt.progress,
+    )
+    split = attempt.write(rows.split, "split")
+    tasks = {
+        name: AuxiliaryTask(segments=task.segments, rows=attempt.write(task.rows, f"also-{name}"))
+        for name, task in rows.auxiliary.items()
+    }
+    unlabelled = attempt.write(rows.unlabelled.rows, "unlabelled") if rows.unlabelled else None
+    return kind(
+        text=TextPlan(
+            recipe=rows.recipe,
+            training=rows.windows,
+            scoring=rows.recipe.window(end),
+            outcomes=rows.unlabelled.outcomes if rows.unlabelled else None,
+            copies=request.augment,
+            drop_events=request.drop_events,
+            lake=versions,
+        ),
+        wanted=(split, *(task.rows for task in tasks.values()), *((unlabelled,) if unlabelled else ())),
+        unlabelled=unlabelled,
+        copied=split if request.augment else None,
+        request=request.model_copy(update={"labels": rows.label_set}),
+        label_set=rows.label_set,
+        segments=rows.segments,
+        split=split,
+        auxiliary=tasks,
+        parent=parent,
+        data=rows.data,
+    )
+
+
+def _checked(attempt: Attempt, request: Retrain) -> Retrain:
+    """Return the request with the backbones that are fitted, after checking all that the fit will need here."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.training.preparation import check_backbones
+    from segadmin.training.tracking import check_trackers
+
+    plugins = load_plugins(attempt.settings)
+    plugins.check_engine()
+    resolved = request.backbone_fields(attempt.settings)
+    backbone, options = resolved["backbone"], resolved["backbone_options"]
+    baselines = tuple(name for name in request.baselines if (name, {}) != (backbone, options))
+    attempt.progress(0.0, "checking the backbone")
+    check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
+    check_trackers(attempt.settings, plugins, request.tracker_settings())
+    return request.model_copy(update={**resolved, "baselines": baselines})
+
+
+def _parent(attempt: Attempt, request: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:
+    """Return the version that the fit begins as, and its manifest."""
+    from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.models.manifest import manifest_of
+    from segadmin.models.versions import find_version
+    from segadmin.storage.database import transaction
+
+    if request.start_from is None:
+        return None, None
+    with transaction(attempt.settings) as session:
+        version = find_version(session, request.start_from, request.labels)
+    assert version.id is not None
+    manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
+    manifest = manifest.model_copy(update={"imported": manifest_of(version).imported})  # which only SQL has
+    return ParentVersion(version=version.id, folder=version.folder, sha256=version.sha256), manifest
