@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -226,6 +226,19 @@ def stages(view: JobView) -> list[StageLine]:
     return [StageLine(name, steps) for name, steps in steps_by_stage.items()]
 
 
+def _published_line(result: Mapping[str, Any]) -> str:
+    """Return what a snapshot changed, or that there is none because nothing changed."""
+    number, users = result["snapshot_id"], counted(result["users"], "user")
+    if result.get("unchanged"):
+        return f"Nothing changed since snapshot {number}, which stays current: none of {users} was scored again."
+    causes = ", ".join(f"{count:,} {cause}" for cause, count in result.get("rescored_by", {}).items())
+    scored = f"{result['rescored']:,} scored" + (f" ({causes})" if causes else "")
+    return (
+        f"Snapshot {number} has {users}: {scored}, {result['carried']:,} carried forward, {result['moved']:,} moved "
+        f"to another segment. See it: segadmin snapshots show {number}"
+    )
+
+
 def result_lines(view: JobView) -> list[str]:
     """Return the results of a job that succeeded, one sentence each, with the next command."""
     lines: list[str] = []
@@ -241,6 +254,8 @@ def result_lines(view: JobView) -> list[str]:
                 f"{report['held_out_loss_before']:.3f} to {report['held_out_loss']:.3f}. Fine-tune it: "
                 f"segadmin enqueue retrain --from {version}"
             )
+        elif step.stage == "publish" and result.get("snapshot_id"):
+            lines.append(_published_line(result))
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
             option_arguments = " ".join(

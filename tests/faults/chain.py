@@ -31,7 +31,8 @@ from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelVersi
 from segadmin.text.plan import TextPlan
 from segadmin.text.recipe import Recipe
 from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.scoring import ScoreOutput, publish
+from segadmin.workflows.publishing import publish
+from segadmin.workflows.scored import ScoreOutput
 from tests.planted import START
 
 SEGMENTS = ("low", "high")
@@ -75,6 +76,7 @@ def score(attempt: Attempt) -> StageResult:
         pl.lit(attempt.output(PreparedSegments).model_version_id).alias("model_version_id"),
         pl.lit(0).alias("phrase_hash"),
         pl.lit(AS_OF).alias("scored_as_of"),
+        *(pl.lit(None).alias(name) for name in ("events_hash", "items_hash", "cause")),
     ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     attempt.progress(0.9, "writing")
     buckets = (attempt.buckets.start, attempt.buckets.stop - 1)

@@ -1,4 +1,4 @@
-"""Scores users in batches; assignments of users with unchanged text are carried forward."""
+"""Scores users in batches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from segadmin.storage.schema import ASSIGNMENTS
 _BATCH = 8192
 #: Users whose texts are in memory at a time, about: whole buckets are read.
 _PIECE = 32_768
-#: The columns of assignments in the lake, without the snapshot's number, which publishing adds.
-SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name != "snapshot_id"}
+#: The columns of assignments in the lake, without those that publishing adds.
+SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name not in {"snapshot_id", "changed_in", "has_left"}}
+#: The columns that users may have besides the texts, and that are kept with their segments.
+_KEPT = ("events_hash", "items_hash", "cause")
 
 
 def pieces_of(texts: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -43,7 +45,8 @@ def scored_batches(
     """Yield the segments of ``users`` in batches, with the columns of :data:`SCORES`.
 
     Args:
-        users: ``bucket``, ``user_key``, ``as_of``, ``phrases``, ``phrase_hash``, ``features``.
+        users: ``bucket``, ``user_key``, ``as_of``, ``phrases``, ``phrase_hash``, ``features``; of a refresh also
+            ``events_hash``, ``items_hash`` and ``cause``.
         predictor: of the model version.
         version_id: the number of that version.
         call: returns a context in which the model is called.
@@ -68,16 +71,7 @@ def scored_batches(
             "phrase_hash",
             pl.lit(version_id, pl.Int64).alias("model_version_id"),
             pl.col("as_of").alias("scored_as_of"),
+            *(name if name in batch.columns else pl.lit(None).alias(name) for name in _KEPT),
         )
         yield keys.hstack(segments).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     progress((before + users.height) / total, f"{before + users.height} of {total} users scored")
-
-
-def carried_forward(before: pl.LazyFrame, users: pl.DataFrame, version_id: int) -> pl.DataFrame:
-    """Return the rows of an earlier snapshot, ``before``, of users whose text and model version did not change."""
-    return (
-        before.filter(pl.col("model_version_id") == version_id)
-        .join(users.lazy().select("user_key", "phrase_hash"), on=["user_key", "phrase_hash"], how="semi")
-        .select(list(SCORES))
-        .collect()
-    )

@@ -26,14 +26,18 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class SnapshotCounts:
-    """Counts that are stored with a snapshot."""
+class SnapshotFacts:
+    """What is stored with a snapshot, see :class:`segadmin.storage.records.SegmentSnapshot`."""
 
     previous_id: int | None  #: the snapshot that was current until now
+    earlier_parts: list[int]
     users: int
     rescored: int
+    rescored_by: dict[str, int]  #: cause → users
     carried: int
     moved: int  #: users whose segment changed
+    lake_versions: dict[str, int]  #: what it was made from
+    everyone_read_at: datetime | None
     inference: list[Json]  #: each way that probabilities were computed in
 
 
@@ -52,20 +56,20 @@ def begin_snapshot(
         return snapshot, pointed(session, current_snapshot(label_set))
 
 
-def commit_assignments(settings: Settings, snapshot_id: int, users: pl.DataFrame) -> None:
+def commit_assignments(settings: Settings, snapshot_id: int, rows: pl.DataFrame) -> None:
     """Write the rows of a snapshot that is being built, exactly once."""
     lake = Lake.of(settings)
-    frame = users.with_columns(pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"))
+    frame = rows.with_columns(pl.lit(snapshot_id, pl.Int64).alias("snapshot_id"))
     if lake.append("assignments", frame, Commit(app=f"snapshot-{snapshot_id}", version=1)):
         return
     # Written by an interrupted attempt. After `jobs retry --from-start` the scores may differ.
-    written = assignments(settings, snapshot_id).select(users.columns).collect()
-    if not written.sort("user_key").equals(users.sort("user_key")):
+    written = lake.scan("assignments", snapshot_id=snapshot_id).select(rows.columns).collect()
+    if not written.sort("user_key").equals(rows.sort("user_key")):
         lake.replace_partition("assignments", frame, "snapshot_id", str(snapshot_id))
 
 
 def make_current(
-    session: Session, snapshot_id: int, counts: SnapshotCounts, summaries: Sequence[Json]
+    session: Session, snapshot_id: int, facts: SnapshotFacts, summaries: Sequence[Json]
 ) -> SegmentSnapshot:
     """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
 
@@ -75,12 +79,12 @@ def make_current(
     snapshot = session.get_one(SegmentSnapshot, snapshot_id)
     if snapshot.state == SnapshotState.PUBLISHED:
         raise StorageError(f"Snapshot {snapshot_id} was published meanwhile; trying again")
-    for name, value in asdict(counts).items():
+    for name, value in asdict(facts).items():
         setattr(snapshot, name, value)
     snapshot.state, snapshot.published_at = SnapshotState.PUBLISHED, now(session)
     session.add(snapshot)
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
-    point(session, current_snapshot(snapshot.label_set), expected=counts.previous_id, target=snapshot_id)
+    point(session, current_snapshot(snapshot.label_set), expected=facts.previous_id, target=snapshot_id)
     return snapshot
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
-from segadmin.storage.database import row_number
+from segadmin.storage.database import reading, row_number
 from segadmin.storage.records import Current, SegmentSnapshot, SegmentSummary, SnapshotState
 
 if TYPE_CHECKING:
@@ -58,9 +58,12 @@ def summaries(session: Session, snapshot_id: int) -> Sequence[SegmentSummary]:
 
 def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
     """Return the assignments of a snapshot, with the columns of :data:`segadmin.storage.schema.ASSIGNMENTS`."""
+    from segadmin.storage.assignments import read_assignments
     from segadmin.storage.lake import Lake
 
-    return Lake.of(settings).scan("assignments", buckets=buckets, snapshot_id=snapshot_id)
+    with reading(settings) as session:
+        parts = session.get_one(SegmentSnapshot, snapshot_id).parts
+    return read_assignments(Lake.of(settings), parts, buckets)
 
 
 def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:

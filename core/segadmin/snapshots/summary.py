@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,23 +16,23 @@ _MIN_EVENTS, _MIN_SHARE, _MIN_LIFT = 10, 0.005, 1.05
 _TOP = 3
 
 
-def summarise(lake: Lake, users: pl.DataFrame, segments: Sequence[str], window: Window) -> list[dict[str, Any]]:
+def summarise(
+    users: pl.DataFrame, segments: Sequence[str], categories: Mapping[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """Return one row of ``SegmentSummary`` for every segment, in the order of ``segments``.
 
     Unassigned users, if any, are counted in an additional row.
 
     Args:
-        lake: the events and items.
-        users: ``bucket``, ``user_key``, ``segment`` and ``probability`` of all users.
+        users: ``segment`` and ``probability`` of all users.
         segments: all segments, including empty ones.
-        window: the window of the snapshot.
+        categories: the :func:`distinctive` categories by segment.
     """
     if users["segment"].null_count():
-        users = users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))
+        users = _named(users)
         segments = [*segments, NOT_ENOUGH]
     sizes = users.group_by("segment").agg(pl.len().alias("users"), pl.col("probability").mean().alias("confidence"))
     by_segment = {row["segment"]: row for row in sizes.iter_rows(named=True)}
-    categories = distinctive(lake, users, window)
     return [
         {
             "segment": segment,
@@ -46,7 +46,7 @@ def summarise(lake: Lake, users: pl.DataFrame, segments: Sequence[str], window: 
 
 
 def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, list[dict[str, Any]]]:
-    """Return the categories that each segment prefers compared with all users, by descending lift.
+    """Return the categories that each segment prefers compared with all ``users``, by descending lift.
 
     ``lift`` is the category's share of the segment's purchases divided by its share of all users' purchases; without
     purchases in the window, all events count.
@@ -56,7 +56,7 @@ def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, li
     counts = (
         inside.select("user_key", "item", "kind")
         .join(categories, on="item")
-        .join(users.lazy().select("user_key", "segment"), on="user_key")
+        .join(_named(users).lazy().select("user_key", "segment"), on="user_key")
         .group_by("segment", "category", (pl.col("kind") == "purchase").alias("bought"))
         .agg(pl.len().alias("events"))
         .collect(engine="streaming")
@@ -80,3 +80,8 @@ def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, li
     for row in shares.iter_rows(named=True):
         by_segment.setdefault(row["segment"], []).append({name: row[name] for name in ("category", "share", "lift")})
     return by_segment
+
+
+def _named(users: pl.DataFrame) -> pl.DataFrame:
+    """Return ``users`` with a segment for those who are unassigned."""
+    return users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))

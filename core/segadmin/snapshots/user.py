@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -64,7 +66,7 @@ def history(settings: Settings, key: int) -> list[Assigned]:
         versions = {snapshot.model_version_id for snapshot in snapshots}
         segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
-    by_snapshot = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
+    by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
     return [
         Assigned(
             snapshot_id=snapshot.id,
@@ -76,8 +78,14 @@ def history(settings: Settings, key: int) -> list[Assigned]:
             probabilities=dict(zip(segments[snapshot.model_version_id], row["probabilities"], strict=True)),
         )
         for snapshot in snapshots
-        if snapshot.id is not None and (row := by_snapshot.get(snapshot.id)) is not None
+        if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None
     ]
+
+
+def _valid(by_part: Mapping[int, dict[str, Any]], parts: Sequence[int]) -> dict[str, Any] | None:
+    """Return the row of a user that holds in the snapshot of ``parts``; ``None`` if the user is not in it."""
+    row = next((by_part[part] for part in reversed(parts) if part in by_part), None)
+    return None if row is None or row["has_left"] else row
 
 
 def read_text(settings: Settings, key: int, model_version_id: int) -> list[str]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 
 from segadmin.errors import StorageError
 from segadmin.files import inside, private_folder
@@ -150,6 +150,14 @@ def keep_properties(table: DeltaTable, properties: Mapping[str, str]) -> None:
     """Set these properties of a table if they differ."""
     if not properties.items() <= table.metadata().configuration.items():
         table.alter.set_table_properties(dict(properties))
+
+
+def add_columns(table: DeltaTable, schema: pl.Schema) -> None:
+    """Add the columns of ``schema`` that a table lacks; rows from before have nulls in them."""
+    known = {field.name for field in table.schema().fields}
+    missing = {name: dtype for name, dtype in schema.items() if name not in known}
+    if missing:
+        table.alter.add_columns(list(Schema.from_arrow(pl.DataFrame(schema=missing).to_arrow().schema).fields))
 
 
 def drop_history(folder: Path, properties: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from segadmin.settings import Settings
 from segadmin.storage.delta_tables import (
     Address,
     LocalTable,
+    add_columns,
     drop_history,
     is_table,
     keep_properties,
@@ -89,8 +90,11 @@ class Lake:
         pinned = None if self.versions is None else self.versions.get(table, -1)
         if pinned == -1 or not self.exists(table):
             return pl.LazyFrame(schema=schema)
-        frame = pl.scan_delta(open_table(self.path / table, pinned)).select(
-            pl.col(name).cast(dtype) for name, dtype in schema.items()
+        delta_table = open_table(self.path / table, pinned)
+        known = {field.name for field in delta_table.schema().fields}
+        frame = pl.scan_delta(delta_table).select(
+            pl.col(name).cast(dtype) if name in known else pl.lit(None, dtype).alias(name)
+            for name, dtype in schema.items()
         )
         for column, value in partition.items():
             frame = frame.filter(pl.col(column) == value)
@@ -279,9 +283,10 @@ class Lake:
         return self._open(table, address)
 
     def _open(self, table: str, address: Address) -> LocalTable:
-        """Open a table for writing; set the current properties on a table that an older release created."""
+        """Open a table for writing; bring one that an older release created up to date in properties and columns."""
         delta_table = LocalTable(address)
         keep_properties(delta_table, _properties(table))
+        add_columns(delta_table, SCHEMAS[table])
         return delta_table
 
     def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:

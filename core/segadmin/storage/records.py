@@ -323,14 +323,25 @@ class SegmentSnapshot(_Row, table=True):
     job_id: int = Field(foreign_key="job.id", unique=True)
     previous_id: int | None = None
     as_of: datetime = Field(sa_column=_time(nullable=False))
+    #: Earlier snapshots whose rows hold for the users without rows here, a complete one first; empty: this is complete.
+    earlier_parts: list[int] = Field(default_factory=list, sa_column=_json())
     users: int = 0
     rescored: int = 0
+    rescored_by: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: cause → users
     carried: int = 0
     moved: int = 0  #: users in another segment than in the previous snapshot
+    lake_versions: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: what it was made from
+    everyone_read_at: datetime | None = Field(default=None, sa_column=_time())  #: as of when
     #: Each way that probabilities were computed in: engine, precision, agreement with the model in float32, …
     inference: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     published_at: datetime | None = Field(default=None, sa_column=_time())
+
+    @property
+    def parts(self) -> list[int]:
+        """The snapshots whose rows make it up, see :mod:`segadmin.storage.assignments`."""
+        assert self.id is not None
+        return [*self.earlier_parts, self.id]
 
 
 #: The segment name of users about whom too little is known.

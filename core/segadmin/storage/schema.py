@@ -83,7 +83,11 @@ QUARANTINE = _schema(
         "row": pl.String,
     }
 )
-#: Assignments of users to segments per snapshot; ``probabilities`` in the order of the model's segments.
+#: The history of assignments; :mod:`segadmin.storage.assignments` returns the rows that make up a snapshot.
+#: ``probabilities`` are in the order of the model's segments. ``events_hash`` and ``items_hash`` tell whether what the
+#: user's text was made of has changed since (:mod:`segadmin.text.sources`). ``changed_in`` is the snapshot that the row
+#: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. These five columns are null in
+#: rows of older releases.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -95,6 +99,11 @@ ASSIGNMENTS = _schema(
         "model_version_id": pl.Int64,
         "phrase_hash": pl.Int64,
         "scored_as_of": TIME,
+        "events_hash": pl.Int64,
+        "items_hash": pl.Int64,
+        "cause": pl.String,
+        "changed_in": pl.Int64,
+        "has_left": pl.Boolean,
     }
 )
 

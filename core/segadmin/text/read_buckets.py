@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
@@ -26,11 +27,11 @@ from segadmin.text.variant import CANONICAL, Variant
 
 @dataclass
 class Texts:
-    """User texts: frames of ``bucket, user_key, as_of, phrases, phrase_hash, features``."""
+    """User texts: frames with the columns of :attr:`segadmin.text.reader.UserTexts.users`."""
 
     training: list[pl.DataFrame] = field(default_factory=list)  #: at the training windows
     augmented: list[pl.DataFrame] = field(default_factory=list)  #: copies of training rows
-    scoring: list[pl.DataFrame] = field(default_factory=list)  #: all users, at the scoring window
+    scoring: list[pl.DataFrame] = field(default_factory=list)  #: at the scoring window; with ``cause`` if it was given
     outcomes: list[pl.DataFrame] = field(default_factory=list)  #: of unlabelled users, see :func:`read_outcomes`
     report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
 
@@ -43,10 +44,11 @@ def read_buckets(
     wanted: pl.DataFrame | None = None,
     copied: pl.DataFrame | None = None,
     unlabelled: pl.DataFrame | None = None,
+    scored: Callable[[int], pl.DataFrame] | None = None,
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = no_progress,
 ) -> Texts:
-    """Read users bucket by bucket: ``wanted`` at the training windows, all users at the scoring window.
+    """Read users bucket by bucket: ``wanted`` at the training windows, ``scored`` at the scoring window.
 
     Args:
         settings: where the store is.
@@ -55,6 +57,7 @@ def read_buckets(
         wanted: rows to read, ``user_key``, ``observed_from``, ``as_of``; default: none.
         copied: ``user_key``, ``as_of`` of the rows that get augmented copies, if the plan has copies.
         unlabelled: ``user_key``, ``as_of`` of the rows whose outcomes are read, if the plan has outcomes.
+        scored: returns the users of a bucket to read at the scoring window, ``user_key`` and ``cause``; default: all.
         call: returns a context in which the textualizer is called.
         progress: called with the fraction done and a short note.
 
@@ -103,10 +106,22 @@ def read_buckets(
         if plan.outcomes is not None and unlabelled is not None:
             texts.outcomes += _outcomes(lake, bucket, plan.outcomes, unlabelled.filter(of_user == bucket))
         if plan.scoring is not None:
-            all_users = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
-            texts.scoring.append(read(bucket, plan.scoring, all_users))
+            texts.scoring.append(_read_to_score(lake, bucket, scored, partial(read, bucket, plan.scoring)))
     texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
     return texts
+
+
+def _read_to_score(
+    lake: Lake,
+    bucket: int,
+    scored: Callable[[int], pl.DataFrame] | None,
+    read: Callable[[pl.DataFrame], pl.DataFrame],
+) -> pl.DataFrame:
+    """Return the texts of the users of a bucket who are scored."""
+    if scored is None:
+        return read(lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect())
+    users = scored(bucket).sort("user_key")
+    return read(users.select("user_key")).hstack(users.select("cause"))
 
 
 def _outcomes(lake: Lake, bucket: int, plan: OutcomePlan, rows: pl.DataFrame) -> list[pl.DataFrame]:

@@ -18,6 +18,7 @@ from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.item_words import WORDS
 from segadmin.text.recipe import Recipe, Window
+from segadmin.text.sources import SOURCE_HASHES, source_hashes
 from segadmin.text.variant import CANONICAL, Variant
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ EVENT_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duratio
 class UserTexts:
     """User texts, and counts of what was read."""
 
-    users: pl.DataFrame  #: bucket, user_key, as_of, phrases, phrase_hash, features
+    users: pl.DataFrame  #: bucket, user_key, as_of, phrases, phrase_hash, features, events_hash, items_hash
     report: dict[str, int]
 
 
@@ -66,11 +67,16 @@ def read_users(
         own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
     )
     capped = texts["all_phrases"].filter(texts["all_phrases"] > recipe.max_phrases)
-    users_read = texts.select(
-        pl.lit(bucket, pl.Int32).alias("bucket"),
-        *("user_key", "as_of", "phrases"),
-        phrase_hash(texts["phrases"]),
-        "features",
+    hashes = source_hashes(own_events, items)
+    users_read = (
+        texts.select(
+            pl.lit(bucket, pl.Int32).alias("bucket"),
+            *("user_key", "as_of", "phrases"),
+            phrase_hash(texts["phrases"]),
+            "features",
+        )
+        .join(hashes, on="user_key", how="left", maintain_order="left")
+        .with_columns(pl.col(SOURCE_HASHES).fill_null(0))
     )
     return UserTexts(
         users=users_read,

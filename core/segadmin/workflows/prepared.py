@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pydantic import BaseModel, ConfigDict
+
 from segadmin.jobs.attempt import Json, StageOutput, StepFile
 from segadmin.text.plan import TextPlan
 from segadmin.text.recipe import Recipe, Window
+
+
+class RefreshPlan(BaseModel):
+    """How the users of a job relate to those of the current snapshot."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    snapshot_id: int  #: the current snapshot
+    everyone: bool  #: all users are scored; otherwise the others are carried forward
+    silent: bool  #: users without new events are read too
+    items_changed: bool  #: items may have other attributes than they had for that snapshot
 
 
 class Prepared(StageOutput):
@@ -18,6 +31,7 @@ class Prepared(StageOutput):
     wanted: tuple[StepFile, ...] = ()  #: ``user_key``, ``observed_from``, ``as_of``: whom to read at training windows
     unlabelled: StepFile | None = None  #: ``user_key``, ``as_of``, ``observed_from``: whose outcomes are read
     copied: StepFile | None = None  #: the split, where its training rows get augmented copies
+    refresh: RefreshPlan | None = None  #: whom to read at the scoring window; default: everyone
 
     @property
     def recipe(self) -> Recipe:
@@ -47,7 +61,6 @@ class PreparedSegments(Prepared):
     label_set: str
     segments: tuple[str, ...]
     model_version_id: int | None = None  #: the model to score with, where the job does not train one
-    previous_snapshot_id: int | None = None  #: the snapshot to carry unchanged users from (refresh)
 
     @property
     def window(self) -> Window:

@@ -17,8 +17,10 @@ from segadmin.models.manifest import ModelManifest, TrainingData
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
 from segadmin.workflows.prepare_training import prepared_training
+from segadmin.workflows.publishing import publish
 from segadmin.workflows.retrain_request import Retrain
-from segadmin.workflows.scoring import GateOutput, publish, score
+from segadmin.workflows.scored import GateOutput
+from segadmin.workflows.scoring import score
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, training_texts
 from segadmin.workflows.training_data import (
     PreparedTraining,

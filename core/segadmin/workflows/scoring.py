@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -11,27 +10,28 @@ from pydantic import Field
 from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.resolve import resolve_backbone
 from segadmin.errors import ConfigurationError
-from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult, StepFile
+from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
-from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot, SnapshotState
-from segadmin.workflows.prepared import PreparedSegments
+from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot
+from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
+from segadmin.workflows.publishing import publish
+from segadmin.workflows.scored import ScoreOutput, scoring_version
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     import polars as pl
     from sqlmodel import Session
 
     from segadmin.contracts.backbone import Classifier
     from segadmin.inference.predictor import Predictor
-
-log = logging.getLogger(__name__)
 
 
 class Score(Request):
@@ -79,27 +79,14 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
-class ScoreOutput(StageOutput):
-    """The segments of a range of buckets."""
+class Refresh(Score):
+    """Options of ``refresh``."""
 
-    stage: ClassVar[str] = "score"
-
-    buckets: tuple[int, int]  #: first and last
-    scores: StepFile
-    rescored: int
-    carried: int  #: users whose text did not change
-    remark: str = ""  #: what is worth knowing of how the model predicted here
-    inference: dict[str, Any] = {}  #: how the model computed here: engine, precision, agreement, …
-
-
-class GateOutput(StageOutput):
-    """Whether a new model scores users from now on, and why."""
-
-    stage: ClassVar[str] = "gate"
-
-    promoted: bool
-    reason: str
-    model_version_id: int
+    time: TimePolicy = Field(
+        TimePolicy.EXACT,
+        description="How often users without new events are read again, because their text may have changed by the "
+        "passing of time: at every refresh, daily, weekly, or only when they have events.",
+    )
 
 
 class OutcomesOutput(StageOutput):
@@ -109,18 +96,6 @@ class OutcomesOutput(StageOutput):
 
     measured: tuple[dict[str, int], ...] = ()  #: ``snapshot_id`` and ``rows``
     note: str = ""
-
-
-class PublishOutput(StageOutput):
-    """The snapshot, and what is counted of it: all set by the transaction that publishes it."""
-
-    stage: ClassVar[str] = "publish"
-
-    snapshot_id: int | None = None
-    users: int | None = None
-    rescored: int | None = None
-    carried: int | None = None
-    moved: int | None = None
 
 
 class PreparedScoring(PreparedSegments):
@@ -133,18 +108,18 @@ class PreparedScoring(PreparedSegments):
 def prepare(attempt: Attempt) -> StageResult:
     """Find the model, and check that it is whole and that what it needs is installed here."""
     from segadmin.contracts.plugins import load_plugins
-    from segadmin.models.aliases import current_snapshot, pointed
     from segadmin.models.artifact import Saved, read_manifest
     from segadmin.storage.database import transaction
     from segadmin.text.plan import TextPlan
     from segadmin.text.recipes import check_recipe
 
-    request, plugins = Score.model_validate(attempt.options), load_plugins(attempt.settings)
+    kind = Refresh if attempt.job_kind == "refresh" else Score
+    request, plugins = kind.model_validate(attempt.options), load_plugins(attempt.settings)
     plugins.check_engine()
     versions, end = lake_now(attempt.settings)
     with transaction(attempt.settings) as session:
         version = find_version(session, request.model, request.labels, request.made_with)
-        previous = pointed(session, current_snapshot(version.label_set))
+        refresh = _refresh_plan(session, request, version, versions, end)
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     check_recipe(plugins, manifest.recipe, f"Model version {version.id}")
     plugins.find("backbone", version.backbone)
@@ -156,55 +131,71 @@ def prepare(attempt: Attempt) -> StageResult:
             backbone=version.backbone,
             backbone_options=manifest.backbone_options,
             model_version_id=version.id,
-            previous_snapshot_id=previous if attempt.job_kind == "refresh" else None,
+            refresh=refresh,
         )
     )
 
 
+def _refresh_plan(
+    session: Session, request: Score, version: ModelVersion, lake_versions: dict[str, int], end: datetime
+) -> RefreshPlan | None:
+    """Return how the job goes on from the current snapshot, if there is one that the same model made."""
+    from segadmin.models.aliases import current_snapshot, pointed
+
+    number = pointed(session, current_snapshot(version.label_set))
+    if number is None:
+        return None
+    snapshot = session.get_one(SegmentSnapshot, number)
+    if snapshot.model_version_id != version.id:
+        return None
+    return RefreshPlan(
+        snapshot_id=number,
+        everyone=not isinstance(request, Refresh),
+        silent=isinstance(request, Refresh) and request.time.is_due(snapshot.everyone_read_at, end),
+        items_changed=any(
+            lake_versions.get(table) != snapshot.lake_versions.get(table) for table in ("items", "item_vectors")
+        ),
+    )
+
+
 def score(attempt: Attempt) -> StageResult:
-    """Carry forward the users whose text did not change, and let the model read the others.
+    """Let the model read the users whose text changed.
 
     Memory is bounded: the texts of some buckets are read at a time.
     """
     import polars as pl
 
-    from segadmin.inference.scoring import SCORES, carried_forward, pieces_of, scored_batches
+    from segadmin.inference.scoring import SCORES, pieces_of, scored_batches
     from segadmin.snapshots.read import assignments
+    from segadmin.snapshots.stale import to_score
 
     prepared, files = attempt.output(PreparedSegments), _text_files(attempt)
-    version_id = _version_id(attempt, prepared)
+    version_id, refresh = scoring_version(attempt, prepared), prepared.refresh
     texts = pl.concat(files).filter(pl.col("bucket").is_between(attempt.buckets.start, attempt.buckets.stop - 1))
     total: int = texts.select(pl.len()).collect().item()
-    scores, done, carried, model = [pl.DataFrame(schema=SCORES)], 0, 0, _Model(attempt, version_id)
+    scores, done, model = [pl.DataFrame(schema=SCORES)], 0, _Model(attempt, version_id)
     for users in pieces_of(texts):
-        if (previous := prepared.previous_snapshot_id) is not None:
-            before = assignments(attempt.settings, previous, buckets=users["bucket"].unique().to_list())
-            scores.append(carried_forward(before, users, version_id))
-            carried += scores[-1].height
-            fresh = users.join(scores[-1], on="user_key", how="anti")
-        else:
-            fresh = users
-        if fresh.height:
-            call, skipped = model.call, done + users.height - fresh.height
+        changed = users
+        if refresh is not None and not refresh.everyone:
+            buckets = users["bucket"].unique().to_list()
+            changed = to_score(users, assignments(attempt.settings, refresh.snapshot_id, buckets=buckets))
+        if changed.height:
+            call, skipped = model.call, done + users.height - changed.height
             scores += scored_batches(
-                fresh, model.predictor, version_id, call=call, progress=attempt.progress, before=skipped, total=total
+                changed, model.predictor, version_id, call=call, progress=attempt.progress, before=skipped, total=total
             )
         done += users.height
+    scored = pl.concat(scores).sort("bucket", "user_key")
     return StageResult(
         ScoreOutput(
             buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
-            scores=attempt.write(pl.concat(scores).sort("bucket", "user_key"), "scores"),
-            rescored=total - carried,
-            carried=carried,
+            scores=attempt.write(scored, "scores"),
+            rescored=scored.height,
+            carried=total - scored.height,
             remark=model.classifier.remark if model.classifier else "",
             inference=dict(model.classifier.inference) if model.classifier else {},
         )
     )
-
-
-def _version_id(attempt: Attempt, prepared: PreparedSegments) -> int:
-    """Return the number of the model version that scores: a given one, or the one that this job has trained."""
-    return prepared.model_version_id or attempt.output(GateOutput).model_version_id
 
 
 def _text_files(attempt: Attempt) -> list[pl.LazyFrame]:
@@ -278,77 +269,6 @@ def outcomes(attempt: Attempt) -> StageResult:
     return StageResult(OutcomesOutput(measured=rows, note="" if rows else note), commit=commit)
 
 
-def publish(attempt: Attempt) -> StageResult:
-    """Put the scores in the lake as one snapshot and make it the current one of its label set."""
-    import polars as pl
-
-    from segadmin.snapshots.publish import (
-        SnapshotCounts,
-        begin_snapshot,
-        commit_assignments,
-        count_moved,
-        make_current,
-    )
-    from segadmin.snapshots.summary import summarise
-    from segadmin.storage.lake import Lake
-
-    settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
-    version_id = _version_id(attempt, prepared)
-    snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version_id, prepared.window.as_of)
-    number = snapshot.id
-    assert number is not None
-    if snapshot.state == SnapshotState.PUBLISHED:
-        return StageResult(_published(snapshot))
-    users = pl.concat([attempt.read(step.scores) for step in steps])
-    attempt.progress(0.3, "writing the assignments")
-    commit_assignments(settings, number, users)
-    attempt.reach("publish")
-    attempt.progress(0.6, "summing up")
-    summaries = summarise(Lake.of(settings, prepared.text.lake), users, prepared.segments, prepared.window)
-    counts = SnapshotCounts(
-        previous_id=previous,
-        users=users.height,
-        rescored=sum(step.rescored for step in steps),
-        carried=sum(step.carried for step in steps),
-        moved=count_moved(settings, users, previous),
-        inference=_combined(step.inference for step in steps),
-    )
-    published: list[SegmentSnapshot] = []
-
-    def commit(session: Session) -> Json:
-        published[:] = [make_current(session, number, counts, summaries)]
-        return _published(published[0]).as_json()
-
-    def after() -> None:
-        facts = {"action": "publish", "label_set": prepared.label_set, **_published(published[0]).as_json()}
-        log.info("snapshot published", extra=facts)
-        load_plugins(settings).announce("snapshot_published", snapshot=published[0])
-
-    return StageResult(PublishOutput(), commit=commit, after=after)
-
-
-def _combined(inferences: Iterable[Json]) -> list[Json]:
-    """Return the different ways of computing, each with the least agreement that was measured of it."""
-    ways: dict[tuple[str, ...], Json] = {}
-    for facts in filter(None, inferences):
-        way = {name: facts.get(name, "") for name in ("engine", "precision", "device")}
-        known = ways.setdefault(tuple(way.values()), way)
-        for name, worse in (("agreement", min), ("difference", max), ("language_model_fraction", max)):
-            if name in facts:
-                known[name] = worse(facts[name], known.get(name, facts[name]))
-    return list(ways.values())
-
-
-def _published(snapshot: SegmentSnapshot) -> PublishOutput:
-    return PublishOutput(
-        snapshot_id=snapshot.id,
-        users=snapshot.users,
-        rescored=snapshot.rescored,
-        carried=snapshot.carried,
-        moved=snapshot.moved,
-    )
-
-
 _BEFORE = (
     Stage("prepare", prepare, holds="snapshot"),
     TEXTUALIZE,
@@ -365,7 +285,7 @@ register(
 register(
     Workflow(
         "refresh",
-        Score,
+        Refresh,
         (*_BEFORE, Stage("outcomes", outcomes, after=("score",)), Stage("publish", publish, after=("outcomes",))),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )

@@ -16,6 +16,8 @@ from segadmin.workflows.text_options import TextRequest
 if TYPE_CHECKING:
     import polars as pl
 
+    from segadmin.snapshots.stale import StaleUsers
+
 
 class Textualize(TextRequest):
     """Options of ``textualize``."""
@@ -45,7 +47,7 @@ def prepare(attempt: Attempt) -> StageResult:
 
 
 def textualize(attempt: Attempt) -> StageResult:
-    """Read the users that prepare named at every training window, and all at the scoring window."""
+    """Read the users that prepare named at every training window, and those to score at the scoring window."""
     import polars as pl
 
     from segadmin.contracts.plugins import load_plugins
@@ -62,6 +64,7 @@ def textualize(attempt: Attempt) -> StageResult:
         wanted=_rows_to_read(attempt, prepared),
         copied=attempt.read(prepared.copied).filter(pl.col("part") == Part.TRAIN) if prepared.copied else None,
         unlabelled=attempt.read(prepared.unlabelled) if prepared.unlabelled else None,
+        scored=_stale_users(attempt, prepared).of_bucket if prepared.refresh else None,
         call=partial(calling, attempt, plugin, "phrases"),
         progress=attempt.progress,
     )
@@ -70,6 +73,31 @@ def textualize(attempt: Attempt) -> StageResult:
     files: dict[str, Any] = {name: attempt.write(pl.concat(each), name) for name, each in frames.items() if each}
     buckets = (attempt.buckets.start, attempt.buckets.stop - 1)
     return StageResult(TextOutput(buckets=buckets, **files, report=dict(texts.report)))
+
+
+def _stale_users(attempt: Attempt, prepared: Prepared) -> StaleUsers:
+    """Return whose text is read for the scores, by what they have in the current snapshot."""
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.snapshots.read import assignments
+    from segadmin.snapshots.stale import StaleUsers
+    from segadmin.storage.lake import Lake
+    from segadmin.text.item_words import item_words
+
+    plan, refresh = prepared.text, prepared.refresh
+    assert refresh is not None and plan.scoring is not None, "a job that scores"
+    lake = Lake.of(attempt.settings, plan.lake)
+    columns = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash")
+    before = assignments(attempt.settings, refresh.snapshot_id, buckets=attempt.buckets).select(columns).collect()
+    return StaleUsers(
+        lake=lake,
+        recipe=plan.recipe,
+        window=plan.scoring,
+        before=before,
+        everyone=refresh.everyone,
+        silent=refresh.silent,
+        items_changed=refresh.items_changed,
+        words=item_words(load_plugins(attempt.settings), lake, plan.recipe) if refresh.items_changed else None,
+    )
 
 
 def _rows_to_read(attempt: Attempt, prepared: Prepared) -> pl.DataFrame | None:

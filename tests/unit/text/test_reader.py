@@ -81,6 +81,8 @@ def test_only_the_users_asked_for_and_only_their_bucket(lake: Lake) -> None:
         "phrases": pl.List(pl.String),
         "phrase_hash": pl.Int64,
         "features": pl.List(pl.Float32),
+        "events_hash": pl.Int64,
+        "items_hash": pl.Int64,
     }
     row = users.to_dicts()[0]
     assert (row["bucket"], row["user_key"], row["as_of"], row["phrases"]) == (0, 1, AS_OF, ["viewed item 456"])

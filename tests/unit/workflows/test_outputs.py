@@ -9,8 +9,10 @@ import pytest
 from segadmin.errors import StorageError
 from segadmin.jobs.attempt import Json, StageOutput
 from segadmin.jobs.registry import workflows
+from segadmin.workflows.publishing import PublishOutput
 from segadmin.workflows.retrain import BaselinesOutput, EvaluateOutput, FinetuneOutput
-from segadmin.workflows.scoring import GateOutput, OutcomesOutput, PublishOutput, ScoreOutput
+from segadmin.workflows.scored import GateOutput, ScoreOutput
+from segadmin.workflows.scoring import OutcomesOutput
 from segadmin.workflows.textualize import TextOutput
 
 FILE = {"path": "work/job-1/a.parquet", "sha256": "0" * 64, "rows": 3}

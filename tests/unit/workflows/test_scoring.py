@@ -12,7 +12,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Current, Evaluation, LabelSet, ModelVersion
+from segadmin.storage.records import Current, Evaluation, LabelSet, ModelVersion, SegmentSnapshot
 from tests.planted import LABELS, Run, more_weeks, plant, planted_users, retrain
 
 
@@ -42,11 +42,13 @@ def test_every_user_is_scored_and_the_segment_is_the_likeliest(shop: Settings) -
     assert sum(output["rescored"] for output in run.inputs["score"]) == 240
 
 
-def test_a_refresh_without_new_events_carries_all_users_forward(shop: Settings) -> None:
-    run = Run(shop, "refresh", {}).until("publish")
-    assert sum(output["carried"] for output in run.inputs["score"]) == 240
-    before = assignments(shop, 1).drop("snapshot_id").sort("user_key").collect()
-    assert _scores(run).sort("user_key").equals(before.select(_scores(run).columns))
+def test_a_refresh_without_new_events_publishes_nothing(shop: Settings) -> None:
+    run = Run(shop, "refresh", {}).all()
+    assert sum(output["scoring"]["rows"] for output in run.inputs["textualize"]) == 0
+    published = run.inputs["publish"][0]
+    assert published.items() >= {"unchanged": True, "snapshot_id": 1, "rescored": 0, "users": 240}.items()
+    with transaction(shop) as session:
+        assert [snapshot.id for snapshot in session.exec(select(SegmentSnapshot)).all()] == [1]
 
 
 def test_texts_read_in_pieces_give_the_same_scores(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +83,15 @@ def test_another_model_version_carries_no_user_forward(shop: Settings) -> None:
     run = Run(shop, "refresh", {"model": str(version.id)}).until("publish")
     assert sum(output["carried"] for output in run.inputs["score"]) == 0
     assert _scores(run)["model_version_id"].unique().to_list() == [version.id]
+    run.stage("publish")
+    assert assignments(shop, 2).collect()["cause"].unique().to_list() == ["another model"]
 
 
-def test_score_ignores_the_previous_snapshot(shop: Settings) -> None:
-    assert Run(shop, "score", {}).stage("prepare")[0]["previous_snapshot_id"] is None
+def test_score_scores_everybody_again(shop: Settings) -> None:
+    run = Run(shop, "score", {}).all()
+    assert run.inputs["publish"][0].items() >= {"rescored": 240, "rescored_by": {"time": 240}}.items()
+    with transaction(shop) as session:
+        assert session.get_one(SegmentSnapshot, 2).parts == [2]
 
 
 def test_the_texts_of_other_bucket_ranges_are_found_too(shop: Settings) -> None:
@@ -172,9 +179,9 @@ def test_textualize_alone_needs_no_model(settings: Settings) -> None:
 
 def test_outcomes_are_measured_once_they_are_known_and_only_once(shop: Settings) -> None:
     users = planted_users(shop)
-    early = Run(shop, "refresh", {}).all().inputs["outcomes"][0]
+    early = Run(shop, "score", {}).all() and Run(shop, "refresh", {}).all().inputs["outcomes"][0]
     assert early["measured"] == []
-    assert early["note"] == "the outcomes of 1 snapshots are not known yet"
+    assert early["note"] == "the outcomes of 2 snapshots are not known yet"
     more_weeks(shop, users, range(14, 17))
     run = Run(shop, "refresh", {}).all()
     assert [measurement["snapshot_id"] for measurement in run.inputs["outcomes"][0]["measured"]] == [1, 2]

@@ -1,0 +1,113 @@
+"""What a snapshot changes: the rows that are written for it, and who is where afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from segadmin.settings import Settings
+from segadmin.snapshots.policy import Cause
+from segadmin.snapshots.read import assignments
+from segadmin.storage.records import ModelVersion, SegmentSnapshot
+from segadmin.storage.schema import ASSIGNMENTS
+
+#: A snapshot consists of the rows of at most so many snapshots: readers open a file of each.
+_MAX_PARTS = 64
+#: A snapshot is written whole where the rows since the last whole one would be more than this fraction of the users.
+_MAX_CHANGED = 0.5
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The rows to write for a snapshot."""
+
+    rows: pl.DataFrame  #: the columns of ``ASSIGNMENTS`` without ``snapshot_id``
+    earlier_parts: tuple[int, ...]  #: see :attr:`segadmin.storage.records.SegmentSnapshot.earlier_parts`
+    users: pl.DataFrame  #: all users afterwards: ``bucket``, ``user_key``, ``segment``, ``probability``
+    rescored_by: dict[str, int]  #: cause → users who were scored
+    left: int  #: users who are no longer in the store
+
+
+def changes_of(
+    settings: Settings, number: int, scored: pl.DataFrame, users: pl.DataFrame, base: SegmentSnapshot | None
+) -> Changes:
+    """Return the changes of the snapshot ``number``.
+
+    Args:
+        settings: location of the store.
+        number: of the snapshot.
+        scored: the users who were scored, with ``cause``.
+        users: ``user_key`` of all users of the store.
+        base: the snapshot that holds for everyone else; ``None``: all users were scored.
+    """
+    by_cause = dict(scored.group_by("cause").len().sort("len", descending=True).iter_rows())
+    marks = {"changed_in": pl.lit(number, pl.Int64), "has_left": pl.lit(value=False)}
+    rows = scored.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
+    if base is None:
+        return Changes(rows, (), _summary(rows), by_cause, 0)
+    before = assignments(settings, base.id or 0).join(rows.lazy().select("user_key"), on="user_key", how="anti")
+    known = before.select("bucket", "user_key", "segment", "probability").collect()
+    gone = known.join(users.select("user_key"), on="user_key", how="anti")
+    stay = known.join(gone.select("user_key"), on="user_key", how="anti")
+    everyone = pl.concat([stay, _summary(rows)])
+    since_whole = assignments_since_whole(settings, base)
+    if len(base.parts) < _MAX_PARTS and since_whole + rows.height + gone.height <= _MAX_CHANGED * everyone.height:
+        cause, left = pl.lit(Cause.LEFT.value), pl.lit(value=True)
+        tombstones = gone.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
+        return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause, gone.height)
+    kept = before.join(stay.lazy().select("user_key"), on="user_key", how="semi").with_columns(
+        changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
+    )
+    return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause, gone.height)
+
+
+def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | None:
+    """Return why all users are scored again by ``now``, or ``None`` if it is the same model."""
+    if before.id == now.id:
+        return None
+    return Cause.MODEL if _definition(before) == _definition(now) else Cause.DEFINITION
+
+
+def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_model: Cause | None) -> pl.DataFrame:
+    """Return ``scored`` with the cause of every user.
+
+    Args:
+        scored: scored users; ``cause`` is null where they were not compared with an earlier snapshot.
+        before: ``user_key`` of the users of the snapshot before.
+        of_model: the cause of users who were in that snapshot, if another model made it.
+    """
+    if "cause" not in scored.columns:  # written by an older release
+        scored = scored.with_columns(cause=pl.lit(None, pl.String))
+    is_known = pl.col("user_key").is_in(before["user_key"].implode())
+    unless_model = pl.coalesce("cause", pl.lit(Cause.EVENTS.value))
+    known = unless_model if of_model is None else pl.lit(of_model.value)
+    return scored.with_columns(cause=pl.when(is_known).then(known).otherwise(pl.lit(Cause.NEW.value)))
+
+
+def assignments_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:
+    """Return the number of rows of ``snapshot`` that are not in the snapshot that was written whole."""
+    from segadmin.storage.lake import Lake
+
+    later: Sequence[int] = snapshot.parts[1:]
+    rows = Lake.of(settings).scan("assignments").filter(pl.col("snapshot_id").is_in(list(later)))
+    return int(rows.select(pl.len()).collect().item())
+
+
+def _definition(version: ModelVersion) -> tuple[object, ...]:
+    data = version.manifest.get("data", {})
+    return (version.segments, data.get("labeler"), data.get("definition"))
+
+
+def _summary(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select("bucket", "user_key", "segment", "probability")
+
+
+def _conform(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return ``rows`` with the columns that are written; those that are missing are null."""
+    return rows.select(
+        pl.col(name).cast(dtype) if name in rows.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in ASSIGNMENTS.items()
+        if name != "snapshot_id"
+    )

@@ -1,0 +1,39 @@
+"""Why users are scored, and how often those without new events are read again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a user was scored; of several causes the first applies."""
+
+    DEFINITION = "another definition"  #: the model was trained on a label set with another definition
+    MODEL = "another model"
+    NEW = "new user"
+    EVENTS = "new events"  #: events came, also late ones, or were deleted
+    ITEMS = "changed items"  #: titles, categories or other attributes of items changed
+    TIME = "time"  #: the text changed by the passing of time alone
+    LEFT = "left"  #: the user is no longer in the store
+
+    @property
+    def rank(self) -> int:
+        """Its place in the order of precedence."""
+        return list(Cause).index(self)
+
+
+class TimePolicy(StrEnum):
+    """How often users without new events are read again, because their text may have changed by time alone."""
+
+    EXACT = "exact"  #: at every refresh
+    DAILY = "daily"  #: once a day of the events' time
+    WEEKLY = "weekly"
+    ON_EVENT = "on-event"  #: never
+
+    def is_due(self, read_at: datetime | None, as_of: datetime) -> bool:
+        """Whether silent users, who were read last as of ``read_at``, are to be read as of ``as_of``."""
+        if self is TimePolicy.ON_EVENT:
+            return False
+        period = {TimePolicy.DAILY: timedelta(days=1), TimePolicy.WEEKLY: timedelta(days=7)}.get(self)
+        return read_at is None or period is None or as_of - read_at >= period

@@ -1,0 +1,215 @@
+"""After any sequence of imports, erasures, refreshes and kills, a snapshot is what scoring everybody would give."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlmodel import select, update
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.events.erase import forget
+from segadmin.events.keys import keys_of
+from segadmin.inference.predictor import load_predictor
+from segadmin.jobs.attempt import Json
+from segadmin.models.aliases import current_snapshot, pointed
+from segadmin.models.manifest import manifest_of
+from segadmin.settings import Settings
+from segadmin.snapshots.policy import TimePolicy
+from segadmin.snapshots.read import assignments, list_snapshots, summaries
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH, Current, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.text.reader import read_users
+from tests.planted import BUCKETS, LABELS, START, Run
+
+USERS = 8
+
+
+def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return what a full score gives every user of a snapshot as of the moment that its assignment has."""
+    plugins, lake = load_plugins(settings), Lake.of(settings)
+    with transaction(settings) as session:
+        version = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, snapshot_id).model_version_id)
+    recipe, predictor = manifest_of(version).recipe, load_predictor(settings, plugins, version)
+    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    frames = []
+    for (bucket, as_of), users in assignments(settings, snapshot_id).collect().group_by("bucket", "scored_as_of"):
+        window = recipe.window(as_of)
+        texts = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users.select("user_key")).users
+        frames.append(texts.select("user_key", "phrase_hash").hstack(predictor.segment(texts)))
+    return pl.concat(frames).sort("user_key")
+
+
+class Refreshes(RuleBasedStateMachine):
+    """A shop whose data change between refreshes, some of which are killed."""
+
+    trained: Path
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.settings = Settings(home=self.folder / "home")
+        shutil.copytree(self.trained, self.settings.root)
+        self.now, self.event_id, self.half_done = START + timedelta(weeks=14), 0, list[Run]()
+        self.published = 1
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            database.engine(self.settings).dispose()
+            shutil.rmtree(self.folder)
+
+    def _import(self, user: int, at: datetime, item: int) -> None:
+        lake, self.event_id = Lake.of(self.settings), self.event_id + 1
+        keyed = keys_of(pl.Series("user", [f"user-{user}"]), self.settings.secret(), BUCKETS)
+        known = lake.scan("users").collect()
+        if keyed["user_key"][0] not in known["user_key"]:
+            lake.append("users", keyed)
+        row = keyed.select("bucket", "user_key", event_id=pl.lit(self.event_id * 7919), kind=pl.lit("purchase"))
+        empty = [pl.lit(None).alias(name) for name in ("duration", "rating", "text", "extras")]
+        event = row.with_columns(item=pl.lit(f"games-{item}"), at=pl.lit(at), quantity=pl.lit(1.0), price=pl.lit(9.0))
+        lake.append("events", event.with_columns(empty))
+
+    def _run(self, kind: str, options: Json, *, kill_before: str | None) -> None:
+        run = Run(self.settings, kind, options)
+        if kill_before is None:
+            run.all()
+        else:
+            run.until(kill_before)
+            run.call(run.attempts(kill_before)[0])  # its outcome is never committed
+            self.half_done.append(run)
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
+        with transaction(self.settings) as session:  # an erasure refuses while jobs run
+            session.exec(update(Job).where(Job.id == run.job_id).values(state=JobState.SUCCEEDED))
+            self.published = pointed(session, current_snapshot(LABELS)) or 0
+        self.just_published = "publish" in run.inputs
+
+    @rule(user=st.integers(0, USERS + 3), hours=st.integers(1, 24 * 9), item=st.integers(0, 2))
+    def event(self, user: int, hours: int, item: int) -> None:
+        self.now += timedelta(hours=hours)
+        self._import(user, self.now, item)
+        self.just_published = False
+
+    @rule(user=st.integers(0, USERS + 3), days=st.integers(1, 40), item=st.integers(0, 2))
+    def late_event(self, user: int, days: int, item: int) -> None:
+        self._import(user, self.now - timedelta(days=days), item)
+        self.just_published = False
+
+    @rule(user=st.integers(0, USERS + 3))
+    def erase(self, user: int) -> None:
+        forget(self.settings, [f"user-{user}"])
+        self.half_done.clear()  # an erasure empties the work folder
+
+    @rule(title=st.sampled_from(["games 0", "board games", "chess"]))
+    def rename_an_item(self, title: str) -> None:
+        lake = Lake.of(self.settings)
+        is_renamed = pl.col("item") == "games-0"
+        renamed = lake.scan("items").with_columns(
+            title=pl.when(is_renamed).then(pl.lit(title)).otherwise("title"),
+            category=pl.when(is_renamed).then(pl.lit(title)).otherwise("category"),
+        )
+        lake.overwrite("items", renamed.collect())
+        self.just_published = False
+
+    @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, None, "score", "publish"]))
+    def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
+        self._run("refresh", {"time": policy.value}, kill_before=kill_before)
+
+    @rule()
+    def score(self) -> None:
+        self._run("score", {}, kill_before=None)
+
+    @precondition(lambda self: getattr(self, "half_done", []))
+    @rule()
+    def retry(self) -> None:
+        """Go on with a job that was killed; others may have published since."""
+        run = self.half_done.pop()
+        run.all()
+        self._end(run)
+        self.just_published = False  # it has read the data of its own time
+
+    @rule()
+    def roll_back(self) -> None:
+        with transaction(self.settings) as session:
+            earlier = list_snapshots(session, LABELS)[-1].id
+            session.exec(update(Current).where(Current.name == current_snapshot(LABELS)).values(target_id=earlier))
+        self.just_published = False
+
+    @invariant()
+    def equals_a_full_score(self) -> None:
+        if not getattr(self, "just_published", False):
+            return
+        rows = assignments(self.settings, self.published).sort("user_key").collect()
+        assert rows["user_key"].to_list() == sorted(Lake.of(self.settings).scan("users").collect()["user_key"])
+        anew = scored_anew(self.settings, self.published)
+        assert rows["segment"].equals(anew["segment"])
+        assert rows["probability"].to_list() == pytest.approx(anew["probability"].to_list(), abs=1e-6)
+
+    @invariant()
+    def every_snapshot_adds_up(self) -> None:
+        if not hasattr(self, "settings"):
+            return
+        with transaction(self.settings) as session:
+            snapshots = [(row, summaries(session, row.id or 0)) for row in list_snapshots(session)]
+        for snapshot, segments in snapshots:
+            rows = assignments(self.settings, snapshot.id or 0).collect()
+            assert rows["user_key"].is_unique().all()
+            assert snapshot.users == rows.height
+            counted = dict(rows["segment"].fill_null(NOT_ENOUGH).value_counts().iter_rows())
+            assert {row.segment: row.users for row in segments if row.users} == counted
+
+
+@pytest.fixture(scope="module")
+def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop with its champion, in which only some users are left."""
+    settings = Settings(home=tmp_path_factory.mktemp("small") / "home")
+    shutil.copytree(trained_home, settings.root)
+    with transaction(settings) as session:
+        session.exec(update(Job).values(state=JobState.SUCCEEDED))
+    forget(settings, [f"user-{n}" for n in range(USERS, 240)])
+    database.engine(settings).dispose()
+    return settings.root
+
+
+@pytest.mark.parametrize("sequences", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_any_sequence_of_refreshes_equals_a_full_score(small_home: Path, sequences: int) -> None:
+    Refreshes.trained = small_home
+    checks = hypothesis_settings(
+        max_examples=sequences, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(Refreshes, settings=checks)
+
+
+def test_the_sequences_publish_parts(small_home: Path) -> None:
+    Refreshes.trained = small_home
+    machine = Refreshes()
+    machine.begin()
+    try:
+        machine.event(0, 30, 1)
+        machine.refresh(TimePolicy.ON_EVENT, None)
+        machine.equals_a_full_score()
+        machine.every_snapshot_adds_up()
+        with transaction(machine.settings) as session:
+            newest = session.exec(select(SegmentSnapshot).order_by(SegmentSnapshot.id.desc())).first()  # type: ignore[union-attr]
+        assert newest is not None
+        assert (newest.rescored, newest.parts) == (1, [1, newest.id])
+    finally:
+        machine.teardown()

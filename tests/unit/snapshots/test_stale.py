@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from sqlmodel import select
+
+from segadmin.events.erase import forget
+from segadmin.models.aliases import current_snapshot, pointed
+from segadmin.settings import Settings
+from segadmin.snapshots.policy import Cause, TimePolicy
+from segadmin.snapshots.read import assignments
+from segadmin.snapshots.user import history
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Job, JobState, SegmentSnapshot
+from tests.planted import LABELS, START, Run, more_weeks, planted_users
+
+ON_EVENT = {"time": "on-event"}
+
+
+def _snapshot(settings: Settings, number: int) -> SegmentSnapshot:
+    with transaction(settings) as session:
+        return session.get_one(SegmentSnapshot, number)
+
+
+def _read(run: Run) -> set[int]:
+    """Return the users whose text was read."""
+    texts = [run.read(output["scoring"]) for output in run.inputs["textualize"] if output["scoring"]]
+    return set(pl.concat(texts)["user_key"])
+
+
+def _causes(run: Run) -> dict[int, str]:
+    scores = pl.concat([run.read(output["scores"]) for output in run.inputs["score"]])
+    return dict(scores.select("user_key", "cause").iter_rows())
+
+
+def test_only_users_with_new_events_are_read_and_written(shop: Settings) -> None:
+    active = planted_users(shop).head(20)
+    more_weeks(shop, active, range(14, 15))
+    with_events = Lake.of(shop).scan("events").filter(pl.col("at") >= START + timedelta(weeks=14)).collect()["user_key"]
+    run = Run(shop, "refresh", ON_EVENT).all()
+    assert _read(run) == set(with_events)
+    assert set(_causes(run).values()) == {Cause.EVENTS}
+    written = Lake.of(shop).scan("assignments", snapshot_id=2).collect()
+    assert set(written["user_key"]) == set(with_events)
+    assert written["changed_in"].unique().to_list() == [2]
+    snapshot = _snapshot(shop, 2)
+    assert (snapshot.parts, snapshot.users, snapshot.carried) == ([1, 2], 240, 240 - written.height)
+    assert snapshot.rescored_by == {"new events": written.height}
+    whole = assignments(shop, 2).collect()
+    assert whole.height == 240
+    unchanged = whole.filter(pl.col("snapshot_id") == 1).drop("bucket").sort("user_key")
+    before = assignments(shop, 1).filter(~pl.col("user_key").is_in(list(with_events))).drop("bucket").sort("user_key")
+    assert unchanged.equals(before.collect())
+
+
+def test_a_late_event_is_noticed_although_no_time_passed(shop: Settings) -> None:
+    [late] = planted_users(shop).head(1).iter_rows(named=True)
+    events = Lake.of(shop).scan("events").filter(pl.col("user_key") == late["user_key"]).collect().head(1)
+    at = START + timedelta(weeks=13)
+    Lake.of(shop).append("events", events.with_columns(at=pl.lit(at), event_id=pl.lit(4711)))
+    run = Run(shop, "refresh", {}).all()
+    assert _causes(run) == {late["user_key"]: Cause.EVENTS}
+
+
+def test_an_event_older_than_the_window_changes_nothing(shop: Settings) -> None:
+    events = Lake.of(shop).scan("events").collect().head(1)
+    at = START - timedelta(weeks=60)
+    Lake.of(shop).append("events", events.with_columns(at=pl.lit(at), event_id=pl.lit(4711)))
+    assert Run(shop, "refresh", {}).all().inputs["publish"][0]["unchanged"]
+
+
+def test_a_renamed_category_is_noticed_by_those_who_bought_it(shop: Settings) -> None:
+    lake = Lake.of(shop)
+    bought = lake.scan("events").filter(pl.col("item") == "games-1", pl.col("at") >= START + timedelta(weeks=10))
+    buyers = set(bought.collect()["user_key"])
+    renamed = pl.when(pl.col("item") == "games-1").then(pl.lit("chess"))
+    lake.overwrite("items", lake.scan("items").with_columns(category=renamed.otherwise("category")).collect())
+    causes = _causes(Run(shop, "refresh", ON_EVENT).all())
+    assert causes == dict.fromkeys(buyers, Cause.ITEMS)
+    assert 0 < len(buyers) < 240
+
+
+def test_new_users_are_added_and_erased_ones_are_gone(shop: Settings) -> None:
+    lake = Lake.of(shop)
+    [user] = planted_users(shop).head(1).select("user", "user_key", "bucket").iter_rows(named=True)
+    forget_all_jobs(shop)
+    forget(shop, ["user-3"])
+    lake.append("users", pl.DataFrame([{**user, "user": "new", "user_key": 77 * 4 + user["bucket"]}]))
+    run = Run(shop, "refresh", {}).all()
+    assert _causes(run) == {77 * 4 + user["bucket"]: Cause.NEW}
+    assert run.inputs["publish"][0]["users"] == 240
+    assert assignments(shop, 2).collect().height == 240
+
+
+def forget_all_jobs(settings: Settings) -> None:
+    """Let all jobs be done: an erasure waits for those under way."""
+    with transaction(settings) as session:
+        for job in session.exec(select(Job)).all():
+            job.state = JobState.SUCCEEDED
+            session.add(job)
+
+
+def test_a_user_who_is_not_in_the_store_any_more_has_left(shop: Settings) -> None:
+    [user] = planted_users(shop).head(1).iter_rows(named=True)
+    Lake.of(shop).delete("users", f"user_key = {user['user_key']}")
+    Run(shop, "refresh", {}).all()
+    assert _snapshot(shop, 2).users == 239
+    assert user["user_key"] not in assignments(shop, 2).collect()["user_key"]
+    assert [row.snapshot_id for row in history(shop, user["user_key"])] == [1]
+    more_weeks(shop, planted_users(shop).tail(3), range(14, 15))
+    Run(shop, "refresh", ON_EVENT).all()
+    assert user["user_key"] not in assignments(shop, 3).collect()["user_key"]
+
+
+@pytest.mark.parametrize("policy", TimePolicy)
+def test_silent_users_are_read_as_often_as_the_policy_says(shop: Settings, policy: TimePolicy) -> None:
+    reads_all = policy is TimePolicy.EXACT
+    one = planted_users(shop).head(1)
+    event = Lake.of(shop).scan("events").filter(pl.col("user_key") == one["user_key"][0]).collect().head(1)
+    latest = Lake.of(shop).scan("events").select(pl.col("at").max()).collect().item()
+    Lake.of(shop).append("events", event.with_columns(at=pl.lit(latest + timedelta(hours=20)), event_id=pl.lit(4711)))
+    run = Run(shop, "refresh", {"time": policy.value}).all()
+    assert (len(_read(run)) == 240) is reads_all
+    assert _snapshot(shop, 2).everyone_read_at == _snapshot(shop, 2 if reads_all else 1).as_of
+
+
+def test_policies_are_due_once_their_time_has_passed() -> None:
+    day = timedelta(days=1)
+    assert not TimePolicy.DAILY.is_due(START, START + day - timedelta(seconds=1))
+    assert TimePolicy.DAILY.is_due(START, START + day)
+    assert not TimePolicy.WEEKLY.is_due(START, START + 6 * day)
+    assert TimePolicy.WEEKLY.is_due(START, START + 7 * day)
+    assert TimePolicy.WEEKLY.is_due(None, START)
+    assert not TimePolicy.ON_EVENT.is_due(None, START)
+
+
+def test_a_snapshot_is_written_whole_where_most_has_changed(shop: Settings) -> None:
+    users = planted_users(shop)
+    for week, count in ((14, 60), (15, 110)):
+        more_weeks(shop, users.head(count), range(week, week + 1))
+        Run(shop, "refresh", ON_EVENT).all()
+    assert [_snapshot(shop, number).parts for number in (2, 3)] == [[1, 2], [3]]
+    rows = Lake.of(shop).scan("assignments", snapshot_id=3).collect()
+    assert rows.height == 240
+    assert set(rows["changed_in"]) == {1, 3}
+    assert _snapshot(shop, 3).carried == rows.filter(pl.col("changed_in") < 3).height
+
+
+def test_a_snapshot_is_whole_if_another_became_current_meanwhile(shop: Settings) -> None:
+    more_weeks(shop, planted_users(shop).head(10), range(14, 15))
+    first, second = Run(shop, "refresh", ON_EVENT).until("publish"), Run(shop, "refresh", ON_EVENT).until("publish")
+    first.stage("publish")
+    second.stage("publish")
+    assert [_snapshot(shop, number).parts for number in (2, 3)] == [[1, 2], [1, 3]]
+    assert _snapshot(shop, 3).moved == 0
+    both = [assignments(shop, number).drop("snapshot_id", "changed_in").sort("user_key").collect() for number in (2, 3)]
+    assert both[0].equals(both[1])
+    with transaction(shop) as session:
+        assert pointed(session, current_snapshot(LABELS)) == 3
