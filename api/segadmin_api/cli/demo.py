@@ -134,7 +134,7 @@ def _show(settings: Settings, console: Console, job: int, labels: str) -> None:
         console.print(
             f"Not promoted: {results['gate']['reason']}. The segments below are those of the champion.", highlight=False
         )
-    snapshots.show("current", labels)
+    snapshots.show("current", label_set=labels)
 
 
 def _print_next_commands(settings: Settings, console: Console, shop: DemoShop, seconds: float) -> None:

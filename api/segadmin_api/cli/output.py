@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,15 @@ from segadmin.errors import ConfigurationError
 
 #: ``--json``, the same for all commands.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+#: ``--at``, of what is kept as history.
+AtOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--at",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        help="What was known at this time (UTC), instead of a number.",
+    ),
+]
 #: ``--raw-cells``, of exports.
 RawCells = Annotated[
     bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,17 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.settings import get_settings
-from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
+from segadmin.snapshots.read import (
+    NO_SNAPSHOTS,
+    currents,
+    find_snapshot,
+    list_snapshots,
+    snapshot_at,
+    summaries,
+)
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelVersion, SegmentSnapshot, SegmentSummary
-from segadmin_api.cli.output import JsonOption, RawCells, group, show_json, table
+from segadmin_api.cli.output import AtOption, JsonOption, RawCells, group, show_json, table
 from segadmin_api.formatting import ago
 
 app = group("Segments of all users, published and immutable.")
@@ -53,16 +61,61 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
 
 
 @app.command()
-def show(number: Number = "current", label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
+def show(
+    number: Number = "current", at: AtOption = None, label_set: LabelSetOption = None, as_json: JsonOption = False
+) -> None:
     """Show the segments of a snapshot: size, confidence, and distinctive categories."""
     with transaction(get_settings()) as session:
-        snapshot = find_snapshot(session, number, label_set)
+        if at is None:
+            snapshot = find_snapshot(session, number, label_set)
+        else:
+            snapshot = snapshot_at(session, at.replace(tzinfo=UTC), label_set)
         segments = summaries(session, snapshot.id or 0)
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
         show_json(_facts(snapshot) | {"segments": rows})
         return
     _print_segments(snapshot, list(segments))
+
+
+@app.command("diff")
+def diff_(
+    earlier: Annotated[
+        str | None,
+        typer.Argument(metavar="A", help="The earlier snapshot; default: the one that was current before B."),
+    ] = None,
+    later: Annotated[str, typer.Argument(metavar="B", help="The later snapshot's number, or `current`.")] = "current",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write who moved to FILE.csv, .jsonl or .parquet.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option("--from", help="With --out: only users who were in this segment, or `new`.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option("--to", help="With --out: only users who are in this segment, or `left`.")
+    ] = None,
+    with_user_ids: Annotated[
+        bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
+    ] = False,
+    raw_cells: RawCells = False,
+    label_set: LabelSetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who moved between two snapshots, and why."""
+    from segadmin.snapshots.diff import diff, find_two
+    from segadmin_api.cli.snapshot_diff import export_moved, facts, print_diff
+
+    settings = get_settings()
+    with transaction(settings) as session:
+        pair = find_two(session, earlier, later, label_set)
+    compared = diff(settings, *pair)
+    if out is not None:
+        rows = export_moved(settings, compared, out, (before, after), user_ids=with_user_ids, raw_cells=raw_cells)
+        typer.echo(f"Wrote {counted(rows, 'user')} to {out}.")
+    elif as_json:
+        show_json(facts(compared))
+    else:
+        print_diff(compared)
 
 
 @app.command()
@@ -134,9 +187,11 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -
         highlight=False,
     )
     if snapshot.previous_id is not None:
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in snapshot.rescored_by.items())
         console.print(
-            f"since snapshot {snapshot.previous_id}: {snapshot.moved:,} moved, {snapshot.rescored:,} rescored, "
-            f"{snapshot.carried:,} carried forward",
+            f"since snapshot {snapshot.previous_id}: {snapshot.moved:,} moved, {snapshot.rescored:,} rescored"
+            f"{f' ({causes})' if causes else ''}, {snapshot.carried:,} carried forward; who moved and why: "
+            f"segadmin snapshots diff {snapshot.previous_id} {snapshot.id}",
             highlight=False,
         )
     for facts in snapshot.inference:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import AtOption, JsonOption, group, show_json, table
 
 if TYPE_CHECKING:
     from segadmin.snapshots.user import Assigned
@@ -28,29 +29,33 @@ def show(
         str, typer.Argument(metavar="USER", help="The user id of the shop, or a pseudonym of 16 hex digits.")
     ],
     text: Annotated[bool, typer.Option("--text", help="Also show the text that the model reads.")] = False,
+    at: AtOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
     from segadmin.events.keys import show_key
-    from segadmin.snapshots.user import find_user, history, read_text
+    from segadmin.snapshots.user import find_user, history, known_at, read_text
     from segadmin.storage.audit import record
 
     settings = get_settings()
     key = find_user(settings, user)
     record(settings, "users.show", f"user {show_key(key)}", text=text)
     rows = history(settings, key)
-    current = [row for row in rows if row.current]
+    current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
     texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
     if as_json:
-        facts = {"user_key": show_key(key), "history": [asdict(row) for row in rows]}
+        shown = rows if at is None else current
+        facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown]}
         show_json(facts | ({"text": texts} if text else {}))
         return
     typer.echo(f"user {show_key(key)}")
-    if not current:
+    if not current and at is None:
         typer.echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
+    elif not current:
+        typer.echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
     for row in current:
         _print_probabilities(row)
-    if len(rows) > len(current):
+    if at is None and len(rows) > len(current):
         table(
             "history",
             [">snapshot", "labels", "as of", "segment", ">probability", ">model"],

@@ -54,7 +54,7 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
         rows = rows.filter(pl.col("segment") == selection.segment)
     columns = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
     return (
-        _with_user(settings, rows, raw=selection.user_ids)
+        with_user(settings, rows, raw=selection.user_ids)
         .sort("probability", "user", descending=[True, False])
         .select("user", "segment", "probability", *columns, "scored_as_of", model_version="model_version_id")
     )
@@ -96,7 +96,8 @@ def find_sink(settings: Settings, path: Path) -> Sink:
     return sink
 
 
-def _with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
+def with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
+    """Return ``rows`` with a column ``user`` after ``user_key``: the shop's id if ``raw``, else a pseudonym."""
     if raw:
         return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
     return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, select
@@ -42,6 +43,27 @@ def find_snapshot(session: Session, reference: str, label_set: str | None = None
     if label_set not in by_label_set:
         raise ConfigurationError(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
     return session.get_one(SegmentSnapshot, by_label_set[label_set])
+
+
+def snapshot_at(session: Session, moment: datetime, label_set: str | None = None) -> SegmentSnapshot:
+    """Return the newest published snapshot of what was known at ``moment``, by its ``as_of``.
+
+    Raises:
+        ConfigurationError: there is none that old, or there are several label sets and none was named.
+    """
+    query = select(SegmentSnapshot).where(
+        SegmentSnapshot.state == SnapshotState.PUBLISHED, col(SegmentSnapshot.as_of) <= moment
+    )
+    name = find_snapshot(session, "current", label_set).label_set
+    newest = query.where(SegmentSnapshot.label_set == name).order_by(
+        col(SegmentSnapshot.as_of).desc(), col(SegmentSnapshot.id).desc()
+    )
+    snapshot = session.exec(newest).first()
+    if snapshot is None:
+        raise ConfigurationError(
+            f"No snapshot of {name!r} is as of {moment:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list"
+        )
+    return snapshot
 
 
 def currents(session: Session) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -80,6 +81,15 @@ def history(settings: Settings, key: int) -> list[Assigned]:
         for snapshot in snapshots
         if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None
     ]
+
+
+def known_at(rows: Sequence[Assigned], moment: datetime) -> list[Assigned]:
+    """Return of :func:`history` the row of each label set that was the newest at ``moment``, by ``as_of``."""
+    newest: dict[str, Assigned] = {}
+    for row in rows:  # the newest first
+        if datetime.fromisoformat(row.as_of) <= moment:
+            newest.setdefault(row.label_set, row)
+    return list(newest.values())
 
 
 def _valid(by_part: Mapping[int, dict[str, Any]], parts: Sequence[int]) -> dict[str, Any] | None:

@@ -1,0 +1,154 @@
+"""Compares two snapshots: who moved from which segment to which, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from sqlmodel import Session, select
+
+from segadmin.errors import ConfigurationError
+from segadmin.settings import Settings
+from segadmin.snapshots.changes import cause_of_another_model
+from segadmin.snapshots.policy import Cause
+from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.storage.database import reading
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import NOT_ENOUGH, ModelVersion, SegmentSnapshot
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Users who moved from one segment to another one for the same reason."""
+
+    before: str | None  #: ``None``: not in the earlier snapshot
+    after: str | None  #: ``None``: not in the later snapshot
+    cause: str  #: a :class:`segadmin.snapshots.policy.Cause`
+    users: int
+
+
+@dataclass(frozen=True)
+class SnapshotDiff:
+    """The difference of two snapshots of a label set."""
+
+    earlier: SegmentSnapshot
+    later: SegmentSnapshot
+    segments: tuple[str, ...]  #: of both, those of the later first, in the order of the model
+    users: pl.DataFrame  #: of either: ``user_key``, ``before``, ``after`` (null: not in it), ``cause`` (null: stayed)
+
+    @property
+    def movements(self) -> list[Movement]:
+        """The movements, those of most users first. With those who stayed, they add up to the users of either."""
+        moved = self.users.filter(pl.col("cause").is_not_null())
+        rows = moved.group_by("before", "after", "cause").agg(pl.len().alias("users"))
+        ordered = rows.sort("users", "before", "after", "cause", descending=[True, False, False, False])
+        return [Movement(**row) for row in ordered.iter_rows(named=True)]
+
+    @property
+    def matrix(self) -> dict[tuple[str | None, str | None], int]:
+        """Number of users by segment before and after; ``None``: not in that snapshot."""
+        counts = self.users.group_by("before", "after").agg(pl.len().alias("users"))
+        return {(before, after): users for before, after, users in counts.iter_rows()}
+
+    def cell(self, before: str | None, after: str | None) -> pl.DataFrame:
+        """Return the rows of :attr:`users` in a cell of the matrix."""
+        return self.users.filter(pl.col("before").eq_missing(pl.lit(before)), pl.col("after").eq_missing(pl.lit(after)))
+
+
+def find_two(
+    session: Session, earlier: str | None, later: str, label_set: str | None = None
+) -> tuple[SegmentSnapshot, SegmentSnapshot]:
+    """Return two snapshots to compare; by default the one that was current before ``later`` is the earlier one.
+
+    Raises:
+        ConfigurationError: there is no such snapshot, they are of different label sets, or not in this order.
+    """
+    second = find_snapshot(session, later, label_set)
+    if earlier is None and second.previous_id is None:
+        raise ConfigurationError(
+            f"Snapshot {second.id} is the first of {second.label_set!r}: there is none to compare it with. "
+            f"Make another one: segadmin enqueue refresh --labels {second.label_set} --wait"
+        )
+    first = find_snapshot(session, str(second.previous_id) if earlier is None else earlier, label_set)
+    if first.label_set != second.label_set:
+        raise ConfigurationError(
+            f"Snapshot {first.id} is of {first.label_set!r}, and snapshot {second.id} of {second.label_set!r}. "
+            "Compare two of one label set: segadmin snapshots list"
+        )
+    if (first.id or 0) >= (second.id or 0):
+        raise ConfigurationError(
+            f"Snapshot {first.id} is not older than snapshot {second.id}. Name the older one first: segadmin snapshots "
+            f"diff {second.id} {first.id}"
+        )
+    return first, second
+
+
+def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -> SnapshotDiff:
+    """Compare two snapshots of a label set.
+
+    A user moved because of another definition or model, if the two assignments are of different models; else because
+    of new events, if the user was scored for them in between; else because of changed items, and else by time alone.
+    """
+    with reading(settings) as session:
+        versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
+        between = _between(session, earlier, later)
+    before, after = (_segments(settings, snapshot) for snapshot in (earlier, later))
+    users = before.join(after, on="user_key", how="full", coalesce=True, suffix="_after").rename(
+        {"segment": "before", "segment_after": "after"}
+    )
+    moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
+    of_model = cause_of_another_model(*versions)
+    if of_model is None:
+        causes = _causes(settings, between, users.filter(moved).select("user_key"))
+    else:
+        causes = users.select("user_key", of_rows=pl.lit(of_model.value))
+    with_cause = (
+        pl.when(pl.col("before").is_null())
+        .then(pl.lit(Cause.NEW.value))
+        .when(pl.col("after").is_null())
+        .then(pl.lit(Cause.LEFT.value))
+        .when(moved)
+        .then(pl.coalesce("of_rows", pl.lit(Cause.EVENTS.value)))
+    )
+    joined = users.join(causes, on="user_key", how="left", maintain_order="left")
+    segments = dict.fromkeys([*versions[1].segments, *versions[0].segments])
+    if NOT_ENOUGH in joined["before"] or NOT_ENOUGH in joined["after"]:
+        segments[NOT_ENOUGH] = None
+    rows = joined.select("user_key", "before", "after", cause=with_cause)
+    return SnapshotDiff(earlier, later, tuple(segments), rows)
+
+
+def _segments(settings: Settings, snapshot: SegmentSnapshot) -> pl.DataFrame:
+    segment = pl.col("segment").fill_null(NOT_ENOUGH)
+    return assignments(settings, snapshot.id or 0).select("user_key", segment).collect()
+
+
+def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot) -> list[int]:
+    """Return the snapshots that only one of two has in its past, itself included."""
+    query = select(SegmentSnapshot.id, SegmentSnapshot.previous_id).where(SegmentSnapshot.label_set == later.label_set)
+    previous = dict(session.exec(query).all())
+
+    def past(snapshot: SegmentSnapshot) -> set[int]:
+        numbers: set[int] = set()
+        number = snapshot.id
+        while number is not None and number not in numbers:
+            numbers.add(number)
+            number = previous.get(number)
+        return numbers
+
+    return sorted(past(earlier) ^ past(later))
+
+
+def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
+    """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``."""
+    rank = pl.col("cause").replace_strict({cause.value: cause.rank for cause in Cause}, default=None)
+    return (
+        Lake.of(settings)
+        .scan("assignments")
+        .filter(pl.col("snapshot_id").is_in(list(snapshots)), pl.col("changed_in") == pl.col("snapshot_id"))
+        .join(users.lazy(), on="user_key", how="semi")
+        .group_by("user_key")
+        .agg(pl.col("cause").sort_by(rank).first().alias("of_rows"))
+        .collect()
+    )

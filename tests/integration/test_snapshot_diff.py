@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from segadmin.models.registry import make_champion
+from segadmin.settings import Settings
+from segadmin.snapshots.diff import diff
+from segadmin.snapshots.read import assignments
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelVersion, SegmentSnapshot
+from tests.conftest import Cli
+from tests.planted import Run, more_weeks, planted_users
+
+
+def _pair(settings: Settings, earlier: int, later: int) -> tuple[SegmentSnapshot, SegmentSnapshot]:
+    with transaction(settings) as session:
+        return session.get_one(SegmentSnapshot, earlier), session.get_one(SegmentSnapshot, later)
+
+
+@pytest.fixture
+def moved(shop: Settings) -> Settings:
+    """A shop with four snapshots: active users moved, one left and one is new, the others were read a week later."""
+    users = planted_users(shop)
+    more_weeks(shop, users.head(60), range(14, 15))
+    Run(shop, "refresh", {"time": "on-event"}).all()
+    Lake.of(shop).delete("users", f"user_key = {users['user_key'][100]}")
+    bucket = users["bucket"][0]
+    new = {"bucket": bucket, "user_key": 77 * 4 + bucket, "user": "new"}
+    Lake.of(shop).append("users", pl.DataFrame([new], schema=Lake.of(shop).scan("users").collect_schema()))
+    Run(shop, "refresh", {"time": "on-event"}).all()
+    Run(shop, "refresh", {"time": "exact"}).all()
+    return shop
+
+
+def test_every_movement_has_its_cause_and_the_counts_add_up(moved: Settings) -> None:
+    for earlier, later in ((1, 2), (2, 3), (3, 4), (1, 4)):
+        compared = diff(moved, *_pair(moved, earlier, later))
+        before, after = (assignments(moved, number).collect() for number in (earlier, later))
+        movements = compared.movements
+        stayed = compared.users["cause"].null_count()
+        entered = sum(each.users for each in movements if each.before is None)
+        left = sum(each.users for each in movements if each.after is None)
+        others = sum(each.users for each in movements) - entered - left
+        assert stayed + others + left == before.height == compared.users["before"].count()
+        assert stayed + others + entered == after.height == compared.users["after"].count()
+        joined = before.join(after, on="user_key", suffix="_after")
+        assert others == joined.filter(pl.col("segment") != pl.col("segment_after")).height
+    causes = {
+        pair: {each.cause for each in diff(moved, *_pair(moved, *pair)).movements} for pair in ((1, 2), (2, 3), (3, 4))
+    }
+    assert causes == {(1, 2): {"new events"}, (2, 3): {"new user", "left"}, (3, 4): {"time"}}
+
+
+def test_a_cause_is_found_beyond_a_snapshot_that_was_written_whole(moved: Settings) -> None:
+    assert _pair(moved, 1, 4)[1].parts == [4]
+    whole = diff(moved, *_pair(moved, 1, 4)).users
+    step = {row["user_key"]: row for row in diff(moved, *_pair(moved, 1, 2)).users.iter_rows(named=True)}
+    both = [row for row in whole.iter_rows(named=True) if row["cause"] and step.get(row["user_key"], {}).get("cause")]
+    assert both
+    assert {row["cause"] for row in both if row["after"] is not None} == {"new events"}
+
+
+def test_users_moved_by_another_model(shop: Settings) -> None:
+    with transaction(shop) as session:
+        first = session.get_one(ModelVersion, 1)
+        facts = first.model_dump(exclude={"id"})
+        data = {**facts["manifest"]["data"], "definition": {"weeks": 9}}
+        second = ModelVersion(**{**facts, "manifest": {**facts["manifest"], "data": data}})
+        session.add(second)
+        session.flush()
+        make_champion(session, second, expected=1)
+    more_weeks(shop, planted_users(shop), range(14, 15))
+    Run(shop, "refresh", {}).all()
+    causes = {each.cause for each in diff(shop, *_pair(shop, 1, 2)).movements}
+    assert causes == {"another definition"}
+
+
+def test_the_difference_on_the_command_line(moved: Settings, cli: Cli, tmp_path: Path) -> None:
+    shown = cli("snapshots", "diff", "1", "4").stdout
+    assert "snapshot 1 → 4 · spend3 · 240 → 240 users" in shown
+    assert "new events" in shown
+    facts = json.loads(cli("snapshots", "diff", "1", "4", "--json").stdout)
+    assert sum(cell["users"] for cell in facts["matrix"]) == 241
+    assert facts["stayed"] + sum(movement["users"] for movement in facts["movements"]) == 241
+    largest = facts["movements"][0]
+    out = tmp_path / "cell.csv"
+    cell = [row for row in facts["matrix"] if (row["before"], row["after"]) == (largest["before"], largest["after"])]
+    cli("snapshots", "diff", "1", "4", "--from", largest["before"], "--to", largest["after"], "--out", str(out))
+    rows = pl.read_csv(out)
+    assert rows.height == cell[0]["users"]
+    assert rows.columns == ["user", "before", "after", "cause"]
+    cli("snapshots", "diff", "1", "4", "--from", "new", "--out", str(out), "--with-user-ids")
+    assert pl.read_csv(out)["user"].to_list() == ["new"]
+    assert json.loads(cli("snapshots", "diff", "--json").stdout)["earlier"] == 3
+
+
+def test_what_cannot_be_compared_is_refused(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    refused = {
+        ("diff",): "Snapshot 1 is the first of 'spend3'",
+        ("diff", "1", "7"): "There is no published snapshot '7'",
+        ("diff", "1", "1"): "Snapshot 1 is not older than snapshot 1",
+        ("show", "--at", "2020-01-01"): "No snapshot of 'spend3' is as of 2020-01-01 00:00 or before",
+    }
+    for words, message in refused.items():
+        assert message in cli("snapshots", *words, check=False).stderr
+    more_weeks(shop, planted_users(shop).head(5), range(14, 15))
+    Run(shop, "refresh", {}).all()
+    out = ["--out", str(tmp_path / "a.csv")]
+    assert (
+        "There is no segment 'hgh'. Did you mean 'high'?"
+        in cli("snapshots", "diff", *out, "--to", "hgh", check=False).stderr
+    )
+
+
+def test_what_was_known_at_a_time(moved: Settings, cli: Cli) -> None:
+    first, last = _pair(moved, 1, 4)
+    at = f"{first.as_of + timedelta(hours=1):%Y-%m-%dT%H:%M:%S}"
+    assert json.loads(cli("snapshots", "show", "--at", at, "--json").stdout)["id"] == 1
+    later = f"{last.as_of + timedelta(days=9):%Y-%m-%d}"
+    assert json.loads(cli("snapshots", "show", "--at", later, "--json").stdout)["id"] == 4
+    user = planted_users(moved)["user"][0]
+    [known] = json.loads(cli("users", "show", user, "--at", at, "--json").stdout)["history"]
+    assert known["snapshot_id"] == 1
+    assert "In no snapshot as of 2020-01-01" in cli("users", "show", user, "--at", "2020-01-01").stdout
