@@ -54,7 +54,7 @@ BASKETS, FOLLOWED, MOMENT = 3, timedelta(weeks=12), datetime(2018, 1, 1)
 
 def future() -> None:
     """Import the year and label what households will do."""
-    _import_year()
+    import_year()
     for labelers, weeks in ((TASKS, {}), (NEXT, {"outcome_weeks": 4})):
         for name, (labeler, options) in labelers.items():
             label(get_settings(), name, labeler, {"first_week": completejourney.WEEK_ONE, **options, **weeks})
@@ -62,7 +62,7 @@ def future() -> None:
 
 def who() -> None:
     """Import the year and what households said: whether there are children, and how old they are."""
-    _import_year()
+    import_year()
     answers = pl.read_parquet(completejourney.folder() / "demographics.parquet")
     old, young = ("55-64", "65+"), ("19-24", "25-34")
     groups = {
@@ -113,7 +113,8 @@ def reviews() -> None:
             import_file(get_settings(), ImportRequest(table, str(path), Mapping(), label_set=label_set))
 
 
-def _import_year() -> None:
+def import_year() -> None:
+    """Import the events and items of the year."""
     with completejourney.requests() as requests:
         for request in requests:
             import_file(get_settings(), request)

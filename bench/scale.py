@@ -16,6 +16,7 @@ peak memory is that of this process. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -33,10 +34,10 @@ from segadmin.settings import Settings
 LABELLED = 1_500
 
 
-def start(core: int, *words: str) -> subprocess.Popen[str]:
-    """Start a part of this bench, pinned to ``core``."""
+def start(core: int, bench: str, *words: str) -> subprocess.Popen[str]:
+    """Start a part of a bench, pinned to ``core``."""
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-    command = ["taskset", "-c", str(core), sys.executable, "-m", "bench.scale", *words]
+    command = ["taskset", "-c", str(core), sys.executable, "-m", bench, *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -75,14 +76,15 @@ def run_job(settings: Settings, kind: str, options: dict[str, Any]) -> int:
 
     from segadmin.jobs.control import view
 
+    gc.freeze()  # as a worker does: collecting modules after every step takes longer than a small step
     job = view(settings, through_the_engine(settings, kind, options)).job
     if job.state != "succeeded":
         raise SystemExit(f"job {job.id} ({kind}) is {job.state}: {job.error}")
     return int(job.id or 0)
 
 
-def synthetic_shop(folder: str, home: str, users: str, buckets: str) -> None:
-    """Generate the events of ``users``; import the first block and train ``tiny`` on it, then import the others."""
+def synthetic_shop(folder: str, home: str, users: str, buckets: str, backbone: str = "tiny") -> None:
+    """Generate the events of ``users``; import the first block and train a model on it, then import the others."""
     import polars as pl
 
     from segadmin.events.generator.shop import Plan
@@ -102,8 +104,8 @@ def synthetic_shop(folder: str, home: str, users: str, buckets: str) -> None:
     import_file(settings, ImportRequest("events", str(first), Mapping()))
     import_file(settings, ImportRequest("labels", str(shop / "labelled.parquet"), Mapping(), label_set="segment"))
     options = {
-        "backbone": "tiny",
-        "backbone_options": {"epochs": "2"},
+        "backbone": backbone,
+        "backbone_options": {} if backbone == "tabular" else {"epochs": "2"},
         "labels": "segment",
         "margin": -1,
         "split": "user",
@@ -128,8 +130,8 @@ def users_scored(users: int, buckets: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         home = f"{folder}/home"
-        result_of(start(0, "synthetic_shop", f"{folder}/shop", home, str(users), str(buckets)))
-        taken = result_of(start(0, "score", home, str(buckets)))
+        result_of(start(0, "bench.scale", "synthetic_shop", f"{folder}/shop", home, str(users), str(buckets)))
+        taken = result_of(start(0, "bench.scale", "score", home, str(buckets)))
         with reading(Settings(home=Path(home))) as session:
             newest = select(SegmentSnapshot).order_by(col(SegmentSnapshot.id).desc())
             snapshot = session.exec(newest).first()
@@ -149,11 +151,12 @@ def size(times: int, buckets: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         home, path = f"{folder}/home", Path(folder) / "events.parquet"
         events = replicated.write(path, times)
-        taken = result_of(start(0, "ingest", str(path), home, str(buckets)))
-        alone = result_of(start(0, "textualize", home, "0", str(buckets), str(buckets)))
+        taken = result_of(start(0, "bench.scale", "ingest", str(path), home, str(buckets)))
+        alone = result_of(start(0, "bench.scale", "textualize", home, "0", str(buckets), str(buckets)))
         half = buckets // 2
         halves = [
-            start(core, "textualize", home, str(core * half), str((core + 1) * half), str(buckets)) for core in (0, 1)
+            start(core, "bench.scale", "textualize", home, str(core * half), str((core + 1) * half), str(buckets))
+            for core in (0, 1)
         ]
         both = [result_of(process) for process in halves]
     return {

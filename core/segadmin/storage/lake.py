@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -52,6 +52,8 @@ class Lake:
     path: Path
     #: Table versions to read, so that concurrent imports are not seen in part; ``None``: the newest.
     versions: Mapping[str, int] | None = None
+    #: Tables that were opened at a pinned version, which do not change: opening one reads its whole log.
+    _opened: dict[str, LocalTable] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, settings: Settings, versions: Mapping[str, int] | None = None) -> Lake:
@@ -88,9 +90,11 @@ class Lake:
         """
         schema = SCHEMAS[table]
         pinned = None if self.versions is None else self.versions.get(table, -1)
-        if pinned == -1 or not self.exists(table):
+        if pinned == -1 or (table not in self._opened and not self.exists(table)):
             return pl.LazyFrame(schema=schema)
-        delta_table = open_table(self.path / table, pinned)
+        delta_table = self._opened.get(table) or open_table(self.path / table, pinned)
+        if pinned is not None:
+            self._opened[table] = delta_table
         known = {field.name for field in delta_table.schema().fields}
         frame = pl.scan_delta(delta_table).select(
             pl.col(name).cast(dtype) if name in known else pl.lit(None, dtype).alias(name)
