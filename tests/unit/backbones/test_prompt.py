@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from segadmin.contracts.backbone import Examples, FitContext, Pretraining
+from segadmin.contracts.backbone import FitContext, Pretraining
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
@@ -24,7 +25,7 @@ from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.prompt import Prompt, verbalizers
 from segadmin_plugins.engines.plain import Plain
 from segadmin_plugins.engines.torch_packed import Torch
-from tests.models import ENGLISH, make_model
+from tests.models import make_model
 
 SETTINGS = Settings()
 TRAIN, VALIDATION, TEST = planted(96), planted(24, seed=1), planted(40, seed=2)
@@ -179,21 +180,24 @@ def test_fine_tuning_goes_on_from_the_version_and_not_from_the_head(decoders: di
 def test_a_pretrained_decoder_keeps_the_head_that_it_learnt(
     kind: str, decoders: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The shop's texts say ``wine`` after ``bought``; a model that has read them begins a fit with that."""
-    phrases = pl.Series("phrases", [[f"bought {ENGLISH[6 + n % 2]}"] for n in range(64)], dtype=pl.List(pl.String))
-    texts = replace(TRAIN, frame=TRAIN.frame.head(64).with_columns(phrases))
-    backbone = _backbone(decoders[kind], features=False, epochs=30, learning_rate=5e-3, max_tokens=100)
-    pretrained = backbone.pretrain(texts, texts, _run(tmp_path / "pretraining"), Pretraining())
-    pretrained.save(tmp_path / "pretrained")
-    again = replace(backbone, epochs=1, learning_rate=1e-9).pretrain(
-        texts, texts, _run(tmp_path / "again", start=tmp_path / "pretrained"), Pretraining()
-    )
-    assert again.report["held_out_loss_before"] == pytest.approx(pretrained.report["held_out_loss"], abs=1e-3)
-    segments = ("oysters", ENGLISH[6])
-    few = Examples(texts.frame.with_columns(target=pl.lit(1, pl.Int64)), segments, texts.feature_names)
+    backbone = _backbone(decoders[kind], features=False, learning_rate=5e-3)
+    pretrained = backbone.pretrain(TRAIN, TEST, _run(tmp_path / "pretraining"), Pretraining())
+    folder = tmp_path / "pretrained"
+    pretrained.save(folder)
     still = replace(backbone, learning_rate=1e-30, warmup=0.0, epochs=1)
-    fitted = still.fit(few, few, _run(tmp_path / "fit", start=tmp_path / "pretrained"))
+    again = still.pretrain(TRAIN, TEST, _run(tmp_path / "again", start=folder), Pretraining())
+    assert again.report["held_out_loss_before"] == pytest.approx(pretrained.report["held_out_loss"], abs=1e-3)
+
+    fitted = still.fit(TRAIN, VALIDATION, _run(tmp_path / "fit", start=folder))
     assert fitted.report["prompt"]["classification_layer"] == "language model"
+    ids = verbalizers(fitted.encoder.tokenize([f" {segment}" for segment in TRAIN.segments]))
+    before, after = (
+        load_file(decoders[kind] / "model.safetensors"),
+        {name: weights for path in folder.glob("*.safetensors") for name, weights in load_file(path).items()},
+    )
+    head = "lm_head.weight" if kind == "llama" else "model.embed_tokens.weight"
+    assert not torch.allclose(before[head][ids], after[head][ids], atol=1e-4), "pretraining changed it"
+    torch.testing.assert_close(fitted.model.text.score.weight.detach(), after[head][ids])
 
 
 def test_without_a_head_in_the_files_the_layer_is_random(decoders: dict[str, Path], tmp_path: Path) -> None:
