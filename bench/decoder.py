@@ -4,7 +4,8 @@ The decoder has the shape of a published one and random weights, written to a fo
 the stored version and its probabilities after loading are those of a job with ``--backbone FOLDER``. The memory is the
 peak of the GPU, or of the process without one. Last line: JSON.
 
-    python -m bench.decoder 7b [--kind llama] [--rows 256] [--batch 16] [--tokens 512] [--option tuner=ia3]
+    python -m bench.decoder 7b [--kind llama] [--rows 256] [--batch 16] [--tokens 512]
+        [--option prompt=classification]
 
 ``7b`` needs a GPU of 80 GiB and 16 GiB of disk where ``--folder`` is; ``tiny`` runs anywhere.
 """
@@ -49,7 +50,7 @@ _CLOSE = 3e-2
 def write_decoder(kind: str, size: str, tokens: int, folder: Path) -> None:
     """Write a decoder of ``kind`` with random weights in bfloat16, and a tokenizer of the synthetic phrases."""
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from segadmin_plugins.backbones.tiny import wordpiece
 
@@ -59,7 +60,7 @@ def write_decoder(kind: str, size: str, tokens: int, folder: Path) -> None:
         kind, **shape, max_position_embeddings=max(tokens, 1_024), pad_token_id=tokenizer.pad_token_id
     )
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModel.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="4GB")
     tokenizer.save_pretrained(folder)
 
@@ -107,6 +108,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "decoder": f"{arguments.kind} {arguments.size}",
         **{name: report[name] for name in names},
+        **{name: report[name] for name in ("prompt",) if name in report},
         "mean_tokens": report["truncation"]["tokens"] // report["truncation"]["users"],
         "peak_gib": round(peak, 2),
         "fit_seconds": round(seconds, 1),

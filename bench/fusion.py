@@ -8,8 +8,9 @@ The text is read in one of two ways. ``--reader vectors``: by the pretrained Min
 which takes a minute for all tasks together; a layer on top learns. ``--reader minilm`` (or another backbone) fine-tunes
 it for every task and way, on ``--rows`` rows.
 
-``champion`` is the weighted combination of ``tabular``, ``linear``, ``tfidf`` and one of the ways, as in ``stacked``;
-``lead`` compares it with the combination without the text. Intervals are 95 % over households, of the mean over the
+``champion`` is the weighted combination of ``tabular``, ``linear``, ``tfidf`` and one of the ways, or several
+(``--champions sum,sum+encoded``), as in ``stacked``; ``leads`` compare it with the combination without them, with the
+best baseline, and with the first of ``--champions``. Intervals are 95 % over households, of the mean over the
 seeds. The last line is JSON.
 
     SEGADMIN_HOME=HOME python -m bench.fusion [--job 1] [--tasks spend3,pl3] [--seeds 17,18] [--rows 3000]
@@ -118,7 +119,7 @@ class OnVectors:
             np.save(file, vectors_of(frame["phrases"], max_tokens))
         vectors = np.load(file)
         self._vectors = torch.from_numpy((vectors - vectors.mean(axis=0)) / (vectors.std(axis=0) + 1e-6))
-        self._numbers = frame.select("user_key", "as_of").with_row_index("text")
+        self._numbers = frame.select("user_key", "as_of").with_row_index("number")
 
     def __call__(self, way: str, parts: dict[str, Any], seed: int) -> tuple[Any, Any, float]:
         """Return probabilities of validation and test rows, and the log-loss on validation, of the best rate."""
@@ -144,7 +145,7 @@ class OnVectors:
         """Return numbers of texts, features, and targets."""
         from segadmin_plugins.backbones.features.matrix import features_of
 
-        texts = rows.frame.join(self._numbers, on=["user_key", "as_of"], how="left", maintain_order="left")["text"]
+        texts = rows.frame.join(self._numbers, on=["user_key", "as_of"], how="left", maintain_order="left")["number"]
         scaled = scaling(features_of(rows, scaling.names), head.missing if head is not None else 0.0)
         return torch.from_numpy(texts.to_numpy().astype(np.int64)), torch.from_numpy(scaled), rows.targets
 
@@ -282,6 +283,7 @@ def measured(rows: Rows, learn: Callable[..., Any], task: str, wanted: argparse.
     draws: dict[str, list[Any]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)
     ways = wanted.ways.split(",")
+    champions = wanted.champions.split(",") if wanted.champions else ways
     for seed in map(int, wanted.seeds.split(",")):
         parts = parts_of(rows, task, seed, wanted.rows)
         results = {}
@@ -292,10 +294,10 @@ def measured(rows: Rows, learn: Callable[..., Any], task: str, wanted: argparse.
             results[name] = fitted(load_plugins(get_settings()).make("backbone", name, {}), parts, seed)
         targets, users = parts["test"].targets, parts["test"].frame["user_key"].to_numpy()
         predictions = {name: result[1] for name, result in results.items()}
-        for way in ("", *ways) if wanted.champion else ():
-            members = {name: results[name] for name in (*BASELINES, way) if name}
+        for added in ("", *champions) if wanted.champion else ():
+            members = {name: results[name] for name in (*BASELINES, *filter(None, added.split("+")))}
             weights = weigh({name: result[0] for name, result in members.items()}, parts["validation"])
-            predictions[f"champion {way}".strip()] = pool({n: r[1] for n, r in members.items()}, weights)
+            predictions[f"champion {added}".strip()] = pool({n: r[1] for n, r in members.items()}, weights)
         for name, result in results.items():
             losses[name].append(result[2])
         for name, probabilities in predictions.items():
@@ -310,7 +312,8 @@ def measured(rows: Rows, learn: Callable[..., Any], task: str, wanted: argparse.
     pairs = [("joint", other) for other in ways if other != "joint"] if "joint" in ways else []
     if wanted.champion:
         best = max(BASELINES, key=lambda name: mean[name][0])
-        pairs += [(f"champion {way}", other) for way in ways for other in ("champion", best)]
+        pairs += [(f"champion {added}", other) for added in champions for other in ("champion", best)]
+        pairs += [(f"champion {added}", f"champion {champions[0]}") for added in champions[1:]]
     return {
         "rows": {name: len(part) for name, part in parts.items()},
         "auroc": {name: spread([float(draw[0]) for draw in each]) for name, each in draws.items()},
@@ -335,6 +338,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="a backbone knows text, sum and joint")
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--champion", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--champions", default="", help="what joins it, such as sum,sum+encoded; default: each way")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the backbone")
     wanted = parser.parse_args()
     from segadmin.settings import get_settings

@@ -9,14 +9,19 @@ import pytest
 from bench.decoder import SHAPES, main
 
 
-@pytest.mark.parametrize(("kind", "options"), [("qwen2", []), ("llama", ["--option", "gradient_checkpointing=true"])])
-def test_a_tiny_decoder_is_measured(kind: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    main(["tiny", "--kind", kind, "--rows", "24", "--phrases", "6", "--tokens", "64", "--batch", "8", *options])
+@pytest.mark.parametrize(
+    ("kind", "option"), [("qwen2", "prompt=classification"), ("llama", "gradient_checkpointing=true")]
+)
+def test_a_tiny_decoder_is_measured(kind: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shape = ["--rows", "24", "--phrases", "6", "--tokens", "96", "--batch", "8"]
+    main(["tiny", "--kind", kind, *shape, "--option", option])
     measured: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured["decoder"] == f"{kind} tiny"
     assert measured["packed"] is True
-    assert measured["gradient_checkpointing"] is bool(options)
+    assert measured["gradient_checkpointing"] is option.startswith("gradient")
     assert measured["batch_size"] == 8
+    assert ("prompt" in measured) is option.startswith("prompt")
+    assert measured.get("prompt", {}).get("classification_layer", "language model") == "language model"
     assert 0 < measured["trained_weights"] < measured["weights"] / 4
     assert measured["users_per_second"] > 0
     assert 0.1 < measured["peak_gib"] < 64

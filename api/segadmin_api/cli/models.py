@@ -271,6 +271,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "cascade": cascade_line(cascade_of(manifest)),
         "membership attack": membership_line(manifest.membership),
         "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
+        "prompt": _pairs(manifest.report.get("prompt") or {}),
         "truncated": _pairs(manifest.report.get("truncation") or {}),
         "versions": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
     }

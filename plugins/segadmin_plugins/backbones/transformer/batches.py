@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from segadmin_plugins.backbones.transformer.prompt import Prompt
+
 Batch = dict[str, torch.Tensor]
 
 
@@ -28,8 +30,9 @@ class PhraseEncoder:
 
     tokenizer: Any
     max_tokens: int
+    prompt: Prompt | None = None  #: around every text, within ``max_tokens``: truncation leaves it whole
     prefix: list[int] = field(init=False)  #: such as ``[CLS]``
-    suffix: list[int] = field(init=False)  #: such as ``[SEP]``
+    suffix: list[int] = field(init=False)  #: such as ``[SEP]``; of a prompt, its end alone
     pad_id: int = field(init=False)
     borrowed_pad: str = field(init=False, default="")  #: the token that pads if the tokenizer has no padding token
     _cache: PhraseCache = field(init=False, repr=False)
@@ -54,11 +57,16 @@ class PhraseEncoder:
                 "clear where a text begins. Is a vocabulary file missing?"
             )
         self.prefix, self.suffix = marked[:start], marked[start + len(probe) :]
+        who = "the tokenizer puts"
+        if self.prompt is not None:
+            who = "the tokenizer and the prompt put"
+            before, self.suffix = self.tokenize([self.prompt.before, self.prompt.after])
+            self.prefix = self.prefix + before
         around = len(self.prefix) + len(self.suffix)
         if self.max_tokens <= around:
             raise ConfigurationError(
-                f"max_tokens={self.max_tokens} leaves no room for a text: the tokenizer puts {around} tokens around "
-                "it. Read more: --backbone-option max_tokens=64"
+                f"max_tokens={self.max_tokens} leaves no room for a text: {who} {around} tokens around "
+                f"it. Read more: --backbone-option max_tokens={64 * (1 + around // 32)}"
             )
         self._cache = PhraseCache(self._words)
 
@@ -69,7 +77,10 @@ class PhraseEncoder:
 
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
         # Byte-level vocabularies join a word to the one before it without a space between them.
-        texts = [f" {text}" for text in texts]
+        return self.tokenize([f" {text}" for text in texts])
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of texts, without special tokens."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
             return self._plain(texts)

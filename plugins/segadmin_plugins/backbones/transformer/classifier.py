@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from segadmin_plugins.backbones.transformer.projection import (
     widen,
     without_projection,
 )
+from segadmin_plugins.backbones.transformer.prompt import Prompt
 from segadmin_plugins.backbones.transformer.stored import load_text, save_text
 from segadmin_plugins.backbones.transformer.warm_start import start_from
 from segadmin_plugins.engines.silence_transformers import quiet
@@ -85,7 +87,8 @@ class TransformerClassifier(Classifier):
     def save(self, folder: Path) -> None:
         """Write a folder that ``AutoModelForSequenceClassification.from_pretrained`` reads too, if it is no adapter.
 
-        It reads the text model alone, whose logits are one term of the model's: it knows no features.
+        It reads the text model alone, whose logits are one term of the model's: it knows no features. A prompt is in
+        ``features.json``; whoever reads texts in another way puts it around them.
         """
         self._save(folder, self.adapter)
 
@@ -113,6 +116,7 @@ class TransformerClassifier(Classifier):
                 state |= projection_of(self.model.text, head.width)
             save_file(state, folder / "head.safetensors")
         stored = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
+        stored |= {"prompt": asdict(self.encoder.prompt)} if self.encoder.prompt is not None else {}
         (folder / "features.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))
 
 
@@ -131,11 +135,11 @@ def load_classifier(
     with quiet():
         text, adapter = load_text(folder, settings, own_base, start_from)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    scaling = Scaling.from_json(stored["scaling"])
+    scaling, prompt = Scaling.from_json(stored["scaling"]), stored.get("prompt")
     model = UserModel(text, _load_head(folder, text)).to("cuda" if torch.cuda.is_available() else "cpu")
     return TransformerClassifier(
         model,
-        PhraseEncoder(tokenizer, stored["max_tokens"]),
+        PhraseEncoder(tokenizer, stored["max_tokens"], Prompt.from_json(prompt) if prompt else None),
         scaling,
         stored["report"],
         settings=settings,

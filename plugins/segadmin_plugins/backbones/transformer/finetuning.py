@@ -23,9 +23,11 @@ from segadmin_plugins.backbones.transformer.joint_head import BINS, JointHead
 from segadmin_plugins.backbones.transformer.learned_weights import loaded_weights
 from segadmin_plugins.backbones.transformer.multitask import Tasks, last_layers, narrow, together
 from segadmin_plugins.backbones.transformer.projection import widen
+from segadmin_plugins.backbones.transformer.prompt import begin_as_language_model, verbalizers
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
 from segadmin_plugins.backbones.transformer.warm_head import inherit_head
+from segadmin_plugins.backbones.transformer.weight_files import check_decoder
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
 from segadmin_plugins.engines.silence_transformers import quiet
 
@@ -45,6 +47,7 @@ class _PreparedModel:
     base: Base | None  #: its pretrained weights; ``None`` if it is trained from scratch
     stores_adapter: bool
     inherited: int = 0  #: features whose weights in the head are those of the version to start from
+    first_layer: str = ""  #: what the classification layer begins as, if there is a prompt
 
 
 def fit_classifier(
@@ -75,6 +78,9 @@ def fit_classifier(
     report |= {"fusion": options.fusion} if model.features is not None else {}
     if run.start is not None:
         report["features_inherited"] = prepared.inherited
+    if prepared.encoder.prompt is not None:
+        around = len(prepared.encoder.prefix) + len(prepared.encoder.suffix)
+        report["prompt"] = {"tokens": around, "classification_layer": prepared.first_layer}
     if prepared.base is not None:
         report["base"] = {name: getattr(prepared.base, name) for name in ("model", "revision", "sha256")}
     return TransformerClassifier(model, prepared.encoder, scaling, report, settings=run.settings, adapter=adapter)
@@ -84,8 +90,15 @@ def _prepare(options: ModelSource, tasks: Tasks, train: Examples, scaling: Scali
     text, tokenizer = options.begin(tasks.examples, run)
     origin = run.start or options.folder(run.settings)
     name = getattr(options, "model", options.name)
-    encoder = PhraseEncoder(tokenizer, options.room(text.config))
+    prompt = options.prompt_for(train.segments)
+    if prompt is not None:
+        check_decoder(str(name), text.config.to_dict())
+    encoder = PhraseEncoder(tokenizer, options.room(text.config), prompt)
     check_together(text, encoder, name)
+    first_layer = ""
+    if prompt is not None:
+        ids = verbalizers(encoder.tokenize(list(prompt.answers)))
+        first_layer = begin_as_language_model(text, ids, origin)
     text.config.pad_token_id = encoder.pad_id
     loaded, tuner = loaded_weights(text), options.made_tuner(run.settings)
     if options.fusion == "joint" and scaling.names:
@@ -102,7 +115,8 @@ def _prepare(options: ModelSource, tasks: Tasks, train: Examples, scaling: Scali
     if run.also:
         model.tasks, model.also_weight = tasks.sizes, options.also_weight
     base = base_of(name, origin, run.settings, version=run.start is not None) if origin else None
-    return _PreparedModel(model, encoder, tuner, tuning, base, options.stores_adapter(origin, tuner), inherited)
+    adapter = options.stores_adapter(origin, tuner)
+    return _PreparedModel(model, encoder, tuner, tuning, base, adapter, inherited, first_layer)
 
 
 def _adapted(options: TrainingOptions, text: Any, tuner: Tuner, tuning: TuningRun) -> Any:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from segadmin_plugins.backbones.transformer.prompt import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,10 @@ class ModelSource(TrainingOptions, ABC):
 
     def folder(self, settings: Settings) -> Path | None:
         """Return the folder of the pretrained weights; ``None`` for a model trained from scratch."""
+        return None
+
+    def prompt_for(self, segments: Sequence[str]) -> Prompt | None:
+        """Return the prompt around the texts of a fit, if there is one."""
         return None
 
     def begin(self, train: Examples, run: FitContext) -> tuple[Any, Any]:

@@ -12,13 +12,14 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from segadmin.contracts.backbone import Examples, FitContext, Pretraining, SavableModel
@@ -35,7 +36,9 @@ from segadmin_plugins.backbones.transformer.packed_language_model import (
     on_device,
     packed_language_model,
 )
+from segadmin_plugins.backbones.transformer.prompt import LANGUAGE_HEAD
 from segadmin_plugins.backbones.transformer.training import POINTS_PER_EPOCH, with_batches_of
+from segadmin_plugins.backbones.transformer.weight_files import is_decoder
 from segadmin_plugins.engines.precision import as_trained, bf16_is_faster
 from segadmin_plugins.engines.silence_transformers import quiet
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
@@ -52,10 +55,12 @@ _PROBE = 8  #: texts on which packed and padded reading are compared
 
 
 class Pretrained(SavableModel):
-    """A model to start from, with its tokenizer."""
+    """A model to start from, with its tokenizer, and a decoder's language-model head if it is not the embedding."""
 
-    def __init__(self, text: Any, tokenizer: Any, report: dict[str, Any]) -> None:
-        self._text, self._tokenizer, self.report = text, tokenizer, report
+    def __init__(
+        self, text: Any, tokenizer: Any, report: dict[str, Any], head: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
+        self._text, self._tokenizer, self.report, self._head = text, tokenizer, report, head
 
     def save(self, folder: Path) -> None:
         """Write a folder that ``AutoModel.from_pretrained`` reads."""
@@ -63,6 +68,8 @@ class Pretrained(SavableModel):
         with quiet():
             self._text.save_pretrained(folder)
             self._tokenizer.save_pretrained(folder)
+        if self._head:
+            save_file(dict(self._head), folder / LANGUAGE_HEAD)
 
 
 def pretrain(
@@ -147,7 +154,11 @@ def pretrain(
         "truncation": train.texts.truncation,
     }
     trainer.accelerator.free_memory()
-    return Pretrained(text.cpu(), tokenizer, report)
+    head = None
+    if is_decoder(text.config.to_dict()) and not text.config.tie_word_embeddings:
+        state = model.get_output_embeddings().state_dict().items()
+        head = {f"lm_head.{name}": weights.detach().cpu().contiguous() for name, weights in state}
+    return Pretrained(text.cpu(), tokenizer, report, head)
 
 
 def new_words(tokenizer: Any, texts: Examples, most: int) -> list[str]:
@@ -187,24 +198,16 @@ def extend(tokenizer: Any, models: Sequence[Any], words: Sequence[str]) -> None:
 
 def _objective(text: Any, tokenizer: Any) -> Objective:
     """Return what a model of this kind learns to predict."""
-    if tokenizer.mask_token_id is None or _is_decoder(text):
+    if tokenizer.mask_token_id is None or is_decoder(text.config.to_dict()):
         return "next token"
     return "denoising" if text.config.is_encoder_decoder else "masked"
-
-
-def _is_decoder(text: Any) -> bool:
-    if text.config.is_encoder_decoder:
-        return False
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    return text.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def _language_model(text: Any, folder: Path | None) -> Any:
     """Return the model with a language-modelling head; its own if its weights have one."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-    auto: Any = AutoModelForCausalLM if _is_decoder(text) else AutoModelForMaskedLM
+    auto: Any = AutoModelForCausalLM if is_decoder(text.config.to_dict()) else AutoModelForMaskedLM
     auto = AutoModelForSeq2SeqLM if text.config.is_encoder_decoder else auto
     if folder is None:
         model = auto.from_config(text.config)
@@ -212,6 +215,9 @@ def _language_model(text: Any, folder: Path | None) -> Any:
         model = auto.from_pretrained(
             folder, dtype="float32", local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
+    if folder is not None and (folder / LANGUAGE_HEAD).exists():  # of a version that was pretrained here
+        state = load_file(folder / LANGUAGE_HEAD)
+        model.get_output_embeddings().load_state_dict({name.rpartition(".")[2]: state[name] for name in state})
     if model.config.vocab_size != text.config.vocab_size:  # of a vocabulary that was cut to the texts
         model.resize_token_embeddings(text.config.vocab_size, mean_resizing=False)
     model.base_model.load_state_dict(text.base_model.state_dict(), strict=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from segadmin.errors import BackboneUnavailable
+from segadmin.errors import BackboneUnavailable, ConfigurationError
 
 _INDEX = "model.safetensors.index.json"
 _LFS = b"version https://git-lfs"
@@ -17,8 +18,9 @@ _LENGTH, _LONGEST_HEADER = 8, 100_000_000
 #: Names of the embedding table in the files.
 _EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "wte.weight", "shared.weight", "tok_embeddings.weight")
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model", "*.spm", "*.vocab")
-#: Where transformers lists the model types that it has a sequence classifier for.
+#: Where transformers lists the model types that it has a sequence classifier for, and those that predict masked tokens.
 _CLASSIFIERS = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"
+_MASKED = "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
 
 Header = dict[str, Any]
 
@@ -97,8 +99,31 @@ def read_header(model: str, path: Path) -> Header:
     return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
+def check_decoder(model: str, config: Mapping[str, Any]) -> None:
+    """Check that ``model`` predicts the next token, as a prompt needs.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not is_decoder(config):
+        raise ConfigurationError(
+            f"prompt=classification is for decoders, such as Qwen and Llama, but {model!r} is of the kind "
+            f"{config.get('model_type')!r}, which does not predict the next token. Leave prompt out."
+        )
+
+
+def is_decoder(config: Mapping[str, Any]) -> bool:
+    """Whether a model with this configuration predicts the next token, and is no encoder-decoder."""
+    return not config.get("is_encoder_decoder") and config.get("model_type") not in (_types_in(_MASKED) or ())
+
+
 def classifiable() -> frozenset[str] | None:
-    """Return the model types that transformers has a sequence classifier for; ``None`` if unknown.
+    """Return the model types that transformers has a sequence classifier for; ``None`` if unknown."""
+    return _types_in(_CLASSIFIERS)
+
+
+def _types_in(mapping: str) -> frozenset[str] | None:
+    """Return the model types in one of transformers' lists; ``None`` if unknown.
 
     They are parsed from its source, because importing it takes seconds.
     """
@@ -111,7 +136,7 @@ def classifiable() -> frozenset[str] | None:
     except (OSError, SyntaxError):
         return None
     for statement in source.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == _CLASSIFIERS:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == mapping:
             pairs = [pair for pair in ast.walk(statement.value) if isinstance(pair, ast.Tuple) and pair.elts]
             types = {pair.elts[0].value for pair in pairs if isinstance(pair.elts[0], ast.Constant)}
             return frozenset(str(name) for name in types) or None
