@@ -58,6 +58,10 @@ class RedisStream(Source):
                 yield self._frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
         except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an unknown option
+            if "WRONGTYPE" in str(error):
+                raise DataError(
+                    f"The key {self.stream!r} at {mask_url(where)} is not a stream. Name the stream: -o stream=NAME"
+                ) from None
             reason = mask_secrets(str(error).rstrip("."))
             raise DataError(
                 f"The stream {self.stream} at {mask_url(where)} cannot be read: {reason}. Check the URL."
