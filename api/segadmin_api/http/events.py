@@ -72,7 +72,8 @@ _REFUSALS = {
     413: f"The body is larger than {MOST_BYTES >> 20} MiB, has more than {MOST_EVENTS:,} events, "
     f"or an event of more than {LARGEST_EVENT >> 10} KiB.",
     415: "The `Content-Encoding` is not supported.",
-    429: "Too many wrong keys came from this address; `Retry-After` gives the seconds to wait.",
+    429: "More events arrive than can be stored soon, or too many wrong keys came from this address; `Retry-After` "
+    "gives the seconds to wait.",
     503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
 }
 
@@ -83,8 +84,15 @@ def problem_responses(refusals: Map[int, str]) -> dict[int | str, dict[str, Any]
     return {status: {"description": reason, "content": content} for status, reason in refusals.items()}
 
 
+async def check_admission(request: Request) -> None:
+    """Refuse a post that would wait for too long, before its key is looked up and its body is read."""
+    length = request.headers.get("content-length", "")
+    request.app.state.admission.check(int(length) if length.isdecimal() else 0)
+
+
 @router.post(
     "/events",
+    dependencies=[Depends(check_admission)],
     status_code=202,
     response_model=Accepted,
     response_description="The batch is on disk.",
@@ -108,16 +116,18 @@ async def post_events(request: Request, key: Annotated[str, Depends(require_even
 
     The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events
     are on disk. Send them again if you are not sure that they arrived: events with the same `event_id`, or with the
-    same content, are stored once. The body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
+    same content, are stored once. After 429 nothing was stored: send the same again after `Retry-After` seconds. The
+    body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
     """
     state, encodings = request.app.state, encodings_of(request)
     with state.body_memory.lease() as take:
         body = await read_body(request, take)
         content_type = request.headers.get("content-type", "")
-        mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
-        async with state.reading:
-            lines, checked = await run_in_threadpool(_read, body, encodings, content_type, mapping)
-        batch = await run_in_threadpool(_store, state.settings, lines, mapping)
+        with state.admission.lease(len(body)):
+            mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
+            async with state.reading:
+                lines, checked = await run_in_threadpool(_read, body, encodings, content_type, mapping)
+            batch = await run_in_threadpool(_store, state.settings, lines, mapping)
         return Accepted(batch=batch, events=checked[0], usable=checked[1], problems=checked[2])
 
 
