@@ -66,3 +66,39 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     "quotes": lambda size: b'"' * size,
     "commas": lambda size: b"[" + b"," * size,
 }
+
+#: Names of fields: our own columns, those of other tools, and such that paths, SQL, CSV and JSON read otherwise.
+ODD_NAMES = (
+    *("segadmin:problem", "segadmin:row", "segadmin:line", "segadmin:other", "segadmin:element", "segadmin:place"),
+    *("segadmin:", "segadmin:new", "quarantine:escaped", "quarantine:other", "quarantine:reason", "quarantine:"),
+    *("line", "row", "problem", "reason", "column", "value", "bucket", "user_key", "own_id", "extras", "raw_user"),
+    *("import_id", "table", "segment", "name", "len", "index", "", " ", ".", "a.b", "user.id", "*", "^.*$", "\x00"),
+    *("user_duplicated_0", "item_duplicated_0", "at_duplicated_0", "price_duplicated_0", "__proto__", "User", " user"),
+    *("用户", "\u202euser", '"', "'", "\\", "[0]", "$", "user\n", "#", "_duplicated_0"),
+)
+#: Values of fields.
+ODD_VALUES: tuple[object, ...] = (
+    *(None, True, False, 0, -1, 2**63, -(2**63) - 1, 10**80, 0.1, -0.0, 1e300, "", " ", "\x00", "\ufeff", "\u200b"),
+    *("NaN", "inf", "-inf", "1e999", "1,50", "1.234,5", "5 €", "$6", "(7)", "EUR", "US$", "元", "0x10", "１２", "١٢"),
+    *("9999-12-31", "0000-00-00", "1969-12-31", "2026-02-30", "2026-13-01", "31.12.2025", "12/31/2025", "-1", "now"),
+    *(1e18, "253402300800", "-62135596801", "2026-01-31T18:05:00+99:00", "2026-W05-6", "10000-01-01", -1e18),
+    *([], {}, [[]], [None], {"": None}, [1, "a", {"b": []}], {"user": "x"}, '{"user": "x"}', "[1,", '{"a":', "null"),
+    *("\ud83d", "a\ud800b", "\U0001f600" * 50, "x" * 5_000, "<b>&amp;</b>", "=1+1", "@x", "\u202e", "\x1b[31m", "\r\n"),
+    *("view", "VIEW", "return", "ignore", "purchase", "u1;DROP TABLE users", "../../etc/passwd", "%00", "user\tx"),
+)
+#: Lines that are no events.
+ODD_TEXTS = (
+    *("nonsense", "1", '"text"', "null", "true", "[]", "[1]", "{}", "{", '{"user": }', '{"user": "u"', "{'user': 'u'}"),
+    *("NaN", '{"price": NaN, "user": "u"}', '{"price": Infinity}', '{"user": "a", "user": "b"}', "[[[[[]]]]]"),
+    *(
+        '{"user": "\\ud83d"}',
+        '{"\\ud83d": 1}',
+        '{"\\u0000": 1}',
+        '{"user": "\\u0000"}',
+        "\ufeff{}",
+        "{}{}",
+        "{},",
+        "//",
+    ),
+    *('{"segadmin\\u003aproblem": "x"}', '{"segadmin:problem": null}', '{"segadmin:row": {"a": 1}}'),
+)

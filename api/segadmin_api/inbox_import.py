@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
@@ -16,8 +17,14 @@ from segadmin_worker.client import dispatcher
 def import_soon(settings: Settings, mapping: Mapping) -> None:
     """Enqueue one import for all events posted until the next slot; later calls for the same slot do nothing."""
     slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
+    _import_at(settings, slot, mapping.model_dump_json())
+
+
+@lru_cache(maxsize=8)  # asking SQL again would take as long as the rest of a small post
+def _import_at(settings: Settings, slot: int, mapping: str) -> None:
+    """Enqueue the import of a slot, once for all processes."""
     due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
-    options = check_request(settings, "ingest", {"where": "inbox://", "mapping": mapping.model_dump(mode="json")})
+    options = check_request(settings, "ingest", {"where": "inbox://", "mapping": json.loads(mapping)})
     # The mapping may change between two posts: what is asked for then is another request.
     reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
     key = f"{INBOX_KEY}{due.isoformat()}:{reading}"

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from segadmin.errors import ConfigurationError, InvalidSettings
-from segadmin.files import make_folder, private_folder, put_once
+from segadmin.files import make_folder, open_plain, private_folder, put_once
 from segadmin.paths import is_utf8, redis_socket_url, sqlite_url
 from segadmin.urls import mask_url, url_problem
 
@@ -127,6 +127,9 @@ class Settings(BaseModel):
             "trusted"
         ),
     )
+    web_events_seconds: float = Field(
+        0.2, gt=0, le=60, description="Maximum estimated wait of events posted to the HTTP API; further ones get 429"
+    )
     web_scores_waiting: int = Field(
         256, ge=1, le=65_536, description="Maximum users that wait to be scored by the HTTP API; further ones get 429"
     )
@@ -232,7 +235,7 @@ class Settings(BaseModel):
     @field_validator("user_key_secret")
     @classmethod
     def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().strip():
+        if value is not None and _is_blank(value.get_secret_value()):
             raise ValueError("it is empty, so everybody could compute the user keys. Set a secret")
         return value
 
@@ -341,14 +344,20 @@ class Settings(BaseModel):
     def _read_secret(self, name: str, fix: str) -> str:
         path = self.root / name
         try:
-            content = path.read_text(encoding="utf-8").strip()
+            with open_plain(path) as file:  # a named pipe would keep every process waiting
+                content = file.read().decode().strip()
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}. {fix}") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"{path} cannot be read: it is not text. {fix}") from None
-        if not content:
+        if _is_blank(content):
             raise ConfigurationError(f"{path} is empty. {fix}")
         return content
+
+
+def _is_blank(text: str) -> bool:
+    """Return whether a text has no visible character: spaces, NUL, or the byte-order mark of an empty file."""
+    return not any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _absolute(path: Path) -> Path:

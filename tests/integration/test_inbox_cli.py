@@ -21,7 +21,9 @@ EVENT = {"user": "u1", "kind": "purchase", "item": "i", "at": "2026-01-31T18:05:
 def test_a_failed_batch_is_listed_and_retried_or_dropped(settings: Settings, cli: Cli) -> None:
     box = Inbox.of(settings)
     assert "0 batches to be imported" in cli("data", "inbox").stdout
-    poison = box.add([json.dumps(EVENT | {"currency": currency}) for currency in ("EUR", "USD")])
+    poison = box.add([json.dumps(EVENT)])
+    box.begin(box.batches())
+    box.set_aside(box.batches()[0], "It ended the process.")
     box.add([json.dumps(EVENT | {"user": "u2"})])
     cli("data", "import", "events", "inbox://")
     assert Lake.of(settings).scan("users").collect()["user"].to_list() == ["u2"]
@@ -31,12 +33,12 @@ def test_a_failed_batch_is_listed_and_retried_or_dropped(settings: Settings, cli
     assert "segadmin data inbox --retry" in shown
     inbox = json.loads(cli("data", "inbox", "--json").stdout)
     assert (inbox["waiting"], inbox["oldest"]) == (0, None)
-    assert [(batch["name"], batch["attempts"]) for batch in inbox["failed"]] == [(poison, 2)]
-    assert "Prices are in EUR, USD" in inbox["failed"][0]["reason"]
+    assert [(batch["name"], batch["attempts"]) for batch in inbox["failed"]] == [(poison, 1)]
+    assert "It ended the process." in inbox["failed"][0]["reason"]
     findings = json.loads(cli("doctor", "--json", check=False).stdout)
     [finding] = [each for each in findings if each["what"] == "inbox"]
     assert (finding["level"], finding["mend"]) == ("fail", "segadmin data inbox")
-    assert "Prices are in EUR, USD" in finding["detail"]
+    assert "It ended the process." in finding["detail"]
 
     assert cli("data", "inbox", "--retry", "nothing", check=False).returncode == 1
     both = cli("data", "inbox", "--retry", poison, "--drop", poison, check=False)
@@ -47,7 +49,7 @@ def test_a_failed_batch_is_listed_and_retried_or_dropped(settings: Settings, cli
     jobs = json.loads(cli("jobs", "list", "--json").stdout)
     assert [job["kind"] for job in jobs] == ["ingest"], "it is imported by itself"
 
-    cli("data", "import", "events", "inbox://")
+    box.set_aside(box.batches()[0], "It ended the process.")
     assert json.loads(cli("data", "inbox", "--drop", "all", "--yes", "--json").stdout) == {"dropped": [poison]}
     assert not list(box.failed_folder.iterdir())
     actions = [entry["action"] for entry in json.loads(cli("audit", "list", "--json").stdout)]

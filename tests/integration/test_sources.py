@@ -326,3 +326,26 @@ def test_an_entry_without_the_fields_does_not_block_others(settings: Settings) -
         client.xadd("segadmin:events", {"who": "u1", "kind": "view", "item": "a", "at": "2026-01-01"})
         assert import_file(settings, request)[0].rows_kept == 1
         client.close()
+
+
+def test_entries_that_cannot_be_cleaned_do_not_block_others(settings: Settings) -> None:
+    with redis_server(settings):
+        client = redis.Redis(unix_socket_path=str(settings.redis_socket), decode_responses=True)
+        priced = {**ROWS[0], "kind": "purchase", "price": "1"}
+        for entry in (
+            {**priced, "currency": "EUR"},
+            {**priced, "user_duplicated_0": "another"},
+            {**priced, "currency": "USD"},
+            {**priced, "quarantine:other": '{"user": "another"}'},
+            {"json": json.dumps({**ROWS[1], "quarantine:escaped": "yes"})},
+            {**priced, "currency": "EUR"},
+        ):
+            client.xadd("segadmin:events", entry)
+        request = ImportRequest("events", f"unix://{settings.redis_socket}", options={"idle_seconds": "0.05"})
+        done, _ = import_file(settings, request)
+        assert done.reasons == {"failed": 1, "unknown_currency": 1, "reserved_name": 2}
+        assert done.rows_kept == 2
+        assert client.xpending("segadmin:events", "segadmin")["pending"] == 0
+        client.xadd("segadmin:events", {**priced, "currency": "USD"})
+        assert import_file(settings, request)[0].reasons == {"unknown_currency": 1}
+        client.close()

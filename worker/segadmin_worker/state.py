@@ -31,6 +31,7 @@ class ServiceState(StrEnum):
     WAITING = "waiting"  #: for Redis, or for the end of the pause after a crash
     STARTING = "starting"  #: the process runs, but is not ready
     RUNNING = "running"  #: it is ready
+    BLOCKED = "blocked"  #: the broker has keys of wrong types; it starts when they are gone
     FAILED = "failed"  #: it crashed too often and is not restarted
     HUNG = "hung"  #: its process runs, but has not looked for due work for long
     LOST = "lost"  #: its process is gone, and no supervisor runs to restart it

@@ -20,6 +20,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.files import make_folder
 from segadmin.settings import Settings
 from segadmin_worker import state
+from segadmin_worker.client import key_problem
 from segadmin_worker.readiness import is_ready
 from segadmin_worker.services import Service
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
@@ -33,6 +34,8 @@ QUICK_SECONDS = 10.0
 GIVE_UP_AFTER = 5
 #: Longest pause before a restart, in seconds.
 BACKOFF_LIMIT = 30.0
+#: Services that do without the keys of the broker.
+_WITHOUT_KEYS = frozenset({"redis", "web"})
 #: A larger log file is rotated at the next start; bytes.
 _LOG_LIMIT = 10_000_000
 
@@ -79,6 +82,8 @@ class Supervisor:
     children: list[Child] = field(init=False)
     _stopping: bool = field(default=False, init=False)
     _written: Status | None = field(default=None, init=False)
+    _key_problem: str | None = field(default=None, init=False)
+    _keys_checked_at: float = field(default=float("-inf"), init=False)  #: on the monotonic clock, in seconds
 
     def __post_init__(self) -> None:
         self.children = [Child(service, self.settings.run_path / f"{service.name}.log") for service in self.services]
@@ -109,7 +114,7 @@ class Supervisor:
                 self._note_crash(child)
             elif child.process is not None and child.service.name == "beat":
                 self._kill_if_hung(child)
-            if child.state == ServiceState.WAITING and self._may_start(child):
+            if child.state in {ServiceState.WAITING, ServiceState.BLOCKED} and self._may_start(child):
                 self._start(child)
                 self._publish()  # at once, so that the child can be found if this process is killed now
             elif child.state == ServiceState.STARTING and time.monotonic() >= child.probe_at:
@@ -121,7 +126,17 @@ class Supervisor:
         if needs_redis and not child.restarts and self.children[0].state != ServiceState.RUNNING:
             child.note = "waits for redis"
             return False
-        return time.monotonic() >= child.start_at
+        return time.monotonic() >= child.start_at and not self._is_blocked(child)
+
+    def _is_blocked(self, child: Child) -> bool:
+        """Return whether the keys in the broker would end ``child``, and note why."""
+        if child.service.name in _WITHOUT_KEYS:
+            return False
+        if time.monotonic() >= self._keys_checked_at + _PROBE_SECONDS:
+            self._key_problem, self._keys_checked_at = key_problem(self.settings), time.monotonic()
+        if self._key_problem is not None:
+            child.state, child.note = ServiceState.BLOCKED, self._key_problem
+        return self._key_problem is not None
 
     def _start(self, child: Child) -> None:
         make_folder(child.log.parent, self.settings.umask_bits)

@@ -217,7 +217,11 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
         raise SegadminError(f"segadmin did not start; see {_log(settings)}")
     console.print(_table(settings, current, None), soft_wrap=True)
     late = [service for service in current.services if service.state != ServiceState.RUNNING]
-    for service in late:
+    blocked = [service for service in late if service.state == ServiceState.BLOCKED]
+    if blocked:
+        names = ", ".join(service.name for service in blocked)
+        typer.echo(f"Error: {blocked[0].note}\nThen {names} start by themselves.", err=True)
+    for service in (service for service in late if service not in blocked):
         typer.echo(
             f"Error: {service.name} does not run: {service.note or service.state}\n{_tail(Path(service.log))}", err=True
         )
@@ -232,10 +236,10 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
 
 
 def _settled(services: tuple[ServiceStatus, ...]) -> bool:
-    """Return whether all services run or have failed; if Redis has failed, the others do not start."""
+    """Return whether all services run, have failed, or are blocked; if Redis has failed, the others do not start."""
     failed = {service.name for service in services if service.state == ServiceState.FAILED}
     return "redis" in failed or all(
-        service.name in failed or service.state == ServiceState.RUNNING for service in services
+        service.name in failed or service.state in {ServiceState.RUNNING, ServiceState.BLOCKED} for service in services
     )
 
 
@@ -251,6 +255,7 @@ def _table(
     colours = {
         ServiceState.RUNNING: "green",
         ServiceState.FAILED: "bold red",
+        ServiceState.BLOCKED: "bold red",
         ServiceState.HUNG: "bold red",
         ServiceState.LOST: "red",
     }

@@ -30,6 +30,7 @@ def worker(
     ] = None,
 ) -> None:
     """Run a worker, for a deployment: one with `--queues gpu` per GPU, others with `--queues cpu,control`."""
+    from segadmin_worker.client import check_keys
     from segadmin_worker.services import CPU_QUEUES, GPU_QUEUES, worker_service
 
     known_queues = (*CPU_QUEUES, *GPU_QUEUES)
@@ -43,6 +44,7 @@ def worker(
         raise typer.BadParameter(f"name at least one of {', '.join(known_queues)}", param_hint="--queues")
     settings = get_settings()
     validate(settings)
+    check_keys(settings)
     processes = concurrency or (1 if "gpu" in names else os.cpu_count() or 1)
     _become(worker_service(settings, names, processes, name or f"{'-'.join(names)}@%h"))
 

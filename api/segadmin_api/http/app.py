@@ -34,6 +34,7 @@ from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import problem
 from segadmin_api.http import events, pages, segments
+from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
 from segadmin_api.http.hosts import Hosts
@@ -94,6 +95,7 @@ def routes(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.lookup = SegmentLookup(settings)
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
+    app.state.admission = Admission(settings.web_events_seconds)
     # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
     # which needs the GIL many times per answer, would wait for both each time.
     app.state.reading = asyncio.Lock()

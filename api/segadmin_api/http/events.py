@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from collections.abc import Mapping as Map
-from typing import Annotated, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
@@ -20,6 +22,9 @@ from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
 from segadmin_api.http.security import require_events_key
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: Maximum number of problems in a response.
 _MOST_PROBLEMS = 100
@@ -72,7 +77,8 @@ _REFUSALS = {
     413: f"The body is larger than {MOST_BYTES >> 20} MiB, has more than {MOST_EVENTS:,} events, "
     f"or an event of more than {LARGEST_EVENT >> 10} KiB.",
     415: "The `Content-Encoding` is not supported.",
-    429: "Too many wrong keys came from this address; `Retry-After` gives the seconds to wait.",
+    429: "More events arrive than can be stored soon, or too many wrong keys came from this address; `Retry-After` "
+    "gives the seconds to wait.",
     503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
 }
 
@@ -83,8 +89,15 @@ def problem_responses(refusals: Map[int, str]) -> dict[int | str, dict[str, Any]
     return {status: {"description": reason, "content": content} for status, reason in refusals.items()}
 
 
+async def check_admission(request: Request) -> None:
+    """Refuse a post that would wait for too long, before its key is looked up and its body is read."""
+    length = request.headers.get("content-length", "")
+    request.app.state.admission.check(int(length) if length.isdecimal() else 0)
+
+
 @router.post(
     "/events",
+    dependencies=[Depends(check_admission)],
     status_code=202,
     response_model=Accepted,
     response_description="The batch is on disk.",
@@ -108,25 +121,40 @@ async def post_events(request: Request, key: Annotated[str, Depends(require_even
 
     The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events
     are on disk. Send them again if you are not sure that they arrived: events with the same `event_id`, or with the
-    same content, are stored once. The body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
+    same content, are stored once. After 429 nothing was stored: send the same again after `Retry-After` seconds. The
+    body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`).
     """
     state, encodings = request.app.state, encodings_of(request)
     with state.body_memory.lease() as take:
         body = await read_body(request, take)
         content_type = request.headers.get("content-type", "")
-        mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
-        async with state.reading:
-            lines, checked = await run_in_threadpool(_read, body, encodings, content_type, mapping)
-        batch = await run_in_threadpool(_store, state.settings, lines, mapping)
+        with state.admission.lease(len(body)):
+            mapping = await run_in_threadpool(Mapping.read, state.settings.events_mapping)
+            reading = partial(_read, body, encodings, content_type, mapping)
+            async with state.reading:
+                lines, checked = await run_in_threadpool(lambda: reading(_currency(state.settings)))
+            batch = await run_in_threadpool(_store, state.settings, lines, mapping)
         return Accepted(batch=batch, events=checked[0], usable=checked[1], problems=checked[2])
 
 
 def _read(
-    body: bytes, encodings: list[str], content_type: str, mapping: Mapping
+    body: bytes, encodings: list[str], content_type: str, mapping: Mapping, currency: str | None = None
 ) -> tuple[list[str], tuple[int, int, list[Problem]]]:
     """Return the events of a body, and the result of :func:`_check` for them."""
     lines = _lines(unpack(body, encodings), content_type)
-    return lines, _check(lines, mapping)
+    return lines, _check(lines, mapping, currency)
+
+
+def _currency(settings: Settings) -> str | None:
+    """Return the currency of the events that were posted before; SQL is asked once a second."""
+    return _currency_at(settings, int(time.monotonic()))
+
+
+@lru_cache(maxsize=8)
+def _currency_at(settings: Settings, _second: int) -> str | None:
+    from segadmin.events.ingest import inbox_currency
+
+    return inbox_currency(settings)
 
 
 def _store(settings: Settings, lines: list[str], mapping: Mapping) -> str:
@@ -170,24 +198,38 @@ def _split(text: str) -> Iterator[str]:
 
 def warm_up() -> None:
     """Import the modules that reading events needs; this takes seconds and would delay the first requests."""
+    from segadmin.events import ingest  # noqa: F401  (for `_currency`)
+
     _check(["{}"], Mapping())
 
 
-def _check(lines: list[str], mapping: Mapping) -> tuple[int, int, list[Problem]]:
-    """Return the number of events, the number of usable events, and the first problems."""
+def _check(lines: list[str], mapping: Mapping, currency: str | None = None) -> tuple[int, int, list[Problem]]:
+    """Return the number of events, the number of usable events, and the first problems.
+
+    Args:
+        lines: an event each.
+        mapping: of posted events.
+        currency: of the events that were posted before.
+    """
     from segadmin.events.cells import readable
-    from segadmin.events.clean import clean, complete
+    from segadmin.events.clean import Cleaned, clean, complete
+    from segadmin.events.isolate import clean_each
     from segadmin.events.number_columns import NumberColumns
     from segadmin_plugins.sources.jsonl import posted_frames, posted_records
 
     # The import cleans free text: this makes no event unusable, and takes longer than all other rules.
     rules = mapping.rules.model_copy(update={"clean_text": False, "mask_personal": False})
     mapping = mapping.model_copy(update={"rules": rules})
-    numbers = NumberColumns(mapping, typed=True, whole=False)
+    numbers = NumberColumns(mapping, typed=True, queue=True)
+    numbers.currency = currency
+
+    def cleaned_rows(rows: pl.DataFrame, first_line: int) -> Cleaned:
+        return clean(complete(rows, "events", mapping), "events", mapping, first_line, numbers)
+
     rows = events = usable = 0
     problems: list[Problem] = []
     for frame in posted_frames(posted_records(line.encode() for line in lines), _ROWS_AT_ONCE):
-        cleaned = clean(complete(readable(frame), "events", mapping), "events", mapping, 1 + rows, numbers)
+        cleaned = clean_each(readable(frame), 1 + rows, cleaned_rows)
         rows, events, usable = rows + frame.height, events + cleaned.read, usable + cleaned.good.height
         problems += map(_problem, cleaned.bad.head(_MOST_PROBLEMS - len(problems)).iter_rows(named=True))
     return events, usable, problems

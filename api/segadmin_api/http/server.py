@@ -146,6 +146,8 @@ class BoundedProtocol(H11Protocol):
         """Close the connection, after a response with ``status`` if none has begun; ignore the rest of the request."""
         if self.is_open and self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             head = {**HEADERS, "Content-Length": "0", "Connection": "close"}
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                head["Retry-After"] = "1"
             lines = [f"HTTP/1.1 {status} {status.phrase}", *(f"{name}: {value}" for name, value in head.items())]
             self.transport.write("\r\n".join([*lines, "", ""]).encode())
         self.transport.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -18,32 +18,43 @@ if TYPE_CHECKING:
 
     from segadmin.settings import Settings
 
+#: Prefix of the names of our own columns, which never come from a client or a file.
+OWN = "segadmin:"
 #: Columns that a source adds where it could not read some rows: why (null for the others), and the row as it is.
-UNREADABLE = "segadmin:problem"
-UNREADABLE_ROW = "segadmin:row"
+UNREADABLE = f"{OWN}problem"
+UNREADABLE_ROW = f"{OWN}row"
 #: Multi-byte encodings to try for files that are not UTF-8, the most likely first.
 MULTIBYTE_ENCODINGS = ("gb18030", "big5", "shift_jis")
 #: A column that a source may add: the line (Int64, from 1) on which each row begins.
-LINE = "segadmin:line"
+LINE = f"{OWN}line"
 #: A column that a source may add: the cells beyond the header, as JSON.
-OTHER = "segadmin:other"
+OTHER = f"{OWN}other"
 #: Prefix of the columns that quarantine adds to its files; an import ignores them.
 NOTE = "quarantine:"
 #: The column of a quarantined CSV file that marks rows whose apostrophes before formulas must be removed.
 ESCAPED = f"{NOTE}escaped"
 #: Suffixes of pictures, which a source reads by the folder.
 PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-#: Names of columns that only a source may add; a client or a file that uses them is refused.
-RESERVED = frozenset({UNREADABLE, UNREADABLE_ROW, LINE, OTHER, ESCAPED})
+
+
+def is_reserved(name: str) -> bool:
+    """Whether only segadmin may add a column of this name; a client or a file that uses it is refused."""
+    return name.startswith(OWN) or name == ESCAPED
+
+
+def has_reserved(names: Collection[str]) -> bool:
+    """Whether one of ``names`` is reserved; fast where none is, because it is asked of every record."""
+    text = "\n".join(names)
+    return (OWN in text or ESCAPED in text) and any(map(is_reserved, names))
 
 
 def check_names(where: str, names: Iterable[str]) -> None:
     """Check the column names of a file or a query.
 
     Raises:
-        DataError: a name is reserved for the columns that a source adds.
+        DataError: a name is reserved for the columns that segadmin adds.
     """
-    for name in sorted(RESERVED.intersection(names)):
+    for name in sorted(filter(is_reserved, names)):
         raise DataError(f"{where} has a column {name!r}, a name that is reserved for segadmin. Rename the column.")
 
 

@@ -23,6 +23,7 @@ from segadmin.events.identifiers import clean_ids, plain_id
 from segadmin.events.mapping import RETURN, Mapping
 from segadmin.events.nested import base_of, keys_of, unfold, with_paths
 from segadmin.events.number_columns import NumberColumns
+from segadmin.events.number_formats import currency_symbols, is_currency
 from segadmin.events.pii import mask
 from segadmin.events.row_checks import NUMBERS, PROBLEM, TIMES, Check, divide, row_checks
 from segadmin.events.statuses import not_bought, undecided
@@ -102,7 +103,7 @@ def clean(
     typed, counts = _clean_texts(typed, mapping)
     changes.update(counts)
     if table == "events":
-        typed, of_events, changes["return"] = _as_events(typed, cells, chunk, mapping)
+        typed, of_events, changes["return"] = _as_events(typed, cells, chunk, mapping, numbers)
         problems += of_events
     checks = [*problems, *row_checks(cells, table, mapping)]
     if table != "labels":
@@ -115,14 +116,18 @@ def clean(
 
 
 def _as_events(
-    typed: pl.DataFrame, cells: pl.DataFrame, chunk: pl.DataFrame, mapping: Mapping
+    typed: pl.DataFrame, cells: pl.DataFrame, chunk: pl.DataFrame, mapping: Mapping, numbers: NumberColumns
 ) -> tuple[pl.DataFrame, list[Check], int]:
     """Return events with known kinds and prices of whole lines in one currency, checks, and the number of returns."""
     if mapping.each is not None:
         typed = typed.with_columns(element_ids(typed["event_id"], chunk[ELEMENT]))
     typed = _whole_line(_known_kinds(typed, mapping), cells)
     checks = _not_bought(typed, mapping)
-    typed, returns = _returns(_one_currency(typed, mapping))
+    if mapping.currency is None and numbers.queue:
+        checks += _other_currency(typed, cells, numbers)
+    else:
+        typed = _one_currency(typed, mapping)
+    typed, returns = _returns(typed)
     return typed, checks, returns
 
 
@@ -130,7 +135,8 @@ def complete(chunk: pl.DataFrame, table: str, mapping: Mapping) -> pl.DataFrame:
     """Return ``chunk`` with missing required columns added as nulls, so that a bad row does not block a queue."""
     chunk = unfold(chunk, mapping.columns_of(table))
     missing = sorted(name for name in mapping.columns_of(table) if base_of(name, chunk.columns) is None)
-    return chunk.with_columns(pl.lit(None, pl.String).alias(name) for name in missing) if missing else chunk
+    empty = pl.Series([None], dtype=pl.String).new_from_index(0, chunk.height)
+    return chunk.with_columns(empty.alias(name) for name in missing)
 
 
 def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
@@ -138,14 +144,14 @@ def _unreadable(chunk: pl.DataFrame, lines: pl.Series) -> tuple[pl.DataFrame, pl
     if UNREADABLE not in chunk.columns:
         return chunk, lines, pl.DataFrame(schema=PROBLEM)
     bad = chunk[UNREADABLE].is_not_null()
-    chunk = chunk.with_columns(lines)
+    chunk = chunk.with_columns(lines.alias(LINE))  # the shop may have a column "line"
     problems = chunk.filter(bad).select(
-        "line", reason=UNREADABLE, column=pl.lit(None, pl.String), value=pl.lit(None, pl.String)
+        line=LINE, reason=UNREADABLE, column=pl.lit(None, pl.String), value=pl.lit(None, pl.String)
     )
     readable = chunk.filter(~bad)
-    if readable.is_empty() and set(chunk.columns) == {UNREADABLE, UNREADABLE_ROW, "line"}:
+    if readable.is_empty() and set(chunk.columns) == {UNREADABLE, UNREADABLE_ROW, LINE}:
         raise DataError(f"No row can be read: the first one is {problems['reason'][0]}. Is it the right --source?")
-    return readable.drop(UNREADABLE, UNREADABLE_ROW, "line"), readable["line"], problems
+    return readable.drop(UNREADABLE, UNREADABLE_ROW, LINE), readable[LINE].alias("line"), problems
 
 
 def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series | None:
@@ -160,8 +166,8 @@ def _ignored(cells: pl.DataFrame, table: str, mapping: Mapping) -> pl.Series | N
 def _each_element(chunk: pl.DataFrame, lines: pl.Series, path: str) -> tuple[pl.DataFrame, pl.Series]:
     if base_of(path, chunk.columns) is None:
         raise DataError(f"The file has no column {path!r}, each element of which would be an event.")
-    chunk = each_element(chunk.with_columns(lines), path)
-    return chunk.drop("line"), chunk["line"]
+    chunk = each_element(chunk.with_columns(lines.alias(LINE)), path)
+    return chunk.drop(LINE), chunk[LINE].alias("line")
 
 
 def _not_bought(typed: pl.DataFrame, mapping: Mapping) -> list[Check]:
@@ -338,6 +344,19 @@ def _returns(typed: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         "price": pl.when(is_return).then(-pl.col("price").abs()).otherwise(pl.col("price")),
     }
     return typed.with_columns(**columns), number
+
+
+def _other_currency(typed: pl.DataFrame, cells: pl.DataFrame, numbers: NumberColumns) -> list[Check]:
+    """Return the check for live events in another currency than those before: nothing tells what it is worth."""
+    symbols = [currency_symbols(cells[name]) for name in _MONEY if cells[name].dtype == pl.String]
+    has_price = pl.any_horizontal(pl.col(*_MONEY).is_not_null())
+    given = pl.when(has_price).then(pl.coalesce(pl.col("currency").str.to_uppercase(), *map(pl.lit, symbols)))
+    currencies = typed.select(given.alias("currency")).to_series()
+    numbers.note_currency(currencies)
+    if numbers.currency is None or currencies.null_count() == len(currencies):
+        return []
+    is_other = ~is_currency(currencies, numbers.currency).fill_null(value=True)
+    return [(pl.lit(is_other), "unknown_currency", "currency")]
 
 
 def _one_currency(typed: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:

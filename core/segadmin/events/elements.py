@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.contracts.source import OWN
 from segadmin.events.exact_json import cell_of, decode
 from segadmin.events.nested import with_paths
 
 #: The column with each element's index in its list, from 0; null if there is no list.
-ELEMENT = "segadmin:element"
+ELEMENT = f"{OWN}element"
 
 
 def each_element(chunk: pl.DataFrame, path: str) -> pl.DataFrame:

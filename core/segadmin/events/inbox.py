@@ -22,6 +22,9 @@ from segadmin.errors import DataError, StorageError, did_you_mean
 from segadmin.files import put
 from segadmin.settings import Settings
 
+#: The identity of the inbox as a queue.
+INBOX = "inbox"
+
 
 @dataclass(frozen=True)
 class FailedBatch:

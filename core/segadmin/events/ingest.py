@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 import polars as pl
-from sqlmodel import Session, func, select
+from sqlmodel import Session, col, func, select
 
 from segadmin.contracts.source import Source
 from segadmin.errors import DataError, SegadminError, did_you_mean
@@ -29,7 +29,9 @@ from segadmin.events.ids import event_ids
 from segadmin.events.import_commit import add_to_lake
 from segadmin.events.import_request import ImportRequest, source_of
 from segadmin.events.import_run import ImportRun
+from segadmin.events.inbox import INBOX
 from segadmin.events.interrupted import INTERRUPTED, note_interrupted
+from segadmin.events.isolate import clean_each
 from segadmin.events.keys import keys_of
 from segadmin.events.mapping import REQUIRED
 from segadmin.events.number_columns import NumberColumns
@@ -37,7 +39,7 @@ from segadmin.events.quarantine_users import kept_mapping
 from segadmin.events.vectors import check_vectors
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.integrity import check_database
 from segadmin.storage.lake import Lake
@@ -82,13 +84,16 @@ def import_file(
     with alone(settings):
         buckets = open_store(settings).buckets
         lake = Lake.of(settings)
-        record, done = _record(settings, request, _digest(identity), lake, consumes=source.consumes)
+        digest = _digest(identity)
+        numbers = NumberColumns(request.mapping, typed=source.typed, queue=source.consumes)
+        if source.consumes:
+            numbers.currency = queue_currency(settings, request.record_table, digest)
+        record, done = _record(settings, request, digest, lake, consumes=source.consumes, currency=numbers.currency)
         facts = {"import_id": record.id, "table": record.table}
         if done:
             log.info("import left out, as its content is in the store", extra={"action": "import", **facts})
             return record, False
         log.info("import begun", extra={"action": "import", **facts})
-        numbers = NumberColumns(request.mapping, typed=source.typed, whole=not source.consumes)
         run = ImportRun(settings, request, record, lake, buckets, source.consumes, numbers)
         if run.is_in_the_lake:  # it was killed right after its last commit
             record.source_rows, record.rows_read = run.spool.rows, run.spool.events
@@ -118,6 +123,25 @@ def _digest(identity: str | None) -> str:
     return identity if _SHA256.fullmatch(identity) else hashlib.sha256(identity.encode()).hexdigest()
 
 
+def queue_currency(settings: Settings, table: str, digest: str) -> str | None:
+    """Return the currency of what was read from a queue before; ``None`` if there were no prices with one.
+
+    Args:
+        settings: location of the store.
+        table: as in the records of imports.
+        digest: of the queue's identity.
+    """
+    queue = select(Import.mapping).where(Import.table == table, Import.sha256 == digest)
+    with reading(settings) as session:
+        mapping = session.exec(queue.order_by(col(Import.id).desc()).limit(1)).first()
+    return (mapping or {}).get("currency")
+
+
+def inbox_currency(settings: Settings) -> str | None:
+    """Return the currency of the events that were posted before; see :func:`queue_currency`."""
+    return queue_currency(settings, "events", _digest(INBOX))
+
+
 def _error_text(error: BaseException) -> str:
     if isinstance(error, SegadminError):
         return str(error)
@@ -125,7 +149,7 @@ def _error_text(error: BaseException) -> str:
 
 
 def _record(
-    settings: Settings, request: ImportRequest, digest: str, lake: Lake, *, consumes: bool
+    settings: Settings, request: ImportRequest, digest: str, lake: Lake, *, consumes: bool, currency: str | None
 ) -> tuple[Import, bool]:
     """Return this file's import, the previous one if it succeeded or can resume, and whether it is complete."""
     number = _next_number(settings, lake)
@@ -147,6 +171,8 @@ def _record(
             previous = Import(id=number, table=request.record_table, file=request.name, sha256=digest)
         previous.state, previous.error, previous.finished_at, previous.rows_read = ImportState.RUNNING, None, None, 0
         previous.mapping = kept_mapping(request.mapping, settings.secret())
+        if request.mapping.currency is None and currency is not None:
+            previous.mapping["currency"] = currency
         session.add(previous)
         session.flush()
         return previous, False
@@ -188,7 +214,7 @@ def _read(run: ImportRun, source: Source, progress: Callable[[int], None]) -> No
             if source.consumes:
                 raw = complete(raw, run.request.table, run.request.mapping)
             first_line = source.first_line + rows_read + chunk.height - new_rows.height
-            cleaned = _cleaned(run, raw, first_line)
+            cleaned = _cleaned(run, raw, first_line) if not source.consumes else _cleaned_each(run, raw, first_line)
             run.spool.add(raw, cleaned, first_line)
             events += cleaned.read
 
@@ -260,6 +286,11 @@ def _cleaned(run: ImportRun, raw: pl.DataFrame, first_line: int) -> Cleaned:
     return replace(cleaned, good=good)
 
 
+def _cleaned_each(run: ImportRun, raw: pl.DataFrame, first_line: int) -> Cleaned:
+    table, mapping = run.request.table, run.request.mapping
+    return clean_each(raw, first_line, lambda rows, first: _cleaned(run, complete(rows, table, mapping), first))
+
+
 def _close(run: ImportRun, state: ImportState, error: str | None = None) -> Import:
     """End the import; quarantined rows are counted in the lake, because an interrupted run may have written some."""
     record = run.record
@@ -273,6 +304,8 @@ def _close(run: ImportRun, state: ImportState, error: str | None = None) -> Impo
     if record.rows_read and record.reasons == {"duplicate_event": record.rows_read - record.rows_ignored}:
         record.warnings.append(ALL_KNOWN)
     record.changes = dict(run.spool.changes)
+    if run.consumes and run.request.mapping.currency is None:
+        record.mapping = record.mapping | {"currency": run.numbers.currency}
     if state == ImportState.SUCCEEDED:
         note_import(run.settings, record.finished_at)
     with transaction(run.settings) as session:

@@ -22,6 +22,7 @@ from segadmin.events.number_formats import (
     choose,
     currencies_in,
     examine,
+    is_known,
     parse,
     refuse_mixed,
     refuse_open,
@@ -48,6 +49,7 @@ class _Chunk:
 
     readings: dict[str, Reading] = field(default_factory=dict)
     currencies: dict[str, Example] = field(default_factory=dict)
+    currency: str | None = None
 
 
 class NumberColumns:
@@ -56,16 +58,18 @@ class NumberColumns:
     Args:
         mapping: may define the number format.
         typed: the source has a number type, as JSON has.
-        whole: the import is finite, so that columns can be decided as a whole; in a queue, ambiguous cells are bad.
+        whole: the rows are finite, so that columns can be decided as a whole; else ambiguous cells are bad.
+        queue: the rows are a part of an endless queue, whose first prices decide on the currency of all.
     """
 
-    def __init__(self, mapping: FieldMapping, *, typed: bool = False, whole: bool = True) -> None:
+    def __init__(self, mapping: FieldMapping, *, typed: bool = False, whole: bool = True, queue: bool = False) -> None:
         decimal = mapping.decimal or _DECIMAL_SIGNS.get(mapping.thousands or "")
-        self.whole, self._thousands = whole, mapping.thousands
+        self.whole, self.queue, self._thousands = whole and not queue, queue, mapping.thousands
         self._typed = typed and mapping.thousands != "."  # else a point separates thousands, despite the source's type
         self._fixed = None if decimal is None else Convention(decimal, mapping.thousands)
         self._evidence: dict[str, dict[Shown, Example]] = {}
         self._currencies: dict[str, Example] = {}
+        self.currency: str | None = None  #: of a queue whose mapping names none
         self._chunk = _Chunk()
 
     def read(
@@ -115,6 +119,17 @@ class NumberColumns:
         self._chunk.currencies = {**currencies, **self._chunk.currencies}
         self._currencies = {**currencies, **self._currencies}
 
+    def note_currency(self, currencies: pl.Series) -> None:
+        """Decide for the most frequent of the first ``currencies`` of a queue; of equally frequent ones, the first.
+
+        Words that are no currencies, such as ``points``, decide nothing.
+        """
+        known = currencies.filter(is_known(currencies)) if self.currency is None else currencies.clear()
+        if len(known):
+            counts = known.rename("name").to_frame().group_by("name", maintain_order=True).len()
+            self.currency = counts["name"][counts["len"].arg_max() or 0]
+        self._chunk.currency = self.currency
+
     def convention(self, name: str) -> Convention:
         """Return the current convention of a field."""
         return self._fixed or choose(self._evidence.get(name, {}), self._thousands, name)
@@ -127,6 +142,7 @@ class NumberColumns:
 
     def open_chunk(self, facts: Mapping[str, Any]) -> None:
         """Restore the state of a chunk of an interrupted import."""
+        self.currency = facts.get("currency") or self.currency
         self._currencies |= {name: Example(**example) for name, example in facts["currencies"].items()}
         for name, reading in facts["readings"].items():
             evidence = {shown: Example(**example) for shown, example in reading["evidence"].items()}

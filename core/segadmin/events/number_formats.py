@@ -95,10 +95,31 @@ def examine(cells: pl.Series, lines: pl.Series, thousands: str | None, *, typed:
 
 def currencies_in(cells: pl.Series, lines: pl.Series) -> dict[str, Example]:
     """Return the currencies of the numbers in ``cells`` (String), each with its first example."""
-    is_number = _split(cells)["digits"].is_not_null()
-    names = cells.str.normalize("NFKC").str.extract(_NAMED).str.to_uppercase().replace(_SYMBOLS)
-    currencies = pl.DataFrame({"name": names, "cell": cells, "line": lines}).filter(is_number & names.is_not_null())
+    names = currency_symbols(cells)
+    currencies = pl.DataFrame({"name": names, "cell": cells, "line": lines}).filter(names.is_not_null())
     return {name: Example(cell, line) for name, cell, line in currencies.unique("name", keep="first").iter_rows()}
+
+
+def currency_symbols(cells: pl.Series) -> pl.Series:
+    """Return the symbol of the currency of each number in ``cells`` (String); null if there is none."""
+    plain = cells.cast(pl.Float64, strict=False)
+    if plain.null_count() == cells.null_count():
+        return cells.clear().extend_constant(None, len(cells))
+    names = cells.str.normalize("NFKC").str.extract(_NAMED).str.to_uppercase().replace(_SYMBOLS)
+    return names.set(_split(cells)["digits"].is_null(), None)
+
+
+def is_known(currencies: pl.Series) -> pl.Series:
+    """Return which of ``currencies`` (String, in capitals) are common codes or symbols; False for null."""
+    is_sign = currencies.str.contains(rf"^{_NAMED}$").fill_null(value=False)
+    return is_sign | currencies.is_in([*_CODES.split("|"), *_SYMBOLS.values()]).fill_null(value=False)
+
+
+def is_currency(currencies: pl.Series, currency: str) -> pl.Series:
+    """Return which of ``currencies`` (String, in capitals) is ``currency``: a symbol is any code that it stands for."""
+    symbols, symbol = currencies.replace(_SYMBOLS), _SYMBOLS.get(currency, currency)
+    has_symbol = (symbols == currencies) | (symbol == currency)
+    return (currencies == currency) | (has_symbol & (symbols == symbol))
 
 
 def choose(evidence: Evidence, thousands: str | None, field: str) -> Convention:

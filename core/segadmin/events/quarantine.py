@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from segadmin.contracts.source import ESCAPED, NOTE, OTHER, RESERVED, UNREADABLE_ROW
+from segadmin.contracts.source import ESCAPED, NOTE, OTHER, UNREADABLE_ROW, is_reserved
 from segadmin.errors import DataError
 from segadmin.events.exact_json import cells_of, decode
 from segadmin.events.formulas import escape_formulas, unescape_formulas
@@ -103,4 +103,4 @@ def _columns(rows: pl.DataFrame, values: list[dict[str, object]]) -> list[str]:
             f"hold them. Choose one: --import {numbers[-1]}"
         )
     names = next(iter(columns.values()), {})
-    return [name for name in names if name not in RESERVED]
+    return [name for name in names if not is_reserved(name)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from segadmin.contracts.source import UNREADABLE, UNREADABLE_ROW
+from segadmin.contracts.source import OWN, UNREADABLE, UNREADABLE_ROW, has_reserved
 from segadmin.events.cells import without_missing
 from segadmin.events.elements import each_element
 from segadmin.events.exact_json import cells_of, decode
@@ -32,7 +32,7 @@ OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
 _ROW = {"import_id": pl.Int64, "line": pl.Int64, "row": pl.String}
 #: Fields whose cells do not name users; ``text`` may mention them.
 _OTHER_FIELDS = {field for fields in (*REQUIRED.values(), *OPTIONAL.values()) for field in fields} - {"user", "text"}
-_PLACE = "segadmin:place"
+_PLACE = f"{OWN}place"
 _IS_UNREAD = pl.col("row").str.contains(f'"{UNREADABLE}":"', literal=True)
 
 
@@ -91,12 +91,15 @@ def owned(rows: pl.Series, mapping: Mapping[str, Any], users: NamedUsers) -> pl.
 
 
 def row_of_json(text: str) -> str:
-    """Return a line of JSON as a row of the quarantine; bytes that are not UTF-8 are given as lone surrogates."""
+    """Return a line of JSON as a row of the quarantine; bytes that are not UTF-8 are given as lone surrogates.
+
+    A line with a reserved name is an unreadable row, as for an import: else its user would not be found.
+    """
     try:
         values = decode(text)
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or has_reserved(values):
         shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         values = {UNREADABLE: "not_json", UNREADABLE_ROW: shown}
     return json.dumps(cells_of(values), ensure_ascii=False, separators=(",", ":"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from segadmin.contracts.source import MULTIBYTE_ENCODINGS
+from segadmin.contracts.source import ESCAPED, MULTIBYTE_ENCODINGS, check_names
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.header import looks_like_data
 from segadmin.invisible import INVISIBLE
@@ -152,6 +152,7 @@ def dialect_of(
         names = _padded(names, _records(texts[height:], separator))
     row += height
     columns = _stripped(_deduplicated(names))
+    check_names(name, (column for column in columns if column != ESCAPED))
     return Dialect(separator, columns, names, sum(map(len, lines[:row])), first_line=row + 1)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from segadmin.contracts.source import Source
 from segadmin.errors import ConfigurationError, StorageError
-from segadmin.events.inbox import Inbox
+from segadmin.events.inbox import INBOX, Inbox
 from segadmin.settings import Settings
 from segadmin_plugins.sources.json_records import Record
 from segadmin_plugins.sources.jsonl import posted_frames, posted_records
@@ -47,7 +47,7 @@ class Posted(Source):
 
     def identity(self, where: str) -> str:
         """Return the name of the inbox."""
-        return "inbox"
+        return INBOX
 
     def chunks(self, where: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the present batches, small ones together."""

@@ -6,7 +6,7 @@ import codecs
 import io
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from typing import ClassVar, TextIO
 
 import polars as pl
 
-from segadmin.contracts.source import LINE, OTHER, RESERVED, UNREADABLE, UNREADABLE_ROW, Source
+from segadmin.contracts.source import LINE, NOTE, OTHER, UNREADABLE, UNREADABLE_ROW, Source, has_reserved
 from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.compression import DAMAGE, open_plain
 from segadmin.events.event_limits import BatchLimits, is_too_deep
@@ -109,10 +109,15 @@ def posted_records(lines: Iterable[bytes]) -> Iterator[Record]:
     for line in lines:
         record = record_of(line.decode("utf-8", "surrogateescape").strip(" \t\r\n\ufeff"))
         if isinstance(record.value, dict):
-            reason = limits.problem(record.text, record.value)
+            reason = limits.problem(record.text, record.value) or note_problem(record.value)
             # As text, lists of numbers take a thirtieth of the memory, and many records are in memory at once.
             record = replace(record, value=cells_of(record.value) if reason is None else None, reason=reason)
         yield record
+
+
+def note_problem(event: Mapping[str, object]) -> str | None:
+    """Return why a live event cannot be read: it has a note of the quarantine, which only files may have."""
+    return "reserved_name" if any(name.startswith(NOTE) for name in event) else None
 
 
 def posted_frames(records: Iterable[Record], rows: int) -> Iterator[pl.DataFrame]:
@@ -134,7 +139,7 @@ def _problem(record: Record) -> str | None:
         return record.reason or "not_json"
     if is_too_deep(record.text, record.value):
         return "too_deep"
-    return None if RESERVED.isdisjoint(record.value) else "reserved_name"
+    return "reserved_name" if has_reserved(record.value) else None
 
 
 def _cells(record: Record) -> dict[str, str | None]:

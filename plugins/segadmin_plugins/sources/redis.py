@@ -16,7 +16,7 @@ from segadmin.errors import ConfigurationError, DataError
 from segadmin.events.exact_json import encode
 from segadmin.urls import fill_in, mask_secrets, mask_url
 from segadmin_plugins.sources.json_records import Record, record_of
-from segadmin_plugins.sources.jsonl import frame_of
+from segadmin_plugins.sources.jsonl import frame_of, note_problem
 
 #: Entries requested at a time.
 _AT_ONCE = 10_000
@@ -58,6 +58,10 @@ class RedisStream(Source):
                 yield self._frame(entries)
                 client.xack(self.stream, self.group, *(entry for entry, _ in entries))
         except (redis.RedisError, TypeError) as error:  # a TypeError: the URL has an unknown option
+            if "WRONGTYPE" in str(error):
+                raise DataError(
+                    f"The key {self.stream!r} at {mask_url(where)} is not a stream. Name the stream: -o stream=NAME"
+                ) from None
             reason = mask_secrets(str(error).rstrip("."))
             raise DataError(
                 f"The stream {self.stream} at {mask_url(where)} cannot be read: {reason}. Check the URL."
@@ -103,4 +107,5 @@ def _record(event_id: str, fields: dict[str, str]) -> Record:
     if event is None or not isinstance(event.value, dict):
         event = Record(0, encode(fields), fields)
     assert isinstance(event.value, dict)
-    return replace(event, value={"event_id": event_id, **event.value})
+    reason = note_problem(event.value)
+    return replace(event, value=None if reason else {"event_id": event_id, **event.value}, reason=reason)

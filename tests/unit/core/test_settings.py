@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from segadmin.errors import ConfigurationError
+from segadmin.events.import_request import ImportRequest
+from segadmin.events.inbox import Inbox
+from segadmin.events.ingest import import_file
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import ensure_schema
 from tests.conftest import Cli
 
 
@@ -101,3 +107,35 @@ def test_names_of_the_web_part_are_lists(monkeypatch: pytest.MonkeyPatch) -> Non
     get_settings.cache_clear()
     assert get_settings().web_hosts == ("shop.example", "*.shop.example", "2001:db8::1")
     assert get_settings().web_proxies == ("10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\ufeff", "\u200b\u200b"])
+def test_an_empty_secret_in_the_environment_is_refused_by_every_command(cli: Cli, blank: str, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user,kind,item,at\na,view,i,2026-01-01\n")
+    done = cli("data", "import", "events", str(tmp_path / "events.csv"), check=False, SEGADMIN_USER_KEY_SECRET=blank)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: SEGADMIN_USER_KEY_SECRET='.*': it is empty, .* Set a secret\. .*\n", done.stderr)
+    with pytest.raises(ValueError, match="it is empty, so everybody could compute the user keys"):
+        Settings(home=tmp_path / "home", user_key_secret=blank)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("blank", [b"", b" \n", b"\xef\xbb\xbf\n", b"\0\0", "pipe"])
+def test_an_empty_secret_in_a_file_is_refused_by_an_import_of_a_file_and_of_posted_events(
+    settings: Settings, tmp_path: Path, blank: bytes | str
+) -> None:
+    (tmp_path / "events.csv").write_text(f"user,kind,item,at\na,view,i,{datetime.now(UTC):%Y-%m-%d}\n")
+    settings.root.mkdir()
+    secret = settings.root / "user_key_secret"
+    if isinstance(blank, bytes):
+        secret.write_bytes(blank)
+    else:
+        os.mkfifo(secret)
+    ensure_schema(settings)
+    box = Inbox.of(settings)
+    box.add(['{"user": "a", "kind": "view", "item": "i", "at": "2026-01-31"}'])
+    for where in (str(tmp_path / "events.csv"), "inbox://"):
+        with pytest.raises(ConfigurationError, match=r"user_key_secret (is empty|cannot be read: it is not a plain)"):
+            import_file(settings, ImportRequest("events", where))
+    assert len(box.batches()) == 1, "it waits until there is a secret again"
+    secret.unlink()
+    assert import_file(settings, ImportRequest("events", "inbox://"))[0].rows_kept == 1

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from segadmin.events.inbox import Inbox
-from segadmin.settings import Settings
+from segadmin.settings import Settings, get_settings
 from segadmin.storage import api_keys, database
 from segadmin.storage.store import open_store
 from segadmin_api.http import events
@@ -39,7 +39,10 @@ def running(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_bodies_are_read_one_at_a_time(settings: Settings, running: list[int]) -> None:
+def test_bodies_are_read_one_at_a_time(settings: Settings, running: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_WEB_EVENTS_SECONDS", "60")
+    get_settings.cache_clear()
+    settings = get_settings()
     database.ensure_schema(settings)
     open_store(settings)
     key = api_keys.create(settings, "shop")

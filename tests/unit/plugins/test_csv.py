@@ -233,3 +233,9 @@ def test_an_unclosed_quote_near_the_top_hides_neither_separator_nor_header(tmp_p
     assert frame.columns[:3] == ["Bestellnr", "Kunde", "Datum"]
     assert frame.filter(pl.col(UNREADABLE).is_not_null())[LINE].to_list() == [line]
     assert frame["Gesamt"].drop_nulls().len() == 99
+
+
+@pytest.mark.parametrize("name", ["segadmin:problem", " segadmin:row", "segadmin:new"])
+def test_a_column_with_a_reserved_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"has a column '{name.strip()}', a name that is reserved for segadmin"):
+        read(f"user,kind,{name}\nu1,view,x\n".encode(), tmp_path)
