@@ -6,9 +6,12 @@ which nothing is reported. ``power``: one of the 20 features is changed; the sha
 report another one. Beside it the defaults of Evidently on the same values (``peer`` says whether Evidently itself ran):
 up to 1,000 reference values Kolmogorov and Smirnov's test or a chi-squared test at p < 0.05, above it the normed
 Wasserstein distance or that of Jensen and Shannon from 0.1 on, of each column by itself; and a population stability
-index of 10 bins from 0.1 on, as often recommended. Last line: JSON.
+index from 0.1 on, as often recommended. ``quality``: in a home of ``bench.homes future`` a model per task is fitted on
+the cut-offs of weeks 16 and 24 and calibrated on week 32, whose outcomes are known in week 40; then its metrics on
+weeks 40 and 44 are estimated, and compared with those that were measured eight weeks later. Last line: JSON.
 
     python -m bench.drift alarms|power [--users 1000] [--bins 10] [--simulations 2000] [--seed 17]
+    SEGADMIN_HOME=HOME python -m bench.drift quality [--tasks spend3,lapse4] [--backbone tabular] [--job 1]
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -179,15 +183,95 @@ def power(users: int, bins: int, simulations: int, seed: int) -> dict[str, Any]:
     return {"users": users, "bins": bins, "simulations": simulations, "planted": rows}
 
 
+def quality(task: str, rows: Any, backbone: str, seed: int) -> dict[str, Any]:
+    """Return the metrics of later weeks as estimated before and as measured after, of one task."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from segadmin.contracts.backbone import FitContext
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.evaluation.calibration import fit_temperature, predict
+    from segadmin.evaluation.metrics import measure
+    from segadmin.monitoring.estimate import estimate_performance
+    from segadmin.monitoring.reports import METRICS
+    from segadmin.settings import get_settings
+
+    settings, parts = get_settings(), rows.of(task)
+    cutoffs = sorted({moment for part in parts.values() for moment in part.frame["as_of"].unique()})
+    train, held_out = (_at(cutoffs[:2], parts[name]) for name in ("train", "validation"))
+    known = _at(cutoffs[2:3], parts["train"], parts["validation"])
+    with TemporaryDirectory() as folder:
+        model = (
+            load_plugins(settings)
+            .make("backbone", backbone, {})
+            .fit(train, held_out, FitContext(settings, Path(folder), seed))
+        )
+        temperature = fit_temperature(predict(model, held_out), held_out.targets)
+        reference = predict(model, known, temperature)
+        before = measure(reference, known.targets, known.segments)
+        weeks = {}
+        for week, cutoff in zip((40, 44), cutoffs[3:], strict=True):
+            later = _at([cutoff], parts["test"])
+            probabilities = predict(model, later, temperature)
+            users = known.frame["user_key"].to_numpy()
+            estimate = estimate_performance((reference, known.targets, users), probabilities, known.segments)
+            assert estimate is not None
+            truth = measure(probabilities, later.targets, later.segments)
+            weeks[week] = {
+                metric: {
+                    "estimated": round(expected.value, 4),
+                    "interval": [round(expected.low, 4), round(expected.high, 4)],
+                    "measured": round(truth[metric], 4),
+                    "difference": round(expected.value - truth[metric], 4),
+                    "of_week_32": round(before[metric], 4),
+                }
+                for metric, expected in estimate.metrics.items()
+                if metric in METRICS
+            }
+    return {"task": task, "backbone": backbone, "households": len(known), "weeks": weeks}
+
+
+def _at(cutoffs: list[Any], *parts: Any) -> Any:
+    """Return the rows of ``parts`` at some cut-offs."""
+    import polars as pl
+
+    frame = pl.concat([part.frame.select(parts[0].frame.columns) for part in parts])
+    return replace(parts[0], frame=frame.filter(pl.col("as_of").is_in(cutoffs)))
+
+
+def all_quality(tasks: list[str], backbone: str, job: int | None, seed: int) -> list[dict[str, Any]]:
+    """Return the estimated and measured metrics of every task."""
+    from bench.cascade import rows_of_all
+    from bench.labels import Rows
+    from bench.rows import dataset
+
+    rows = rows_of_all() if job is None else Rows(dataset(job))
+    done = []
+    for task in tasks:
+        done.append(quality(task, rows, backbone, seed))
+        print(json.dumps(done[-1]), flush=True)
+    return done
+
+
 def main() -> None:
-    """Simulate, and print the table."""
+    """Simulate or roll forward, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("alarms", "power"))
+    parser.add_argument("what", choices=("alarms", "power", "quality"))
     parser.add_argument("--users", default="100,1000,100000,1000000")
     parser.add_argument("--bins", default="5,10,20")
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--tasks", default="spend3,growth3,lapse4,redeem,affin10,pl3")
+    parser.add_argument("--backbone", default="tabular")
+    parser.add_argument("--job", type=int, help="a retrain of the home, whose texts are used again")
     wanted = parser.parse_args()
+    if wanted.what == "quality":
+        done = all_quality(wanted.tasks.split(","), wanted.backbone, wanted.job, wanted.seed)
+        near = {
+            week: sum(abs(each["weeks"][week]["auroc"]["difference"]) <= 0.02 for each in done) for week in (40, 44)
+        }
+        print(json.dumps({"bench": "drift", "what": "quality", "auroc_within_0.02": near, "tasks": done}))
+        return
     installed = find_spec("evidently") is not None
     used = "evidently" if installed else "the documented default rule of Evidently, which is not installed"
     rows = []
