@@ -18,6 +18,7 @@ from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments
 from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
 
@@ -47,6 +48,7 @@ class Score(Request):
     labels: Annotated[str | None, Option(default="the only label set with a champion")] = Field(
         None, description="Label set."
     )
+    force: bool = Field(False, description="Go on although events of the last days seem to be missing.")
 
     @property
     def made_with(self) -> MadeWith | None:
@@ -135,6 +137,7 @@ def prepare(attempt: Attempt) -> StageResult:
     from segadmin.contracts.plugins import load_plugins
     from segadmin.models.aliases import current_snapshot, pointed
     from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.monitoring.volume import check_recent_days
     from segadmin.storage.database import transaction
     from segadmin.text.plan import TextPlan
     from segadmin.text.recipes import check_recipe
@@ -145,6 +148,8 @@ def prepare(attempt: Attempt) -> StageResult:
     with transaction(attempt.settings) as session:
         version = find_version(session, request.model, request.labels, request.made_with)
         previous = pointed(session, current_snapshot(version.label_set))
+    if not request.force:
+        check_recent_days(attempt.settings, versions, version.label_set)
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     check_recipe(plugins, manifest.recipe, f"Model version {version.id}")
     plugins.find("backbone", version.backbone)
@@ -358,7 +363,7 @@ register(
     Workflow(
         "score",
         Score,
-        (*_BEFORE, Stage("publish", publish, after=("score",))),
+        (*_BEFORE, Stage("publish", publish, after=("score",)), MONITOR),
         "Score every user and publish a snapshot.",
     )
 )
@@ -366,7 +371,12 @@ register(
     Workflow(
         "refresh",
         Score,
-        (*_BEFORE, Stage("outcomes", outcomes, after=("score",)), Stage("publish", publish, after=("outcomes",))),
+        (
+            *_BEFORE,
+            Stage("outcomes", outcomes, after=("score",)),
+            Stage("publish", publish, after=("outcomes",)),
+            MONITOR,
+        ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )
 )
