@@ -21,6 +21,8 @@ PACKAGES = ("core/segadmin", "plugins/segadmin_plugins", "worker/segadmin_worker
 #: What must be installed for a module to run: nothing more than segadmin itself, unless a prefix of its name is here.
 EXTRAS = {
     "segadmin.evaluation.metrics": "worker",
+    "segadmin.monitoring.estimate": "worker",
+    "segadmin.monitoring.two_samples": "worker",
     "segadmin.testing.engines": "worker",
     "segadmin_plugins.backbones": "worker",
     "segadmin_plugins.engines": "worker",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlmodel import select
 
 from segadmin.counts import counted
 from segadmin.settings import get_settings
@@ -20,7 +21,8 @@ from segadmin.snapshots.read import (
     summaries,
 )
 from segadmin.storage.database import transaction
-from segadmin.storage.records import ModelVersion, SegmentSnapshot, SegmentSummary
+from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
+from segadmin_api.cli.drift import drift_line
 from segadmin_api.cli.output import AtOption, JsonOption, RawCells, group, show_json, table
 from segadmin_api.formatting import ago
 
@@ -71,11 +73,13 @@ def show(
         else:
             snapshot = snapshot_at(session, at.replace(tzinfo=UTC), label_set)
         segments = summaries(session, snapshot.id or 0)
+        report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
-        show_json(_facts(snapshot) | {"segments": rows})
+        drift = report and {name: getattr(report, name) for name in ("reference_id", "drifted", "alarms", "estimate")}
+        show_json(_facts(snapshot) | {"segments": rows, "drift": drift})
         return
-    _print_segments(snapshot, list(segments))
+    _print_segments(snapshot, list(segments), report)
 
 
 @app.command("diff")
@@ -173,7 +177,7 @@ def inference_words(facts: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
+def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None) -> None:
     from rich import box
     from rich.bar import Bar
     from rich.console import Console
@@ -196,6 +200,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -
         )
     for facts in snapshot.inference:
         console.print(inference_words(facts), highlight=False)
+    if report is not None:
+        console.print(drift_line(report), highlight=False, markup=False)
     rendered = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("segment", "left"), ("users", "right"), ("share", "right"), ("", "left")):
         rendered.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segadmin.contracts.textualizer import Textualizer
     from segadmin.contracts.tracker import Tracker
     from segadmin.contracts.tuner import Tuner
-    from segadmin.storage.records import Job, ModelVersion, SegmentSnapshot
+    from segadmin.storage.records import DriftReport, Job, ModelVersion, SegmentSnapshot
 
 hookspec = pluggy.HookspecMarker("segadmin")
 hookimpl = pluggy.HookimplMarker("segadmin")
@@ -83,3 +83,8 @@ def model_promoted(version: ModelVersion) -> None:
 @hookspec
 def snapshot_published(snapshot: SegmentSnapshot) -> None:
     """A snapshot became the current one of its label set."""
+
+
+@hookspec
+def drift_detected(report: DriftReport) -> None:
+    """A snapshot was published, and its report has alarms: drift, missing events, or outcomes unlike the estimate."""

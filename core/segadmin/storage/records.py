@@ -360,6 +360,26 @@ class SegmentSummary(_Row, table=True):
     distinctive: list[Json] = Field(default_factory=list, sa_column=_json())  #: category, share, lift
 
 
+class DriftReport(_Row, table=True):
+    """What changed between a snapshot and the first one of its model version, and how good it probably is."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    snapshot_id: int = Field(foreign_key="segmentsnapshot.id", unique=True)
+    reference_id: int | None = None  #: the snapshot that it is compared with; null: later ones are compared with this
+    users: int  #: in the sample
+    drifted: int = 0  #: number of distributions that drifted
+    alarms: list[str] = Field(default_factory=list, sa_column=_json())  #: sentences: what somebody should look at
+    findings: list[Json] = Field(default_factory=list, sa_column=_json())  #: see ``segadmin.monitoring.drift.Finding``
+    #: Estimated metrics, see ``segadmin.monitoring.estimate.Estimate``; empty where nothing can be estimated.
+    estimate: Json = Field(default_factory=dict, sa_column=_json())
+    unknown: list[str] = Field(default_factory=list, sa_column=_json())  #: why metrics cannot be estimated
+    outcomes: list[Json] = Field(default_factory=list, sa_column=_json())  #: earlier estimates and measured metrics
+    volumes: list[Json] = Field(default_factory=list, sa_column=_json())  #: events of the last days by kind
+    profile: Json = Field(default_factory=dict, sa_column=_json())  #: distribution → histogram of the users
+    calibration: Json = Field(default_factory=dict, sa_column=_json())  #: bins and vocabulary; of references only
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
 class Current(_Row, table=True):
     """A pointer to the current version: ``champion:<label set>`` or ``snapshot:<label set>``.
 

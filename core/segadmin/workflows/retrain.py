@@ -16,6 +16,7 @@ from segadmin.models.evaluations import record_evaluations
 from segadmin.models.manifest import ModelManifest, TrainingData
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
+from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepare_training import prepared_training
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.retrain_request import Retrain
@@ -76,7 +77,12 @@ class EvaluateOutput(StageOutput):
 
 def prepare(attempt: Attempt) -> StageResult:
     """Check the options, the weights and the data; decide the windows, the split and the features."""
-    prepared = prepared_training(attempt, Retrain.model_validate(attempt.options), PreparedTraining)
+    from segadmin.monitoring.volume import check_recent_days
+
+    request = Retrain.model_validate(attempt.options)
+    prepared = prepared_training(attempt, request, PreparedTraining)
+    if not request.force:
+        check_recent_days(attempt.settings, prepared.text.lake or {}, prepared.label_set)
     return StageResult(prepared)
 
 
@@ -303,7 +309,9 @@ def gate(attempt: Attempt) -> StageResult:
             load_plugins(attempt.settings).announce("model_promoted", version=version)
 
     output = GateOutput(promoted=verdict.promoted, reason=verdict.reason, model_version_id=version_id)
-    return StageResult(output, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish"))
+    return StageResult(
+        output, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish", "monitor")
+    )
 
 
 register(
@@ -321,6 +329,7 @@ register(
             Stage("gate", gate, "gpu", after=("evaluate",), holds="snapshot"),
             Stage("score", score, "gpu", after=("gate",), per_buckets=True, cost=10),
             Stage("publish", publish, after=("score",)),
+            MONITOR,
         ),
         "Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment.",
     )

@@ -67,6 +67,7 @@ class Retrain(TextRequest):
     baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
         ("tabular", "tfidf"), description="Backbone to train for comparison."
     )
+    force: bool = Field(False, description="Go on although events of the last days seem to be missing.")
     trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(
         None, description="Experiment tracker: tensorboard, wandb, mlflow, or none."
     )

@@ -18,6 +18,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot
+from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.scored import ScoreOutput, scoring_version
@@ -47,6 +48,7 @@ class Score(Request):
     labels: Annotated[str | None, Option(default="the only label set with a champion")] = Field(
         None, description="Label set."
     )
+    force: bool = Field(False, description="Go on although events of the last days seem to be missing.")
 
     @property
     def made_with(self) -> MadeWith | None:
@@ -109,6 +111,7 @@ def prepare(attempt: Attempt) -> StageResult:
     """Find the model, and check that it is whole and that what it needs is installed here."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.models.artifact import Saved, read_manifest
+    from segadmin.monitoring.volume import check_recent_days
     from segadmin.storage.database import transaction
     from segadmin.text.plan import TextPlan
     from segadmin.text.recipes import check_recipe
@@ -120,6 +123,8 @@ def prepare(attempt: Attempt) -> StageResult:
     with transaction(attempt.settings) as session:
         version = find_version(session, request.model, request.labels, request.made_with)
         refresh = _refresh_plan(session, request, version, versions, end)
+    if not request.force:
+        check_recent_days(attempt.settings, versions, version.label_set)
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     check_recipe(plugins, manifest.recipe, f"Model version {version.id}")
     plugins.find("backbone", version.backbone)
@@ -278,7 +283,7 @@ register(
     Workflow(
         "score",
         Score,
-        (*_BEFORE, Stage("publish", publish, after=("score",))),
+        (*_BEFORE, Stage("publish", publish, after=("score",)), MONITOR),
         "Score every user and publish a snapshot.",
     )
 )
@@ -286,7 +291,12 @@ register(
     Workflow(
         "refresh",
         Refresh,
-        (*_BEFORE, Stage("outcomes", outcomes, after=("score",)), Stage("publish", publish, after=("outcomes",))),
+        (
+            *_BEFORE,
+            Stage("outcomes", outcomes, after=("score",)),
+            Stage("publish", publish, after=("outcomes",)),
+            MONITOR,
+        ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )
 )

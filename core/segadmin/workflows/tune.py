@@ -34,7 +34,7 @@ class Tune(Retrain):
 
     unused: ClassVar[frozenset[str]] = frozenset(
         {"start_from", "replay", "margin", "min_precision", "augment", "drop_events"}
-        | {"baselines", "trackers", "tracker_options"}
+        | {"baselines", "trackers", "tracker_options", "force"}
     )
 
     backbone: Annotated[str | None, Option(short="b", default=DEFAULT_SHOWN)] = Field(

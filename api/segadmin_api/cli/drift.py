@@ -1,0 +1,154 @@
+"""``segadmin drift``: what changed since a model went into use, and how good its segments probably are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_of
+from segadmin.settings import get_settings
+from segadmin.snapshots.read import find_snapshot
+from segadmin.storage.database import transaction
+from segadmin.storage.records import DriftReport, SegmentSnapshot
+from segadmin_api.cli.output import JsonOption, group, show_json, table
+
+app = group("What changed since a model went into use, and how good its segments probably are.")
+LabelSetOption = Annotated[
+    str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
+]
+NO_REPORTS = "No drift reports yet. Every refresh makes one: segadmin enqueue refresh --wait"
+
+
+@app.command("list")
+def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
+    """List the reports of all snapshots, newest first."""
+    with transaction(get_settings()) as session:
+        reports = list_reports(session, label_set)
+    if as_json:
+        show_json([_short(report, snapshot) for report, snapshot in reports])
+        return
+    columns = [">snapshot", "labels", ">model", "as of", ">since", ">users", ">drifted", "AUROC (estimated)", "alarms"]
+    table(
+        "",
+        columns,
+        [
+            (
+                report.snapshot_id,
+                snapshot.label_set,
+                snapshot.model_version_id,
+                f"{snapshot.as_of:%Y-%m-%d}",
+                report.reference_id,
+                f"{report.users:,}",
+                f"{report.drifted} of {len(report.findings)}" if report.reference_id else "reference",
+                _metric(report, "auroc"),
+                len(report.alarms) or "",
+            )
+            for report, snapshot in reports
+        ],
+        empty=NO_REPORTS,
+    )
+
+
+@app.command()
+def show(
+    number: Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")] = "current",
+    label_set: LabelSetOption = None,
+    every: Annotated[bool, typer.Option("--all", help="Also distributions that did not drift.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the report of a snapshot: distributions that drifted, estimated metrics, and missing events."""
+    with transaction(get_settings()) as session:
+        snapshot = find_snapshot(session, number, label_set)
+        report = report_of(session, snapshot)
+        outcomes = outcomes_beside_estimates(session, report)
+    if as_json:
+        facts = report.model_dump(mode="json", exclude={"id"})
+        show_json(facts | {"label_set": snapshot.label_set, "as_of": snapshot.as_of, "measured": outcomes})
+        return
+    for line in [_headline(report, snapshot), *report.alarms]:
+        typer.echo(line)
+    _print_findings([finding for finding in report.findings if every or finding["drifted"]])
+    _print_metrics(report, outcomes)
+    rows = [
+        (
+            volume["day"],
+            volume["kind"],
+            f"{volume['events']:,}",
+            _expected(volume),
+            "missing" if volume["missing"] else "",
+        )
+        for volume in report.volumes
+    ]
+    table("events per day", ["day", "kind", ">events", ">expected", ""], rows)
+
+
+def drift_line(report: DriftReport) -> str:
+    """Return the report in one line, for the page of a snapshot."""
+    words = [f"{report.drifted} of {len(report.findings)} distributions drifted since snapshot {report.reference_id}"]
+    if report.reference_id is None:
+        words = ["later snapshots of this model are compared with this one"]
+    if report.estimate.get("metrics"):
+        words.append(f"estimated AUROC {_metric(report, 'auroc')}")
+    if report.alarms:
+        words.append(f"see: segadmin drift show {report.snapshot_id}")
+    return "; ".join(words)
+
+
+def _headline(report: DriftReport, snapshot: SegmentSnapshot) -> str:
+    compared = "the reference of later ones" if report.reference_id is None else f"since snapshot {report.reference_id}"
+    return (
+        f"snapshot {report.snapshot_id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
+        f"{snapshot.as_of:%Y-%m-%d} · {compared} · {report.users:,} users looked at"
+    )
+
+
+def _print_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            finding["name"],
+            "drifted" if finding["drifted"] else "",
+            f"{finding['stability_index']:.3f}",
+            f"{finding['p']:.2g}",
+            finding["bin"],
+            f"{finding['before']:.1%} → {finding['now']:.1%}",
+        )
+        for finding in findings
+    ]
+    if rows:
+        table("distributions", ["of", "", ">PSI", ">p (adjusted)", "most changed", "users there"], rows)
+
+
+def _print_metrics(report: DriftReport, outcomes: Sequence[Mapping[str, Any]]) -> None:
+    measured = {outcome["metric"]: f"{outcome['measured']:.4f}" for outcome in outcomes}
+    rows = [
+        (name, _metric(report, name), measured.get(name, "not known yet"))
+        for name in report.estimate.get("metrics", {})
+    ]
+    rows += [
+        (f"{name} of {segment}", f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]", "")
+        for segment, metrics in report.estimate.get("segments", {}).items()
+        for name, value in metrics.items()
+    ]
+    if rows:
+        table("metrics without labels", ["metric", "estimated, with 95 % interval", "measured"], rows)
+    for reason in report.unknown:
+        typer.echo(f"Cannot know: {reason}")
+
+
+def _metric(report: DriftReport, name: str) -> str:
+    value = report.estimate.get("metrics", {}).get(name)
+    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]" if value else "cannot know"
+
+
+def _expected(volume: Mapping[str, Any]) -> str:
+    return "" if volume["expected"] is None else f"{volume['expected']:,.0f}"
+
+
+def _short(report: DriftReport, snapshot: SegmentSnapshot) -> dict[str, Any]:
+    facts = report.model_dump(
+        mode="json", include={"snapshot_id", "reference_id", "users", "drifted", "alarms", "unknown"}
+    )
+    metrics = report.estimate.get("metrics", {})
+    return facts | {"label_set": snapshot.label_set, "as_of": snapshot.as_of, "metrics": metrics}

@@ -1,0 +1,110 @@
+"""Reads drift reports. Imports nothing heavy, as commands that list them need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from segadmin.errors import DataError
+from segadmin.evaluation.evaluated_on import EvaluatedOn
+from segadmin.storage.records import DriftReport, Evaluation, SegmentSnapshot
+
+#: Metrics that are estimated.
+METRICS = ("auroc", "macro_f1", "accuracy")
+#: Difference between an estimated and a measured metric that is never called concept drift.
+_NEAR = 0.02
+#: Standard deviations on either side that hold 99 % of three metrics (Bonferroni), and 95 % of one.
+_WIDE, _USUAL = 2.94, 1.96
+
+
+def report_of(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
+    """Return the report of a snapshot.
+
+    Raises:
+        DataError: it has none.
+    """
+    report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+    if report is None:
+        raise DataError(
+            f"Snapshot {snapshot.id} has no drift report: it is older than such reports. "
+            f"Make a new snapshot: segadmin enqueue refresh --labels {snapshot.label_set}"
+        )
+    return report
+
+
+def list_reports(session: Session, label_set: str | None = None) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
+    """Return the reports with their snapshots, newest first."""
+    query = select(DriftReport, SegmentSnapshot).join(SegmentSnapshot)
+    if label_set is not None:
+        query = query.where(SegmentSnapshot.label_set == label_set)
+    return session.exec(query.order_by(col(DriftReport.snapshot_id).desc())).all()
+
+
+def reference_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
+    """Return the report that later snapshots of the same model version are compared with, unless it is its own."""
+    query = (
+        select(DriftReport)
+        .join(SegmentSnapshot)
+        .where(
+            SegmentSnapshot.model_version_id == snapshot.model_version_id,
+            SegmentSnapshot.label_set == snapshot.label_set,
+            col(DriftReport.reference_id).is_(None),
+            col(DriftReport.snapshot_id) < snapshot.id,
+        )
+    )
+    return session.exec(query.order_by(col(DriftReport.id))).first()
+
+
+def outcomes_beside_estimates(session: Session, report: DriftReport) -> list[dict[str, Any]]:
+    """Return each estimated metric of a report beside the measured one; empty while the outcomes are not known.
+
+    Returns:
+        ``snapshot``, ``metric``, the estimated ``value``, ``low`` and ``high``, ``measured``, and ``contradicts``: the
+        outcomes are hardly possible if users still did the same (concept drift).
+    """
+    from segadmin.snapshots.outcomes import outcome_name
+
+    outcome = select(Evaluation).where(
+        Evaluation.split == EvaluatedOn.OUTCOME.value, Evaluation.name == outcome_name(report.snapshot_id)
+    )
+    evaluation = session.exec(outcome).first()
+    estimated = report.estimate.get("metrics", {})
+    if evaluation is None:
+        return []
+    return [
+        {
+            "snapshot": report.snapshot_id,
+            "metric": metric,
+            **expected,
+            "measured": measured,
+            "contradicts": _contradicts(expected, measured),
+        }
+        for metric, expected in estimated.items()
+        if (measured := evaluation.metrics.get(metric)) is not None
+    ]
+
+
+def _contradicts(expected: dict[str, float], measured: float) -> bool:
+    """Return whether a measured metric is far outside the interval of the estimated one."""
+    bound = expected["high"] if measured > expected["value"] else expected["low"]
+    allowed = abs(bound - expected["value"]) * _WIDE / _USUAL
+    return abs(measured - expected["value"]) > max(allowed, _NEAR)
+
+
+def newest_outcomes(session: Session, snapshot: SegmentSnapshot) -> list[dict[str, Any]]:
+    """Return :func:`outcomes_beside_estimates` of the newest earlier snapshot of the same model that has outcomes."""
+    query = (
+        select(DriftReport)
+        .join(SegmentSnapshot)
+        .where(
+            SegmentSnapshot.model_version_id == snapshot.model_version_id,
+            SegmentSnapshot.label_set == snapshot.label_set,
+            col(DriftReport.snapshot_id) < snapshot.id,
+        )
+    )
+    for report in session.exec(query.order_by(col(DriftReport.snapshot_id).desc())).all():
+        if beside := outcomes_beside_estimates(session, report):
+            return beside
+    return []

@@ -1,0 +1,99 @@
+"""The stage ``monitor``: after a snapshot was published, what drifted, and how good it probably is."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
+from segadmin.jobs.plugin_guard import calling
+from segadmin.jobs.registry import Stage
+from segadmin.storage.database import reading
+from segadmin.storage.records import DriftReport, SegmentSnapshot, SnapshotState
+from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.textualize import TextOutput
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlmodel import Session
+
+log = logging.getLogger(__name__)
+
+
+class MonitorOutput(StageOutput):
+    """What the report says in short."""
+
+    stage: ClassVar[str] = "monitor"
+
+    drifted: int = 0
+    alarms: tuple[str, ...] = ()
+
+
+def monitor(attempt: Attempt) -> StageResult:
+    """Store the drift report of the snapshot that this job published, and tell plugins if it has alarms."""
+    from sqlmodel import col, delete, select
+
+    from segadmin.contracts.plugins import load_plugins
+    from segadmin.monitoring.report import make_report
+
+    settings, plan = attempt.settings, attempt.output(PreparedSegments).text
+    own = select(SegmentSnapshot).where(
+        SegmentSnapshot.job_id == attempt.job_id, SegmentSnapshot.state == SnapshotState.PUBLISHED
+    )
+    with reading(settings) as session:
+        snapshot = session.exec(own).first()
+        if snapshot is None or _is_known(session, snapshot):
+            return StageResult(MonitorOutput())
+    number = snapshot.id
+    assert number is not None
+    plugins = load_plugins(settings)
+    textualizer = plugins.find("textualizer", plan.recipe.textualizer)
+    call, texts = partial(calling, attempt, textualizer, "phrases"), partial(_texts, attempt)
+    report = make_report(settings, number, plan, texts=texts, call=call, progress=attempt.progress)
+    facts = {"drifted": report.drifted, "alarms": list(report.alarms)}
+
+    def commit(session: Session) -> Json:
+        session.exec(delete(DriftReport).where(col(DriftReport.snapshot_id) == number))
+        session.add(report)
+        return {}
+
+    def after() -> None:
+        if facts["alarms"]:
+            log.warning("drift detected", extra={"action": "monitor", "snapshot_id": number, **facts})
+            with reading(settings) as session:
+                stored = session.exec(select(DriftReport).where(DriftReport.snapshot_id == number)).one()
+            plugins.announce("drift_detected", report=stored)
+
+    return StageResult(MonitorOutput(drifted=report.drifted, alarms=tuple(report.alarms)), commit=commit, after=after)
+
+
+def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
+    """Whether a snapshot of few changes follows one of the same day that has a report.
+
+    A report reads the texts of some thousand users, which would take longer than such a refresh.
+    """
+    from sqlmodel import col, select
+
+    if not snapshot.earlier_parts:
+        return False
+    same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
+    reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())
+    newest = session.exec(reported).first()
+    return newest is not None and newest.date() == snapshot.as_of.date()
+
+
+def _texts(attempt: Attempt, buckets: range) -> pl.DataFrame:
+    """Return the texts of some buckets that this job read."""
+    import polars as pl
+
+    files = [
+        attempt.scan(texts.scoring)
+        for texts in attempt.outputs(TextOutput)
+        if texts.scoring and texts.buckets[0] < buckets.stop and texts.buckets[1] >= buckets.start
+    ]
+    wanted = pl.col("bucket").is_between(buckets.start, buckets.stop - 1)
+    return pl.concat(files).filter(wanted).collect() if files else pl.DataFrame()
+
+
+MONITOR = Stage("monitor", monitor, after=("publish",), cost=2)

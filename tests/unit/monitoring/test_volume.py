@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from segadmin.errors import DataError
+from segadmin.monitoring.volume import ALL_KINDS, DailyEvents, DayVolume, check_volumes
+
+START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
+DAYS = 70
+LAST = (START + timedelta(days=DAYS - 1)).date()
+#: More at the weekend.
+WEEK = np.array([300, 280, 290, 300, 400, 700, 600])
+
+
+def _events(
+    seed: int = 0, missing: dict[int, float] | None = None, days: int = DAYS, noise: float = 0.05, scale: float = 1.0
+) -> pl.LazyFrame:
+    """Return purchases, with three times as many views; ``missing`` is the share of a day's purchases that is lost."""
+    random = np.random.default_rng(seed)
+    frames = []
+    for kind, factor in (("purchase", 1.0), ("view", 3.0)):
+        for day in range(days):
+            rate = WEEK[day % 7] * factor * scale * random.lognormal(0.0, noise)
+            lost = (missing or {}).get(day, 0.0) if kind == "purchase" else 0.0
+            seconds = random.integers(86_400, size=random.poisson(rate * (1 - lost)))
+            at = pl.lit(START + timedelta(days=day)) + pl.duration(seconds=pl.Series("at", seconds))
+            frames.append(pl.select(at=at.cast(pl.Datetime("us", "UTC")), kind=pl.lit(kind)))
+    return pl.concat(frames).lazy()
+
+
+def _volumes(events: pl.LazyFrame, **options: Any) -> list[DayVolume]:
+    newest = events.select(pl.col("at").max()).collect().item()
+    return DailyEvents.of(events, newest).volumes(**options)
+
+
+def test_a_half_missing_day_is_found_and_named() -> None:
+    volumes = _volumes(_events(missing={DAYS - 3: 0.5}))
+    (missing,) = (volume for volume in volumes if volume.missing)
+    assert (missing.day, missing.kind) == (LAST - timedelta(days=2), "purchase")
+    assert missing.expected == pytest.approx(WEEK[(DAYS - 3) % 7], rel=0.1)
+    assert missing.events == pytest.approx(missing.expected / 2, rel=0.2)
+    message = rf"{missing.day} has {missing.events} events of the kind 'purchase', and {missing.expected:.0f} were"
+    with pytest.raises(DataError, match=message + r" expected, .*\. Import what is missing, .*: --force"):
+        check_volumes(volumes)
+
+
+def test_a_day_without_any_event_is_missing() -> None:
+    missing = [volume for volume in _volumes(_events(missing={DAYS - 2: 1.0})) if volume.missing]
+    assert [(volume.events, volume.kind) for volume in missing] == [(0, "purchase")]
+
+
+def test_weekends_and_weekdays_are_no_alarm() -> None:
+    alarms = sum(volume.missing for seed in range(20) for volume in _volumes(_events(seed, noise=0.1)))
+    assert alarms == 0
+
+
+def test_a_shop_with_wild_days_must_lose_more() -> None:
+    found = [
+        sum(any(each.missing for each in _volumes(_events(seed, {DAYS - 3: 0.5}, noise=noise))) for seed in range(8))
+        for noise in (0.02, 0.5)
+    ]
+    assert found[0] == 8
+    assert found[1] <= 2
+
+
+def test_the_last_day_is_compared_up_to_the_time_of_its_last_event() -> None:
+    noon = START + timedelta(days=DAYS - 1, hours=12)
+    until_noon = _events().filter(pl.col("at") <= noon)
+    last = [volume for volume in _volumes(until_noon) if volume.day == LAST]
+    assert [volume.missing for volume in last] == [False, False, False]
+    assert last[0].expected == pytest.approx(WEEK[(DAYS - 1) % 7] / 2, rel=0.15)
+    half = _events(missing={DAYS - 1: 0.55}).filter(pl.col("at") <= noon)
+    assert [volume.kind for volume in _volumes(half) if volume.missing] == ["purchase"]
+
+
+def test_days_that_the_last_snapshot_had_are_not_checked_again() -> None:
+    events = _events(missing={DAYS - 3: 0.5})
+    assert any(volume.missing for volume in _volumes(events, since=LAST - timedelta(days=2)))
+    later = _volumes(events, since=LAST - timedelta(days=1))
+    assert {volume.day for volume in later} == {LAST - timedelta(days=1), LAST}
+    check_volumes(later)
+
+
+def test_a_new_shop_and_a_small_one_have_no_alarm() -> None:
+    young = _volumes(_events(days=10, missing={8: 0.9}))
+    assert {volume.expected for volume in young} == {None}
+    small = _volumes(_events(scale=0.1, missing={DAYS - 3: 1.0}))
+    assert not any(volume.missing for volume in small)
+
+
+def test_rare_kinds_are_checked_together() -> None:
+    events = _events(scale=0.25).with_columns(kind=pl.format("{}-{}", "kind", pl.int_range(pl.len()) % 6))
+    cut = events.filter((pl.col("at").dt.date() != LAST - timedelta(days=1)) | (pl.int_range(pl.len()) % 5 == 0))
+    assert [volume.kind for volume in _volumes(cut) if volume.missing] == [ALL_KINDS]
+
+
+def test_the_message_names_three_of_many_days() -> None:
+    volumes = [
+        DayVolume(day=date(2026, 3, 1 + n), kind="view", events=10, expected=1234.4, missing=True) for n in range(5)
+    ]
+    with pytest.raises(DataError, match=r"2026-03-03 has 10 events .* 1,234 were expected, .*2 times more"):
+        check_volumes(volumes)
