@@ -190,11 +190,11 @@ def test_models_are_listed_and_shown_with_the_baselines_beside_them(shop: Settin
 
 
 def test_snapshots_are_listed_shown_and_exported(shop: Settings, cli: Cli, tmp_path: Path) -> None:
-    Run(shop, "refresh", {}).all()
+    Run(shop, "score", {}).all()
     listed = json.loads(cli("snapshots", "list", "--json").stdout)
-    assert [(snapshot["id"], snapshot["current"], snapshot["carried"]) for snapshot in listed] == [
+    assert [(snapshot["id"], snapshot["current"], snapshot["rescored"]) for snapshot in listed] == [
         (2, True, 240),
-        (1, False, 0),
+        (1, False, 240),
     ]
     shown = cli("snapshots", "show").stdout
     assert "snapshot 2" in shown

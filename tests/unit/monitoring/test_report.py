@@ -76,7 +76,7 @@ def test_the_first_snapshot_of_a_model_is_the_reference_of_later_ones(shop: Sett
     assert (first.reference_id, first.drifted, first.findings) == (None, 0, [])
     assert first.users == 240
     assert sum(first.profile[SEGMENT]["counts"]) == 180  # without the calibration users
-    Run(shop, "refresh", {}).all()
+    Run(shop, "score", {}).all()
     second = _report(shop, 2)
     assert second.reference_id == 1
     assert second.calibration == {}
@@ -109,7 +109,7 @@ def test_outcomes_unlike_the_estimate_are_concept_drift_and_the_metric_is_not_es
     measured = {"auroc": estimated["auroc"], "macro_f1": None, "accuracy": estimated["accuracy"] - 0.3}
     with transaction(shop) as session:
         session.add(Evaluation(job_id=1, name="snapshot 1", split="outcome", rows=240, metrics=measured))
-    Run(shop, "refresh", {}).all()
+    Run(shop, "score", {}).all()
     report = _report(shop, 2)
     assert set(report.estimate["metrics"]) == {"auroc", "macro_f1"}
     (reason,) = report.unknown
@@ -123,7 +123,7 @@ def test_drift_is_announced_to_plugins_and_shown(shop: Settings, cli: Cli) -> No
     listener, manager = Listener(), load_plugins(shop).manager
     manager.register(listener)
     try:
-        output = Run(shop, "refresh", {}).all().inputs["monitor"][0]
+        output = Run(shop, "score", {}).all().inputs["monitor"][0]
     finally:
         manager.unregister(listener)
     report = _report(shop, 2)
@@ -146,7 +146,7 @@ def test_nothing_is_announced_without_alarms(shop: Settings) -> None:
     listener, manager = Listener(), load_plugins(shop).manager
     manager.register(listener)
     try:
-        Run(shop, "refresh", {}).all()
+        Run(shop, "score", {}).all()
     finally:
         manager.unregister(listener)
     assert listener.reports == []
@@ -178,12 +178,12 @@ def test_a_snapshot_of_an_older_release_has_no_report(shop: Settings, cli: Cli) 
     assert "No drift reports yet" in cli("drift", "list").stdout
     assert json.loads(cli("snapshots", "show", "--json").stdout)["drift"] is None
     # The next one is the reference.
-    Run(shop, "refresh", {}).all()
+    Run(shop, "score", {}).all()
     assert _report(shop, 2).reference_id is None
 
 
 def test_a_stage_that_runs_again_replaces_its_report(shop: Settings) -> None:
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "score", {}).all()
     run.stage("monitor")
     with transaction(shop) as session:
         assert len(session.exec(select(DriftReport).where(DriftReport.snapshot_id == 2)).all()) == 1
@@ -201,7 +201,7 @@ def test_without_test_rows_nothing_is_estimated(shop: Settings) -> None:
 
 
 def test_texts_that_the_job_read_are_those_of_the_store(shop: Settings) -> None:
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "score", {}).all()
     plan = PreparedSegments.read(run.inputs["prepare"][0]).text
     again = make_report(shop, 2, plan)
     assert again.profile == _report(shop, 2).profile
