@@ -22,6 +22,8 @@ def status(as_json: JsonOption = False) -> None:
         show_json(facts | {"current": revision == database.HEAD})
     else:
         state = "up to date" if revision == database.HEAD else "out of date; run: segadmin db upgrade"
+        if database.is_newer(revision):
+            state = "made by a newer segadmin; install it: pip install --upgrade segadmin"
         typer.echo(f"{facts['url']}\nrevision {revision or 'none'}, needed {database.HEAD}: {state}")
     if revision != database.HEAD:
         raise typer.Exit(1)
