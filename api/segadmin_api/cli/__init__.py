@@ -20,6 +20,8 @@ from segadmin.permissions import use_umask
 from segadmin.urls import mask_secrets
 from segadmin_api.cli.output import UsageError
 
+#: Exit code after Ctrl-C: 128 and the number of SIGINT.
+_INTERRUPTED = 130
 #: Subcommand → its Typer app, its one-line help, and its panel in ``--help``.
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -146,17 +148,27 @@ def main() -> None:
         _fail(*error.problems)
     except SegadminError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BaseException as error:  # also sys.exit() in a plugin, and a panic of Polars
         from segadmin.contracts.plugins import blame
 
-        if (blamed := blame(error)) is not None:
+        interrupt = _interrupt(error)
+        blamed = blame(interrupt or error)
+        if interrupt is not None:
+            typer.echo(f"Interrupted. {blamed or ''}".rstrip(), err=True)
+            sys.exit(_INTERRUPTED)
+        if blamed is not None:
             _fail(str(blamed))
         if isinstance(error, SystemExit):
             raise
         typer.echo(mask_secrets(traceback.format_exc()), err=True)
         sys.exit(1)
+
+
+def _interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C that ended the command, which Typer turns into an exit; or ``None``."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or (error.__context__ if isinstance(error, SystemExit) else None)
+    return error
 
 
 def _fail(*problems: str) -> NoReturn:

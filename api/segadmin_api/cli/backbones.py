@@ -10,7 +10,7 @@ import typer
 
 from segadmin.contracts.plugins import Plugins, describe, load_plugins
 from segadmin.contracts.resolve import resolve_backbone
-from segadmin.errors import SegadminError
+from segadmin.errors import INTERRUPTS, SegadminError
 from segadmin.settings import get_settings
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
@@ -64,7 +64,9 @@ def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
         plugins.make("backbone", name).check(plugins.settings)
     except SegadminError as error:
         problem = str(error) if name != "hf" else "It needs a model: --backbone-option model=…"
-    except (Exception, SystemExit) as error:  # of somebody else's plugin
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of somebody else's plugin
         problem = describe(error)
     return {
         "name": name,
