@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from segadmin.contracts import hookspecs
 from segadmin.errors import INTERRUPTS, ConfigurationError, PluginError, PluginLoadError, PluginNotFound, did_you_mean
 from segadmin.settings import Settings
-from segadmin.urls import mask_secrets
+from segadmin.urls import mask_all, mask_secrets
 
 log = logging.getLogger(__name__)
 #: The built-ins: plain modules with the same hooks as anybody's, imported by name.
@@ -169,9 +169,8 @@ class Plugins:
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(
-                f"The {kind} {name!r} cannot use {option}={first['input']!r}: {first['msg']}."
-            ) from None
+            shown = mask_all(first["input"], (option,))
+            raise ConfigurationError(f"The {kind} {name!r} cannot use {option}={shown!r}: {first['msg']}.") from None
         with_settings = getattr(instance, "with_settings", None)
         return instance if with_settings is None else with_settings(self.settings)
 
