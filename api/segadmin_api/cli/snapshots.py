@@ -13,7 +13,7 @@ from segadmin.settings import get_settings
 from segadmin.snapshots.read import NO_SNAPSHOTS, currents, find_snapshot, list_snapshots, summaries
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ModelVersion, SegmentSnapshot, SegmentSummary
-from segadmin_api.cli.output import JsonOption, RawCells, group, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, echo, group, show_json, table, terminal
 from segadmin_api.formatting import ago
 
 app = group("Segments of all users, published and immutable.")
@@ -94,9 +94,9 @@ def export(
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
         return
-    typer.echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
+    echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
     if not rows:
-        typer.echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
+        echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
 
 #: Why engines are left aside without a fault.
@@ -123,11 +123,10 @@ def inference_words(facts: Mapping[str, Any]) -> str:
 def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary]) -> None:
     from rich import box
     from rich.bar import Bar
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = terminal()
     console.print(
         f"snapshot {snapshot.id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
