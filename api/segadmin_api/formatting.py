@@ -18,7 +18,7 @@ from segadmin.labels.parts import EqualTexts
 from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Step, StepState
 from segadmin.text.coverage import coverage
-from segadmin.urls import mask_url
+from segadmin.urls import mask_all
 
 if TYPE_CHECKING:
     from segadmin.models.card import Cascade
@@ -127,14 +127,14 @@ def subject(options: dict[str, Any]) -> str:
 
 
 def option_texts(options: dict[str, Any]) -> dict[str, str]:
-    """Return the options of a job as text, without unset ones and with logins in URLs masked."""
+    """Return the options of a job as text, without unset ones and with secrets masked."""
 
     def text(value: Any) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{name}={text(item)}" for name, item in value.items())
         return ", ".join(map(text, value)) if isinstance(value, list) else str(value)
 
-    return {name: mask_url(text(value)) for name, value in options.items() if value not in (None, {}, [])}
+    return {name: text(value) for name, value in mask_all(options).items() if value not in (None, {}, [])}
 
 
 def option_value(value: Any) -> str:

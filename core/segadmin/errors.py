@@ -26,7 +26,7 @@
     │   └── StoreMissing
     └── BrokerUnavailable
 
-Each message names the offending value and ends with the fix.
+Each message names the offending value and ends with the fix. An :class:`Interrupt` is no error.
 """
 
 from __future__ import annotations
@@ -138,6 +138,12 @@ class BrokerUnavailable(SegadminError):
     """The broker cannot be reached."""
 
 
+class Interrupt(BaseException):
+    """Ends work from outside, and says nothing about the code that was running; not to be caught by it."""
+
+
+#: What is never the error of the code that it is raised in.
+INTERRUPTS = (KeyboardInterrupt, Interrupt)
 #: Errors that recur with the same input, so a retry cannot succeed.
 PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate, LimitExceeded)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from segadmin.log_masking import mask_logs
+from segadmin.printable import printable
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
 
@@ -72,7 +73,7 @@ class TextFormatter(logging.Formatter):
         """Return the line, and a traceback under it."""
         text = super().format(record)
         trace = getattr(record, TRACE, "")
-        return f"{text}\n{mask_secrets(trace)}" if trace else text
+        return printable(f"{text}\n{mask_secrets(trace)}" if trace else text)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the line with the fields at its end; it is one line, whatever the message holds."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -31,16 +32,33 @@ _URL = re.compile(_SCHEME.pattern + r"(?P<rest>.+)", re.DOTALL)
 _LOGIN = re.compile(r"^(?P<scheme>)(?P<rest>[^\s/:@]+:[^\s/]+@.*)$", re.DOTALL)
 #: A value ends at a space or ``&``; trailing punctuation is not part of it.
 _VALUE = r"""\$\{\w+\}|[^&\s](?:[^&\s]*[^&\s'")\],.;:>}])?"""
-#: A query parameter: with a value, as the second group, if its name marks it as secret; else only its name, so that the
-#: search goes on behind it.
+#: Words for secrets, anywhere in a name; and names that are too short or too common to be looked for inside others.
+_WORD = "secret|passw|passphrase|passcode|pwd|token|key|sig|credential|odbc_connect"
+_NAME = "pass|pw|auth|authorization|jwt|sas|code|session|bearer"
+#: A parameter of a query or a fragment: with a value, as the second group, if its name marks it as secret; else only
+#: its name, so that the search goes on behind it.
 _PARAMETER = re.compile(
-    r"([?&;](?=[^=&\s]*?(?:secret|passw|pwd|token|key|sig|credential|odbc_connect))[^=&\s]*+=)"
-    rf"({_VALUE})|[?&;][^=&\s]*+",
-    re.IGNORECASE,
+    rf"([?&;#](?=[^=&\s]*?(?:{_WORD})|(?:{_NAME})=)[^=&\s]*+=)({_VALUE})|[?&;#][^=&\s]*+", re.IGNORECASE
+)
+#: Words for secrets in names outside of URLs, where a token or a key is often something else.
+_ARGUMENT_WORD = (
+    "passw|passphrase|passcode|pwd|secret|credential|(?:access|auth|session|sas|refresh|api)[_-]?token|"
+    "(?:access|account|api|private|shared)[_-]?key"
 )
 #: The forms in which drivers quote their arguments: ``password=…`` and ``'password': '…'``.
 _ARGUMENT = re.compile(
-    rf"""(\b(?:password|passwd|pwd)=|['"](?:password|passwd|pwd)['"]: )('[^']*'|"[^"]*"|{_VALUE})""", re.IGNORECASE
+    rf"""((?<![\w-])(?=[\w-]*?(?:{_ARGUMENT_WORD}))[\w-]++(?:=|['"]:\ ?))('[^']*'|"[^"]*"|{_VALUE})""",
+    re.IGNORECASE,
+)
+#: A header, or a part of one, with what it proves.
+_HEADER = re.compile(
+    r"""((?:\bauthorization['"]?[:=]\ ?['"]?(?:bearer|basic|token|digest)|\bbearer)\ )([\w.~+/=-]{8,})""", re.IGNORECASE
+)
+#: An option of a plugin that is a secret as a whole, whatever form it has.
+_OPTION = re.compile(
+    r"(?:.*[_.-])?(?:pass|password|passwd|pwd|passphrase|passcode|secret|token|sas|jwt|credentials?|authorization|"
+    r"(?:api|access|account|private|shared|secret|access_key|secret_access)_?key)",
+    re.IGNORECASE,
 )
 #: A key of the HTTP API, also in a path or a query, possibly after ``%3D``.
 _KEY = re.compile(r"seg_[\w-]{16,}")
@@ -56,12 +74,10 @@ _PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*):(?:\d+\W*$|$)|\[[^\]]*\]\W*$")
 def mask_secrets(text: str) -> str:
     """Return ``text`` with every password and token in a URL replaced by ``***``.
 
-    It masks passwords of logins, query parameters with names of secrets (``?token=…``), ``password=…``, and keys of the
-    HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
+    It masks passwords of logins, query parameters with names of secrets (``?token=…``), ``password=…``, tokens of
+    ``Authorization`` headers, and keys of the HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
     """
-    masked = _KEY.sub(f"seg_{MASK}", _TOKEN.sub(_mask_login, text))
-    masked = _PARAMETER.sub(_mask_value, masked)
-    return _ARGUMENT.sub(_mask_value, masked)
+    return _KEY.sub(f"seg_{MASK}", _mask_values(_TOKEN.sub(_mask_login, text)))
 
 
 def mask_url(url: str) -> str:
@@ -73,13 +89,39 @@ def mask_url(url: str) -> str:
     return mask_secrets(pattern.sub(_mask_login, url))
 
 
-def mask_all(value: Any) -> Any:
-    """Return a JSON value with all its strings masked."""
+def mask_all(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """Return a JSON value with all its strings masked, and those under the name of a secret (``token``) as a whole.
+
+    Args:
+        value: options, or what holds some.
+        path: the names under which ``value`` is found.
+    """
     if isinstance(value, dict):
-        return {name: mask_all(item) for name, item in value.items()}
+        return {name: mask_all(item, (*path, name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [mask_all(item) for item in value]
-    return mask_url(value) if isinstance(value, str) else value
+        return [mask_all(item, path) for item in value]
+    if not isinstance(value, str):
+        return value
+    return MASK if is_secret_option(path, value) else mask_url(value)
+
+
+def replace_secrets(value: Any, replace: Callable[[tuple[str, ...], str, str], Any], path: tuple[str, ...] = ()) -> Any:
+    """Return a JSON value in which every text with a secret is replaced.
+
+    Args:
+        value: options, or what holds some.
+        replace: returns what stands for a text; called with its path, the text, and what may be shown of it.
+        path: the names under which ``value`` is found.
+    """
+    if isinstance(value, dict):
+        return {name: replace_secrets(item, replace, (*path, name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [replace_secrets(item, replace, path) for item in value]
+    if not isinstance(value, str):
+        return value
+    if is_secret_option(path, value):
+        return replace(path, value, MASK)
+    return replace(path, value, mask_url(value)) if has_secret(value) else value
 
 
 def url_problem(url: str) -> str | None:
@@ -97,18 +139,36 @@ def url_problem(url: str) -> str | None:
     return next((problem for problem in problems if problem), None)
 
 
-def has_secret(url: str) -> bool:
-    """Return whether ``url`` contains a password or a token itself, not only the name of a variable."""
-    if "://" not in url:
+def has_secret(text: str) -> bool:
+    """Return whether ``text`` contains a password or a token itself, not only the name of a variable."""
+    shown = _URL.sub(_mask_login, text)
+    return shown != text or _mask_values(text) != text
+
+
+def is_secret_option(path: Sequence[str], value: str) -> bool:
+    """Return whether a text is a secret by the name of its option, such as ``password``; a reference is none.
+
+    The names in a mapping are the shop's own, such as its kinds of events, but for the options of a source.
+    """
+    if value in ("", MASK) or not path:
         return False
-    rest = url.partition("://")[2]
-    login, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    password = login.partition(":")[2]
-    if at and password and not _is_reference(password):
-        return True
-    if url_problem(url) is not None:
-        return mask_url(url) != url
-    return _PARAMETER.sub(_mask_value, url) != url
+    if "mapping" in path and "options" not in path[path.index("mapping") :]:
+        return False
+    return bool(_OPTION.fullmatch(path[-1])) and not _is_reference(value)
+
+
+def fill_in_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``options`` with those that are secrets by their names and given as ``$NAME`` read from the environment.
+
+    Raises:
+        ConfigurationError: a variable is not set.
+    """
+    return {
+        name: _variable(match[1] or match[2])
+        if isinstance(value, str) and _OPTION.fullmatch(name) and (match := _REFERENCE.fullmatch(value))
+        else value
+        for name, value in options.items()
+    }
 
 
 def fill_in(url: str) -> str:
@@ -117,7 +177,7 @@ def fill_in(url: str) -> str:
     A variable may also contain the complete URL.
 
     Raises:
-        ConfigurationError: a variable is not set, or the URL cannot be parsed.
+        ConfigurationError: a variable is not set, or the URL cannot be parsed, or its password is masked.
     """
     if reference := _REFERENCE.fullmatch(url):
         value = _variable(reference[1] or reference[2])
@@ -126,6 +186,8 @@ def fill_in(url: str) -> str:
         return value
     if problem := url_problem(url):
         raise ConfigurationError(f"{mask_url(url)!r} cannot be read: {problem}.")
+    if f":{MASK}@" in url:
+        raise ConfigurationError(f"{url!r} shows {MASK} for a password, as messages do. Write $NAME, and set NAME.")
     start = url.index("://") + 3
     login = url.rfind("@", start, start + len(re.split(r"[/?#]", url[start:], maxsplit=1)[0]))
     query = url.find("?")
@@ -187,6 +249,13 @@ def _mask_login(match: re.Match[str]) -> str:
     else:
         shown = login
     return f"{start}{shown}@{host}"
+
+
+def _mask_values(text: str) -> str:
+    """Return ``text`` with secrets masked that stand behind their names."""
+    for pattern in (_PARAMETER, _ARGUMENT, _HEADER):
+        text = pattern.sub(_mask_value, text)
+    return text
 
 
 def _mask_value(match: re.Match[str]) -> str:

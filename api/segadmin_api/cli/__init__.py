@@ -17,9 +17,12 @@ from typer.core import TyperGroup
 from segadmin.errors import InvalidSettings, SegadminError
 from segadmin.log_masking import mask_logs
 from segadmin.permissions import use_umask
+from segadmin.printable import printable
 from segadmin.urls import mask_secrets
-from segadmin_api.cli.output import UsageError
+from segadmin_api.cli.output import UsageError, echo
 
+#: Exit code after Ctrl-C: 128 and the number of SIGINT.
+_INTERRUPTED = 130
 #: Subcommand → its Typer app, its one-line help, and its panel in ``--help``.
 _JOBS, _MACHINE, _DATA = "Jobs and results", "Running segadmin", "Data and plugins"
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -70,11 +73,11 @@ class LazyGroup(TyperGroup):
         self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand; passwords in usage errors are masked."""
+        """Run a subcommand; passwords and control characters in usage errors are masked."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.message = mask_secrets(error.message)
+            error.message = printable(mask_secrets(error.message))
             raise
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -114,7 +117,7 @@ def _show_version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"segadmin {version('segadmin')}")
+        echo(f"segadmin {version('segadmin')}")
         raise typer.Exit
 
 
@@ -147,20 +150,30 @@ def main() -> None:
         _fail(*error.problems)
     except SegadminError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BaseException as error:  # also sys.exit() in a plugin, and a panic of Polars
         from segadmin.contracts.plugins import blame
 
-        if (blamed := blame(error)) is not None:
+        interrupt = _interrupt(error)
+        blamed = blame(interrupt or error)
+        if interrupt is not None:
+            echo(f"Interrupted. {blamed or ''}".rstrip(), err=True)
+            sys.exit(_INTERRUPTED)
+        if blamed is not None:
             _fail(str(blamed))
         if isinstance(error, SystemExit):
             raise
-        typer.echo(mask_secrets(traceback.format_exc()), err=True)
+        echo(mask_secrets(traceback.format_exc()), err=True)
         sys.exit(1)
+
+
+def _interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C that ended the command, which Typer turns into an exit; or ``None``."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or (error.__context__ if isinstance(error, SystemExit) else None)
+    return error
 
 
 def _fail(*problems: str) -> NoReturn:
     for problem in problems:
-        typer.echo(f"Error: {mask_secrets(problem)}", err=True)
+        echo(f"Error: {mask_secrets(problem)}", err=True)
     sys.exit(1)

@@ -10,10 +10,10 @@ import typer
 
 from segadmin.contracts.plugins import Plugins, describe, load_plugins
 from segadmin.contracts.resolve import resolve_backbone
-from segadmin.errors import SegadminError
+from segadmin.errors import INTERRUPTS, SegadminError
 from segadmin.settings import get_settings
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 
 app = group("Backbones, and the pretrained weights on this machine.")
 
@@ -64,7 +64,9 @@ def _facts(plugins: Plugins, name: str) -> dict[str, Any]:
         plugins.make("backbone", name).check(plugins.settings)
     except SegadminError as error:
         problem = str(error) if name != "hf" else "It needs a model: --backbone-option model=…"
-    except (Exception, SystemExit) as error:  # of somebody else's plugin
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of somebody else's plugin
         problem = describe(error)
     return {
         "name": name,
@@ -92,7 +94,7 @@ def pull(model: Model, source: From = None, as_json: JsonOption = False) -> None
     if as_json:
         show_json(asdict(pulled))
         return
-    typer.echo(f"{pulled.name}: {pulled.size / 2**20:,.0f} MiB in {pulled.where}")
+    echo(f"{pulled.name}: {pulled.size / 2**20:,.0f} MiB in {pulled.where}")
 
 
 @app.command()
@@ -119,6 +121,6 @@ def check(model: Model, backbone_option: BackboneOption = None, as_json: JsonOpt
         show_json({**facts, "compared": compared, "notes": notes})
         return
     files = f", {compared} files as they were pulled" if compared else ""
-    typer.echo(f"{model} can be used" + (f": {folder}{files}" if folder else ""))
+    echo(f"{model} can be used" + (f": {folder}{files}" if folder else ""))
     for note in notes:
-        typer.echo(f"  {note}")
+        echo(f"  {note}")

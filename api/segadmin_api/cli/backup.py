@@ -13,7 +13,7 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, show_json
+from segadmin_api.cli.output import JsonOption, echo, show_json, terminal
 
 #: Seconds without a terminal between two lines of progress.
 _LINE_SECONDS = 20.0
@@ -39,14 +39,14 @@ def backup(
     if as_json:
         show_json(asdict(saved))
         return
-    typer.echo(
+    echo(
         f"Wrote {out}: {counted(saved.rows, 'row')} of the database, {counted(saved.files, 'file')}, "
         f"{saved.bytes / _MIB:,.1f} MiB, readable by its owner only."
     )
     if settings.user_key_secret is not None:
-        typer.echo("The secret is not in it: keep SEGADMIN_USER_KEY_SECRET, without which it cannot be restored.")
+        echo("The secret is not in it: keep SEGADMIN_USER_KEY_SECRET, without which it cannot be restored.")
     for name in saved.left_out:
-        typer.echo(f"Left out: {name}")
+        echo(f"Left out: {name}")
 
 
 def restore(
@@ -66,21 +66,19 @@ def restore(
     if as_json:
         show_json(asdict(restored))
         return
-    typer.echo(
+    echo(
         f"Restored {counted(restored.files, 'file')} into {settings.root}, as of {restored.created} (segadmin "
         f"{restored.version}). Users who were erased since are in it again: segadmin data forget. Check it: segadmin "
         "doctor"
     )
     if restored.needs_secret:
-        typer.echo("The secret was not in it: set SEGADMIN_USER_KEY_SECRET as before.")
+        echo("The secret was not in it: set SEGADMIN_USER_KEY_SECRET as before.")
 
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show on stderr how much is done and the time left; without a terminal as a line every 20 seconds."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     started = printed = time.monotonic()
     with console.status(f"{what} …") as spinner:
 
@@ -91,7 +89,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
                 return
             printed = now
             line = f"{what}: {_amounts(done, total, now - started)}"
-            spinner.update(line) if console.is_terminal else typer.echo(line, err=True)
+            spinner.update(line) if console.is_terminal else echo(line, err=True)
 
         yield show
 

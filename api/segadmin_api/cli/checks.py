@@ -110,7 +110,10 @@ def sql(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "database", f"{url}, made at first use")
     else:
         detail = f"{url} is at revision {revision or 'none'}, not {database.HEAD}"
-        yield Finding(Level.FAIL, "database", detail, "segadmin db upgrade")
+        fix = "segadmin db upgrade"
+        if database.is_newer(revision):
+            detail, fix = f"{detail}: a newer segadmin made it", "pip install --upgrade segadmin"
+        yield Finding(Level.FAIL, "database", detail, fix)
 
 
 def store(settings: Settings) -> Iterator[Finding]:

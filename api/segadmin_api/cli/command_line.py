@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import typer
+
+from segadmin.urls import mask_secrets
 
 if TYPE_CHECKING:
     import click
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
 
 def command_line(context: typer.Context, arguments: Sequence[str]) -> str:
     """Return the command of ``context`` with the options that were given, and ``arguments``."""
-    return shlex.join([*_words(cast("click.Context", context)), *arguments])
+    return join_words([*_words(cast("click.Context", context)), *arguments])
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Return a command of ``words`` for a shell, without secrets."""
+    return shlex.join(map(mask_secrets, words))
 
 
 def _words(context: click.Context) -> Iterator[str]:

@@ -15,7 +15,17 @@ from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
 from segadmin_api.cli import imports, inbox, interrupted, mappings, quarantine
-from segadmin_api.cli.output import JsonOption, group, parse_options, save_page, show_json, table
+from segadmin_api.cli.output import (
+    JsonOption,
+    confirm,
+    echo,
+    group,
+    parse_options,
+    save_page,
+    show_json,
+    table,
+    terminal,
+)
 from segadmin_api.formatting import ago
 
 if TYPE_CHECKING:
@@ -57,7 +67,6 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Generate synthetic data: a shop's log with known segments, for tests, trials and load."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from segadmin.events.generator.shop import Plan
@@ -76,7 +85,7 @@ def generate(
         duplicate_share=0 if clean else duplicates,
         dirty_share=0 if clean else dirty,
     )
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("Generating users", total=users)
         written = write(
             plan, out, form, overwrite=overwrite, progress=lambda users_done: bar.update(task, completed=users_done)
@@ -84,15 +93,13 @@ def generate(
     if as_json:
         show_json(written)
         return
-    typer.echo(
+    echo(
         f"{counted(written['rows'], 'row')} of {counted(users, 'user')} in {out}; "
         f"{written['usable']:,} can be used, the others are invalid on purpose."
     )
     folder = quote(str(out.absolute()))
-    typer.echo(
-        f"Next: segadmin data import items {folder}/items.parquet && segadmin data import events {folder}/events/*"
-    )
-    typer.echo(f"      segadmin data import labels {folder}/labels.parquet --name planted")
+    echo(f"Next: segadmin data import items {folder}/items.parquet && segadmin data import events {folder}/events/*")
+    echo(f"      segadmin data import labels {folder}/labels.parquet --name planted")
 
 
 @app.command()
@@ -121,7 +128,7 @@ def forget(
         raise typer.BadParameter("This option needs a file. Add it: --file", param_hint="--column")
     listed = [*(ListedUser(user) for user in users or []), *(read_users(file, column) if file else [])]
     for name in {entry.column for entry in listed} - {None}:
-        typer.echo(f"{file}: the users are read from the column {name!r}. To use another one: --column NAME", err=True)
+        echo(f"{file}: the users are read from the column {name!r}. To use another one: --column NAME", err=True)
     requested: dict[str, ListedUser] = {}
     for entry in listed:
         requested.setdefault(entry.user, entry)
@@ -129,17 +136,17 @@ def forget(
     if not requested and not interrupted:
         raise typer.BadParameter("Name a user, or a file of users: --file", param_hint="USER")
     if requested and not yes:
-        typer.confirm(f"Permanently erase {counted(len(requested), 'user')}?", abort=True)
+        confirm(f"Permanently erase {counted(len(requested), 'user')}?")
     done = list(zip(requested.values(), erase(get_settings(), list(requested)), strict=True))
     if interrupted:
-        typer.echo("An interrupted erasure was completed.", err=True)
+        echo("An interrupted erasure was completed.", err=True)
     unknown = [erased for _, erased in done if not erased.is_known]
     if as_json:
         show_json([asdict(erased) | asdict(user) | {"known": erased.is_known} for user, erased in done])
     elif done:
         for user, erased in done:
             _show_erased(user, erased, file)
-        typer.echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
+        echo(f"{len(done) - len(unknown):,} of {counted(len(done), 'user')} erased; {len(unknown):,} not found.")
     if unknown:
         raise typer.Exit(1)
 
@@ -148,17 +155,15 @@ def _show_erased(user: ListedUser, erased: Erased, file: Path | None) -> None:
     if not erased.is_known:
         prefix = "" if user.line is None else f"{file}, line {user.line}: "
         suggestion = f" Did you mean {' or '.join(map(repr, erased.similar))}?" if erased.similar else ""
-        typer.echo(
-            f"{prefix}user {user.user!r} ({erased.user_key}) is not known; nothing was erased.{suggestion}", err=True
-        )
+        echo(f"{prefix}user {user.user!r} ({erased.user_key}) is not known; nothing was erased.{suggestion}", err=True)
         return
     rows = ", ".join(f"{table}: {count:,}" for table, count in erased.rows.items() if count)
-    typer.echo(f"user {erased.user_key}: erased ({rows}).")
+    echo(f"user {erased.user_key}: erased ({rows}).")
     if erased.similar:
-        typer.echo(f"  A user with a similar id was not erased: {' or '.join(map(repr, erased.similar))}")
+        echo(f"  A user with a similar id was not erased: {' or '.join(map(repr, erased.similar))}")
     if erased.model_versions:
         numbers = ", ".join(str(number) for number in erased.model_versions)
-        typer.echo(f"  Model {numbers} was trained on this user and cannot unlearn. Retrain: segadmin enqueue retrain")
+        echo(f"  Model {numbers} was trained on this user and cannot unlearn. Retrain: segadmin enqueue retrain")
 
 
 @app.command()
@@ -171,9 +176,9 @@ def compact(as_json: JsonOption = False) -> None:
         show_json(compacted)
         return
     for name, files in compacted.items():
-        typer.echo(f"{name}: {counted(files['before'], 'file')} became {files['after']:,}.")
+        echo(f"{name}: {counted(files['before'], 'file')} became {files['after']:,}.")
     if not compacted:
-        typer.echo("There are no small files to merge.")
+        echo("There are no small files to merge.")
 
 
 @app.command("label")
@@ -198,7 +203,7 @@ def label_(
         is_only = len(session.exec(select(LabelSet.name)).all()) == 1
     labels_option = "" if is_only else f" --labels {quote(name)}"
     labels = f"{counted(label_set.rows, 'label')} of {', '.join(label_set.segments)}"
-    typer.echo(f"{name}: {labels}. Next: segadmin enqueue retrain{labels_option} --wait")
+    echo(f"{name}: {labels}. Next: segadmin enqueue retrain{labels_option} --wait")
 
 
 @app.command()
@@ -217,18 +222,17 @@ def profile(
     if as_json:
         show_json(result.model_dump(mode="json"))
     elif html is not None:
-        typer.echo(f"Wrote the profile of {counted(result.events, 'event')} to {html}. Open it in a browser.")
+        echo(f"Wrote the profile of {counted(result.events, 'event')} to {html}. Open it in a browser.")
     else:
         _show_profile(result)
 
 
 def _show_profile(profile: Profile) -> None:
     from rich.bar import Bar
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    typer.echo(
+    echo(
         f"{counted(profile.events, 'event')} of {counted(profile.users, 'user')} about "
         f"{counted(profile.items, 'item')}, {profile.first} to {profile.last}"
     )
@@ -244,12 +248,12 @@ def _show_profile(profile: Profile) -> None:
         for name, count in counts.items():
             bars.add_row(Text(name), f"{count:,}", Bar(highest, 0, count, width=_BAR_WIDTH))
         if counts:
-            Console().print(bars)
+            terminal().print(bars)
     kinds = list(profile.by_kind)
     rows = [[name, *(f"{filled.get(kind, 0):.0%}" for kind in kinds)] for name, filled in profile.filled.items()]
     table("fields that are filled, by kind", ["field", *(f">{kind}" for kind in kinds)], rows)
     items_known = " · ".join(f"{name} {share:.0%}" for name, share in profile.items_known.items())
-    typer.echo(f"items of events: {items_known}")
+    echo(f"items of events: {items_known}")
 
 
 @app.command("list")
@@ -278,7 +282,7 @@ def list_(as_json: JsonOption = False) -> None:
         )
         return
     if not any(facts["rows"] for facts in tables) and not recent_imports and not label_sets:
-        typer.echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
+        echo("The store is empty. Import events: segadmin data import events FILE, or try: segadmin demo")
         return
     table(
         "tables",
@@ -309,7 +313,7 @@ def list_(as_json: JsonOption = False) -> None:
         ],
     )
     if "interrupted" in states.values():
-        typer.echo("To continue interrupted imports: segadmin data interrupted")
+        echo("To continue interrupted imports: segadmin data interrupted")
 
 
 def _tables(settings: Settings) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import typer
 from segadmin.settings import get_settings
 from segadmin.storage import database
 from segadmin.storage.integrity import clear_damage
-from segadmin_api.cli.output import JsonOption, group, show_json
+from segadmin_api.cli.output import JsonOption, echo, group, show_json
 
 app = group("The SQL database: status, check, upgrade, adopt.")
 
@@ -22,7 +22,9 @@ def status(as_json: JsonOption = False) -> None:
         show_json(facts | {"current": revision == database.HEAD})
     else:
         state = "up to date" if revision == database.HEAD else "out of date; run: segadmin db upgrade"
-        typer.echo(f"{facts['url']}\nrevision {revision or 'none'}, needed {database.HEAD}: {state}")
+        if database.is_newer(revision):
+            state = "made by a newer segadmin; install it: pip install --upgrade segadmin"
+        echo(f"{facts['url']}\nrevision {revision or 'none'}, needed {database.HEAD}: {state}")
     if revision != database.HEAD:
         raise typer.Exit(1)
 
@@ -38,7 +40,7 @@ def check(as_json: JsonOption = False) -> None:
     if as_json:
         show_json({"url": database.shown(settings), "damaged": False})
     else:
-        typer.echo(f"{database.shown(settings)} is in order.")
+        echo(f"{database.shown(settings)} is in order.")
 
 
 @app.command()
@@ -46,7 +48,7 @@ def upgrade() -> None:
     """Upgrade the schema to the revision that this version needs; no data is lost."""
     settings = get_settings()
     database.upgrade(settings)
-    typer.echo(f"{database.shown(settings)} is at revision {database.HEAD}.")
+    echo(f"{database.shown(settings)} is at revision {database.HEAD}.")
 
 
 @app.command()
@@ -63,4 +65,4 @@ def adopt() -> None:
 
     settings = get_settings()
     store = adopt_store(settings)
-    typer.echo(f"{database.shown(settings)} uses the store in {settings.store_path}: {store.buckets} buckets.")
+    echo(f"{database.shown(settings)} uses the store in {settings.store_path}: {store.buckets} buckets.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from sqlmodel import select
 
 from segadmin.contracts.plugins import load_plugins
@@ -22,6 +23,7 @@ from segadmin.workflows.backbone_options import chosen_backbone
 from segadmin_api.cli.demo_scale import MARGIN, measure
 from segadmin_api.cli.demo_shops import QUICK_USERS, SHOPS, DemoShop
 from segadmin_api.cli.imports import import_all
+from segadmin_api.cli.output import terminal
 from segadmin_worker.client import dispatcher
 
 #: The default backbone.
@@ -51,7 +53,7 @@ def app(
 
     The training speed of this machine is measured first; on a slow machine, the model is trained on less data.
     """
-    settings, console, start = get_settings(), Console(), time.monotonic()
+    settings, console, start = get_settings(), terminal(), time.monotonic()
     shop = SHOPS[language]()
     _check_home(settings, shop)
     plugins = load_plugins(settings)
@@ -79,7 +81,7 @@ def app(
 
 
 def _announce(console: Console, number: int, title: str) -> None:
-    console.print(f"\n[bold]{number}/4 {title}[/bold]", highlight=False)
+    console.print(f"\n[bold]{number}/4 {escape(title)}[/bold]", highlight=False, markup=True)
 
 
 def _measured(console: Console) -> float:
@@ -154,7 +156,7 @@ def _print_next_commands(settings: Settings, console: Console, shop: DemoShop, s
     }
     width = max(map(len, descriptions))
     for text, description in descriptions.items():
-        console.print(f"  {text:<{width}}  [dim]{description}[/dim]", highlight=False, soft_wrap=True)
+        console.print(f"  {text:<{width}}  [dim]{description}[/dim]", highlight=False, soft_wrap=True, markup=True)
     for text in pages(settings, running) if running is not None else ():
         console.print(f"  {text}", highlight=False, soft_wrap=True)
     console.print(f"\nThe demo took {int(seconds) // 60} min {int(seconds) % 60} s.", highlight=False)

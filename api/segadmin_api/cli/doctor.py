@@ -14,7 +14,7 @@ from segadmin.urls import mask_secrets
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
 from segadmin_api.cli import checks
 from segadmin_api.cli.checks import Check, Finding, Level
-from segadmin_api.cli.output import JsonOption, show_json
+from segadmin_api.cli.output import JsonOption, echo_marked, show_json
 
 app = typer.Typer(add_completion=False)
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
@@ -74,7 +74,7 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
 def _print(finding: Finding) -> None:
     mark, colour = _MARKS[finding.level]
     fix = f" → {finding.fix}" if finding.fix else ""
-    typer.echo(f"{typer.style(mark, fg=colour)} {finding.what}: {finding.detail}{fix}")
+    echo_marked(mark, colour, f"{finding.what}: {finding.detail}{fix}")
 
 
 def _facts(finding: Finding) -> dict[str, str]:

@@ -12,7 +12,7 @@ from segadmin.settings import get_settings
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, SegmentSnapshot
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
 
 app = group("What changed since a model went into use, and how good its segments probably are.")
 LabelSetOption = Annotated[
@@ -68,7 +68,7 @@ def show(
         show_json(facts | {"label_set": snapshot.label_set, "as_of": snapshot.as_of, "measured": outcomes})
         return
     for line in [_headline(report, snapshot), *report.alarms]:
-        typer.echo(line)
+        echo(line)
     _print_findings([finding for finding in report.findings if every or finding["drifted"]])
     _print_metrics(report, outcomes)
     rows = [
@@ -134,7 +134,7 @@ def _print_metrics(report: DriftReport, outcomes: Sequence[Mapping[str, Any]]) -
     if rows:
         table("metrics without labels", ["metric", "estimated, with 95 % interval", "measured"], rows)
     for reason in report.unknown:
-        typer.echo(f"Cannot know: {reason}")
+        echo(f"Cannot know: {reason}")
 
 
 def _metric(report: DriftReport, name: str) -> str:

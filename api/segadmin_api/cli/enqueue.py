@@ -20,7 +20,7 @@ from segadmin.jobs.requests import parse_request
 from segadmin.settings import get_settings
 from segadmin.urls import mask_all
 from segadmin_api.cli.job_file import merge, read_job_file, write_job_file
-from segadmin_api.cli.output import JsonOption, group, show_json
+from segadmin_api.cli.output import JsonOption, echo, group, show_json
 from segadmin_api.cli.request_options import check_needed, given_options, parameters
 from segadmin_api.formatting import waits
 from segadmin_worker.client import dispatcher
@@ -144,7 +144,7 @@ def _options(workflow: Workflow, context: typer.Context) -> dict[str, Any]:
 def _enqueue(workflow: Workflow, context: typer.Context) -> None:
     options = _options(workflow, context)
     if context.params["print_config"]:
-        typer.echo(write_job_file(workflow.kind, parse_request(workflow.kind, options)), nl=False)
+        echo(write_job_file(workflow.kind, parse_request(workflow.kind, options)), nl=False)
         return
     settings = get_settings()
     key, as_json = context.params["key"], context.params["as_json"]
@@ -160,7 +160,7 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
         facts = {"job": done.job.id, "kind": workflow.kind, "created": done.created, "rung": done.dispatched}
         show_json(facts | {"options": mask_all(done.job.options)})
     elif not done.created:
-        typer.echo(f"Job {done.job.id} has the key {key!r} already; nothing new was enqueued.")
+        echo(f"Job {done.job.id} has the key {key!r} already; nothing new was enqueued.")
     else:
         _report(done)
     if context.params["wait"]:
@@ -173,10 +173,10 @@ def _report(done: Enqueued) -> None:
     """Say which job was made, and what it waits for."""
     number, kind = done.job.id or 0, done.job.kind
     if not done.dispatched:
-        typer.echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
-        typer.echo(str(done.trouble), err=True)
+        echo(f"Saved as job {number} ({kind}); it starts when the broker is back.")
+        echo(str(done.trouble), err=True)
         return
     waiting = "" if done.ready else waits(view(get_settings(), number))
-    typer.echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
+    echo(f"Enqueued job {number} ({kind}). Watch it: segadmin jobs watch {number}")
     if waiting:
-        typer.echo(f"It {waiting}.")
+        echo(f"It {waiting}.")

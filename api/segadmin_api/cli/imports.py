@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,9 +12,9 @@ from segadmin.counts import counted
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.records import Import
 from segadmin.urls import MASK, mask_url
-from segadmin_api.cli.command_line import command_line
+from segadmin_api.cli.command_line import command_line, join_words
 from segadmin_api.cli.import_report import note_several, report, report_changes
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table, terminal
 from segadmin_api.cli.proposals import NextCommands, save_mapping, show_proposal
 from segadmin_api.cli.several import expand, import_each, summarize
 
@@ -233,12 +232,12 @@ def preview(
         show_json(result.model_dump(mode="json"))
         return
     _show(request, result, limit)
-    typer.echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
+    echo(f"Nothing was written. To import: {_import_command(context, table_, where)}")
 
 
 def _show(request: ImportRequest, result: Preview, limit: int) -> None:
     note = note_several(result.source_rows, result.rows, request.table)
-    typer.echo(
+    echo(
         f"{request.name}: {result.usable:,} of the first {counted(result.rows, 'row')} can be used as "
         f"{request.table}.{note}"
     )
@@ -246,18 +245,18 @@ def _show(request: ImportRequest, result: Preview, limit: int) -> None:
     table("how it is read", ["field", "from", ">filled", "examples"], [(a, b, f"{c:.0%}", d) for a, b, c, d in fields])
     report_changes(result.changes)
     if result.ignored:
-        typer.echo(f"Ignored, as the mapping says: {counted(result.ignored, 'row')}.")
+        echo(f"Ignored, as the mapping says: {counted(result.ignored, 'row')}.")
     for reason, count in result.reasons.items():
         examples = [problem for problem in result.problems if problem.reason == reason][:limit]
         rows = [(problem.line, problem.column or "", problem.value or "", problem.row) for problem in examples]
         table(f"{reason}: {counted(count, 'row')}", [">line", "column", "value", "row"], rows)
     if result.spend is not None:
-        typer.echo(
+        echo(
             f"Prices of whole lines: {result.spend.total:,.2f} in {counted(result.spend.rows, 'row')}, "
             f"such as {' · '.join(result.spend.examples)}"
         )
     for warning in result.warnings:
-        typer.echo(f"Note: {warning}")
+        echo(f"Note: {warning}")
 
 
 def _propose(context: typer.Context, request: ImportRequest) -> None:
@@ -276,7 +275,7 @@ def _propose(context: typer.Context, request: ImportRequest) -> None:
         save = ["--guess", "--save", "mapping.toml"]
         commands.insert(
             0,
-            shlex.join(["segadmin", "data", "preview", mask_url(request.where), *source, *save]),
+            join_words(["segadmin", "data", "preview", mask_url(request.where), *source, *save]),
         )
     show_proposal(
         proposal,
@@ -294,7 +293,7 @@ def _items_command(proposal: Proposal, request: ImportRequest, source: list[str]
     maps = [
         word for field, column in proposal.items.items() if field != column for word in ("--map", f"{field}={column}")
     ]
-    return shlex.join(["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source])
+    return join_words(["segadmin", "data", "import", "items", mask_url(request.where), *maps, *header, *source])
 
 
 def _source_arguments(context: typer.Context) -> list[str]:
@@ -316,7 +315,7 @@ def _import_command(context: typer.Context, table_: str, where: str) -> str:
             continue
         for item in value if isinstance(value, list | tuple) else [value]:
             arguments += [option.opts[0], str(item)]
-    return shlex.join(arguments)
+    return join_words(arguments)
 
 
 def _mapping(context: typer.Context) -> Mapping:
@@ -383,11 +382,10 @@ def _import(
 
 
 def _with_progress(settings: Settings, request: ImportRequest) -> tuple[Import, bool]:
-    from rich.console import Console
     from rich.markup import escape
 
     from segadmin.events.ingest import import_file
 
     name = escape(request.name)
-    with Console(stderr=True).status(f"Importing {name} …") as spinner:
+    with terminal(stderr=True).status(f"Importing {name} …") as spinner:
         return import_file(settings, request, lambda rows: spinner.update(f"Importing {name}: {counted(rows, 'row')}"))

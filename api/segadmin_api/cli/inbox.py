@@ -15,7 +15,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.audit import record
 from segadmin.storage.import_lock import users_stay
-from segadmin_api.cli.output import JsonOption, show_json, table
+from segadmin_api.cli.output import JsonOption, confirm, echo, show_json, table
 
 _ALL = "all"
 
@@ -72,13 +72,13 @@ def _retry(settings: Settings, box: Inbox, requested: list[str], *, as_json: boo
     if as_json:
         show_json({"retried": names})
     else:
-        typer.echo(f"Put back {_batches(names)}, to be imported with the next posted events. See: segadmin jobs list")
+        echo(f"Put back {_batches(names)}, to be imported with the next posted events. See: segadmin jobs list")
 
 
 def _drop(settings: Settings, box: Inbox, requested: list[str], *, yes: bool, as_json: bool) -> None:
     names = _names(box, requested)
     if names and not yes:
-        typer.confirm(f"Permanently delete {_batches(names)} with all events?", abort=True)
+        confirm(f"Permanently delete {_batches(names)} with all events?")
     with users_stay(settings):  # an erasure might recreate a batch
         for name in names:
             box.drop(name)
@@ -86,7 +86,7 @@ def _drop(settings: Settings, box: Inbox, requested: list[str], *, yes: bool, as
     if as_json:
         show_json({"dropped": names})
     else:
-        typer.echo(f"Deleted {_batches(names)}.")
+        echo(f"Deleted {_batches(names)}.")
 
 
 def _batches(batches: Sequence[object]) -> str:
@@ -100,8 +100,8 @@ def _show(box: Inbox, *, as_json: bool) -> None:
     if as_json:
         show_json({"waiting": len(waiting), "oldest": since, "failed": [asdict(batch) for batch in failed]})
         return
-    typer.echo(f"{_batches(waiting)} to be imported{'' if since is None else f', the oldest since {since}'}.")
+    echo(f"{_batches(waiting)} to be imported{'' if since is None else f', the oldest since {since}'}.")
     if failed:
         rows = [(batch.name, f"{batch.bytes:,}", batch.attempts, batch.failed_at, batch.reason) for batch in failed]
         table("set aside", ["batch", ">bytes", ">attempts", "since", "reason"], rows)
-        typer.echo("Try again: segadmin data inbox --retry BATCH · Delete: segadmin data inbox --drop BATCH")
+        echo("Try again: segadmin data inbox --retry BATCH · Delete: segadmin data inbox --drop BATCH")

@@ -8,7 +8,7 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import JsonOption, show_json, table
+from segadmin_api.cli.output import JsonOption, confirm, echo, show_json, table
 
 
 def interrupted(
@@ -29,12 +29,12 @@ def interrupted(
     if drop is not None:
         find_interrupted(settings, drop)
         if not yes:
-            typer.confirm(f"Permanently remove the rows of import {drop}?", abort=True)
+            confirm(f"Permanently remove the rows of import {drop}?")
         dropped = drop_interrupted(settings, drop)
         if as_json:
             show_json(dropped)
         else:
-            typer.echo(f"Removed {counted(sum(facts['rows'] for facts in dropped), 'row')} of import {drop}.")
+            echo(f"Removed {counted(sum(facts['rows'] for facts in dropped), 'row')} of import {drop}.")
         return
     imports = [spool.facts() for spool in list_interrupted(settings)]
     if as_json:
@@ -57,6 +57,6 @@ def interrupted(
     )
     commands = [facts["command"] for facts in imports if facts["command"]]
     if commands:
-        typer.echo("To continue, repeat the command in the same folder and with the same options:")
+        echo("To continue, repeat the command in the same folder and with the same options:")
     for command in commands:
-        typer.echo(f"  {command}")
+        echo(f"  {command}")

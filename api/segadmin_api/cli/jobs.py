@@ -14,7 +14,7 @@ from segadmin.storage.records import JobState, Step
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
-from segadmin_api.cli.output import JsonOption, group, show_json, table, write_page
+from segadmin_api.cli.output import JsonOption, echo, group, show_json, table, write_page
 from segadmin_api.formatting import (
     JOBS,
     ago,
@@ -54,7 +54,7 @@ def list_(
     )
     if len(views) == limit:
         only = "" if state is None else f" --state {state}"
-        typer.echo(f"Older ones: segadmin jobs list --before {views[-1].job.id}{only}")
+        echo(f"Older ones: segadmin jobs list --before {views[-1].job.id}{only}")
 
 
 @app.command()
@@ -90,7 +90,7 @@ def trials(
     )
     highest = max(search.importance.values(), default=1.0)
     for name, share in search.importance.items():
-        typer.echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / highest)}")
+        echo(f"  {name:<16} {share:6.1%} {'█' * round(30 * share / highest)}")
     if out is not None:
         write_page(out, page(job, search))
 
@@ -113,23 +113,23 @@ def show(
         return
     heading = [f"job {view.job.id}", view.job.kind, view.job.state, f"{view.progress.done:.0%}", time_left(view)]
     heading += [f"requested {ago(view.job.created_at)}", took(view.job.started_at, view.job.finished_at)]
-    typer.echo(" · ".join(filter(None, heading)))
+    echo(" · ".join(filter(None, heading)))
     for name, value in option_texts(view.job.options).items():
-        typer.echo(f"  {name}: {value}")
+        echo(f"  {name}: {value}")
     if view.job.error:
-        typer.echo(f"  error: {view.job.error}")
+        echo(f"  error: {view.job.error}")
     results = result_lines(view) if view.job.state == JobState.SUCCEEDED else []
     for line in results:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     if view.waits_for:
-        typer.echo(f"  {waits(view)}")
+        echo(f"  {waits(view)}")
     if (text := coverage(view.steps)) and text not in results:
-        typer.echo(f"  text: {text}")
+        echo(f"  text: {text}")
     for step in view.steps:
         for line in drawn(step.curve):
-            typer.echo(f"  {step.stage}, validation log-loss: {line}")
+            echo(f"  {step.stage}, validation log-loss: {line}")
         for name, location in step.result.get("trackers", {}).items() if step.stage in {"finetune", "evaluate"} else ():
-            typer.echo(f"  {name}: {location}")
+            echo(f"  {name}: {location}")
     table(
         "",
         ["step", "stage", "buckets", "state", ">attempt", "took", "worker", "note"],
@@ -162,7 +162,7 @@ def cancel(job: Number) -> None:
     """Cancel a job; a running step stops within seconds, and completed steps are kept."""
     settings = get_settings()
     control.cancel(settings, dispatcher(settings), job)
-    typer.echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
+    echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
 
 
 @app.command()
@@ -173,7 +173,7 @@ def retry(
     """Run the failed or cancelled steps of a job again; results of the others are kept."""
     settings = get_settings()
     control.retry(settings, dispatcher(settings), job, from_start=from_start)
-    typer.echo(f"Job {job} continues. Watch it: segadmin jobs watch {job}")
+    echo(f"Job {job} continues. Watch it: segadmin jobs watch {job}")
 
 
 @app.command("quarantine")
@@ -185,7 +185,7 @@ def quarantine_(
     """List messages from the broker that segadmin did not send; they were never run."""
     settings = get_settings()
     if clear:
-        typer.echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
+        echo(f"Deleted {counted(quarantine.clear(settings), 'message')}.")
         return
     messages = quarantine.list_messages(settings, limit)
     if as_json:

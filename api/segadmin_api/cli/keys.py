@@ -9,7 +9,7 @@ import typer
 from segadmin.settings import get_settings
 from segadmin.storage import api_keys
 from segadmin.storage.records import Scope
-from segadmin_api.cli.output import JsonOption, group, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
 from segadmin_api.formatting import ago
 
 app = group("Keys of the web pages and the HTTP API.")
@@ -36,9 +36,9 @@ def create(
     if as_json:
         show_json({"name": name, "opens": scope, "key": key})
         return
-    typer.echo(key)
+    echo(key)
     usage = "the password that the browser asks for, with any user" if pages else "Authorization: Bearer KEY"
-    typer.echo(f"Keep it: it cannot be shown again. Use it as: {usage}", err=True)
+    echo(f"Keep it: it cannot be shown again. Use it as: {usage}", err=True)
 
 
 @app.command("list")
@@ -64,4 +64,4 @@ def list_(as_json: JsonOption = False) -> None:
 def revoke(name: Name) -> None:
     """Revoke a key; it no longer gives access."""
     api_keys.revoke(get_settings(), name)
-    typer.echo(f"The key {name!r} is revoked.")
+    echo(f"The key {name!r} is revoked.")

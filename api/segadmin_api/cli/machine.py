@@ -18,7 +18,7 @@ import typer
 from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError, StorageError
 from segadmin.files import make_folder
 from segadmin.settings import Settings, get_settings
-from segadmin_api.cli.output import JsonOption, show_json
+from segadmin_api.cli.output import JsonOption, echo, show_json, terminal
 from segadmin_api.cli.startup import same_port, validate
 from segadmin_api.formatting import duration, took
 from segadmin_worker import state
@@ -54,7 +54,7 @@ def up(
     cpu = cpu or min(os.cpu_count() or 1, 4)
     running = state.read(settings)
     if detach and running is not None and running.process is not None:
-        typer.echo(f"segadmin runs already (pid {running.pid}).")
+        echo(f"segadmin runs already (pid {running.pid}).")
         raise typer.Exit(_wait_until_ready(settings, None))
     validate(settings)
     if not (no_flower or no_web) and (problem := same_port(settings)) is not None:
@@ -73,9 +73,9 @@ def down() -> None:
     running = state.read(settings)
     if running is None or not (running.process or running.processes):
         state.path(settings).unlink(missing_ok=True)
-        typer.echo(f"Nothing runs here ({settings.root}).")
+        echo(f"Nothing runs here ({settings.root}).")
         return
-    typer.echo(f"Stopping {', '.join(running.processes) or 'segadmin'} …")
+    echo(f"Stopping {', '.join(running.processes) or 'segadmin'} …")
     if (supervisor := running.process) is not None:
         supervisor.terminate()
         _, alive = psutil.wait_procs([supervisor], timeout=_DOWN_SECONDS)
@@ -83,7 +83,7 @@ def down() -> None:
             process.kill()
     state.stop_leftovers(settings)
     state.path(settings).unlink(missing_ok=True)
-    typer.echo("Stopped.")
+    echo("Stopped.")
 
 
 def status(as_json: JsonOption = False) -> None:
@@ -94,14 +94,12 @@ def status(as_json: JsonOption = False) -> None:
     if as_json:
         show_json(_facts(settings, current, running=is_running))
     elif current is None or not (is_running or current.processes):
-        typer.echo(f"Not running ({settings.root}). Start it: segadmin up --detach")
+        echo(f"Not running ({settings.root}). Start it: segadmin up --detach")
     else:
-        from rich.console import Console
-
         shown = _table(settings, current, _queues(settings), _overdue(settings))
-        Console().print(shown, soft_wrap=True)
+        terminal().print(shown, soft_wrap=True)
         if not is_running:
-            typer.echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
+            echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
     if not is_running:
         raise typer.Exit(1)
 
@@ -129,13 +127,12 @@ def _check_broker(settings: Settings) -> None:
 
 
 def _run_here(settings: Settings, cpu: int, *, flower: bool, web: bool) -> None:
-    from rich.console import Console
     from rich.live import Live
 
     from segadmin_worker.services import free_port
     from segadmin_worker.supervisor import Supervisor
 
-    console = Console()
+    console = terminal()
     state.stop_leftovers(settings)  # before ports are checked, because a leftover Flower would hold its port
     preferred = _ports(settings, flower=flower, web=web)
     ports = [port and free_port(port) for port in preferred]
@@ -179,7 +176,7 @@ class _StateLog:
             if self._printed.get(service.name) != current:
                 self._printed[service.name] = current
                 moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-                typer.echo(f"{moment} {service.name} {service.state} {service.note}".rstrip())
+                echo(f"{moment} {service.name} {service.state} {service.note}".rstrip())
 
 
 def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> subprocess.Popen[bytes]:
@@ -197,9 +194,7 @@ def _start_in_background(settings: Settings, cpu: int, left_out: list[str]) -> s
 
 def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | None) -> int:
     """Wait until all services are ready, print their status and errors, and return the exit code."""
-    from rich.console import Console
-
-    console = Console()
+    console = terminal()
     end = time.monotonic() + _READY_SECONDS
     with console.status("Starting …") as spinner:
         while time.monotonic() < end:
@@ -220,18 +215,18 @@ def _wait_until_ready(settings: Settings, started: subprocess.Popen[bytes] | Non
     blocked = [service for service in late if service.state == ServiceState.BLOCKED]
     if blocked:
         names = ", ".join(service.name for service in blocked)
-        typer.echo(f"Error: {blocked[0].note}\nThen {names} start by themselves.", err=True)
+        echo(f"Error: {blocked[0].note}\nThen {names} start by themselves.", err=True)
     for service in (service for service in late if service not in blocked):
-        typer.echo(
+        echo(
             f"Error: {service.name} does not run: {service.note or service.state}\n{_tail(Path(service.log))}", err=True
         )
     if late:
-        typer.echo("The other parts run. Stop them: segadmin down · check: segadmin doctor", err=True)
+        echo("The other parts run. Stop them: segadmin down · check: segadmin doctor", err=True)
         return 1
     for name, preferred_port in (("flower", settings.flower_port), ("web", settings.web_port)):
         if (url := current.urls.get(name)) and urlsplit(url).port != preferred_port:
-            typer.echo(f"Port {preferred_port} was taken, so {name} is at {url}.")
-    typer.echo("Ready. Try: segadmin enqueue retrain --wait · stop: segadmin down")
+            echo(f"Port {preferred_port} was taken, so {name} is at {url}.")
+    echo("Ready. Try: segadmin enqueue retrain --wait · stop: segadmin down")
     return 0
 
 

@@ -14,7 +14,7 @@ from segadmin.models.manifest import Imported
 from segadmin.models.versions import find_version
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
-from segadmin_api.cli.output import JsonOption, UsageError, show_json
+from segadmin_api.cli.output import JsonOption, UsageError, echo, show_json
 
 if TYPE_CHECKING:
     from segadmin.models.importing import ImportedVersion
@@ -51,11 +51,11 @@ def export(
         facts = {"file": path, "signed_by": signer.public if signer else ""} if is_file else {"folder": path}
         show_json({"version": model_version.id, **facts, "bytes": size})
         return
-    typer.echo(f"Version {model_version.id}: {size / 2**20:,.1f} MiB in {out}")
+    echo(f"Version {model_version.id}: {size / 2**20:,.1f} MiB in {out}")
     if signer is not None:
-        typer.echo(f"Signed. The receiver runs: segadmin models import {quote(out.name)} --trust {signer.public}")
+        echo(f"Signed. The receiver runs: segadmin models import {quote(out.name)} --trust {signer.public}")
     elif is_file:
-        typer.echo("Not signed, so the receiver has to add --allow-unsigned. Sign it: --sign KEY.pem")
+        echo("Not signed, so the receiver has to add --allow-unsigned. Sign it: --sign KEY.pem")
 
 
 def import_(
@@ -107,11 +107,11 @@ def _report(imported: ImportedVersion) -> None:
     version = imported.version
     state = f"{version.state} of {version.label_set!r}" if version.label_set else str(version.state)
     stored = "Stored as" if imported.created else "Stored before as"
-    typer.echo(f"{stored} model version {version.id}, {state}: {version.backbone} on {version.textualizer}")
-    typer.echo(f"  from {describe_origin(imported.origin)}")
-    typer.echo("Does not match this shop:" if imported.match.lines else "Everything matches this shop.")
+    echo(f"{stored} model version {version.id}, {state}: {version.backbone} on {version.textualizer}")
+    echo(f"  from {describe_origin(imported.origin)}")
+    echo("Does not match this shop:" if imported.match.lines else "Everything matches this shop.")
     for line in imported.match.lines:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     known = version.label_set and imported.match.has_labels
     labels = f" --labels {quote(version.label_set)}" if known else ""
-    typer.echo(f"Next: segadmin enqueue retrain --from {version.id}{labels} --wait")
+    echo(f"Next: segadmin enqueue retrain --from {version.id}{labels} --wait")

@@ -19,7 +19,7 @@ from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Evaluation, ModelVersion
 from segadmin_api.cli import model_files
-from segadmin_api.cli.output import JsonOption, group, save_page, show_json, table, write_page
+from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import (
     MEMBERSHIP_ADVICE,
     VERSIONS,
@@ -78,10 +78,10 @@ def show(
         model_version.state,
         f"{line.name} on {model_version.textualizer}",
     )
-    typer.echo(f"model version {model_version.id} · {' · '.join(properties)}")
-    typer.echo(f"  {settings.store_path / model_version.folder}  (sha256 {model_version.sha256[:16]}…)")
+    echo(f"model version {model_version.id} · {' · '.join(properties)}")
+    echo(f"  {settings.store_path / model_version.folder}  (sha256 {model_version.sha256[:16]}…)")
     if rows:
-        typer.echo(f"  {_explain_rows(rows)}")
+        echo(f"  {_explain_rows(rows)}")
     for split in dict.fromkeys(row.split for row in rows):
         _show_split(split, [row for row in rows if row.split == split])
     if line.tested is not None:
@@ -110,17 +110,13 @@ def compare(
     rows = [(version, f"{comparison.one:.4f}"), (other, f"{comparison.other:.4f}"), ("lead", str(comparison.lead))]
     table(f"AUROC on {counted(comparison.rows, 'row')}", ["version", "AUROC"], rows)
     if comparison.erased:
-        typer.echo(
-            f"Erased with their users since the versions were tested: up to {counted(comparison.erased, 'test row')}."
-        )
+        echo(f"Erased with their users since the versions were tested: up to {counted(comparison.erased, 'test row')}.")
     if comparison.lead.low is None or comparison.lead.high is None:
-        typer.echo(
-            f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {comparison.users}."
-        )
+        echo(f"Neither is shown to be better: that takes {LEAST_USERS} users, and the rows are of {comparison.users}.")
     elif comparison.lead.low > 0 or comparison.lead.high < 0:
-        typer.echo(f"{version if comparison.lead.value > 0 else other} is better: the interval does not hold 0.")
+        echo(f"{version if comparison.lead.value > 0 else other} is better: the interval does not hold 0.")
     else:
-        typer.echo("Neither is shown to be better: the interval holds 0.")
+        echo("Neither is shown to be better: the interval holds 0.")
 
 
 @app.command()
@@ -152,12 +148,12 @@ def _report_promotion(promotion: Promotion, *, as_json: bool) -> None:
         show_json(asdict(promotion))
         return
     previous = f"; before, it was version {promotion.before}" if promotion.before else ""
-    typer.echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
+    echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
     if promotion.snapshot is None:
         command = f"segadmin enqueue score --labels {quote(promotion.label_set)} --wait"
-        typer.echo(f"It has not scored any users yet. Next: {command}")
+        echo(f"It has not scored any users yet. Next: {command}")
     else:
-        typer.echo(f"Snapshot {promotion.snapshot}, its newest, is current.")
+        echo(f"Snapshot {promotion.snapshot}, its newest, is current.")
 
 
 @app.command()
@@ -277,7 +273,7 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     }
     for name, value in lines.items():
         if value:
-            typer.echo(f"  {name}: {value}")
+            echo(f"  {name}: {value}")
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
@@ -294,7 +290,7 @@ def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:
     }
     for name, value in lines.items():
         if value:
-            typer.echo(f"  {name}: {value}")
+            echo(f"  {name}: {value}")
 
 
 def _capped(reports: Sequence[dict[str, int]]) -> str:

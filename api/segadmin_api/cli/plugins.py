@@ -16,7 +16,7 @@ from segadmin.contracts.plugins import KINDS, load_plugins
 from segadmin.errors import ConfigurationError, PluginContractError, PluginNotFound, did_you_mean
 from segadmin.settings import Language, Settings, get_settings
 from segadmin_api.cli.option_types import type_words
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
@@ -47,7 +47,7 @@ def list_(
         return
     table("", ["kind", "name", "from"], [list(row.values()) for row in rows])
     for error in plugins.broken.values():
-        typer.echo(str(error), err=True)
+        echo(str(error), err=True)
 
 
 @app.command()
@@ -73,18 +73,16 @@ def show(
         facts = {"kind": kind, "name": name, "from": registration.distribution, "doc": doc, "options": options}
         show_json({**facts, "templates": templates} if kind == "textualizer" else facts)
         return
-    typer.echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
+    echo(f"{kind} {name}, from {registration.distribution}\n\n{doc}\n")
     hints = get_type_hints(plugin, include_extras=True)
     rows = [[row["option"], type_words(hints[row["option"]]), _shown(row["default"])] for row in options]
     table("", ["option", "value", "default"], rows, empty="It takes no options.")
     if templates:
-        typer.echo(
-            "\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n"
-        )
+        echo("\nA file given as --templates can replace these; further entries of a list are used only by --augment:\n")
         for language in get_args(Language):
-            typer.echo(f"[{language}.{name}]")
+            echo(f"[{language}.{name}]")
             for template, texts in templates.items():
-                typer.echo(f"{template} = {json.dumps(texts[language], ensure_ascii=False)}")
+                echo(f"{template} = {json.dumps(texts[language], ensure_ascii=False)}")
 
 
 @app.command()
@@ -96,8 +94,8 @@ def new(
     from segadmin_api.cli.scaffold import write_package
 
     package = write_package(name, folder)
-    typer.echo(f"Wrote {package}. Next:")
-    typer.echo(f"  pip install -e {package} && segadmin plugins check {name}")
+    echo(f"Wrote {package}. Next:")
+    echo(f"  pip install -e {package} && segadmin plugins check {name}")
 
 
 @app.command()
@@ -134,7 +132,7 @@ def check(
             raise PluginContractError(
                 f"The {registration.kind} {registration.name!r} breaks its contract: {error}."
             ) from None
-        typer.echo(f"The {registration.kind} {registration.name!r} keeps its contract. {report}")
+        echo(f"The {registration.kind} {registration.name!r} keeps its contract. {report}")
 
 
 def _check_textualizer(textualizer: Textualizer) -> str:

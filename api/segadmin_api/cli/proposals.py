@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from segadmin.errors import ConfigurationError
-from segadmin_api.cli.output import show_json
+from segadmin_api.cli.output import echo, show_json
 
 if TYPE_CHECKING:
     from segadmin.events.guess import Proposal
@@ -40,17 +38,17 @@ def show_proposal(
     if as_json:
         show_json(proposal.model_dump(mode="json") | {"commands": commands.events, "items_command": commands.items})
         return
-    typer.echo(f"{name} ({proposal.sure}): {proposal.title}.")
-    typer.echo(f"The mapping{f', shipped as {proposal.layout}' if proposal.as_shipped else ''}:\n")
-    typer.echo("\n".join(f"    {line}".rstrip() for line in proposal.mapping.splitlines()) + "\n")
+    echo(f"{name} ({proposal.sure}): {proposal.title}.")
+    echo(f"The mapping{f', shipped as {proposal.layout}' if proposal.as_shipped else ''}:\n")
+    echo("\n".join(f"    {line}".rstrip() for line in proposal.mapping.splitlines()) + "\n")
     if proposal.preview is not None:
         show(proposal.preview.model_copy(update={"warnings": []}))
     for warning in proposal.warnings:
-        typer.echo(f"Note: {warning}")
+        echo(f"Note: {warning}")
     when = "To import" if proposal.preview is not None else "After completing the mapping"
-    typer.echo(f"Nothing was imported. {when}: {' && '.join(commands.events)}")
+    echo(f"Nothing was imported. {when}: {' && '.join(commands.events)}")
     if commands.items:
-        typer.echo(f"The same file describes the items: {commands.items}")
+        echo(f"The same file describes the items: {commands.items}")
 
 
 def save_mapping(text: str, path: Path) -> None:
@@ -66,4 +64,4 @@ def save_mapping(text: str, path: Path) -> None:
         raise ConfigurationError(f"{path} exists already. Remove it, or name another file: --save FILE.toml") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}. Name a folder that exists.") from None
-    typer.echo(f"Wrote the mapping to {path}.", err=True)
+    echo(f"Wrote the mapping to {path}.", err=True)

@@ -13,7 +13,7 @@ from segadmin.errors import DataError
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import
-from segadmin_api.cli.output import JsonOption, RawCells, show_json, table
+from segadmin_api.cli.output import JsonOption, RawCells, confirm, echo, show_json, table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,25 +76,23 @@ def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None
 
     sink = find_sink(get_settings(), out)
     written = sink.write(as_file(rows, formulas=sink.formulas and not raw_cells).lazy(), out)
-    typer.echo(f"Wrote {counted(written, 'row')} to {out}.")
+    echo(f"Wrote {counted(written, 'row')} to {out}.")
     if written:
         number, name = rows["import_id"][0], rows["table"][0]
-        typer.echo(
+        echo(
             f"Correct them there, and import the file with the mapping of import {number} (--mapping, --map, --set, "
             f"--timezone): segadmin data import {name} {out}"
         )
-        typer.echo(f"Then: segadmin data quarantine --import {number} --drop")
+        echo(f"Then: segadmin data quarantine --import {number} --drop")
 
 
 def _drop(number: int | None, reason: str | None, drop_rows: Callable[[], int], *, yes: bool, as_json: bool) -> None:
     conditions = [f"of import {number}"] if number is not None else []
     conditions += [f"with the reason {reason}"] if reason is not None else []
     if not yes:
-        typer.confirm(
-            f"Permanently delete the rows {' '.join(conditions) or 'of all imports'} from quarantine?", abort=True
-        )
+        confirm(f"Permanently delete the rows {' '.join(conditions) or 'of all imports'} from quarantine?")
     rows = drop_rows()
     if as_json:
         show_json({"rows": rows})
     else:
-        typer.echo(f"Deleted {counted(rows, 'row')} from quarantine.")
+        echo(f"Deleted {counted(rows, 'row')} from quarantine.")

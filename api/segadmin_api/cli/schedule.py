@@ -14,7 +14,7 @@ from segadmin.settings import get_settings
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
 from segadmin_api.cli.enqueue import options_of
-from segadmin_api.cli.output import JsonOption, group, parse_options, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
 from segadmin_worker.client import dispatcher
 
@@ -41,7 +41,7 @@ def add(
     options = default_options(kind, options_of(kind, context.args) | parse_options(option or [], "--option"))
     schedules.check_schedule(get_settings(), cron, timezone, kind, options)
     saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
-    typer.echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
+    echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
 
 
 @app.command("list")
@@ -80,13 +80,13 @@ def show(name: Name, as_json: JsonOption = False) -> None:
         }
         show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": view.upcoming, **facts}))
         return
-    typer.echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
+    echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
     for option, value in schedule.options.items():
         if value not in (None, {}, []):
             shown = mask_all(value)
-            typer.echo(f"  {option}: {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}")
+            echo(f"  {option}: {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}")
     if schedule.paused:
-        typer.echo(f"  paused; go on: segadmin schedule resume {name}")
+        echo(f"  paused; go on: segadmin schedule resume {name}")
     else:
         slots = [(f"{slot:%Y-%m-%d %H:%M}", f"{slot.astimezone(clock):%Y-%m-%d %H:%M %Z}") for slot in view.upcoming]
         table("", ["next (UTC)", "there"], slots)
@@ -103,14 +103,14 @@ def show(name: Name, as_json: JsonOption = False) -> None:
 def pause(name: Name) -> None:
     """Let the slots of a schedule pass by."""
     schedules.pause(get_settings(), name)
-    typer.echo(f"{name} is paused. Go on: segadmin schedule resume {name}")
+    echo(f"{name} is paused. Go on: segadmin schedule resume {name}")
 
 
 @app.command()
 def resume(name: Name) -> None:
     """Go on from the next slot; those that passed meanwhile are not made up for."""
     schedule = schedules.resume(get_settings(), name)
-    typer.echo(f"{name} goes on; next {schedule.next_slot:%Y-%m-%d %H:%M} UTC.")
+    echo(f"{name} goes on; next {schedule.next_slot:%Y-%m-%d %H:%M} UTC.")
 
 
 @app.command()
@@ -118,11 +118,11 @@ def run(name: Name) -> None:
     """Enqueue the job of a schedule now, out of turn."""
     settings = get_settings()
     done = schedules.run(settings, dispatcher(settings), name)
-    typer.echo(f"Enqueued job {done.job.id} ({done.job.kind}). Watch it: segadmin jobs watch {done.job.id}")
+    echo(f"Enqueued job {done.job.id} ({done.job.kind}). Watch it: segadmin jobs watch {done.job.id}")
 
 
 @app.command()
 def remove(name: Name) -> None:
     """Delete a schedule; the jobs that it enqueued stay."""
     schedules.remove(get_settings(), name)
-    typer.echo(f"Removed {name}.")
+    echo(f"Removed {name}.")

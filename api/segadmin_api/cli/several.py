@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from segadmin.errors import DataError, SegadminError
 from segadmin.storage.records import Import
 from segadmin.urls import mask_url
+from segadmin_api.cli.output import echo
 
 if TYPE_CHECKING:
     from segadmin.events.import_request import ImportRequest
@@ -36,9 +35,15 @@ def expand(where: Sequence[str]) -> list[str]:
     """Return the files, with patterns that the shell did not expand replaced by their matches."""
     files: list[str] = []
     for location in where:
-        matches = [] if "://" in location or Path(location).exists() else sorted(glob.glob(location))  # noqa: PTH207  (a pattern may be absolute)
-        files += matches or [location]
+        files += ([] if "://" in location or Path(location).exists() else _matches(Path(location))) or [location]
     return files
+
+
+def _matches(pattern: Path) -> list[str]:
+    """Return the files that match ``pattern``; a folder in it that exists is that folder, whatever its name."""
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    pattern = Path(glob.escape(str(folder))) / pattern.relative_to(folder)
+    return sorted(glob.glob(str(pattern)))  # noqa: PTH207  (a pattern may be absolute)
 
 
 def import_each(
@@ -60,7 +65,7 @@ def import_each(
         except SegadminError as error:
             if len(requests) == 1:
                 raise
-            typer.echo(f"Error: {_shown(request.where)}: {error}", err=True)
+            echo(f"Error: {_shown(request.where)}: {error}", err=True)
             imported.failed.append(request.where)
             imported.facts.append({"file": _shown(request.where), "state": "failed", "error": str(error)})
             if not isinstance(error, DataError):  # the next file would have the same error
@@ -82,7 +87,7 @@ def summarize(imported: Imported, command: str) -> None:
     ]
     if imported.not_tried:
         sentences.append(f"not tried: {', '.join(map(_shown, imported.not_tried))}")
-    typer.echo(f"{'; '.join(sentences)}. When that is corrected: {command}", err=True)
+    echo(f"{'; '.join(sentences)}. When that is corrected: {command}", err=True)
 
 
 def _shown(where: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import typer
 
 from segadmin.counts import counted
 from segadmin.errors import ConfigurationError, did_you_mean
@@ -15,7 +14,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
 from segadmin.snapshots.export import with_user, write
 from segadmin.storage.audit import record
-from segadmin_api.cli.output import table
+from segadmin_api.cli.output import echo, table
 
 #: How a user is shown who is not in the earlier, or in the later snapshot.
 NEW, LEFT = "new", "left"
@@ -43,13 +42,13 @@ def facts(compared: SnapshotDiff) -> dict[str, Any]:
 def print_diff(compared: SnapshotDiff) -> None:
     """Print the matrix of movements, and the causes."""
     numbers = facts(compared)
-    typer.echo(
+    echo(
         f"snapshot {numbers['earlier']} → {numbers['later']} · {numbers['label_set']} · {numbers['users_before']:,} → "
         f"{counted(numbers['users_after'], 'user')} · {numbers['stayed']:,} stayed in their segment"
     )
     movements = compared.movements
     if not movements:
-        typer.echo("Nobody moved.")
+        echo("Nobody moved.")
         return
     matrix = compared.matrix
     rows, columns = [*compared.segments, None], [*compared.segments, None]
@@ -64,9 +63,9 @@ def print_diff(compared: SnapshotDiff) -> None:
         [(each.before or NEW, each.after or LEFT, each.cause, f"{each.users:,}") for each in movements[:_SHOWN]],
     )
     if len(movements) > _SHOWN:
-        typer.echo(f"{len(movements) - _SHOWN} more: --json")
+        echo(f"{len(movements) - _SHOWN} more: --json")
     pair = f"{numbers['earlier']} {numbers['later']}"
-    typer.echo(f"Who moved: segadmin snapshots diff {pair} --out moved.csv, with --from and --to for one cell")
+    echo(f"Who moved: segadmin snapshots diff {pair} --out moved.csv, with --from and --to for one cell")
 
 
 def export_moved(

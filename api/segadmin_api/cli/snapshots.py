@@ -23,7 +23,7 @@ from segadmin.snapshots.read import (
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
 from segadmin_api.cli.drift import drift_line
-from segadmin_api.cli.output import AtOption, JsonOption, RawCells, group, show_json, table
+from segadmin_api.cli.output import AtOption, JsonOption, RawCells, echo, group, show_json, table, terminal
 from segadmin_api.formatting import ago
 
 app = group("Segments of all users, published and immutable.")
@@ -115,7 +115,7 @@ def diff_(
     compared = diff(settings, *pair)
     if out is not None:
         rows = export_moved(settings, compared, out, (before, after), user_ids=with_user_ids, raw_cells=raw_cells)
-        typer.echo(f"Wrote {counted(rows, 'user')} to {out}.")
+        echo(f"Wrote {counted(rows, 'user')} to {out}.")
     elif as_json:
         show_json(facts(compared))
     else:
@@ -151,9 +151,9 @@ def export(
     if as_json:
         show_json({"file": str(out), "rows": rows, "snapshot": snapshot.id})
         return
-    typer.echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
+    echo(f"Wrote {counted(rows, 'user')} of snapshot {snapshot.id} to {out}.")
     if not rows:
-        typer.echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
+        echo("No user matches: try a lower --min-probability, or see: segadmin snapshots show", err=True)
 
 
 #: Why engines are left aside without a fault.
@@ -180,11 +180,10 @@ def inference_words(facts: Mapping[str, Any]) -> str:
 def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], report: DriftReport | None) -> None:
     from rich import box
     from rich.bar import Bar
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = terminal()
     console.print(
         f"snapshot {snapshot.id} · {snapshot.label_set} · model {snapshot.model_version_id} · as of "
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",

@@ -7,13 +7,12 @@ import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-import typer
-
 from segadmin import preflight
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import InvalidSettings
 from segadmin.settings import Settings
 from segadmin.urls import mask_secrets
+from segadmin_api.cli.output import echo
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def validate(settings: Settings, *listeners: Listener, leave_out: Collection[str
     from segadmin_worker.config import signing_problem, transport_problem
 
     for line in _warnings(settings):
-        typer.echo(f"Warning: {mask_secrets(line)}", err=True)
+        echo(f"Warning: {mask_secrets(line)}", err=True)
     problems = preflight.problems(settings, leave_out=leave_out)
     further_problems = [transport_problem(settings), *map(port_problem, listeners)]
     if not any("SEGADMIN_SIGNING_" in line for line in problems):  # this would repeat the same problem

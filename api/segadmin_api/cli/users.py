@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segadmin.settings import get_settings
-from segadmin_api.cli.output import AtOption, JsonOption, group, show_json, table
+from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
 
 if TYPE_CHECKING:
     from segadmin.snapshots.user import Assigned
@@ -48,11 +48,11 @@ def show(
         facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown]}
         show_json(facts | ({"text": texts} if text else {}))
         return
-    typer.echo(f"user {show_key(key)}")
+    echo(f"user {show_key(key)}")
     if not current and at is None:
-        typer.echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
+        echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
     elif not current:
-        typer.echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
+        echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
     for row in current:
         _print_probabilities(row)
     if at is None and len(rows) > len(current):
@@ -72,22 +72,21 @@ def show(
             ],
         )
     for label_set, phrases in texts.items():
-        typer.echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
+        echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
         for phrase in phrases:
-            typer.echo(f"  {phrase}")
+            echo(f"  {phrase}")
 
 
 def _print_probabilities(row: Assigned) -> None:
     from rich.bar import Bar
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    typer.echo(
+    echo(
         f"{row.label_set}: {row.segment} · snapshot {row.snapshot_id} as of {row.as_of[:10]} · "
         f"model {row.model_version_id}"
     )
     bars = Table(show_header=False, box=None, padding=(0, 1, 0, 2))
     for segment, probability in row.probabilities.items():
         bars.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
-    Console().print(bars)
+    terminal().print(bars)

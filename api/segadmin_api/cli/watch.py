@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,6 +15,7 @@ from segadmin.jobs.control import JobView, view
 from segadmin.settings import Settings
 from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
+from segadmin_api.cli.output import echo, terminal
 from segadmin_api.formatting import percent, result_lines, stages, time_left, took, waits
 
 _LOOK_SECONDS = 0.5
@@ -37,7 +37,7 @@ def watch(settings: Settings, job_id: int, *, quiet: bool = False, every: float 
         quiet: leave stdout alone.
         every: seconds from one line with the percentage to the next.
     """
-    console = Console(stderr=quiet)
+    console = terminal(stderr=quiet)
     seen = view(settings, job_id)
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
@@ -74,7 +74,7 @@ def _watch_lines(settings: Settings, seen: JobView, console: Console, lines: Lin
     """Print lines until the job is over, and return it as it is then."""
     while True:
         for line in lines.of(seen, time.monotonic()):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
@@ -121,10 +121,10 @@ def _outcome(seen: JobView, console: Console) -> int:
     if job.state == JobState.SUCCEEDED:
         console.print(f"Job {job.id} succeeded in {took(job.created_at, job.finished_at)}.", highlight=False)
         for line in result_lines(seen):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
         return 0
-    typer.echo(f"Error: job {job.id} {job.state}: {job.error}", err=True)
-    typer.echo(f"Look: segadmin jobs show {job.id} · run again: segadmin jobs retry {job.id}", err=True)
+    echo(f"Error: job {job.id} {job.state}: {job.error}", err=True)
+    echo(f"Look: segadmin jobs show {job.id} · run again: segadmin jobs retry {job.id}", err=True)
     return 1
 
 
@@ -134,7 +134,7 @@ def _draw(seen: JobView) -> Group:
         BarColumn(bar_width=28),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[time]:>8}"),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     for stage in stages(seen):
         progress.add_task(

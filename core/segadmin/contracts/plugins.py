@@ -22,9 +22,9 @@ import pluggy
 from pydantic import TypeAdapter, ValidationError
 
 from segadmin.contracts import hookspecs
-from segadmin.errors import ConfigurationError, PluginError, PluginLoadError, PluginNotFound, did_you_mean
+from segadmin.errors import INTERRUPTS, ConfigurationError, PluginError, PluginLoadError, PluginNotFound, did_you_mean
 from segadmin.settings import Settings
-from segadmin.urls import mask_secrets
+from segadmin.urls import mask_all, mask_secrets
 
 log = logging.getLogger(__name__)
 #: The built-ins: plain modules with the same hooks as anybody's, imported by name.
@@ -71,7 +71,9 @@ class Registered:
         module, _, attribute = self.target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module), attribute)
-        except (Exception, SystemExit) as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             raise PluginLoadError(
                 f"The {self.kind} {self.name!r} of {self.distribution} cannot be imported: {describe(error)}."
             ) from error
@@ -139,7 +141,9 @@ class Plugins:
             try:
                 if fits(candidate):
                     return name
-            except (Exception, SystemExit) as error:
+            except INTERRUPTS:
+                raise
+            except BaseException as error:
                 message = f"The {kind} {name!r} of {self.find(kind, name).distribution} failed: {describe(error)}."
                 self.broken[f"{kind} {name}"] = PluginLoadError(message)
         return None
@@ -165,9 +169,8 @@ class Plugins:
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(
-                f"The {kind} {name!r} cannot use {option}={first['input']!r}: {first['msg']}."
-            ) from None
+            shown = mask_all(first["input"], (option,))
+            raise ConfigurationError(f"The {kind} {name!r} cannot use {option}={shown!r}: {first['msg']}.") from None
         with_settings = getattr(instance, "with_settings", None)
         return instance if with_settings is None else with_settings(self.settings)
 
@@ -182,7 +185,9 @@ class Plugins:
             others = [other for other in self.manager.get_plugins() if other is not plugin]
             try:
                 self.manager.subset_hook_caller(hook, others)(**facts)
-            except (Exception, SystemExit) as error:
+            except INTERRUPTS:
+                raise
+            except BaseException as error:
                 failures.append(f"The plugin {self.manager.get_name(plugin)} failed in {hook}: {describe(error)}.")
                 log.exception(failures[-1], extra={"action": "hook"})
         if failures:
@@ -233,12 +238,15 @@ def load_plugins(settings: Settings) -> Plugins:
 
 @contextmanager
 def _guarded(plugins: Plugins, name: str, what: str, fix: str, home: str) -> Iterator[str]:
-    """Note a plugin that fails to load as broken; ``sys.exit()`` in it is a failure like others."""
+    """Note a plugin that fails to load as broken, whatever it raises: ``sys.exit()`` is a failure like others."""
     try:
         yield name
-    except (Exception, SystemExit) as error:
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
         reason = str(error) if isinstance(error, _Refused) else f"it cannot be imported: {describe(error, home)}"
-        plugins.broken[name] = failure = PluginLoadError(f"{what} is not loaded: {reason}. {fix}.")
+        end = "" if reason.endswith("?") else "."  # "Did you mean …?"
+        plugins.broken[name] = failure = PluginLoadError(f"{what} is not loaded: {reason}{end} {fix}.")
         log.debug(str(failure), exc_info=error, extra={"action": "load plugin"})
 
 
@@ -345,7 +353,9 @@ def _offers(plugins: Plugins, plugin: object, kind: str, hook: str, origin: str)
     others = [other for other in plugins.manager.get_plugins() if other is not plugin]
     try:
         results = plugins.manager.subset_hook_caller(hook, others)()
-    except (Exception, SystemExit) as error:
+    except INTERRUPTS:
+        raise
+    except BaseException as error:
         raise _Refused(f"{hook} failed: {describe(error)}") from error
     for listed in results:
         if not isinstance(listed, list | tuple):

@@ -12,7 +12,7 @@ from segadmin.errors import DataError
 from segadmin.events.mapping import Mapping
 from segadmin.paths import local_path
 from segadmin.settings import Settings
-from segadmin.urls import mask_url, url_problem
+from segadmin.urls import fill_in_options, mask_url, url_problem
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def source_of(settings: Settings, request: ImportRequest) -> Source:
     """Return the source for the request: the one it names, else the one for its suffix or URL.
 
     Raises:
-        ConfigurationError: an option is unknown.
+        ConfigurationError: an option is unknown, or names an environment variable that is not set.
         DataError: the source cannot be determined.
     """
     # A client would quote parts of a malformed URL in its messages.
@@ -78,5 +78,5 @@ def source_of(settings: Settings, request: ImportRequest) -> Source:
             f"Add --source; there are: {', '.join(plugins.names('source'))}.{plugins.failures}"
         )
     options = choice.options if name == choice.name else {}
-    source: Source = plugins.make("source", name, options | request.options)
+    source: Source = plugins.make("source", name, fill_in_options(options | request.options))
     return source

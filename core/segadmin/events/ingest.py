@@ -17,7 +17,7 @@ import polars as pl
 from sqlmodel import Session, col, func, select
 
 from segadmin.contracts.source import Source
-from segadmin.errors import DataError, SegadminError, did_you_mean
+from segadmin.errors import INTERRUPTS, DataError, SegadminError, did_you_mean
 from segadmin.events.advice import (
     unknown_kinds,
     unknown_statuses,
@@ -64,7 +64,8 @@ def import_file(
     Args:
         settings: location of the store.
         request: what to import.
-        progress: called with the number of rows read so far.
+        progress: called with the number of rows read so far, at last before they are added to the lake; it stops the
+            import by an exception.
 
     Raises:
         ConfigurationError: the time zone is unknown, or the settings differ from those of the store.
@@ -104,6 +105,7 @@ def import_file(
         try:
             _read(run, source, progress)
             check_database(settings)
+            progress(record.source_rows)  # what was cancelled meanwhile adds nothing to the lake
             add_to_lake(run)
         except BaseException as error:  # also Ctrl-C and a panic of Polars: the record must not stay running
             # A corrected file or mapping has another spool; but events from a queue are only in this one.
@@ -145,7 +147,7 @@ def inbox_currency(settings: Settings) -> str | None:
 def _error_text(error: BaseException) -> str:
     if isinstance(error, SegadminError):
         return str(error)
-    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+    return INTERRUPTED if isinstance(error, INTERRUPTS) else f"{type(error).__name__}: {error}"
 
 
 def _record(

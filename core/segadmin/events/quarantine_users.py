@@ -26,6 +26,7 @@ from segadmin.events.mapping import Mapping as FieldMapping
 from segadmin.events.named_users import NamedUsers, words_of
 from segadmin.events.nested import with_paths
 from segadmin.invisible import INVISIBLE
+from segadmin.urls import mask_all
 
 #: Columns of rows with their users.
 OWNED = {"import_id": pl.Int64, "line": pl.Int64, "user_key": pl.Int64}
@@ -37,8 +38,9 @@ _IS_UNREAD = pl.col("row").str.contains(f'"{UNREADABLE}":"', literal=True)
 
 
 def kept_mapping(mapping: FieldMapping, secret: bytes) -> dict[str, Any]:
-    """Return a mapping for storage; a user that it assigns to all rows is replaced by the pseudonym."""
+    """Return a mapping for storage: without secrets, and with the pseudonym of a user that it assigns to all rows."""
     values = mapping.model_dump(mode="json")
+    values["source"]["options"] = mask_all(values["source"]["options"])
     if "user" in mapping.constants:
         values["constants"]["user"] = show_key(user_key(secret, plain_id(mapping.constants["user"])))
     return values

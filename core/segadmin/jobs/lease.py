@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.errors import SegadminError, StorageError
+from segadmin.errors import SegadminError, StepFenced, StorageError
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
@@ -25,6 +25,8 @@ from segadmin.storage.records import Job, JobState, Step, StepState
 log = logging.getLogger(__name__)
 #: How often a running step's time and memory are looked at.
 _LOOK_SECONDS = 0.25
+#: Heartbeats for which the body of a lost step may go on.
+_GRACE_BEATS = 3
 
 
 def claim(settings: Settings, step_id: int, worker: str) -> Attempt | None:
@@ -151,8 +153,8 @@ def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Ite
     """Keep the lease from running out while the body works, and see that it stays within its limits.
 
     When the step is lost, or the database has not answered for as long as a lease lasts, the next
-    ``attempt.progress(…)`` raises. A body that is over a limit may never ask for progress: ``give_up`` is
-    called, in another thread than the body's.
+    ``attempt.progress(…)`` raises. A body that is over a limit, or waits for a query while its job is cancelled, may
+    never ask for progress: ``give_up`` is called, in another thread than the body's.
     """
     stop = threading.Event()
     beat = copy_context().run  # what the thread logs is of this step too
@@ -180,6 +182,8 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
         try:
             if not extend(attempt):
                 attempt.lost.set()
+                if not stop.wait(_GRACE_BEATS * attempt.settings.heartbeat_seconds):
+                    give_up(StepFenced(f"attempt {attempt.number} of step {attempt.step_id} lost it and went on"))
                 return
         except StorageError as error:
             log.warning("heartbeat failed", extra={"action": "heartbeat", "error": error})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from segadmin.contracts.plugins import Registered, describe
 from segadmin.device_memory import device_failure, is_device_failure, is_out_of_memory, out_of_memory
-from segadmin.errors import PluginError, SegadminError
+from segadmin.errors import INTERRUPTS, PluginError, SegadminError
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.lease import extend
 
@@ -24,9 +24,9 @@ def calling(attempt: Attempt, plugin: Registered, method: str) -> Iterator[None]
     extend(attempt)
     try:
         yield
-    except (SegadminError, MemoryError, OSError):
+    except (SegadminError, MemoryError, OSError, *INTERRUPTS):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"{attempt.calling} ran out of memory.") from error
         if is_device_failure(error):

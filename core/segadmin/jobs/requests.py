@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -11,7 +11,7 @@ from segadmin.jobs.registry import Request, workflow_of
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.store import check_folder, known_store
-from segadmin.urls import has_secret, mask_all, mask_url
+from segadmin.urls import mask_all, replace_secrets
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -85,31 +85,30 @@ def _validate(kind: str, options: Json, *, partial: bool = False) -> Request | N
     model = workflow_of(kind).request
     _refuse_secrets(kind, options)
     try:
-        return model.model_validate(options)
+        request = model.model_validate(options)
     except ValidationError as error:
         problems = [problem for problem in error.errors() if not (partial and problem["type"] == "missing")]
         if not problems:
             return None
         raise ConfigurationError(_explain(kind, model, problems[0])) from None
+    _refuse_secrets(kind, request.model_dump(mode="json"))  # also in what was read from files, such as a mapping
+    return request
 
 
-def _refuse_secrets(kind: str, value: Any, option: str = "") -> None:
+def _refuse_secrets(kind: str, options: Json) -> None:
     """Keep passwords out of SQL, where the options of jobs and schedules are stored.
 
     Raises:
-        ConfigurationError: a URL in ``value`` holds a password or a token itself.
+        ConfigurationError: a text in ``options`` holds a password or a token itself, or is one by its option's name.
     """
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _refuse_secrets(kind, inner, f"{option}.{name}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _refuse_secrets(kind, inner, option)
-    elif isinstance(value, str) and has_secret(value):
+
+    def refuse(path: tuple[str, ...], _text: str, shown: str) -> NoReturn:
         raise ConfigurationError(
-            f"A {kind} job cannot use {option}={mask_url(value)!r}: jobs are stored, and passwords are not. Write "
+            f"A {kind} job cannot use {'.'.join(path)}={shown!r}: jobs are stored, and passwords are not. Write "
             "$SHOP_PASSWORD (in single quotes) for the password, and set SHOP_PASSWORD in the workers' environment."
         )
+
+    replace_secrets(options, refuse)
 
 
 def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
@@ -121,4 +120,5 @@ def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return f"A {kind} job needs the option {option!r}."
     reason = str(problem.get("ctx", {}).get("error", problem["msg"])).rstrip(".")
-    return f"A {kind} job cannot use {option}={mask_all(problem['input'])!r}: {reason}."
+    shown = mask_all(problem["input"], tuple(option.split(".")))
+    return f"A {kind} job cannot use {option}={shown!r}: {reason}."

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.device_memory import release_memory
-from segadmin.errors import PluginError, SegadminError, StepFenced
+from segadmin.errors import Interrupt, PluginError, SegadminError, StepFenced
 from segadmin.jobs.advance import Advanced, log_ended, unblock
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.dispatch import Dispatch, dispatch_messages
@@ -22,11 +22,11 @@ from segadmin.settings import Settings
 from segadmin.storage.import_lock import users_stay
 
 log = logging.getLogger(__name__)
-#: Exit code of a process whose step was over a limit; ``EX_SOFTWARE`` of sysexits.h.
-_OVER_LIMIT = 70
+#: Exit code of a process whose step had to be stopped; ``EX_SOFTWARE`` of sysexits.h.
+_STOPPED = 70
 
 
-class WorkerStopping(BaseException):
+class WorkerStopping(Interrupt):
     """Raised in the running step when its worker is told to stop."""
 
 
@@ -105,14 +105,17 @@ def _work(attempt: Attempt, started: float) -> tuple[Advanced, StageResult | Non
 
 
 def _give_up(attempt: Attempt, error: SegadminError) -> None:
-    """Fail a step whose body goes on regardless, and end this process: nothing else stops every body."""
+    """End this process, as nothing else stops every body; a step that is still this attempt's fails with ``error``."""
+    if isinstance(error, StepFenced):
+        log.warning(str(error), extra={"action": "fenced"})
+        os._exit(_STOPPED)
     log.error(str(error), extra={"action": "limit"})
     try:
         if (ended := fail(attempt, error).ended) is not None:
             log_ended(ended)
     except SegadminError:  # the lease runs out, and another worker finds the same
         log.exception("the limit could not be recorded", extra={"action": "limit"})
-    os._exit(_OVER_LIMIT)
+    os._exit(_STOPPED)
 
 
 def _announce(settings: Settings, advanced: Advanced, outcome: StageResult | None) -> None:

@@ -210,6 +210,7 @@ def ensure_schema(settings: Settings) -> None:
     if current is None and not settings.database_url:
         upgrade(settings)
     elif current != HEAD:
+        _refuse_newer(settings, current)
         state = "has no segadmin tables" if current is None else f"is at revision {current}, not {HEAD}"
         raise SchemaOutOfDate(f"The database {shown(settings)} {state}. Run: segadmin db upgrade")
     _checked.add(url)
@@ -242,7 +243,11 @@ def upgrade(settings: Settings) -> None:
     """Migrate the schema to :data:`HEAD`; safe to call from several processes at once.
 
     If there is no schema, the tables are created from :mod:`segadmin.storage.records`, without running migrations.
+
+    Raises:
+        SchemaOutOfDate: a newer version made the schema.
     """
+    _refuse_newer(settings, revision(settings))
     with translated_errors(settings, SQLAlchemyError), engine(settings).begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
             connection.execute(text("SELECT pg_advisory_xact_lock(7337, 1)"))
@@ -268,6 +273,19 @@ def revisions() -> set[str]:
     from alembic.script import ScriptDirectory
 
     return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+
+
+def is_newer(revision: str | None) -> bool:
+    """Return whether a newer version made a schema: this one does not know its revision."""
+    return revision not in (None, HEAD) and revision not in revisions()
+
+
+def _refuse_newer(settings: Settings, revision: str | None) -> None:
+    if is_newer(revision):
+        raise SchemaOutOfDate(
+            f"A newer segadmin made the database {shown(settings)}: its revision is {revision}, and this version knows "
+            f"those up to {HEAD}. Install that version: pip install --upgrade segadmin"
+        )
 
 
 def own_tables() -> list[Table]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from segadmin.contracts.modality import ItemVectors, Modality
 from segadmin.contracts.plugins import Plugins, Registered, describe
-from segadmin.errors import DataError, PluginContractError, PluginError, SegadminError
+from segadmin.errors import INTERRUPTS, DataError, PluginContractError, PluginError, SegadminError
 from segadmin.settings import Language
 from segadmin.storage.lake import Lake
 from segadmin.text.recipe import FittedModality, ModalityChoice, Recipe
@@ -143,9 +143,9 @@ def _checked(codebook: Any, registered: Registered) -> dict[str, Any]:
 def _calling(registered: Registered, method: str) -> Iterator[None]:
     try:
         yield
-    except SegadminError:
+    except (SegadminError, *INTERRUPTS):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         message = (
             f"The modality {registered.name!r} of {registered.distribution} failed in {method}(): {describe(error)}"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.contracts.tracker import TrackedRun, Tracking
+from segadmin.errors import INTERRUPTS
 from segadmin.learning_curve import finite
 from segadmin.settings import Settings
 from segadmin.training.context import RunContext
@@ -67,7 +68,9 @@ class Trackings:
     def _dropping_on_error(self, name: str, method: str) -> Iterator[None]:
         try:
             yield
-        except (Exception, SystemExit) as error:
+        except INTERRUPTS:
+            raise
+        except BaseException as error:
             self._running.pop(name, None)
             self.keys.pop(name, None)
             self.status[name] = f"failed: {error!r} in {method}"

@@ -14,6 +14,7 @@ from segadmin.contracts.source import Source, check_names
 from segadmin.errors import DataError
 from segadmin.paths import local_path
 from segadmin.storage.delta_tables import open_table
+from segadmin.urls import fill_in
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,6 @@ class Delta(Source):
     def _table(self, where: str) -> DeltaTable:
         path = local_path(where)
         try:
-            return DeltaTable(where, version=self.version) if path is None else open_table(path, self.version)
+            return DeltaTable(fill_in(where), version=self.version) if path is None else open_table(path, self.version)
         except (DeltaError, OSError, ValueError) as error:
             raise DataError(f"There is no Delta table at {where}: {str(error).splitlines()[0]}.") from None

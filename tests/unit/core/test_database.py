@@ -113,11 +113,24 @@ def test_an_empty_database_of_ones_own_is_not_filled_silently(
 def test_an_older_schema_is_named_with_the_command_that_upgrades_it(settings: Settings, cli: Cli) -> None:
     database.upgrade(settings)
     with database.engine(settings).begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     done = cli("jobs", "list", check=False)
     assert done.returncode == 1
-    assert f"is at revision 0000, not {database.HEAD}. Run: segadmin db upgrade" in done.stderr
+    assert f"is at revision 0001, not {database.HEAD}. Run: segadmin db upgrade" in done.stderr
     assert cli("db", "status", check=False).returncode == 1
+
+
+def test_a_schema_of_a_newer_version_is_refused_and_not_called_out_of_date(any_database: Settings, cli: Cli) -> None:
+    database.upgrade(any_database)
+    with database.engine(any_database).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    for words in (("jobs", "list"), ("db", "upgrade"), ("db", "status"), ("doctor",)):
+        done = cli(*words, check=False)
+        assert done.returncode == 1
+        assert "a newer segadmin" in (done.stdout + done.stderr).lower()
+        assert "pip install --upgrade segadmin" in done.stdout + done.stderr
+        assert "segadmin db upgrade" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

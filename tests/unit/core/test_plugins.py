@@ -81,6 +81,10 @@ BROKEN = {
     "\nimport nowhere": "it cannot be imported: ModuleNotFoundError: No module named 'nowhere' (mine.py, line 2)",
     "import segadmin\nx = (": "it cannot be imported: SyntaxError: '(' was never closed (mine.py, line 2)",
     "import sys\nsys.exit(7)": "it cannot be imported: SystemExit: 7 (mine.py, line 2)",
+    "raise BaseException('no')": "it cannot be imported: BaseException: no (mine.py, line 1)",
+    "import asyncio\nraise asyncio.CancelledError": "it cannot be imported: CancelledError (mine.py, line 2)",
+    FILE.replace("return [shouting]", "raise GeneratorExit"): "register_textualizers failed: GeneratorExit "
+    "(mine.py, line 10)",
     "import json\n\njson.loads('{')": "it cannot be imported: JSONDecodeError: Expecting property name enclosed in "
     "double quotes: line 1 column 2 (char 1) (mine.py, line 3)",
     "raise ValueError('a\\nb')": "it cannot be imported: ValueError: a b (mine.py, line 1)",
@@ -115,6 +119,7 @@ def test_a_broken_file_says_what_is_wrong_and_the_rest_goes_on(
     assert message.startswith(f"The plugin file {path} is not loaded: {words}")
     assert message.endswith("Correct it, or take it out of SEGADMIN_PLUGIN_FILES.")
     assert "\n" not in message
+    assert "?." not in message
     assert "shouting" not in plugins.names("textualizer"), "nothing of it is there"
     with pytest.raises(PluginNotFound) as error:
         plugins.find("textualizer", "shouting")

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segadmin.errors import ConfigurationError
-from segadmin.urls import fill_in, has_secret, mask_all, mask_secrets, mask_url, url_problem
+from segadmin.urls import (
+    fill_in,
+    fill_in_options,
+    has_secret,
+    mask_all,
+    mask_secrets,
+    mask_url,
+    replace_secrets,
+    url_problem,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +49,14 @@ from segadmin.urls import fill_in, has_secret, mask_all, mask_secrets, mask_url,
         ("host=db user=shop password=hidden dbname=x", "host=db user=shop password=*** dbname=x"),
         ("GET /jobs/seg_5fKd8-QWk2nXs9_1vLz0 HTTP/1.1", "GET /jobs/seg_*** HTTP/1.1"),
         ("POST /v1/events%3Fkey%3Dseg_5fKd8-QWk2nXs9_1vLz0 HTTP/1.1", "POST /v1/events%3Fkey%3Dseg_*** HTTP/1.1"),
+        ("https://h/e?pass=hidden&sas=hidden&code=hidden", "https://h/e?pass=***&sas=***&code=***"),
+        ("https://h/cb#access_token=hidden&n=1", "https://h/cb#access_token=***&n=1"),
+        ("snowflake://me@acme/db?passcode=hidden", "snowflake://me@acme/db?passcode=***"),
+        ("AccountName=shop;AccountKey=hidden==;x", "AccountName=shop;AccountKey=***"),
+        ("aws_secret_access_key=hidden is wrong", "aws_secret_access_key=*** is wrong"),
+        ('{"api_key": "hidden", "n": 1}', '{"api_key": ***, "n": 1}'),
+        ("Authorization: Basic aGlkZGVuOng=", "Authorization: Basic ***"),
+        ("{'Authorization': 'Bearer hidden.hidden'}", "{'Authorization': 'Bearer ***'}"),
         ("connect(**{'user': 'shop', 'password': 'hidden'})", "connect(**{'user': 'shop', 'password': ***})"),
     ],
 )
@@ -62,6 +79,8 @@ def test_secrets_are_masked(text: str, shown: str) -> None:
         "Use postgresql://user:password@host/name.",
         "The password of a key: segadmin keys create me --pages",
         "s3://bucket/a@b/events",
+        "step 3 has token=7; pass=4 of epochs=6, key=value, the bearer of news",
+        "x.password = 3; passwords: none",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -70,6 +89,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 LONG = [
     *("x", "a.", "1", "é", "=", "&", ";", "?", "%", "user:", "a://", "://", "http://[", "a://u:p ", "${a", "seg_", "-"),
+    *("#a", "a-", "a_", "access_", "api-", "bearer ", "authorization:"),
     *("?a=", "?key", "?key=${A}", "?key=.,", "pwd='", "'password': ", "?secret;", "['a', "),
 ]
 #: What comes before and after the long part, so that a pattern begins to match, or nearly does.
@@ -107,6 +127,15 @@ def test_a_whole_url_may_have_a_space_in_its_password() -> None:
         "source_options": {"query": "x"},
         "also": ["http://u:***@h", 3, None],
     }
+    options = {"password": "x", "token": 3, "hf_token": "x", "tokenizer": "x", "key": "x", "api_key": "$KEY", "pwd": ""}
+    assert mask_all([options]) == [{**options, "password": "***", "hf_token": "***"}]
+    mapping = {"kinds": {"forgot_password": "ignore"}, "source": {"options": {"password": "x"}}}
+    masked = mask_all({"options": {"mapping": mapping}})
+    assert masked == {"options": {"mapping": {**mapping, "source": {"options": {"password": "***"}}}}}
+    assert replace_secrets([options, masked], lambda path, text, shown: (path, text, shown)) == [
+        {**options, "password": (("password",), "x", "***"), "hf_token": (("hf_token",), "x", "***")},
+        masked,
+    ]
 
 
 #: No letter of it stands in the rest of the URL, so each one that shows is a leak.
@@ -179,6 +208,19 @@ def test_only_a_reference_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_secret("postgresql://shop@db/x?token=${TOKEN}")
     assert not has_secret("events.csv")
     assert not has_secret("sqlite:////a:b@c.db")
+    assert not has_secret("seg_high_value_customers_2026")
+    assert has_secret("https://hidden@git.example/x")
+    assert has_secret("host=db password=hidden")
+    assert has_secret("Authorization: Bearer hidden.hidden")
+
+
+def test_an_option_that_is_a_secret_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "hidden")
+    options = {"token": "${SHOP_TOKEN}", "table": "$SHOP_TOKEN", "password": "plain", "rows": 3}
+    assert fill_in_options(options) == {**options, "token": "hidden"}
+    monkeypatch.delenv("SHOP_TOKEN")
+    with pytest.raises(ConfigurationError, match="The variable SHOP_TOKEN is not set"):
+        fill_in_options(options)
 
 
 def test_references_are_filled_in_and_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,3 +237,5 @@ def test_references_are_filled_in_and_escaped(monkeypatch: pytest.MonkeyPatch) -
         fill_in("redis://:$NOT_THERE@h/0")
     with pytest.raises(ConfigurationError, match=r"'redis://:\*\*\*@h/0' cannot be read: it has several @"):
         fill_in("redis://:pa@ss@h/0")
+    with pytest.raises(ConfigurationError, match=r"'redis://:\*\*\*@h/0' shows \*\*\* for a password, as messages do"):
+        fill_in("redis://:***@h/0")

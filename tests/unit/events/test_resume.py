@@ -15,7 +15,7 @@ import pytest
 from deltalake.transaction import AddAction
 from sqlmodel import select
 
-from segadmin.errors import DataError
+from segadmin.errors import DataError, StepFenced
 from segadmin.events import ingest
 from segadmin.events.erase import forget
 from segadmin.events.import_request import ImportRequest
@@ -65,6 +65,20 @@ def test_a_stopped_import_is_recorded(settings: Settings, tmp_path: Path) -> Non
     assert rows(settings, "events").is_empty()  # whole or not at all
     done, _ = import_file(settings, ImportRequest("events", str(path)))
     assert (done.id, done.state, done.error, done.rows_read) == (stopped.id, "succeeded", None, ROWS)
+
+
+def test_an_import_that_is_cancelled_after_the_last_row_adds_nothing(settings: Settings, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def cancel(read: int) -> None:
+        seen.append(read)
+        if seen.count(ROWS) == 2:  # the last chunk, and then the commit
+            raise StepFenced("attempt 1 of step 1 no longer owns it")
+
+    with pytest.raises(StepFenced):
+        import_file(settings, ImportRequest("events", str(events(tmp_path / "e.csv"))), cancel)
+    assert rows(settings, "events").is_empty()
+    assert imports(settings)[0].state == "failed"
 
 
 def test_duplicates_of_a_file_imported_meanwhile_are_quarantined(settings: Settings, tmp_path: Path) -> None:
