@@ -34,6 +34,9 @@ LEAVE_OUT = {
     "redeem": ("uses:redeemed", "uses:*"),
 }
 
+#: Low-rank tuning on few rows: many epochs, and patience.
+LORA = {"tuner": "lora", "epochs": "20", "batch_size": "16", "patience": "10", "learning_rate": "1e-4"}
+
 
 @dataclass(frozen=True)
 class Few:
@@ -198,6 +201,54 @@ class Contrastive:
         return rows, components / (deviations[0] / np.sqrt(len(known)))
 
 
+class ShopPretrained:
+    """A language model that has read the texts of the unlabelled users, once; the version is kept in the home."""
+
+    def __init__(self, name: str, **options: str) -> None:
+        self.name, self.options = name, options
+
+    def folder(self, few: Few) -> Path:
+        """Return the folder of the version."""
+        from segadmin.contracts.backbone import Pretraining
+        from segadmin.contracts.plugins import load_plugins
+        from segadmin.settings import get_settings
+
+        folder = Path(get_settings().root) / f"bench-few-labels-{self.name}"
+        if not folder.exists():
+            texts, run = few.unlabelled.users, few.run()
+            backbone = load_plugins(run.settings).make("backbone", self.name, self.options)
+            some = replace(texts, frame=texts.frame.sample(200, seed=0))
+            with tempfile.TemporaryDirectory() as work:
+                model = backbone.pretrain(texts, some, replace(run, checkpoints=Path(work)), Pretraining())
+            print(json.dumps({"pretrained": self.name, **model.report}), flush=True)
+            model.save(folder)
+        return folder
+
+    def tuned(self, **options: str) -> Callable[[Few], NDArray[np.float32]]:
+        """Return a method that fine-tunes it."""
+
+        def predict(few: Few) -> NDArray[np.float32]:
+            import numpy as np
+
+            from segadmin.contracts.plugins import load_plugins
+
+            if len(np.unique(few.train.targets)) < 2:
+                return np.ones((len(few.test), len(few.test.segments)), np.float32)
+            start, run = self.folder(few), few.run()
+            made = load_plugins(run.settings).make("backbone", self.name, options)
+            with tempfile.TemporaryDirectory() as work:
+                fitted = made.fit(few.train, few.validation, replace(run, checkpoints=Path(work), start=start))
+                return np.asarray(fitted.predict(few.test))
+
+        return predict
+
+    def consistent(self, weight: float, threshold: float = 0.0) -> Callable[[Few], NDArray[np.float32]]:
+        """Return a method that trains it with ``bench.consistency``."""
+        from bench.consistency import Consistency
+
+        return lambda few: Consistency(weight, threshold)(few, self.folder(few))
+
+
 def spread(few: Few) -> NDArray[np.float32]:
     """Spread the labels over the neighbours of the representation (Zhou et al. 2004)."""
     from sklearn.semi_supervised import LabelSpreading
@@ -232,6 +283,7 @@ def methods(seconds: float) -> dict[str, Callable[[Few], NDArray[np.float32]]]:
     """Return every method by its name; ``seconds`` is how long the contrastive one learns."""
     from bench.setfit import setfit
 
+    tiny = ShopPretrained("tiny", epochs="12", batch_size="32")
     plain = {name: backbone(METHODS[name][0], **METHODS[name][1]) for name in ("tabular", "linear")}
     return plain | {
         "self-supervised": backbone("self-supervised", level=0),
@@ -242,6 +294,10 @@ def methods(seconds: float) -> dict[str, Callable[[Few], NDArray[np.float32]]]:
         "self-training": self_train,
         "contrastive": on_representation(Contrastive(seconds)),
         "setfit": setfit,
+        "tiny, pretrained, lora": tiny.tuned(**LORA),
+        "consistency off": tiny.consistent(0.0),
+        "mean teacher": tiny.consistent(1.0),
+        "fixmatch": tiny.consistent(1.0, threshold=0.8),
     }
 
 
@@ -255,6 +311,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="17,18,19")
     parser.add_argument("--methods", default="tabular;linear;self-supervised;self-supervised, stricter")
     parser.add_argument("--seconds", type=float, default=300, help="how long the contrastive method learns")
+    parser.add_argument("--test", type=int, default=100_000, help="most test rows")
     wanted = parser.parse_args()
     sizes, seeds = (list(map(int, numbers.split(","))) for numbers in (wanted.sizes, wanted.seeds))
     known = methods(wanted.seconds)
@@ -262,9 +319,11 @@ def main() -> None:
     rows, unlabelled = read_rows()
     for task in wanted.tasks.split(","):
         parts = rows.of(task)
+        tested = parts["test"].frame
+        test = replace(parts["test"], frame=tested.sample(min(wanted.test, len(tested)), seed=0))
         for size in sizes:
             for seed in seeds:
-                few = Few(task, seed, *drawn(parts, size, seed), parts["test"], unlabelled, rows.everything.test.frame)
+                few = Few(task, seed, *drawn(parts, size, seed), test, unlabelled, rows.everything.test.frame)
                 for name in wanted.methods.split(";"):
                     start = time.monotonic()
                     probabilities = known[name](few).astype(float)
