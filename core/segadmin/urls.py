@@ -16,6 +16,8 @@ from urllib.parse import quote
 from segadmin.errors import ConfigurationError
 
 MASK = "***"
+#: An encrypted copy of a text behind what may be shown of it; see :mod:`segadmin.storage.sealing`.
+SEALED = re.compile(r" \[sealed:([\w=-]+)\]")
 #: How to escape reserved characters in a password.
 ESCAPES = (
     "In a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D and a space "
@@ -77,7 +79,7 @@ def mask_secrets(text: str) -> str:
     It masks passwords of logins, query parameters with names of secrets (``?token=…``), ``password=…``, tokens of
     ``Authorization`` headers, and keys of the HTTP API. References to the environment (``$SHOP_PASSWORD``) stay.
     """
-    return _KEY.sub(f"seg_{MASK}", _mask_values(_TOKEN.sub(_mask_login, text)))
+    return _KEY.sub(f"seg_{MASK}", _mask_values(_TOKEN.sub(_mask_login, SEALED.sub("", text))))
 
 
 def mask_url(url: str) -> str:
@@ -86,7 +88,7 @@ def mask_url(url: str) -> str:
     The scheme may be missing, as in a mistyped setting.
     """
     pattern = _URL if "://" in url else _LOGIN
-    return mask_secrets(pattern.sub(_mask_login, url))
+    return mask_secrets(pattern.sub(_mask_login, SEALED.sub("", url)))
 
 
 def mask_all(value: Any, path: tuple[str, ...] = ()) -> Any:
@@ -154,7 +156,7 @@ def is_secret_option(path: Sequence[str], value: str) -> bool:
         return False
     if "mapping" in path and "options" not in path[path.index("mapping") :]:
         return False
-    return bool(_OPTION.fullmatch(path[-1])) and not _is_reference(value)
+    return bool(_OPTION.fullmatch(path[-1])) and not _is_reference(value) and not SEALED.search(value)
 
 
 def fill_in_options(options: Mapping[str, Any]) -> dict[str, Any]:

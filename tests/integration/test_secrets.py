@@ -23,13 +23,15 @@ from segadmin.errors import ConfigurationError, SegadminError
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping, SourceChoice
-from segadmin.jobs import schedules
+from segadmin.jobs import control, schedules
 from segadmin.jobs.dispatch import StepMessage
-from segadmin.jobs.enqueue import ask
+from segadmin.jobs.enqueue import ask, enqueue
+from segadmin.jobs.run import run_step
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Import, Job
+from segadmin.storage.records import Import, Job, JobState
+from segadmin.storage.sealing import unseal
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from tests.conftest import Cli
@@ -282,6 +284,50 @@ def test_passwords_stored_by_an_older_version_are_masked(settings: Settings, cli
             done = cli(*words, *form)
             _check(done.stdout + done.stderr)
     assert "redis://:***@broker/0" in done.stdout
+
+
+def test_passwords_stored_by_an_older_version_are_encrypted_and_jobs_retried(
+    settings: Settings, cli: Cli, guarded_redis: str
+) -> None:
+    database.ensure_schema(settings)
+    open_store(settings)
+    where = f"redis://:s3cret@{guarded_redis}"
+    messages: list[StepMessage] = []
+    jobs = [  # as versions that did not check did
+        enqueue(settings, messages.extend, "ingest", {"where": where}, idempotency_key=f"old {number}").job.id or 0
+        for number in (1, 2)
+    ]
+    schedules.add(settings, "old", "0 3 * * *", "ingest", {"where": where, "source_options": {"token": "s3cret"}})
+    control.cancel(settings, messages.extend, jobs[0])
+    with transaction(settings) as session:
+        session.get_one(Job, jobs[1]).state = JobState.SUCCEEDED
+    with database.engine(settings).begin() as connection:
+        connection.exec_driver_sql("UPDATE job SET error = 'cannot read redis://:s3cret@h/0' WHERE id = 2")
+    assert b"s3cret" in _bytes_of(settings.root)
+    assert "Encrypted the passwords of 3 jobs and schedules." in cli("db", "upgrade").stdout
+    database.engine(settings).dispose()
+    assert b"s3cret" not in _bytes_of(settings.root)
+    assert "Encrypted" not in cli("db", "upgrade").stdout
+    for words in (("jobs", "show", "1"), ("jobs", "show", "1", "--json"), ("schedule", "show", "old")):
+        printed = cli(*words).stdout
+        assert f"redis://:***@{guarded_redis}" in printed
+        assert "sealed" not in printed
+    (settings.root / "key").write_text((settings.root / "user_key_secret").read_text())
+    (settings.root / "user_key_secret").write_text("another")
+    with pytest.raises(ConfigurationError, match=r"redis://:\*\*\*@.* was encrypted with another user-key secret"):
+        unseal(settings, control.view(settings, jobs[0]).job.options)
+    (settings.root / "key").replace(settings.root / "user_key_secret")
+    messages.clear()
+    control.retry(settings, messages.extend, jobs[0])
+    for message in messages:
+        run_step(settings, messages.extend, message.step_id, "me")
+    again = schedules.run(settings, messages.extend, "old").job.id or 0  # fails: the source has no such option
+    for message in messages[-1:]:
+        run_step(settings, messages.extend, message.step_id, "me")
+    done, refused = (control.view(settings, job).job for job in (jobs[0], again))
+    assert (done.state, done.error) == (JobState.SUCCEEDED, None)
+    assert "The source 'redis' has no option 'token'." in (refused.error or "")
+    assert b"s3cret" not in _bytes_of(settings.root)
 
 
 def test_no_byte_of_a_refused_secret_is_stored(settings: Settings, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ EXTRAS = {
 #: Imports of modules that run without them too: (module, import) → the extra that an error or a warning names.
 OPTIONAL = {
     ("segadmin.models.signature", "cryptography"): "signing",
+    ("segadmin.storage.sealing", "cryptography"): "signing",
     ("segadmin.text.vocabulary", "tokenizers"): "worker",
     ("segadmin.training.study", "optuna"): "worker",
     ("segadmin.training.trials", "optuna"): "worker",

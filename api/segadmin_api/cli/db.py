@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from segadmin.counts import counted
+from segadmin.errors import ConfigurationError
 from segadmin.settings import get_settings
 from segadmin.storage import database
 from segadmin.storage.integrity import clear_damage
+from segadmin.storage.sealing import seal_stored
 from segadmin_api.cli.output import JsonOption, echo, group, show_json
 
 app = group("The SQL database: status, check, upgrade, adopt.")
@@ -45,10 +48,18 @@ def check(as_json: JsonOption = False) -> None:
 
 @app.command()
 def upgrade() -> None:
-    """Upgrade the schema to the revision that this version needs; no data is lost."""
+    """Upgrade the schema to the revision that this version needs; no data is lost.
+
+    Passwords in jobs and schedules of versions that stored them in plain are encrypted.
+    """
     settings = get_settings()
     database.upgrade(settings)
     echo(f"{database.shown(settings)} is at revision {database.HEAD}.")
+    try:
+        if sealed := seal_stored(settings):
+            echo(f"Encrypted the passwords of {counted(sealed, 'job or schedule', 'jobs and schedules')}.")
+    except ConfigurationError as error:
+        echo(f"Warning: passwords of stored jobs are not encrypted. {error}", err=True)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from segadmin.jobs.registry import workflow_of
 from segadmin.logs import TRACE, log_context
 from segadmin.settings import Settings
 from segadmin.storage.import_lock import users_stay
+from segadmin.storage.sealing import unseal
 
 log = logging.getLogger(__name__)
 #: Exit code of a process whose step had to be stopped; ``EX_SOFTWARE`` of sysexits.h.
@@ -85,6 +86,7 @@ def _work(attempt: Attempt, started: float) -> tuple[Advanced, StageResult | Non
         attempt.reach("claim")
         with heartbeat(attempt, lambda error: _give_up(attempt, error)):
             attempt.reach("compute")
+            attempt.options = unseal(attempt.settings, attempt.options)
             with users_stay(attempt.settings):
                 outcome = workflow_of(attempt.job_kind).stage(attempt.stage).run(attempt)
         return finish(attempt, outcome), outcome
