@@ -51,7 +51,8 @@ def print_diff(compared: SnapshotDiff) -> None:
         echo("Nobody moved.")
         return
     matrix = compared.matrix
-    rows, columns = [*compared.segments, None], [*compared.segments, None]
+    rows = [*compared.segments, *({None} & {before for before, _ in matrix})]
+    columns = [*compared.segments, *({None} & {after for _, after in matrix})]
     table(
         "from (rows) to (columns)",
         ["", *(f">{segment or LEFT}" for segment in columns)],
