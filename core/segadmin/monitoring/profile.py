@@ -1,4 +1,4 @@
-"""Profiles: what is kept of a snapshot's users so that later ones can be compared with it, a few kilobytes.
+"""Profiles: what is kept of a snapshot's users so that later ones can be compared with it, some kilobytes.
 
 Some users of the reference snapshot, the calibration users, choose the bins, the ranges and the vocabulary; the others
 are counted. So a later user meets bins that were chosen without it, just as the counted users of the reference did.

@@ -30,8 +30,9 @@ from segadmin.text.features import feature_names
 from segadmin.text.plan import TextPlan
 from segadmin.text.read_buckets import read_buckets
 
-#: Users that are looked at, about. A bucket is a random sample of the users, so the first buckets are one.
-SAMPLE_USERS = 10_000
+#: Users that are looked at, about; and how many where their texts must be read from the store first, which takes time.
+#: A bucket is a random sample of the users, so the first buckets are one.
+SAMPLE_USERS, READ_USERS = 10_000, 2_000
 #: Growth of the share of users unlike those of the reference from which on metrics cannot be estimated.
 _UNLIKE = 0.05
 _MOSTLY_NEW = range(7, 12)  #: bins of :data:`NEW_PHRASES` with a share above one half
@@ -109,16 +110,16 @@ def sampled_users(
 ) -> tuple[ScoredUsers, Any]:
     """Return some users of a snapshot with their texts and features, and their probabilities.
 
-    If ``texts`` are not those of all of them, because a job read only the users that changed, all are read from the
-    store.
+    If ``texts`` are not those of all of them, because a job read only the users that changed, fewer users are read
+    from the store.
     """
     assert snapshot.id is not None
-    total = open_store(settings).buckets
-    buckets = range(min(total, math.ceil(total * SAMPLE_USERS / max(snapshot.users, 1))))
+    buckets = _first_buckets(settings, snapshot, SAMPLE_USERS)
     columns = ("user_key", "segment", "probability", "probabilities")
     scores = assignments(settings, snapshot.id, buckets=list(buckets)).select(columns).collect()
     known = None if texts is None else texts(buckets)
     if known is None or known.height < scores.height:
+        buckets = _first_buckets(settings, snapshot, READ_USERS)
         only_scoring = TextPlan(recipe=plan.recipe, scoring=plan.scoring, lake=plan.lake)
         reading_progress = partial(_part_of, progress)
         known = pl.concat(read_buckets(settings, only_scoring, buckets, call=call, progress=reading_progress).scoring)
@@ -126,6 +127,12 @@ def sampled_users(
     examples = Examples(frame, tuple(version.segments), feature_names(plan.recipe))
     width = pl.Array(pl.Float32, len(version.segments))
     return ScoredUsers(examples, plan.recipe.max_phrases), frame["probabilities"].cast(width).to_numpy()
+
+
+def _first_buckets(settings: Settings, snapshot: SegmentSnapshot, users: int) -> range:
+    """Return the first buckets, as many as have about so many users of a snapshot."""
+    total = open_store(settings).buckets
+    return range(min(total, math.ceil(total * users / max(snapshot.users, 1))))
 
 
 def _part_of(progress: Progress, fraction: float, note: str = "") -> None:

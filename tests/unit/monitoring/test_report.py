@@ -209,6 +209,18 @@ def test_texts_that_the_job_read_are_those_of_the_store(shop: Settings) -> None:
     assert make_report(shop, 2, plan, texts=lambda _buckets: some).profile == again.profile
 
 
+def test_a_sample_is_some_buckets_and_smaller_where_it_must_be_read(
+    shop: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segadmin.monitoring.report.SAMPLE_USERS", 150)
+    monkeypatch.setattr("segadmin.monitoring.report.READ_USERS", 50)
+    run = Run(shop, "refresh", {}).all()
+    sizes = planted_users(shop)["bucket"].value_counts().sort("bucket")["count"].to_list()
+    assert _report(shop, 2).users == sum(sizes[:3])  # of four buckets
+    plan = PreparedSegments.read(run.inputs["prepare"][0]).text
+    assert make_report(shop, 2, plan).users == sizes[0]
+
+
 @pytest.mark.parametrize("kind", ["score", "refresh", "retrain"])
 def test_missing_events_stop_a_job_before_it_publishes_unless_forced(
     shop: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
