@@ -128,7 +128,7 @@ class Settings(BaseModel):
         ),
     )
     web_events_seconds: float = Field(
-        0.2, gt=0, le=60, description="Time within which posted events are answered; those above that rate get 429"
+        0.2, gt=0, le=60, description="Maximum estimated wait of events posted to the HTTP API; further ones get 429"
     )
     web_scores_waiting: int = Field(
         256, ge=1, le=65_536, description="Maximum users that wait to be scored by the HTTP API; further ones get 429"

@@ -31,24 +31,11 @@ class Clock:
         return self.now
 
 
-def serve(admission: Admission, clock: Clock, seconds: float, rounds: int) -> int:
-    """Let a server that needs so many seconds a post, one after the other, serve all that is admitted.
-
-    Returns:
-        How many posts were in progress at once in the last round.
-    """
-    admitted = 0
-    for _ in range(rounds):
-        with ExitStack() as posts:
-            leases: list[ExitStack] = []
-            while refusal(admission) is None:
-                leases.append(posts.enter_context(ExitStack()))
-                leases[-1].enter_context(admission.lease(0))
-            admitted = len(leases)
-            for lease in leases:
-                clock.now += seconds
-                lease.close()
-    return admitted
+def pace(admission: Admission, clock: Clock, seconds: float) -> None:
+    """Let posts one after the other take so many seconds each, until the estimate follows."""
+    for _ in range(100):
+        with admission.lease(0):
+            clock.now += seconds
 
 
 def refusal(admission: Admission, size: int = 0) -> int | None:
@@ -62,37 +49,25 @@ def refusal(admission: Admission, size: int = 0) -> int | None:
     return None
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.1, 10), (0.01, 100), (0.03, 33), (0.004, 250)])
-def test_as_many_posts_are_admitted_as_are_answered_in_time(seconds: float, expected: int) -> None:
+def test_as_many_posts_are_admitted_as_can_be_answered_in_time() -> None:
     clock = Clock()
     admission = Admission(1.0, clock)
-    for _ in range(3):
-        in_progress = serve(admission, clock, seconds, rounds=400)
-        assert 0.75 * expected <= in_progress <= 1.05 * expected + 1
-
-
-def test_a_server_that_slows_down_or_recovers_is_followed() -> None:
-    clock = Clock()
-    admission = Admission(1.0, clock)
-    assert serve(admission, clock, 0.01, rounds=200) > 70
-    assert serve(admission, clock, 0.1, rounds=20) <= 11
-    assert serve(admission, clock, 0.01, rounds=200) > 70
-
-
-def test_few_slow_posts_are_not_refused() -> None:
-    """What takes long alone, such as a disk that several can write to at once, says little of what many take."""
-    clock = Clock()
-    admission = Admission(1.0, clock)
-    for _ in range(100):
-        with admission.lease(0):
-            clock.now += 0.9
+    pace(admission, clock, 0.1)
     with ExitStack() as posts:
-        for _ in range(10):
+        admitted = 0
+        while refusal(admission) is None:
             posts.enter_context(admission.lease(0))
+            admitted += 1
+        assert admitted in {10, 11}
+        with pytest.raises(HTTPException):
+            posts.enter_context(admission.lease(0))
+    assert refusal(admission) is None
 
 
 def test_a_large_post_is_admitted_as_a_small_one_is_and_counts_for_more() -> None:
-    admission = Admission(1.0, Clock())
+    clock = Clock()
+    admission = Admission(1.0, clock)
+    pace(admission, clock, 0.1)
     with admission.lease(10 * 2**20):
         assert refusal(admission) is not None
         assert refusal(admission, 10 * 2**20) is not None
@@ -100,18 +75,7 @@ def test_a_large_post_is_admitted_as_a_small_one_is_and_counts_for_more() -> Non
         assert refusal(admission, 10 * 2**20) is None, "small ones must not keep it out for ever"
 
 
-def test_a_large_post_does_not_show_that_all_are_slow() -> None:
-    clock = Clock()
-    admission = Admission(1.0, clock)
-    for _ in range(50):
-        with admission.lease(10 * 2**20):
-            clock.now += 5.0
-    with ExitStack() as posts:
-        for _ in range(10):
-            posts.enter_context(admission.lease(0))
-
-
-def test_a_post_that_takes_longer_than_the_limit_keeps_others_out() -> None:
+def test_a_post_that_takes_longer_than_expected_keeps_others_out() -> None:
     clock = Clock()
     admission = Admission(1.0, clock)
     with admission.lease(0):
@@ -124,24 +88,24 @@ def test_a_post_that_takes_longer_than_the_limit_keeps_others_out() -> None:
 def test_after_a_disk_that_stood_still_posts_are_admitted_again() -> None:
     clock = Clock()
     admission = Admission(1.0, clock)
-    for _ in range(100):
-        with admission.lease(0):
-            clock.now += 60.0
+    pace(admission, clock, 60.0)
     assert refusal(admission) is None, "with nothing in progress there is nothing to wait for"
-    assert serve(admission, clock, 0.01, rounds=200) > 70
+    pace(admission, clock, 0.01)
+    with admission.lease(0):
+        assert refusal(admission) is None
 
 
 def test_a_post_that_fails_gives_its_place_back() -> None:
     admission = Admission(1.0, Clock())
     with pytest.raises(ValueError, match="no JSON"), admission.lease(10 * 2**20):
         raise ValueError("no JSON")
-    assert refusal(admission) is None
+    assert admission.wait == 0.0
 
 
 def test_those_refused_together_come_again_one_after_the_other() -> None:
     clock = Clock()
     admission = Admission(1.0, clock)
-    serve(admission, clock, 0.1, rounds=100)
+    pace(admission, clock, 0.1)
     with admission.lease(2**20):
         pauses = [refusal(admission) or 0 for _ in range(100)]
         assert pauses == sorted(pauses)
