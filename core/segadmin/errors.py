@@ -24,7 +24,8 @@
     │   ├── DatabaseDamaged
     │   ├── SchemaOutOfDate
     │   └── StoreMissing
-    └── BrokerUnavailable
+    ├── BrokerUnavailable
+    └── FeedUnavailable
 
 Each message names the offending value and ends with the fix.
 """
@@ -136,6 +137,10 @@ class StoreMissing(StorageError):
 
 class BrokerUnavailable(SegadminError):
     """The broker cannot be reached."""
+
+
+class FeedUnavailable(SegadminError):
+    """The receiver of a feed does not take records; they are delivered again later."""
 
 
 #: Errors that recur with the same input, so a retry cannot succeed.

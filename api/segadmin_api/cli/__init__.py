@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schedule": ("schedule:app", "Jobs that repeat on a cron expression.", _JOBS),
     "models": ("models:app", "Model versions and their evaluations.", _JOBS),
     "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
+    "feeds": ("feeds:app", "Receivers of who entered, left or moved between segments.", _JOBS),
     "users": ("users:app", "One user: segment, text, history.", _JOBS),
 }
 
