@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnlabelledUsers,
     )
     from segadmin.contracts.engine import Engine
+    from segadmin.contracts.feed import Feed, FeedBatch
     from segadmin.contracts.hookspecs import hookimpl
     from segadmin.contracts.labeler import Labeler, Labelled
     from segadmin.contracts.modality import ItemVectors, Modality
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         ConfigurationError,
         DataError,
         EngineUnavailable,
+        FeedUnavailable,
         PluginContractError,
         SegadminError,
     )
@@ -46,6 +48,9 @@ _MODULES = {
     "Engine": "segadmin.contracts.engine",
     "EngineUnavailable": "segadmin.errors",
     "Examples": "segadmin.contracts.backbone",
+    "Feed": "segadmin.contracts.feed",
+    "FeedBatch": "segadmin.contracts.feed",
+    "FeedUnavailable": "segadmin.errors",
     "FitContext": "segadmin.contracts.backbone",
     "ItemVectors": "segadmin.contracts.modality",
     "Labelled": "segadmin.contracts.labeler",
@@ -83,6 +88,9 @@ __all__ = [
     "Engine",
     "EngineUnavailable",
     "Examples",
+    "Feed",
+    "FeedBatch",
+    "FeedUnavailable",
     "FitContext",
     "ItemVectors",
     "Labeler",

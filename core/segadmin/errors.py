@@ -24,7 +24,8 @@
     │   ├── DatabaseDamaged
     │   ├── SchemaOutOfDate
     │   └── StoreMissing
-    └── BrokerUnavailable
+    ├── BrokerUnavailable
+    └── FeedUnavailable
 
 Each message names the offending value and ends with the fix. An :class:`Interrupt` is no error.
 """
@@ -144,6 +145,12 @@ class Interrupt(BaseException):
 
 #: What is never the error of the code that it is raised in.
 INTERRUPTS = (KeyboardInterrupt, Interrupt)
+
+
+class FeedUnavailable(SegadminError):
+    """The receiver of a feed does not take records; they are delivered again later."""
+
+
 #: Errors that recur with the same input, so a retry cannot succeed.
 PERMANENT = (ConfigurationError, DataError, PluginError, BackboneUnavailable, SchemaOutOfDate, LimitExceeded)
 

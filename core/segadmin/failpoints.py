@@ -19,7 +19,7 @@ from segadmin.errors import ConfigurationError, did_you_mean
 
 VARIABLE = "SEGADMIN_FAILPOINT"
 #: In the order in which a step reaches them. ``saved`` and ``enqueue`` surround the commit of a new job.
-PLACES = ("saved", "enqueue", "claim", "compute", "write", "commit", "committed", "publish")
+PLACES = ("saved", "enqueue", "claim", "compute", "write", "commit", "committed", "publish", "changes", "deliver")
 
 
 def reach(place: str, step: str = "", *, first: bool = True) -> None:

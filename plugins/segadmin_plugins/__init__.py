@@ -119,3 +119,12 @@ def register_sinks() -> list[str]:
         "jsonl = segadmin_plugins.sinks.jsonl:JsonLines",
         "parquet = segadmin_plugins.sinks.parquet:Parquet",
     ]
+
+
+@hookimpl
+def register_feeds() -> list[str]:
+    """Return the built-in feeds."""
+    return [
+        "redis-stream = segadmin_plugins.feeds.redis_stream:RedisStreamFeed",
+        "webhook = segadmin_plugins.feeds.webhook:Webhook",
+    ]

@@ -73,7 +73,7 @@ def test_no_data_of_an_erased_user_is_left_on_disk(shop: Settings, tmp_path: Pat
     assert erasure["user_key"] == show_key(key)
     assert erasure["model_versions"] == [1]
     assert {table for table, count in erasure["rows"].items() if count} == {
-        "events", "labels", "assignments", "trainings", "predictions", "users", "quarantine"
+        "events", "labels", "assignments", "trainings", "predictions", "changes", "users", "quarantine"
     }  # fmt: skip
     assert holding(shop.root, WHO, key) == set()
     assert all(rows(shop, table).height == count for table, count in others.items())

@@ -23,6 +23,9 @@ from segadmin.events.ingest import import_file
 from segadmin.events.mapping import Mapping
 from segadmin.jobs.quarantine import set_aside
 from segadmin.settings import Settings
+from segadmin.snapshots.delivery import deliver_changes
+from segadmin.snapshots.feed import write_changes
+from segadmin.snapshots.feeds import add_feed
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, Step
 from tests.conftest import Cli
@@ -54,6 +57,7 @@ def plant(settings: Settings, outside: Path, cli: Cli, client: redis.Redis, patc
     learn(settings, outside)
     quarantine(settings, outside)
     live(settings, client)
+    follow(settings)
     interrupt(settings, outside, patch)
     wait_in_inbox(settings)
     mention(settings, cli)
@@ -127,6 +131,13 @@ def live(settings: Settings, client: redis.Redis) -> None:
     import_file(settings, ImportRequest("events", where, options={"stream": "shop", "idle_seconds": "0.1"}))
     for user in USERS:
         client.xadd("shop", {"json": json.dumps({"user": user, "kind": "view", "item": "item-4", "at": "2025-02-04"})})
+
+
+def follow(settings: Settings) -> None:
+    """Deliver all changes to a stream."""
+    add_feed(settings, "crm", "redis-stream", {"stream": "changes"}, LABELS)
+    write_changes(settings, LABELS)
+    assert deliver_changes(settings, LABELS, lambda _: None)["crm"] >= len(USERS)
 
 
 def interrupt(settings: Settings, outside: Path, patch: pytest.MonkeyPatch) -> None:

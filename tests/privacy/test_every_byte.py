@@ -30,7 +30,7 @@ pytestmark = pytest.mark.privacy
 #: The first, the last, some in the middle, and some all over.
 FORGOTTEN = sorted({*USERS[:10], *USERS[-10:], *USERS[95:105], *USERS[20:80:3]})
 KEPT = [user for user in USERS if user not in FORGOTTEN]
-TABLES = ("events", "labels", "users", "assignments", "trainings", "predictions")
+TABLES = ("events", "labels", "users", "assignments", "trainings", "predictions", "changes")
 
 
 @pytest.fixture
@@ -135,6 +135,7 @@ def users_left(settings: Settings, client: redis.Redis) -> dict[str, set[str]]:
     entries = str(client.xrange("shop"))
     left["stream"] = {user for user in USERS if user in entries and user.replace("é", "\\\\u00e9") in entries}
     names = {show_key(user_key(settings.secret(), user)): user for user in USERS}
+    left["feed"] = {names[fields["user"]] for _, fields in client.xrange("changes")}  # type: ignore[union-attr, misc]
     for path in (settings.store_path / "exports").glob("ids.*"):
         left[path.name] = set(rows_of(path)["user"]) if path.suffix != ".html" else set()
     for path in (settings.store_path / "exports").glob("pseudonyms.*"):

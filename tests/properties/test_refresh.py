@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -27,16 +28,18 @@ from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Json
-from segadmin.models.aliases import current_snapshot, pointed
+from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
+from segadmin.snapshots.feed import write_changes
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.snapshots.read import assignments, list_snapshots, summaries
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, Current, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import NOT_ENOUGH, Job, JobState, ModelVersion, SegmentSnapshot
 from segadmin.text.reader import read_users
+from tests.feeds import replayed, segments_of
 from tests.planted import BUCKETS, LABELS, START, Run
 
 USERS = 8
@@ -90,6 +93,9 @@ class Refreshes(RuleBasedStateMachine):
         run = Run(self.settings, kind, options)
         if kill_before is None:
             run.all()
+        elif kill_before == "after":  # it is published, and what follows is not done
+            run.until("publish")
+            run.inputs["publish"] = [run.finish(replace(run.call(run.attempts("publish")[0]), after=None))]
         else:
             run.until(kill_before)
             run.call(run.attempts(kill_before)[0])  # its outcome is never committed
@@ -129,7 +135,7 @@ class Refreshes(RuleBasedStateMachine):
         lake.overwrite("items", renamed.collect())
         self.just_published = False
 
-    @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, None, "score", "publish"]))
+    @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, "score", "publish", "after"]))
     def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
         self._run("refresh", {"time": policy.value}, kill_before=kill_before)
 
@@ -150,7 +156,8 @@ class Refreshes(RuleBasedStateMachine):
     def roll_back(self) -> None:
         with transaction(self.settings) as session:
             earlier = list_snapshots(session, LABELS)[-1].id
-            session.exec(update(Current).where(Current.name == current_snapshot(LABELS)).values(target_id=earlier))
+            assert earlier is not None
+            switch_snapshot(session, LABELS, expected=pointed(session, current_snapshot(LABELS)), target=earlier)
         self.just_published = False
 
     @invariant()
@@ -162,6 +169,17 @@ class Refreshes(RuleBasedStateMachine):
         anew = scored_anew(self.settings, self.published)
         assert rows["segment"].equals(anew["segment"])
         assert rows["probability"].to_list() == pytest.approx(anew["probability"].to_list(), abs=1e-6)
+
+    @invariant()
+    def the_feed_rebuilds_the_current_snapshot(self) -> None:
+        if not hasattr(self, "settings"):
+            return
+        write_changes(self.settings, LABELS)
+        with transaction(self.settings) as session:
+            current = pointed(session, current_snapshot(LABELS)) or 0
+        changes = Lake.of(self.settings).scan("changes").sort("sequence", "position").collect()
+        assert changes.select("sequence", "position").is_unique().all()
+        assert replayed(changes.iter_rows(named=True)) == segments_of(self.settings, current)
 
     @invariant()
     def every_snapshot_adds_up(self) -> None:

@@ -14,6 +14,7 @@ from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.integrity import check_database
+from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import
 from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
@@ -47,6 +48,8 @@ class SqlScheduler(Scheduler):
             if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
                 log.info("job is tried again", extra=facts)
+            for job in enqueue_deliveries(settings, dispatch):
+                log.info("job enqueued", extra={"action": "enqueue", "job": job.id, "kind": job.kind})
             reaped = reap(settings, dispatch, lambda: queue_lengths(settings))
             if reaped.expired or reaped.failed:
                 log.warning("reaped", extra={"action": "reap", **asdict(reaped)})

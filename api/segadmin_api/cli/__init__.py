@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "models": ("models:app", "Model versions and their evaluations.", _JOBS),
     "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
     "drift": ("drift:app", "What changed since a model went into use; quality without labels.", _JOBS),
+    "feeds": ("feeds:app", "Receivers of who entered, left or moved between segments.", _JOBS),
     "users": ("users:app", "One user: segment, text, history.", _JOBS),
 }
 

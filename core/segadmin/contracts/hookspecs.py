@@ -13,6 +13,7 @@ import pluggy
 if TYPE_CHECKING:
     from segadmin.contracts.backbone import Backbone
     from segadmin.contracts.engine import Engine
+    from segadmin.contracts.feed import Feed
     from segadmin.contracts.labeler import Labeler
     from segadmin.contracts.modality import Modality
     from segadmin.contracts.source import Sink, Source
@@ -68,6 +69,11 @@ def register_sources() -> list[type[Source] | str]:  # type: ignore[empty-body]
 @hookspec
 def register_sinks() -> list[type[Sink] | str]:  # type: ignore[empty-body]
     """Return sinks, for ``segadmin snapshots export --sink``."""
+
+
+@hookspec
+def register_feeds() -> list[type[Feed] | str]:  # type: ignore[empty-body]
+    """Return feeds, for ``segadmin feeds add``: they receive who entered, left or moved between segments."""
 
 
 @hookspec

@@ -43,6 +43,7 @@ KINDS = {
     "modality": "register_modalities",
     "source": "register_sources",
     "sink": "register_sinks",
+    "feed": "register_feeds",
 }
 
 

@@ -44,10 +44,10 @@ from segadmin.storage.store import open_store
 
 log = logging.getLogger(__name__)
 #: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
-_BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "users")
+_BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "changes", "users")
 
 #: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
-_WITHOUT_USER_DATA = ("ingest", "compact", "retain")
+_WITHOUT_USER_DATA = ("ingest", "compact", "retain", "deliver")
 _BATCH_SIZE = 1_000
 
 

@@ -53,6 +53,8 @@ _OWN_NAMES = frozenset(
 GOING_ON = [state for state in JobState if not state.over]
 _BATCH_LINES = 50_000
 _PARQUET = b"PAR1"
+#: Fields of the entries that the feed ``redis-stream`` adds.
+_OF_FEED = {"feed", "label_set", "sequence", "position", "user"}
 _REDIS_SECONDS, _REWRITE_SECONDS = 10.0, 60.0
 
 
@@ -137,7 +139,7 @@ def _erase_lines(file: BinaryIO, users: NamedUsers) -> None:
 
 
 def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
-    """Delete users' entries from the imported streams of the embedded Redis, also from its file.
+    """Delete users' entries from the streams of the embedded Redis that are imported or fed, also from its file.
 
     Raises:
         StorageError: Redis does not run and its file names users, or it does not rewrite its file.
@@ -166,8 +168,12 @@ def erase_in_streams(settings: Settings, users: NamedUsers) -> None:
         return
     try:
         streams = list(client.scan_iter(_type="stream"))
-        imported = [stream for stream in streams if _erase_in_stream(settings, client, stream, users)]
-        if imported:  # also without deletions, because an erasure may have been killed before this
+        ours = [
+            stream
+            for stream in streams
+            if _erase_in_stream(settings, client, stream, users) or _erase_in_feed(client, stream, users)
+        ]
+        if ours:  # also without deletions, because an erasure may have been killed before this
             _rewrite(client)
     except redis.RedisError as error:
         raise StorageError(
@@ -192,6 +198,18 @@ def _erase_in_stream(settings: Settings, client: Any, stream: str, users: NamedU
         rows = pl.Series([row_of_json(fields.get("json") or encode(fields)) for _, fields in entries], dtype=pl.String)
         erased_ids = [entries[line][0] for line in owned(rows, imported.mapping, users)["line"]]
         if erased_ids:
+            client.xdel(stream, *erased_ids)
+    return True
+
+
+def _erase_in_feed(client: Any, stream: str, users: NamedUsers) -> bool:
+    """Delete users' entries of a stream if a feed added to it, also one that was removed; return whether one did."""
+    pseudonyms, last = {show_key(key) for key in users.names}, "-"
+    if not any(fields.keys() >= _OF_FEED for _, fields in client.xrange(stream, count=1)):
+        return False
+    while entries := client.xrange(stream, min=last, count=_BATCH_LINES):
+        last = f"({entries[-1][0]}"
+        if erased_ids := [entry for entry, fields in entries if fields.get("user") in pseudonyms]:
             client.xdel(stream, *erased_ids)
     return True
 

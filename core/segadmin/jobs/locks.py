@@ -1,4 +1,4 @@
-"""Locks on what only one job at a time may change: the champion of a label set, and its current snapshot.
+"""Locks on what only one job at a time may change: a label set's champion, its current snapshot, its feeds' cursors.
 
 A job takes a lock in the transaction that readies the first stage that needs it, and releases it when it ends. While
 another job holds the lock, the stage waits. The process that ends a job advances the jobs that waited for its locks. So

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlmodel import Session, col, update
 
 from segadmin.errors import StorageError
+from segadmin.storage.database import now
 from segadmin.storage.integrity import check_before_change
-from segadmin.storage.records import Current
+from segadmin.storage.records import Current, SnapshotSwitch
 
 
 def pointed(session: Session, name: str) -> int | None:
@@ -32,6 +33,20 @@ def point(session: Session, name: str, *, expected: int | None, target: int) -> 
     swap = update(Current).where(col(Current.name) == name, col(Current.target_id) == expected)
     if session.exec(swap.values(target_id=target)).rowcount == 0:
         raise StorageError(f"{name} was {expected} and has become {pointed(session, name)} meanwhile; trying again")
+
+
+def switch_snapshot(session: Session, label_set: str, *, expected: int | None, target: int) -> None:
+    """Make the snapshot ``target`` the current one of a label set, if ``expected`` still is.
+
+    The change is recorded as a :class:`SnapshotSwitch`, from which :mod:`segadmin.snapshots.feed` makes the feed.
+
+    Raises:
+        StorageError: another snapshot became current meanwhile; nothing was written.
+    """
+    point(session, current_snapshot(label_set), expected=expected, target=target)
+    if expected != target:
+        session.add(SnapshotSwitch(label_set=label_set, from_id=expected, to_id=target, created_at=now(session)))
+        session.flush()  # the alias is locked until the commit, so ids ascend in the order of the commits
 
 
 def champion(label_set: str) -> str:

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from segadmin.errors import DataError, JobError
 from segadmin.evaluation.comparison import Comparison, compare_predictions
-from segadmin.models.aliases import champion, current_snapshot, point, pointed
+from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
@@ -137,8 +137,8 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str) -
         .order_by(col(SegmentSnapshot.published_at).desc())
     ).first()
     if snapshot is not None and snapshot.id is not None:
-        name = current_snapshot(version.label_set)
-        point(session, name, expected=pointed(session, name), target=snapshot.id)
+        current = pointed(session, current_snapshot(version.label_set))
+        switch_snapshot(session, version.label_set, expected=current, target=snapshot.id)
     changed = Promotion(version.label_set, version.id, before, snapshot.id if snapshot else None)
     session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
     return changed

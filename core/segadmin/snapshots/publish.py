@@ -15,7 +15,7 @@ import polars as pl
 from sqlmodel import Session, select
 
 from segadmin.errors import StorageError
-from segadmin.models.aliases import current_snapshot, point, pointed
+from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import now, transaction
@@ -84,7 +84,7 @@ def make_current(
     snapshot.state, snapshot.published_at = SnapshotState.PUBLISHED, now(session)
     session.add(snapshot)
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
-    point(session, current_snapshot(snapshot.label_set), expected=facts.previous_id, target=snapshot_id)
+    switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)
     return snapshot
 
 

@@ -23,7 +23,7 @@ from segadmin.storage.damage import damage_of, is_damage, refuse_damaged
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
-HEAD = "0014"
+HEAD = "0015"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _WAL_ATTEMPTS = 50
 #: Execution option of connections that only read.

@@ -390,6 +390,36 @@ class Current(_Row, table=True):
     target_id: int
 
 
+class SnapshotSwitch(_Row, table=True):
+    """One change of the current snapshot of a label set: a publication, or a promotion or rollback of its model.
+
+    Those of a label set have ascending ids, and each begins with the snapshot that the one before ended with.
+    """
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str = Field(index=True)
+    from_id: int | None = None  #: the snapshot that was current until then; null: there was none
+    to_id: int
+    changes: int | None = None  #: records of it in the table ``changes`` of the lake; null: not written yet
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+class ConfiguredFeed(_Row, table=True):
+    """A receiver of the changes of a label set, and its cursor: what it has received."""
+
+    name: str = Field(primary_key=True)
+    kind: str  #: the feed plugin
+    options: Json = Field(default_factory=dict, sa_column=_json())  #: of the plugin, without secrets
+    label_set: str = Field(index=True)
+    sequence: int = 0  #: the :class:`SnapshotSwitch` of the last record that it has received
+    position: int = 0  #: of that record
+    failures: int = 0  #: since the last batch that it has received
+    error: str | None = Field(default=None, sa_column=_masked())  #: of the last failure
+    retry_at: datetime | None = Field(default=None, sa_column=_time())  #: after a failure: not before
+    delivered_at: datetime | None = Field(default=None, sa_column=_time())
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
 class Schedule(_Row, table=True):
     """A job that is enqueued at every slot of a cron expression in ``timezone``."""
 

@@ -125,6 +125,24 @@ PREDICTIONS = _schema(
     }
 )
 
+#: The feed: who entered, left or moved between segments when another snapshot became current. ``sequence`` is the
+#: number of the :class:`segadmin.storage.records.SnapshotSwitch`, ``position`` counts its records from 1. A segment is
+#: null if the user is not in the snapshot (``entered``, ``left``) or too little is known of the user.
+CHANGES = _schema(
+    {
+        "label_set": pl.String,
+        "sequence": pl.Int64,
+        "position": pl.Int64,
+        "snapshot_id": pl.Int64,
+        "user_key": pl.Int64,
+        "change": pl.String,
+        "from_segment": pl.String,
+        "to_segment": pl.String,
+        "cause": pl.String,
+        "as_of": TIME,
+    }
+)
+
 SCHEMAS = {
     "events": EVENTS,
     "items": ITEMS,
@@ -135,6 +153,7 @@ SCHEMAS = {
     "assignments": ASSIGNMENTS,
     "trainings": TRAININGS,
     "predictions": PREDICTIONS,
+    "changes": CHANGES,
 }
 PARTITIONS = {
     "events": ["bucket"],
@@ -154,4 +173,5 @@ STATISTICS = {
     "assignments": ["scored_as_of"],
     "trainings": ["job_id"],
     "predictions": ["as_of"],
+    "changes": ["sequence", "as_of"],
 }

@@ -9,6 +9,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
+from segadmin.storage.import_lock import users_stay
 from segadmin.storage.records import ModelVersion, SegmentSnapshot, SnapshotState
 from segadmin.workflows.prepared import PreparedSegments
 from segadmin.workflows.scored import ScoreOutput, scoring_version
@@ -90,9 +91,21 @@ def publish(attempt: Attempt) -> StageResult:
     def after() -> None:
         facts = {"action": "publish", "label_set": prepared.label_set, **_published(published[0]).as_json()}
         log.info("snapshot published", extra=facts)
+        _write_changes(settings, prepared.label_set)
         load_plugins(settings).announce("snapshot_published", snapshot=published[0])
 
     return StageResult(PublishOutput(), commit=commit, after=after)
+
+
+def _write_changes(settings: Settings, label_set: str) -> None:
+    """Write the records of the feed. If this fails or is killed, the next publication or delivery writes them."""
+    from segadmin.snapshots.feed import write_changes
+
+    try:
+        with users_stay(settings):
+            write_changes(settings, label_set)
+    except Exception:  # the snapshot is published, and its hooks must be called
+        log.exception("the changes could not be written", extra={"action": "feed", "label_set": label_set})
 
 
 def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | None:

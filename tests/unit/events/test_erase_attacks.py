@@ -201,7 +201,7 @@ def test_the_pseudonym_of_one_user_may_be_the_id_of_another(settings: Settings) 
     assert users(settings) == set()
 
 
-@pytest.mark.parametrize("table", ["labels", "assignments", "trainings", "predictions"])
+@pytest.mark.parametrize("table", ["labels", "assignments", "trainings", "predictions", "changes"])
 def test_a_user_may_be_in_one_table_only(settings: Settings, table: str) -> None:
     put(settings, "e.csv", HEAD + "other,view,a,2025-01-01\n")
     lake = Lake.of(settings)

@@ -1,0 +1,100 @@
+"""``segadmin feeds``: who receives the changes of segments, and how far each receiver has come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segadmin.jobs.enqueue import ask
+from segadmin.settings import get_settings
+from segadmin.snapshots import feeds
+from segadmin.urls import mask_all
+from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
+from segadmin_api.formatting import ago
+from segadmin_worker.client import dispatcher
+
+Name = Annotated[str, typer.Argument(help="Which feed.")]
+app = group("Feeds: receivers of who entered, left or moved between segments.")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    kind: Annotated[str, typer.Argument(help="The feed plugin, such as redis-stream or webhook.")],
+    label_set: Annotated[
+        str | None, typer.Option(help="Whose changes it receives; needed if there are several label sets.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the plugin.")
+    ] = None,
+    from_now: Annotated[
+        bool, typer.Option("--from-now", help="Deliver what changes from now on, instead of all changes.")
+    ] = False,
+) -> None:
+    """Add a feed. It receives all changes since the first snapshot, or only new ones.
+
+    Secrets are not stored: an option names the environment variable, which the workers need.
+    """
+    options = parse_options(option or [], "--option")
+    feed = feeds.add_feed(get_settings(), name, kind, options, label_set, from_now=from_now)
+    echo(f"{name} receives the changes of {feed.label_set}. Beat starts a delivery; watch: segadmin feeds list")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the feeds, what they have not received yet, and the last error."""
+    listed = feeds.list_feeds(get_settings())
+    if as_json:
+        show_json([_facts(state) for state in listed])
+        return
+    table(
+        "",
+        ["name", "kind", "label set", ">lag", ">records", "delivered", "error"],
+        [
+            (
+                state.feed.name,
+                state.feed.kind,
+                state.feed.label_set,
+                state.lag,
+                state.records,
+                None if state.feed.delivered_at is None else ago(state.feed.delivered_at),
+                state.feed.error,
+            )
+            for state in listed
+        ],
+        empty="No feeds yet. Add one: segadmin feeds add NAME redis-stream",
+    )
+
+
+@app.command()
+def show(name: Name, as_json: JsonOption = False) -> None:
+    """Show a feed: its options, its cursor and its last error."""
+    facts = _facts(feeds.find_feed(get_settings(), name))
+    if as_json:
+        show_json(facts)
+        return
+    for fact, value in facts.items():
+        if value not in (None, {}):
+            echo(f"{fact.replace('_', ' ')}: {value}")
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove a feed. What its receiver has stays there."""
+    feeds.remove_feed(get_settings(), name)
+    echo(f"Removed {name}.")
+
+
+@app.command()
+def deliver(name: Name) -> None:
+    """Deliver now, without waiting for the next attempt, to all feeds of the same label set."""
+    settings = get_settings()
+    labels = feeds.find_feed(settings, name).feed.label_set
+    enqueued = ask(settings, dispatcher(settings), "deliver", {"labels": labels, "at_once": True})
+    echo(f"Enqueued job {enqueued.job.id} (deliver). Watch it: segadmin jobs watch {enqueued.job.id}")
+
+
+def _facts(state: feeds.FeedState) -> dict[str, Any]:
+    facts: dict[str, Any] = mask_all(state.feed.model_dump(mode="json"))
+    return facts | {"lag": state.lag, "records_waiting": state.records}
