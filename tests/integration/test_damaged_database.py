@@ -23,7 +23,6 @@ from segadmin.storage.database import reading, transaction
 from segadmin.storage.integrity import check_database, clear_damage
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, ModelVersion
-from segadmin_worker.schedule import SqlScheduler
 from tests.conftest import Cli
 from tests.integration.test_doctor import look
 from tests.planted import retrain
@@ -33,7 +32,7 @@ FIX = "Run: segadmin down, then: segadmin restore BACKUP"
 
 
 def overwrite(path: Path, start: int, length: int) -> None:
-    """Write random bytes over a part of a file, as a failing disk does; its time of change stays."""
+    """Write random bytes over a part of a file, as a failing disk does."""
     with path.open("r+b") as file:
         file.seek(start)
         file.write(random.Random(7).randbytes(length))
@@ -172,18 +171,6 @@ def champions(settings: Settings, name: str = "champion") -> list[int]:
     marker(file_of(settings)).unlink(missing_ok=True)
     with reading(settings) as session:
         return list(session.execute(text(f"SELECT target_id FROM current WHERE name LIKE '{name}:%'")).scalars())
-
-
-def test_beat_checks_the_file(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    from segadmin_worker.app import app
-
-    scheduler = SqlScheduler(app, lazy=True)
-    scheduler.tick()
-    in_the_middle(file_of(shop))
-    scheduler._check_at = 0
-    scheduler.tick()
-    assert "is damaged" in caplog.text
-    assert marker(file_of(shop)).exists()
 
 
 def test_a_file_that_is_no_database_gets_no_marker(settings: Settings, tmp_path: Path) -> None:

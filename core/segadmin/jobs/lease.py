@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.errors import SegadminError, StorageError
+from segadmin.errors import DatabaseDamaged, SegadminError, StorageError
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
@@ -150,7 +150,7 @@ def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
 def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Iterator[None]:
     """Keep the lease from running out while the body works, and see that it stays within its limits.
 
-    When the step is lost, or the database has not answered for as long as a lease lasts, the next
+    When the step is lost, the database is damaged, or it has not answered for as long as a lease lasts, the next
     ``attempt.progress(…)`` raises. A body that is over a limit may never ask for progress: ``give_up`` is
     called, in another thread than the body's.
     """
@@ -181,5 +181,9 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
             if not extend(attempt):
                 attempt.lost.set()
                 return
+        except DatabaseDamaged as error:  # no other answer follows, and what the body would write is for nobody
+            log.error(str(error), extra={"action": "damaged"})  # noqa: TRY400
+            attempt.lost.set()
+            return
         except StorageError as error:
             log.warning("heartbeat failed", extra={"action": "heartbeat", "error": error})

@@ -19,7 +19,7 @@ from sqlmodel import Session, SQLModel
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
 from segadmin.files import make_folder
 from segadmin.settings import Settings
-from segadmin.storage.damage import damage_of, is_damage, refuse_damaged
+from segadmin.storage.damage import check_repeatedly, damage_of, is_damage, refuse_damaged
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
@@ -134,13 +134,14 @@ def transaction(settings: Settings) -> Iterator[Session]:
     """Open a session that commits at the end, or rolls back on an exception.
 
     Rows stay readable after the commit. The schema is checked first; on the default database it is created on first
-    use.
+    use. A SQLite file is checked for damage as often as that is cheap.
 
     Raises:
         SchemaOutOfDate: the schema is not the one this version expects.
         DatabaseDamaged: its file is damaged, or was when another process used it.
         StorageError: the database cannot be reached.
     """
+    check_repeatedly(settings)
     with _session(settings) as session:
         yield session
 
