@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import tests.probe  # noqa: F401  (adds the probe job kind)
@@ -21,6 +22,7 @@ from segadmin.settings import Settings, get_settings
 from segadmin.storage import damage
 from segadmin.storage.damage import marker
 from segadmin.storage.database import transaction
+from segadmin.storage.store import check_folder
 from segadmin_worker.schedule import SqlScheduler
 from tests.integration.test_damaged_database import damage_an_unread_page
 from tests.probe import Facts, StageResult
@@ -37,6 +39,7 @@ def engine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sett
     get_settings.cache_clear()
     monkeypatch.setattr(damage, "SHARE", float("inf"))
     empty_store(get_settings())
+    check_folder(get_settings())  # links the folder
     yield get_settings()
     get_settings.cache_clear()
 
@@ -64,6 +67,18 @@ def test_a_step_that_ends_over_a_damaged_file_has_not_succeeded(engine: Settings
     assert marker(engine.database_files[0]).exists(), "so every process stops"
 
 
+def test_a_step_writes_nothing_after_damage_was_detected(engine: Settings) -> None:
+    attempt = claim(engine, first_step(engine), "me")
+    assert attempt is not None
+    before = attempt.folder
+    damage_an_unread_page(engine)
+    with pytest.raises(DatabaseDamaged):
+        first_step(engine)
+    with pytest.raises(DatabaseDamaged):
+        attempt.write(pl.DataFrame({"n": [1]}), "numbers")
+    assert list(before.iterdir()) == []
+
+
 def test_a_step_is_not_begun_over_a_damaged_file(engine: Settings) -> None:
     step_id = first_step(engine)
     damage_an_unread_page(engine)
@@ -84,7 +99,13 @@ def test_a_step_stops_soon_after_the_damage(engine: Settings, caplog: pytest.Log
     messages = Messages()
     enqueue(engine, messages, "probe", {"pieces": 6000, "sleep": 0.01})
     run_step(engine, messages, messages.take()[0], "me")
-    working = threading.Thread(target=run_step, args=(engine, messages, messages.take()[0], "me"))
+    step_id = messages.take()[0]
+
+    def work() -> None:
+        with pytest.raises(DatabaseDamaged):
+            run_step(engine, messages, step_id, "me")
+
+    working = threading.Thread(target=work)
     working.start()
     try:
         wait_until(lambda: ("textualize", "running") in steps(engine), 20, "the step runs")

@@ -14,13 +14,14 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.errors import DatabaseDamaged, SegadminError, StorageError
+from segadmin.errors import ConfigurationError, DatabaseDamaged, SegadminError, StorageError, StoreMissing
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
+from segadmin.storage.store import check_known
 
 log = logging.getLogger(__name__)
 #: How often a running step's time and memory are looked at.
@@ -150,9 +151,9 @@ def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
 def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Iterator[None]:
     """Keep the lease from running out while the body works, and see that it stays within its limits.
 
-    When the step is lost, the database is damaged, or it has not answered for as long as a lease lasts, the next
-    ``attempt.progress(…)`` raises. A body that is over a limit may never ask for progress: ``give_up`` is
-    called, in another thread than the body's.
+    When the step is lost, the database is damaged or has not answered for as long as a lease lasts, or the store is
+    gone, the next ``attempt.progress(…)`` raises. A body that is over a limit may never ask for progress:
+    ``give_up`` is called, in another thread than the body's.
     """
     stop = threading.Event()
     beat = copy_context().run  # what the thread logs is of this step too
@@ -181,9 +182,10 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
             if not extend(attempt):
                 attempt.lost.set()
                 return
-        except DatabaseDamaged as error:  # no other answer follows, and what the body would write is for nobody
-            log.error(str(error), extra={"action": "damaged"})  # noqa: TRY400
-            attempt.lost.set()
+            check_known(attempt.settings)
+        except (DatabaseDamaged, StoreMissing, ConfigurationError) as error:
+            log.error("%s", error, extra={"action": "heartbeat"})  # noqa: TRY400
+            attempt.broken = error
             return
         except StorageError as error:
             log.warning("heartbeat failed", extra={"action": "heartbeat", "error": error})
