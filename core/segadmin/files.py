@@ -160,6 +160,25 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def folder_damage(folder: Path, sha256: str) -> str | None:
+    """Return what is wrong with the folder whose :func:`folder_digest` was ``sha256``, to be read after its name."""
+    if not folder.is_dir():
+        return "is gone"
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            return f"holds a symbolic link, {path.name}, which is not followed"
+        if not (path.is_file() or path.is_dir()):  # to open a named pipe would wait for whoever writes to it
+            return f"holds {path.name}, which is neither a file nor a folder"
+    return "is damaged: a file has other content than was saved" if folder_digest(folder) != sha256 else None
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 over the sorted names and digests of the files in ``folder``."""
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    lines = [f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def inside(root: Path, relative: str) -> Path:
     """Return ``root/relative`` for a path from an untrusted source.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlmodel import select
 
 from segadmin import preflight
@@ -20,10 +20,9 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.damage import marker
 from segadmin.storage.database import reading, transaction
-from segadmin.storage.integrity import check_database, clear_damage
+from segadmin.storage.integrity import check_database, clear_damage, read_tables
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Job, ModelVersion
-from segadmin_worker.schedule import SqlScheduler
 from tests.conftest import Cli
 from tests.integration.test_doctor import look
 from tests.planted import retrain
@@ -33,7 +32,7 @@ FIX = "Run: segadmin down, then: segadmin restore BACKUP"
 
 
 def overwrite(path: Path, start: int, length: int) -> None:
-    """Write random bytes over a part of a file, as a failing disk does; its time of change stays."""
+    """Write random bytes over a part of a file, as a failing disk does."""
     with path.open("r+b") as file:
         file.seek(start)
         file.write(random.Random(7).randbytes(length))
@@ -151,11 +150,12 @@ def test_a_promotion_by_hand_does_not_change_the_champion_of_a_damaged_file(shop
 
 def test_an_import_adds_nothing_over_a_damaged_file(shop: Settings, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user,kind,item,at\nu1,view,a,2026-01-01\n")
-    before = Lake.of(shop).version("events")
+    lake = Lake.of(shop)
+    before = lake.version("events")
     damage_an_unread_page(shop)
     with pytest.raises(DatabaseDamaged):
         import_file(shop, ImportRequest("events", str(tmp_path / "events.csv")))
-    assert Lake.of(shop).version("events") == before
+    assert lake.version("events") == before
 
 
 def damage_an_unread_page(settings: Settings) -> None:
@@ -172,18 +172,6 @@ def champions(settings: Settings, name: str = "champion") -> list[int]:
     marker(file_of(settings)).unlink(missing_ok=True)
     with reading(settings) as session:
         return list(session.execute(text(f"SELECT target_id FROM current WHERE name LIKE '{name}:%'")).scalars())
-
-
-def test_beat_checks_the_file(shop: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    from segadmin_worker.app import app
-
-    scheduler = SqlScheduler(app, lazy=True)
-    scheduler.tick()
-    in_the_middle(file_of(shop))
-    scheduler._check_at = 0
-    scheduler.tick()
-    assert "is damaged" in caplog.text
-    assert marker(file_of(shop)).exists()
 
 
 def test_a_file_that_is_no_database_gets_no_marker(settings: Settings, tmp_path: Path) -> None:
@@ -207,9 +195,48 @@ def test_damage_that_postgresql_reports_is_damage(postgres_url: str, settings: S
     database.engine(damaged).dispose()
 
 
+def test_a_damaged_table_of_postgresql_is_reported(
+    postgres_url: str, settings: Settings, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = settings.model_copy(update={"database_url": fresh_database(postgres_url)})
+    database.upgrade(sound)
+    with transaction(sound) as session:
+        session.add(Job(kind="refresh", state="succeeded"))
+    monkeypatch.setenv("SEGADMIN_DATABASE_URL", damaged_copy(postgres_url, sound))
+    for words in (("jobs", "list"), ("jobs", "show", "1")):
+        done = cli(*words, check=False)
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "is damaged: invalid page in block 0" in line
+        assert FIX in line
+    findings = look(cli, code=1)
+    assert findings["database"]["level"] == "fail"
+    assert FIX in findings["database"]["detail"]
+
+
+def damaged_copy(server: str, settings: Settings) -> str:
+    """Copy a PostgreSQL database, write random bytes over the first page of its jobs, and return the copy's URL.
+
+    The server has read no page of the copy, so it has none in memory.
+    """
+    with reading(settings) as session:
+        folder = session.execute(text("SHOW data_directory")).scalar_one()
+        path = session.execute(text("SELECT pg_relation_filepath('job')")).scalar_one()
+    database.engine(settings).dispose()
+    name = make_url(settings.database_url).database
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}_copy TEMPLATE {name} STRATEGY file_copy"))
+        oid = connection.execute(text(f"SELECT oid FROM pg_database WHERE datname = '{name}_copy'")).scalar_one()
+    engine.dispose()
+    overwrite(Path(folder) / "base" / str(oid) / Path(path).name, 0, 8_192)
+    return make_url(settings.database_url).set(database=f"{name}_copy").render_as_string(hide_password=False)
+
+
 def test_a_sound_database_passes(any_database: Settings) -> None:
     database.upgrade(any_database)
     check_database(any_database)
+    read_tables(any_database)
     clear_damage(any_database)
 
 

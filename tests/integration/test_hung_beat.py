@@ -12,12 +12,15 @@ import pytest
 
 from segadmin.jobs import schedules
 from segadmin.settings import Settings, get_settings
+from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Schedule, utcnow
 from segadmin_api.cli import checks, machine
 from segadmin_worker import state
 from segadmin_worker.services import beat_service
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
+from tests.conftest import Cli
+from tests.integration.test_doctor import look
 from tests.integration.test_supervisor import is_running, running
 from tests.servers import beat, wait_until
 
@@ -76,11 +79,13 @@ def make_overdue(settings: Settings) -> None:
         session.get_one(Schedule, "nightly").next_slot = utcnow().replace(year=2020)
 
 
-def test_a_paused_schedule_is_not_overdue(quick: Settings) -> None:
-    make_overdue(quick)
-    assert schedules.overdue(quick) == ["nightly"]
-    schedules.pause(quick, "nightly")
-    assert schedules.overdue(quick) == []
+def test_an_overdue_schedule_is_reported_unless_it_is_paused(any_database: Settings, cli: Cli) -> None:
+    database.upgrade(any_database)
+    schedules.add(any_database, "nightly", "0 3 * * *", "compact", {})
+    make_overdue(any_database)
+    assert look(cli, code=1)["beat"]["detail"] == "overdue: nightly"
+    schedules.pause(any_database, "nightly")
+    assert look(cli, code=0)["beat"]["level"] == "ok"
 
 
 def test_a_beat_that_has_just_started_does_not_hang(quick: Settings) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from segadmin.errors import DataError, StorageError
 from segadmin.events.items import OF_ITEMS
+from segadmin.files import folder_digest
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
-from segadmin.models.artifact import artifact_digest
 from segadmin.models.registry import make_champion, promote_version
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -98,7 +98,7 @@ def test_a_champion_that_answers_with_nan_does_not_replace_the_one_before(
     with transaction(shop) as session:
         facts = champion.model_dump(exclude={"id", "folder", "sha256"})
         relative = str(draft.relative_to(shop.store_path))
-        version = ModelVersion(**facts, folder=relative, sha256=artifact_digest(draft))
+        version = ModelVersion(**facts, folder=relative, sha256=folder_digest(draft))
         session.add(version)
         session.flush()
         number = version.id or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +11,7 @@ from celery.beat import Scheduler
 from segadmin.errors import SegadminError
 from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
-from segadmin.settings import Settings, get_settings
-from segadmin.storage.integrity import check_database
+from segadmin.settings import get_settings
 from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import
 from segadmin_worker.client import dispatcher
@@ -21,8 +19,6 @@ from segadmin_worker.inspection import queue_lengths
 from segadmin_worker.state import note_look
 
 log = logging.getLogger(__name__)
-#: Interval of the checks of the database for damage.
-CHECK_SECONDS = 300.0
 
 
 class SqlScheduler(Scheduler):
@@ -31,8 +27,6 @@ class SqlScheduler(Scheduler):
     It does this in its own process instead of sending tasks. That needs no broker, so due jobs are saved even while
     Redis is down, and Flower lists only the steps of jobs. Any number of beats may run.
     """
-
-    _check_at = 0.0  #: on the monotonic clock, in seconds
 
     def setup_schedule(self) -> None:
         """Do nothing: SQL is read at every tick."""
@@ -43,7 +37,6 @@ class SqlScheduler(Scheduler):
         note_look(settings)
         dispatch = dispatcher(settings)
         try:
-            self._check(settings)
             tick(settings, dispatch)
             if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
@@ -56,10 +49,3 @@ class SqlScheduler(Scheduler):
         except SegadminError as error:  # the database is away: the next tick looks again
             log.error("%s", error, extra={"action": "tick"})  # noqa: TRY400
         return settings.reap_seconds
-
-    def _check(self, settings: Settings) -> None:
-        """Check the database, so that damage is detected where nothing reads it."""
-        if time.monotonic() >= self._check_at:
-            self._check_at = time.monotonic() + CHECK_SECONDS
-            check_database(settings)
-            note_look(settings)  # a large file takes a while

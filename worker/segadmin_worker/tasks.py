@@ -46,6 +46,9 @@ def _run(task: Task[..., None], step_id: int) -> None:
             failed = run_step(settings, dispatcher(settings), int(step_id), str(task.request.hostname))
     except WorkerStopping:
         os._exit(0)  # the pool shuts down, and no caller waits for a result
+    except SegadminError as error:  # the database is damaged or away, so nothing of the step can be recorded
+        log.error("%s", error, extra={"action": "unrecorded", "step": step_id})  # noqa: TRY400
+        raise StepFailed("the database is damaged or away; why: segadmin doctor") from None
     if device_has_failed():  # the attempt is recorded; the pool starts another process
         log.error("the GPU does not answer; this process ends", extra={"action": "device", "step": step_id})
         os._exit(_LOST_DEVICE)

@@ -21,7 +21,7 @@ from segadmin.events.inbox import Inbox
 from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
-from segadmin.storage.integrity import check_database
+from segadmin.storage.integrity import check_database, read_tables
 from segadmin.workflows.inbox_retry import failed_import
 from segadmin_api.cli.startup import same_port
 from segadmin_api.formatting import duration
@@ -103,8 +103,11 @@ def sql(settings: Settings) -> Iterator[Finding]:
     """Check that the database is not damaged, answers, and has the schema of this version."""
     check_database(settings)
     revision = database.revision(settings)
+    if revision is None:
+        database.refuse_lost(settings)
     url = database.shown(settings)
     if revision == database.HEAD:
+        read_tables(settings)
         yield Finding(Level.OK, "database", f"{url}, revision {revision}")
     elif revision is None and not settings.database_url:
         yield Finding(Level.OK, "database", f"{url}, made at first use")

@@ -170,9 +170,16 @@ def retry(
     job: Number,
     from_start: Annotated[bool, typer.Option("--from-start", help="Also repeat the steps that succeeded.")] = False,
 ) -> None:
-    """Run the failed or cancelled steps of a job again; results of the others are kept."""
+    """Run the failed or cancelled steps of a job again; results of the others are kept.
+
+    Steps whose output is gone or damaged run again too, and all steps after them.
+    """
     settings = get_settings()
-    control.retry(settings, dispatcher(settings), job, from_start=from_start)
+    retried = control.retry(settings, dispatcher(settings), job, from_start=from_start)
+    if retried.lost:
+        stages = ", ".join(dict.fromkeys(output.stage for output in retried.lost))
+        counts = counted(len(retried.lost), "output is gone or damaged", "outputs are gone or damaged")
+        echo(f"{counts}. Runs again: {stages}, and every stage after that.")
     echo(f"Job {job} continues. Watch it: segadmin jobs watch {job}")
 
 

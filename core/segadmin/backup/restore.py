@@ -22,7 +22,8 @@ from segadmin.storage import database
 from segadmin.storage.audit import record
 from segadmin.storage.damage import marker
 from segadmin.storage.integrity import clear_damage
-from segadmin.storage.store import MARK, check_store
+from segadmin.storage.mark import MARK
+from segadmin.storage.store import check_store
 
 log = logging.getLogger(__name__)
 

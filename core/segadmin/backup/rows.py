@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from segadmin.errors import DataError, StorageError
 from segadmin.settings import Settings
-from segadmin.storage.database import READING, engine, ensure_schema, migrate, own_tables, translated_errors
+from segadmin.storage.database import engine, ensure_schema, migrate, own_tables, translated_errors
+from segadmin.storage.sqlite import READING
 from segadmin.training.study import create_tables, table_names
 
 #: The table of the schema revision, which is not copied: migrations write it.

@@ -11,21 +11,14 @@ from segadmin.errors import ConfigurationError, StoreMissing
 from segadmin.events.keys import user_key
 from segadmin.hashing import bucket_of
 from segadmin.settings import Settings
+from segadmin.storage import database
 from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin.storage.delta_tables import open_table
 from segadmin.storage.import_lock import alone
+from segadmin.storage.mark import MARK, Mark, has_tables, read_mark
 from segadmin.storage.records import ImportState, Store
-from segadmin.storage.store import (
-    MARK,
-    Mark,
-    fingerprint,
-    has_tables,
-    missing_imports,
-    one_at_a_time,
-    put_mark,
-    read_mark,
-)
+from segadmin.storage.store import fingerprint, missing_imports, one_at_a_time, put_mark
 
 #: Data that refers to records of the lost database. A new database numbers jobs, snapshots and imports from 1 again, so
 #: the numbers in this data would refer to the wrong records.
@@ -58,6 +51,8 @@ def adopt_store(settings: Settings) -> Store:
 def _adopt(settings: Settings) -> Store:
     mark = read_mark(settings)
     buckets = _check_users(settings, mark)
+    if database.revision(settings) is None:
+        database.upgrade(settings, adopting=True)
     with transaction(settings) as session:
         one_at_a_time(session)
         store = session.get(Store, 1)

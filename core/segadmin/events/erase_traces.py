@@ -31,8 +31,8 @@ from segadmin.events.quarantine_users import owned, row_of_json
 from segadmin.files import put
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
+from segadmin.storage.mark import MARK
 from segadmin.storage.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
-from segadmin.storage.store import MARK
 
 #: Columns that may name users: texts, and JSON with texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)

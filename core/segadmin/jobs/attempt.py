@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segadmin import failpoints
-from segadmin.errors import StepFenced, StorageError
+from segadmin.errors import SegadminError, StepFenced, StorageError
 from segadmin.files import file_digest, inside, put
 from segadmin.learning_curve import Curve, Points
 from segadmin.settings import Settings
+from segadmin.storage.store import check_known
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,6 +119,7 @@ class Attempt:
     token: int  #: the fencing token
     inputs: Mapping[str, list[Json]] = field(default_factory=dict)  #: results by stage, in bucket order
     lost: Event = field(default_factory=Event)  #: set when somebody else owns the step
+    broken: SegadminError | None = None  #: the database is damaged, or the store is gone, and the step has to stop
     #: On the monotonic clock: from then on somebody else may own the step, whatever is known here.
     lease_until: float = math.inf
     calling: str = ""  #: the plugin method that runs now, such as ``fit of the backbone 'hf' of segadmin 0.1.0``
@@ -138,7 +140,10 @@ class Attempt:
 
         Raises:
             StepFenced: the step was cancelled or given to somebody else: stop now.
+            SegadminError: :attr:`broken`.
         """
+        if self.broken is not None:
+            raise self.broken
         if self.lost.is_set() or time.monotonic() > self.lease_until:
             raise StepFenced(f"attempt {self.number} of step {self.step_id} no longer owns it")
         with self._lock:
@@ -169,16 +174,26 @@ class Attempt:
 
     @property
     def folder(self) -> Path:
-        """A folder of this attempt alone, under the store: a fenced attempt can spoil nobody's output."""
-        path = self._job_folder / f"{self.stage}-{self.step_id}" / f"attempt-{self.number}-{self.token}"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        """A folder of this attempt alone, under the store: a fenced attempt can spoil nobody's output.
+
+        Raises:
+            SegadminError: the store is gone; see :func:`segadmin.storage.store.check_known`.
+        """
+        return self._made(self._job_folder / f"{self.stage}-{self.step_id}" / f"attempt-{self.number}-{self.token}")
 
     @property
     def checkpoints(self) -> Path:
-        """A folder that the attempts of this step share, for work that can go on where it was left."""
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        return self._checkpoints
+        """A folder that the attempts of this step share, for work that can go on where it was left.
+
+        Raises:
+            SegadminError: as :attr:`folder`.
+        """
+        return self._made(self._checkpoints)
+
+    def _made(self, folder: Path) -> Path:
+        check_known(self.settings)  # a folder in the place of a store that is not mounted would be lost
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def drop_checkpoints(self) -> None:
         """Remove what only a further attempt would have needed."""
@@ -224,5 +239,5 @@ class Attempt:
         path = inside(self.settings.store_path, written.path)
         if not path.exists() or file_digest(path) != written.sha256:
             state = "has other content than was written" if path.exists() else "is gone"
-            raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id} --from-start")
+            raise StorageError(f"The step output {path} {state}. Run: segadmin jobs retry {self.job_id}")
         return pl.scan_parquet(path, glob=False)

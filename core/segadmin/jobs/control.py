@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, or_, select, update
 
 from segadmin.errors import InvalidTransition, JobNotFound
 from segadmin.jobs.advance import advance, end_job, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.locks import blocking_locks
+from segadmin.jobs.lost_outputs import LostOutput, LostOutputs, lost_outputs
 from segadmin.jobs.progress import Progress, progress_of
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
@@ -88,26 +89,33 @@ def cancel(settings: Settings, dispatch: Dispatch, job_id: int) -> Job:
     return job
 
 
-def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bool = False) -> Job:
-    """Run what failed or was cancelled again; what succeeded is kept, unless ``from_start``.
+@dataclass(frozen=True)
+class Retried:
+    """A job that continues."""
+
+    job: Job
+    lost: Sequence[LostOutput]  #: outputs that are gone or damaged; their steps and the stages after them run again
+
+
+def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bool = False) -> Retried:
+    """Run what failed or was cancelled again, and what lost its output; the rest is kept, unless ``from_start``.
 
     Raises:
         JobNotFound: there is none with that number.
         InvalidTransition: it has not failed and was not cancelled.
+        StorageError: outputs cannot be looked for, because the store is not in its folder.
     """
+    with reading(settings) as session:
+        _retryable(_job(session, job_id))
+    lost = LostOutputs() if from_start else lost_outputs(settings, job_id)  # may take long, so outside a transaction
     with transaction(settings) as session:
-        _job(session, job_id)
         job = lock_job(session, job_id)
-        if job.state not in {JobState.FAILED, JobState.CANCELLED}:
-            raise InvalidTransition(
-                f"Job {job_id} is {job.state}: only a failed or cancelled job can be retried. "
-                "To do the same work anew, enqueue it again."
-            )
+        _retryable(job)
         again = [StepState.FAILED, StepState.CANCELLED]
         again += [StepState.SUCCEEDED, StepState.SKIPPED] if from_start else []
         session.exec(
             update(Step)
-            .where(col(Step.job_id) == job_id, col(Step.state).in_(again))
+            .where(col(Step.job_id) == job_id, or_(col(Step.state).in_(again), lost.steps))
             .values(
                 state=StepState.WAITING,
                 attempt=0,
@@ -123,7 +131,15 @@ def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bo
         session.flush()
         ready = advance(session, job).ready
     dispatch_messages(settings, dispatch, ready)
-    return job
+    return Retried(job, lost.outputs)
+
+
+def _retryable(job: Job) -> None:
+    if job.state not in {JobState.FAILED, JobState.CANCELLED}:
+        raise InvalidTransition(
+            f"Job {job.id} is {job.state}: only a failed or cancelled job can be retried. "
+            "To do the same work anew, enqueue it again."
+        )
 
 
 def _job(session: Session, job_id: int) -> Job:

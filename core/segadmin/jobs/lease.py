@@ -14,13 +14,21 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, case
 from sqlmodel import and_, col, or_, select, update
 
-from segadmin.errors import SegadminError, StepFenced, StorageError
+from segadmin.errors import (
+    ConfigurationError,
+    DatabaseDamaged,
+    SegadminError,
+    StepFenced,
+    StorageError,
+    StoreMissing,
+)
 from segadmin.jobs.attempt import Attempt, Json
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
+from segadmin.storage.store import check_known
 
 log = logging.getLogger(__name__)
 #: How often a running step's time and memory are looked at.
@@ -152,9 +160,9 @@ def owned(attempt: Attempt) -> tuple[ColumnElement[bool], ...]:
 def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Iterator[None]:
     """Keep the lease from running out while the body works, and see that it stays within its limits.
 
-    When the step is lost, or the database has not answered for as long as a lease lasts, the next
-    ``attempt.progress(…)`` raises. A body that is over a limit, or waits for a query while its job is cancelled, may
-    never ask for progress: ``give_up`` is called, in another thread than the body's.
+    When the step is lost, the database is damaged or has not answered for as long as a lease lasts, or the store is
+    gone, the next ``attempt.progress(…)`` raises. A body that is over a limit, or waits for a query while its job is
+    cancelled, may never ask for progress: ``give_up`` is called, in another thread than the body's.
     """
     stop = threading.Event()
     beat = copy_context().run  # what the thread logs is of this step too
@@ -185,5 +193,10 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
                 if not stop.wait(_GRACE_BEATS * attempt.settings.heartbeat_seconds):
                     give_up(StepFenced(f"attempt {attempt.number} of step {attempt.step_id} lost it and went on"))
                 return
+            check_known(attempt.settings)
+        except (DatabaseDamaged, StoreMissing, ConfigurationError) as error:
+            log.error("%s", error, extra={"action": "heartbeat"})  # noqa: TRY400
+            attempt.broken = error
+            return
         except StorageError as error:
             log.warning("heartbeat failed", extra={"action": "heartbeat", "error": error})

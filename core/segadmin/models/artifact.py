@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from segadmin.contracts.backbone import Backbone, Classifier, SavableModel, load_fitted
 from segadmin.contracts.plugins import Plugins
 from segadmin.errors import PluginContractError, StorageError
-from segadmin.files import file_digest, inside, put, sync, unsafe_files
+from segadmin.files import folder_damage, folder_digest, inside, put, sync, unsafe_files
 from segadmin.models.manifest import ModelManifest, parse_manifest
 from segadmin.settings import Settings
+from segadmin.storage.store import check_known
 
 MANIFEST = "manifest.json"
 
@@ -33,7 +33,9 @@ def save_artifact(settings: Settings, draft: Path, model: SavableModel, manifest
 
     Raises:
         PluginContractError: the backbone wrote a type of file that runs code when it is loaded.
+        SegadminError: the store is gone; see :func:`segadmin.storage.store.check_known`.
     """
+    check_known(settings)
     draft.mkdir(parents=True, exist_ok=True)
     model.save(draft)
     (draft / MANIFEST).write_text(json.dumps(manifest.as_json(), ensure_ascii=False, indent=2))
@@ -44,10 +46,11 @@ def save_artifact(settings: Settings, draft: Path, model: SavableModel, manifest
         )
     for path in sorted(draft.rglob("*")):
         sync(path)
-    digest = artifact_digest(draft)
+    digest = folder_digest(draft)
     folder = settings.store_path / "models" / digest[:12]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.exists():
+    folder.parent.mkdir(exist_ok=True)  # the store itself, which may be gone, is not made anew
+    if folder_damage(folder, digest) is not None:  # an equal model may be there, and a file of it may be lost
+        shutil.rmtree(folder, ignore_errors=True)
         put(draft, folder)
     return Saved(str(folder.relative_to(settings.store_path)), digest)
 
@@ -71,31 +74,9 @@ def read_manifest(settings: Settings, saved: Saved) -> ModelManifest:
         StorageError: the folder is missing or damaged.
     """
     folder = inside(settings.store_path, saved.folder)
-    if state := _damage(folder, saved.sha256):
+    if state := folder_damage(folder, saved.sha256):
         raise StorageError(
             f"The model folder {folder} {state}. Restore it from a backup, or train again: segadmin enqueue retrain"
         )
     path = folder / MANIFEST
     return parse_manifest(path.read_bytes() if path.is_file() else b"", f"in {folder}", "it")
-
-
-def _damage(folder: Path, sha256: str) -> str | None:
-    """Return what is wrong with the folder of an artifact, to be read after its name."""
-    if not folder.is_dir():
-        return "is gone"
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            return f"holds a symbolic link, {path.name}, which is not followed"
-        if not (path.is_file() or path.is_dir()):  # to open a named pipe would wait for whoever writes to it
-            return f"holds {path.name}, which is neither a file nor a folder"
-    return "is damaged: a file has other content than was saved" if artifact_digest(folder) != sha256 else None
-
-
-def artifact_digest(folder: Path) -> str:
-    """Return the SHA-256 over the sorted names and digests of the files in ``folder``."""
-    lines = [f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n" for path in _files(folder)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _files(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())

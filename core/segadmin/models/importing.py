@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from segadmin.errors import ConfigurationError, DataError, StorageError
-from segadmin.files import make_folder, put, sync
+from segadmin.files import folder_digest, make_folder, put, sync
 from segadmin.labels.label_sets import find_label_set
-from segadmin.models.artifact import MANIFEST, Saved, artifact_digest
+from segadmin.models.artifact import MANIFEST, Saved
 from segadmin.models.manifest import MANIFEST_VERSION, Imported, ModelManifest, parse_manifest
 from segadmin.models.model_file import ModelFile, open_model_file
 from segadmin.models.shop_match import ShopMatch, match_shop
@@ -129,9 +129,9 @@ def _store_files(settings: Settings, file: ModelFile, labels: str | None) -> tup
             raise ConfigurationError(f"The version in {file.path} was pretrained, without labels. Leave out --labels.")
         for each in sorted(draft.rglob("*")):
             sync(each)
-        digest = artifact_digest(draft)
+        digest = folder_digest(draft)
         folder = models / digest[:12]
-        if folder.exists() and artifact_digest(folder) != digest:
+        if folder.exists() and folder_digest(folder) != digest:
             raise StorageError(f"The model folder {folder} is damaged. Remove it, and import the file again.")
         if not folder.exists():
             put(draft, folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,6 +27,12 @@ FIX = "Run: segadmin down, then: segadmin restore BACKUP"
 _SQLITE_CODES = frozenset({11, 26})
 #: PostgreSQL's ``data_corrupted`` and ``index_corrupted``.
 _POSTGRES_STATES = frozenset({"XX001", "XX002"})
+#: Repeated checks of a process take at most this share of its time, unless that makes them rarer than the pause below.
+SHARE = 0.01
+#: Longest pause between two checks of a process that writes, in seconds.
+LONGEST_PAUSE = 300.0
+#: File → when this process checks it again, in seconds on the monotonic clock.
+_next_check: dict[Path, float] = {}
 
 
 def is_damage(error: BaseException) -> bool:
@@ -120,6 +127,27 @@ def check_file(path: Path) -> None:
         raise StorageError(f"The database {path} cannot be checked: {error}. Check its permissions.") from None
     if report != "ok":
         raise mark_damaged(path, re.sub(r"\*\*\*.*?\*\*\*", "", report).strip().splitlines()[0])
+
+
+def check_repeatedly(settings: Settings) -> None:
+    """Call :func:`check_file` for a SQLite file unless this process did so a short while ago, before it writes.
+
+    The whole file is read, so the pauses grow with it: 0.1 s after a check that took 1 ms, some two minutes for a file
+    of 1 GB.
+
+    Raises:
+        DatabaseDamaged, StorageError: as in :func:`check_file`.
+    """
+    path = _file(settings)
+    if path is None or (started := time.monotonic()) < _next_check.get(path, 0.0):
+        return
+    ended = started  # if it fails, the next write checks again
+    _next_check[path] = started + LONGEST_PAUSE  # for other threads, until this check has ended
+    try:
+        check_file(path)
+        ended = time.monotonic()
+    finally:
+        _next_check[path] = ended + min((ended - started) / SHARE, LONGEST_PAUSE)
 
 
 def check_engine_file(engine: Engine) -> None:

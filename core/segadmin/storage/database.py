@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
 from segadmin.errors import ConfigurationError, SchemaOutOfDate, StorageError
-from segadmin.files import make_folder
 from segadmin.settings import Settings
-from segadmin.storage.damage import damage_of, is_damage, refuse_damaged
+from segadmin.storage.damage import check_repeatedly, damage_of, is_damage, refuse_damaged
+from segadmin.storage.mark import ADOPT, is_store
+from segadmin.storage.sqlite import READING, empty_write_ahead_log, file_id, sqlite_engine
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
 HEAD = "0015"
+#: PostgreSQL's ``undefined_table``; SQLite has no code of its own for it.
+_UNDEFINED_TABLE = "42P01"
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_WAL_ATTEMPTS = 50
-#: Execution option of connections that only read.
-READING = "segadmin_reading"
 
 
 #: A lost connection is detected within seconds; by default the kernel retransmits for a quarter of an hour. The timeout
@@ -49,7 +47,7 @@ def _engine(url: str, umask: int) -> Engine:
         if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed, umask)
+            return sqlite_engine(parsed, umask)
         return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
     except (ArgumentError, NoSuchModuleError, ValueError):  # their messages repeat parts of the URL
         raise ConfigurationError(
@@ -61,58 +59,6 @@ def _engine(url: str, umask: int) -> Engine:
             f"SEGADMIN_DATABASE_URL={mask_url(url)!r} needs the driver {error.name or 'psycopg'}, which is not "
             "installed. Run: pip install 'segadmin[postgres]'"
         ) from None
-
-
-def _sqlite(url: URL, umask: int) -> Engine:
-    path = Path(url.database or "")
-    try:
-        make_folder(path.parent, umask)
-        if "file:" not in str(path):  # a URI in SQLite's own syntax
-            with suppress(FileExistsError):  # closing an existing file would release SQLite's locks on it
-                # SQLite would create it readable by everyone. Its write-ahead log gets the same permissions.
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~umask))
-    except OSError as error:
-        raise StorageError(
-            f"The database {path} cannot be created: {error.strerror}. Set SEGADMIN_HOME or SEGADMIN_DATABASE_URL to "
-            "another location."
-        ) from None
-    engine = create_engine(url, connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN would be deferred: see _begin
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA secure_delete=ON")  # erased users must not stay in free pages
-
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def wait_for_turn(engine: Engine) -> None:
-    """Serialize the transactions of a SQLite engine that another library created, as for our own engines."""
-    event.listen(engine, "connect", lambda connection, _record: setattr(connection, "isolation_level", None))
-    event.listen(engine, "begin", _begin)
-    engine.dispose()
-
-
-def _begin(connection: Any) -> None:
-    # A deferred transaction that reads and then writes fails at once with "database is locked"
-    # if another process wrote in between; an immediate one waits for the lock.
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(READING) else "BEGIN IMMEDIATE")
-
-
-def _write_ahead(connection: Any) -> None:
-    """Switch a SQLite file to write-ahead logging, with retries: SQLite does not wait if several processes do this."""
-    for _ in range(_WAL_ATTEMPTS):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            time.sleep(0.1)
-        else:
-            return
-    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def engine(settings: Settings) -> Engine:
@@ -134,13 +80,14 @@ def transaction(settings: Settings) -> Iterator[Session]:
     """Open a session that commits at the end, or rolls back on an exception.
 
     Rows stay readable after the commit. The schema is checked first; on the default database it is created on first
-    use.
+    use. A SQLite file is checked for damage as often as that is cheap.
 
     Raises:
         SchemaOutOfDate: the schema is not the one this version expects.
         DatabaseDamaged: its file is damaged, or was when another process used it.
         StorageError: the database cannot be reached.
     """
+    check_repeatedly(settings)
     with _session(settings) as session:
         yield session
 
@@ -184,7 +131,8 @@ def translated_errors(settings: Settings, unreachable: type[SQLAlchemyError] = O
     except SQLAlchemyError as error:
         if isinstance(error, DatabaseError) and is_damage(error):
             raise damage_of(settings, error, shown(settings)) from error
-        if not isinstance(error, unreachable):
+        _checked.discard(identity(settings))  # it may be another database that has the same URL by now
+        if not isinstance(error, unreachable) and getattr(error.__cause__, "sqlstate", None) != _UNDEFINED_TABLE:
             raise
         raise _unreachable(settings, error) from error
 
@@ -197,27 +145,60 @@ def now(session: Session) -> datetime:
     return datetime.now(UTC)
 
 
-#: URLs of the databases whose schema this process has checked.
-_checked: set[str] = set()
+#: URL and :func:`file_id` of the databases whose schema this process has checked.
+_checked: set[tuple[str, tuple[int, int] | None]] = set()
+
+
+def identity(settings: Settings) -> tuple[str, tuple[int, int] | None]:
+    """Return what tells the database from another one; of PostgreSQL, its URL alone."""
+    return settings.sqlalchemy_url, file_id(settings.database_files[0]) if settings.database_files else None
 
 
 def ensure_schema(settings: Settings) -> None:
-    """Check the schema once per process; create it if this is the default database and it is empty."""
-    url = settings.sqlalchemy_url
-    if url in _checked:
+    """Check the schema once per process and file; create it if this is the default database and it is empty.
+
+    Raises:
+        SchemaOutOfDate: the schema is not the one this version expects.
+        StorageError: see :func:`refuse_lost`.
+    """
+    if identity(settings) in _checked:
         return
     current = revision(settings)
+    if current is None:
+        refuse_lost(settings)
     if current is None and not settings.database_url:
         upgrade(settings)
     elif current != HEAD:
         _refuse_newer(settings, current)
         state = "has no segadmin tables" if current is None else f"is at revision {current}, not {HEAD}"
         raise SchemaOutOfDate(f"The database {shown(settings)} {state}. Run: segadmin db upgrade")
-    _checked.add(url)
+    _checked.add(identity(settings))
+
+
+def refuse_lost(settings: Settings) -> None:
+    """Refuse a database without tables if the store's folder has data: it belongs to a database that is gone.
+
+    Raises:
+        StorageError: the database is missing or empty, and the store is not.
+    """
+    # In this order: the tables of a new database are created before its store.
+    if is_store(settings) and revision(settings) is None:
+        files = settings.database_files
+        state = "is not there" if files and not files[0].exists() else "has no tables"
+        raise StorageError(
+            f"The database {shown(settings)} {state}, but {settings.store_path} is the store of one: it was moved or "
+            "deleted, or SEGADMIN_DATABASE_URL is wrong. Put it back, or restore both: segadmin restore BACKUP. If it "
+            f"is lost for good, go on without it: {ADOPT}"
+        )
 
 
 def revision(settings: Settings) -> str | None:
-    """Return the schema revision of the database, or ``None`` if it has no schema."""
+    """Return the schema revision of the database, or ``None`` if it has no schema.
+
+    A missing file is not created over a store that has been used.
+    """
+    if settings.database_files and not settings.database_files[0].exists() and is_store(settings):
+        return None
     with translated_errors(settings, SQLAlchemyError), engine(settings).connect() as connection:
         if not engine(settings).dialect.has_table(connection, "alembic_version"):
             return None
@@ -239,14 +220,21 @@ def is_row_number(number: int) -> bool:
     return 0 <= number <= _MAX_ROW_NUMBER
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(settings: Settings, *, adopting: bool = False) -> None:
     """Migrate the schema to :data:`HEAD`; safe to call from several processes at once.
 
     If there is no schema, the tables are created from :mod:`segadmin.storage.records`, without running migrations.
 
+    Args:
+        settings: location of the database.
+        adopting: whether an empty database is to continue with the store in the folder.
+
     Raises:
         SchemaOutOfDate: a newer version made the schema.
+        StorageError: see :func:`refuse_lost`; or the database cannot be reached.
     """
+    if not adopting:
+        refuse_lost(settings)
     _refuse_newer(settings, revision(settings))
     with translated_errors(settings, SQLAlchemyError), engine(settings).begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is such a lock already
@@ -319,7 +307,7 @@ def drop_history(settings: Settings) -> None:
     try:
         if engine(settings).dialect.name == "sqlite":
             driver.execute("VACUUM")
-            _empty_write_ahead_log(driver)
+            empty_write_ahead_log(driver)
         else:
             driver.autocommit = True
             driver.cursor().execute("VACUUM")
@@ -331,16 +319,6 @@ def drop_history(settings: Settings) -> None:
         ) from None
     finally:
         connection.invalidate()
-
-
-def _empty_write_ahead_log(connection: Any) -> None:
-    connection.execute("PRAGMA busy_timeout=0")  # this loop retries
-    for _ in range(_WAL_ATTEMPTS):
-        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if not busy:
-            return
-        time.sleep(0.1)
-    raise sqlite3.OperationalError("other processes use it all the time")
 
 
 def shown(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlmodel import Session
 
 from segadmin.settings import Settings
@@ -21,6 +22,21 @@ def check_database(settings: Settings) -> None:
         check_file(settings.database_files[0])
     else:
         database.revision(settings)
+
+
+def read_tables(settings: Settings) -> None:
+    """Read all rows of another database than SQLite: PostgreSQL detects damage only where it reads.
+
+    Raises:
+        DatabaseDamaged: it is damaged.
+        SchemaOutOfDate, StorageError: as in :func:`segadmin.storage.database.reading`.
+    """
+    if settings.database_files:  # check_database reads all of it
+        return
+    whole_row: ColumnElement[object] = literal_column("a_row")  # to count it, PostgreSQL reads the row itself
+    with database.reading(settings) as session:
+        for table in database.own_tables():
+            session.execute(select(func.count(whole_row)).select_from(table.alias("a_row")))
 
 
 def clear_damage(settings: Settings) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import func, text
 from sqlmodel import Session, col, select
@@ -21,37 +20,13 @@ from segadmin.errors import ConfigurationError, DataError, StorageError, StoreMi
 from segadmin.files import make_folder, put_once, replace_text
 from segadmin.settings import Settings
 from segadmin.storage import database
+from segadmin.storage.damage import refuse_damaged
 from segadmin.storage.database import transaction
+from segadmin.storage.mark import ADOPT, MARK, Mark, has_tables, read_mark
 from segadmin.storage.records import Import, ImportState, Job, Store
 
 NO_EVENTS = "There are no events yet. Import some: segadmin data import events FILE, or try: segadmin demo"
-#: The file in the store's folder that identifies the store.
-MARK = "store.json"
 _FINGERPRINT_MESSAGE = b"segadmin store"
-ADOPT = "segadmin db adopt"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """The content of ``store.json``, which identifies the folder."""
-
-    id: str  #: of the store; also in the database
-    buckets: int
-    key_fingerprint: str
-    #: End of the newest import; ``None`` if only older releases have imported.
-    last_import: datetime | None = None
-
-    @property
-    def text(self) -> str:
-        """The mark as JSON text."""
-        facts = {"id": self.id, "buckets": self.buckets, "key_fingerprint": self.key_fingerprint}
-        if self.last_import is not None:
-            facts["last_import"] = self.last_import.isoformat()
-        return json.dumps(facts, indent=1)
-
-    def is_older_than(self, moment: datetime | None) -> bool:
-        """Whether an import that ended at ``moment`` is missing."""
-        return moment is not None and self.last_import is not None and self.last_import < moment
 
 
 def known_store(session: Session) -> Store:
@@ -106,14 +81,16 @@ def check_folder(settings: Settings) -> None:
     Raises:
         ConfigurationError: the folder is another store, or a store that the database has no record of.
         StoreMissing: the imported data is not in the folder, or the folder is an older backup.
+        DatabaseDamaged: its file is damaged.
         StorageError: the folder cannot be read or written.
     """
+    refuse_damaged(settings)
     seen, mark = _seen_store(settings), read_mark(settings)
     if seen is not None and mark is not None and mark.id == seen.id and not mark.is_older_than(seen.last_import):
         seen.last_import = mark.last_import or seen.last_import
         return
     store = compare_folder(settings)
-    _seen.pop(settings.sqlalchemy_url, None)
+    _seen.pop(database.identity(settings), None)
     if store is not None and not _is_marked(settings, store):
         _register(settings)
 
@@ -136,19 +113,19 @@ class _Seen:
     last_import: datetime | None  #: the newest in the database or the folder
 
 
-#: Database URL → store.
-_seen: dict[str, _Seen] = {}
+#: :func:`segadmin.storage.database.identity` → store.
+_seen: dict[tuple[str, tuple[int, int] | None], _Seen] = {}
 
 
 def _seen_store(settings: Settings) -> _Seen | None:
-    url = settings.sqlalchemy_url
-    if url not in _seen:
+    identity = database.identity(settings)
+    if identity not in _seen:
         with transaction(settings) as session:
             store, last_import = session.get(Store, 1), _last_import(session)
         if store is None or store.store_id is None:
             return None
-        _seen[url] = _Seen(store.store_id, last_import)
-    return _seen.get(url)
+        _seen[identity] = _Seen(store.store_id, last_import)
+    return _seen.get(identity)
 
 
 def _last_import(session: Session) -> datetime | None:
@@ -184,30 +161,6 @@ def note_import(settings: Settings, moment: datetime) -> None:
         raise StorageError(f"{path} cannot be written: {error.strerror}. Check the disk and SEGADMIN_STORE.") from None
 
 
-def read_mark(settings: Settings) -> Mark | None:
-    """Return the mark of the folder; ``None`` if it has none.
-
-    Raises:
-        StorageError: the file exists and cannot be read.
-    """
-    path = settings.store_path / MARK
-    try:
-        content = json.loads(path.read_bytes())
-        last = datetime.fromisoformat(content["last_import"]).astimezone(UTC) if "last_import" in content else None
-        return Mark(str(content["id"]), int(content["buckets"]), str(content["key_fingerprint"]), last)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError) and not path.is_symlink():
-            return None
-        raise StorageError(
-            f"{path} cannot be read: {error.strerror}. Check SEGADMIN_STORE and its permissions."
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise StorageError(
-            f"{path} is damaged. Restore it from a backup; or remove it, if the folder is the store of this "
-            f"database, and then: {ADOPT}"
-        ) from None
-
-
 def put_mark(settings: Settings, store: Store) -> Mark:
     """Write the mark of ``store`` into the folder unless it has one, and return the folder's mark.
 
@@ -226,11 +179,6 @@ def put_mark(settings: Settings, store: Store) -> Mark:
     mark = read_mark(settings)
     assert mark is not None
     return mark
-
-
-def has_tables(settings: Settings) -> bool:
-    """Whether the folder has tables of the lake."""
-    return any(settings.store_path.glob("lake/*/_delta_log"))
 
 
 def one_at_a_time(session: Session) -> None:

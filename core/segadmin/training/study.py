@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, MetaData, inspect
 
 from segadmin.settings import Settings
-from segadmin.storage.database import engine, transaction, translated_errors, wait_for_turn
+from segadmin.storage.database import engine, transaction, translated_errors
+from segadmin.storage.sqlite import wait_for_turn
 
 if TYPE_CHECKING:
     import optuna

@@ -45,6 +45,6 @@ def retry_import(settings: Settings, dispatch: Dispatch) -> Job | None:
             return None
     try:
         check_store(settings)
-        return retry(settings, dispatch, job.id)
+        return retry(settings, dispatch, job.id).job
     except SegadminError:  # the job and ``segadmin doctor`` say what is wrong; or another beat was first
         return None

@@ -24,8 +24,9 @@ from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Lake
+from segadmin.storage.mark import MARK, read_mark
 from segadmin.storage.records import Import, Step, Store
-from segadmin.storage.store import MARK, check_folder, check_store, note_import, open_store, read_mark
+from segadmin.storage.store import check_folder, check_store, note_import, open_store
 from tests.conftest import Cli
 from tests.planted import through_the_engine
 from tests.privacy.victim import event, post
@@ -49,9 +50,9 @@ def forget_id(settings: Settings) -> None:
 
 
 def fresh_database(settings: Settings, tmp_path: Path) -> Settings:
-    """Return the settings with a database that knows nothing."""
+    """Return the settings with a database whose tables were created for another store, and which knows nothing."""
     other = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path}/fresh.db"})
-    database.upgrade(other)
+    database.upgrade(other.model_copy(update={"store": tmp_path / "no store"}))
     return other
 
 
@@ -92,7 +93,9 @@ def test_two_first_imports_at_once_make_one_store(settings: Settings, tmp_path: 
     assert preflight.problems(settings) == []
 
 
-def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(settings: Settings, tmp_path: Path) -> None:
+def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
     take(settings, tmp_path)
     settings.store_path.rename(tmp_path / "away")
     with pytest.raises(StoreMissing, match=r"there is nothing, and the database .* knows of 1 import\. Mount it or"):
@@ -110,9 +113,11 @@ def test_an_import_into_an_empty_folder_is_refused_and_nothing_is_lost(settings:
     assert take(settings, tmp_path, ROWS + "u3,view,c,2026-01-03\n").rows_kept == 1
 
 
-def test_another_store_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_another_store_is_refused(any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
     take(settings, tmp_path)
-    other = Settings(home=tmp_path / "other")
+    other = Settings(home=tmp_path / "other", database_url="")
     take(other, tmp_path)
     swapped = settings.model_copy(update={"store": other.store_path})
     with pytest.raises(ConfigurationError, match=r"is the store \w{8}…, and the database .* belongs to the store"):
@@ -157,7 +162,9 @@ def test_a_process_killed_between_folder_and_database_is_recovered_from(settings
     database.engine(empty).dispose()
 
 
-def test_a_secret_that_is_lost_is_not_made_again(settings: Settings, tmp_path: Path) -> None:
+def test_a_secret_that_is_lost_is_not_made_again(any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
     take(settings, tmp_path)
     secret = settings.root / "user_key_secret"
     kept = secret.read_bytes()
@@ -347,7 +354,10 @@ def test_an_import_that_ends_by_an_earlier_clock_is_not_missing(settings: Settin
     assert preflight.problems(settings) == []
 
 
-def test_doctor_says_what_is_wrong_with_the_store(cli: Cli, settings: Settings, tmp_path: Path) -> None:
+def test_doctor_says_what_is_wrong_with_the_store(cli: Cli, any_database: Settings, tmp_path: Path) -> None:
+    settings = any_database
+    database.upgrade(settings)
+
     def fails(**environment: str) -> list[str]:
         done = cli("doctor", check=False, **environment)
         assert done.returncode == 1

@@ -34,15 +34,16 @@ from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import keys_of, show_key, user_key
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings, get_settings
-from segadmin.storage import database
+from segadmin.storage import database, sqlite
 from segadmin.storage import import_lock as events_alone
 from segadmin.storage.audit import entries, record
 from segadmin.storage.compaction import compact
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone, users_stay
 from segadmin.storage.lake import Lake
+from segadmin.storage.mark import MARK
 from segadmin.storage.records import Import, Job, JobState, LabelSet, Schedule, Step, utcnow
-from segadmin.storage.store import MARK, open_store
+from segadmin.storage.store import open_store
 from tests.privacy.search import find
 from tests.privacy.victim import HEAD, event, fill, left_of, post, put, quarantined, users
 
@@ -532,7 +533,7 @@ def test_the_write_ahead_log_is_emptied_or_a_warning_is_given(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(settings)
-    monkeypatch.setattr(database, "_WAL_ATTEMPTS", 2)
+    monkeypatch.setattr(sqlite, "_WAL_ATTEMPTS", 2)
     path = settings.root / "segadmin.db"
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from segadmin.contracts.backbone import Classifier, Examples, FitContext, no_progress
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import PluginContractError, StorageError
+from segadmin.files import folder_digest
 from segadmin.inference.predictor import load_predictor
-from segadmin.models.artifact import Saved, artifact_digest, read_manifest, save_artifact
+from segadmin.models.artifact import Saved, read_manifest, save_artifact
 from segadmin.models.manifest import MANIFEST_VERSION, ModelManifest
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
@@ -59,7 +60,7 @@ def test_the_folder_is_named_by_what_is_in_it(settings: Settings) -> None:
     assert other.sha256 != first.sha256
     folder = settings.store_path / first.folder
     assert folder.parent == settings.store_path / "models"
-    assert folder.name == first.sha256[:12] == artifact_digest(folder)[:12]
+    assert folder.name == first.sha256[:12] == folder_digest(folder)[:12]
     assert read_manifest(settings, first).segments == ("low", "high")
     assert json.loads((folder / "manifest.json").read_text())["manifest_version"] == MANIFEST_VERSION
 

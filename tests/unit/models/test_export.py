@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from segadmin.settings import Settings
 from segadmin_plugins.backbones.transformer.stored import LEARNED
+from tests.full_disk import no_space
 from tests.models import make_model
 from tests.planted import retrain
 
@@ -20,6 +21,11 @@ def test_a_version_is_exported_with_all_of_its_weights(shop: Settings, tmp_path:
     stored = max((shop.store_path / "models").iterdir(), key=lambda path: path.stat().st_mtime)
     assert (stored / LEARNED).exists()
     command = [sys.executable, "-m", "segadmin_api.cli", "models", "export", "2", "--out", str(tmp_path / "out")]
+    with no_space(40_000):
+        full = subprocess.run(command, check=False, capture_output=True, text=True)
+    message = f"Error: {tmp_path}/out cannot be written: File too large. Name another: --out\n"
+    assert (full.returncode, full.stderr) == (1, message)
+    assert not [path.name for path in tmp_path.iterdir() if "out" in path.name]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Version 2: ")

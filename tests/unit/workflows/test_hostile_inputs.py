@@ -8,12 +8,13 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from segadmin.errors import ConfigurationError, JobNotFound, ModelNotFound, StorageError
+from segadmin.files import folder_digest
 from segadmin.jobs import control
 from segadmin.jobs.attempt import StageResult
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.registry import Request, Stage, Workflow, register, workflows
 from segadmin.jobs.requests import parse_request
-from segadmin.models.artifact import MANIFEST, Saved, artifact_digest, read_manifest
+from segadmin.models.artifact import MANIFEST, Saved, read_manifest
 from segadmin.models.manifest import ModelManifest
 from segadmin.models.versions import find_version, list_lines
 from segadmin.settings import Settings
@@ -80,7 +81,7 @@ def test_a_manifest_that_cannot_be_read_is_named(settings: Settings, content: by
     folder.mkdir(parents=True)
     (folder / MANIFEST).write_bytes(content)
     with pytest.raises(StorageError, match=r"manifest in .*damaged cannot be read.*enqueue retrain"):
-        read_manifest(settings, Saved("models/damaged", artifact_digest(folder)))
+        read_manifest(settings, Saved("models/damaged", folder_digest(folder)))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from segadmin_plugins.backbones.features.matrix import features_of
 from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.numbers import softmax
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder, UserDataset
+from segadmin_plugins.backbones.transformer.disk_errors import disk_errors
 from segadmin_plugins.backbones.transformer.head import FeatureHead, FusionHead, UserModel
 from segadmin_plugins.backbones.transformer.joint_head import JointHead
 from segadmin_plugins.backbones.transformer.projection import (
@@ -104,7 +105,7 @@ class TransformerClassifier(Classifier):
     def _save(self, folder: Path, adapter: Adapter | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         head = self.model.features
-        with quiet():
+        with quiet(), disk_errors(folder):
             with without_projection(self.model.text, head.width if head is not None else 0):
                 save_text(self.model.text, folder, adapter)
             # For pipelines of transformers, which truncate by it.
@@ -114,7 +115,8 @@ class TransformerClassifier(Classifier):
             state = {name: weights.detach().cpu().contiguous() for name, weights in head.state_dict().items()}
             if head.width:
                 state |= projection_of(self.model.text, head.width)
-            save_file(state, folder / "head.safetensors")
+            with disk_errors(folder):
+                save_file(state, folder / "head.safetensors")
         stored = {"max_tokens": self.encoder.max_tokens, "scaling": self.scaling.to_json(), "report": self.report}
         stored |= {"prompt": asdict(self.encoder.prompt)} if self.encoder.prompt is not None else {}
         (folder / "features.json").write_text(json.dumps(stored, ensure_ascii=False, indent=2))

@@ -27,6 +27,7 @@ from segadmin.errors import ConfigurationError
 from segadmin_plugins.backbones.transformer.batches import PhraseEncoder
 from segadmin_plugins.backbones.transformer.callbacks import Reporter
 from segadmin_plugins.backbones.transformer.checkpoints import checkpoints_of, last_checkpoint, step_of
+from segadmin_plugins.backbones.transformer.disk_errors import disk_errors
 from segadmin_plugins.backbones.transformer.distributed import on_one_gpu
 from segadmin_plugins.backbones.transformer.fitness import check_together
 from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
@@ -65,7 +66,7 @@ class Pretrained(SavableModel):
     def save(self, folder: Path) -> None:
         """Write a folder that ``AutoModel.from_pretrained`` reads."""
         folder.mkdir(parents=True, exist_ok=True)
-        with quiet():
+        with quiet(), disk_errors(folder):
             self._text.save_pretrained(folder)
             self._tokenizer.save_pretrained(folder)
         if self._head:
