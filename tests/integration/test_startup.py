@@ -62,7 +62,7 @@ def test_nothing_starts_with_settings_that_cannot_be_used(
 def test_an_empty_user_key_secret_is_refused_at_once(cli: Cli, settings: Settings, command: str) -> None:
     done = cli(command, check=False, SEGADMIN_USER_KEY_SECRET="", SEGADMIN_HEARTBEAT_SECONDS="nan")
     assert done.returncode == 1
-    assert "SEGADMIN_USER_KEY_SECRET='': it is empty" in done.stdout + done.stderr
+    assert "SEGADMIN_USER_KEY_SECRET=***: it is empty" in done.stdout + done.stderr
     assert "SEGADMIN_HEARTBEAT_SECONDS='nan': " in done.stdout + done.stderr
     assert not settings.root.exists()
 

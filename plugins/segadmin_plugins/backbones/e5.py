@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,7 @@ class E5(HuggingFace):
     """multilingual-e5-small, twelve layers, 384 wide, for texts in Chinese and in a hundred other languages."""
 
     name: ClassVar[str] = "e5"
+    language_defaults: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # an encoder has no prompt
 
     model: str = "intfloat/multilingual-e5-small"
     max_tokens: Positive = 96

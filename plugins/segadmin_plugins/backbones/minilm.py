@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,7 @@ class MiniLm(HuggingFace):
     """all-MiniLM-L6-v2, six layers; its defaults suit a few thousand users on two CPU cores."""
 
     name: ClassVar[str] = "minilm"
+    language_defaults: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # an encoder has no prompt
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     max_tokens: Positive = 64

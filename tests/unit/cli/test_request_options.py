@@ -20,7 +20,7 @@ from segadmin_api.cli.enqueue import app, options_of
 from segadmin_api.cli.job_file import read_job_file, write_job_file
 from segadmin_api.cli.output import UsageError
 
-KINDS = ("compact", "ingest", "pretrain", "refresh", "retain", "retrain", "score", "textualize", "tune")
+KINDS = ("compact", "deliver", "ingest", "pretrain", "refresh", "retain", "retrain", "score", "textualize", "tune")
 
 
 class Colour(StrEnum):

@@ -214,7 +214,7 @@ def test_a_sample_is_some_buckets_and_smaller_where_it_must_be_read(
 ) -> None:
     monkeypatch.setattr("segadmin.monitoring.report.SAMPLE_USERS", 150)
     monkeypatch.setattr("segadmin.monitoring.report.READ_USERS", 50)
-    run = Run(shop, "refresh", {}).all()
+    run = Run(shop, "score", {}).all()
     sizes = planted_users(shop)["bucket"].value_counts().sort("bucket")["count"].to_list()
     assert _report(shop, 2).users == sum(sizes[:3])  # of four buckets
     plan = PreparedSegments.read(run.inputs["prepare"][0]).text
