@@ -44,7 +44,7 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
     try:
         settings = get_settings()
     except InvalidSettings as error:  # all other checks need valid settings
-        yield from (Finding(Level.FAIL, "settings", problem) for problem in error.problems)
+        yield from (Finding(Level.FAIL, "settings", mask_secrets(problem)) for problem in error.problems)
         yield from checks.variables(Settings.model_construct())
         return
     every: dict[str, Check] = {
