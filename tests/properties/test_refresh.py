@@ -211,7 +211,7 @@ def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_any_sequence_of_refreshes_equals_a_full_score(small_home: Path, sequences: int) -> None:
     Refreshes.trained = small_home
     checks = hypothesis_settings(
-        max_examples=sequences, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=sequences, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Refreshes, settings=checks)
 
