@@ -162,7 +162,8 @@ def content_hash(settings: Settings, job_id: int) -> str:
     with transaction(settings) as session:
         snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).one()
     assert snapshot.id is not None
-    rows = assignments(settings, snapshot.id).drop("snapshot_id", "model_version_id", "changed_in", "cause").collect().sort("user_key")
+    numbers = ("snapshot_id", "model_version_id", "changed_in", "cause")  # of this run
+    rows = assignments(settings, snapshot.id).drop(numbers).collect().sort("user_key")
     return hashlib.sha256(rows.write_ndjson().encode()).hexdigest()
 
 
