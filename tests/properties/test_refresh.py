@@ -207,11 +207,15 @@ def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return settings.root
 
 
-@pytest.mark.parametrize("sequences", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sequences", [5, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 def test_any_sequence_of_refreshes_equals_a_full_score(small_home: Path, sequences: int) -> None:
     Refreshes.trained = small_home
     checks = hypothesis_settings(
-        max_examples=sequences, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=sequences,
+        derandomize=True,
+        stateful_step_count=8,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Refreshes, settings=checks)
 
