@@ -80,7 +80,7 @@ def alarms(users: int, bins: int, simulations: int, seed: int) -> dict[str, Any]
     known = [np.sort(draw(random, 2_000_000)) for draw in SHAPES]
     known = [values[np.isfinite(values)] for values in known]
     calibration = min(users // 4, CALIBRATION_USERS)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for _ in range(simulations):
         profiles: list[dict[str, Histogram]] = [{}, {}]
         for feature in range(FEATURES):
@@ -90,19 +90,19 @@ def alarms(users: int, bins: int, simulations: int, seed: int) -> dict[str, Any]
                 counts = random.multinomial(users - calibration, shares)
                 profile[f"f{feature}"] = where.model_copy(update={"counts": tuple(counts.tolist())})
         findings = find_drift(profiles[0], profiles[1], Rule(least=0.0))
-        found["tests"] += any(finding.drifted for finding in findings)
-        found["reported"] += any(finding.drifted and finding.stability_index >= Rule().least for finding in findings)
-        found["psi 0.1"] += any(_plain_index(*profiles, name) >= 0.1 for name in profiles[0])
-        found["psi 0.25"] += any(_plain_index(*profiles, name) >= 0.25 for name in profiles[0])
+        counts["tests"] += any(finding.drifted for finding in findings)
+        counts["reported"] += any(finding.drifted and finding.stability_index >= Rule().least for finding in findings)
+        counts["psi 0.1"] += any(_plain_index(*profiles, name) >= 0.1 for name in profiles[0])
+        counts["psi 0.25"] += any(_plain_index(*profiles, name) >= 0.25 for name in profiles[0])
     return {
         "users": users,
         "bins": bins,
         "simulations": simulations,
-        "tests": found["tests"] / simulations,
-        "tests_95": interval(found["tests"], simulations),
-        "reported": found["reported"] / simulations,
-        "psi_0.1": found["psi 0.1"] / simulations,
-        "psi_0.25": found["psi 0.25"] / simulations,
+        "tests": counts["tests"] / simulations,
+        "tests_95": interval(counts["tests"], simulations),
+        "reported": counts["reported"] / simulations,
+        "psi_0.1": counts["psi 0.1"] / simulations,
+        "psi_0.25": counts["psi 0.25"] / simulations,
         "seconds": round(time.perf_counter() - began, 1),
     }
 
@@ -115,11 +115,11 @@ def _plain_index(reference: dict[str, Histogram], current: dict[str, Histogram],
     return float(((first - second) * np.log(first / second)).sum())
 
 
-def interval(found: int, simulations: int) -> list[float]:
+def interval(count: int, simulations: int) -> list[float]:
     """Return the 95 % interval of a share (Clopper and Pearson)."""
     from scipy.stats import binomtest
 
-    bounds = binomtest(found, simulations).proportion_ci()
+    bounds = binomtest(count, simulations).proportion_ci()
     return [round(bounds.low, 4), round(bounds.high, 4)]
 
 

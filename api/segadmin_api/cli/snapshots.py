@@ -31,6 +31,9 @@ Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number
 LabelSetOption = Annotated[
     str | None, typer.Option("--label-set", help="The label set; needed if several have a snapshot.")
 ]
+UserIdsOption = Annotated[
+    bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
+]
 _BAR_WIDTH = 30
 
 
@@ -98,9 +101,7 @@ def diff_(
     after: Annotated[
         str | None, typer.Option("--to", help="With --out: only users who are in this segment, or `left`.")
     ] = None,
-    with_user_ids: Annotated[
-        bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
-    ] = False,
+    with_user_ids: UserIdsOption = False,
     raw_cells: RawCells = False,
     label_set: LabelSetOption = None,
     as_json: JsonOption = False,
@@ -130,9 +131,7 @@ def export(
     min_probability: Annotated[
         float, typer.Option(min=0, max=1, help="Only users whose probability of their segment is at least this.")
     ] = 0.0,
-    with_user_ids: Annotated[
-        bool, typer.Option("--with-user-ids", help="Write the user ids of the shop instead of pseudonyms.")
-    ] = False,
+    with_user_ids: UserIdsOption = False,
     raw_cells: RawCells = False,
     label_set: LabelSetOption = None,
     as_json: JsonOption = False,

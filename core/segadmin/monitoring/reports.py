@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from segadmin.errors import DataError
 from segadmin.evaluation.evaluated_on import EvaluatedOn
@@ -28,7 +29,8 @@ def report_of(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
     report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
     if report is None:
         raise DataError(
-            f"Snapshot {snapshot.id} has no drift report: it is older than such reports. "
+            f"Snapshot {snapshot.id} has no drift report: it is older than such reports, or changed few users on a day "
+            "that has one: segadmin drift list. "
             f"Make a new snapshot: segadmin enqueue refresh --labels {snapshot.label_set}"
         )
     return report
@@ -44,17 +46,21 @@ def list_reports(session: Session, label_set: str | None = None) -> Sequence[tup
 
 def reference_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
     """Return the report that later snapshots of the same model version are compared with, unless it is its own."""
-    query = (
+    references = _earlier_reports(snapshot).where(col(DriftReport.reference_id).is_(None))
+    return session.exec(references.order_by(col(DriftReport.id))).first()
+
+
+def _earlier_reports(snapshot: SegmentSnapshot) -> SelectOfScalar[DriftReport]:
+    """Return the query for the reports of earlier snapshots by the same model version."""
+    return (
         select(DriftReport)
         .join(SegmentSnapshot)
         .where(
             SegmentSnapshot.model_version_id == snapshot.model_version_id,
             SegmentSnapshot.label_set == snapshot.label_set,
-            col(DriftReport.reference_id).is_(None),
             col(DriftReport.snapshot_id) < snapshot.id,
         )
     )
-    return session.exec(query.order_by(col(DriftReport.id))).first()
 
 
 def outcomes_beside_estimates(session: Session, report: DriftReport) -> list[dict[str, Any]]:
@@ -95,16 +101,8 @@ def _contradicts(expected: dict[str, float], measured: float) -> bool:
 
 def newest_outcomes(session: Session, snapshot: SegmentSnapshot) -> list[dict[str, Any]]:
     """Return :func:`outcomes_beside_estimates` of the newest earlier snapshot of the same model that has outcomes."""
-    query = (
-        select(DriftReport)
-        .join(SegmentSnapshot)
-        .where(
-            SegmentSnapshot.model_version_id == snapshot.model_version_id,
-            SegmentSnapshot.label_set == snapshot.label_set,
-            col(DriftReport.snapshot_id) < snapshot.id,
-        )
-    )
-    for report in session.exec(query.order_by(col(DriftReport.snapshot_id).desc())).all():
+    newest_first = _earlier_reports(snapshot).order_by(col(DriftReport.snapshot_id).desc())
+    for report in session.exec(newest_first).all():
         if beside := outcomes_beside_estimates(session, report):
             return beside
     return []

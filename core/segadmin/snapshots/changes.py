@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
+from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
 from segadmin.storage.schema import ASSIGNMENTS
 
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 #: A snapshot consists of the rows of at most so many snapshots: readers open a file of each.
 _MAX_PARTS = 64
 #: A snapshot is written whole where the rows since the last whole one would be more than this fraction of the users.
@@ -27,7 +29,6 @@ class Changes:
     earlier_parts: tuple[int, ...]  #: see :attr:`segadmin.storage.records.SegmentSnapshot.earlier_parts`
     users: pl.DataFrame  #: all users afterwards: ``bucket``, ``user_key``, ``segment``, ``probability``
     rescored_by: dict[str, int]  #: cause → users who were scored
-    left: int  #: users who are no longer in the store
 
 
 def changes_of(
@@ -46,21 +47,21 @@ def changes_of(
     marks = {"changed_in": pl.lit(number, pl.Int64), "has_left": pl.lit(value=False)}
     rows = scored.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
     if base is None:
-        return Changes(rows, (), _summary(rows), by_cause, 0)
+        return Changes(rows, (), _summary(rows), by_cause)
     before = assignments(settings, base.id or 0).join(rows.lazy().select("user_key"), on="user_key", how="anti")
-    known = before.select("bucket", "user_key", "segment", "probability").collect()
-    gone = known.join(users.select("user_key"), on="user_key", how="anti")
-    stay = known.join(gone.select("user_key"), on="user_key", how="anti")
-    everyone = pl.concat([stay, _summary(rows)])
-    since_whole = assignments_since_whole(settings, base)
-    if len(base.parts) < _MAX_PARTS and since_whole + rows.height + gone.height <= _MAX_CHANGED * everyone.height:
+    carried = _summary(before).collect()
+    departed = carried.join(users.select("user_key"), on="user_key", how="anti")
+    remaining = carried.join(departed.select("user_key"), on="user_key", how="anti")
+    everyone = pl.concat([remaining, _summary(rows)])
+    changed = _rows_since_whole(settings, base) + rows.height + departed.height
+    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
         cause, left = pl.lit(Cause.LEFT.value), pl.lit(value=True)
-        tombstones = gone.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
-        return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause, gone.height)
-    kept = before.join(stay.lazy().select("user_key"), on="user_key", how="semi").with_columns(
+        tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
+        return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause)
+    kept = before.join(remaining.lazy().select("user_key"), on="user_key", how="semi").with_columns(
         changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
     )
-    return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause, gone.height)
+    return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause)
 
 
 def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | None:
@@ -81,17 +82,14 @@ def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_model: Cause | No
     if "cause" not in scored.columns:  # written by an older release
         scored = scored.with_columns(cause=pl.lit(None, pl.String))
     is_known = pl.col("user_key").is_in(before["user_key"].implode())
-    unless_model = pl.coalesce("cause", pl.lit(Cause.EVENTS.value))
-    known = unless_model if of_model is None else pl.lit(of_model.value)
-    return scored.with_columns(cause=pl.when(is_known).then(known).otherwise(pl.lit(Cause.NEW.value)))
+    cause = pl.coalesce("cause", pl.lit(Cause.EVENTS.value)) if of_model is None else pl.lit(of_model.value)
+    return scored.with_columns(cause=pl.when(is_known).then(cause).otherwise(pl.lit(Cause.NEW.value)))
 
 
-def assignments_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:
+def _rows_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:
     """Return the number of rows of ``snapshot`` that are not in the snapshot that was written whole."""
-    from segadmin.storage.lake import Lake
-
-    later: Sequence[int] = snapshot.parts[1:]
-    rows = Lake.of(settings).scan("assignments").filter(pl.col("snapshot_id").is_in(list(later)))
+    later = snapshot.parts[1:]
+    rows = Lake.of(settings).scan("assignments").filter(pl.col("snapshot_id").is_in(later))
     return int(rows.select(pl.len()).collect().item())
 
 
@@ -100,7 +98,7 @@ def _definition(version: ModelVersion) -> tuple[object, ...]:
     return (version.segments, data.get("labeler"), data.get("definition"))
 
 
-def _summary(rows: pl.DataFrame) -> pl.DataFrame:
+def _summary(rows: Frame) -> Frame:
     return rows.select("bucket", "user_key", "segment", "probability")
 
 

@@ -12,7 +12,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
 from segadmin.snapshots.changes import cause_of_another_model
 from segadmin.snapshots.policy import Cause
-from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.snapshots.read import find_snapshot, segments_of
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, ModelVersion, SegmentSnapshot
@@ -50,10 +50,6 @@ class SnapshotDiff:
         """Number of users by segment before and after; ``None``: not in that snapshot."""
         counts = self.users.group_by("before", "after").agg(pl.len().alias("users"))
         return {(before, after): users for before, after, users in counts.iter_rows()}
-
-    def cell(self, before: str | None, after: str | None) -> pl.DataFrame:
-        """Return the rows of :attr:`users` in a cell of the matrix."""
-        return self.users.filter(pl.col("before").eq_missing(pl.lit(before)), pl.col("after").eq_missing(pl.lit(after)))
 
 
 def find_two(
@@ -93,7 +89,8 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
         between = _between(session, earlier, later)
-    before, after = (_segments(settings, snapshot) for snapshot in (earlier, later))
+    segment = pl.col("segment").fill_null(NOT_ENOUGH)
+    before, after = (segments_of(settings, each.id or 0).with_columns(segment) for each in (earlier, later))
     users = before.join(after, on="user_key", how="full", coalesce=True, suffix="_after").rename(
         {"segment": "before", "segment_after": "after"}
     )
@@ -119,11 +116,6 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
     return SnapshotDiff(earlier, later, tuple(segments), rows)
 
 
-def _segments(settings: Settings, snapshot: SegmentSnapshot) -> pl.DataFrame:
-    segment = pl.col("segment").fill_null(NOT_ENOUGH)
-    return assignments(settings, snapshot.id or 0).select("user_key", segment).collect()
-
-
 def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot) -> list[int]:
     """Return the snapshots that only one of two has in its past, itself included."""
     query = select(SegmentSnapshot.id, SegmentSnapshot.previous_id).where(SegmentSnapshot.label_set == later.label_set)
@@ -142,7 +134,7 @@ def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot)
 
 def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
     """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``."""
-    rank = pl.col("cause").replace_strict({cause.value: cause.rank for cause in Cause}, default=None)
+    rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
         Lake.of(settings)
         .scan("assignments")

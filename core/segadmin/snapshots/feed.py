@@ -45,7 +45,7 @@ def write_changes(settings: Settings, label_set: str) -> None:
         switches = session.exec(missing.order_by(col(SnapshotSwitch.id))).all()
     for switch in switches:
         assert switch.id is not None
-        records = changes_of(settings, switch)
+        records = records_of(settings, switch)
         Lake.of(settings).append("changes", records, Commit(f"changes:{label_set}", switch.id))
         failpoints.reach("changes")
         with transaction(settings) as session:
@@ -53,7 +53,7 @@ def write_changes(settings: Settings, label_set: str) -> None:
             session.exec(done.values(changes=records.height))
 
 
-def changes_of(settings: Settings, switch: SnapshotSwitch) -> pl.DataFrame:
+def records_of(settings: Settings, switch: SnapshotSwitch) -> pl.DataFrame:
     """Return the records of a change of the current snapshot, with the columns of ``CHANGES``.
 
     The cause of a publication is why the user was scored; it is null if an older release scored the user. The cause

@@ -17,11 +17,6 @@ class Cause(StrEnum):
     TIME = "time"  #: the text changed by the passing of time alone
     LEFT = "left"  #: the user is no longer in the store
 
-    @property
-    def rank(self) -> int:
-        """Its place in the order of precedence."""
-        return list(Cause).index(self)
-
 
 class TimePolicy(StrEnum):
     """How often users without new events are read again, because their text may have changed by time alone."""

@@ -17,7 +17,6 @@ from sqlmodel import Session, select
 from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
-from segadmin.snapshots.read import assignments
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -88,11 +87,7 @@ def make_current(
     return snapshot
 
 
-def count_moved(settings: Settings, users: pl.DataFrame, previous: int | None) -> int:
-    """Return the number of users whose segment differs from that in the snapshot ``previous``."""
-    if previous is None:
-        return 0
-    before = assignments(settings, previous).select("user_key", pl.col("segment").alias("before"))
-    joined = before.join(users.lazy().select("user_key", "segment"), on="user_key")
-    moved: int = joined.filter(pl.col("before").ne_missing(pl.col("segment"))).select(pl.len()).collect().item()
-    return moved
+def count_moved(before: pl.DataFrame, users: pl.DataFrame) -> int:
+    """Return the number of users whose segments differ; both have ``user_key`` and ``segment``."""
+    joined = before.join(users.select("user_key", after="segment"), on="user_key")
+    return joined.filter(pl.col("segment").ne_missing(pl.col("after"))).height

@@ -88,6 +88,11 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
     return read_assignments(Lake.of(settings), parts, buckets)
 
 
+def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return ``user_key`` and ``segment`` of the users of a snapshot; the segment is null if a user has none."""
+    return assignments(settings, snapshot_id).select("user_key", "segment").collect()
+
+
 def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:
     """Return the published snapshots, newest first."""
     query = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)

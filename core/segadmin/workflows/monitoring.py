@@ -12,10 +12,9 @@ from segadmin.jobs.registry import Stage
 from segadmin.storage.database import reading
 from segadmin.storage.records import DriftReport, SegmentSnapshot, SnapshotState
 from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.textualize import TextOutput
+from segadmin.workflows.textualize import texts_to_score
 
 if TYPE_CHECKING:
-    import polars as pl
     from sqlmodel import Session
 
 log = logging.getLogger(__name__)
@@ -49,8 +48,14 @@ def monitor(attempt: Attempt) -> StageResult:
     assert number is not None
     plugins = load_plugins(settings)
     textualizer = plugins.find("textualizer", plan.recipe.textualizer)
-    call, texts = partial(calling, attempt, textualizer, "phrases"), partial(_texts, attempt)
-    report = make_report(settings, number, plan, texts=texts, call=call, progress=attempt.progress)
+    report = make_report(
+        settings,
+        number,
+        plan,
+        texts=lambda buckets: texts_to_score(attempt, buckets).collect(),
+        call=partial(calling, attempt, textualizer, "phrases"),
+        progress=attempt.progress,
+    )
     facts = {"drifted": report.drifted, "alarms": list(report.alarms)}
 
     def commit(session: Session) -> Json:
@@ -81,19 +86,6 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
     reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())
     newest = session.exec(reported).first()
     return newest is not None and newest.date() == snapshot.as_of.date()
-
-
-def _texts(attempt: Attempt, buckets: range) -> pl.DataFrame:
-    """Return the texts of some buckets that this job read."""
-    import polars as pl
-
-    files = [
-        attempt.scan(texts.scoring)
-        for texts in attempt.outputs(TextOutput)
-        if texts.scoring and texts.buckets[0] < buckets.stop and texts.buckets[1] >= buckets.start
-    ]
-    wanted = pl.col("bucket").is_between(buckets.start, buckets.stop - 1)
-    return pl.concat(files).filter(wanted).collect() if files else pl.DataFrame()
 
 
 MONITOR = Stage("monitor", monitor, after=("publish",), cost=2)

@@ -63,6 +63,11 @@ class PreparedSegments(Prepared):
     model_version_id: int | None = None  #: the model to score with, where the job does not train one
 
     @property
+    def reads_everyone(self) -> bool:
+        """Whether the texts of all users are read at the scoring window."""
+        return self.refresh is None or self.refresh.everyone or self.refresh.silent
+
+    @property
     def window(self) -> Window:
         """Where every user is read, to be put in a segment."""
         assert self.text.scoring is not None, "a job that scores has a scoring window"

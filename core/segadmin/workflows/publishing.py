@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlmodel import Session
 
+    from segadmin.snapshots.policy import Cause
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ def publish(attempt: Attempt) -> StageResult:
     """
     import polars as pl
 
-    from segadmin.snapshots.changes import changes_of
+    from segadmin.snapshots.changes import changes_of, with_causes
     from segadmin.snapshots.publish import SnapshotFacts, begin_snapshot, commit_assignments, count_moved, make_current
+    from segadmin.snapshots.read import segments_of
     from segadmin.storage.lake import Lake
 
     settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
@@ -64,7 +66,9 @@ def publish(attempt: Attempt) -> StageResult:
     assert number is not None
     if snapshot.state == SnapshotState.PUBLISHED:
         return StageResult(_published(snapshot))
-    changes = changes_of(settings, number, _with_causes(settings, scored, previous, version_id), users, base)
+    before = scored.clear() if previous is None else segments_of(settings, previous)
+    causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
+    changes = changes_of(settings, number, causes, users, base)
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")
@@ -76,9 +80,9 @@ def publish(attempt: Attempt) -> StageResult:
         rescored=scored.height,
         rescored_by=changes.rescored_by,
         carried=changes.users.height - scored.height,
-        moved=count_moved(settings, changes.users, previous),
+        moved=count_moved(before, changes.users),
         lake_versions=prepared.text.lake or {},
-        everyone_read_at=prepared.window.as_of if base is None or _reads_silent(prepared) else base.everyone_read_at,
+        everyone_read_at=prepared.window.as_of if prepared.reads_everyone or base is None else base.everyone_read_at,
         inference=_combined(step.inference for step in steps),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
@@ -120,30 +124,24 @@ def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | N
 def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFrame) -> bool:
     """Whether a snapshot is current and has exactly these users."""
     from segadmin.models.aliases import current_snapshot, pointed
-    from segadmin.snapshots.read import assignments
+    from segadmin.snapshots.read import segments_of
 
     with reading(settings) as session:
         if pointed(session, current_snapshot(snapshot.label_set)) != snapshot.id:
             return False
-    assigned = assignments(settings, snapshot.id or 0).select("user_key").collect()
+    assigned = segments_of(settings, snapshot.id or 0)
     return assigned.height == users.height and assigned.join(users, on="user_key", how="anti").is_empty()
 
 
-def _reads_silent(prepared: PreparedSegments) -> bool:
-    return prepared.refresh is None or prepared.refresh.silent
-
-
-def _with_causes(settings: Settings, scored: pl.DataFrame, previous: int | None, version_id: int) -> pl.DataFrame:
-    """Return ``scored`` with why each user was scored, compared with the snapshot ``previous``."""
-    from segadmin.snapshots.changes import cause_of_another_model, with_causes
-    from segadmin.snapshots.read import assignments
+def _cause_of_model(settings: Settings, previous: int | None, version_id: int) -> Cause | None:
+    """Return why the users of the snapshot ``previous`` were scored, if another model made it."""
+    from segadmin.snapshots.changes import cause_of_another_model
 
     if previous is None:
-        return with_causes(scored, scored.clear(), None)
+        return None
     with reading(settings) as session:
         before = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, previous).model_version_id)
-        of_model = cause_of_another_model(before, session.get_one(ModelVersion, version_id))
-    return with_causes(scored, assignments(settings, previous).select("user_key").collect(), of_model)
+        return cause_of_another_model(before, session.get_one(ModelVersion, version_id))
 
 
 def _summaries(

@@ -22,13 +22,12 @@ from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.scored import ScoreOutput, scoring_version
-from segadmin.workflows.textualize import TEXTUALIZE, TextOutput, lake_now
+from segadmin.workflows.textualize import TEXTUALIZE, lake_now, texts_to_score
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    import polars as pl
     from sqlmodel import Session
 
     from segadmin.contracts.backbone import Classifier
@@ -174,9 +173,8 @@ def score(attempt: Attempt) -> StageResult:
     from segadmin.snapshots.read import assignments
     from segadmin.snapshots.stale import to_score
 
-    prepared, files = attempt.output(PreparedSegments), _text_files(attempt)
+    prepared, texts = attempt.output(PreparedSegments), texts_to_score(attempt, attempt.buckets)
     version_id, refresh = scoring_version(attempt, prepared), prepared.refresh
-    texts = pl.concat(files).filter(pl.col("bucket").is_between(attempt.buckets.start, attempt.buckets.stop - 1))
     total: int = texts.select(pl.len()).collect().item()
     scores, done, model = [pl.DataFrame(schema=SCORES)], 0, _Model(attempt, version_id)
     for users in pieces_of(texts):
@@ -201,16 +199,6 @@ def score(attempt: Attempt) -> StageResult:
             inference=dict(model.classifier.inference) if model.classifier else {},
         )
     )
-
-
-def _text_files(attempt: Attempt) -> list[pl.LazyFrame]:
-    """Return the files that hold texts of this step's buckets, whichever ranges they were written in."""
-    wanted = attempt.buckets
-    return [
-        attempt.scan(texts.scoring)
-        for texts in attempt.outputs(TextOutput)
-        if texts.scoring and texts.buckets[0] < wanted.stop and texts.buckets[1] >= wanted.start
-    ]
 
 
 class _Model:

@@ -127,6 +127,18 @@ def training_texts(attempt: Attempt) -> list[pl.DataFrame]:
     return [attempt.read(texts.training) for texts in attempt.outputs(TextOutput) if texts.training]
 
 
+def texts_to_score(attempt: Attempt, buckets: range) -> pl.LazyFrame:
+    """Return the texts of ``buckets`` at the scoring window, whichever ranges of buckets they were written in."""
+    import polars as pl
+
+    files = [
+        attempt.scan(texts.scoring)
+        for texts in attempt.outputs(TextOutput)
+        if texts.scoring and texts.buckets[0] < buckets.stop and texts.buckets[1] >= buckets.start
+    ]
+    return pl.concat(files).filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
+
+
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)
 
 register(
