@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_of
+from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_of
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage.database import transaction
@@ -61,7 +61,8 @@ def show(
     """Show the report of a snapshot: distributions that drifted, estimated metrics, and missing events."""
     with transaction(get_settings()) as session:
         snapshot = find_snapshot(session, number, label_set)
-        report = report_of(session, snapshot)
+        report = (report_for if number == "current" else report_of)(session, snapshot)
+        snapshot = session.get_one(SegmentSnapshot, report.snapshot_id)
         outcomes = outcomes_beside_estimates(session, report)
     if as_json:
         facts = report.model_dump(mode="json", exclude={"id"})

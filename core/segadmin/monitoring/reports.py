@@ -36,6 +36,16 @@ def report_of(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
     return report
 
 
+def report_for(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
+    """Return the report that holds for a snapshot: its own, or the newest before it, if it changed few users.
+
+    Raises:
+        DataError: there is none.
+    """
+    reports = _earlier_reports(snapshot, inclusive=True).order_by(col(DriftReport.snapshot_id).desc())
+    return session.exec(reports).first() or report_of(session, snapshot)
+
+
 def list_reports(session: Session, label_set: str | None = None) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
     """Return the reports with their snapshots, newest first."""
     query = select(DriftReport, SegmentSnapshot).join(SegmentSnapshot)
@@ -50,15 +60,16 @@ def reference_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport
     return session.exec(references.order_by(col(DriftReport.id))).first()
 
 
-def _earlier_reports(snapshot: SegmentSnapshot) -> SelectOfScalar[DriftReport]:
-    """Return the query for the reports of earlier snapshots by the same model version."""
+def _earlier_reports(snapshot: SegmentSnapshot, *, inclusive: bool = False) -> SelectOfScalar[DriftReport]:
+    """Return the query for the reports of earlier snapshots by the same model version; ``inclusive``: and its own."""
+    number = col(DriftReport.snapshot_id)
     return (
         select(DriftReport)
         .join(SegmentSnapshot)
         .where(
             SegmentSnapshot.model_version_id == snapshot.model_version_id,
             SegmentSnapshot.label_set == snapshot.label_set,
-            col(DriftReport.snapshot_id) < snapshot.id,
+            number <= snapshot.id if inclusive else number < snapshot.id,
         )
     )
 

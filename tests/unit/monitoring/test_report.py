@@ -169,6 +169,15 @@ def test_reports_are_listed_and_shown(shop: Settings, cli: Cli) -> None:
     assert "later snapshots of this model are compared with this one" in cli("snapshots", "show").stdout
 
 
+def test_the_report_of_the_day_holds_for_its_later_snapshots(shop: Settings, cli: Cli) -> None:
+    users = planted_users(shop).head(3)
+    more_weeks(shop, users, range(13, 14))  # late events, so no day has passed
+    Run(shop, "refresh", {"time": "on-event"}).all()
+    assert json.loads(cli("drift", "show", "--json").stdout)["snapshot_id"] == 1
+    done = cli("drift", "show", "2", check=False)
+    assert "or changed few users on a day that has one: segadmin drift list" in done.stderr
+
+
 def test_a_snapshot_of_an_older_release_has_no_report(shop: Settings, cli: Cli) -> None:
     with transaction(shop) as session:
         session.delete(session.exec(select(DriftReport)).one())
