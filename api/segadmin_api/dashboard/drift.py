@@ -86,5 +86,5 @@ def _row(report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, 
         "reference" if is_reference else f"{report.drifted} of {len(report.findings)}",
         f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]" if estimate else "cannot know",
         f"{measured['auroc']:.4f}" if measured.get("auroc") is not None else "not known yet",
-        " ".join([*report.alarms, *report.unknown]),
+        " ".join(dict.fromkeys([*report.alarms, *report.unknown])),
     )

@@ -209,8 +209,9 @@ def _alarms(
     drifted = [finding for finding in findings if finding.drifted]
     alarms = []
     if drifted:
-        names = ", ".join(finding.name for finding in drifted[:_NAMED]) + (", …" if len(drifted) > _NAMED else "")
-        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}.")
+        names = ", ".join(finding.name for finding in drifted[:_NAMED])
+        end = ", …" if len(drifted) > _NAMED else "."
+        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}{end}")
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [
