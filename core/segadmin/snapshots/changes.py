@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
@@ -55,13 +56,23 @@ def changes_of(
     everyone = pl.concat([remaining, _summary(rows)])
     changed = _rows_since_whole(settings, base) + rows.height + departed.height
     if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
-        cause, left = pl.lit(Cause.LEFT.value), pl.lit(value=True)
+        cause, left = cause_of_departure(merged_keys(settings)), pl.lit(value=True)
         tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
         return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause)
     kept = before.join(remaining.lazy().select("user_key"), on="user_key", how="semi").with_columns(
         changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
     )
     return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause)
+
+
+def cause_of_departure(merged: pl.Series) -> pl.Expr:
+    """Return why users, who were in the snapshot before, are in none now.
+
+    Args:
+        merged: see :func:`segadmin.events.merge.merged_keys`.
+    """
+    is_merged = pl.col("user_key").is_in(merged.implode())
+    return pl.when(is_merged).then(pl.lit(Cause.MERGED.value)).otherwise(pl.lit(Cause.LEFT.value))
 
 
 def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | None:

@@ -26,6 +26,8 @@ def _schema(columns: Mapping[str, PolarsDataType]) -> pl.Schema:
     return pl.Schema(columns)
 
 
+#: The column of the key that a row of a merged user came under; null: ``user_key`` itself. Most frames lack it.
+CAME_AS = "came_as"
 #: Events of users. ``price`` is the total of the line, ``duration`` is in seconds, ``extras`` is a JSON object.
 EVENTS = _schema(
     {
@@ -41,6 +43,7 @@ EVENTS = _schema(
         "rating": pl.Float64,
         "text": pl.String,
         "extras": pl.String,
+        CAME_AS: pl.Int64,
     }
 )
 #: What the shop sells: one row per item, from the newest import.
@@ -66,10 +69,14 @@ LABELS = _schema(
         "observed_from": TIME,
         "as_of": TIME,
         "outcome_until": TIME,
+        CAME_AS: pl.Int64,
     }
 )
-#: The shop's own user ids; only this table holds them.
+#: The shop's own user ids; only this table and the next one hold them.
 USERS = _schema({"bucket": pl.Int32, "user_key": pl.Int64, "user": pl.String})
+#: Users who were merged into another one, whose key is ``merged_into``; they are not in ``USERS``. ``merge_id`` is the
+#: number of the :class:`segadmin.storage.records.UserMerge`.
+MERGED_USERS = _schema({**USERS, "merged_into": pl.Int64, "merge_id": pl.Int64})
 #: Unusable rows, unchanged. ``line`` is the row's line in the file; a header is line 1; a cell with line breaks counts
 #: as one line.
 QUARANTINE = _schema(
@@ -149,6 +156,10 @@ SCHEMAS = {
     "item_vectors": ITEM_VECTORS,
     "labels": LABELS,
     "users": USERS,
+    "merged_users": MERGED_USERS,
+    # Rows of merged users that would be doubled, as they were before the merge; undoing it brings them back.
+    "event_duplicates": EVENTS,
+    "label_duplicates": LABELS,
     "quarantine": QUARANTINE,
     "assignments": ASSIGNMENTS,
     "trainings": TRAININGS,
@@ -169,6 +180,9 @@ STATISTICS = {
     "item_vectors": ["name"],
     "labels": ["observed_from", "as_of", "outcome_until"],
     "users": ["bucket"],
+    "merged_users": ["bucket"],
+    "event_duplicates": ["at"],
+    "label_duplicates": ["as_of"],
     "quarantine": ["import_id", "line"],
     "assignments": ["scored_as_of"],
     "trainings": ["job_id"],
