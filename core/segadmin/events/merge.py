@@ -157,7 +157,7 @@ def complete_merges(settings: Settings, lake: Lake, buckets: int) -> None:
     undone = {merge.old_key for merge in pending if merge.state == MergeState.UNDOING}
     merged = MergedUsers({old: new for old, new in linked.into.items() if old not in undone})
     for keys, merges in _batches(pending, linked):
-        place_rows(lake, merged, keys, buckets, {merge.old_key: merge.id or 0 for merge in merges})
+        place_rows(lake, merged, keys, buckets)
         _finish(settings, merges, merged, count_moved(lake, keys, buckets))
 
 

@@ -8,7 +8,7 @@ a user would have twice are kept aside, so that no row is lost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import polars as pl
 
@@ -26,7 +26,7 @@ DUPLICATES = {"events": "event_duplicates", "labels": "label_duplicates"}
 _Settled = tuple[pl.DataFrame, pl.DataFrame]
 
 
-def place_rows(lake: Lake, merged: MergedUsers, keys: set[int], buckets: int, merge_ids: Mapping[int, int]) -> None:
+def place_rows(lake: Lake, merged: MergedUsers, keys: set[int], buckets: int) -> None:
     """Put the rows of ``keys`` where they belong; events, like each of the other tables, in one commit.
 
     A row that leaves a table is written to the other one before, so it is always in one of them.
@@ -36,13 +36,12 @@ def place_rows(lake: Lake, merged: MergedUsers, keys: set[int], buckets: int, me
         merged: who is merged into whom, including all of ``keys`` who are.
         keys: with every user, all users with the same root, before or after.
         buckets: number of buckets of the store.
-        merge_ids: key → number of the merge, for users who are merged now.
     """
     roots = roots_of(merged, keys)
     users, away = (_of_users(lake, table, keys, buckets) for table in ("users", "merged_users"))
     known = pl.concat([users, away.select(USERS.names())]).unique("user_key")
     stay = known.join(roots, on="user_key", how="anti")
-    leave = _with_targets(known.join(roots, on="user_key", how="semi"), merged, away, merge_ids)
+    leave = _with_targets(known.join(roots, on="user_key", how="semi"), merged)
     both = pl.concat([leave, away.join(leave, on="user_key", how="anti")])
     _replace(lake, "merged_users", away, both)
     _place(lake, "events", keys, buckets, lambda rows: _settle_events(rows, roots, buckets))
@@ -119,15 +118,10 @@ def _identity(table: str) -> list[str]:
     return list(_SAME_EVENT) if table == "events" else [name for name in SCHEMAS[table].names() if name != CAME_AS]
 
 
-def _with_targets(
-    users: pl.DataFrame, merged: MergedUsers, away: pl.DataFrame, merge_ids: Mapping[int, int]
-) -> pl.DataFrame:
+def _with_targets(users: pl.DataFrame, merged: MergedUsers) -> pl.DataFrame:
     """Return rows of ``merged_users`` for merged ``users``."""
-    numbers = dict(away.select("user_key", "merge_id").iter_rows()) | dict(merge_ids)
-    keys = users["user_key"].to_list()
-    into = pl.Series("merged_into", [merged.into[key] for key in keys], dtype=pl.Int64)
-    merge_id = pl.Series("merge_id", [numbers[key] for key in keys], dtype=pl.Int64)
-    return users.with_columns(into, merge_id).select(MERGED_USERS.names())
+    into = pl.Series("merged_into", [merged.into[key] for key in users["user_key"]], dtype=pl.Int64)
+    return users.with_columns(into).select(MERGED_USERS.names())
 
 
 def _of_users(lake: Lake, table: str, keys: set[int], buckets: int) -> pl.DataFrame:

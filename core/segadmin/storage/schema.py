@@ -74,9 +74,8 @@ LABELS = _schema(
 )
 #: The shop's own user ids; only this table and the next one hold them.
 USERS = _schema({"bucket": pl.Int32, "user_key": pl.Int64, "user": pl.String})
-#: Users who were merged into another one, whose key is ``merged_into``; they are not in ``USERS``. ``merge_id`` is the
-#: number of the :class:`segadmin.storage.records.UserMerge`.
-MERGED_USERS = _schema({**USERS, "merged_into": pl.Int64, "merge_id": pl.Int64})
+#: Users who were merged into another one, whose key is ``merged_into``; they are not in ``USERS``.
+MERGED_USERS = _schema({**USERS, "merged_into": pl.Int64})
 #: Unusable rows, unchanged. ``line`` is the row's line in the file; a header is line 1; a cell with line breaks counts
 #: as one line.
 QUARANTINE = _schema(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from segadmin.errors import DataError, JobError, StorageError
 from segadmin.events import merge_rows
+from segadmin.events.adopt import adopt_store
 from segadmin.events.erase import forget, remove_older
 from segadmin.events.erasure_mark import begin
 from segadmin.events.import_request import ImportRequest
@@ -22,7 +24,7 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
 from segadmin.events.user_list import read_pairs
 from segadmin.settings import Settings
-from segadmin.storage import import_lock
+from segadmin.storage import database, import_lock
 from segadmin.storage.audit import entries
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import MergeState
@@ -363,3 +365,43 @@ def test_many_merges_are_moved_in_batches(settings: Settings, monkeypatch: pytes
     assert set(merge(settings, *((f"v{n}", f"c{n}") for n in names))) == {PairState.MERGED}
     assert [items_of(settings, f"c{n}") for n in names] == [[str(n), "x"] for n in names]
     assert {tuple(sorted(row.moved.values())) for row in list_merges(settings)} == {(0, 1, 1)}
+
+
+def test_merges_are_undone_also_after_the_database_was_lost(settings: Settings) -> None:
+    fill(settings)
+    before = rows(settings, "events")
+    merge(settings, ("visitor", "customer"))
+    database.engine(settings).dispose()
+    for path in settings.database_files:
+        path.unlink(missing_ok=True)
+    adopt_store(settings)
+    [row] = list_merges(settings)
+    assert (row.old_key, row.new_key) == (key(settings, "visitor"), key(settings, "customer"))
+    undo_merge(settings, row.id or 0)
+    assert rows(settings, "events").equals(before)
+
+
+def test_merges_that_an_older_store_lacks_are_made_again(settings: Settings, tmp_path: Path) -> None:
+    fill(settings)
+    shutil.copytree(settings.store_path, tmp_path / "older")
+    merge(settings, ("visitor", "customer"))
+    merged = rows(settings, "events")
+    shutil.rmtree(settings.store_path)
+    shutil.copytree(tmp_path / "older", settings.store_path)
+    adopt_store(settings)
+    put(settings, "again.csv", lines({"visitor": EVENTS["visitor"]}))
+    assert rows(settings, "events").equals(merged)
+
+
+def test_a_table_of_an_older_release_gets_the_column(settings: Settings) -> None:
+    fill(settings)
+    lake = Lake.of(settings)
+    for table in ("events", "labels"):
+        old = lake.scan(table).drop("came_as").collect()
+        shutil.rmtree(lake.path / table)
+        old.write_delta(lake.path / table)
+    before = content(settings)
+    merge(settings, ("visitor", "customer"))
+    assert items_of(settings, "customer") == ["a", "b", "c", "c"]
+    undo_merge(settings, 1)
+    assert all(frame.equals(before[table]) for table, frame in content(settings).items())
