@@ -92,8 +92,9 @@ QUARANTINE = _schema(
 #: The history of assignments; :mod:`segadmin.storage.assignments` returns the rows that make up a snapshot.
 #: ``probabilities`` are in the order of the model's segments. ``events_hash`` and ``items_hash`` tell whether what the
 #: user's text was made of has changed since (:mod:`segadmin.text.sources`). ``changed_in`` is the snapshot that the row
-#: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. These five columns are null in
-#: rows of older releases.
+#: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. ``next_change``: until then
+#: the text is the same unless events come or change; null if that is not known. These six columns are null in rows of
+#: older releases.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -110,6 +111,7 @@ ASSIGNMENTS = _schema(
         "cause": pl.String,
         "changed_in": pl.Int64,
         "has_left": pl.Boolean,
+        "next_change": TIME,
     }
 )
 
