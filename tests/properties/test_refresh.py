@@ -46,6 +46,20 @@ from tests.planted import BUCKETS, LABELS, START, Run
 USERS = 8
 
 
+def hashes_now(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return the hash of every user's text as of a snapshot, whoever was read for it."""
+    plugins, lake = load_plugins(settings), Lake.of(settings)
+    with transaction(settings) as session:
+        snapshot = session.get_one(SegmentSnapshot, snapshot_id)
+        recipe = manifest_of(session.get_one(ModelVersion, snapshot.model_version_id)).recipe
+    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    window, frames = recipe.window(snapshot.as_of), []
+    for bucket in range(BUCKETS):
+        users = lake.scan("users", buckets=[bucket]).select("user_key").collect()
+        frames.append(read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users).users)
+    return pl.concat(frames).select("user_key", "phrase_hash").sort("user_key")
+
+
 def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
     """Return what a full score gives every user of a snapshot as of the moment that its assignment has."""
     plugins, lake = load_plugins(settings), Lake.of(settings)
@@ -158,6 +172,9 @@ class Refreshes(RuleBasedStateMachine):
     @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, "score", "publish", "after"]))
     def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
         self._run("refresh", {"time": policy.value}, kill_before=kill_before)
+        if policy is TimePolicy.EXACT and self.just_published:
+            rows = assignments(self.settings, self.published).select("user_key", "phrase_hash").sort("user_key")
+            assert rows.collect().equals(hashes_now(self.settings, self.published))
 
     @rule()
     def score(self) -> None:
