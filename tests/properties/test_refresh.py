@@ -26,6 +26,7 @@ from sqlmodel import select, update
 from segadmin.contracts.plugins import load_plugins
 from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of
+from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Json
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
@@ -43,6 +44,20 @@ from tests.feeds import replayed, segments_of
 from tests.planted import BUCKETS, LABELS, START, Run
 
 USERS = 8
+
+
+def hashes_now(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return the hash of every user's text as of a snapshot, whoever was read for it."""
+    plugins, lake = load_plugins(settings), Lake.of(settings)
+    with transaction(settings) as session:
+        snapshot = session.get_one(SegmentSnapshot, snapshot_id)
+        recipe = manifest_of(session.get_one(ModelVersion, snapshot.model_version_id)).recipe
+    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    window, frames = recipe.window(snapshot.as_of), []
+    for bucket in range(BUCKETS):
+        users = lake.scan("users", buckets=[bucket]).select("user_key").collect()
+        frames.append(read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users).users)
+    return pl.concat(frames).select("user_key", "phrase_hash").sort("user_key")
 
 
 def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
@@ -72,6 +87,7 @@ class Refreshes(RuleBasedStateMachine):
         shutil.copytree(self.trained, self.settings.root)
         self.now, self.event_id, self.half_done = START + timedelta(weeks=14), 0, list[Run]()
         self.published = 1
+        self.merges: dict[int, tuple[int, int]] = {}  # user → the user merged into, and the number of the merge
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -79,6 +95,8 @@ class Refreshes(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _import(self, user: int, at: datetime, item: int) -> None:
+        while user in self.merges:
+            user = self.merges[user][0]
         lake, self.event_id = Lake.of(self.settings), self.event_id + 1
         keyed = keys_of(pl.Series("user", [f"user-{user}"]), self.settings.secret(), BUCKETS)
         known = lake.scan("users").collect()
@@ -123,6 +141,22 @@ class Refreshes(RuleBasedStateMachine):
     def erase(self, user: int) -> None:
         forget(self.settings, [f"user-{user}"])
         self.half_done.clear()  # an erasure empties the work folder
+        left = {merge.id for merge in list_merges(self.settings)}
+        self.merges = {old: merge for old, merge in self.merges.items() if merge[1] in left}
+
+    @rule(old=st.integers(0, USERS + 3), new=st.integers(0, USERS + 3))
+    def merge(self, old: int, new: int) -> None:
+        [done] = merge_users(self.settings, [UserPair(f"user-{old}", f"user-{new}")])
+        if done.state is PairState.MERGED:
+            assert done.merge is not None
+            self.merges[old] = (new, done.merge.id or 0)
+            self.just_published = False
+
+    @precondition(lambda self: getattr(self, "merges", {}))
+    @rule()
+    def undo_a_merge(self) -> None:
+        undo_merge(self.settings, self.merges.popitem()[1][1])
+        self.just_published = False
 
     @rule(title=st.sampled_from(["games 0", "board games", "chess"]))
     def rename_an_item(self, title: str) -> None:
@@ -138,6 +172,9 @@ class Refreshes(RuleBasedStateMachine):
     @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, "score", "publish", "after"]))
     def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
         self._run("refresh", {"time": policy.value}, kill_before=kill_before)
+        if policy is TimePolicy.EXACT and self.just_published:
+            rows = assignments(self.settings, self.published).select("user_key", "phrase_hash").sort("user_key")
+            assert rows.collect().equals(hashes_now(self.settings, self.published))
 
     @rule()
     def score(self) -> None:

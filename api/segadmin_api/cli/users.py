@@ -34,7 +34,7 @@ def show(
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
     from segadmin.events.keys import show_key
-    from segadmin.snapshots.user import find_user, history, known_at, read_text
+    from segadmin.snapshots.user import find_user, history, known_at, merged_into, read_text
     from segadmin.storage.audit import record
 
     settings = get_settings()
@@ -43,12 +43,17 @@ def show(
     rows = history(settings, key)
     current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
     texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
+    merges = merged_into(settings, key)
     if as_json:
         shown = rows if at is None else current
-        facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown]}
+        merged = [{"merge": merge.id, "user_key": show_key(merge.old_key), **merge.moved} for merge in merges]
+        facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown], "merged": merged}
         show_json(facts | ({"text": texts} if text else {}))
         return
     echo(f"user {show_key(key)}")
+    for merge in merges:
+        moved = ", ".join(f"{name}: {count:,}" for name, count in merge.moved.items() if count) or "no rows"
+        echo(f"merged with user {show_key(merge.old_key)} on {merge.created_at:%Y-%m-%d} ({moved}, merge {merge.id})")
     if not current and at is None:
         echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
     elif not current:

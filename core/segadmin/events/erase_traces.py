@@ -32,7 +32,17 @@ from segadmin.files import put
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.mark import MARK
-from segadmin.storage.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
+from segadmin.storage.records import (
+    Audit,
+    Import,
+    Job,
+    JobState,
+    LabelSet,
+    QuarantinedMessage,
+    Schedule,
+    Step,
+    UserMerge,
+)
 
 #: Columns that may name users: texts, and JSON with texts and mappings.
 _TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
@@ -86,8 +96,11 @@ def _effect_on_users(options: dict[str, Any], users: NamedUsers) -> str | None:
 
 
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
-    """Remove users from messages, mappings, requests and the audit log, whose actions and actors are kept."""
+    """Remove users from messages, mappings, requests, merges and the audit log, whose actions and actors are kept."""
     with transaction(settings) as session:
+        for merge in session.exec(select(UserMerge)).all():
+            if {merge.old_key, merge.new_key} & users.names.keys():
+                session.delete(merge)
         user_entries = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
         subjects = {f"user {show_key(key)}" for key in users.names}
         # Older releases named the erased user.

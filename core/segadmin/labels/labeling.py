@@ -11,11 +11,12 @@ from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
+from segadmin.events.merge_rows import put_labels
 from segadmin.hashing import bucket_of
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
-from segadmin.storage.import_lock import users_stay
+from segadmin.storage.import_lock import alone, users_stay
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet
 from segadmin.storage.store import open_store
@@ -49,7 +50,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
     check_names("segment", labelled.segments)
     buckets = open_store(settings).buckets
     rows = labelled.rows.with_columns(bucket=bucket_of(pl.col("user_key"), buckets), label_set=pl.lit(name))
-    lake.replace_partition("labels", rows, "label_set", name)
+    with alone(settings):  # users who were merged meanwhile have their labels under the other's key
+        put_labels(lake, rows, name, buckets)
     with transaction(settings) as session:
         saved = session.merge(
             LabelSet(

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
@@ -32,7 +33,13 @@ class Changes:
 
 
 def changes_of(
-    settings: Settings, number: int, scored: pl.DataFrame, users: pl.DataFrame, base: SegmentSnapshot | None
+    settings: Settings,
+    number: int,
+    scored: pl.DataFrame,
+    users: pl.DataFrame,
+    base: SegmentSnapshot | None,
+    *,
+    unchanged: pl.DataFrame | None = None,
 ) -> Changes:
     """Return the changes of the snapshot ``number``.
 
@@ -42,6 +49,8 @@ def changes_of(
         scored: the users who were scored, with ``cause``.
         users: ``user_key`` of all users of the store.
         base: the snapshot that holds for everyone else; ``None``: all users were scored.
+        unchanged: ``user_key`` and ``next_change`` of users whose text was read and is the same: their rows are written
+            again with the moment, so that they are not read again before.
     """
     by_cause = dict(scored.group_by("cause").len().sort("len", descending=True).iter_rows())
     marks = {"changed_in": pl.lit(number, pl.Int64), "has_left": pl.lit(value=False)}
@@ -53,15 +62,36 @@ def changes_of(
     departed = carried.join(users.select("user_key"), on="user_key", how="anti")
     remaining = carried.join(departed.select("user_key"), on="user_key", how="anti")
     everyone = pl.concat([remaining, _summary(rows)])
-    changed = _rows_since_whole(settings, base) + rows.height + departed.height
-    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
-        cause, left = pl.lit(Cause.LEFT.value), pl.lit(value=True)
-        tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
-        return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause)
     kept = before.join(remaining.lazy().select("user_key"), on="user_key", how="semi").with_columns(
         changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
     )
-    return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause)
+    renewed = _renewed(kept, unchanged).collect()
+    changed = _rows_since_whole(settings, base) + rows.height + departed.height + renewed.height
+    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
+        cause, left = cause_of_departure(merged_keys(settings)), pl.lit(value=True)
+        tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
+        written = [rows, _conform(tombstones), _conform(renewed)]
+        return Changes(pl.concat(written), tuple(base.parts), everyone, by_cause)
+    others = kept.join(renewed.lazy().select("user_key"), on="user_key", how="anti").collect()
+    return Changes(pl.concat([_conform(others), _conform(renewed), rows]), (), everyone, by_cause)
+
+
+def _renewed(rows: pl.LazyFrame, unchanged: pl.DataFrame | None) -> pl.LazyFrame:
+    """Return the rows of ``unchanged`` users with the moment until which their text stays as it is."""
+    if unchanged is None:
+        return rows.limit(0)
+    known = unchanged.filter(pl.col("next_change").is_not_null())
+    return rows.drop("next_change").join(known.lazy(), on="user_key")
+
+
+def cause_of_departure(merged: pl.Series) -> pl.Expr:
+    """Return why users, who were in the snapshot before, are in none now.
+
+    Args:
+        merged: see :func:`segadmin.events.merge.merged_keys`.
+    """
+    is_merged = pl.col("user_key").is_in(merged.implode())
+    return pl.when(is_merged).then(pl.lit(Cause.MERGED.value)).otherwise(pl.lit(Cause.LEFT.value))
 
 
 def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | None:

@@ -9,8 +9,9 @@ import polars as pl
 from sqlmodel import Session, select
 
 from segadmin.errors import ConfigurationError
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
-from segadmin.snapshots.changes import cause_of_another_model
+from segadmin.snapshots.changes import cause_of_another_model, cause_of_departure
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import find_snapshot, segments_of
 from segadmin.storage.database import reading
@@ -104,7 +105,7 @@ def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -
         pl.when(pl.col("before").is_null())
         .then(pl.lit(Cause.NEW.value))
         .when(pl.col("after").is_null())
-        .then(pl.lit(Cause.LEFT.value))
+        .then(cause_of_departure(merged_keys(settings, later.published_at)))
         .when(moved)
         .then(pl.coalesce("of_rows", pl.lit(Cause.EVENTS.value)))
     )

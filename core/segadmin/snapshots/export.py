@@ -99,5 +99,7 @@ def find_sink(settings: Settings, path: Path) -> Sink:
 def with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
     """Return ``rows`` with a column ``user`` after ``user_key``: the shop's id if ``raw``, else a pseudonym."""
     if raw:
-        return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
+        tables = ("users", "merged_users")  # merged users are in the snapshot until the next refresh
+        ids = pl.concat([Lake.of(settings).scan(table).select("user_key", "user") for table in tables])
+        return rows.join(ids.unique("user_key"), on="user_key", how="left")
     return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segadmin.events.merged_users import MergedUsers
+
 
 @dataclass(frozen=True)
 class CurrentSegment:
@@ -43,12 +45,14 @@ class _Index:
     segment: NDArray[np.int16]  #: index into ``segments``; -1: unassigned
     probabilities: NDArray[np.float32]  #: ``(users, segments)``
     model_versions: NDArray[np.int64]
+    merged: MergedUsers
 
     def find(self, key: int) -> CurrentSegment | None:
-        """Return what is known of a user, or ``None``."""
+        """Return what is known of a user, or of the user into whom they were merged, or ``None``."""
         row = int(self.keys.searchsorted(key))
         if row == len(self.keys) or self.keys[row] != key:
-            return None
+            root = self.merged.root(key)
+            return None if root == key else self.find(root)
         number = int(self.segment[row])
         return CurrentSegment(
             label_set=self.label_set,
@@ -102,6 +106,8 @@ class SegmentLookup:
         import numpy as np
         import polars as pl
 
+        from segadmin.events.merged_users import MergedUsers
+
         columns = ("user_key", "segment", "probabilities", "model_version_id")
         users = assignments(self._settings, snapshot_id).select(columns).sort("user_key").collect()
         numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
@@ -115,4 +121,5 @@ class SegmentLookup:
             segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
             probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
             model_versions=users["model_version_id"].to_numpy(),
+            merged=MergedUsers.of(Lake.of(self._settings)),
         )

@@ -16,6 +16,7 @@ class Cause(StrEnum):
     ITEMS = "changed items"  #: titles, categories or other attributes of items changed
     TIME = "time"  #: the text changed by the passing of time alone
     LEFT = "left"  #: the user is no longer in the store
+    MERGED = "merged"  #: the user was merged into another one
 
 
 class TimePolicy(StrEnum):

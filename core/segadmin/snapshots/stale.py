@@ -10,9 +10,13 @@ import polars as pl
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.lake import Lake
 from segadmin.storage.schema import time_literal
+from segadmin.text.next_change import is_due
 from segadmin.text.reader import attributes
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.sources import source_hashes
+
+#: The columns of assignments by which it is decided whose text is read.
+BEFORE = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash", "next_change")
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ class StaleUsers:
     lake: Lake
     recipe: Recipe
     window: Window
-    before: pl.DataFrame  #: assignments: ``user_key``, ``bucket``, ``scored_as_of``, ``events_hash``, ``items_hash``
+    before: pl.DataFrame  #: assignments, with the columns :data:`BEFORE`
     everyone: bool = False  #: return all users; the cause is what it would be otherwise
-    silent: bool = True  #: return users without new events too, if time has passed since they were scored
+    silent: bool = True  #: return users without new events too, if their text may have changed by time
     items_changed: bool = True  #: compare the attributes of items too
     words: pl.DataFrame | None = None  #: :func:`segadmin.text.item_words.item_words` of the recipe
 
@@ -47,7 +51,7 @@ class StaleUsers:
             .then(pl.lit(Cause.ITEMS.value))
             .otherwise(pl.lit(Cause.TIME.value))
         )
-        time_passed = pl.col("scored_as_of") < time_literal(self.window.as_of)
+        time_passed = (pl.col("scored_as_of") < time_literal(self.window.as_of)) & is_due(self.window.as_of)
         is_stale = pl.lit(value=True) if self.everyone else (cause != Cause.TIME.value) | (self.silent & time_passed)
         return (
             users.join(before, on="user_key", how="left")

@@ -12,6 +12,8 @@ import polars as pl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError
 from segadmin.events.keys import candidate_keys
+from segadmin.events.merge import list_merges
+from segadmin.events.merged_users import MergedUsers
 from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
@@ -19,7 +21,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
@@ -41,6 +43,8 @@ class Assigned:
 def find_user(settings: Settings, user_id: str) -> int:
     """Return the key of a user, given as the shop's id or a pseudonym of 16 hex digits.
 
+    Of a user who was merged it is the key of the user whose rows are the other's now.
+
     Raises:
         DataError: there is no such user.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
@@ -48,11 +52,13 @@ def find_user(settings: Settings, user_id: str) -> int:
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)
     candidates = candidate_keys(settings.secret(), user_id)
-    users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
+    lake = Lake.of(settings)
+    users = lake.scan("users").filter(pl.col("user_key").is_in(candidates))
     known_keys = users.select("user_key").collect()["user_key"].to_list()
+    merged = MergedUsers.of(lake)
     for key in candidates:
-        if key in known_keys:
-            return key
+        if key in known_keys or key in merged.into:
+            return merged.root(key)
     raise DataError(
         f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
@@ -81,6 +87,12 @@ def history(settings: Settings, key: int) -> list[Assigned]:
         for snapshot in snapshots
         if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None
     ]
+
+
+def merged_into(settings: Settings, key: int) -> list[UserMerge]:
+    """Return the merges by which other users' rows became rows of the user, the newest first."""
+    group = MergedUsers.of(Lake.of(settings)).group(key) - {key}
+    return [merge for merge in list_merges(settings) if merge.old_key in group and merge.state == MergeState.MERGED]
 
 
 def known_at(rows: Sequence[Assigned], moment: datetime) -> list[Assigned]:

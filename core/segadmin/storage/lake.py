@@ -13,6 +13,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
+from polars._typing import PolarsDataType
 
 from segadmin.errors import StorageError
 from segadmin.files import inside, sync
@@ -28,7 +29,7 @@ from segadmin.storage.delta_tables import (
     vacuum,
     writing,
 )
-from segadmin.storage.schema import PARTITIONS, SCHEMAS, STATISTICS, TIME
+from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS, TIME
 from segadmin.storage.store import check_known
 
 #: The tables that imports write and jobs read.
@@ -125,7 +126,7 @@ class Lake:
         folder = Path(*(f"{column}={value}" for column, value in partition.items()))
         path = inside(self.path, f"{table}/{folder}/{name}.parquet")
         schema = {column: dtype for column, dtype in SCHEMAS[table].items() if column not in partition}
-        content = frame.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
+        content = _conform(frame, schema)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content.write_parquet(path, compression="snappy", row_group_size=_GROUP_ROWS)
@@ -168,7 +169,7 @@ class Lake:
         if not self.exists(table):
             self._write(table, frame, None, mode="append")
             return
-        self.replace_rows(table, frame, f"{column} = '{value.replace(chr(39), chr(39) * 2)}'")
+        self.replace_rows(table, frame, equals(column, value))
 
     def replace_rows(self, table: str, frame: pl.DataFrame, predicate: str) -> None:
         """Replace the rows that match ``predicate`` (SQL) in one atomic commit; all rows of ``frame`` must match it."""
@@ -177,7 +178,7 @@ class Lake:
                 self._open(table, address)
                 write_deltalake(
                     address.uri,
-                    self._conform(table, frame),
+                    _conform(frame, SCHEMAS[table]),
                     mode="overwrite",
                     predicate=predicate,
                     storage_options=address.options,
@@ -265,7 +266,7 @@ class Lake:
                 # Based on the version that was checked: a commit with the same key in between is a conflict.
                 write_deltalake(
                     delta_table,
-                    self._conform(table, frame),
+                    _conform(frame, SCHEMAS[table]),
                     mode=mode,
                     commit_properties=None if commit is None else _once(commit),
                 )
@@ -293,13 +294,23 @@ class Lake:
         add_columns(delta_table, SCHEMAS[table])
         return delta_table
 
-    def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMAS[table].items())
-
     def _failed(self, table: str, error: Exception) -> StorageError:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def equals(column: str, value: str) -> str:
+    """Return the predicate (SQL) of the rows in which ``column`` is ``value``."""
+    return f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
+
+
+def _conform(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFrame:
+    """Return ``frame`` with the columns of ``schema``."""
+    return frame.select(
+        pl.lit(None, dtype).alias(name) if name == CAME_AS and name not in frame.columns else pl.col(name).cast(dtype)
+        for name, dtype in schema.items()
+    )
 
 
 def _properties(table: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Enum, Index, String, TypeDecorator, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from segadmin.urls import mask_secrets
@@ -127,6 +127,15 @@ class SnapshotState(StrEnum):
     PUBLISHED = "published"  #: complete and immutable
 
 
+class MergeState(StrEnum):
+    """How far a merge of two users is."""
+
+    MERGING = "merging"  #: or interrupted; the next import, merge or erasure completes it
+    MERGED = "merged"
+    UNDOING = "undoing"  #: or interrupted; completed like a merge
+    UNDONE = "undone"
+
+
 def _time(*, nullable: bool = True) -> Any:
     return Column(UtcDateTime(), nullable=nullable)
 
@@ -215,6 +224,19 @@ class Audit(_Row, table=True):
     subject: str
     details: Json = Field(default_factory=dict, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+class UserMerge(_Row, table=True):
+    """A user who was merged into another one, as a visitor becomes a customer."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    old_key: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))  #: the user who was merged
+    new_key: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))  #: the user to merge into
+    state: MergeState = Field(default=MergeState.MERGING, sa_column=_state(MergeState))
+    #: Rows that moved, ``events`` and ``labels``, and ``duplicates``, which are kept aside as the other user has them.
+    moved: dict[str, int] = Field(default_factory=dict, sa_column=_json())
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    undone_at: datetime | None = Field(default=None, sa_column=_time())
 
 
 class LabelSet(_Row, table=True):

@@ -72,7 +72,9 @@ def read_buckets(
     distinct: list[pl.Series] = []
     variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
 
-    def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
+    def read(
+        bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL, *, timed: bool = False
+    ) -> pl.DataFrame:
         read_result = read_users(
             lake,
             bucket,
@@ -82,6 +84,7 @@ def read_buckets(
             users=users,
             words=words,
             variant=variant,
+            timed=timed,
             call=call(),
         )
         texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
@@ -106,7 +109,7 @@ def read_buckets(
         if plan.outcomes is not None and unlabelled is not None:
             texts.outcomes += _outcomes(lake, bucket, plan.outcomes, unlabelled.filter(of_user == bucket))
         if plan.scoring is not None:
-            texts.scoring.append(_read_to_score(lake, bucket, scored, partial(read, bucket, plan.scoring)))
+            texts.scoring.append(_read_to_score(lake, bucket, scored, partial(read, bucket, plan.scoring, timed=True)))
     texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
     return texts
 

@@ -68,7 +68,8 @@ def publish(attempt: Attempt) -> StageResult:
         return StageResult(_published(snapshot))
     before = scored.clear() if previous is None else segments_of(settings, previous)
     causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
-    changes = changes_of(settings, number, causes, users, base)
+    unchanged = [attempt.read(step.unchanged) for step in steps if step.unchanged]
+    changes = changes_of(settings, number, causes, users, base, unchanged=pl.concat(unchanged) if unchanged else None)
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")

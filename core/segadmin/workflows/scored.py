@@ -17,6 +17,7 @@ class ScoreOutput(StageOutput):
     scores: StepFile
     rescored: int
     carried: int  #: users whose text did not change
+    unchanged: StepFile | None = None  #: ``user_key``, ``next_change``: users whose text was read and did not change
     remark: str = ""  #: what is worth knowing of how the model predicted here
     inference: dict[str, Any] = {}  #: how the model computed here: engine, precision, agreement, …
 

@@ -177,11 +177,13 @@ def score(attempt: Attempt) -> StageResult:
     version_id, refresh = scoring_version(attempt, prepared), prepared.refresh
     total: int = texts.select(pl.len()).collect().item()
     scores, done, model = [pl.DataFrame(schema=SCORES)], 0, _Model(attempt, version_id)
+    unchanged: list[pl.DataFrame] = []
     for users in pieces_of(texts):
         changed = users
         if refresh is not None and not refresh.everyone:
             buckets = users["bucket"].unique().to_list()
             changed = to_score(users, assignments(attempt.settings, refresh.snapshot_id, buckets=buckets))
+            unchanged.append(users.join(changed, on="user_key", how="anti").select("user_key", "next_change"))
         if changed.height:
             call, skipped = model.call, done + users.height - changed.height
             scores += scored_batches(
@@ -195,6 +197,7 @@ def score(attempt: Attempt) -> StageResult:
             scores=attempt.write(scored, "scores"),
             rescored=scored.height,
             carried=total - scored.height,
+            unchanged=attempt.write(pl.concat(unchanged), "unchanged") if unchanged else None,
             remark=model.classifier.remark if model.classifier else "",
             inference=dict(model.classifier.inference) if model.classifier else {},
         )

@@ -79,15 +79,14 @@ def _stale_users(attempt: Attempt, prepared: Prepared) -> StaleUsers:
     """Return whose text is read for the scores, by what they have in the current snapshot."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.snapshots.read import assignments
-    from segadmin.snapshots.stale import StaleUsers
+    from segadmin.snapshots.stale import BEFORE, StaleUsers
     from segadmin.storage.lake import Lake
     from segadmin.text.item_words import item_words
 
     plan, refresh = prepared.text, prepared.refresh
     assert refresh is not None and plan.scoring is not None, "a job that scores"
     lake = Lake.of(attempt.settings, plan.lake)
-    columns = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash")
-    before = assignments(attempt.settings, refresh.snapshot_id, buckets=attempt.buckets).select(columns).collect()
+    before = assignments(attempt.settings, refresh.snapshot_id, buckets=attempt.buckets).select(BEFORE).collect()
     return StaleUsers(
         lake=lake,
         recipe=plan.recipe,
