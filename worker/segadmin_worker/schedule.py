@@ -14,15 +14,18 @@ from segadmin.jobs.schedules import tick
 from segadmin.settings import get_settings
 from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import
+from segadmin.workflows.live import enqueue_refreshes, shortest_objective
 from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
 from segadmin_worker.state import note_look
 
 log = logging.getLogger(__name__)
+#: Longest pause between two ticks while a schedule has a freshness objective: imports wait for them.
+_LIVE_SECONDS = 0.5
 
 
 class SqlScheduler(Scheduler):
-    """Enqueues due schedules and reaps lost steps, every ``SEGADMIN_REAP_SECONDS``.
+    """Enqueues due schedules and reaps lost steps, every ``SEGADMIN_REAP_SECONDS`` or, with live segments, more often.
 
     It does this in its own process instead of sending tasks. That needs no broker, so due jobs are saved even while
     Redis is down, and Flower lists only the steps of jobs. Any number of beats may run.
@@ -33,11 +36,14 @@ class SqlScheduler(Scheduler):
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue and reap what is due; return the seconds until the next tick."""
-        settings = get_settings()
+        settings, pause = get_settings(), get_settings().reap_seconds
         note_look(settings)
         dispatch = dispatcher(settings)
         try:
             tick(settings, dispatch)
+            enqueue_refreshes(settings, dispatch)
+            if shortest_objective(settings) is not None:
+                pause = min(pause, _LIVE_SECONDS)
             if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
                 log.info("job is tried again", extra=facts)
@@ -48,4 +54,4 @@ class SqlScheduler(Scheduler):
                 log.warning("reaped", extra={"action": "reap", **asdict(reaped)})
         except SegadminError as error:  # the database is away: the next tick looks again
             log.error("%s", error, extra={"action": "tick"})  # noqa: TRY400
-        return settings.reap_seconds
+        return pause

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from segadmin.jobs import schedules
+from segadmin.errors import ConfigurationError
+from segadmin.jobs import intervals, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.requests import default_options
 from segadmin.settings import get_settings
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
+from segadmin.workflows.live import objective_options
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
@@ -27,21 +29,50 @@ def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it; an existing one is replaced.")],
     kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(workflows())}.")],
-    cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week.")],
+    cron: Annotated[str | None, typer.Option(help="Minute, hour, day of month, month, day of week.")] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="30s", help="Instead of --cron: a slot so often; none while a job is not over.")
+    ] = None,
+    freshness: Annotated[
+        str | None,
+        typer.Option(metavar="30s", help="Objective: within this time an event is in a snapshot. Refreshes follow."),
+    ] = None,
     timezone: Annotated[str, typer.Option(help="Whose clock the expression means, such as Asia/Shanghai.")] = "UTC",
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the job.")
     ] = None,
 ) -> None:
-    """Enqueue a job at every slot of a cron expression.
+    """Enqueue a job at every slot of a cron expression, or a refresh whenever events came in.
 
     The job is checked as `segadmin enqueue` checks it. After the kind come its options, as there:
     `segadmin schedule add nightly --cron "0 3 * * *" refresh --labels spend3`.
     """
-    options = default_options(kind, options_of(kind, context.args) | parse_options(option or [], "--option"))
-    schedules.check_schedule(get_settings(), cron, timezone, kind, options)
-    saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
-    echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
+    slots, objective = _slots(cron, every, freshness), _objective(freshness)
+    given = options_of(kind, context.args) | parse_options(option or [], "--option")
+    options = default_options(kind, given if objective is None else objective_options(kind, given))
+    schedules.check_schedule(get_settings(), slots, timezone, kind, options)
+    saved = schedules.add(get_settings(), name, slots, kind, options, timezone=timezone, freshness=objective)
+    if saved.cron:
+        echo(f"{name}: {kind} at {saved.cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
+    if objective is not None:
+        echo(f"{name}: {kind} whenever events came in; objective: an event is in a snapshot within {objective:g} s.")
+
+
+def _slots(cron: str | None, interval: str | None, freshness: str | None) -> str:
+    """Return when a schedule has slots; empty: it has none.
+
+    Raises:
+        ConfigurationError: nothing says when its job runs, or two options do.
+    """
+    if cron is not None and interval is not None:
+        raise ConfigurationError("Give --cron or --every, not both.")
+    if not (cron or interval or freshness):
+        raise ConfigurationError("When? Give --cron '0 3 * * *', --every 10s, or --freshness 30s.")
+    return intervals.every(interval) if interval is not None else cron or ""
+
+
+def _objective(freshness: str | None) -> float | None:
+    return None if freshness is None else intervals.seconds_of(freshness, "--freshness")
 
 
 @app.command("list")
