@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from segadmin.settings import get_settings
 from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import
 from segadmin.workflows.live import enqueue_refreshes, shortest_objective
+from segadmin.workflows.objectives import report_objectives
 from segadmin_worker.client import dispatcher
 from segadmin_worker.inspection import queue_lengths
 from segadmin_worker.state import note_look
@@ -31,6 +33,8 @@ class SqlScheduler(Scheduler):
     Redis is down, and Flower lists only the steps of jobs. Any number of beats may run.
     """
 
+    _report_at = 0.0
+
     def setup_schedule(self) -> None:
         """Do nothing: SQL is read at every tick."""
 
@@ -44,6 +48,9 @@ class SqlScheduler(Scheduler):
             enqueue_refreshes(settings, dispatch)
             if shortest_objective(settings) is not None:
                 pause = min(pause, _LIVE_SECONDS)
+            if time.monotonic() >= self._report_at:
+                report_objectives(settings)
+                self._report_at = time.monotonic() + settings.reap_seconds
             if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
                 log.info("job is tried again", extra=facts)

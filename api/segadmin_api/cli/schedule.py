@@ -12,12 +12,15 @@ from segadmin.jobs import intervals, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.requests import default_options
 from segadmin.settings import get_settings
+from segadmin.storage.records import Schedule
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
+from segadmin.workflows.objectives import objectives
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
+from segadmin_api.freshness_words import objective_facts, objective_line, seconds
 from segadmin_worker.client import dispatcher
 
 Name = Annotated[str, typer.Argument(help="Which one.")]
@@ -31,7 +34,8 @@ def add(
     kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(workflows())}.")],
     cron: Annotated[str | None, typer.Option(help="Minute, hour, day of month, month, day of week.")] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="30s", help="Instead of --cron: a slot so often; none while a job is not over.")
+        str | None,
+        typer.Option(metavar="30s", help="Instead of --cron: a job so often, unless the last one is not over."),
     ] = None,
     freshness: Annotated[
         str | None,
@@ -84,20 +88,34 @@ def list_(as_json: JsonOption = False) -> None:
         return
     table(
         "",
-        ["name", "cron", "time zone", "job", "next (UTC)", "last job"],
+        ["name", "cron", "time zone", "job", "next (UTC)", ">freshness", "last job"],
         [
             (
                 schedule.name,
                 schedule.cron,
                 schedule.timezone,
                 schedule.kind,
-                "paused" if schedule.paused else f"{schedule.next_slot:%Y-%m-%d %H:%M}",
+                "paused" if schedule.paused else _next(schedule),
+                seconds(schedule.freshness_seconds) if schedule.freshness_seconds else "",
                 schedule.last_job_id,
             )
             for schedule in listed
         ],
         empty='No schedules yet. Add one: segadmin schedule add nightly --cron "0 3 * * *" refresh',
     )
+
+
+def _when(schedule: Schedule) -> str:
+    """Return when the jobs of a schedule run."""
+    words = [f"at {schedule.cron!r} ({schedule.timezone})"] if schedule.cron else []
+    if schedule.freshness_seconds is not None:
+        words.append(f"whenever events came in; objective: in a snapshot within {schedule.freshness_seconds:g} s")
+    return ", and ".join(words)
+
+
+def _next(schedule: Schedule) -> str:
+    """Return when the next job of a schedule is enqueued."""
+    return f"{schedule.next_slot:%Y-%m-%d %H:%M}" if schedule.cron else "with new events"
 
 
 @app.command()
@@ -109,18 +127,23 @@ def show(name: Name, as_json: JsonOption = False) -> None:
         facts = {
             name: [record.model_dump(mode="json") for record in getattr(view, name)] for name in ("jobs", "missed")
         }
+        states = [objective_facts(state) for state in objectives(get_settings()) if state.schedule == name]
+        facts["freshness"] = states
         show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": view.upcoming, **facts}))
         return
-    echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
+    echo(f"{name}: {schedule.kind} {_when(schedule)}")
     for option, value in schedule.options.items():
         if value not in (None, {}, []):
             shown = mask_all(value)
             echo(f"  {option}: {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}")
     if schedule.paused:
         echo(f"  paused; go on: segadmin schedule resume {name}")
-    else:
+    elif view.upcoming:
         slots = [(f"{slot:%Y-%m-%d %H:%M}", f"{slot.astimezone(clock):%Y-%m-%d %H:%M %Z}") for slot in view.upcoming]
         table("", ["next (UTC)", "there"], slots)
+    for state in objectives(get_settings()) if schedule.freshness_seconds is not None else []:
+        if state.schedule == name:
+            echo(f"  {objective_line(state)}{f' → {state.fix}' if state.fix else ''}")
     jobs = [(job.id, job.state, ago(job.created_at), job.error) for job in view.jobs]
     table("", ["job", "state", "asked", "error"], jobs, empty="No slot has come yet.")
     missed = [
@@ -141,7 +164,7 @@ def pause(name: Name) -> None:
 def resume(name: Name) -> None:
     """Go on from the next slot; those that passed meanwhile are not made up for."""
     schedule = schedules.resume(get_settings(), name)
-    echo(f"{name} goes on; next {schedule.next_slot:%Y-%m-%d %H:%M} UTC.")
+    echo(f"{name} goes on; next {_next(schedule)}{' UTC' if schedule.cron else ''}.")
 
 
 @app.command()

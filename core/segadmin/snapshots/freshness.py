@@ -105,6 +105,30 @@ def files_since(lake: Lake, before: SegmentSnapshot | None) -> Sequence[ArrivedF
     return arrived_files(lake, since, until)
 
 
+def oldest_since(lake: Lake, before: SegmentSnapshot) -> datetime | None:
+    """Return the time of the oldest event since ``before`` that did not come late; ``None`` if none came, or unknown.
+
+    Files are read only where their statistics do not say it.
+    """
+    mark = watermark_of(before)
+    earliest = None if mark is None else mark - LATENESS
+    oldest: list[datetime] = []
+    for file in files_since(lake, before) or ():
+        if earliest is None or (file.earliest is not None and file.earliest >= earliest):
+            oldest += [file.earliest] if file.earliest is not None else []
+        elif file.latest is None or file.latest >= earliest:
+            oldest += _oldest_in(file, earliest)
+    return min(oldest, default=None)
+
+
+def _oldest_in(file: ArrivedFile, earliest: datetime) -> list[datetime]:
+    try:
+        times = file.times()
+    except FileNotFoundError:
+        return []
+    return times.filter(times >= earliest).sort().head(1).to_list()
+
+
 def watermark_of(snapshot: SegmentSnapshot) -> datetime | None:
     """Return the newest event in a snapshot, but not later than its publication: an event from the future is no mark.
 

@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 KIND = "refresh"
 #: From one refresh to the next, as a fraction of the objective: an event waits for the refresh that runs, and for its
 #: own. More often costs more and gains little; less often, the objective is missed when a refresh takes long.
-_PAUSE = 0.25
+_PAUSE = 0.2
 #: Events are imported so often, as a fraction of the objective.
-_IMPORT = 0.2
+_IMPORT = 0.15
 #: After a job that failed; doubled with each further one, up to an hour.
 _AFTER_FAILURE, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 #: After these stages events may wait for a refresh that nothing is in the way of.
