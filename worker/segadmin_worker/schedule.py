@@ -10,9 +10,10 @@ from typing import Any
 from celery.beat import Scheduler
 
 from segadmin.errors import SegadminError
+from segadmin.jobs.dispatch import Dispatch
 from segadmin.jobs.reap import reap
 from segadmin.jobs.schedules import tick
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin.workflows.deliver import enqueue_deliveries
 from segadmin.workflows.inbox_retry import retry_import
 from segadmin.workflows.live import enqueue_refreshes, shortest_objective
@@ -40,17 +41,11 @@ class SqlScheduler(Scheduler):
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Enqueue and reap what is due; return the seconds until the next tick."""
-        settings, pause = get_settings(), get_settings().reap_seconds
+        settings = get_settings()
         note_look(settings)
         dispatch = dispatcher(settings)
         try:
             tick(settings, dispatch)
-            enqueue_refreshes(settings, dispatch)
-            if shortest_objective(settings) is not None:
-                pause = min(pause, _LIVE_SECONDS)
-            if time.monotonic() >= self._report_at:
-                report_objectives(settings)
-                self._report_at = time.monotonic() + settings.reap_seconds
             if (retried := retry_import(settings, dispatch)) is not None:
                 facts = {"action": "retry", "job": retried.id, "kind": retried.kind}
                 log.info("job is tried again", extra=facts)
@@ -61,4 +56,24 @@ class SqlScheduler(Scheduler):
                 log.warning("reaped", extra={"action": "reap", **asdict(reaped)})
         except SegadminError as error:  # the database is away: the next tick looks again
             log.error("%s", error, extra={"action": "tick"})  # noqa: TRY400
+            return settings.reap_seconds
+        return self._keep_live(settings, dispatch)
+
+    def _keep_live(self, settings: Settings, dispatch: Dispatch) -> float:
+        """Enqueue the refreshes for which events wait, and report objectives; return the seconds until the next tick.
+
+        An error of these, such as a store that is not mounted, keeps beat from nothing else.
+        """
+        pause = settings.reap_seconds
+        try:
+            enqueue_refreshes(settings, dispatch)
+            if shortest_objective(settings) is not None:
+                pause = min(pause, _LIVE_SECONDS)
+            if time.monotonic() >= self._report_at:
+                self._report_at = time.monotonic() + settings.reap_seconds
+                report_objectives(settings)
+        except SegadminError as error:
+            log.error("%s", error, extra={"action": "live"})  # noqa: TRY400
+        except Exception:
+            log.exception("live segments could not be looked after", extra={"action": "live"})
         return pause
