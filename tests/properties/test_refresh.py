@@ -125,6 +125,21 @@ class Refreshes(RuleBasedStateMachine):
             session.exec(update(Job).where(Job.id == run.job_id).values(state=JobState.SUCCEEDED))
             self.published = pointed(session, current_snapshot(LABELS)) or 0
         self.just_published = "publish" in run.inputs
+        if self.just_published:
+            self._knows_nothing_newer(run.job_id)
+
+    def _knows_nothing_newer(self, job_id: int) -> None:
+        """Check that the snapshot of a job is as of the first moment after the newest event that is in it."""
+        with transaction(self.settings) as session:
+            snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).first()
+        if snapshot is None:  # nothing had changed
+            return
+        events = Lake.of(self.settings, snapshot.lake_versions).scan("events")
+        newest = events.select(pl.col("at").max()).collect().item()
+        assert snapshot.newest_event == newest
+        assert snapshot.as_of == newest + timedelta(microseconds=1)
+        scored_as_of = assignments(self.settings, snapshot.id or 0).select(pl.col("scored_as_of").max())
+        assert scored_as_of.collect().item() <= snapshot.as_of
 
     @rule(user=st.integers(0, USERS + 3), hours=st.integers(1, 24 * 9), item=st.integers(0, 2))
     def event(self, user: int, hours: int, item: int) -> None:

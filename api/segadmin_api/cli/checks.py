@@ -223,6 +223,18 @@ def beat(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.OK, "beat", f"does not run here; none of {counted(count, 'schedule')} is overdue")
 
 
+def freshness(settings: Settings) -> Iterator[Finding]:
+    """Check that the freshness objectives of schedules are met."""
+    from segadmin.workflows.objectives import objectives
+    from segadmin_api.freshness_words import objective_line
+
+    if database.revision(settings) != database.HEAD:
+        return
+    for objective in objectives(settings):
+        level = Level.WARN if objective.missed else Level.OK
+        yield Finding(level, "freshness", objective_line(objective), objective.fix)
+
+
 def plugins(settings: Settings) -> Iterator[Finding]:
     """Check that every plugin loads."""
     from segadmin.contracts.plugins import KINDS, load_plugins

@@ -58,6 +58,7 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
         "erasure": checks.erasure,
         "broker": checks.broker,
         "beat": checks.beat,
+        "freshness": checks.freshness,
         "plugins": checks.plugins,
         "backbone": partial(
             checks.weights, backbone=backbone or DEFAULT_BACKBONES[settings.language], requested=backbone is not None

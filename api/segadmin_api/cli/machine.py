@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from segadmin.workflows.objectives import ObjectiveState
     from segadmin_worker.services import Service
 
 _POLL_SECONDS = 0.25
@@ -98,6 +99,7 @@ def status(as_json: JsonOption = False) -> None:
     else:
         shown = _table(settings, current, _queues(settings), _overdue(settings))
         terminal().print(shown, soft_wrap=True)
+        _print_freshness(settings)
         if not is_running:
             echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
     if not is_running:
@@ -304,6 +306,7 @@ def _facts(settings: Settings, status: Status | None, *, running: bool) -> dict[
         "parts": [_service_facts(settings, service) for service in status.services] if status is not None else [],
         "queues": _queues(settings) if running else None,
         "overdue": _overdue(settings) if running else None,
+        "freshness": _freshness(settings) if running else None,
     }
 
 
@@ -345,6 +348,33 @@ def _overdue(settings: Settings) -> list[str]:
         return overdue(settings)
     except StorageError:
         return []
+
+
+def _objectives(settings: Settings) -> list[ObjectiveState]:
+    """Return the freshness objectives; none if they cannot be read, which `segadmin doctor` reports."""
+    from segadmin.workflows.objectives import objectives
+
+    try:
+        return objectives(settings)
+    except SegadminError:
+        return []
+
+
+def _print_freshness(settings: Settings) -> None:
+    from rich.text import Text
+
+    from segadmin_api.freshness_words import objective_line
+
+    for objective in _objectives(settings):
+        fix = f" → {objective.fix}" if objective.fix else ""
+        line = Text(f"{objective_line(objective)}{fix}", "bold red" if objective.missed else "")
+        terminal().print(line, soft_wrap=True)
+
+
+def _freshness(settings: Settings) -> list[dict[str, Any]]:
+    from segadmin_api.freshness_words import objective_facts
+
+    return [objective_facts(objective) for objective in _objectives(settings)]
 
 
 def _queues(settings: Settings) -> dict[str, int] | None:

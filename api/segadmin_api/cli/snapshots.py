@@ -25,6 +25,7 @@ from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot,
 from segadmin_api.cli.drift import drift_line
 from segadmin_api.cli.output import AtOption, JsonOption, RawCells, echo, group, show_json, table, terminal
 from segadmin_api.formatting import ago
+from segadmin_api.freshness_words import freshness_line, seconds
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
@@ -48,7 +49,19 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
         return
     table(
         "",
-        [">id", "labels", "now", ">model", "as of", ">users", ">rescored", ">carried", ">moved", "published"],
+        [
+            ">id",
+            "labels",
+            "now",
+            ">model",
+            "as of",
+            ">users",
+            ">rescored",
+            ">carried",
+            ">moved",
+            ">freshness p95",
+            "published",
+        ],
         [
             (
                 snapshot.id,
@@ -57,6 +70,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
                 snapshot.model_version_id,
                 f"{snapshot.as_of:%Y-%m-%d}",
                 *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.carried, snapshot.moved)),
+                seconds(snapshot.freshness.get("p95")),
                 ago(snapshot.published_at),
             )
             for snapshot in snapshots
@@ -196,6 +210,10 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
             f"segadmin snapshots diff {snapshot.previous_id} {snapshot.id}",
             highlight=False,
         )
+    if snapshot.newest_event is not None:
+        line = freshness_line(snapshot.freshness)
+        newest = f"newest event {snapshot.newest_event:%Y-%m-%d %H:%M:%S}"
+        console.print(f"{newest}; {line}" if line else newest, highlight=False)
     for facts in snapshot.inference:
         console.print(inference_words(facts), highlight=False)
     if report is not None:

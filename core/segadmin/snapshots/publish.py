@@ -17,6 +17,7 @@ from sqlmodel import Session, select
 from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
+from segadmin.snapshots.freshness import Arrived
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -37,6 +38,7 @@ class SnapshotFacts:
     moved: int  #: users whose segment changed
     lake_versions: dict[str, int]  #: what it was made from
     everyone_read_at: datetime | None
+    newest_event: datetime | None
     inference: list[Json]  #: each way that probabilities were computed in
 
 
@@ -68,9 +70,20 @@ def commit_assignments(settings: Settings, snapshot_id: int, rows: pl.DataFrame)
 
 
 def make_current(
-    session: Session, snapshot_id: int, facts: SnapshotFacts, summaries: Sequence[Json]
+    session: Session,
+    snapshot_id: int,
+    facts: SnapshotFacts,
+    summaries: Sequence[Json],
+    arrived: Arrived | None = None,
 ) -> SegmentSnapshot:
     """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
+
+    Args:
+        session: of the transaction that publishes it.
+        snapshot_id: its number.
+        facts: what is stored with it.
+        summaries: of its segments.
+        arrived: the events that it adds, whose freshness is stored; ``None``: not known.
 
     Raises:
         StorageError: it was published or another snapshot became current in the meantime; nothing was written.
@@ -81,6 +94,7 @@ def make_current(
     for name, value in asdict(facts).items():
         setattr(snapshot, name, value)
     snapshot.state, snapshot.published_at = SnapshotState.PUBLISHED, now(session)
+    snapshot.freshness = arrived.freshness(snapshot.published_at).as_json() if arrived is not None else {}
     session.add(snapshot)
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
     switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)

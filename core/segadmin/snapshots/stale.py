@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,11 +18,13 @@ from segadmin.text.sources import source_hashes
 
 #: The columns of assignments by which it is decided whose text is read.
 BEFORE = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash", "next_change")
+#: Buckets with up to so many users are read together.
+_TOGETHER = 5_000
 
 
 @dataclass(frozen=True)
 class StaleUsers:
-    """Finds the users of a bucket whose assignment may be out of date.
+    """Finds the users whose assignment may be out of date.
 
     A user's assignment holds as of ``scored_as_of``. It is out of date if what was in the window of that moment
     changed, or something came later; otherwise only time can have changed the text.
@@ -36,11 +39,26 @@ class StaleUsers:
     items_changed: bool = True  #: compare the attributes of items too
     words: pl.DataFrame | None = None  #: :func:`segadmin.text.item_words.item_words` of the recipe
 
-    def of_bucket(self, bucket: int) -> pl.DataFrame:
-        """Return ``user_key`` and ``cause`` of the users to read, in no order."""
-        users = self.lake.scan("users", buckets=[bucket]).select("user_key").unique().collect()
-        before = self.before.filter(pl.col("bucket") == bucket).drop("bucket")
-        now = self._hashes(bucket, before)
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield ``buckets`` in groups that are read together: of small buckets, opening the files takes most time."""
+        known = dict(self.before.group_by("bucket").len().iter_rows())
+        group: list[int] = []
+        users = 0
+        for bucket in buckets:
+            if group and users + known.get(bucket, 0) > _TOGETHER:
+                yield group
+                group, users = [], 0
+            group.append(bucket)
+            users += known.get(bucket, 0)
+        if group:
+            yield group
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return ``bucket``, ``user_key`` and ``cause`` of the users to read, in no order."""
+        known = self.lake.scan("users", buckets=buckets)
+        users = known.select("bucket", "user_key").unique("user_key", keep="any").collect()
+        before = self.before.filter(pl.col("bucket").is_in(list(buckets))).drop("bucket")
+        now = self._hashes(buckets, before)
         is_changed = pl.col("is_later").fill_null(value=False) | _differs("events_hash")
         cause = (
             pl.when(pl.col("scored_as_of").is_null())
@@ -57,15 +75,15 @@ class StaleUsers:
             users.join(before, on="user_key", how="left")
             .join(now, on="user_key", how="left")
             .filter(is_stale)
-            .select("user_key", cause=cause)
+            .select("bucket", "user_key", cause=cause)
         )
 
-    def _hashes(self, bucket: int, before: pl.DataFrame) -> pl.DataFrame:
+    def _hashes(self, buckets: Sequence[int], before: pl.DataFrame) -> pl.DataFrame:
         """Return of users with events: the hashes now, in the window as of which they were scored; ``is_later``."""
         columns = ["user_key", "event_id", "at", *(["item"] if self.items_changed else [])]
         end = pl.col("scored_as_of")
         events = (
-            self.lake.scan("events", buckets=[bucket])
+            self.lake.scan("events", buckets=buckets)
             .filter(pl.col("at").is_between(self._first_moment(before), time_literal(self.window.as_of), closed="left"))
             .select(columns)
             .join(before.lazy().select("user_key", "scored_as_of"), on="user_key")

@@ -200,14 +200,24 @@ class Lake:
         """Return the number of files of the table's newest version."""
         return len(open_table(self.path / table).file_uris()) if self.exists(table) else 0
 
-    def compact(self, table: str) -> None:
-        """Join the small files of each partition in one atomic commit, and write a checkpoint of the log."""
+    def small_files(self, table: str, largest: int) -> int:
+        """Return the number of files of the table's newest version that have less than ``largest`` bytes."""
+        if not self.exists(table):
+            return 0
+        files = pl.DataFrame(open_table(self.path / table).get_add_actions(flatten=True))
+        return int((files["size_bytes"] < largest).sum())
+
+    def compact(self, table: str, target_bytes: int | None = None) -> None:
+        """Join the small files of each partition in one atomic commit, and write a checkpoint of the log.
+
+        With ``target_bytes``, files of this size are left alone, and none becomes much larger.
+        """
         if not self.exists(table):
             return
         try:
             with writing(self.path / table) as address:
                 delta_table = self._open(table, address)
-                delta_table.optimize.compact(max_concurrent_tasks=1)
+                delta_table.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
                 delta_table.create_checkpoint()
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error

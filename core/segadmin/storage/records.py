@@ -354,6 +354,9 @@ class SegmentSnapshot(_Row, table=True):
     moved: int = 0  #: users in another segment than in the previous snapshot
     lake_versions: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: what it was made from
     everyone_read_at: datetime | None = Field(default=None, sa_column=_time())  #: as of when
+    newest_event: datetime | None = Field(default=None, sa_column=_time())  #: the time of the newest event in it
+    #: Of the events that came in since the snapshot before, see :class:`segadmin.snapshots.freshness.Freshness`.
+    freshness: Json = Field(default_factory=dict, sa_column=_json())
     #: Each way that probabilities were computed in: engine, precision, agreement with the model in float32, …
     inference: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
@@ -443,16 +446,18 @@ class ConfiguredFeed(_Row, table=True):
 
 
 class Schedule(_Row, table=True):
-    """A job that is enqueued at every slot of a cron expression in ``timezone``."""
+    """A job that is enqueued at every slot of a cron expression in ``timezone``, or whenever events came in."""
 
     name: str = Field(primary_key=True)
-    cron: str
+    cron: str  #: empty: without slots, only an objective
     timezone: str = "UTC"
     kind: str
     options: Json = Field(default_factory=dict, sa_column=_json())
     paused: bool = False
     next_slot: datetime = Field(sa_column=_time(nullable=False))
     last_job_id: int | None = None
+    freshness_seconds: float | None = None  #: objective: within this time an event is to be in a snapshot
+    missed_since: datetime | None = Field(default=None, sa_column=_time())  #: since when the objective is missed
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 

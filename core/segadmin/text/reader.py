@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class UserTexts:
 
 def read_users(
     lake: Lake,
-    bucket: int,
+    bucket: int | Sequence[int],
     window: Window,
     recipe: Recipe,
     *,
@@ -57,14 +58,16 @@ def read_users(
 ) -> UserTexts:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
-    ``words`` are :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are
-    omitted: their text would not vary. With ``timed``, there is also when each text may next change by time alone.
+    Several buckets may be read together, but not as a variant; ``users`` also has their ``bucket`` then. ``words`` are
+    :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are omitted: their
+    text would not vary. With ``timed``, there is also when each text may next change by time alone.
 
     Raises:
         PluginError: the textualizer failed.
         PluginContractError: it did not return phrases.
     """
-    own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
+    buckets = [bucket] if isinstance(bucket, int) else list(bucket)
+    own_events = variant.some_of(_events(lake, buckets, window, textualizer, users)).collect()
     items = attributes(lake.scan("items"), recipe, words).collect()
     texts = texts_of(
         own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, timed=timed, call=call
@@ -73,7 +76,7 @@ def read_users(
     hashes = source_hashes(own_events, items)
     users_read = (
         texts.select(
-            pl.lit(bucket, pl.Int32).alias("bucket"),
+            users["bucket"].cast(pl.Int32) if "bucket" in users.columns else pl.lit(bucket, pl.Int32).alias("bucket"),
             *("user_key", "as_of", "phrases"),
             phrase_hash(texts["phrases"]),
             "features",
@@ -184,9 +187,11 @@ def _check_users(users: pl.Series, known: pl.Series, recipe: Recipe) -> None:
         raise PluginContractError(f"{_textualizer_name(recipe)} returned {unknown_users} users that have no events.")
 
 
-def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:
+def _events(
+    lake: Lake, buckets: Sequence[int], window: Window, textualizer: Textualizer, users: pl.DataFrame
+) -> pl.LazyFrame:
     """Return the users' events in the window."""
-    inside = lake.scan("events", buckets=[bucket]).filter(
+    inside = lake.scan("events", buckets=buckets).filter(
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
     selected = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select(
@@ -194,7 +199,7 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     )
     if not textualizer.raw_user_ids:
         return selected
-    return selected.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
+    return selected.join(lake.scan("users", buckets=buckets).select("user_key", "user"), on="user_key", how="left")
 
 
 def _phrases(

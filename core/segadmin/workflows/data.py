@@ -94,12 +94,16 @@ def ingest(attempt: Attempt) -> StageResult:
     """Import what the job names: a stream's new events, say. A second attempt goes on where the first one was."""
     from segadmin.events.import_request import ImportRequest
     from segadmin.events.ingest import import_file
+    from segadmin.storage.compaction import join_live_events
+    from segadmin.storage.store import open_store
 
     request = Ingest.model_validate(attempt.options)
     wanted = ImportRequest(
         request.table, request.where, request.mapping, source=request.source, options=request.source_options
     )
     record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))
+    if fresh and request.table == "events":
+        join_live_events(attempt.settings, open_store(attempt.settings).buckets)
     return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 
 

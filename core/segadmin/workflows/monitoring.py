@@ -96,7 +96,7 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
     """
     from sqlmodel import col, select
 
-    if not snapshot.earlier_parts:
+    if not snapshot.carried:
         return False
     same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
     reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlmodel import Session
 
+    from segadmin.snapshots.freshness import Arrived
     from segadmin.snapshots.policy import Cause
     from segadmin.storage.lake import Lake
 
@@ -84,13 +85,15 @@ def publish(attempt: Attempt) -> StageResult:
         moved=count_moved(before, changes.users),
         lake_versions=prepared.text.lake or {},
         everyone_read_at=prepared.window.as_of if prepared.reads_everyone or base is None else base.everyone_read_at,
+        newest_event=lake.latest_event,
         inference=_combined(step.inference for step in steps),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
+    arrived = _arrived(settings, lake, prepared.label_set)
     published: list[SegmentSnapshot] = []
 
     def commit(session: Session) -> Json:
-        published[:] = [make_current(session, number, facts, summaries)]
+        published[:] = [make_current(session, number, facts, summaries, arrived)]
         return _published(published[0]).as_json()
 
     def after() -> None:
@@ -111,6 +114,15 @@ def _write_changes(settings: Settings, label_set: str) -> None:
             write_changes(settings, label_set)
     except Exception:  # the snapshot is published, and its hooks must be called
         log.exception("the changes could not be written", extra={"action": "feed", "label_set": label_set})
+
+
+def _arrived(settings: Settings, lake: Lake, label_set: str) -> Arrived | None:
+    """Return the events that the snapshot adds to the one that was published before."""
+    from segadmin.snapshots.freshness import arrived_since, newest_snapshot
+
+    with reading(settings) as session:
+        before = newest_snapshot(session, label_set)
+    return arrived_since(lake, before)
 
 
 def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | None:

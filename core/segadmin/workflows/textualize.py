@@ -64,7 +64,7 @@ def textualize(attempt: Attempt) -> StageResult:
         wanted=_rows_to_read(attempt, prepared),
         copied=attempt.read(prepared.copied).filter(pl.col("part") == Part.TRAIN) if prepared.copied else None,
         unlabelled=attempt.read(prepared.unlabelled) if prepared.unlabelled else None,
-        scored=_stale_users(attempt, prepared).of_bucket if prepared.refresh else None,
+        scored=_stale_users(attempt, prepared) if prepared.refresh else None,
         call=partial(calling, attempt, plugin, "phrases"),
         progress=attempt.progress,
     )
