@@ -59,8 +59,8 @@ def publish(attempt: Attempt) -> StageResult:
     scored = pl.concat([attempt.read(step.scores) for step in steps])
     base = _base(settings, prepared)
     if base is not None and scored.is_empty() and _is_current(settings, base, users):
-        unchanged = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
-        return StageResult(_published(base).model_copy(update=unchanged))
+        nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
+        return StageResult(_published(base).model_copy(update=nothing_new))
     version_id = scoring_version(attempt, prepared)
     snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version_id, prepared.window.as_of)
     number = snapshot.id
