@@ -56,7 +56,8 @@ def publish(attempt: Attempt) -> StageResult:
     settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
     lake = Lake.of(settings, prepared.text.lake)
     users = lake.scan("users").select("user_key").unique().collect()
-    scored = pl.concat([attempt.read(step.scores) for step in steps])
+    # Steps of an older release lack columns.
+    scored = pl.concat([attempt.read(step.scores) for step in steps], how="diagonal")
     base = _base(settings, prepared)
     if base is not None and scored.is_empty() and _is_current(settings, base, users):
         nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
@@ -69,8 +70,8 @@ def publish(attempt: Attempt) -> StageResult:
         return StageResult(_published(snapshot))
     before = scored.clear() if previous is None else segments_of(settings, previous)
     causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
-    unchanged = [attempt.read(step.unchanged) for step in steps if step.unchanged]
-    changes = changes_of(settings, number, causes, users, base, unchanged=pl.concat(unchanged) if unchanged else None)
+    same_texts = [attempt.read(step.unchanged) for step in steps if step.unchanged]
+    changes = changes_of(settings, number, causes, users, base, unchanged=pl.concat(same_texts) if same_texts else None)
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")

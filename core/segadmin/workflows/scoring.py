@@ -183,7 +183,8 @@ def score(attempt: Attempt) -> StageResult:
         if refresh is not None and not refresh.everyone:
             buckets = users["bucket"].unique().to_list()
             changed = to_score(users, assignments(attempt.settings, refresh.snapshot_id, buckets=buckets))
-            unchanged.append(users.join(changed, on="user_key", how="anti").select("user_key", "next_change"))
+            if "next_change" in users.columns:  # otherwise an older release has read them
+                unchanged.append(users.join(changed, on="user_key", how="anti").select("user_key", "next_change"))
         if changed.height:
             call, skipped = model.call, done + users.height - changed.height
             scores += scored_batches(
