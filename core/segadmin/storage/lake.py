@@ -273,8 +273,10 @@ class Lake:
         is_cut_off = at.dt.microsecond() % 1000 == 0
         candidates = files.filter(at >= time_literal(newest).dt.truncate("1ms"), is_cut_off)["path"]
         paths = [f"{table.table_uri}/{unquote(path)}" for path in candidates]
-        exact = pl.scan_parquet(paths, glob=False).select(pl.col("at").cast(TIME).max()).collect() if paths else None
-        return newest if exact is None else max(newest, exact.item())
+        if not paths:
+            return newest
+        exact: datetime = pl.scan_parquet(paths, glob=False).select(pl.col("at").cast(TIME).max()).collect().item()
+        return max(newest, exact)
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
