@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -29,7 +30,7 @@ from segadmin.storage.delta_tables import (
     vacuum,
     writing,
 )
-from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS, TIME
+from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS, TIME, time_literal
 from segadmin.storage.store import check_known
 
 #: The tables that imports write and jobs read.
@@ -254,16 +255,29 @@ class Lake:
 
     @property
     def latest_event(self) -> datetime | None:
-        """The time of the newest event, from Delta's file statistics; ``None`` if there are no events."""
+        """The time of the newest event, by Delta's file statistics; ``None`` if there are no events.
+
+        Delta-rs cuts statistics off at milliseconds, so the files that may have the newest event are read.
+        """
         version = None if self.versions is None else self.versions.get("events", -1)
         if version == -1 or not self.exists("events"):
             return None
-        files = pl.DataFrame(open_table(self.path / "events", version).get_add_actions(flatten=True))
+        table = open_table(self.path / "events", version)
+        files = pl.DataFrame(table.get_add_actions(flatten=True))
         if "max.at" not in files.columns or files["max.at"].null_count():
             latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
             return latest
-        newest: datetime | None = files.select(pl.col("max.at").cast(TIME).max()).item()
-        return newest
+        at = pl.col("max.at").cast(TIME)
+        newest: datetime | None = files.select(at.max()).item()
+        if newest is None:
+            return None
+        is_cut_off = at.dt.microsecond() % 1000 == 0
+        candidates = files.filter(at >= time_literal(newest).dt.truncate("1ms"), is_cut_off)["path"]
+        paths = [f"{table.table_uri}/{unquote(path)}" for path in candidates]
+        if not paths:
+            return newest
+        exact: datetime = pl.scan_parquet(paths, glob=False).select(pl.col("at").cast(TIME).max()).collect().item()
+        return max(newest, exact)
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]

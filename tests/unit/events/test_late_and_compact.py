@@ -154,3 +154,14 @@ def test_live_events_are_joined_when_there_are_many_small_files(
     assert lake.files("events") <= 16 < files
     assert lake.scan("events").sort("event_id").collect().equals(before)
     assert not join_live_events(settings, 16), "what was joined is not joined again"
+
+
+def test_the_newest_event_is_known_to_the_microsecond(settings: Settings, tmp_path: Path) -> None:
+    """A refresh is as of the newest event: one that is cut off would leave it out."""
+    newest = NEWEST + timedelta(microseconds=123_456)
+    take(settings, tmp_path, timedelta(0), NEWEST - newest, timedelta(microseconds=1))
+    assert Lake.of(settings).latest_event == newest
+    compact(settings)
+    assert Lake.of(settings).latest_event == newest
+    Lake.of(settings).append("events", Lake.of(settings).scan("events").head(2).collect())
+    assert Lake.of(settings).latest_event == newest
