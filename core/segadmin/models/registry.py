@@ -11,6 +11,7 @@ from segadmin.errors import DataError, JobError
 from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
+from segadmin.models.canary import end_with_champion
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -109,7 +110,7 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
 
 
 def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:
-    """Make ``version`` the champion of its label set, if ``expected`` still is.
+    """Make ``version`` the champion of its label set, if ``expected`` still is. A running canary ends with this.
 
     Raises:
         StorageError: another version was promoted meanwhile; nothing was written.
@@ -122,6 +123,7 @@ def make_champion(session: Session, version: ModelVersion, *, expected: int | No
         session.add(retired)
     version.state, version.promoted_at = ModelState.CHAMPION, now(session)
     session.add(version)
+    end_with_champion(session, version.label_set, version.id)
 
 
 def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Promotion:
@@ -133,7 +135,11 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str) -
     make_champion(session, version, expected=before)
     snapshot = session.exec(
         select(SegmentSnapshot)
-        .where(SegmentSnapshot.model_version_id == version.id, SegmentSnapshot.state == SnapshotState.PUBLISHED)
+        .where(
+            SegmentSnapshot.model_version_id == version.id,
+            SegmentSnapshot.state == SnapshotState.PUBLISHED,
+            col(SegmentSnapshot.canary_id).is_(None),  # all users were scored by this version
+        )
         .order_by(col(SegmentSnapshot.published_at).desc())
     ).first()
     if snapshot is not None and snapshot.id is not None:

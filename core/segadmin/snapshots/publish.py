@@ -37,6 +37,7 @@ class SnapshotFacts:
     moved: int  #: users whose segment changed
     lake_versions: dict[str, int]  #: what it was made from
     everyone_read_at: datetime | None
+    canary_id: int | None
     inference: list[Json]  #: each way that probabilities were computed in
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +14,10 @@ from segadmin.storage.schema import time_literal
 from segadmin.text.reader import attributes
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.sources import source_hashes
+
+
+def _all(users: pl.DataFrame) -> pl.DataFrame:
+    return users
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,21 @@ class StaleUsers:
     silent: bool = True  #: return users without new events too, if time has passed since they were scored
     items_changed: bool = True  #: compare the attributes of items too
     words: pl.DataFrame | None = None  #: :func:`segadmin.text.item_words.item_words` of the recipe
+    #: The model that scores them; ``before`` then has ``model_version_id``, and users of another one are out of date.
+    version_id: int | None = None
+    select: Callable[[pl.DataFrame], pl.DataFrame] = _all  #: returns those of some users who are meant
 
     def of_bucket(self, bucket: int) -> pl.DataFrame:
         """Return ``user_key`` and ``cause`` of the users to read, in no order."""
-        users = self.lake.scan("users", buckets=[bucket]).select("user_key").unique().collect()
+        users = self.select(self.lake.scan("users", buckets=[bucket]).select("user_key").unique().collect())
         before = self.before.filter(pl.col("bucket") == bucket).drop("bucket")
         now = self._hashes(bucket, before)
         is_changed = pl.col("is_later").fill_null(value=False) | _differs("events_hash")
         cause = (
             pl.when(pl.col("scored_as_of").is_null())
             .then(pl.lit(Cause.NEW.value))
+            .when(pl.lit(value=False) if self.version_id is None else pl.col("model_version_id") != self.version_id)
+            .then(pl.lit(Cause.MODEL.value))
             .when(is_changed)
             .then(pl.lit(Cause.EVENTS.value))
             .when(_differs("items_hash") if self.items_changed else pl.lit(value=False))
