@@ -55,6 +55,12 @@ class CanaryShare(BaseModel):
 
         return pl.Series("is_canary", draw(user_keys.to_numpy(), self.salt) < self.share, dtype=pl.Boolean)
 
+    def has(self, user_key: int) -> bool:
+        """Return whether the challenger scores a user."""
+        import polars as pl
+
+        return bool(self.contains(pl.Series([user_key], dtype=pl.Int64))[0])
+
     def versions(self, user_keys: pl.Series) -> pl.Series:
         """Return the number of the model version that scores each user."""
         import polars as pl
@@ -124,14 +130,15 @@ def end_canary(session: Session, canary: Canary, state: CanaryState, reason: str
     return True
 
 
-def end_with_champion(session: Session, label_set: str, champion_id: int) -> None:
-    """End the canary of a label set, if one is running, because ``champion_id`` became champion."""
+def end_with_champion(session: Session, label_set: str, champion_id: int) -> CanaryState | None:
+    """End the canary of a label set, because ``champion_id`` became champion; return how, if one was running."""
     canary = running_canary(session, label_set)
     if canary is None:
-        return
+        return None
     won = canary.challenger_id == champion_id
     state = CanaryState.PROMOTED if won else CanaryState.STOPPED
     end_canary(session, canary, state, f"version {champion_id} became champion")
+    return state
 
 
 def find_running(session: Session, label_set: str | None = None) -> Canary:
