@@ -87,4 +87,4 @@ def _is_compared(running: Canary, as_of: datetime) -> bool:
     return running.compared_as_of is not None and running.compared_as_of.date() >= as_of.date()
 
 
-CANARY = Stage("canary", canary, "gpu", after=("publish",), cost=2)
+CANARY = Stage("canary", canary, "gpu", after=("monitor",), cost=2)

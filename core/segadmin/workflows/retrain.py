@@ -320,8 +320,8 @@ def gate(attempt: Attempt) -> StageResult:
         model_version_id=version_id,
         refresh=plan.refresh,
     )
-    scores = promotes or plan.share is not None
-    return StageResult(output, commit=commit, after=after, skip=() if scores else AFTER_GATE)
+    skip = () if plan.share is not None else ("canary",) if promotes else AFTER_GATE
+    return StageResult(output, commit=commit, after=after, skip=skip)
 
 
 register(

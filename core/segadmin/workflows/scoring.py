@@ -155,6 +155,7 @@ def prepare(attempt: Attempt) -> StageResult:
             canary=None if canary is None else CanaryShare.of(canary),
         ),
         commit=commit,
+        skip=() if canary is not None else ("canary",),
     )
 
 

@@ -21,7 +21,16 @@ from segadmin.snapshots.read import assignments
 from segadmin.storage.audit import entries
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Canary, CanaryState, Evaluation, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import (
+    Canary,
+    CanaryState,
+    Current,
+    Evaluation,
+    Job,
+    JobState,
+    ModelVersion,
+    SegmentSnapshot,
+)
 from tests.planted import LABELS, Run, more_weeks, planted_users, retrain
 
 SHARE = 0.4
@@ -144,7 +153,7 @@ def test_a_refresh_decides_when_the_time_is_over(shop: Settings) -> None:
         ("models.canary.promote", "model 2"),
         ("models.canary.start", "model 2"),
     ]
-    assert Run(shop, "refresh", {}).all().inputs["canary"][0]["challenger"] is None
+    assert "canary" in Run(shop, "refresh", {}).all().skipped
     assert rows_of(shop, current(shop)[1] or 0)["model_version_id"].unique().to_list() == [2]
 
 
@@ -208,6 +217,27 @@ def test_a_canary_whose_challenger_is_gone_is_stopped(shop: Settings) -> None:
     assert canary.state == CanaryState.STOPPED
     assert "the challenger cannot be used: The model folder" in (canary.reason or "")
     assert rows_of(shop, current(shop)[1] or 0)["model_version_id"].unique().to_list() == [1]
+
+
+def test_a_gate_that_is_killed_starts_one_canary(shop: Settings) -> None:
+    run = retrain(shop, seed=5, canary=SHARE).until("gate")
+    run.call(run.attempts("gate")[0])  # and its worker dies: the outcome is never committed
+    with transaction(shop) as session:
+        assert list_canaries(session) == []
+    run.all()
+    with transaction(shop) as session:
+        assert [row.state for row in list_canaries(session)] == [CanaryState.RUNNING]
+    assert set(rows_of(shop, current(shop)[1] or 0)["model_version_id"]) == {1, 2}
+
+
+def test_where_the_champion_has_no_snapshot_everybody_is_scored(shop: Settings) -> None:
+    with transaction(shop) as session:
+        session.delete(session.get_one(Current, current_snapshot(LABELS)))
+    run = retrain(shop, seed=5, canary=SHARE, **OTHER_RECIPE).all()
+    assert run.inputs["publish"][0].items() >= {"rescored": 240, "carried": 0}.items()
+    rows = rows_of(shop, 2)
+    assert rows["model_version_id"].to_list() == wanted_versions(shop, rows)
+    check_equals_a_full_score(shop)
 
 
 def test_other_segments_cannot_be_compared(shop: Settings) -> None:
