@@ -65,12 +65,13 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
     key = cli("keys", "create", "me", "--pages").stdout.split()[0]
     with web_server(shop) as url:
         shops = cli("keys", "create", "shop").stdout.split()[0]  # it sends events, and is in other hands
-        for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1"):
+        for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1", "/drift"):
             assert [get(url + path, wrong_key)[0] for wrong_key in ("", "seg_guess", shops)] == [401] * 3
         assert "no such key" in get(f"{url}/jobs", "seg_guess")[1]
         assert "for events, and not for pages" in get(f"{url}/jobs", shops)[1]
         listed = _Page(get(f"{url}/", key)[1])
-        assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models"} <= listed.links
+        assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models", "/drift"} <= listed.links
+        assert "reference" in _Page(get(f"{url}/drift", key)[1]).words
         assert "<b>odd</b>" in listed.words
         assert listed.refreshes, "a job is not over"
         older = _Page(get(f"{url}/jobs?before={waiting}", key)[1])

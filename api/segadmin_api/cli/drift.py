@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_of
+from segadmin.counts import counted
+from segadmin.monitoring.reports import list_reports, outcomes_beside_estimates, report_for, report_history, report_of
 from segadmin.settings import get_settings
 from segadmin.snapshots.read import find_snapshot
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, SegmentSnapshot
-from segadmin_api.cli.output import JsonOption, echo, group, show_json, table
+from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table
 
 app = group("What changed since a model went into use, and how good its segments probably are.")
 LabelSetOption = Annotated[
@@ -22,8 +24,15 @@ NO_REPORTS = "No drift reports yet. Every refresh makes one: segadmin enqueue re
 
 
 @app.command("list")
-def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    label_set: LabelSetOption = None,
+    html: Annotated[Path | None, typer.Option(help="Draw the newest ones as a page to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the reports of all snapshots, newest first."""
+    if html is not None:
+        _draw(html, label_set)
+        return
     with transaction(get_settings()) as session:
         reports = list_reports(session, label_set)
     if as_json:
@@ -49,6 +58,15 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
         ],
         empty=NO_REPORTS,
     )
+
+
+def _draw(html: Path, label_set: str | None) -> None:
+    from segadmin_api.dashboard.drift import page
+
+    with transaction(get_settings()) as session:
+        history = report_history(session, label_set)
+    save_page(html, page(history))
+    echo(f"Drew {counted(len(history.lines), 'report')} to {html}. Open it in a browser.")
 
 
 @app.command()

@@ -65,6 +65,7 @@ def line_chart(
     best: Literal["", "min", "max"] = "",
     unit: str = "step",
     x: Range | None = None,
+    ends: tuple[str, str] | None = None,
     size: tuple[float, float] = (360, 150),
 ) -> Markup:
     """Return a chart of ``series``, the first one in front.
@@ -75,6 +76,7 @@ def line_chart(
         best: mark the lowest or the highest point of the first series.
         unit: of the x axis.
         x: what the x axis shows; ``None``: from the first point to the last.
+        ends: what is written at both ends of the x axis; ``None``: the numbers.
         size: of the plot, in units of the picture.
     """
     xs, ys = zip(*(point for line in series for point in line.points), strict=True)
@@ -88,11 +90,12 @@ def line_chart(
         marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
         summary = f"best {value:.4f} at {where:g}, last {points[-1][1]:.4f}"
     (left, right), (low, high) = plot.x, plot.y
+    first, last = ends or (f"{left:g}", f"{unit} {right:g}")
     marks += [
         _label(-5, 10, f"{high:.4f}", "end"),
         _label(-5, plot.height, f"{low:.4f}", "end"),
-        _label(0, plot.height + 15, f"{left:g}"),
-        _label(plot.width, plot.height + 15, f"{unit} {right:g}", "end"),
+        _label(0, plot.height + 15, first),
+        _label(plot.width, plot.height + 15, last, "end"),
     ]
     description = f"{', '.join(line.name for line in series)} by {unit}, {low:.4f} to {high:.4f}"
     picture = _picture(plot, title, description, [_axes(plot), *marks])

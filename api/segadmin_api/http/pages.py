@@ -1,4 +1,4 @@
-"""``GET /jobs`` and ``GET /models``: web pages of jobs and models."""
+"""``GET /jobs``, ``GET /models`` and ``GET /drift``: web pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from segadmin.jobs import control
 from segadmin.models.card import card_of
 from segadmin.models.versions import list_lines
-from segadmin_api.dashboard import jobs, model_card, models
+from segadmin.monitoring.reports import report_history
+from segadmin.storage.database import reading
+from segadmin_api.dashboard import drift, jobs, model_card, models
 from segadmin_api.http.security import require_key, require_pages_key
 from segadmin_api.http.shield import HEADERS
 
@@ -54,6 +56,13 @@ def show_model(
 ) -> HTMLResponse:
     """Show the card of a version, or of the champion (of ``labels``)."""
     return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
+
+
+@router.get("/drift")
+def list_drift(request: Request, labels: str | None = None) -> HTMLResponse:
+    """Show the drift reports over time, of all label sets or of ``labels``."""
+    with reading(request.app.state.settings) as session:
+        return answer(drift.page(report_history(session, labels), online=True))
 
 
 @any_key_router.get("/openapi.json")

@@ -75,6 +75,15 @@ class UnlabelledUsers:
         return self.users.frame["outcomes"].cast(width).to_numpy()
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """How a tokenizer reads the texts of users: integers ``(n_users,)``."""
+
+    tokens: NDArray[np.int64]  #: of the whole text, without special tokens
+    unknown: NDArray[np.int64]  #: of them, those that stand for what is not in the vocabulary
+    dropped: NDArray[np.int64]  #: of them, those that the model does not read, as the text is too long
+
+
 def no_progress(_fraction: float, _note: str = "") -> None:
     """Discard the progress: the default of every ``progress``."""
 
@@ -197,6 +206,18 @@ class Backbone(ABC):
     @abstractmethod
     def load(self, folder: Path, settings: Settings) -> Classifier:
         """Return the classifier that :meth:`Classifier.save` wrote into ``folder``."""
+
+    def count_tokens(self, folder: Path, settings: Settings, phrases: pl.Series) -> TokenCounts | None:
+        """Return how the tokenizer of a saved classifier reads texts; ``None``, the default: it has none.
+
+        Drift reports show it. The weights need not be read for it.
+
+        Args:
+            folder: what :meth:`Classifier.save` wrote into.
+            settings: location of the store.
+            phrases: one list of phrases per user (List[String]), most informative first.
+        """
+        return None
 
 
 def load_fitted(backbone: Backbone, folder: Path, settings: Settings) -> Classifier:

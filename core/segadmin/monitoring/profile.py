@@ -7,7 +7,7 @@ are counted. So a later user meets bins that were chosen without it, just as the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ _SEED = 29
 SEGMENT, CONFIDENCE = "segment", "confidence"
 PHRASES, NEW_PHRASES, AT_LIMIT = "phrases", "share of new phrases", "as many phrases as allowed"
 OUT_OF_RANGE = "features out of range"
+TOKENS, UNKNOWN_TOKENS, DROPPED_TOKENS = "tokens", "share of unknown tokens", "share of tokens that are not read"
 _SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_TOKEN_SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _NUMBERS_OUT_OF_RANGE = (0.0, 1.0, 2.0, 4.0)
 
 
@@ -43,12 +45,13 @@ class ScoredUsers:
 
     examples: Examples  #: ``frame`` also has ``segment`` (null: none) and ``probability`` of the most probable segment
     max_phrases: int  #: of the recipe
+    tokens: pl.DataFrame | None = None  #: ``tokens``, ``unknown`` and ``dropped``; ``None``: the model has no tokenizer
 
     def where(self, mask: NDArray[np.bool_]) -> ScoredUsers:
         """Return the users for whom ``mask`` is true."""
-        frame = self.examples.frame.filter(pl.Series(mask))
-        examples = Examples(frame, self.examples.segments, self.examples.feature_names)
-        return ScoredUsers(examples, self.max_phrases)
+        rows = pl.Series(mask)
+        examples = replace(self.examples, frame=self.examples.frame.filter(rows))
+        return replace(self, examples=examples, tokens=None if self.tokens is None else self.tokens.filter(rows))
 
     @property
     def drawn(self) -> NDArray[np.float64]:
@@ -79,6 +82,7 @@ class Calibration(BaseModel):
         bins[AT_LIMIT] = Histogram(categories=("no", "yes"))
         bins[NEW_PHRASES] = Histogram(edges=_SHARES)
         bins[OUT_OF_RANGE] = Histogram(edges=_NUMBERS_OUT_OF_RANGE)
+        bins |= {name: Histogram(edges=_TOKEN_SHARES) for name in _token_shares(chosen)}
         ranges = tuple(_range(column) for column in chosen.examples.features.T)
         return cls(drawn_below=below, bins=bins, ranges=ranges, vocabulary=_vocabulary(chosen.examples.frame))
 
@@ -88,6 +92,7 @@ class Calibration(BaseModel):
         phrases = counted.examples.frame["phrases"]
         numbers: dict[str, Numbers] = {
             **_numbers(counted),
+            **_token_shares(counted),
             NEW_PHRASES: _share_of_new(phrases, set(self.vocabulary)),
             OUT_OF_RANGE: self._out_of_range(counted.examples.features),
         }
@@ -117,7 +122,20 @@ def _numbers(users: ScoredUsers) -> dict[str, Numbers]:
         **dict(zip(users.examples.feature_names, users.examples.features.T, strict=True)),
         CONFIDENCE: frame["probability"].to_numpy(),
         PHRASES: frame["phrases"].list.len().to_numpy().astype(np.float64),
+        **({} if users.tokens is None else {TOKENS: users.tokens["tokens"].to_numpy()}),
     }
+
+
+def _token_shares(users: ScoredUsers) -> dict[str, Numbers]:
+    """Return shares of each user's tokens, ``(n_users,)``; NaN without tokens; empty if the model has no tokenizer."""
+    if users.tokens is None:
+        return {}
+    total = pl.when(pl.col("tokens") > 0).then("tokens").otherwise(float("nan"))
+    shares = users.tokens.select(
+        (pl.col(column) / total).alias(name)
+        for name, column in ((UNKNOWN_TOKENS, "unknown"), (DROPPED_TOKENS, "dropped"))
+    )
+    return {share.name: share.to_numpy() for share in shares}
 
 
 def _range(values: Numbers) -> tuple[float, float, bool]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from segadmin.contracts.backbone import Examples, no_progress
+from segadmin.contracts.backbone import Examples, TokenCounts, no_progress
 from segadmin.errors import DataError
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.monitoring.drift import Finding, find_drift
@@ -42,6 +43,7 @@ _NAMED = 3
 Call = Callable[[], AbstractContextManager[None]]
 Progress = Callable[[float, str], None]
 Texts = Callable[[range], pl.DataFrame]
+Count = Callable[[pl.Series], TokenCounts | None]
 
 
 def make_report(
@@ -50,6 +52,7 @@ def make_report(
     plan: TextPlan,
     *,
     texts: Texts | None = None,
+    count: Count | None = None,
     call: Call = nullcontext,
     progress: Progress = no_progress,
 ) -> DriftReport:
@@ -60,6 +63,7 @@ def make_report(
         snapshot_id: its number.
         plan: how and until when its users were read.
         texts: returns the texts of a range of buckets that were read already, of all users or of some.
+        count: returns how the tokenizer of the model reads texts, see ``Backbone.count_tokens``.
         call: returns a context in which the textualizer is called.
         progress: called with the fraction done and a short note.
 
@@ -72,6 +76,8 @@ def make_report(
         reference, outcomes = reference_report(session, snapshot), newest_outcomes(session, snapshot)
         before = None if snapshot.previous_id is None else session.get(SegmentSnapshot, snapshot.previous_id)
     users, probabilities = sampled_users(settings, snapshot, version, plan, texts=texts, call=call, progress=progress)
+    if count is not None and (counts := count(users.examples.frame["phrases"])) is not None:
+        users = replace(users, tokens=pl.DataFrame(asdict(counts)))
     progress(0.6, "comparing distributions")
     calibration = Calibration.of(users) if reference is None else Calibration.model_validate(reference.calibration)
     profile = calibration.profile(users)
@@ -208,8 +214,9 @@ def _alarms(
     drifted = [finding for finding in findings if finding.drifted]
     alarms = []
     if drifted:
-        names = ", ".join(finding.name for finding in drifted[:_NAMED]) + (", …" if len(drifted) > _NAMED else "")
-        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}.")
+        names = ", ".join(finding.name for finding in drifted[:_NAMED])
+        end = ", …" if len(drifted) > _NAMED else "."
+        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}{end}")
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [

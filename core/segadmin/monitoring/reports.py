@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -46,12 +47,39 @@ def report_for(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
     return session.exec(reports).first() or report_of(session, snapshot)
 
 
-def list_reports(session: Session, label_set: str | None = None) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
-    """Return the reports with their snapshots, newest first."""
+def list_reports(
+    session: Session, label_set: str | None = None, limit: int | None = None
+) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
+    """Return the reports with their snapshots, newest first; only the ``limit`` newest ones if it is given."""
     query = select(DriftReport, SegmentSnapshot).join(SegmentSnapshot)
     if label_set is not None:
         query = query.where(SegmentSnapshot.label_set == label_set)
-    return session.exec(query.order_by(col(DriftReport.snapshot_id).desc())).all()
+    return session.exec(query.order_by(col(DriftReport.snapshot_id).desc()).limit(limit)).all()
+
+
+@dataclass(frozen=True)
+class ReportHistory:
+    """Reports with their snapshots, newest first, and what was measured of these snapshots."""
+
+    lines: Sequence[tuple[DriftReport, SegmentSnapshot]]
+    measured: Mapping[int, Mapping[str, Any]]  #: snapshot → metrics
+
+
+def report_history(session: Session, label_set: str | None = None, limit: int = 100) -> ReportHistory:
+    """Return the ``limit`` newest reports."""
+    lines = list_reports(session, label_set, limit)
+    return ReportHistory(lines, _measured_metrics(session, [report.snapshot_id for report, _ in lines]))
+
+
+def _measured_metrics(session: Session, snapshot_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the measured metrics of the snapshots whose outcomes are known."""
+    from segadmin.snapshots.outcomes import outcome_name
+
+    names = {outcome_name(number): number for number in snapshot_ids}
+    known = select(Evaluation).where(
+        Evaluation.split == EvaluatedOn.OUTCOME.value, col(Evaluation.name).in_(list(names))
+    )
+    return {names[row.name]: row.metrics for row in session.exec(known).all()}
 
 
 def reference_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
@@ -81,15 +109,8 @@ def outcomes_beside_estimates(session: Session, report: DriftReport) -> list[dic
         ``snapshot``, ``metric``, the estimated ``value``, ``low`` and ``high``, ``measured``, and ``contradicts``: the
         outcomes are hardly possible if users still did the same (concept drift).
     """
-    from segadmin.snapshots.outcomes import outcome_name
-
-    outcome = select(Evaluation).where(
-        Evaluation.split == EvaluatedOn.OUTCOME.value, Evaluation.name == outcome_name(report.snapshot_id)
-    )
-    evaluation = session.exec(outcome).first()
+    metrics = _measured_metrics(session, [report.snapshot_id]).get(report.snapshot_id, {})
     estimated = report.estimate.get("metrics", {})
-    if evaluation is None:
-        return []
     return [
         {
             "snapshot": report.snapshot_id,
@@ -99,7 +120,7 @@ def outcomes_beside_estimates(session: Session, report: DriftReport) -> list[dic
             "contradicts": _contradicts(expected, measured),
         }
         for metric, expected in estimated.items()
-        if (measured := evaluation.metrics.get(metric)) is not None
+        if (measured := metrics.get(metric)) is not None
     ]
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segadmin.contracts.backbone import TokenCounts
+
 SEGMENTS = ("low", "middle", "high")
 FEATURES = ("spend", "visits")
 _WORDS = {
@@ -117,6 +119,7 @@ def check_backbone(
         atol,
         "load() must predict what was saved",
     )
+    _check_token_counts(backbone.count_tokens(folder / "saved", settings, test.frame["phrases"]), len(test))
     _check_repeats(backbone, run, _only(train, np.arange(rows // 4)), validation, test)
     return model.report
 
@@ -138,6 +141,15 @@ def check_without_features(backbone: Backbone, settings: Settings, folder: Path,
         1e-4,
         "load() must predict what was saved",
     )
+
+
+def _check_token_counts(counts: TokenCounts | None, rows: int) -> None:
+    if counts is None:
+        return
+    for name, values in dataclasses.asdict(counts).items():
+        assert values.shape == (rows,), f"count_tokens() must count {name} for each of {rows} users, got {values.shape}"
+        assert (values >= 0).all(), f"count_tokens() counts no negative number of {name}"
+        assert (values <= counts.tokens).all(), f"count_tokens() must count {name} among the tokens of the user"
 
 
 def _check_repeats(backbone: Backbone, run: FitContext, train: Examples, validation: Examples, test: Examples) -> None:

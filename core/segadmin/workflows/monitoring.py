@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, ClassVar
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage
+from segadmin.models.manifest import manifest_of
 from segadmin.storage.database import reading
-from segadmin.storage.records import DriftReport, SegmentSnapshot, SnapshotState
+from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SnapshotState
 from segadmin.workflows.prepared import PreparedSegments
 from segadmin.workflows.scored import scoring_of
 from segadmin.workflows.scoring_groups import groups_of
 from segadmin.workflows.textualize import texts_to_score
 
 if TYPE_CHECKING:
+    import polars as pl
     from sqlmodel import Session
+
+    from segadmin.contracts.backbone import Backbone, TokenCounts
+    from segadmin.contracts.plugins import Plugins
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ def monitor(attempt: Attempt) -> StageResult:
         snapshot = session.exec(own).first()
         if snapshot is None or _is_known(session, snapshot):
             return StageResult(MonitorOutput())
+        version = session.get_one(ModelVersion, snapshot.model_version_id)
     number = snapshot.id
     assert number is not None
     plugins = load_plugins(settings)
@@ -57,6 +63,7 @@ def monitor(attempt: Attempt) -> StageResult:
         number,
         plan,
         texts=(lambda buckets: texts_to_score(attempt, buckets).collect()) if has_texts else None,
+        count=partial(_count_tokens, attempt, plugins, version),
         call=partial(calling, attempt, textualizer, "phrases"),
         progress=attempt.progress,
     )
@@ -75,6 +82,15 @@ def monitor(attempt: Attempt) -> StageResult:
             plugins.announce("drift_detected", report=stored)
 
     return StageResult(MonitorOutput(drifted=report.drifted, alarms=tuple(report.alarms)), commit=commit, after=after)
+
+
+def _count_tokens(attempt: Attempt, plugins: Plugins, version: ModelVersion, phrases: pl.Series) -> TokenCounts | None:
+    """Return how the tokenizer of a model version reads texts; ``None`` if it has none."""
+    from segadmin.files import inside
+
+    backbone: Backbone = plugins.make("backbone", version.backbone, manifest_of(version).backbone_options)
+    with calling(attempt, plugins.find("backbone", version.backbone), "count_tokens"):
+        return backbone.count_tokens(inside(attempt.settings.store_path, version.folder), attempt.settings, phrases)
 
 
 def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:

@@ -17,6 +17,7 @@ from segadmin.contracts.backbone import (
     FitContext,
     Pretraining,
     SavableModel,
+    TokenCounts,
     load_fitted,
     no_progress,
 )
@@ -31,6 +32,7 @@ from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 TEXT, STUDENT = "text", "student"
@@ -104,6 +106,10 @@ class Cascade(Backbone):
         text = load_fitted(self._reader(settings), folder / TEXT, settings)
         student = load_pool(self._students(settings), folder / STUDENT, settings)
         return CascadeClassifier(text, student, stored["threshold"], stored["temperature"], stored["report"])
+
+    def count_tokens(self, folder: Path, settings: Settings, phrases: pl.Series) -> TokenCounts | None:
+        """Return how the tokenizer of the language model reads texts."""
+        return self._reader(settings).count_tokens(folder / TEXT, settings, phrases)
 
     def _reader(self, settings: Settings) -> Backbone:
         """Return the backbone that reads the text."""

@@ -17,6 +17,7 @@ from segadmin.contracts.backbone import (
     FitContext,
     Pretraining,
     SavableModel,
+    TokenCounts,
     load_fitted,
     no_progress,
 )
@@ -30,6 +31,7 @@ from segadmin_plugins.options import Names, Table
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 Predictions = Mapping[str, "NDArray[np.float32]"]
@@ -122,6 +124,10 @@ class Stacked(Backbone):
         members = self._members(settings).items()
         fitted = {name: load_fitted(member, folder / name, settings) for name, member in members}
         return StackedClassifier(fitted, stored["weights"], stacked=stored["stacked"], report=stored["report"])
+
+    def count_tokens(self, folder: Path, settings: Settings, phrases: pl.Series) -> TokenCounts | None:
+        """Return how the tokenizer of the language model reads texts."""
+        return self._members(settings)[TEXT].count_tokens(folder / TEXT, settings, phrases)
 
     def _members(self, settings: Settings) -> dict[str, Backbone]:
         """Return the backbones by name, the one of the text first."""

@@ -46,6 +46,18 @@ def test_whole_phrases_between_the_model_s_own_marks(kind: str, shown: str, tmp_
     assert len(ids[1]) < len(ids[0])
 
 
+def test_tokens_are_counted_by_user(tmp_path: Path) -> None:
+    encoder = PhraseEncoder(_tokenizer("bert", tmp_path), 6)
+    counts = encoder.count(pl.Series([["bought milk", "bought wine", "bought coffee bread"], ["bought 🥐"], []]))
+    assert counts.tokens.tolist() == [7, 2, 0]
+    assert counts.unknown.tolist() == [0, 1, 0]
+    assert counts.dropped.tolist() == [3, 0, 0]  # the whole phrase for which no room is left
+
+
+def test_a_vocabulary_of_bytes_has_no_unknown_tokens(tmp_path: Path) -> None:
+    assert not PhraseEncoder(_tokenizer("gpt2", tmp_path), 6).count(pl.Series([["bought 🥐"]])).unknown.any()
+
+
 @pytest.mark.parametrize("kind", ["bert", "bert-chinese", "roberta", "gpt2", "llama", "xlm-roberta"])
 def test_a_text_has_the_ids_that_the_tokenizer_gives_the_whole_text(kind: str, tmp_path: Path) -> None:
     encoder = PhraseEncoder(_tokenizer(kind, tmp_path), 4096)

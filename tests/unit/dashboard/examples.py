@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from segadmin.evaluation.bootstrap import Interval
 from segadmin.evaluation.membership import MembershipAttack
@@ -26,10 +26,22 @@ from segadmin.models.card import (
     Undefined,
 )
 from segadmin.models.versions import VersionLine
+from segadmin.monitoring.reports import ReportHistory
 from segadmin.settings import Settings
-from segadmin.storage.records import Evaluation, Job, JobState, Lock, ModelState, ModelVersion, Step, StepState
+from segadmin.storage.records import (
+    DriftReport,
+    Evaluation,
+    Job,
+    JobState,
+    Lock,
+    ModelState,
+    ModelVersion,
+    SegmentSnapshot,
+    Step,
+    StepState,
+)
 from segadmin.training.study import SearchSummary, Trial
-from segadmin_api.dashboard import data_report, jobs, model_card, models, problem, search_page
+from segadmin_api.dashboard import data_report, drift, jobs, model_card, models, problem, search_page
 
 
 def a_profile(text: str) -> Profile:
@@ -148,9 +160,34 @@ def a_version(text: str) -> VersionLine:
     return VersionLine(version, [beside])
 
 
+def a_history(text: str) -> ReportHistory:
+    """Return three weekly reports of a label set; the outcomes of the first are known."""
+    lines = [(_a_report(number, text), _a_snapshot(number, text)) for number in (3, 2, 1)]
+    return ReportHistory(lines, {1: {"auroc": 0.8123, "macro_f1": None, "accuracy": 0.7}})
+
+
+def _a_report(number: int, text: str) -> DriftReport:
+    finding = {"name": text, "drifted": number == 3, "stability_index": 0.1 * number}
+    return DriftReport(
+        snapshot_id=number,
+        reference_id=1 if number > 1 else None,
+        users=1000,
+        drifted=int(number == 3),
+        alarms=[text] if number == 3 else [],
+        findings=[finding] if number > 1 else [],
+        estimate={"metrics": {"auroc": {"value": 0.8 + number / 100, "low": 0.75, "high": 0.9}}},
+    )
+
+
+def _a_snapshot(number: int, text: str) -> SegmentSnapshot:
+    as_of = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(weeks=number)
+    return SegmentSnapshot(id=number, label_set=text, model_version_id=1, job_id=number, as_of=as_of)
+
+
 #: Template → its page, with the text in every place.
 PAGES: dict[str, Callable[[Settings, str], str]] = {
     "data_report.html": lambda _, text: data_report.page(a_profile(text)),
+    "drift.html": lambda _, text: drift.page(a_history(text)),
     "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
     "jobs.html": lambda _, text: jobs.list_page([JobLine(a_job(text).job, Progress(0.5, None), None)]),
     "model_card.html": lambda _, text: model_card.page(a_card(text)),

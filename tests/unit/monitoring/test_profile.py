@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,11 +11,15 @@ from segadmin.monitoring.drift import find_drift
 from segadmin.monitoring.profile import (
     AT_LIMIT,
     CONFIDENCE,
+    DROPPED_TOKENS,
     NEW_PHRASES,
     OUT_OF_RANGE,
     PHRASES,
     SEGMENT,
+    TOKENS,
+    UNKNOWN_TOKENS,
     Calibration,
+    ScoredUsers,
     increase,
 )
 from tests.unit.monitoring.users import NAMES, scored_users
@@ -67,6 +72,30 @@ def test_new_phrases_are_those_that_calibration_users_do_not_share() -> None:
     assert now[NEW_PHRASES].counts[0] == 0
     assert increase(before, now, NEW_PHRASES, range(3, 11)) > 0.7
     assert increase(before, {}, NEW_PHRASES, range(3, 11)) == 0.0
+
+
+def _with_tokens(users: ScoredUsers, unknown: int) -> ScoredUsers:
+    random = np.random.default_rng(len(users.examples) + unknown)
+    tokens = random.integers(0, 100, len(users.examples))
+    counts = {"tokens": tokens, "unknown": np.minimum(tokens, unknown), "dropped": np.maximum(tokens - 80, 0)}
+    return replace(users, tokens=pl.DataFrame(counts))
+
+
+def test_unknown_tokens_drift_and_others_do_not() -> None:
+    calibration = Calibration.of(reference := _with_tokens(scored_users(1000, seed=1), unknown=0))
+    before = calibration.profile(reference)
+    now = calibration.profile(_with_tokens(scored_users(1500, seed=2), unknown=10))
+    drifted = {finding.name for finding in find_drift(before, now) if finding.drifted}
+    assert drifted == {UNKNOWN_TOKENS}
+    assert before[TOKENS].users == before[DROPPED_TOKENS].users == 750
+    without = (reference.tokens["tokens"] == 0).to_numpy() & (reference.drawn >= calibration.drawn_below)  # type: ignore[index]
+    assert before[UNKNOWN_TOKENS].counts[-1] == without.sum() > 0  # a share of no tokens is missing
+
+
+def test_a_reference_without_tokens_is_compared_with_a_snapshot_that_has_them() -> None:
+    calibration = Calibration.of(reference := scored_users(1000, seed=1))
+    now = calibration.profile(_with_tokens(scored_users(1000, seed=2), unknown=5))
+    assert set(now) == set(calibration.profile(reference))
 
 
 def test_values_out_of_range_are_counted_per_user() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from segadmin.monitoring.reports import (
     newest_outcomes,
     outcomes_beside_estimates,
     reference_report,
+    report_history,
     report_of,
 )
 from segadmin.settings import Settings
@@ -167,6 +169,17 @@ def test_reports_are_listed_and_shown(shop: Settings, cli: Cli) -> None:
     assert everything["measured"] == []
     assert json.loads(cli("snapshots", "show", "--json").stdout)["drift"]["drifted"] == 0
     assert "later snapshots of this model are compared with this one" in cli("snapshots", "show").stdout
+
+
+def test_reports_are_drawn_with_the_outcomes(shop: Settings, cli: Cli, tmp_path: Path) -> None:
+    more_weeks(shop, planted_users(shop), range(14, 17))
+    Run(shop, "refresh", {}).all()
+    with transaction(shop) as session:
+        history = report_history(session, LABELS)
+    assert [report.snapshot_id for report, _ in history.lines] == [2, 1]
+    assert set(history.measured) == {1}
+    cli("drift", "list", "--html", str(tmp_path / "drift.html"))
+    assert f"{history.measured[1]['auroc']:.4f}" in (tmp_path / "drift.html").read_text()
 
 
 def test_the_report_of_the_day_holds_for_its_later_snapshots(shop: Settings, cli: Cli) -> None:

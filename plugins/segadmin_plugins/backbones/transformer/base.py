@@ -14,6 +14,9 @@ from segadmin_plugins.backbones.requirements import threads
 from segadmin_plugins.backbones.transformer.model_source import ModelSource
 
 if TYPE_CHECKING:
+    import polars as pl
+
+    from segadmin.contracts.backbone import TokenCounts
     from segadmin_plugins.backbones.transformer.classifier import TransformerClassifier
     from segadmin_plugins.backbones.transformer.pretraining import Pretrained
 
@@ -79,3 +82,10 @@ class Transformer(ModelSource, Backbone):
         from segadmin_plugins.backbones.transformer.classifier import load_classifier
 
         return load_classifier(folder, n_threads, settings, lambda: self.folder(settings))
+
+    def count_tokens(self, folder: Path, settings: Settings, phrases: pl.Series) -> TokenCounts:
+        """Return how the saved tokenizer reads texts."""
+        threads()
+        from segadmin_plugins.backbones.transformer.classifier import load_encoder
+
+        return load_encoder(folder).count(phrases)

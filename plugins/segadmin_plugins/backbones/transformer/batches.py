@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from segadmin.contracts.backbone import TokenCounts
 from segadmin.errors import BackboneUnavailable, ConfigurationError
-from segadmin.ragged import Ragged
+from segadmin.ragged import Ragged, offsets_of
 from segadmin.text.tokens import Encoded, PhraseCache, encode_phrases
 from segadmin_plugins.engines.packing import runs_of
 from segadmin_plugins.engines.plain import padded
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from segadmin_plugins.backbones.transformer.prompt import Prompt
 
 Batch = dict[str, torch.Tensor]
+_UNLIMITED = 2**31 - 1  #: tokens of a text
 
 
 @dataclass
@@ -70,10 +72,23 @@ class PhraseEncoder:
             )
         self._cache = PhraseCache(self._words)
 
+    @property
+    def _room(self) -> int:
+        """The number of tokens of a text that the model reads."""
+        return self.max_tokens - len(self.prefix) - len(self.suffix)
+
     def encode(self, phrases: pl.Series) -> Encoded:
         """Return the token ids of every user, special tokens included."""
-        room = self.max_tokens - len(self.prefix) - len(self.suffix)
-        return encode_phrases(phrases, self._cache, room, before=self.prefix, after=self.suffix, empty=[self.pad_id])
+        around = {"before": self.prefix, "after": self.suffix}
+        return encode_phrases(phrases, self._cache, self._room, **around, empty=[self.pad_id])
+
+    def count(self, phrases: pl.Series) -> TokenCounts:
+        """Return how many tokens every user's text has, and how many of them are unknown or not read."""
+        whole = encode_phrases(phrases, self._cache, _UNLIMITED).ids
+        read = encode_phrases(phrases, self._cache, self._room).ids.lengths
+        is_unknown = whole.values == (-1 if self.tokenizer.unk_token_id is None else self.tokenizer.unk_token_id)
+        unknown = np.diff(offsets_of(is_unknown.astype(np.int64))[whole.offsets])
+        return TokenCounts(tokens=whole.lengths, unknown=unknown, dropped=whole.lengths - read)
 
     def _words(self, texts: Sequence[str]) -> list[list[int]]:
         # Byte-level vocabularies join a word to the one before it without a space between them.

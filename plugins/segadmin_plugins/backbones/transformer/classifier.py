@@ -130,23 +130,35 @@ def load_classifier(
     Raises:
         BackboneUnavailable: it is an adapter, and its base is gone or has other weights.
     """
-    from transformers import AutoTokenizer
-
     torch.set_num_threads(n_threads)
-    stored = json.loads((folder / "features.json").read_text())
+    stored = _read_stored(folder)
     with quiet():
         text, adapter = load_text(folder, settings, own_base, start_from)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    scaling, prompt = Scaling.from_json(stored["scaling"]), stored.get("prompt")
     model = UserModel(text, _load_head(folder, text)).to("cuda" if torch.cuda.is_available() else "cpu")
     return TransformerClassifier(
         model,
-        PhraseEncoder(tokenizer, stored["max_tokens"], Prompt.from_json(prompt) if prompt else None),
-        scaling,
+        load_encoder(folder),
+        Scaling.from_json(stored["scaling"]),
         stored["report"],
         settings=settings,
         adapter=adapter,
     )
+
+
+def load_encoder(folder: Path) -> PhraseEncoder:
+    """Return the tokenizer that :meth:`TransformerClassifier.save` wrote, as the model uses it."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    stored = _read_stored(folder)
+    prompt = stored.get("prompt")
+    return PhraseEncoder(tokenizer, stored["max_tokens"], Prompt.from_json(prompt) if prompt else None)
+
+
+def _read_stored(folder: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((folder / "features.json").read_text())
+    return stored
 
 
 def _load_head(folder: Path, text: Any) -> FusionHead | None:
