@@ -167,7 +167,7 @@ def version_row(line: VersionLine) -> tuple[str, ...]:
     return (
         str(version.id),
         version.label_set or "–",
-        version.state,
+        version.state if line.canary is None else f"canary, {line.canary:.1%}",
         f"{line.name} · {version.textualizer}",
         "–" if auroc is None else f"{auroc:.4f}",
         line.best_baseline or "–",

@@ -46,6 +46,9 @@ def test_a_canary_from_start_to_stop(shop: Settings, cli: Cli) -> None:
     facts = json.loads(cli("models", "canary", "show", "--json").stdout)
     assert facts.items() >= {"champion_id": 1, "challenger_id": 2, "state": "running"}.items()
     assert facts["comparison"]["compared"] > 60
+    assert "canary, 40.0%" in cli("models", "list").stdout
+    assert [row["canary"] for row in json.loads(cli("models", "list", "--json").stdout)] == [0.4, None]
+    assert "some users were scored by a canary" in cli("snapshots", "show").stdout
     assert "version 2 scores 40.0%" in cli("doctor", check=False).stdout
     refresh = through_the_engine(shop, "refresh", {"labels": LABELS})
     with transaction(shop) as session:

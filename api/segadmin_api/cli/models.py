@@ -47,7 +47,7 @@ def list_(
     """List model versions, newest first, with their metrics on the test rows."""
     versions = list_lines(get_settings(), labels)
     if as_json:
-        show_json([_facts(line) for line in versions])
+        show_json([_facts(line) | {"canary": line.canary} for line in versions])
         return
     table(
         "",
