@@ -85,8 +85,8 @@ def champion(settings: Settings, label_set: str | None = None) -> ModelVersion:
     return version
 
 
-def _in_use(settings: Settings, version: ModelVersion) -> _InUse:
-    """Return the versions that score users beside the champion ``version``."""
+def _beside(settings: Settings, version: ModelVersion) -> _InUse:
+    """Return the champion ``version``, and the challenger that scores users beside it, if there is one."""
     with reading(settings) as session:
         canary = running_canary(session, version.label_set)
         if canary is None or canary.champion_id != version.id:
@@ -162,7 +162,7 @@ class LiveModels:
         """Return the versions, looked up now or in the last second: requests come faster, and SQL takes its time."""
         looked_up, in_use = self._looked_up.get(label_set, (0.0, None))
         if in_use is None or time.monotonic() - looked_up > _LOOK:
-            looked_up, in_use = time.monotonic(), _in_use(self._settings, champion(self._settings, label_set))
+            looked_up, in_use = time.monotonic(), _beside(self._settings, champion(self._settings, label_set))
             self._looked_up[label_set] = looked_up, in_use  # only of label sets that exist
             if in_use.challenger is None:
                 with self._lock:
