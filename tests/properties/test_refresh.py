@@ -30,6 +30,7 @@ from segadmin.events.merge import PairState, UserPair, list_merges, merge_users,
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Json
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
+from segadmin.models.canary import CanaryShare, end_canary, running_canary, start_canary
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.feed import write_changes
@@ -38,10 +39,10 @@ from segadmin.snapshots.read import assignments, list_snapshots, summaries
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import NOT_ENOUGH, CanaryState, Job, JobState, ModelVersion, SegmentSnapshot
 from segadmin.text.reader import read_users
 from tests.feeds import replayed, segments_of
-from tests.planted import BUCKETS, LABELS, START, Run
+from tests.planted import BUCKETS, LABELS, START, Run, retrain
 
 USERS = 8
 
@@ -61,14 +62,16 @@ def hashes_now(settings: Settings, snapshot_id: int) -> pl.DataFrame:
 
 
 def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return what a full score gives every user of a snapshot as of the moment that its assignment has."""
+    """Return what a full score by the model of each user gives as of the moment that the user's assignment has."""
     plugins, lake = load_plugins(settings), Lake.of(settings)
     with transaction(settings) as session:
-        version = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, snapshot_id).model_version_id)
-    recipe, predictor = manifest_of(version).recipe, load_predictor(settings, plugins, version)
-    textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+        versions = {version.id: version for version in session.exec(select(ModelVersion)).all()}
     frames = []
-    for (bucket, as_of), users in assignments(settings, snapshot_id).collect().group_by("bucket", "scored_as_of"):
+    rows = assignments(settings, snapshot_id).collect()
+    for (number, bucket, as_of), users in rows.group_by("model_version_id", "bucket", "scored_as_of"):
+        version = versions[number]
+        recipe, predictor = manifest_of(version).recipe, load_predictor(settings, plugins, version)
+        textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
         window = recipe.window(as_of)
         texts = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users.select("user_key")).users
         frames.append(texts.select("user_key", "phrase_hash").hstack(predictor.segment(texts)))
@@ -210,6 +213,22 @@ class Refreshes(RuleBasedStateMachine):
         self._end(run)
         self.just_published = False  # it has read the data of its own time
 
+    @rule(share=st.sampled_from([0.3, 0.7]), salt=st.integers(0, 3))
+    def start_canary(self, share: float, salt: int) -> None:
+        """Let version 2, which reads users differently, score some of them, in place of an earlier canary."""
+        with transaction(self.settings) as session:
+            challenger = session.get_one(ModelVersion, 2)
+            canary = start_canary(session, challenger, 1, share, since=self.now, until=self.now + timedelta(days=10**5))
+            canary.salt = salt
+        self.just_published = False
+
+    @rule()
+    def stop_canary(self) -> None:
+        with transaction(self.settings) as session:
+            if (canary := running_canary(session, LABELS)) is not None:
+                end_canary(session, canary, CanaryState.STOPPED, "stopped")
+        self.just_published = False
+
     @rule()
     def roll_back(self) -> None:
         with transaction(self.settings) as session:
@@ -227,6 +246,10 @@ class Refreshes(RuleBasedStateMachine):
         anew = scored_anew(self.settings, self.published)
         assert rows["segment"].equals(anew["segment"])
         assert rows["probability"].to_list() == pytest.approx(anew["probability"].to_list(), abs=1e-6)
+        with transaction(self.settings) as session:
+            canary = running_canary(session, LABELS)
+        versions = [1] * rows.height if canary is None else CanaryShare.of(canary).versions(rows["user_key"]).to_list()
+        assert rows["model_version_id"].to_list() == versions
 
     @invariant()
     def the_feed_rebuilds_the_current_snapshot(self) -> None:
@@ -255,9 +278,10 @@ class Refreshes(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop with its champion, in which only some users are left."""
+    """The shop with its champion and a version of another recipe, in which only some users are left."""
     settings = Settings(home=tmp_path_factory.mktemp("small") / "home")
     shutil.copytree(trained_home, settings.root)
+    retrain(settings, seed=5, window_days=56.0).until("gate")
     with transaction(settings) as session:
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
     forget(settings, [f"user-{n}" for n in range(USERS, 240)])

@@ -17,8 +17,8 @@ from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Evaluation, ModelVersion
-from segadmin_api.cli import model_files
+from segadmin.storage.records import CanaryState, Evaluation, ModelVersion
+from segadmin_api.cli import canaries, model_files
 from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import (
     MEMBERSHIP_ADVICE,
@@ -31,6 +31,7 @@ from segadmin_api.formatting import (
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
+    from segadmin.workflows.follow_promotion import Followed
 
 #: The default file of a model card.
 _CARD = "model-card.html"
@@ -46,7 +47,7 @@ def list_(
     """List model versions, newest first, with their metrics on the test rows."""
     versions = list_lines(get_settings(), labels)
     if as_json:
-        show_json([_facts(line) for line in versions])
+        show_json([_facts(line) | {"canary": line.canary} for line in versions])
         return
     table(
         "",
@@ -125,10 +126,13 @@ def promote(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version champion regardless of the gate, and its newest snapshot current."""
+    """Make a version champion regardless of the gate, and its newest snapshot current.
+
+    The version of a canary becomes champion before its time is over; any other version ends the canary.
+    """
     from segadmin.models import registry
 
-    _report_promotion(registry.promote_version(get_settings(), version, reason), as_json=as_json)
+    _follow(registry.promote_version(get_settings(), version, reason), as_json=as_json)
 
 
 @app.command()
@@ -137,23 +141,53 @@ def rollback(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the previous champion the champion again, and its newest snapshot current."""
+    """Make the previous champion the champion again, and its newest snapshot current, in one transaction.
+
+    Who changes segment by that is written to the feed at once, and delivered.
+    """
     from segadmin.models import registry
 
-    _report_promotion(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
+    _follow(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
 
 
-def _report_promotion(promotion: Promotion, *, as_json: bool) -> None:
+def _follow(promotion: Promotion, *, as_json: bool) -> None:
+    """Write and deliver the records of the feed, report what was done, and call the hooks of plugins."""
+    from segadmin.workflows.follow_promotion import announce, follow
+    from segadmin_worker.client import dispatcher
+
+    settings = get_settings()
+    followed = follow(settings, promotion, dispatcher(settings))
     if as_json:
-        show_json(asdict(promotion))
-        return
+        facts = asdict(promotion) | {"as_of": promotion.as_of and promotion.as_of.isoformat()}
+        show_json({**facts, "records": followed.records, "deliveries": followed.deliveries})
+    else:
+        _report_promotion(promotion, followed)
+    announce(settings, promotion)
+
+
+def _report_promotion(promotion: Promotion, followed: Followed) -> None:
     previous = f"; before, it was version {promotion.before}" if promotion.before else ""
     echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
+    if promotion.canary is not None:
+        echo(f"The canary that was running is {promotion.canary}.")
+    command = f"segadmin enqueue {{}} --labels {quote(promotion.label_set)} --wait"
     if promotion.snapshot is None:
-        command = f"segadmin enqueue score --labels {quote(promotion.label_set)} --wait"
-        echo(f"It has not scored any users yet. Next: {command}")
-    else:
-        echo(f"Snapshot {promotion.snapshot}, its newest, is current.")
+        scored = "only the users of its canary" if promotion.canary == CanaryState.PROMOTED else "no users yet"
+        echo(f"It has scored {scored}. Next: {command.format('score')}")
+        return
+    echo(
+        f"Snapshot {promotion.snapshot}, its newest, is current, as of {promotion.as_of:%Y-%m-%d %H:%M}. Bring it "
+        f"up to date: {command.format('refresh')}"
+    )
+    echo(_followed_line(followed))
+
+
+def _followed_line(followed: Followed) -> str:
+    if followed.records is None:
+        return f"The feed's records are not written yet: the next publication writes them ({followed.trouble})."
+    jobs = ", ".join(map(str, followed.deliveries))
+    delivery = f"; job {jobs} delivers them" if jobs else ""
+    return f"The feed has {counted(followed.records, 'record')} of who changes segment by that{delivery}."
 
 
 @app.command()
@@ -178,6 +212,7 @@ def card(
     show_json(content.model_dump(mode="json"))
 
 
+app.add_typer(canaries.app, name="canary")
 app.command()(model_files.export)
 app.command("import")(model_files.import_)
 

@@ -202,6 +202,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
         highlight=False,
     )
+    if snapshot.canary_id is not None:
+        console.print("some users were scored by a canary: segadmin models canary list", highlight=False)
     if snapshot.previous_id is not None:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in snapshot.rescored_by.items())
         console.print(

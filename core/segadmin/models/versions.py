@@ -15,7 +15,7 @@ from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
 from segadmin.storage.database import row_number, transaction
-from segadmin.storage.records import Current, Evaluation, ModelVersion
+from segadmin.storage.records import Canary, CanaryState, Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
 
@@ -26,6 +26,7 @@ class VersionLine:
 
     version: ModelVersion
     evaluations: Sequence[Evaluation]  #: its own, and those of the baselines of its job
+    canary: float | None = None  #: the share of the users that it scores as a canary
 
     @property
     def name(self) -> str:
@@ -122,7 +123,12 @@ def list_versions(session: Session, label_set: str | None = None) -> Sequence[Mo
 def list_lines(settings: Settings, label_set: str | None = None) -> list[VersionLine]:
     """Return the model versions with their metrics, newest first."""
     with transaction(settings) as session:
-        return [VersionLine(version, evaluations_of(session, version)) for version in list_versions(session, label_set)]
+        running = select(Canary.challenger_id, Canary.share).where(Canary.state == CanaryState.RUNNING)
+        shares = dict(session.exec(running).all())
+        return [
+            VersionLine(version, evaluations_of(session, version), shares.get(version.id or 0))
+            for version in list_versions(session, label_set)
+        ]
 
 
 def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:

@@ -11,6 +11,7 @@ from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
+from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
 from segadmin.storage.schema import ASSIGNMENTS
@@ -101,19 +102,47 @@ def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | N
     return Cause.MODEL if _definition(before) == _definition(now) else Cause.DEFINITION
 
 
-def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_model: Cause | None) -> pl.DataFrame:
+def causes_of_models(settings: Settings, before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """Return the cause for each pair of model versions that scored the same user.
+
+    Args:
+        settings: location of the database.
+        before: ``user_key`` and ``model_version_id`` of the users of a snapshot.
+        now: the same of a later one.
+
+    Returns:
+        ``version_before``, ``model_version_id`` and ``of_model``, which is null where the two are the same.
+    """
+    versions = before.select("user_key", version_before="model_version_id")
+    joined = now.select("user_key", "model_version_id").join(versions, on="user_key")
+    pairs = joined.select("version_before", "model_version_id").unique(maintain_order=True).drop_nulls()
+    with reading(settings) as session:
+        causes = [
+            cause_of_another_model(session.get_one(ModelVersion, old), session.get_one(ModelVersion, new))
+            for old, new in pairs.iter_rows()
+        ]
+    return pairs.with_columns(of_model=pl.Series([cause and cause.value for cause in causes], dtype=pl.String))
+
+
+def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_models: pl.DataFrame) -> pl.DataFrame:
     """Return ``scored`` with the cause of every user.
 
     Args:
         scored: scored users; ``cause`` is null where they were not compared with an earlier snapshot.
-        before: ``user_key`` of the users of the snapshot before.
-        of_model: the cause of users who were in that snapshot, if another model made it.
+        before: ``user_key`` and ``model_version_id`` of the users of the snapshot before.
+        of_models: :func:`causes_of_models` of both, which go before other causes.
     """
     if "cause" not in scored.columns:  # written by an older release
         scored = scored.with_columns(cause=pl.lit(None, pl.String))
     is_known = pl.col("user_key").is_in(before["user_key"].implode())
-    cause = pl.coalesce("cause", pl.lit(Cause.EVENTS.value)) if of_model is None else pl.lit(of_model.value)
-    return scored.with_columns(cause=pl.when(is_known).then(cause).otherwise(pl.lit(Cause.NEW.value)))
+    cause = pl.coalesce("of_model", "cause", pl.lit(Cause.EVENTS.value))
+    known = before.select("user_key", version_before="model_version_id")
+    return (
+        scored.join(known, on="user_key", how="left", maintain_order="left")
+        .join(of_models, on=["version_before", "model_version_id"], how="left", maintain_order="left")
+        .with_columns(cause=pl.when(is_known).then(cause).otherwise(pl.lit(Cause.NEW.value)))
+        .drop("version_before", "of_model")
+    )
 
 
 def _rows_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:

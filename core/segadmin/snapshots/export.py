@@ -15,6 +15,8 @@ from segadmin.events.formulas import escape_formulas
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments
+from segadmin.snapshots.segment_order import in_order, orders_of
+from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot
 
@@ -49,7 +51,13 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
         raise ConfigurationError(
             f"There is no segment {selection.segment!r}.{did_you_mean(selection.segment, segments)}"
         )
-    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= selection.min_probability)
+    with reading(settings) as session:
+        orders = orders_of(session, snapshot)
+    rows = (
+        assignments(settings, snapshot.id)
+        .with_columns(in_order(orders, segments))
+        .filter(pl.col("probability") >= selection.min_probability)
+    )
     if selection.segment is not None:
         rows = rows.filter(pl.col("segment") == selection.segment)
     columns = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]

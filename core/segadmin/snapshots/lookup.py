@@ -11,7 +11,6 @@ from segadmin.settings import Settings
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,30 +85,34 @@ class SegmentLookup:
 
     def _index(self, label_set: str | None) -> _Index:
         with reading(self._settings) as session:
+            from segadmin.snapshots.segment_order import orders_of
+
             snapshot = find_snapshot(session, "current", label_set)
             version = Lake.of(self._settings).version("assignments")
             index = self._indexes.get(snapshot.label_set)
             if index is not None and (index.snapshot_id, index.lake_version) == (snapshot.id, version):
                 return index
-            segments = tuple(session.get_one(ModelVersion, snapshot.model_version_id).segments)
+            orders = orders_of(session, snapshot)
             assert snapshot.id is not None
             facts = (snapshot.id, version, snapshot.label_set, snapshot.as_of)
         with self._lock:  # one thread reads the snapshot, the others wait for it
             index = self._indexes.get(facts[2])
             if index is None or (index.snapshot_id, index.lake_version) != facts[:2]:
-                index = self._indexes[facts[2]] = self._read(*facts, segments)
+                index = self._indexes[facts[2]] = self._read(*facts, orders)
             return index
 
     def _read(
-        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, segments: tuple[str, ...]
+        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, orders: dict[int, list[str]]
     ) -> _Index:
         import numpy as np
         import polars as pl
 
         from segadmin.events.merged_users import MergedUsers
+        from segadmin.snapshots.segment_order import in_order
 
-        columns = ("user_key", "segment", "probabilities", "model_version_id")
-        users = assignments(self._settings, snapshot_id).select(columns).sort("user_key").collect()
+        segments = tuple(next(iter(orders.values())))  # of the snapshot's model
+        columns = ("user_key", "segment", in_order(orders, segments), "model_version_id")
+        users = assignments(self._settings, snapshot_id).select(*columns).sort("user_key").collect()
         numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
         return _Index(
             snapshot_id=snapshot_id,

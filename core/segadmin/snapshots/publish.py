@@ -39,6 +39,7 @@ class SnapshotFacts:
     lake_versions: dict[str, int]  #: what it was made from
     everyone_read_at: datetime | None
     newest_event: datetime | None
+    canary_id: int | None
     inference: list[Json]  #: each way that probabilities were computed in
 
 

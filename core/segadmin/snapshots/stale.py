@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,6 +22,10 @@ BEFORE = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash", "ne
 _TOGETHER = 5_000
 
 
+def _all(users: pl.DataFrame) -> pl.DataFrame:
+    return users
+
+
 @dataclass(frozen=True)
 class StaleUsers:
     """Finds the users whose assignment may be out of date.
@@ -38,6 +42,9 @@ class StaleUsers:
     silent: bool = True  #: return users without new events too, if their text may have changed by time
     items_changed: bool = True  #: compare the attributes of items too
     words: pl.DataFrame | None = None  #: :func:`segadmin.text.item_words.item_words` of the recipe
+    #: The model that scores them; ``before`` then has ``model_version_id``, and users of another one are out of date.
+    version_id: int | None = None
+    select: Callable[[pl.DataFrame], pl.DataFrame] = _all  #: returns those of some users who are meant
 
     def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
         """Yield ``buckets`` in groups that are read together: of small buckets, opening the files takes most time."""
@@ -56,13 +63,15 @@ class StaleUsers:
     def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
         """Return ``bucket``, ``user_key`` and ``cause`` of the users to read, in no order."""
         known = self.lake.scan("users", buckets=buckets)
-        users = known.select("bucket", "user_key").unique("user_key", keep="any").collect()
+        users = self.select(known.select("bucket", "user_key").unique("user_key", keep="any").collect())
         before = self.before.filter(pl.col("bucket").is_in(list(buckets))).drop("bucket")
         now = self._hashes(buckets, before)
         is_changed = pl.col("is_later").fill_null(value=False) | _differs("events_hash")
         cause = (
             pl.when(pl.col("scored_as_of").is_null())
             .then(pl.lit(Cause.NEW.value))
+            .when(pl.lit(value=False) if self.version_id is None else pl.col("model_version_id") != self.version_id)
+            .then(pl.lit(Cause.MODEL.value))
             .when(is_changed)
             .then(pl.lit(Cause.EVENTS.value))
             .when(_differs("items_hash") if self.items_changed else pl.lit(value=False))

@@ -19,7 +19,7 @@ from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
@@ -70,10 +70,11 @@ def history(settings: Settings, key: int) -> list[Assigned]:
     with transaction(settings) as session:
         snapshots = list_snapshots(session)
         current = set(currents(session).values())
-        versions = {snapshot.model_version_id for snapshot in snapshots}
-        segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
     by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
+    with reading(settings) as session:  # of the version that scored the user: of one snapshot there may be two
+        versions = {row["model_version_id"] for row in by_part.values() if not row["has_left"]}
+        segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     return [
         Assigned(
             snapshot_id=snapshot.id,
@@ -82,7 +83,7 @@ def history(settings: Settings, key: int) -> list[Assigned]:
             as_of=snapshot.as_of.isoformat(),
             model_version_id=row["model_version_id"],
             segment=row["segment"] or NOT_ENOUGH,
-            probabilities=dict(zip(segments[snapshot.model_version_id], row["probabilities"], strict=True)),
+            probabilities=dict(zip(segments[row["model_version_id"]], row["probabilities"], strict=True)),
         )
         for snapshot in snapshots
         if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None

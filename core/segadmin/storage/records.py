@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Enum, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    Index,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from segadmin.urls import mask_secrets
@@ -110,6 +122,14 @@ class ModelState(StrEnum):
     CHAMPION = "champion"  #: scores users
     CHALLENGER = "challenger"  #: kept for comparison; the gate did not promote it
     RETIRED = "retired"  #: was champion before
+
+
+class CanaryState(StrEnum):
+    """The state of a canary."""
+
+    RUNNING = "running"  #: the challenger scores its share of the users
+    PROMOTED = "promoted"  #: the challenger became champion
+    STOPPED = "stopped"  #: the champion scores these users again
 
 
 class ImportState(StrEnum):
@@ -357,6 +377,7 @@ class SegmentSnapshot(_Row, table=True):
     newest_event: datetime | None = Field(default=None, sa_column=_time())  #: the time of the newest event in it
     #: Of the events that came in since the snapshot before, see :class:`segadmin.snapshots.freshness.Freshness`.
     freshness: Json = Field(default_factory=dict, sa_column=_json())
+    canary_id: int | None = None  #: the canary whose challenger scored some of the users; null: one model scored all
     #: Each way that probabilities were computed in: engine, precision, agreement with the model in float32, …
     inference: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
@@ -383,6 +404,37 @@ class SegmentSummary(_Row, table=True):
     share: float  #: 0 to 1
     confidence: float  #: mean probability of the assigned segment
     distinctive: list[Json] = Field(default_factory=list, sa_column=_json())  #: category, share, lift
+
+
+class Canary(_Row, table=True):
+    """A challenger that scores a share of the users for some time, to be compared with the champion."""
+
+    #: At most one of a label set is running.
+    __table_args__ = (
+        Index(
+            "ix_canary_running",
+            "label_set",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str = Field(index=True)
+    champion_id: int = Field(foreign_key="modelversion.id")
+    challenger_id: int = Field(foreign_key="modelversion.id")
+    share: float  #: of the users, above 0 and below 1
+    salt: int  #: together with a user's key, it decides whether the user is in the share
+    state: CanaryState = Field(default=CanaryState.RUNNING, sa_column=_state(CanaryState))
+    since: datetime = Field(sa_column=_time(nullable=False))  #: in the time of the events
+    until: datetime = Field(sa_column=_time(nullable=False))  #: when it is decided, in the time of the events
+    #: The newest, see ``segadmin.monitoring.canary.CanaryComparison``; empty before the first.
+    comparison: Json = Field(default_factory=dict, sa_column=_json())
+    compared_as_of: datetime | None = Field(default=None, sa_column=_time())
+    reason: str | None = None  #: why it ended
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    ended_at: datetime | None = Field(default=None, sa_column=_time())
 
 
 class DriftReport(_Row, table=True):

@@ -46,6 +46,54 @@ class Selection(Protocol):
         """Return ``bucket``, ``user_key`` and ``cause`` of those to read."""
 
 
+@dataclass(frozen=True)
+class GivenUsers:
+    """Users who were chosen before."""
+
+    users: pl.DataFrame  #: ``bucket``, ``user_key``, ``cause``
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield each bucket alone."""
+        return ([bucket] for bucket in buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return those in ``buckets``."""
+        return self.users.filter(pl.col("bucket").is_in(list(buckets)))
+
+
+@dataclass(frozen=True)
+class EveryUser:
+    """All users of the store who are meant; nothing is known of why they are read."""
+
+    lake: Lake
+    select: Callable[[pl.DataFrame], pl.DataFrame]  #: returns those of some users who are meant
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield each bucket alone."""
+        return ([bucket] for bucket in buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return those in ``buckets``, without a cause."""
+        users = self.lake.scan("users", buckets=buckets).select("bucket", "user_key")
+        chosen = self.select(users.unique("user_key", keep="any").collect())
+        return chosen.with_columns(cause=pl.lit(None, pl.String))
+
+
+@dataclass(frozen=True)
+class SeveralSelections:
+    """The users of several selections, of which none has a user of another."""
+
+    selections: Sequence[Selection]
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield the groups of the first selection."""
+        return self.selections[0].groups(buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return the users of all selections."""
+        return pl.concat([selection.of_buckets(buckets) for selection in self.selections])
+
+
 def read_buckets(
     settings: Settings,
     plan: TextPlan,

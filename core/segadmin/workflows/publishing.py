@@ -10,9 +10,9 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
-from segadmin.storage.records import ModelVersion, SegmentSnapshot, SnapshotState
-from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.scored import ScoreOutput, scoring_version
+from segadmin.storage.records import SegmentSnapshot, SnapshotState
+from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
+from segadmin.workflows.scored import ScoreOutput, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from segadmin.snapshots.freshness import Arrived
-    from segadmin.snapshots.policy import Cause
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def publish(attempt: Attempt) -> StageResult:
     """
     import polars as pl
 
-    from segadmin.snapshots.changes import changes_of, with_causes
+    from segadmin.snapshots.changes import causes_of_models, changes_of, with_causes
     from segadmin.snapshots.publish import SnapshotFacts, begin_snapshot, commit_assignments, count_moved, make_current
     from segadmin.snapshots.read import segments_of
     from segadmin.storage.lake import Lake
@@ -58,18 +57,20 @@ def publish(attempt: Attempt) -> StageResult:
     users = lake.scan("users").select("user_key").unique().collect()
     # Steps of an older release lack columns.
     scored = pl.concat([attempt.read(step.scores) for step in steps], how="diagonal")
-    base = _base(settings, prepared)
+    scoring = scoring_of(attempt, prepared)
+    base = _base(settings, scoring.refresh)
     if base is not None and scored.is_empty() and _is_current(settings, base, users):
         nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
         return StageResult(_published(base).model_copy(update=nothing_new))
-    version_id = scoring_version(attempt, prepared)
-    snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version_id, prepared.window.as_of)
+    snapshot, previous = begin_snapshot(
+        settings, attempt.job_id, prepared.label_set, scoring.version_id, prepared.window.as_of
+    )
     number = snapshot.id
     assert number is not None
     if snapshot.state == SnapshotState.PUBLISHED:
         return StageResult(_published(snapshot))
     before = scored.clear() if previous is None else segments_of(settings, previous)
-    causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
+    causes = with_causes(scored, before, causes_of_models(settings, before, scored))
     same_texts = [attempt.read(step.unchanged) for step in steps if step.unchanged]
     changes = changes_of(settings, number, causes, users, base, unchanged=pl.concat(same_texts) if same_texts else None)
     attempt.progress(0.3, "writing the assignments")
@@ -85,9 +86,10 @@ def publish(attempt: Attempt) -> StageResult:
         carried=changes.users.height - scored.height,
         moved=count_moved(before, changes.users),
         lake_versions=prepared.text.lake or {},
-        everyone_read_at=prepared.window.as_of if prepared.reads_everyone or base is None else base.everyone_read_at,
+        everyone_read_at=prepared.window.as_of if scoring.reads_everyone or base is None else base.everyone_read_at,
         newest_event=lake.latest_event,
-        inference=_combined(step.inference for step in steps),
+        canary_id=None if scoring.canary is None else scoring.canary.canary_id,
+        inference=_combined(facts for step in steps for facts in (step.inference, step.canary_inference)),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
     arrived = _arrived(settings, lake, prepared.label_set)
@@ -126,9 +128,8 @@ def _arrived(settings: Settings, lake: Lake, label_set: str) -> Arrived | None:
     return arrived_since(lake, before)
 
 
-def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | None:
+def _base(settings: Settings, refresh: RefreshPlan | None) -> SegmentSnapshot | None:
     """Return the snapshot that holds for the users who were not scored; ``None`` if all were."""
-    refresh = prepared.refresh
     if refresh is None or refresh.everyone:
         return None
     with reading(settings) as session:
@@ -145,17 +146,6 @@ def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFra
             return False
     assigned = segments_of(settings, snapshot.id or 0)
     return assigned.height == users.height and assigned.join(users, on="user_key", how="anti").is_empty()
-
-
-def _cause_of_model(settings: Settings, previous: int | None, version_id: int) -> Cause | None:
-    """Return why the users of the snapshot ``previous`` were scored, if another model made it."""
-    from segadmin.snapshots.changes import cause_of_another_model
-
-    if previous is None:
-        return None
-    with reading(settings) as session:
-        before = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, previous).model_version_id)
-        return cause_of_another_model(before, session.get_one(ModelVersion, version_id))
 
 
 def _summaries(
