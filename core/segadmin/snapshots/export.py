@@ -14,6 +14,7 @@ from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.formulas import escape_formulas
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot
@@ -24,7 +25,7 @@ class Audience:
     """Selects users of a snapshot, and whether they are pseudonymous."""
 
     segment: str | None = None  #: only this segment
-    min_probability: float = 0.0  #: minimum probability of the user's segment
+    min_probability: float = 0.0  #: minimum probability of the user's segment, unless a person set it
     user_ids: bool = False  #: the shop's own ids instead of pseudonyms
 
 
@@ -39,7 +40,8 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
 
     Returns:
         ``user`` (a pseudonym of 16 hex digits, or the shop's id), ``segment``, ``probability``, a column for the
-        probability of each segment, ``scored_as_of`` and ``model_version``.
+        probability of each segment, ``scored_as_of``, ``model_version`` and ``overridden_by``: what decided about the
+        segment instead of the model, such as ``correction``.
 
     Raises:
         ConfigurationError: there is no such segment.
@@ -49,14 +51,18 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
         raise ConfigurationError(
             f"There is no segment {selection.segment!r}.{did_you_mean(selection.segment, segments)}"
         )
-    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= selection.min_probability)
+    is_sure = (pl.col("probability") >= selection.min_probability) | (
+        pl.col("overridden_by") == Override.CORRECTION.value
+    ).fill_null(value=False)
+    rows = assignments(settings, snapshot.id).filter(is_sure)
     if selection.segment is not None:
         rows = rows.filter(pl.col("segment") == selection.segment)
     columns = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
     return (
         with_user(settings, rows, raw=selection.user_ids)
         .sort("probability", "user", descending=[True, False])
-        .select("user", "segment", "probability", *columns, "scored_as_of", model_version="model_version_id")
+        .rename({"model_version_id": "model_version"})
+        .select("user", "segment", "probability", *columns, "scored_as_of", "model_version", "overridden_by")
     )
 
 
@@ -99,5 +105,6 @@ def find_sink(settings: Settings, path: Path) -> Sink:
 def with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
     """Return ``rows`` with a column ``user`` after ``user_key``: the shop's id if ``raw``, else a pseudonym."""
     if raw:
-        return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
+        users = Lake.of(settings).scan("users").select("user_key", "user")
+        return rows.join(users, on="user_key", how="left", maintain_order="left")
     return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

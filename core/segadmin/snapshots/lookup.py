@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
@@ -28,6 +29,7 @@ class CurrentSegment:
     model_version_id: int
     segment: str | None  #: ``None``: too little is known of the user
     probabilities: dict[str, float]  #: by segment, in the model's order
+    corrected: bool = False  #: whether a person set the segment
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class _Index:
     segment: NDArray[np.int16]  #: index into ``segments``; -1: unassigned
     probabilities: NDArray[np.float32]  #: ``(users, segments)``
     model_versions: NDArray[np.int64]
+    corrected: NDArray[np.bool_]
 
     def find(self, key: int) -> CurrentSegment | None:
         """Return what is known of a user, or ``None``."""
@@ -57,6 +60,7 @@ class _Index:
             model_version_id=int(self.model_versions[row]),
             segment=None if number < 0 else self.segments[number],
             probabilities=dict(zip(self.segments, map(float, self.probabilities[row]), strict=True)),
+            corrected=bool(self.corrected[row]),
         )
 
 
@@ -102,7 +106,7 @@ class SegmentLookup:
         import numpy as np
         import polars as pl
 
-        columns = ("user_key", "segment", "probabilities", "model_version_id")
+        columns = ("user_key", "segment", "probabilities", "model_version_id", "overridden_by")
         users = assignments(self._settings, snapshot_id).select(columns).sort("user_key").collect()
         numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
         return _Index(
@@ -115,4 +119,5 @@ class SegmentLookup:
             segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
             probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
             model_versions=users["model_version_id"].to_numpy(),
+            corrected=(users["overridden_by"] == Override.CORRECTION.value).fill_null(value=False).to_numpy(),
         )

@@ -17,6 +17,7 @@ from sqlmodel import Session, select
 from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -38,6 +39,8 @@ class SnapshotFacts:
     lake_versions: dict[str, int]  #: what it was made from
     everyone_read_at: datetime | None
     inference: list[Json]  #: each way that probabilities were computed in
+    corrected: int = 0
+    moved_without_hysteresis: int | None = None
 
 
 def begin_snapshot(
@@ -85,6 +88,11 @@ def make_current(
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
     switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)
     return snapshot
+
+
+def count_corrected(users: pl.DataFrame) -> int:
+    """Return the number of users whose segment a person set."""
+    return users.filter(pl.col("overridden_by") == Override.CORRECTION).height
 
 
 def count_moved(before: pl.DataFrame, users: pl.DataFrame) -> int:

@@ -87,7 +87,9 @@ QUARANTINE = _schema(
 #: ``probabilities`` are in the order of the model's segments. ``events_hash`` and ``items_hash`` tell whether what the
 #: user's text was made of has changed since (:mod:`segadmin.text.sources`). ``changed_in`` is the snapshot that the row
 #: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. These five columns are null in
-#: rows of older releases.
+#: rows of older releases. ``overridden_by`` is what decided about ``segment`` instead of the model, a
+#: :class:`segadmin.snapshots.policy.Override`, and ``model_segment`` the segment by the model in that case; both are
+#: null if the model decided.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -104,6 +106,8 @@ ASSIGNMENTS = _schema(
         "cause": pl.String,
         "changed_in": pl.Int64,
         "has_left": pl.Boolean,
+        "overridden_by": pl.String,
+        "model_segment": pl.String,
     }
 )
 

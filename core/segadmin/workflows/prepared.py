@@ -20,6 +20,7 @@ class RefreshPlan(BaseModel):
     everyone: bool  #: all users are scored; otherwise the others are carried forward
     silent: bool  #: users without new events are read too
     items_changed: bool  #: items may have other attributes than they had for that snapshot
+    margins: tuple[float, ...] | None = None  #: of hysteresis, by segment; ``None``: it is not used
 
 
 class Prepared(StageOutput):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlmodel import Session
 
+    from segadmin.snapshots.overrides import Overrides
     from segadmin.snapshots.policy import Cause
     from segadmin.storage.lake import Lake
 
@@ -37,6 +38,7 @@ class PublishOutput(StageOutput):
     rescored_by: dict[str, int] = {}  #: cause → users
     carried: int | None = None
     moved: int | None = None
+    moved_without_hysteresis: int | None = None  #: ``None``: hysteresis was not used
     unchanged: bool = False  #: nothing was published; ``snapshot_id`` is the snapshot that stays current
 
 
@@ -48,16 +50,26 @@ def publish(attempt: Attempt) -> StageResult:
     import polars as pl
 
     from segadmin.snapshots.changes import changes_of, with_causes
-    from segadmin.snapshots.publish import SnapshotFacts, begin_snapshot, commit_assignments, count_moved, make_current
-    from segadmin.snapshots.read import segments_of
+    from segadmin.snapshots.overrides import Overrides, without_hysteresis
+    from segadmin.snapshots.publish import (
+        SnapshotFacts,
+        begin_snapshot,
+        commit_assignments,
+        count_corrected,
+        count_moved,
+        make_current,
+    )
     from segadmin.storage.lake import Lake
 
     settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
     lake = Lake.of(settings, prepared.text.lake)
     users = lake.scan("users").select("user_key").unique().collect()
     scored = pl.concat([attempt.read(step.scores) for step in steps])
-    base = _base(settings, prepared)
-    if base is not None and scored.is_empty() and _is_current(settings, base, users):
+    base, margins = _base(settings, prepared), prepared.refresh.margins if prepared.refresh else None
+    overrides = Overrides.read(settings, prepared.label_set, prepared.segments, margins)
+    rewritten = _rewritten(settings, base, scored, overrides)
+    is_same = scored.is_empty() and rewritten is not None and rewritten.is_empty()
+    if base is not None and is_same and _is_current(settings, base, users):
         unchanged = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
         return StageResult(_published(base).model_copy(update=unchanged))
     version_id = scoring_version(attempt, prepared)
@@ -66,9 +78,10 @@ def publish(attempt: Attempt) -> StageResult:
     assert number is not None
     if snapshot.state == SnapshotState.PUBLISHED:
         return StageResult(_published(snapshot))
-    before = scored.clear() if previous is None else segments_of(settings, previous)
+    before = _before(settings, previous)
     causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
-    changes = changes_of(settings, number, causes, users, base)
+    changes = changes_of(settings, number, overrides.of_scored(causes, before), users, base, rewritten=rewritten)
+    paths = [rows.with_columns(segment=without_hysteresis()) for rows in (before, changes.users)]
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")
@@ -84,6 +97,8 @@ def publish(attempt: Attempt) -> StageResult:
         lake_versions=prepared.text.lake or {},
         everyone_read_at=prepared.window.as_of if prepared.reads_everyone or base is None else base.everyone_read_at,
         inference=_combined(step.inference for step in steps),
+        corrected=count_corrected(changes.users),
+        moved_without_hysteresis=None if margins is None else count_moved(*paths),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
     published: list[SegmentSnapshot] = []
@@ -119,6 +134,30 @@ def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | N
         return None
     with reading(settings) as session:
         return session.get_one(SegmentSnapshot, refresh.snapshot_id)
+
+
+def _rewritten(
+    settings: Settings, base: SegmentSnapshot | None, scored: pl.DataFrame, overrides: Overrides
+) -> pl.DataFrame | None:
+    """Return the rows of the users who were not scored and whose overrides began or ended; ``None`` if all were."""
+    from segadmin.snapshots.read import assignments
+
+    if base is None:
+        return None
+    rows = assignments(settings, base.id or 0)
+    return overrides.of_carried(rows.join(scored.lazy().select("user_key"), on="user_key", how="anti"))
+
+
+def _before(settings: Settings, snapshot_id: int | None) -> pl.DataFrame:
+    """Return the users of a snapshot, with what decided about their segments; none if there is no snapshot."""
+    import polars as pl
+
+    from segadmin.snapshots.read import assignments
+    from segadmin.storage.schema import ASSIGNMENTS
+
+    columns = ("user_key", "segment", "overridden_by", "model_segment", "model_version_id")
+    rows = pl.LazyFrame(schema=ASSIGNMENTS) if snapshot_id is None else assignments(settings, snapshot_id)
+    return rows.select(columns).collect()
 
 
 def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFrame) -> bool:
@@ -181,4 +220,5 @@ def _published(snapshot: SegmentSnapshot) -> PublishOutput:
         rescored_by=snapshot.rescored_by,
         carried=snapshot.carried,
         moved=snapshot.moved,
+        moved_without_hysteresis=snapshot.moved_without_hysteresis,
     )
