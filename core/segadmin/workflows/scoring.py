@@ -13,6 +13,7 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
+from segadmin.models.manifest import manifest_of
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import TimePolicy
@@ -80,6 +81,21 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
+def _margins(version: ModelVersion) -> tuple[float, ...]:
+    """Return the margins of hysteresis of a version, by segment.
+
+    Raises:
+        ConfigurationError: it has none, because an older release trained it.
+    """
+    hysteresis = manifest_of(version).hysteresis
+    if hysteresis is None:
+        raise ConfigurationError(
+            f"Model version {version.id} has no margins for --hysteresis: an older release trained it. Leave it out, "
+            f"or train again: segadmin enqueue retrain --labels {version.label_set}"
+        )
+    return hysteresis.margins
+
+
 class Refresh(Score):
     """Options of ``refresh``."""
 
@@ -88,6 +104,19 @@ class Refresh(Score):
         description="How often users without new events are read again, because their text may have changed by the "
         "passing of time: at every refresh, daily, weekly, or only when they have events.",
     )
+    hysteresis: bool = Field(
+        False,
+        description="Move users only to segments that lead their present one by a margin, which was chosen on "
+        "validation. The result differs from that of a score of the same data.",
+    )
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its backbone and its labels, if the model has what it needs."""
+        request = super().completed(settings)
+        if request.hysteresis:
+            with reading(settings) as session:
+                _margins(find_version(session, request.model, request.labels, request.made_with))
+        return request
 
 
 class OutcomesOutput(StageOutput):
@@ -159,6 +188,7 @@ def _refresh_plan(
         items_changed=any(
             lake_versions.get(table) != snapshot.lake_versions.get(table) for table in ("items", "item_vectors")
         ),
+        margins=_margins(version) if isinstance(request, Refresh) and request.hysteresis else None,
     )
 
 
