@@ -14,7 +14,7 @@ from segadmin.counts import counted
 from segadmin.evaluation.bootstrap import LEAST_USERS
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
-from segadmin.labels.parts import EqualTexts
+from segadmin.labels.parts import EqualTexts, Part
 from segadmin.models.versions import VersionLine
 from segadmin.storage.records import Canary, CanaryState, Step, StepState
 from segadmin.text.coverage import coverage
@@ -75,6 +75,13 @@ def equal_texts_line(counts: EqualTexts | None) -> str:
         common = f"{counted(counts.common_texts, 'common text')} in {counted(counts.common_rows, 'row')}"
         parts.append(f"{common} not separated")
     return "; ".join(parts)
+
+
+def corrections_line(parts: Mapping[str, int]) -> str:
+    """Return how many training rows are corrections, by the rows of each part; empty if none is."""
+    if not (rows := parts.get(Part.CORRECTED, 0)):
+        return ""
+    return f"{counted(rows, 'training row')} by people; no corrected user is in validation or test"
 
 
 def membership_line(attack: MembershipAttack | None) -> str:

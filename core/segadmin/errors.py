@@ -7,6 +7,7 @@
     │   ├── InvalidSettings
     │   └── ModelNotFound
     ├── DataError
+    │   └── UserNotFound
     ├── PluginError
     │   ├── PluginNotFound
     │   ├── PluginLoadError
@@ -58,6 +59,10 @@ class ModelNotFound(ConfigurationError):
 
 class DataError(SegadminError):
     """Data as a whole cannot be used; a single bad row goes to quarantine instead."""
+
+
+class UserNotFound(DataError):
+    """There is no such user."""
 
 
 class PluginError(SegadminError):

@@ -1,9 +1,13 @@
-"""After any sequence of imports, erasures, refreshes and kills, a snapshot is what scoring everybody would give."""
+"""After any sequence of imports, erasures, refreshes and kills, a snapshot is what scoring everybody would give.
+
+Apart from users who are corrected, and from those whom hysteresis holds back if the newest refresh used it.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,17 +28,22 @@ from hypothesis.stateful import (
 from sqlmodel import select, update
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import DataError, UserNotFound
 from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of
 from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
+from segadmin.events.merged_users import MergedUsers
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Json
+from segadmin.labels.corrections import in_force, of_root_users, segments_by_user
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.models.canary import CanaryShare, end_canary, running_canary, start_canary
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct, withdraw
 from segadmin.snapshots.feed import write_changes
-from segadmin.snapshots.policy import TimePolicy
+from segadmin.snapshots.overrides import by_model
+from segadmin.snapshots.policy import Override, TimePolicy
 from segadmin.snapshots.read import assignments, list_snapshots, summaries
 from segadmin.storage import database
 from segadmin.storage.database import transaction
@@ -187,11 +196,31 @@ class Refreshes(RuleBasedStateMachine):
         lake.overwrite("items", renamed.collect())
         self.just_published = False
 
-    @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, "score", "publish", "after"]))
-    def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
-        self._run("refresh", {"time": policy.value}, kill_before=kill_before)
+    @rule(
+        policy=st.sampled_from(TimePolicy),
+        kill_before=st.sampled_from([None, None, "score", "publish", "after"]),
+        hysteresis=st.booleans(),
+    )
+    def refresh(self, policy: TimePolicy, kill_before: str | None, *, hysteresis: bool = False) -> None:
+        self._run("refresh", {"time": policy.value, "hysteresis": hysteresis}, kill_before=kill_before)
         if policy is TimePolicy.EXACT and self.just_published:
             self._no_text_is_out_of_date()
+
+    @rule(user=st.integers(0, USERS - 1), segment=st.sampled_from(["low", "mid", "high"]))
+    def correct(self, user: int, segment: str) -> None:
+        with suppress(UserNotFound):  # erased
+            correct(self.settings, f"user-{user}", segment, "a test")
+        self._look()
+
+    @rule(user=st.integers(0, USERS - 1))
+    def withdraw(self, user: int) -> None:
+        with suppress(DataError):  # erased, or not corrected
+            withdraw(self.settings, f"user-{user}", "a test")
+        self._look()
+
+    def _look(self) -> None:
+        with transaction(self.settings) as session:
+            self.published = pointed(session, current_snapshot(LABELS)) or 0
 
     def _no_text_is_out_of_date(self) -> None:
         rows = assignments(self.settings, self.published).sort("user_key").collect()
@@ -244,10 +273,17 @@ class Refreshes(RuleBasedStateMachine):
         rows = assignments(self.settings, self.published).sort("user_key").collect()
         assert rows["user_key"].to_list() == sorted(Lake.of(self.settings).scan("users").collect()["user_key"])
         anew = scored_anew(self.settings, self.published)
-        assert rows["segment"].equals(anew["segment"])
-        assert rows["probability"].to_list() == pytest.approx(anew["probability"].to_list(), abs=1e-6)
+        assert rows.select(by_model())["segment"].equals(anew["segment"])
+        own = rows["overridden_by"].is_null()
+        assert rows.filter(own)["probability"].to_list() == pytest.approx(
+            anew.filter(own)["probability"].to_list(), abs=1e-6
+        )
         with transaction(self.settings) as session:
-            canary = running_canary(session, LABELS)
+            canary, corrections = running_canary(session, LABELS), segments_by_user(in_force(session, LABELS))
+        is_corrected = rows["overridden_by"] == Override.CORRECTION
+        expected = of_root_users(corrections, MergedUsers.of(Lake.of(self.settings)))
+        corrected = dict(rows.filter(is_corrected).select("user_key", "segment").iter_rows())
+        assert corrected == dict(expected.select("user_key", "segment").iter_rows())
         versions = [1] * rows.height if canary is None else CanaryShare.of(canary).versions(rows["user_key"]).to_list()
         assert rows["model_version_id"].to_list() == versions
 

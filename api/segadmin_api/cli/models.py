@@ -24,6 +24,7 @@ from segadmin_api.formatting import (
     MEMBERSHIP_ADVICE,
     VERSIONS,
     cascade_line,
+    corrections_line,
     equal_texts_line,
     membership_line,
     version_row,
@@ -151,21 +152,25 @@ def rollback(
 
 
 def _follow(promotion: Promotion, *, as_json: bool) -> None:
-    """Write and deliver the records of the feed, report what was done, and call the hooks of plugins."""
+    """Keep corrections, write and deliver the records of the feed, report what was done, and call plugins' hooks."""
+    from segadmin.snapshots.corrections import keep_corrections
     from segadmin.workflows.follow_promotion import announce, follow
     from segadmin_worker.client import dispatcher
 
     settings = get_settings()
+    corrected = None if promotion.snapshot is None else keep_corrections(settings, promotion.label_set)
     followed = follow(settings, promotion, dispatcher(settings))
     if as_json:
         facts = asdict(promotion) | {"as_of": promotion.as_of and promotion.as_of.isoformat()}
-        show_json({**facts, "records": followed.records, "deliveries": followed.deliveries})
+        show_json(
+            {**facts, "corrected_snapshot": corrected, "records": followed.records, "deliveries": followed.deliveries}
+        )
     else:
-        _report_promotion(promotion, followed)
+        _report_promotion(promotion, followed, corrected)
     announce(settings, promotion)
 
 
-def _report_promotion(promotion: Promotion, followed: Followed) -> None:
+def _report_promotion(promotion: Promotion, followed: Followed, corrected: int | None) -> None:
     previous = f"; before, it was version {promotion.before}" if promotion.before else ""
     echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
     if promotion.canary is not None:
@@ -179,6 +184,8 @@ def _report_promotion(promotion: Promotion, followed: Followed) -> None:
         f"Snapshot {promotion.snapshot}, its newest, is current, as of {promotion.as_of:%Y-%m-%d %H:%M}. Bring it "
         f"up to date: {command.format('refresh')}"
     )
+    if corrected is not None:
+        echo(f"Snapshot {corrected}, which is that one with the users whom people corrected since, replaces it.")
     echo(_followed_line(followed))
 
 
@@ -294,11 +301,13 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
         + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
+        "corrections": corrections_line(data.parts),
         "equal texts": equal_texts_line(data.equal_texts),
         "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
+        "hysteresis": _margins(manifest),
         "cascade": cascade_line(cascade_of(manifest)),
         "membership attack": membership_line(manifest.membership),
         "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
@@ -309,6 +318,15 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     for name, value in lines.items():
         if value:
             echo(f"  {name}: {value}")
+
+
+def _margins(manifest: ModelManifest) -> str:
+    """Return the margins by segment that were chosen for hysteresis; empty for versions of older releases."""
+    if manifest.hysteresis is None:
+        return ""
+    margins = zip(manifest.segments, manifest.hysteresis.margins, strict=True)
+    by_segment = ", ".join(f"{segment} {margin:.2f}" for segment, margin in margins)
+    return f"margins {by_segment}, chosen on {manifest.hysteresis.rows:,} validation rows"
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:

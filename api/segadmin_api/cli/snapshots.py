@@ -216,6 +216,16 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
         line = freshness_line(snapshot.freshness)
         newest = f"newest event {snapshot.newest_event:%Y-%m-%d %H:%M:%S}"
         console.print(f"{newest}; {line}" if line else newest, highlight=False)
+    if snapshot.moved_without_hysteresis is not None:
+        console.print(
+            f"hysteresis: {snapshot.moved:,} moved ({_share(snapshot.moved, snapshot)}); without it, "
+            f"{snapshot.moved_without_hysteresis:,} would have "
+            f"({_share(snapshot.moved_without_hysteresis, snapshot)})",
+            highlight=False,
+        )
+    if snapshot.corrected:
+        whom = counted(snapshot.corrected, "user")
+        console.print(f"{whom} corrected by people: segadmin users corrections", highlight=False)
     for facts in snapshot.inference:
         console.print(inference_words(facts), highlight=False)
     if report is not None:
@@ -235,6 +245,10 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
             Text(", ".join(f"{category['category']} ×{category['lift']:.1f}" for category in summary.distinctive)),
         )
     console.print(rendered)
+
+
+def _share(users: int, snapshot: SegmentSnapshot) -> str:
+    return f"{users / max(snapshot.users, 1):.1%}"
 
 
 def _facts(snapshot: SegmentSnapshot) -> dict[str, Any]:

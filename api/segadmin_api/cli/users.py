@@ -1,7 +1,8 @@
-"""``segadmin users``: one user."""
+"""``segadmin users``: one user, and what people say about users' segments."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
@@ -9,45 +10,47 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segadmin.settings import get_settings
+from segadmin_api.cli import corrections, review
 from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
+from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
     from segadmin.snapshots.user import Assigned
+    from segadmin.storage.records import Correction
 
-app = group("One user: segment, text, history.")
+app = group("Users: segment, text, history, corrections, and who is worth a look.")
 _BAR_WIDTH = 30
-
-
-@app.callback()
-def _several() -> None:
-    """Make `show` a subcommand although it is the only one."""
 
 
 @app.command()
 def show(
-    user: Annotated[
-        str, typer.Argument(metavar="USER", help="The user id of the shop, or a pseudonym of 16 hex digits.")
-    ],
+    user: User,
     text: Annotated[bool, typer.Option("--text", help="Also show the text that the model reads.")] = False,
     at: AtOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
     from segadmin.events.keys import show_key
+    from segadmin.snapshots.corrections import corrections_of
     from segadmin.snapshots.user import find_user, history, known_at, merged_into, read_text
     from segadmin.storage.audit import record
+    from segadmin.storage.database import reading
 
     settings = get_settings()
-    key = find_user(settings, user)
+    with suggesting(settings, user):
+        key = find_user(settings, user)
     record(settings, "users.show", f"user {show_key(key)}", text=text)
     rows = history(settings, key)
     current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
+    with reading(settings) as session:
+        corrected = corrections_of(session, key)
     texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
     merges = merged_into(settings, key)
     if as_json:
         shown = rows if at is None else current
         merged = [{"merge": merge.id, "user_key": show_key(merge.old_key), **merge.moved} for merge in merges]
         facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown], "merged": merged}
+        facts["corrections"] = [each.model_dump(mode="json", exclude={"user_key"}) for each in corrected]
         show_json(facts | ({"text": texts} if text else {}))
         return
     echo(f"user {show_key(key)}")
@@ -60,18 +63,20 @@ def show(
         echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
     for row in current:
         _print_probabilities(row)
+        _print_override(row, corrected)
     if at is None and len(rows) > len(current):
         table(
             "history",
-            [">snapshot", "labels", "as of", "segment", ">probability", ">model"],
+            [">snapshot", "labels", "as of", "segment", ">probability", ">model", "decided by"],
             [
                 (
                     row.snapshot_id,
                     row.label_set,
                     row.as_of[:10],
                     row.segment,
-                    f"{max(row.probabilities.values()):.2f}",
+                    f"{row.probabilities.get(row.segment, max(row.probabilities.values())):.2f}",
                     row.model_version_id,
+                    row.overridden_by or "model",
                 )
                 for row in rows
             ],
@@ -80,6 +85,12 @@ def show(
         echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
         for phrase in phrases:
             echo(f"  {phrase}")
+
+
+app.command("correct")(corrections.correct)
+app.command("pin")(corrections.pin)
+app.command("corrections")(corrections.list_)
+app.command("review")(review.review)
 
 
 def _print_probabilities(row: Assigned) -> None:
@@ -95,3 +106,13 @@ def _print_probabilities(row: Assigned) -> None:
     for segment, probability in row.probabilities.items():
         bars.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
     terminal().print(bars)
+
+
+def _print_override(row: Assigned, corrected: Sequence[Correction]) -> None:
+    """Print what decided about the segment instead of the model, if anything, and who said so."""
+    if row.overridden_by is None:
+        return
+    echo(f"  decided by {row.overridden_by}; by the model: {row.model_segment}")
+    newest = next((each for each in corrected if each.label_set == row.label_set), None)
+    if row.overridden_by == "correction" and newest is not None:
+        echo(f"  {corrections.sentence(newest)}")

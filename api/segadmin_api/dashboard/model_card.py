@@ -5,7 +5,13 @@ from __future__ import annotations
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.render import render
-from segadmin_api.formatting import MEMBERSHIP_ADVICE, cascade_line, equal_texts_line, membership_line
+from segadmin_api.formatting import (
+    MEMBERSHIP_ADVICE,
+    cascade_line,
+    corrections_line,
+    equal_texts_line,
+    membership_line,
+)
 
 
 def page(card: ModelCard, *, online: bool = False) -> str:
@@ -19,6 +25,7 @@ def page(card: ModelCard, *, online: bool = False) -> str:
         reliability=diagram,
         membership=membership_line(card.membership),
         membership_advice=MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
+        corrections=corrections_line(card.origin.parts),
         equal_texts=equal_texts_line(card.origin.equal_texts),
         cascade=cascade_line(card.origin.cascade),
     )

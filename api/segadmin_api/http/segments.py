@@ -83,6 +83,7 @@ class ScoreAnswer(BaseModel):
     probabilities: dict[str, float] = Field(description="By segment.")
     events: int = Field(description="Events in the model's window; the others are too old, or after `as_of`.")
     problems: list[Problem] = Field(description="Events that cannot be used.")
+    corrected: bool = Field(False, description="Whether a person set the segment, see `segadmin users correct`.")
 
 
 class SegmentAnswer(BaseModel):
@@ -93,7 +94,8 @@ class SegmentAnswer(BaseModel):
     as_of: datetime
     model_version: int
     segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment.")
+    probabilities: dict[str, float] = Field(description="By segment, of the model.")
+    corrected: bool = Field(description="Whether a person set the segment, see `segadmin users correct`.")
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer | Exception:
         probabilities=scored.probabilities,
         events=scored.events,
         problems=[Problem.of(*problem) for problem in scored.rejected],
+        corrected=scored.corrected,
     )
 
 
@@ -293,9 +296,8 @@ async def segment(
         if current is None:
             return None
         facts = {"snapshot": current.snapshot_id, "as_of": current.as_of, "model_version": current.model_version_id}
-        return SegmentAnswer(
-            label_set=current.label_set, segment=current.segment, probabilities=current.probabilities, **facts
-        )
+        facts |= {"probabilities": current.probabilities, "corrected": current.corrected}
+        return SegmentAnswer(label_set=current.label_set, segment=current.segment, **facts)
 
     try:
         answer = await run_in_threadpool(find)

@@ -17,6 +17,7 @@ from segadmin.counts import counted
 from segadmin.errors import JobError
 from segadmin.events.erase_traces import (
     GOING_ON,
+    count_corrections,
     erase_in_database,
     erase_in_files,
     erase_in_logs,
@@ -62,7 +63,8 @@ class Erased:
     """The data that was erased for one user."""
 
     user_key: str  #: the pseudonym
-    rows: dict[str, int]  #: table → rows; also for ``inbox`` and ``spool``, which hold rows to be imported
+    #: Table → rows; also for ``inbox`` and ``spool``, which hold rows to be imported, and for ``corrections``.
+    rows: dict[str, int]
     model_versions: list[int]  #: versions trained on the user's data, which were not changed
     similar: list[str] = field(default_factory=list)  #: other users with similar ids, who were not erased
     merged: list[str] = field(default_factory=list)  #: pseudonyms of users who were merged with this one: erased too
@@ -195,7 +197,7 @@ def _in_quarantine(settings: Settings, lake: Lake, users: NamedUsers) -> pl.Data
 def _find_data(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame) -> dict[int, Erased]:
     """Return the data about each user, by key."""
     names = users.names
-    waiting = count_waiting(settings, users)
+    waiting = {**count_waiting(settings, users), "corrections": count_corrections(settings, users)}
     is_listed = pl.col("user_key").is_in(list(names))
     rows = {key: dict.fromkeys(("quarantine", *_BY_USER, *waiting), 0) for key in names}
     frames = {"quarantine": bad.lazy()} | {table: lake.scan(table).filter(is_listed) for table in _BY_USER}

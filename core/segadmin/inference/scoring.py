@@ -16,7 +16,8 @@ _BATCH = 8192
 #: Users whose texts are in memory at a time, about: whole buckets are read.
 _PIECE = 32_768
 #: The columns of assignments in the lake, without those that publishing adds.
-SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name not in {"snapshot_id", "changed_in", "has_left"}}
+_OF_SNAPSHOTS = {"snapshot_id", "changed_in", "has_left", "overridden_by", "model_segment"}
+SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name not in _OF_SNAPSHOTS}
 #: The columns that users may have besides the texts, and that are kept with their segments.
 _KEPT = ("events_hash", "items_hash", "cause", "next_change")
 

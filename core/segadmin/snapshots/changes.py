@@ -29,7 +29,8 @@ class Changes:
 
     rows: pl.DataFrame  #: the columns of ``ASSIGNMENTS`` without ``snapshot_id``
     earlier_parts: tuple[int, ...]  #: see :attr:`segadmin.storage.records.SegmentSnapshot.earlier_parts`
-    users: pl.DataFrame  #: all users afterwards: ``bucket``, ``user_key``, ``segment``, ``probability``
+    #: All users after it: ``bucket``, ``user_key``, ``segment``, ``probability``, ``overridden_by``, ``model_segment``.
+    users: pl.DataFrame
     rescored_by: dict[str, int]  #: cause → users who were scored
 
 
@@ -41,6 +42,7 @@ def changes_of(
     base: SegmentSnapshot | None,
     *,
     unchanged: pl.DataFrame | None = None,
+    rewritten: pl.DataFrame | None = None,
 ) -> Changes:
     """Return the changes of the snapshot ``number``.
 
@@ -52,10 +54,12 @@ def changes_of(
         base: the snapshot that holds for everyone else; ``None``: all users were scored.
         unchanged: ``user_key`` and ``next_change`` of users whose text was read and is the same: their rows are written
             again with the moment, so that they are not read again before.
+        rewritten: rows of users who were not scored and changed nevertheless, with ``cause``.
     """
     by_cause = dict(scored.group_by("cause").len().sort("len", descending=True).iter_rows())
     marks = {"changed_in": pl.lit(number, pl.Int64), "has_left": pl.lit(value=False)}
-    rows = scored.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
+    new_rows = pl.concat([_conform(scored), *([] if rewritten is None else [_conform(rewritten)])])
+    rows = new_rows.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
     if base is None:
         return Changes(rows, (), _summary(rows), by_cause)
     before = assignments(settings, base.id or 0).join(rows.lazy().select("user_key"), on="user_key", how="anti")
@@ -158,7 +162,7 @@ def _definition(version: ModelVersion) -> tuple[object, ...]:
 
 
 def _summary(rows: Frame) -> Frame:
-    return rows.select("bucket", "user_key", "segment", "probability")
+    return rows.select("bucket", "user_key", "segment", "probability", "overridden_by", "model_segment")
 
 
 def _conform(rows: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
@@ -29,6 +30,7 @@ class CurrentSegment:
     model_version_id: int
     segment: str | None  #: ``None``: too little is known of the user
     probabilities: dict[str, float]  #: by segment, in the model's order
+    corrected: bool = False  #: whether a person set the segment
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class _Index:
     probabilities: NDArray[np.float32]  #: ``(users, segments)``
     model_versions: NDArray[np.int64]
     merged: MergedUsers
+    corrected: NDArray[np.bool_]
 
     def find(self, key: int) -> CurrentSegment | None:
         """Return what is known of a user, or of the user into whom they were merged, or ``None``."""
@@ -60,6 +63,7 @@ class _Index:
             model_version_id=int(self.model_versions[row]),
             segment=None if number < 0 else self.segments[number],
             probabilities=dict(zip(self.segments, map(float, self.probabilities[row]), strict=True)),
+            corrected=bool(self.corrected[row]),
         )
 
 
@@ -111,7 +115,7 @@ class SegmentLookup:
         from segadmin.snapshots.segment_order import in_order
 
         segments = tuple(next(iter(orders.values())))  # of the snapshot's model
-        columns = ("user_key", "segment", in_order(orders, segments), "model_version_id")
+        columns = ("user_key", "segment", in_order(orders, segments), "model_version_id", "overridden_by")
         users = assignments(self._settings, snapshot_id).select(*columns).sort("user_key").collect()
         numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
         return _Index(
@@ -125,4 +129,5 @@ class SegmentLookup:
             probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
             model_versions=users["model_version_id"].to_numpy(),
             merged=MergedUsers.of(Lake.of(self._settings)),
+            corrected=(users["overridden_by"] == Override.CORRECTION.value).fill_null(value=False).to_numpy(),
         )

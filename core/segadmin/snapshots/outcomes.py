@@ -18,7 +18,15 @@ from segadmin.snapshots.read import assignments
 from segadmin.snapshots.segment_order import in_order, orders_of
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Evaluation, LabelSet, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.storage.records import (
+    CORRECT_KIND,
+    Evaluation,
+    Job,
+    LabelSet,
+    ModelVersion,
+    SegmentSnapshot,
+    SnapshotState,
+)
 
 Json = dict[str, Any]
 
@@ -29,13 +37,21 @@ def outcome_name(snapshot_id: int | None) -> str:
 
 
 def unmeasured(session: Session, label_set: str) -> Sequence[tuple[SegmentSnapshot, ModelVersion]]:
-    """Return the published snapshots whose outcomes are not measured yet, with their model versions."""
+    """Return the published snapshots whose outcomes are not measured yet, with their model versions.
+
+    Those that were published for a correction alone have the probabilities of the snapshot before.
+    """
     measured = select(Evaluation.name).where(Evaluation.split == EvaluatedOn.OUTCOME.value)
     names = set(session.exec(measured).all())
     published = (
         select(SegmentSnapshot, ModelVersion)
         .join(ModelVersion, col(ModelVersion.id) == col(SegmentSnapshot.model_version_id))
-        .where(SegmentSnapshot.label_set == label_set, SegmentSnapshot.state == SnapshotState.PUBLISHED)
+        .join(Job, col(Job.id) == col(SegmentSnapshot.job_id))
+        .where(
+            SegmentSnapshot.label_set == label_set,
+            SegmentSnapshot.state == SnapshotState.PUBLISHED,
+            Job.kind != CORRECT_KIND,
+        )
         .order_by(col(SegmentSnapshot.id))
     )
     return [
@@ -46,11 +62,15 @@ def unmeasured(session: Session, label_set: str) -> Sequence[tuple[SegmentSnapsh
 
 
 def labeler_of(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
-    """Return the labeler that derived a label set; ``None`` if it was imported or the labeler is not installed."""
+    """Return the labeler that derived a label set, with its options then.
+
+    It is ``None`` if the label set was imported or the labeler is not installed.
+    """
     plugins = load_plugins(settings)
     if label_set is None or label_set.labeler not in plugins.names("labeler"):
         return None
-    labeler: Labeler = plugins.make("labeler", label_set.labeler)
+    options = label_set.definition.get("options", {})
+    labeler: Labeler = plugins.make("labeler", label_set.labeler, options)
     return labeler
 
 

@@ -18,6 +18,7 @@ from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
 from segadmin.snapshots.freshness import Arrived
+from segadmin.snapshots.policy import Override
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -41,6 +42,8 @@ class SnapshotFacts:
     newest_event: datetime | None
     canary_id: int | None
     inference: list[Json]  #: each way that probabilities were computed in
+    corrected: int = 0
+    moved_without_hysteresis: int | None = None
 
 
 def begin_snapshot(
@@ -100,6 +103,11 @@ def make_current(
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
     switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)
     return snapshot
+
+
+def count_corrected(users: pl.DataFrame) -> int:
+    """Return the number of users whose segment a person set."""
+    return users.filter(pl.col("overridden_by") == Override.CORRECTION).height
 
 
 def count_moved(before: pl.DataFrame, users: pl.DataFrame) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import DataError
+from segadmin.errors import DataError, UserNotFound
 from segadmin.events.keys import candidate_keys
 from segadmin.events.merge import list_merges
 from segadmin.events.merged_users import MergedUsers
@@ -38,6 +38,8 @@ class Assigned:
     model_version_id: int
     segment: str
     probabilities: dict[str, float]  #: by segment, in the model's order
+    overridden_by: str | None = None  #: what decided instead of the model, see ``segadmin.snapshots.policy.Override``
+    model_segment: str | None = None  #: the segment by the model, if something else decided
 
 
 def find_user(settings: Settings, user_id: str) -> int:
@@ -46,7 +48,8 @@ def find_user(settings: Settings, user_id: str) -> int:
     Of a user who was merged it is the key of the user whose rows are the other's now.
 
     Raises:
-        DataError: there is no such user.
+        UserNotFound: there is no such user.
+        DataError: there are no events yet.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
     if check_store(settings) is None:
@@ -59,7 +62,7 @@ def find_user(settings: Settings, user_id: str) -> int:
     for key in candidates:
         if key in known_keys or key in merged.into:
             return merged.root(key)
-    raise DataError(
+    raise UserNotFound(
         f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
     )
@@ -84,6 +87,8 @@ def history(settings: Settings, key: int) -> list[Assigned]:
             model_version_id=row["model_version_id"],
             segment=row["segment"] or NOT_ENOUGH,
             probabilities=dict(zip(segments[row["model_version_id"]], row["probabilities"], strict=True)),
+            overridden_by=row["overridden_by"],
+            model_segment=(row["model_segment"] or NOT_ENOUGH) if row["overridden_by"] else None,
         )
         for snapshot in snapshots
         if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None

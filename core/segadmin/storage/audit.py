@@ -27,7 +27,7 @@ def record(settings: Settings, action: str, subject: str, **details: object) -> 
 
 def entry(action: str, subject: str, **details: object) -> Audit:
     """Return an entry to add to the transaction of the action it describes; arguments as in :func:`record`."""
-    return Audit(actor=_actor(), action=action, subject=subject, details=details)
+    return Audit(actor=current_actor(), action=action, subject=subject, details=details)
 
 
 def entries(settings: Settings, action: str | None = None, limit: int = 100) -> list[Audit]:
@@ -45,7 +45,7 @@ def entries(settings: Settings, action: str | None = None, limit: int = 100) -> 
         return list(session.exec(query).all())
 
 
-def _actor() -> str:
+def current_actor() -> str:
     """Return the user that runs this process; under ``sudo``, also the user who called it."""
     try:
         user = getpass.getuser()

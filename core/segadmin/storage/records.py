@@ -372,6 +372,8 @@ class SegmentSnapshot(_Row, table=True):
     rescored_by: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: cause → users
     carried: int = 0
     moved: int = 0  #: users in another segment than in the previous snapshot
+    moved_without_hysteresis: int | None = None  #: who would have moved without it; null: it was not used
+    corrected: int = 0  #: users whose segment a person set
     lake_versions: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: what it was made from
     everyone_read_at: datetime | None = Field(default=None, sa_column=_time())  #: as of when
     newest_event: datetime | None = Field(default=None, sa_column=_time())  #: the time of the newest event in it
@@ -479,6 +481,29 @@ class SnapshotSwitch(_Row, table=True):
     to_id: int
     changes: int | None = None  #: records of it in the table ``changes`` of the lake; null: not written yet
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
+#: The kind of the jobs that stand for the publication of corrections; they have no steps.
+CORRECT_KIND = "correct"
+
+
+class Correction(_Row, table=True):
+    """The segment of a user as a person set it; of those of a user and label set, at most one is in force."""
+
+    __table_args__ = (Index("ix_correction_label_set_user_key", "label_set", "user_key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str
+    user_key: int = Field(sa_column=Column(BigInteger(), nullable=False))
+    segment: str
+    reason: str = Field(sa_column=_masked(nullable=False))
+    actor: str
+    weight: int = 1  #: as how many labelled rows of the next training it counts; 0: it only overrides the model
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=_time())  #: null: never
+    withdrawn_at: datetime | None = Field(default=None, sa_column=_time())
+    withdrawn_by: str = ""
+    withdrawn_because: str = Field(default="", sa_column=_masked(nullable=False))
 
 
 class ConfiguredFeed(_Row, table=True):

@@ -94,7 +94,9 @@ QUARANTINE = _schema(
 #: user's text was made of has changed since (:mod:`segadmin.text.sources`). ``changed_in`` is the snapshot that the row
 #: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. ``next_change``: until then
 #: the text is the same unless events come or change; null if that is not known. These six columns are null in rows of
-#: older releases.
+#: older releases. ``overridden_by`` is what decided about ``segment`` instead of the model, a
+#: :class:`segadmin.snapshots.policy.Override`, and ``model_segment`` the segment by the model in that case; both are
+#: null if the model decided.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -112,6 +114,8 @@ ASSIGNMENTS = _schema(
         "changed_in": pl.Int64,
         "has_left": pl.Boolean,
         "next_change": TIME,
+        "overridden_by": pl.String,
+        "model_segment": pl.String,
     }
 )
 

@@ -11,7 +11,8 @@ import polars as pl
 
 from segadmin.contracts.backbone import Examples, UnlabelledUsers
 from segadmin.evaluation.abstention import apply_policy, learn_policy, learn_thresholds
-from segadmin.evaluation.policy import Policy
+from segadmin.evaluation.hysteresis import learn_margins
+from segadmin.evaluation.policy import Hysteresis, Policy
 from segadmin.inference.clipping import Limits
 from segadmin.training.context import RunContext
 from segadmin.training.dataset import Dataset, with_copies
@@ -28,6 +29,7 @@ class Finetuned:
     clipped: int  #: values beyond the limits, in training
     policy: Policy
     thresholds: tuple[float | None, ...]  #: by segment; empty if all users are assigned
+    hysteresis: Hysteresis
 
 
 def finetune(
@@ -65,8 +67,9 @@ def finetune(
     part = context.within(0.0, 0.95, backbone)
     fitted = fit(part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent)
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
+    probabilities = apply_policy(fitted.validation, dataset.validation, policy)
     thresholds: tuple[float | None, ...] = ()
     if precision is not None:
-        probabilities = apply_policy(fitted.validation, dataset.validation, policy)
         thresholds = tuple(learn_thresholds(probabilities, dataset.validation.targets, precision))
-    return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds)
+    hysteresis = learn_margins(probabilities, dataset.validation.targets)
+    return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds, hysteresis)

@@ -23,16 +23,23 @@ class RefreshPlan(BaseModel):
     everyone: bool  #: all users are scored; otherwise the others are carried forward
     silent: bool  #: users without new events are read too
     items_changed: bool  #: items may have other attributes than they had for that snapshot
+    margins: tuple[float, ...] | None = None  #: of hysteresis, by segment; ``None``: it is not used
 
     @classmethod
     def of(
-        cls, snapshot: SegmentSnapshot, lake_versions: Mapping[str, int], *, everyone: bool, silent: bool
+        cls,
+        snapshot: SegmentSnapshot,
+        lake_versions: Mapping[str, int],
+        *,
+        everyone: bool,
+        silent: bool,
+        margins: tuple[float, ...] | None = None,
     ) -> RefreshPlan:
         """Return the plan of a job that reads these versions of the lake's tables."""
         assert snapshot.id is not None
         tables = ("items", "item_vectors")
         changed = any(lake_versions.get(table) != snapshot.lake_versions.get(table) for table in tables)
-        return cls(snapshot_id=snapshot.id, everyone=everyone, silent=silent, items_changed=changed)
+        return cls(snapshot_id=snapshot.id, everyone=everyone, silent=silent, items_changed=changed, margins=margins)
 
 
 class Prepared(StageOutput):

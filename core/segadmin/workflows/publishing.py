@@ -10,9 +10,9 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
-from segadmin.storage.records import SegmentSnapshot, SnapshotState
+from segadmin.storage.records import ModelVersion, SegmentSnapshot, SnapshotState
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
-from segadmin.workflows.scored import ScoreOutput, scoring_of
+from segadmin.workflows.scored import ScoreOutput, Scoring, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from segadmin.snapshots.freshness import Arrived
+    from segadmin.snapshots.overrides import Overrides
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class PublishOutput(StageOutput):
     rescored_by: dict[str, int] = {}  #: cause → users
     carried: int | None = None
     moved: int | None = None
+    moved_without_hysteresis: int | None = None  #: ``None``: hysteresis was not used
     unchanged: bool = False  #: nothing was published; ``snapshot_id`` is the snapshot that stays current
 
 
@@ -48,8 +50,15 @@ def publish(attempt: Attempt) -> StageResult:
     import polars as pl
 
     from segadmin.snapshots.changes import causes_of_models, changes_of, with_causes
-    from segadmin.snapshots.publish import SnapshotFacts, begin_snapshot, commit_assignments, count_moved, make_current
-    from segadmin.snapshots.read import segments_of
+    from segadmin.snapshots.overrides import Overrides, without_hysteresis
+    from segadmin.snapshots.publish import (
+        SnapshotFacts,
+        begin_snapshot,
+        commit_assignments,
+        count_corrected,
+        count_moved,
+        make_current,
+    )
     from segadmin.storage.lake import Lake
 
     settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
@@ -58,8 +67,11 @@ def publish(attempt: Attempt) -> StageResult:
     # Steps of an older release lack columns.
     scored = pl.concat([attempt.read(step.scores) for step in steps], how="diagonal")
     scoring = scoring_of(attempt, prepared)
-    base = _base(settings, scoring.refresh)
-    if base is not None and scored.is_empty() and _is_current(settings, base, users):
+    base, margins = _base(settings, scoring.refresh), scoring.refresh.margins if scoring.refresh else None
+    overrides = Overrides.read(settings, prepared.label_set, _orders(settings, scoring), margins)
+    rewritten = _rewritten(settings, base, scored, overrides)
+    is_same = scored.is_empty() and rewritten is not None and rewritten.is_empty()
+    if base is not None and is_same and _is_current(settings, base, users):
         nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
         return StageResult(_published(base).model_copy(update=nothing_new))
     snapshot, previous = begin_snapshot(
@@ -69,10 +81,19 @@ def publish(attempt: Attempt) -> StageResult:
     assert number is not None
     if snapshot.state == SnapshotState.PUBLISHED:
         return StageResult(_published(snapshot))
-    before = scored.clear() if previous is None else segments_of(settings, previous)
+    before = _before(settings, previous)
     causes = with_causes(scored, before, causes_of_models(settings, before, scored))
     same_texts = [attempt.read(step.unchanged) for step in steps if step.unchanged]
-    changes = changes_of(settings, number, causes, users, base, unchanged=pl.concat(same_texts) if same_texts else None)
+    changes = changes_of(
+        settings,
+        number,
+        overrides.of_scored(causes, before),
+        users,
+        base,
+        unchanged=pl.concat(same_texts) if same_texts else None,
+        rewritten=rewritten,
+    )
+    paths = [rows.with_columns(segment=without_hysteresis()) for rows in (before, changes.users)]
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")
@@ -90,6 +111,8 @@ def publish(attempt: Attempt) -> StageResult:
         newest_event=lake.latest_event,
         canary_id=None if scoring.canary is None else scoring.canary.canary_id,
         inference=_combined(facts for step in steps for facts in (step.inference, step.canary_inference)),
+        corrected=count_corrected(changes.users),
+        moved_without_hysteresis=None if margins is None else count_moved(*paths),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
     arrived = _arrived(settings, lake, prepared.label_set)
@@ -134,6 +157,37 @@ def _base(settings: Settings, refresh: RefreshPlan | None) -> SegmentSnapshot | 
         return None
     with reading(settings) as session:
         return session.get_one(SegmentSnapshot, refresh.snapshot_id)
+
+
+def _orders(settings: Settings, scoring: Scoring) -> dict[int, list[str]]:
+    """Return the segments of each model that scores, that of the snapshot first."""
+    versions = [scoring.version_id, *([scoring.canary.challenger_id] if scoring.canary else [])]
+    with reading(settings) as session:
+        return {version: session.get_one(ModelVersion, version).segments for version in versions}
+
+
+def _rewritten(
+    settings: Settings, base: SegmentSnapshot | None, scored: pl.DataFrame, overrides: Overrides
+) -> pl.DataFrame | None:
+    """Return the rows of the users who were not scored and whose overrides began or ended; ``None`` if all were."""
+    from segadmin.snapshots.read import assignments
+
+    if base is None:
+        return None
+    rows = assignments(settings, base.id or 0)
+    return overrides.of_carried(rows.join(scored.lazy().select("user_key"), on="user_key", how="anti"))
+
+
+def _before(settings: Settings, snapshot_id: int | None) -> pl.DataFrame:
+    """Return the users of a snapshot, with what decided about their segments; none if there is no snapshot."""
+    import polars as pl
+
+    from segadmin.snapshots.read import assignments
+    from segadmin.storage.schema import ASSIGNMENTS
+
+    columns = ("user_key", "segment", "overridden_by", "model_segment", "model_version_id")
+    rows = pl.LazyFrame(schema=ASSIGNMENTS) if snapshot_id is None else assignments(settings, snapshot_id)
+    return rows.select(columns).collect()
 
 
 def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFrame) -> bool:
@@ -185,4 +239,5 @@ def _published(snapshot: SegmentSnapshot) -> PublishOutput:
         rescored_by=snapshot.rescored_by,
         carried=snapshot.carried,
         moved=snapshot.moved,
+        moved_without_hysteresis=snapshot.moved_without_hysteresis,
     )

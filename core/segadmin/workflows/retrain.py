@@ -171,6 +171,7 @@ def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned, da
         policy=model.policy,
         precision=request.min_precision,
         thresholds=model.thresholds,
+        hysteresis=model.hysteresis,
         learnt_beside={name: task.segments for name, task in prepared.auxiliary.items()},
         started_from=prepared.parent.version if prepared.parent else None,
         split=request.split,

@@ -14,6 +14,7 @@ from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.models.canary import CanaryShare, end_canary, running_canary
+from segadmin.models.manifest import manifest_of
 from segadmin.models.usable import why_unusable
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
@@ -85,6 +86,21 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
+def _margins(version: ModelVersion) -> tuple[float, ...]:
+    """Return the margins of hysteresis of a version, by segment.
+
+    Raises:
+        ConfigurationError: it has none, because an older release trained it.
+    """
+    hysteresis = manifest_of(version).hysteresis
+    if hysteresis is None:
+        raise ConfigurationError(
+            f"Model version {version.id} has no margins for --hysteresis: an older release trained it. Leave it out, "
+            f"or train again: segadmin enqueue retrain --labels {version.label_set}"
+        )
+    return hysteresis.margins
+
+
 class Refresh(Score):
     """Options of ``refresh``."""
 
@@ -93,6 +109,19 @@ class Refresh(Score):
         description="How often users without new events are read again, because their text may have changed by the "
         "passing of time: at every refresh, daily, weekly, or only when they have events.",
     )
+    hysteresis: bool = Field(
+        False,
+        description="Move users only to segments that lead their present one by a margin, which was chosen on "
+        "validation. The result differs from that of a score of the same data.",
+    )
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its backbone and its labels, if the model has what it needs."""
+        request = super().completed(settings)
+        if request.hysteresis:
+            with reading(settings) as session:
+                _margins(find_version(session, request.model, request.labels, request.made_with))
+        return request
 
 
 class OutcomesOutput(StageOutput):
@@ -173,6 +202,7 @@ def _refresh_plan(
         lake_versions,
         everyone=not isinstance(request, Refresh),
         silent=isinstance(request, Refresh) and request.time.is_due(snapshot.everyone_read_at, end),
+        margins=_margins(version) if isinstance(request, Refresh) and request.hysteresis else None,
     )
 
 
