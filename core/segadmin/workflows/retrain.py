@@ -133,6 +133,7 @@ def finetune(attempt: Attempt) -> StageResult:
             auxiliary=auxiliary,
             unlabelled=unlabelled,
             parent=_parent_folder(attempt, prepared),
+            update=prepared.update,
             precision=request.min_precision,
         )
         trackings.finish(model.fitted.metrics)

@@ -39,6 +39,9 @@ class Retrain(TextRequest):
         0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."
     )
     labels: str | None = Field(None, description="Label set; needed only where there are several.")
+    extend_labels: bool = Field(
+        False, description="Label later cut-offs first, by the label set's own definition, as far as events go."
+    )
     auxiliary_labels: Annotated[tuple[str, ...], Option(metavar="LABELS")] = Field(
         (),
         validation_alias=AliasChoices("auxiliary_labels", "also"),
@@ -66,6 +69,9 @@ class Retrain(TextRequest):
     drop_events: float = Field(0.1, ge=0, lt=1, description="Fraction of events left out of an augmented copy.")
     baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
         ("tabular", "tfidf"), description="Backbone to train for comparison."
+    )
+    reason: Annotated[str | None, Option(metavar="TEXT", default="none")] = Field(
+        None, max_length=500, description="Why this is done, for people who look at the job."
     )
     force: bool = Field(False, description="Go on although events of the last days seem to be missing.")
     trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(

@@ -18,11 +18,13 @@ from segadmin.settings import Settings
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot
+from segadmin.workflows.follow_up import FOLLOW_UP, stages_to_skip
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.scored import ScoreOutput, scoring_version
 from segadmin.workflows.textualize import TEXTUALIZE, lake_now, texts_to_score
+from segadmin.workflows.update_request import UpdateRequest, check_policy
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -80,7 +82,7 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
-class Refresh(Score):
+class Refresh(UpdateRequest, Score):
     """Options of ``refresh``."""
 
     time: TimePolicy = Field(
@@ -88,6 +90,15 @@ class Refresh(Score):
         description="How often users without new events are read again, because their text may have changed by the "
         "passing of time: at every refresh, daily, weekly, or only when they have events.",
     )
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its backbone and its labels; its policy must suit the champion."""
+        request = super().completed(settings)
+        with reading(settings) as session:
+            version = find_version(session, request.model, request.labels, request.made_with)
+        is_champion = request.model == "champion" and request.backbone is None
+        check_policy(settings, request, version, is_champion=is_champion)
+        return request
 
 
 class OutcomesOutput(StageOutput):
@@ -136,7 +147,8 @@ def prepare(attempt: Attempt) -> StageResult:
             backbone_options=manifest.backbone_options,
             model_version_id=version.id,
             refresh=refresh,
-        )
+        ),
+        skip=stages_to_skip(request.policy) if isinstance(request, Refresh) else (),
     )
 
 
@@ -234,7 +246,8 @@ class _Model:
 
 def outcomes(attempt: Attempt) -> StageResult:
     """Measure every snapshot whose users' outcomes are known by now and that was not measured before."""
-    from segadmin.snapshots.outcomes import labeler_of, measure_outcomes, unmeasured
+    from segadmin.labels.labeling import labeler_of
+    from segadmin.snapshots.outcomes import measure_outcomes, unmeasured
     from segadmin.storage.database import transaction
     from segadmin.storage.records import Evaluation, LabelSet
 
@@ -284,6 +297,7 @@ register(
             Stage("outcomes", outcomes, after=("score",)),
             Stage("publish", publish, after=("outcomes",)),
             MONITOR,
+            FOLLOW_UP,
         ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )
