@@ -126,6 +126,12 @@ def test_an_old_champion_is_updated_on_what_is_new_and_the_gate_decides(old_shop
     assert made.id == results["gate"]["model_version_id"]
     assert made.manifest["started_from"] == 2
     assert {"start_log_loss", "kept_start"} <= made.manifest["report"].keys()
+    # An erasure must name it for every user whom the version before it knew.
+    trainings = Lake.of(old_shop).scan("trainings").collect()
+    users = {of: set(trainings.filter(pl.col("job_id") == of)["user_key"]) for of in trainings["job_id"].unique()}
+    with transaction(old_shop) as session:
+        before = users[session.get_one(ModelVersion, 2).job_id]
+    assert before <= users[job.id or 0]
     shown = cli("jobs", "show", str(job.id)).stdout
     assert "reason: update: the champion is 28 days old" in shown
     refresh = control.list_jobs(old_shop)[1].job

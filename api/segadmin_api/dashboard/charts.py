@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
 #: The colours of the series of a line chart, in order.
-SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
+_SERIES_COLOURS = ("#4f9d69", "#8fb8de", "#f2b266", "#b48ead")
 _KIND_COLOURS = {"view": "#8fb8de", "cart": "#f2b266", "purchase": "#4f9d69", "rating": "#b48ead", "review": "#d0707a"}
 _BIN_COLOUR = "#8fb8de"
 #: The y axis spans at least this fraction of its highest value, so that noise does not look like a trend.
@@ -79,7 +79,7 @@ def line_chart(
     """
     xs, ys = zip(*(point for line in series for point in line.points), strict=True)
     plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
-    coloured = list(zip(SERIES_COLOURS, series, strict=False))
+    coloured = list(zip(_SERIES_COLOURS, series, strict=False))
     marks = [_series(plot, colour, line) for colour, line in reversed(coloured)]
     summary = ""
     if best:

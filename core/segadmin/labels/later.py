@@ -18,6 +18,7 @@ from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import find_label_set, latest_event
 from segadmin.labels.labeling import labeler_of, labelling_events
 from segadmin.labels.parts import SplitBy
+from segadmin.labels.split import first_test_cutoff
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.import_lock import users_stay
@@ -50,8 +51,9 @@ class Cutoffs:
 
     def trainable(self, definition: dict[str, Any]) -> list[datetime]:
         """Return the cut-offs that a split by time trains on, see :func:`segadmin.labels.split.split_rows`."""
-        tests = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cuts") or ()]
-        first_test = min(tests, default=self.moments[-1])
+        if len(self.moments) < 2:
+            return []
+        first_test = first_test_cutoff(self.moments, definition)
         return [moment for moment in self.moments if moment < first_test and moment + self.outcome <= first_test]
 
 
@@ -77,15 +79,15 @@ def labels_later_weeks(settings: Settings, label_set: LabelSet) -> bool:
 
 def new_cutoffs(
     settings: Settings, label_set: LabelSet, trained: Collection[datetime], split: str = SplitBy.TIME
-) -> list[datetime]:
+) -> list[datetime] | None:
     """Return the cut-offs that a model could be trained on by now and that are not among those it was ``trained`` on.
 
-    Those that could be labelled now are counted as if they were labelled.
+    Those that could be labelled now are counted as if they were labelled. ``None``: the labels have no times.
     """
     lake = Lake.of(settings)
     cutoffs = read_cutoffs(lake, label_set.name)
     if cutoffs is None:
-        return []
+        return None
     definition = label_set.definition
     if labeler_of(settings, label_set) is not None and (later := cutoffs.later(latest_event(lake))):
         cutoffs = Cutoffs((*cutoffs.moments, *later), cutoffs.observed, cutoffs.outcome)

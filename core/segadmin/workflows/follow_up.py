@@ -72,7 +72,12 @@ def follow_up(attempt: Attempt) -> StageResult:
     if newest is None:
         return _nothing(request, reason, _no_labels(settings, label_set))
     begin = str(version.id) if request.policy == UpdatePolicy.UPDATE else root
-    asked = {"start_from": begin, "replay": REPLAY, "extend_labels": True, "reason": f"{request.policy}: {reason}"}
+    asked = {
+        "start_from": begin,
+        "replay": REPLAY,
+        "extend_labels": True,
+        "reason": f"{request.policy}: {reason}"[:500],
+    }
     checked = check_request(settings, "retrain", made_like(version, manifest, origin) | asked)
     key = f"{FOLLOW_UP_KEY}{quote(version.label_set, safe='')}:{version.id}:{request.policy}:{newest}"
     messages: list[StepMessage] = []
@@ -117,10 +122,10 @@ def _newest_labels(
     from segadmin.labels.later import new_cutoffs
 
     trained = () if manifest.is_from_elsewhere else manifest.data.trained_cutoffs
-    if cutoffs := new_cutoffs(settings, label_set, trained, manifest.split):
-        return max(cutoffs).isoformat()
-    # Rows without a time are as of the newest event whenever it is: they are new if they were imported since.
-    return label_set.created_at.isoformat() if label_set.created_at > version.created_at else None
+    cutoffs = new_cutoffs(settings, label_set, trained, manifest.split)
+    if cutoffs is None:  # labels without times are of the newest event, whenever that is: new if imported since
+        return label_set.created_at.isoformat() if label_set.created_at > version.created_at else None
+    return max(cutoffs).isoformat() if cutoffs else None
 
 
 def _no_labels(settings: Settings, label_set: LabelSet) -> str:
