@@ -25,10 +25,9 @@ from bench import homes
 from bench.refresh_policies import FIRST_WEEK
 from bench.scale import run_job
 from segadmin.contracts.labeler import Labeler
-from segadmin.labels.labeling import label, labelling_events
+from segadmin.labels.labeling import label, labeler_of, labelling_events
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings, get_settings
-from segadmin.snapshots.outcomes import labeler_of
 from segadmin.snapshots.overrides import without_hysteresis
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import reading

@@ -262,6 +262,14 @@ def _decided_line(result: Mapping[str, Any]) -> str:
     return f"The canary, version {version}, was stopped: {reason}. The next refresh gives its users back."
 
 
+def _follow_up_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return which job a refresh has enqueued because the champion is out of date, or why none."""
+    reason = f" Reason: {result['reason']}." if result["reason"] else ""
+    if job := result.get("job_id"):
+        return [f"Job {job} ({result['policy']}) was enqueued.{reason} Watch it: segadmin jobs watch {job}"]
+    return [f"No model is trained ({result['policy']}): {result['note']}.{reason}"]
+
+
 def result_lines(view: JobView) -> list[str]:
     """Return the results of a job that succeeded, one sentence each, with the next command."""
     lines: list[str] = []
@@ -284,6 +292,8 @@ def result_lines(view: JobView) -> list[str]:
             )
         elif step.stage == "publish" and result.get("snapshot_id"):
             lines.append(_published_line(result))
+        elif step.stage == "follow_up" and result.get("policy"):
+            lines += _follow_up_lines(result)
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
             option_arguments = " ".join(

@@ -66,6 +66,15 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
         return saved
 
 
+def labeler_of(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
+    """Return the labeler that derived a label set; ``None`` if it was imported or the labeler is not installed."""
+    plugins = load_plugins(settings)
+    if label_set is None or label_set.labeler not in plugins.names("labeler"):
+        return None
+    labeler: Labeler = plugins.make("labeler", label_set.labeler, label_set.definition.get("options") or {})
+    return labeler
+
+
 def labelling_events(lake: Lake) -> pl.LazyFrame:
     """Return all events with the attributes of their items, as labelers receive them."""
     return with_items(lake.scan("events"), lake.scan("items").select("item", *OF_ITEMS, item_extras="extras").collect())

@@ -59,6 +59,11 @@ class TrainingData(_Model):
         """Return the cut-offs of the rows of ``part``, in order."""
         return self.cutoffs.get(part, ())
 
+    @property
+    def trained_cutoffs(self) -> tuple[datetime, ...]:
+        """The cut-offs that the version or its parent was trained on, in order."""
+        return tuple(sorted({*self.cutoffs_of(Part.TRAIN), *self.cutoffs_of(Part.LEARNT)}))
+
 
 class PretrainingData(_Model):
     """The data and options of domain-adaptive pretraining."""

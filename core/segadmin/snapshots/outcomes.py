@@ -9,7 +9,6 @@ import polars as pl
 from sqlmodel import Session, col, select
 
 from segadmin.contracts.labeler import Labeler
-from segadmin.contracts.plugins import load_plugins
 from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.evaluation.reports import evaluation
 from segadmin.labels.labeling import labelling_events
@@ -59,19 +58,6 @@ def unmeasured(session: Session, label_set: str) -> Sequence[tuple[SegmentSnapsh
         for snapshot, version in session.exec(published).all()
         if outcome_name(snapshot.id) not in names
     ]
-
-
-def labeler_of(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
-    """Return the labeler that derived a label set, with its options then.
-
-    It is ``None`` if the label set was imported or the labeler is not installed.
-    """
-    plugins = load_plugins(settings)
-    if label_set is None or label_set.labeler not in plugins.names("labeler"):
-        return None
-    options = label_set.definition.get("options", {})
-    labeler: Labeler = plugins.make("labeler", label_set.labeler, options)
-    return labeler
 
 
 def outcomes_of(

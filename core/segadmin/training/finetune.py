@@ -43,6 +43,7 @@ def finetune(
     auxiliary: Mapping[str, Examples] | None = None,
     unlabelled: UnlabelledUsers | None = None,
     parent: Path | None = None,
+    update: bool = False,
     precision: float | None = None,
 ) -> Finetuned:
     """Fit a backbone on the training rows.
@@ -57,6 +58,7 @@ def finetune(
         auxiliary: rows of auxiliary label sets, by name.
         unlabelled: users without labels; features are clipped to their range, which is better known.
         parent: the folder of an earlier version, for a warm start.
+        update: whether that version was trained on the same labels, so that only what is new is to be learnt.
         precision: minimum precision per segment; users below it stay unassigned. Default: all users are assigned.
     """
     limits = Limits.fit(unlabelled.users if unlabelled else dataset.train)
@@ -65,7 +67,9 @@ def finetune(
     tasks = {name: limits.clip(rows) for name, rows in (auxiliary or {}).items()}
     others = limits.clip_unlabelled(unlabelled)
     part = context.within(0.0, 0.95, backbone)
-    fitted = fit(part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent)
+    fitted = fit(
+        part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent, update=update
+    )
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
     probabilities = apply_policy(fitted.validation, dataset.validation, policy)
     thresholds: tuple[float | None, ...] = ()

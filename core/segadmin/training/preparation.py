@@ -156,7 +156,7 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
         until, activity = parent.pretrained.until, "pretrained on texts"
         fix = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
     else:
-        cutoffs = [*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)]
+        cutoffs = [*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.trained_cutoffs]
         if not cutoffs:
             raise DataError("That version does not say what it was trained on, so nothing can continue from it.")
         until = max(cutoffs)
@@ -168,7 +168,7 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
         )
     if parent.label_set != label_set or how.replay >= 1:
         return split
-    return with_replay(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
+    return with_replay(split, parent.data.trained_cutoffs, how.replay, how.seed)
 
 
 def training_data(labels: KnownLabels, split: pl.DataFrame) -> TrainingData:

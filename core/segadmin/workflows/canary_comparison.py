@@ -17,11 +17,12 @@ from segadmin.hashing import bucket_of
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.plugin_guard import calling
+from segadmin.labels.labeling import labeler_of
 from segadmin.models.canary import CanaryShare
 from segadmin.monitoring.canary import CanaryComparison, MeasuredPair, ReadUsers, compare_outcomes, compare_users
 from segadmin.monitoring.canary_estimate import estimate_pairs
 from segadmin.settings import Settings
-from segadmin.snapshots.outcomes import labeler_of, outcome_name, outcomes_of, probabilities_and_targets
+from segadmin.snapshots.outcomes import outcome_name, outcomes_of, probabilities_and_targets
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import predictions_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.counts import counted
@@ -15,7 +15,7 @@ from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
 from segadmin.timezones import UtcMoment
-from segadmin.workflows.option_values import days_of
+from segadmin.workflows.option_values import Days
 
 
 class Ingest(Request):
@@ -43,7 +43,7 @@ class Ingest(Request):
 class Retain(Request):
     """Options of ``retain``."""
 
-    keep_days: Annotated[float, BeforeValidator(days_of), Option("keep", metavar="400d")] = Field(
+    keep_days: Annotated[Days, Option("keep", metavar="400d")] = Field(
         ge=1, description="Delete events older than this."
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 
 def days_of(given: Any) -> Any:
@@ -15,6 +17,10 @@ def days_of(given: Any) -> Any:
         return float(text.rstrip("dwmy")) * unit
     except ValueError:
         raise ValueError(f"{given!r} is no length of time; write it as 400d, 60w, 18m or 2y") from None
+
+
+#: A length of time in days.
+Days = Annotated[float, BeforeValidator(days_of)]
 
 
 def share_of(given: Any) -> Any:

@@ -137,11 +137,13 @@ def finetune(attempt: Attempt) -> StageResult:
             auxiliary=auxiliary,
             unlabelled=unlabelled,
             parent=_parent_folder(attempt, prepared),
+            update=prepared.update,
             precision=request.min_precision,
         )
         trackings.finish(model.fitted.metrics)
     learnt_from = (model.train, *auxiliary.values(), *((unlabelled.users,) if unlabelled else ()))
-    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, learnt_from)
+    parent = prepared.parent.version if prepared.parent else None
+    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, learnt_from, parent=parent)
     manifest = _manifest(attempt, prepared, model, data)
     saved = save_model(attempt, model.fitted.classifier, manifest)
     return StageResult(

@@ -22,11 +22,13 @@ from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
 from segadmin.storage.records import CanaryState, ModelState, ModelVersion
 from segadmin.workflows.canary import CANARY
+from segadmin.workflows.follow_up import FOLLOW_UP, stages_to_skip
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
 from segadmin.workflows.scored import ScoreOutput, scoring_of
 from segadmin.workflows.textualize import TEXTUALIZE, lake_now, texts_to_score
+from segadmin.workflows.update_request import UpdateRequest, check_policy
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -101,7 +103,7 @@ def _margins(version: ModelVersion) -> tuple[float, ...]:
     return hysteresis.margins
 
 
-class Refresh(Score):
+class Refresh(UpdateRequest, Score):
     """Options of ``refresh``."""
 
     time: TimePolicy = Field(
@@ -116,11 +118,14 @@ class Refresh(Score):
     )
 
     def completed(self, settings: Settings) -> Self:
-        """Return the request with its backbone and its labels, if the model has what it needs."""
+        """Return the request with its backbone and its labels; the model must suit its policy and have margins."""
         request = super().completed(settings)
+        with reading(settings) as session:
+            version = find_version(session, request.model, request.labels, request.made_with)
         if request.hysteresis:
-            with reading(settings) as session:
-                _margins(find_version(session, request.model, request.labels, request.made_with))
+            _margins(version)
+        is_champion = request.model == "champion" and request.backbone is None
+        check_policy(settings, request, version, is_champion=is_champion)
         return request
 
 
@@ -184,7 +189,10 @@ def prepare(attempt: Attempt) -> StageResult:
             canary=None if canary is None else CanaryShare.of(canary),
         ),
         commit=commit,
-        skip=() if canary is not None else ("canary",),
+        skip=(
+            *(() if canary is not None else ("canary",)),
+            *(stages_to_skip(request.policy) if isinstance(request, Refresh) else ()),
+        ),
     )
 
 
@@ -299,7 +307,8 @@ class _Model:
 
 def outcomes(attempt: Attempt) -> StageResult:
     """Measure every snapshot whose users' outcomes are known by now and that was not measured before."""
-    from segadmin.snapshots.outcomes import labeler_of, measure_outcomes, unmeasured
+    from segadmin.labels.labeling import labeler_of
+    from segadmin.snapshots.outcomes import measure_outcomes, unmeasured
     from segadmin.storage.database import transaction
     from segadmin.storage.records import Evaluation, LabelSet
 
@@ -351,6 +360,7 @@ register(
             Stage("publish", publish, after=("outcomes",)),
             MONITOR,
             CANARY,
+            FOLLOW_UP,
         ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from segadmin.labels.labeling import label
+from segadmin.labels.labeling import label, labeler_of
 from segadmin.settings import Settings
-from segadmin.snapshots.outcomes import labeler_of
 from segadmin_plugins.labelers.future_affinity import FutureAffinity
 from tests.planted import LABELER
 
