@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, select, update
 
-from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
+from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, did_you_mean
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, MissedSlots, Schedule
 from segadmin.timezones import zone
@@ -62,15 +63,33 @@ def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, opti
     check_request(settings, kind, options)
 
 
+#: Raises an error if a schedule (``None``: there is none) must not be changed as it is.
+Check = Callable[[Schedule | None], None]
+
+
+def _any(_: Schedule | None) -> None:
+    """Let every schedule be changed."""
+
+
 def add(
-    settings: Settings, name: str, cron: str, kind: str, options: dict[str, Any], *, timezone: str = "UTC"
+    settings: Settings,
+    name: str,
+    cron: str,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    timezone: str = "UTC",
+    check: Check = _any,
 ) -> Schedule:
-    """Save a schedule, replacing one of the same name.
+    """Save a schedule, replacing one of the same name, in the transaction in which it was checked.
 
     Raises:
         ConfigurationError: see :func:`next_slot`.
     """
     with transaction(settings) as session:
+        current = session.get(Schedule, name, with_for_update=True)
+        check(current)
+        before = _facts(current)
         schedule = session.merge(
             Schedule(
                 name=name,
@@ -82,6 +101,7 @@ def add(
             )
         )
         session.flush()
+        session.add(entry("schedules.add", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 
@@ -99,22 +119,26 @@ def overdue(settings: Settings) -> list[str]:
         return list(session.exec(query).all())
 
 
-def remove(settings: Settings, name: str) -> None:
+def remove(settings: Settings, name: str, *, check: Check = _any) -> None:
     """Delete a schedule; jobs that it enqueued stay.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ScheduleNotFound: there is none of that name.
     """
     with transaction(settings) as session:
-        session.delete(_find(session, name))
+        schedule = _find(session, name)
+        check(schedule)
+        session.add(entry("schedules.remove", f"schedule {name}", before=_facts(schedule), after=None))
+        session.delete(schedule)
 
 
 def pause(settings: Settings, name: str) -> Schedule:
     """Let the slots of a schedule pass by; raises as :func:`remove` does."""
     with transaction(settings) as session:
         schedule = _find(session, name)
-        schedule.paused = True
+        before, schedule.paused = _facts(schedule), True
         session.add(schedule)
+        session.add(entry("schedules.pause", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 
@@ -123,7 +147,8 @@ def resume(settings: Settings, name: str) -> Schedule:
     with transaction(settings) as session:
         schedule = _find(session, name)
         if schedule.paused:
-            schedule.paused = False
+            before, schedule.paused = _facts(schedule), False
+            session.add(entry("schedules.resume", f"schedule {name}", before=before, after=_facts(schedule)))
             schedule.next_slot = next_slot(schedule.cron, schedule.timezone, now(session))
             session.add(schedule)
         return schedule
@@ -138,7 +163,8 @@ def run(settings: Settings, dispatch: Dispatch, name: str) -> Enqueued:
     """
     with transaction(settings) as session:
         schedule = _find(session, name)
-    done = enqueue(settings, dispatch, schedule.kind, check_request(settings, schedule.kind, schedule.options))
+    options = check_request(settings, schedule.kind, schedule.options)
+    done = enqueue(settings, dispatch, schedule.kind, options, audited=True)
     with transaction(settings) as session:
         _note_job(session, name, done.job)
     return done
@@ -217,11 +243,16 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
 
 
 def _find(session: Session, name: str) -> Schedule:
-    schedule = session.get(Schedule, name)
+    schedule = session.get(Schedule, name, with_for_update=True)
     if schedule is None:
         known = session.exec(select(Schedule.name)).all()
-        raise ConfigurationError(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
+        raise ScheduleNotFound(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
     return schedule
+
+
+def _facts(schedule: Schedule | None) -> dict[str, Any] | None:
+    """Return what the audit log keeps of a schedule; its options may be long."""
+    return None if schedule is None else schedule.model_dump(include={"cron", "timezone", "kind", "paused"})
 
 
 def _note_job(session: Session, name: str, job: Job) -> None:

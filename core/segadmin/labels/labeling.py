@@ -14,6 +14,7 @@ from segadmin.events.items import OF_ITEMS, with_items
 from segadmin.hashing import bucket_of
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import users_stay
 from segadmin.storage.lake import Lake
@@ -51,6 +52,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
     rows = labelled.rows.with_columns(bucket=bucket_of(pl.col("user_key"), buckets), label_set=pl.lit(name))
     lake.replace_partition("labels", rows, "label_set", name)
     with transaction(settings) as session:
+        before = session.get(LabelSet, name)
+        facts = None if before is None else {"labeler": before.labeler, "rows": before.rows}
         saved = session.merge(
             LabelSet(
                 name=name,
@@ -61,6 +64,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
             )
         )
         session.flush()
+        now = {"labeler": labeler, "rows": rows.height}
+        session.add(entry("labels.derive", f"label set {name}", before=facts, after=now))
         return saved
 
 

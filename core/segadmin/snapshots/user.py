@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import DataError
+from segadmin.errors import DataError, UserNotFound
 from segadmin.events.keys import candidate_keys
 from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
@@ -42,7 +42,8 @@ def find_user(settings: Settings, user_id: str) -> int:
     """Return the key of a user, given as the shop's id or a pseudonym of 16 hex digits.
 
     Raises:
-        DataError: there is no such user.
+        UserNotFound: there is no such user.
+        DataError: there are no events, or the id cannot be one.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
     if check_store(settings) is None:
@@ -53,7 +54,7 @@ def find_user(settings: Settings, user_id: str) -> int:
     for key in candidates:
         if key in known_keys:
             return key
-    raise DataError(
+    raise UserNotFound(
         f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
     )
