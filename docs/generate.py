@@ -216,7 +216,7 @@ def _schema(schema: dict[str, Any]) -> str:
 
 
 def _link(name: str) -> str:
-    return f"[{name}](#{name.lower()})"
+    return f"[{name}](#{name.lower().replace('.', '')})"
 
 
 def _fields(schema: dict[str, Any]) -> str:
@@ -257,6 +257,20 @@ def _class(name: str, kind: type) -> Iterator[str]:
             else _signature(method, function)
         )
         yield _prose(value)
+    if name == "Client":
+        yield from _operations()
+
+
+def _operations() -> Iterator[str]:
+    """Yield the methods that both clients have: each is made from a function of calls."""
+    from segadmin_api.client import calls
+    from segadmin_api.client.operations import Operations
+
+    for method in (name for name in vars(Operations) if not name.startswith("_")):
+        function = getattr(calls, method)
+        yield f"#### Client.{method}"
+        yield _signature(method, function).replace("-> Call[", "-> ").replace("]\n```", "\n```")
+        yield _prose(function)
 
 
 def _signature(name: str, function: Any) -> str:

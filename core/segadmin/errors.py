@@ -34,6 +34,8 @@
     │   ├── SchemaOutOfDate
     │   └── StoreMissing
     ├── BrokerUnavailable
+    ├── ServerUnavailable
+    ├── AccessRefused
     └── FeedUnavailable
 
 Each message names the offending value and ends with the fix. An :class:`Interrupt` is no error.
@@ -182,6 +184,14 @@ class StoreMissing(StorageError):
 
 class BrokerUnavailable(SegadminError):
     """The broker cannot be reached."""
+
+
+class ServerUnavailable(SegadminError):
+    """A server of the HTTP API does not answer, or cannot do anything at the moment."""
+
+
+class AccessRefused(SegadminError):
+    """A server of the HTTP API knows no such key, or the key does not give access."""
 
 
 class Interrupt(BaseException):

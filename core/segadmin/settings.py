@@ -112,6 +112,10 @@ class Settings(BaseModel):
     events_mapping: Path | None = Field(
         None, description="Mapping of posted events: a file, or the name of a shipped one"
     )
+    server: str | None = Field(
+        None, description="URL of a server (`segadmin web`) that commands work on instead of this machine (`--server`)"
+    )
+    key: SecretStr | None = Field(None, description="Key for that server (`--key`)")
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
     web_hosts: tuple[str, ...] = Field(
         (),

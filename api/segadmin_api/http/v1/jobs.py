@@ -58,11 +58,12 @@ def list_jobs(
     pages: Pages,
     kind: Annotated[list[Name], Query(max_length=100, description="Only these kinds; may be repeated.")] = [],  # noqa: B006
     state: Annotated[list[JobState], Query(max_length=5, description="Only in these states; may be repeated.")] = [],  # noqa: B006
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only jobs older than this one.")] = None,
 ) -> Page[Job]:
     """List jobs, newest first."""
     position = pages.after(int)
     selection = JobSelection(tuple(kind), tuple(state))
-    before = None if position is None else position[0]
+    before = before if position is None else position[0]
     lines = control.list_jobs(settings_of(request), pages.limit + 1, before=before, selection=selection)
     return pages.page(lines, shown, lambda line: [line.job.id])
 
