@@ -67,7 +67,7 @@ def enqueue(
 
     Args:
         kind: of the job, such as ``refresh``.
-        options: those of ``segadmin enqueue KIND``, with ``_`` for ``-``.
+        options: those of ``segadmin enqueue``, with ``_`` for ``-``.
         key: idempotency key; the same request with the same key makes no second job. Default: a new one.
         priority: 0 (lowest) to 9 (highest).
     """

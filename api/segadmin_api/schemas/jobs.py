@@ -33,7 +33,7 @@ class Job(BaseModel):
 
     id: int
     kind: str = Field(examples=["refresh"])
-    options: dict[str, Any] = Field(description="As `segadmin enqueue KIND` takes them, completed by the defaults.")
+    options: dict[str, Any] = Field(description="As `segadmin enqueue` takes them, completed by the defaults.")
     state: JobState
     priority: int
     idempotency_key: str | None
@@ -83,7 +83,7 @@ class JobRequest(BaseModel):
     kind: Name = Field(description="The kind of job.", examples=["refresh"])
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Those of `segadmin enqueue KIND`, with `_` for `-`; the schemas of the kinds describe them.",
+        description="Those of `segadmin enqueue`, with `_` for `-`; the schemas of the kinds describe them.",
         examples=[{"labels": "spend3"}],
     )
     priority: int = Field(5, ge=0, le=9, description="0 (lowest) to 9 (highest).")
