@@ -18,11 +18,13 @@ from segadmin.jobs.requests import check_request
 from segadmin.jobs.selection import JobSelection
 from segadmin.models.registry import promote_version
 from segadmin.settings import Settings
+from segadmin.storage import api_keys
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, ModelState, ModelVersion, Scope, Step, StepState
 from segadmin_api.http.v1.routing import MOST_BYTES
 from tests.api import Api
 from tests.planted import LABELS, through_the_engine
+from tests.servers import wait_until, web_server
 
 REFRESH = {"kind": "refresh", "options": {"labels": LABELS}}
 
@@ -321,6 +323,23 @@ def test_a_finished_job_streams_its_end(api: Api) -> None:
     job = through_the_engine(api.settings, "compact", check_request(api.settings, "compact", {}))
     [event] = events_of(httpx.get(f"{api.url}/v1/jobs/{job}/events", headers=_bearer(api), timeout=60))
     assert (event["event"], json.loads(event["data"])["state"]) == ("end", "succeeded")
+
+
+def test_streams_are_bounded(shop: Settings) -> None:
+    job = enqueue(shop, lambda _messages: None, "compact", check_request(shop, "compact", {})).job.id
+    with web_server(shop, SEGADMIN_WEB_STREAMS="1") as url:
+        bearer = {"Authorization": f"Bearer {api_keys.create(shop, 'one', Scope.VIEWER)}"}
+
+        def ask() -> int:
+            with httpx.stream("GET", f"{url}/v1/jobs/{job}/events", headers=bearer, timeout=60) as answer:
+                return answer.status_code
+
+        with httpx.stream("GET", f"{url}/v1/jobs/{job}/events", headers=bearer, timeout=60) as first:
+            lines = first.iter_lines()
+            while not next(lines).startswith("data: "):
+                pass
+            assert ask() == 429
+        wait_until(lambda: ask() == 200, 20, "the first stream is closed")
 
 
 def _bearer(api: Api) -> dict[str, str]:

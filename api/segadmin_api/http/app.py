@@ -31,9 +31,17 @@ from segadmin_worker.services import LOOPBACK
 _BURST_SECONDS = 10
 
 
-def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
-    """Return the application for the store and the database of ``settings``, for a server on ``address``."""
-    return Shield(routes(settings), Hosts(settings.web_hosts, address), answer)
+def create_app(settings: Settings, address: str = LOOPBACK, *, is_protected: bool = False) -> Shield:
+    """Return the application for the store and the database of ``settings``.
+
+    Args:
+        settings: of the server.
+        address: that it listens on.
+        is_protected: whether browsers reach it only over HTTPS.
+    """
+    app = routes(settings)
+    app.state.is_protected = is_protected
+    return Shield(app, Hosts(settings.web_hosts, address), answer)
 
 
 def routes(settings: Settings) -> FastAPI:
@@ -61,7 +69,7 @@ def routes(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.is_protected = settings, False
     app.state.lookup = SegmentLookup(settings)
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
     app.state.admission = Admission(settings.web_events_seconds)

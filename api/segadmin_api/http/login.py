@@ -22,7 +22,7 @@ from segadmin_api.dashboard import login as login_page
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.html import html_response
 from segadmin_api.http.security import find_key
-from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, read_session, set_session
+from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, is_encrypted, read_session, set_session
 
 router = APIRouter(include_in_schema=False)
 #: The cookie with the token of the login form.
@@ -89,9 +89,14 @@ def _end(request: Request, session: Session) -> None:
 def _page(request: Request, target: str, detail: str = "", status: int = 200) -> Response:
     token = secrets.token_urlsafe(32)
     response = html_response(login_page.page(token, _local(target), detail), status, has_form=True)
-    secure = request.url.scheme == "https"
     response.set_cookie(
-        _FORM_COOKIE, token, max_age=3600, path="/login", secure=secure, httponly=True, samesite="strict"
+        _FORM_COOKIE,
+        token,
+        max_age=3600,
+        path="/login",
+        secure=is_encrypted(request),
+        httponly=True,
+        samesite="strict",
     )
     return response
 

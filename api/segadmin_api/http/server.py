@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
 
 
-def run(settings: Settings, address: str, port: int, tls: tuple[Path, Path] | None = None) -> None:
+def run(
+    settings: Settings, address: str, port: int, tls: tuple[Path, Path] | None = None, *, behind_proxy: bool = False
+) -> None:
     """Serve the application until SIGTERM or SIGINT.
 
     Args:
@@ -35,11 +37,12 @@ def run(settings: Settings, address: str, port: int, tls: tuple[Path, Path] | No
         address: to listen on.
         port: to listen on.
         tls: the files of the certificate and its private key; ``None``: without TLS.
+        behind_proxy: whether a proxy with TLS is before it.
     """
     where = {"address": address, "port": port}
     log.info("web server starts", extra={"action": "start", **where})
     uvicorn.run(
-        create_app(settings, address),
+        create_app(settings, address, is_protected=tls is not None or behind_proxy),
         host=address,
         port=port,
         log_config=None,  # its lines are written as all others of this process

@@ -74,10 +74,15 @@ def set_session(request: Request, response: Response, cookie: str) -> None:
         COOKIE,
         cookie,
         max_age=LIFETIME if cookie else 0,
-        secure=request.url.scheme == "https",
+        secure=is_encrypted(request),
         httponly=True,
         samesite="strict",
     )
+
+
+def is_encrypted(request: Request) -> bool:
+    """Return whether a browser has sent this request over HTTPS, perhaps to a proxy."""
+    return request.url.scheme == "https" or bool(request.app.state.is_protected)
 
 
 def _sign(settings: Settings, key: ApiKey, content: str) -> str:
