@@ -13,7 +13,7 @@ from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.locks import blocking_locks
 from segadmin.jobs.lost_outputs import LostOutput, LostOutputs, lost_outputs
 from segadmin.jobs.progress import Progress, progress_of
-from segadmin.jobs.selection import JobSelection
+from segadmin.jobs.selection import JobSelection, newest_jobs
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -51,15 +51,12 @@ def list_jobs(
     before: int | None = None,
     selection: JobSelection | None = None,
 ) -> list[JobLine]:
-    """Return the newest jobs first: at most ``limit``, of a selection, in ``state``, older than the job ``before``."""
-    query = select(Job).where(*(selection.conditions if selection else ())).order_by(col(Job.id).desc())
-    if state is not None:
-        query = query.where(Job.state == state)
+    """Return the newest jobs first: at most ``limit``, in ``state`` or of a ``selection``, older than ``before``."""
+    selection = selection or JobSelection(states=() if state is None else (state,))
     lines: list[JobLine] = []
     with reading(settings) as session:
         while len(lines) < limit:
-            older = query if before is None else query.where(col(Job.id) < before)
-            page = session.exec(older.limit(min(limit - len(lines), _PAGE))).all()
+            page = session.exec(newest_jobs(selection, min(limit - len(lines), _PAGE), before)).all()
             if not page:
                 break
             lines += _lines(session, page)

@@ -56,7 +56,7 @@ IdempotencyKey = Annotated[
 def list_jobs(
     request: Request,
     pages: Pages,
-    kind: Annotated[list[Name], Query(max_length=100, description="Only these kinds; may be repeated.")] = [],  # noqa: B006
+    kind: Annotated[list[Name], Query(max_length=20, description="Only these kinds; may be repeated.")] = [],  # noqa: B006
     state: Annotated[list[JobState], Query(max_length=5, description="Only in these states; may be repeated.")] = [],  # noqa: B006
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only jobs older than this one.")] = None,
 ) -> Page[Job]:
