@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from segadmin.models.versions import VersionLine
 from segadmin.settings import Settings
-from segadmin.storage.records import Evaluation, ModelVersion, SegmentSnapshot, SegmentSummary
+from segadmin.storage.records import Evaluation, ModelVersion, SegmentSnapshot, SegmentSummary, SnapshotState
 from segadmin_api.cli.remote import connected
 
 if TYPE_CHECKING:
@@ -66,4 +66,6 @@ def _version(item: models.ModelVersion) -> VersionLine:
 
 
 def _snapshot(item: snapshots.Snapshot) -> SegmentSnapshot:
-    return SegmentSnapshot(**item.model_dump(exclude={"current", "segments", "inference"}), state="published")
+    return SegmentSnapshot(
+        **item.model_dump(exclude={"current", "segments", "inference"}), state=SnapshotState.PUBLISHED
+    )

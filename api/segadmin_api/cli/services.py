@@ -100,7 +100,8 @@ def web(
     if problem is not None:
         raise InvalidSettings([problem])
     set_up_logging(settings)
-    server.run(settings, address, listener.port, tls and (tls.certificate, tls.key), behind_proxy=behind_proxy)
+    files = None if tls is None else (tls.certificate, tls.key)
+    server.run(settings, address, listener.port, files, behind_proxy=behind_proxy)
 
 
 def _tls(certificate: Path | None, key: Path | None) -> Tls | None:

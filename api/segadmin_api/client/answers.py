@@ -63,7 +63,7 @@ def pause_before_repeating(call: Call[Any], response: httpx.Response | None, att
     failed = response is None or response.status_code in {502, 503, 504}
     if attempt >= ATTEMPTS or not (refused or (failed and call.may_be_repeated)):
         return None
-    pause = FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311  (to spread clients in time)
+    pause: float = FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311  (to spread clients in time)
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     return min(max(pause, float(asked)), _LONGEST_PAUSE) if asked.isdecimal() and len(asked) < 10 else pause
 

@@ -41,7 +41,7 @@ def permissions(routers: Sequence[APIRouter]) -> list[Permission]:
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in sorted(route.methods)
+        for method in sorted(route.methods or ())
     ]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from segadmin_api.http.v1 import access, data, drift, models, plugins, progress, schedules, snapshots, users
+from segadmin_api.http.v1 import access, data, drift, jobs, models, plugins, progress, schedules, snapshots, users
 
 
 def routers() -> list[APIRouter]:
     """Return the routers of all resources."""
     return [
-        progress.jobs,  # with the routes of both modules
+        jobs.jobs,
+        progress.progress,
         models.models,
         snapshots.snapshots,
         snapshots.segments,

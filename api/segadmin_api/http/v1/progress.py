@@ -18,9 +18,10 @@ from segadmin.jobs import control
 from segadmin.jobs.control import JobView
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
-from segadmin_api.http.v1.jobs import JobNumber, details, jobs
-from segadmin_api.http.v1.routing import allow, settings_of
+from segadmin_api.http.v1.jobs import JobNumber, details
+from segadmin_api.http.v1.routing import allow, router, settings_of
 
+progress = router("/jobs", "jobs")
 #: Seconds between two looks at a job, and from one byte to the next, so that proxies keep the connection.
 _LOOK, _SILENCE = 1.0, 15.0
 #: Seconds after which a stream ends; a client connects again with its key, and goes on where it was.
@@ -56,7 +57,7 @@ class Streams:
             self._open -= 1
 
 
-@jobs.get(
+@progress.get(
     "/{job}/events",
     dependencies=[allow(Scope.VIEWER)],
     response_class=StreamingResponse,
