@@ -28,11 +28,15 @@ _HTTP_INTRODUCTION = """\
 
 `segadmin web` serves it, and `segadmin up` where `segadmin[web]` is installed. Send a key in the header
 `Authorization: Bearer seg_…`; `segadmin keys create NAME` makes one. How to use it:
-[Receive live events](../how-to/receive-live-events.md); how to protect it:
-[Restrict access](../how-to/restrict-access.md#web-pages-and-keys).
+[Use the HTTP API](../how-to/use-the-http-api.md), [Receive live events](../how-to/receive-live-events.md); how to
+protect it: [Restrict access](../how-to/restrict-access.md#web-pages-and-keys).
 
-`GET /openapi.json` describes the API to programs, with a key of either kind. `GET /healthz` answers `{"status": "ok"}`
-without a key. The pages for browsers (`/jobs`, `/models`) need a key that opens pages."""
+`GET /openapi.json` describes the API to programs (OpenAPI 3.1), with any key. `GET /healthz` answers
+`{"status": "ok"}` without a key. The pages for browsers (`/jobs`, `/models`, `/drift`) need a key that opens pages, or
+a session of `/login`.
+
+Every answer has an `X-Request-Id`, which is also in the log of the server; the client may choose it. Errors are
+[HttpProblem](#httpproblem) (RFC 9457) with the class of the error in `error`."""
 #: The sections of a Google docstring that become lists.
 _SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.M)
 _ROLE = re.compile(r":(?:class|meth|func|attr|data|mod):`~?([^`]+)`")
@@ -67,7 +71,7 @@ def http_page() -> str:
     from segadmin_api.http.app import routes
 
     description = routes(Settings()).openapi()
-    parts = [_HTTP_INTRODUCTION]
+    parts = [_HTTP_INTRODUCTION, *_permissions()]
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             parts += _operation(method.upper(), path, operation)
@@ -75,6 +79,34 @@ def http_page() -> str:
     for name, schema in sorted(_objects(description).items()):
         parts += [f"### {name}", schema.get("description", ""), _fields(schema)]
     return _page(parts)
+
+
+def _permissions() -> Iterator[str]:
+    """Yield the table of who may call which route, from the routes themselves."""
+    from segadmin.storage.records import Scope
+    from segadmin_api.http.app import routers
+    from segadmin_api.http.permissions import permissions
+
+    yield "## Who may do what"
+    yield "A key has a role, or opens one thing; `segadmin keys create` makes it."
+    rows = [f"| route | {' | '.join(Scope)} |", "|---" * (len(Scope) + 1) + "|"]
+    for permission in permissions(routers()):
+        if permission.path.startswith("/v1"):
+            cells = " | ".join("✓" if permission.allows(scope) else "" for scope in Scope)
+            rows.append(f"| `{permission.method} {permission.path.replace(':path', '')}` | {cells} |")
+    yield "\n".join(rows)
+    yield "Jobs of the kinds `ingest` and `retain` need an admin, and `user_ids=true` an analyst."
+    yield "## Errors of all resources"
+    yield "Besides what each lists:"
+    rows = [f"| {status} | {reason} |" for status, reason in sorted(_common_answers().items())]
+    yield "\n".join(["| status | meaning |", "|---|---|", *rows])
+
+
+def _common_answers() -> dict[str, str]:
+    """Return the errors of all resources, by status: they are described once."""
+    from segadmin_api.http.v1.routing import REFUSALS
+
+    return {str(status): reason for status, reason in REFUSALS.items()}
 
 
 def python_page() -> str:
@@ -156,9 +188,11 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
             yield f"```json\n{json.dumps(body['example'], indent=2, ensure_ascii=False)}\n```"
         elif "schema" in body:
             yield _schema(body["schema"])
+    common = _common_answers()
     rows = [
         f"| {status} | {answer['description']} | {', '.join(map(_content, answer.get('content', {}).items()))} |"
         for status, answer in sorted(operation["responses"].items())
+        if common.get(status) != answer["description"]
     ]
     yield "\n".join(["| status | meaning | body |", "|---|---|---|", *rows])
 
@@ -182,7 +216,7 @@ def _schema(schema: dict[str, Any]) -> str:
 
 
 def _link(name: str) -> str:
-    return f"[{name}](#{name.lower()})"
+    return f"[{name}](#{name.lower().replace('.', '')})"
 
 
 def _fields(schema: dict[str, Any]) -> str:
@@ -223,6 +257,20 @@ def _class(name: str, kind: type) -> Iterator[str]:
             else _signature(method, function)
         )
         yield _prose(value)
+    if name == "Client":
+        yield from _operations()
+
+
+def _operations() -> Iterator[str]:
+    """Yield the methods that both clients have: each is made from a function of calls."""
+    from segadmin_api.client import calls
+    from segadmin_api.client.operations import Operations
+
+    for method in (name for name in vars(Operations) if not name.startswith("_")):
+        function = getattr(calls, method)
+        yield f"#### Client.{method}"
+        yield _signature(method, function).replace("-> Call[", "-> ").replace("]\n```", "\n```")
+        yield _prose(function)
 
 
 def _signature(name: str, function: Any) -> str:

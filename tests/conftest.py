@@ -23,6 +23,7 @@ for _name in [name for name in os.environ if name.startswith("SEGADMIN_")]:
 
 from segadmin.settings import Settings, get_settings  # noqa: E402
 from segadmin.storage import database  # noqa: E402
+from tests.api import api  # noqa: E402, F401  (a fixture)
 from tests.commands import CommandServer, command_server, run_anew  # noqa: E402
 from tests.planted import shop, trained_home  # noqa: E402, F401  (fixtures: a shop is trained once a process)
 

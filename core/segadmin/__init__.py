@@ -38,11 +38,14 @@ if TYPE_CHECKING:
         SegadminError,
     )
     from segadmin.settings import Settings, get_settings
+    from segadmin_api.client import AsyncClient, Client
 
 _MODULES = {
+    "AsyncClient": "segadmin_api.client",
     "Backbone": "segadmin.contracts.backbone",
     "BackboneUnavailable": "segadmin.errors",
     "Classifier": "segadmin.contracts.backbone",
+    "Client": "segadmin_api.client",
     "ConfigurationError": "segadmin.errors",
     "DataError": "segadmin.errors",
     "Engine": "segadmin.contracts.engine",
@@ -80,9 +83,11 @@ _MODULES = {
 _DEPRECATED = {"Fit": "FitContext", "Learnt": "SavableModel"}
 
 __all__ = [
+    "AsyncClient",
     "Backbone",
     "BackboneUnavailable",
     "Classifier",
+    "Client",
     "ConfigurationError",
     "DataError",
     "Engine",

@@ -5,8 +5,14 @@
     SegadminError
     ├── ConfigurationError
     │   ├── InvalidSettings
-    │   └── ModelNotFound
+    │   ├── KeyNotFound
+    │   ├── ModelNotFound
+    │   ├── NameTaken
+    │   ├── ScheduleNotFound
+    │   └── SnapshotNotFound
     ├── DataError
+    │   ├── ImportNotFound
+    │   ├── LabelSetNotFound
     │   └── UserNotFound
     ├── PluginError
     │   ├── PluginNotFound
@@ -19,13 +25,17 @@
     │   ├── JobNotFound
     │   ├── InvalidTransition
     │   ├── KeyReused
+    │   ├── Stale
     │   ├── StepFenced
     │   └── LimitExceeded
     ├── StorageError
+    │   ├── ChangedMeanwhile
     │   ├── DatabaseDamaged
     │   ├── SchemaOutOfDate
     │   └── StoreMissing
     ├── BrokerUnavailable
+    ├── ServerUnavailable
+    ├── AccessRefused
     └── FeedUnavailable
 
 Each message names the offending value and ends with the fix. An :class:`Interrupt` is no error.
@@ -53,12 +63,36 @@ class InvalidSettings(ConfigurationError):
         super().__init__("\n".join(self.problems))
 
 
+class KeyNotFound(ConfigurationError):
+    """There is no such key of the HTTP API."""
+
+
 class ModelNotFound(ConfigurationError):
     """There is no such model version."""
 
 
+class NameTaken(ConfigurationError):
+    """There is something of this name already."""
+
+
+class ScheduleNotFound(ConfigurationError):
+    """There is no such schedule."""
+
+
+class SnapshotNotFound(ConfigurationError):
+    """There is no such published snapshot."""
+
+
 class DataError(SegadminError):
     """Data as a whole cannot be used; a single bad row goes to quarantine instead."""
+
+
+class ImportNotFound(DataError):
+    """There is no such import."""
+
+
+class LabelSetNotFound(DataError):
+    """There is no such label set."""
 
 
 class UserNotFound(DataError):
@@ -116,6 +150,10 @@ class KeyReused(JobError):
     """An idempotency key belongs to a job with a different request."""
 
 
+class Stale(JobError):
+    """Something is to be changed that is no longer as it was read."""
+
+
 class StepFenced(JobError):
     """This attempt no longer owns its step and must stop without writing."""
 
@@ -126,6 +164,10 @@ class LimitExceeded(JobError):
 
 class StorageError(SegadminError):
     """The database or the lake cannot be read or written."""
+
+
+class ChangedMeanwhile(StorageError):
+    """Somebody else changed the same at the same time; nothing was written, and it can be tried again."""
 
 
 class DatabaseDamaged(StorageError):
@@ -142,6 +184,14 @@ class StoreMissing(StorageError):
 
 class BrokerUnavailable(SegadminError):
     """The broker cannot be reached."""
+
+
+class ServerUnavailable(SegadminError):
+    """A server of the HTTP API does not answer, or cannot do anything at the moment."""
+
+
+class AccessRefused(SegadminError):
+    """A server of the HTTP API knows no such key, or the key does not give access."""
 
 
 class Interrupt(BaseException):

@@ -112,6 +112,10 @@ class Settings(BaseModel):
     events_mapping: Path | None = Field(
         None, description="Mapping of posted events: a file, or the name of a shipped one"
     )
+    server: str | None = Field(
+        None, description="URL of a server (`segadmin web`) that commands work on instead of this machine (`--server`)"
+    )
+    key: SecretStr | None = Field(None, description="Key for that server (`--key`)")
     web_port: int = Field(8000, ge=0, le=65_535, description="Port of the HTTP API")
     web_hosts: tuple[str, ...] = Field(
         (),
@@ -134,6 +138,16 @@ class Settings(BaseModel):
         256, ge=1, le=65_536, description="Maximum users that wait to be scored by the HTTP API; further ones get 429"
     )
     web_score_seconds: float = Field(5.0, gt=0, le=3600, description="Maximum wait for a score by the HTTP API")
+    web_requests_per_second: float = Field(
+        50.0,
+        ge=0,
+        le=100_000,
+        description="Requests per second of one key to the resources of the HTTP API, other than events and scores; "
+        "further ones get 429. A burst of ten seconds' worth is allowed. 0: no limit",
+    )
+    web_streams: int = Field(
+        64, ge=1, le=65_536, description="Maximum open streams of job progress of the HTTP API; further ones get 429"
+    )
     web_connections: int = Field(256, ge=1, le=65_536, description="Maximum open connections to the HTTP API")
     web_head_seconds: float = Field(10.0, gt=0, le=3600, description="Timeout for the head of a request")
     web_body_seconds: float = Field(

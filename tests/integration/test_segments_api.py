@@ -193,7 +193,7 @@ def test_a_key_of_another_scope_does_not_open_segments(shop: Settings) -> None:
     with web_server(shop) as url:
         for path, body in (("/v1/score", {"events": []}), ("/v1/users/u1/segment", None)):
             status, problem = call(url + path, body, events_key)
-            assert (status, "segadmin keys create NAME --segments" in problem["detail"]) == (401, True)
+            assert (status, "segadmin keys create NAME --segments" in problem["detail"]) == (403, True)
 
 
 def test_the_first_request_waits_for_the_model(shop: Settings) -> None:

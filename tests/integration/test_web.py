@@ -145,7 +145,7 @@ def test_refused_requests_are_answered_with_problem_details(
     basic = {"Authorization": "Basic " + base64.b64encode(f"anybody:{key}".encode()).decode()}
     assert post(web, body, **basic)[0] == 401, "a browser sends a password along with what other sites make it send"
     reader = cli("keys", "create", "me", "--pages").stdout.strip()
-    assert post(web, body, reader)[0] == 401
+    assert post(web, body, reader)[0] == 403
     for broken, message in (
         (b"{", "not JSON"),
         (b"\xff\xfe", "not UTF-8 at byte 0"),
@@ -165,12 +165,14 @@ def test_refused_requests_are_answered_with_problem_details(
     assert not any("sha256" in listed_key for listed_key in listed)
     described = urllib.request.Request(f"{web}/openapi.json", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(described, timeout=10) as answer:
-        answers = json.load(answer)["paths"]["/v1/events"]["post"]["responses"]
+        description = json.load(answer)
+        answers = description["paths"]["/v1/events"]["post"]["responses"]
     cli("keys", "revoke", "refused")
     status, problem = post(web, body, key)
     assert status == 401
     [content] = answers["401"]["content"].items()
-    assert (content[0], set(content[1]["schema"]["properties"])) == ("application/problem+json", set(problem))
+    assert content == ("application/problem+json", {"schema": {"$ref": "#/components/schemas/HttpProblem"}})
+    assert set(description["components"]["schemas"]["HttpProblem"]["properties"]) == set(problem)
     assert "Did you mean 'refused'" not in cli("keys", "revoke", "refused", check=False).stderr
 
 

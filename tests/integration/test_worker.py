@@ -26,6 +26,7 @@ from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import Import, ImportState, JobState, StepState
 from segadmin.storage.store import open_store
+from segadmin_api.cli.sources import LocalJobs
 from segadmin_api.cli.watch import watch
 from segadmin_worker.client import dispatcher
 from tests.conftest import Cli
@@ -100,7 +101,7 @@ def test_a_piped_watch_prints_a_line_when_nothing_changes(home: Settings, capsys
 
     with worker(home), ThreadPoolExecutor(1) as pool:
         job = ask(home, pieces=10_000, sleep=0.05)
-        watching = pool.submit(watch, home, job, every=0.3)
+        watching = pool.submit(watch, LocalJobs(home).view, job, every=0.3)
         try:
             wait_until(line_was_printed, 60, "a line with percentage, time left and what is done")
         finally:

@@ -30,6 +30,7 @@ EXTRAS = {
     "segadmin_plugins.trackers.tensorboard": "tensorboard",
     "segadmin_plugins.trackers.wandb": "wandb",
     "segadmin_plugins.tuners": "worker",
+    "segadmin_api.client": "client",
     "segadmin_api.http": "web",
 }
 #: Imports of modules that run without them too: (module, import) → the extra that an error or a warning names.

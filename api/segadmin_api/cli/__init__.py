@@ -99,6 +99,10 @@ class LazyGroup(TyperGroup):
             function, target_app = target_app, typer.Typer(add_completion=False)
             target_app.command(help=function.__doc__ or summary)(function)
         command: Any = typer.main.get_command(target_app)
+        if ctx.params.get("server") or os.environ.get("SEGADMIN_SERVER"):
+            from segadmin_api.cli.remote import restrict
+
+            restrict(cmd_name, command)
         command.name = cmd_name
         command.short_help = summary
         command.rich_help_panel = panel
@@ -128,10 +132,15 @@ def _root(
     plugin_file: Annotated[
         list[Path] | None, typer.Option(help="Python file to load as a plugin; may be repeated.")
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Work on this server (`segadmin web`) over HTTP [SEGADMIN_SERVER].")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Key for the server; better in the variable [SEGADMIN_KEY].")] = None,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
 ) -> None:
-    if home is not None:
-        os.environ["SEGADMIN_HOME"] = str(home)
+    for name, value in (("HOME", home), ("SERVER", server), ("KEY", key)):
+        if value is not None:
+            os.environ[f"SEGADMIN_{name}"] = str(value)
     for path in plugin_file or ():
         if not path.is_file():
             raise typer.BadParameter(f"File '{path}' does not exist.", param_hint="--plugin-file")

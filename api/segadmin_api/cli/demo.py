@@ -114,12 +114,13 @@ def _start(*, no_flower: bool) -> None:
 
 
 def _retrain(settings: Settings, options: dict[str, Any]) -> int:
+    from segadmin_api.cli.sources import LocalJobs
     from segadmin_api.cli.watch import watch
 
     checked = check_request(settings, "retrain", options)
     number = enqueue(settings, dispatcher(settings), "retrain", checked).job.id
     assert number is not None
-    if watch(settings, number):
+    if watch(LocalJobs(settings).view, number):
         raise SegadminError(f"The demo's job failed. Look: segadmin jobs show {number}")
     return number
 

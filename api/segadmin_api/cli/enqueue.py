@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -17,7 +17,7 @@ from segadmin.jobs.control import view
 from segadmin.jobs.enqueue import Enqueued, ask
 from segadmin.jobs.registry import Workflow, workflows
 from segadmin.jobs.requests import parse_request
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin.urls import mask_all
 from segadmin_api.cli.job_file import merge, read_job_file, write_job_file
 from segadmin_api.cli.output import JsonOption, echo, group, show_json
@@ -147,6 +147,9 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
         echo(write_job_file(workflow.kind, parse_request(workflow.kind, options)), nl=False)
         return
     settings = get_settings()
+    if settings.server:
+        _enqueue_remotely(settings, workflow.kind, options, context.params)
+        return
     key, as_json = context.params["key"], context.params["as_json"]
     done = ask(
         settings,
@@ -164,9 +167,32 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
     else:
         _report(done)
     if context.params["wait"]:
+        from segadmin_api.cli.sources import LocalJobs
         from segadmin_api.cli.watch import watch
 
-        raise typer.Exit(watch(settings, done.job.id or 0, quiet=as_json))
+        raise typer.Exit(watch(LocalJobs(settings).view, done.job.id or 0, quiet=as_json))
+
+
+def _enqueue_remotely(settings: Settings, kind: str, options: dict[str, Any], how: Mapping[str, Any]) -> None:
+    """Ask a server for a job; repeated until it answers, and enqueued once."""
+    from segadmin_api.cli.remote import connected
+
+    wanted = parse_request(kind, options).model_dump(mode="json", exclude_defaults=True)
+    with connected(settings) as client:
+        done = client.enqueue(kind, wanted, key=how["key"], priority=how["priority"])
+    if how["as_json"]:
+        show_json({"job": done.job, "kind": kind, "created": done.created, "rung": done.dispatched})
+    elif not done.created:
+        echo(f"Job {done.job} has the key {how['key']!r} already; nothing new was enqueued.")
+    elif not done.dispatched:
+        echo(f"Saved as job {done.job} ({kind}); it starts when the server's broker is back.")
+    else:
+        echo(f"Enqueued job {done.job} ({kind}). Watch it: segadmin jobs watch {done.job}")
+    if how["wait"]:
+        from segadmin_api.cli.sources import RemoteJobs
+        from segadmin_api.cli.watch import watch
+
+        raise typer.Exit(watch(RemoteJobs(settings).view, done.job, quiet=how["as_json"]))
 
 
 def _report(done: Enqueued) -> None:

@@ -15,6 +15,8 @@ from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import JsonOption, echo, group, show_json, table, write_page
+from segadmin_api.cli.remote import refuse_option
+from segadmin_api.cli.sources import jobs_of
 from segadmin_api.formatting import (
     JOBS,
     ago,
@@ -26,7 +28,6 @@ from segadmin_api.formatting import (
     took,
     waits,
 )
-from segadmin_worker.client import dispatcher
 
 app = group("List, show, watch, cancel and retry jobs.")
 Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
@@ -42,7 +43,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    views = control.list_jobs(get_settings(), limit, state, before)
+    views = jobs_of(get_settings()).list_jobs(limit, state, before)
     if as_json:
         show_json([_facts(view) for view in views])
         return
@@ -102,8 +103,10 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a job and its steps."""
-    view = control.view(get_settings(), job)
+    view = jobs_of(get_settings()).view(job)
     if out is not None:
+        if get_settings().server:
+            refuse_option("--out")
         from segadmin_api.dashboard.jobs import page
 
         write_page(out, page(get_settings(), view))
@@ -154,14 +157,13 @@ def watch(job: Number) -> None:
     """Watch a job until it ends; exit code 0 if it succeeded."""
     from segadmin_api.cli.watch import watch as watch_job
 
-    raise typer.Exit(watch_job(get_settings(), job))
+    raise typer.Exit(watch_job(jobs_of(get_settings()).view, job))
 
 
 @app.command()
 def cancel(job: Number) -> None:
     """Cancel a job; a running step stops within seconds, and completed steps are kept."""
-    settings = get_settings()
-    control.cancel(settings, dispatcher(settings), job)
+    jobs_of(get_settings()).cancel(job)
     echo(f"Job {job} is cancelled. To go on with it: segadmin jobs retry {job}")
 
 
@@ -174,11 +176,10 @@ def retry(
 
     Steps whose output is gone or damaged run again too, and all steps after them.
     """
-    settings = get_settings()
-    retried = control.retry(settings, dispatcher(settings), job, from_start=from_start)
-    if retried.lost:
-        stages = ", ".join(dict.fromkeys(output.stage for output in retried.lost))
-        counts = counted(len(retried.lost), "output is gone or damaged", "outputs are gone or damaged")
+    lost = jobs_of(get_settings()).retry(job, from_start=from_start)
+    if lost:
+        stages = ", ".join(dict.fromkeys(lost))
+        counts = counted(len(lost), "output is gone or damaged", "outputs are gone or damaged")
         echo(f"{counts}. Runs again: {stages}, and every stage after that.")
     echo(f"Job {job} continues. Watch it: segadmin jobs watch {job}")
 

@@ -46,7 +46,13 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List model versions, newest first, with their metrics on the test rows."""
-    versions = list_lines(get_settings(), labels)
+    settings = get_settings()
+    if settings.server:
+        from segadmin_api.cli import remote_records
+
+        versions = remote_records.list_versions(settings, labels)
+    else:
+        versions = list_lines(settings, labels)
     if as_json:
         show_json([_facts(line) | {"canary": line.canary} for line in versions])
         return
@@ -66,14 +72,18 @@ def show(
 ) -> None:
     """Show a model version: its metrics and those of the baselines, how it was trained, and its folder."""
     settings = get_settings()
-    with transaction(settings) as session:
-        model_version = find_version(session, version, labels)
-        rows = evaluations_of(session, model_version)
-    line = VersionLine(model_version, rows)
+    if settings.server:
+        from segadmin_api.cli import remote_records
+
+        line = remote_records.show_version(settings, version, labels)
+    else:
+        with transaction(settings) as session:
+            found = find_version(session, version, labels)
+            line = VersionLine(found, evaluations_of(session, found))
+    model_version, rows = line.version, line.evaluations
+    folder = "on the server" if settings.server else str(settings.store_path / model_version.folder)
     if as_json:
-        show_json(
-            _facts(line) | {"manifest": model_version.manifest, "path": str(settings.store_path / model_version.folder)}
-        )
+        show_json(_facts(line) | {"manifest": model_version.manifest, "path": None if settings.server else folder})
         return
     properties = (
         model_version.label_set or "no labels",
@@ -81,7 +91,7 @@ def show(
         f"{line.name} on {model_version.textualizer}",
     )
     echo(f"model version {model_version.id} · {' · '.join(properties)}")
-    echo(f"  {settings.store_path / model_version.folder}  (sha256 {model_version.sha256[:16]}…)")
+    echo(f"  {folder}  (sha256 {model_version.sha256[:16]}…)")
     if rows:
         echo(f"  {_explain_rows(rows)}")
     for split in dict.fromkeys(row.split for row in rows):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segadmin.counts import counted
-from segadmin.errors import DataError
+from segadmin.errors import ImportNotFound
 from segadmin.settings import Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import
@@ -64,10 +64,10 @@ def quarantine(
 
 
 def _check_import(settings: Settings, number: int | None) -> None:
-    """Raise ``DataError`` if there is no import with this number."""
+    """Raise ``ImportNotFound`` if there is no import with this number."""
     with transaction(settings) as session:
         if number is not None and session.get(Import, number) is None:
-            raise DataError(f"There is no import {number}. Look: segadmin data list")
+            raise ImportNotFound(f"There is no import {number}. Look: segadmin data list")
 
 
 def _write_quarantine(rows: pl.DataFrame, out: Path, *, raw_cells: bool) -> None:

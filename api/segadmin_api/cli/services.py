@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.errors import ConfigurationError, InvalidSettings, did_you_mean
 from segadmin.logs import set_up_logging
 from segadmin.settings import get_settings
-from segadmin_api.cli.startup import Listener, validate
+from segadmin_api.cli.startup import Listener, Tls, exposure_problem, validate
 
 if TYPE_CHECKING:
     from segadmin_worker.services import Service
@@ -74,8 +75,18 @@ def flower(
 def web(
     address: Annotated[str, typer.Option(help="Interface to listen on; 0.0.0.0 for all of them.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port [SEGADMIN_WEB_PORT].")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy with TLS is before it, and nobody else can reach it.")
+    ] = False,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Certificate (PEM), with those between it and the root.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
 ) -> None:
-    """Run the HTTP API, for a deployment; use a TLS proxy if other machines can reach it."""
+    """Run the HTTP API and the web pages, for a deployment.
+
+    It listens beyond this machine only with a key, and with a certificate or behind a proxy with TLS.
+    """
     try:
         from segadmin_api.http import server
     except ModuleNotFoundError as error:
@@ -83,8 +94,22 @@ def web(
     settings = get_settings()
     listener = _listener(address, port, settings.web_port, "SEGADMIN_WEB_PORT")
     validate(settings, listener)
+    tls = _tls(tls_certificate, tls_key)
+    is_protected = tls is not None or behind_proxy or bool(settings.web_proxies)
+    problem = (tls and tls.problem) or exposure_problem(settings, address, is_protected=is_protected)
+    if problem is not None:
+        raise InvalidSettings([problem])
     set_up_logging(settings)
-    server.run(settings, address, listener.port)
+    files = None if tls is None else (tls.certificate, tls.key)
+    server.run(settings, address, listener.port, files, behind_proxy=behind_proxy)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> Tls | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise typer.BadParameter("Both are needed.", param_hint="--tls-certificate and --tls-key")
+    return Tls(certificate, key)
 
 
 def _listener(address: str, port: int | None, default: int, variable: str) -> Listener:

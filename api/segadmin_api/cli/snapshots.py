@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +22,10 @@ from segadmin.snapshots.read import (
 )
 from segadmin.storage.database import transaction
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SegmentSummary
+from segadmin_api.cli import remote_records
 from segadmin_api.cli.drift import drift_line
 from segadmin_api.cli.output import AtOption, JsonOption, RawCells, echo, group, show_json, table, terminal
+from segadmin_api.cli.remote import refuse_option
 from segadmin_api.formatting import ago
 from segadmin_api.freshness_words import freshness_line, seconds
 
@@ -41,9 +43,15 @@ _BAR_WIDTH = 30
 @app.command("list")
 def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None:
     """List published snapshots, newest first."""
-    with transaction(get_settings()) as session:
-        snapshots = list_snapshots(session, label_set)
-        current = set(currents(session).values())
+    settings = get_settings()
+    snapshots: Sequence[SegmentSnapshot]
+    current: set[int | None]
+    if settings.server:
+        snapshots, current = remote_records.list_snapshots(settings, label_set)
+    else:
+        with transaction(settings) as session:
+            snapshots = list_snapshots(session, label_set)
+            current = {*currents(session).values()}
     if as_json:
         show_json([_facts(snapshot) | {"current": snapshot.id in current} for snapshot in snapshots])
         return
@@ -84,13 +92,21 @@ def show(
     number: Number = "current", at: AtOption = None, label_set: LabelSetOption = None, as_json: JsonOption = False
 ) -> None:
     """Show the segments of a snapshot: size, confidence, and distinctive categories."""
-    with transaction(get_settings()) as session:
-        if at is None:
-            snapshot = find_snapshot(session, number, label_set)
-        else:
-            snapshot = snapshot_at(session, at.replace(tzinfo=UTC), label_set)
-        segments = summaries(session, snapshot.id or 0)
-        report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
+    settings = get_settings()
+    segments: Sequence[SegmentSummary]
+    if settings.server:
+        if at is not None:
+            refuse_option("--at")
+        snapshot, segments = remote_records.show_snapshot(settings, number, label_set)
+        report = None
+    else:
+        with transaction(settings) as session:
+            if at is None:
+                snapshot = find_snapshot(session, number, label_set)
+            else:
+                snapshot = snapshot_at(session, at.replace(tzinfo=UTC), label_set)
+            segments = summaries(session, snapshot.id or 0)
+            report = session.exec(select(DriftReport).where(DriftReport.snapshot_id == snapshot.id)).first()
     if as_json:
         rows = [summary.model_dump(mode="json", exclude={"id", "snapshot_id"}) for summary in segments]
         drift = report and {name: getattr(report, name) for name in ("reference_id", "drifted", "alarms", "estimate")}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
 
 from segadmin import preflight
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import InvalidSettings
 from segadmin.settings import Settings
+from segadmin.storage import api_keys
 from segadmin.urls import mask_secrets
 from segadmin_api.cli.output import echo
 
@@ -63,6 +67,51 @@ def port_problem(listener: Listener) -> str | None:
     except OSError as error:
         return f"{prefix}{listener.address} port {listener.port}: {error.strerror}. Choose another port, or free it."
     return None
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The files of a certificate and its private key."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def problem(self) -> str | None:
+        """Why they cannot be used, or ``None``."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, password=lambda: b"")
+        except OSError as error:  # ssl.SSLError is one
+            return f"--tls-certificate={self.certificate}, --tls-key={self.key}: {error.strerror or error}."
+        return None
+
+
+def exposure_problem(settings: Settings, address: str, *, is_protected: bool) -> str | None:
+    """Return why a web server must not listen on ``address``, or ``None``.
+
+    Args:
+        settings: location of the keys.
+        address: what it would listen on.
+        is_protected: whether TLS or a proxy protects what is sent to it.
+    """
+    if _is_loopback(address):
+        return None
+    prefix = f"--address={address}: other machines could reach the server"
+    if not is_protected:
+        return (
+            f"{prefix}, and keys would be sent unencrypted. Put a proxy with TLS before it and add --behind-proxy, or "
+            "give it a certificate: --tls-certificate FILE --tls-key FILE"
+        )
+    if not any(not key.has_expired for key in api_keys.keys(settings)):
+        return f"{prefix}, and there is no key that is valid. Make one first: segadmin keys create NAME --role admin"
+    return None
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def same_port(settings: Settings) -> str | None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin_api.cli import corrections, review
 from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
 from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from segadmin.snapshots.user import Assigned
-    from segadmin.storage.records import Correction
+    from segadmin.storage.records import Correction, UserMerge
 
 app = group("Users: segment, text, history, corrections, and who is worth a look.")
 _BAR_WIDTH = 30
@@ -31,29 +33,24 @@ def show(
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
     from segadmin.events.keys import show_key
-    from segadmin.snapshots.corrections import corrections_of
-    from segadmin.snapshots.user import find_user, history, known_at, merged_into, read_text
-    from segadmin.storage.audit import record
-    from segadmin.storage.database import reading
+    from segadmin.snapshots.user import known_at
 
     settings = get_settings()
     with suggesting(settings, user):
-        key = find_user(settings, user)
-    record(settings, "users.show", f"user {show_key(key)}", text=text)
-    rows = history(settings, key)
+        known = (_remote if settings.server else _local)(settings, user, text=text)
+    rows, merges, corrected = known.history, known.merges, known.corrections
     current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
-    with reading(settings) as session:
-        corrected = corrections_of(session, key)
-    texts = {row.label_set: read_text(settings, key, row.model_version_id) for row in current} if text else {}
-    merges = merged_into(settings, key)
+    texts = {row.label_set: known.text_of(row) for row in current} if text else {}
     if as_json:
-        shown = rows if at is None else current
-        merged = [{"merge": merge.id, "user_key": show_key(merge.old_key), **merge.moved} for merge in merges]
-        facts = {"user_key": show_key(key), "history": [asdict(row) for row in shown], "merged": merged}
-        facts["corrections"] = [each.model_dump(mode="json", exclude={"user_key"}) for each in corrected]
+        facts = {"user_key": known.key, "history": [asdict(row) for row in (rows if at is None else current)]}
+        facts["merged"] = [
+            {"merge": each.id, "user_key": show_key(each.old_key), **each.moved} for each in known.merges
+        ]
+        facts["corrections"] = [each.model_dump(mode="json", exclude={"user_key"}) for each in known.corrections]
         show_json(facts | ({"text": texts} if text else {}))
         return
-    echo(f"user {show_key(key)}")
+    merges, corrected = known.merges, known.corrections
+    echo(f"user {known.key}")
     for merge in merges:
         moved = ", ".join(f"{name}: {count:,}" for name, count in merge.moved.items() if count) or "no rows"
         echo(f"merged with user {show_key(merge.old_key)} on {merge.created_at:%Y-%m-%d} ({moved}, merge {merge.id})")
@@ -85,6 +82,51 @@ def show(
         echo(f"what the model of {label_set} reads, the most informative first ({len(phrases)}):")
         for phrase in phrases:
             echo(f"  {phrase}")
+
+
+@dataclass(frozen=True)
+class _User:
+    """What is shown of a user."""
+
+    key: str  #: the pseudonym
+    history: Sequence[Assigned]  #: the newest first
+    text_of: Callable[[Assigned], list[str]]  #: returns the text that the model of an assignment reads
+    merges: Sequence[UserMerge] = ()
+    corrections: Sequence[Correction] = ()
+
+
+def _local(settings: Settings, user: str, *, text: bool) -> _User:
+    from segadmin.events.keys import show_key
+    from segadmin.snapshots.corrections import corrections_of
+    from segadmin.snapshots.user import find_user, history, merged_into, read_text
+    from segadmin.storage.audit import record
+    from segadmin.storage.database import reading
+
+    key = find_user(settings, user)
+    record(settings, "users.show", f"user {show_key(key)}", text=text)
+    with reading(settings) as session:
+        corrected = corrections_of(session, key)
+    return _User(
+        show_key(key),
+        history(settings, key),
+        lambda row: read_text(settings, key, row.model_version_id),
+        merged_into(settings, key),
+        corrected,
+    )
+
+
+def _remote(settings: Settings, user: str, *, text: bool) -> _User:
+    from segadmin.snapshots.user import Assigned
+    from segadmin_api.cli.remote import connected
+
+    def read(row: Assigned) -> list[str]:
+        with connected(settings) as client:
+            return client.show_user_text(user, labels=row.label_set).phrases
+
+    with connected(settings) as client:
+        known = client.show_user(user)
+    rows = [Assigned(**row.model_dump() | {"as_of": row.as_of.isoformat()}) for row in known.history]
+    return _User(known.user_key, rows, read)
 
 
 app.command("correct")(corrections.correct)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -11,13 +11,14 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from segadmin.jobs.control import JobView, view
-from segadmin.settings import Settings
+from segadmin.jobs.control import JobView
 from segadmin.storage.records import JobState, Step, StepState
 from segadmin_api.cli.curves import drawn
 from segadmin_api.cli.output import echo, terminal
 from segadmin_api.formatting import percent, result_lines, stages, time_left, took, waits
 
+#: Returns a job as it is now.
+Look = Callable[[int], JobView]
 _LOOK_SECONDS = 0.5
 #: Outside a terminal: so long between two lines that say how far the job is.
 _LINE_SECONDS = 20.0
@@ -25,29 +26,29 @@ _LINE_SECONDS = 20.0
 _PATIENCE_SECONDS = 15.0
 
 
-def watch(settings: Settings, job_id: int, *, quiet: bool = False, every: float = _LINE_SECONDS) -> int:
+def watch(look: Look, job_id: int, *, quiet: bool = False, every: float = _LINE_SECONDS) -> int:
     """Show a job until it is over and return its exit code: 0 when it succeeded.
 
     On a terminal there is a bar for each stage; elsewhere a line when a stage begins or ends, and one with percentage,
     speed and time left.
 
     Args:
-        settings: where the job is.
+        look: returns the job as it is now, such as :meth:`segadmin_api.cli.sources.Jobs.view`.
         job_id: which one.
         quiet: leave stdout alone.
         every: seconds from one line with the percentage to the next.
     """
     console = terminal(stderr=quiet)
-    seen = view(settings, job_id)
+    seen = look(job_id)
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=False) as live:
             while not seen.job.state.over:
                 live.update(_draw(seen))
                 time.sleep(_LOOK_SECONDS)
-                seen = view(settings, job_id)
+                seen = look(job_id)
             live.update(_draw(seen))
     else:
-        seen = _watch_lines(settings, seen, console, Lines(every))
+        seen = _watch_lines(look, seen, console, Lines(every))
     return _outcome(seen, console)
 
 
@@ -70,7 +71,7 @@ class Lines:
         return lines
 
 
-def _watch_lines(settings: Settings, seen: JobView, console: Console, lines: Lines) -> JobView:
+def _watch_lines(look: Look, seen: JobView, console: Console, lines: Lines) -> JobView:
     """Print lines until the job is over, and return it as it is then."""
     while True:
         for line in lines.of(seen, time.monotonic()):
@@ -78,7 +79,7 @@ def _watch_lines(settings: Settings, seen: JobView, console: Console, lines: Lin
         if seen.job.state.over:
             return seen
         time.sleep(_LOOK_SECONDS)
-        seen = view(settings, seen.job.id or 0)
+        seen = look(seen.job.id or 0)
 
 
 def _changes(seen: JobView, shown: dict[str, StepState]) -> Iterator[str]:

@@ -1,70 +1,47 @@
-"""The application: its routes and its error responses (RFC 9457)."""
+"""The application: its routes, and the state that they share."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import logging
-from collections.abc import AsyncIterator, Mapping
-from http import HTTPStatus
+from collections.abc import AsyncIterator
 from importlib.metadata import version
-from urllib.parse import quote
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from segadmin.errors import (
-    BrokerUnavailable,
-    ConfigurationError,
-    DataError,
-    JobNotFound,
-    KeyReused,
-    ModelNotFound,
-    PluginError,
-    SegadminError,
-    StorageError,
-)
+from segadmin.errors import SegadminError
 from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.storage import database
 from segadmin.storage.store import open_store
-from segadmin.urls import mask_secrets
-from segadmin_api.dashboard import problem
-from segadmin_api.http import events, metrics, pages, segments
+from segadmin_api.http import description, events, login, metrics, pages, segments, v1
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
-from segadmin_api.http.guesses import Guesses
+from segadmin_api.http.guesses import Guesses, TokenBuckets
 from segadmin_api.http.hosts import Hosts
-from segadmin_api.http.logged_paths import logged_path
+from segadmin_api.http.problems import answer, answer_error
 from segadmin_api.http.shield import HEALTH, Shield
+from segadmin_api.http.v1.progress import Streams
 from segadmin_worker.services import LOOPBACK
 
-log = logging.getLogger(__name__)
-#: Error → status; a class that is not listed has the status of its nearest base class.
-_STATUS = {
-    JobNotFound: HTTPStatus.NOT_FOUND,
-    ModelNotFound: HTTPStatus.NOT_FOUND,
-    KeyReused: HTTPStatus.CONFLICT,
-    DataError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
-    BrokerUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
-    PluginError: HTTPStatus.SERVICE_UNAVAILABLE,
-    Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
-#: The details of server errors. The messages of the errors name folders and hosts, so they go only to the log.
-_GENERIC_DETAILS = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "The server cannot do this at the moment; see its log. Try again later.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error occurred; see the log of the server.",
-}
+#: A key may send the requests of so many seconds at once.
+_BURST_SECONDS = 10
 
 
-def create_app(settings: Settings, address: str = LOOPBACK) -> Shield:
-    """Return the application for the store and the database of ``settings``, for a server on ``address``."""
-    return Shield(routes(settings), Hosts(settings.web_hosts, address), _answer)
+def create_app(settings: Settings, address: str = LOOPBACK, *, is_protected: bool = False) -> Shield:
+    """Return the application for the store and the database of ``settings``.
+
+    Args:
+        settings: of the server.
+        address: that it listens on.
+        is_protected: whether browsers reach it only over HTTPS.
+    """
+    app = routes(settings)
+    app.state.is_protected = is_protected
+    return Shield(app, Hosts(settings.web_hosts, address), answer)
 
 
 def routes(settings: Settings) -> FastAPI:
@@ -92,20 +69,19 @@ def routes(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.settings = settings
+    app.state.settings, app.state.is_protected = settings, False
     app.state.lookup = SegmentLookup(settings)
     app.state.guesses, app.state.body_memory = Guesses(), BodyMemory()
     app.state.admission = Admission(settings.web_events_seconds)
+    app.state.rates, app.state.streams = _rates(settings), Streams(settings.web_streams)
     # One body is read at a time. Two threads would share the GIL, so that neither ends sooner, and the event loop,
     # which needs the GIL many times per answer, would wait for both each time.
     app.state.reading = asyncio.Lock()
-    app.include_router(events.router)
-    app.include_router(segments.router)
-    app.include_router(pages.router)
-    app.include_router(metrics.router)
-    app.include_router(pages.any_key_router)
+    for router in routers():
+        app.include_router(router)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, _problem)
+        app.add_exception_handler(kind, answer_error)
+    description.complete(app)
 
     @app.api_route(HEALTH, methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> dict[str, str]:  # async, because all worker threads may be busy
@@ -115,31 +91,20 @@ def routes(settings: Settings) -> FastAPI:
     return app
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    """Return the response for an error."""
-    headers: dict[str, str] = {}
-    if isinstance(error, HTTPException):
-        status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
-    elif isinstance(error, RequestValidationError):
-        status = HTTPStatus.NOT_FOUND  # path parameters are the only ones that are validated
-        detail = f"There is nothing at {request.url.path}."
-    else:
-        status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-        detail = _GENERIC_DETAILS.get(status) or mask_secrets(str(error))
-        if status in _GENERIC_DETAILS and isinstance(
-            error, SegadminError
-        ):  # the traceback of other errors is logged already
-            path = logged_path(quote(request.scope["path"]))
-            log.error("%s %s: %s", request.method, path, error, extra={"action": "answer"})
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.setdefault("Retry-After", "10")
-    return _answer(request, status, detail, headers)
+def routers() -> list[APIRouter]:
+    """Return the routers of all routes; the first that matches a path handles it."""
+    return [
+        events.router,
+        segments.router,
+        *v1.routers(),
+        login.router,
+        pages.router,
+        metrics.router,
+        pages.any_key_router,
+    ]
 
 
-def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a problem as ``application/problem+json``, or as HTML if the client accepts it."""
-    title = HTTPStatus(status).phrase
-    if "text/html" in request.headers.get("accept", ""):
-        return pages.answer(problem.page(title, detail), status, headers)
-    facts = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
-    return JSONResponse(facts, int(status), headers, media_type="application/problem+json")
+def _rates(settings: Settings) -> TokenBuckets | None:
+    """Return the limit of requests per key; ``None`` if there is none."""
+    rate = settings.web_requests_per_second
+    return TokenBuckets(burst=max(1.0, rate * _BURST_SECONDS), refill_seconds=1 / rate) if rate else None

@@ -64,12 +64,13 @@ class BodyMemory:
             self._held -= taken
 
 
-async def read_body(request: Request, take: Callable[[int], None] = lambda _: None) -> bytes:
+async def read_body(request: Request, take: Callable[[int], None] = lambda _: None, most: int = MOST_BYTES) -> bytes:
     """Return the body of ``request`` as received, still compressed.
 
     Args:
         request: the request.
         take: called with the size of each chunk before it is stored; see :meth:`BodyMemory.lease`.
+        most: bytes that it may have.
 
     Raises:
         HTTPException: 413 if it is too large, 400 if the client disconnects before its end.
@@ -79,7 +80,7 @@ async def read_body(request: Request, take: Callable[[int], None] = lambda _: No
         async for chunk in request.stream():
             take(len(chunk))
             body += chunk
-            _check_size(body)
+            _check_size(body, most)
     except ClientDisconnect:
         raise HTTPException(400, "The body did not come to its end.") from None
     return bytes(body)
@@ -144,7 +145,8 @@ def _check_size(body: bytes | bytearray, most: int = MOST_BYTES) -> None:
 
 def too_large(most: int = MOST_BYTES) -> str:
     """Return the error message for a body of more bytes."""
-    return f"The body is larger than {most >> 20} MiB. Send several."
+    size = f"{most >> 20} MiB" if most >= 2**20 else f"{most >> 10} KiB"
+    return f"The body is larger than {size}. Send several."
 
 
 def _inflate(packed: bytes) -> _Stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from collections.abc import Mapping as Map
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +16,11 @@ from segadmin.events.event_limits import LARGEST_EVENT, MOST_EVENTS
 from segadmin.events.inbox import Inbox
 from segadmin.events.mapping import Mapping
 from segadmin.settings import Settings
+from segadmin.storage.records import Scope
 from segadmin.storage.store import check_folder
 from segadmin_api.http.bodies import MOST_BYTES, encodings_of, read_body, unpack
-from segadmin_api.http.security import require_events_key
+from segadmin_api.http.problems import problem_responses
+from segadmin_api.http.security import Requires
 from segadmin_api.inbox_import import import_soon
 from segadmin_plugins.sources.json_list import ElementTooLong, elements
 
@@ -61,19 +62,11 @@ class Accepted(BaseModel):
     problems: list[Problem] = Field(description="The other events, the first hundred of them.")
 
 
-class HttpProblem(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str = Field(description="Always `about:blank`.")
-    title: str = Field(description="The name of the status.")
-    status: int = Field(description="The status.")
-    detail: str = Field(description="What is wrong, and what to do.")
-
-
 #: Status → the reason why a batch is refused with it.
 _REFUSALS = {
     400: "The body is incomplete, not UTF-8, not JSON, or not compressed as stated.",
-    401: "The key is missing or unknown, or it does not open this.",
+    401: "The key is missing, unknown or expired.",
+    403: "The key does not give access to this.",
     413: f"The body is larger than {MOST_BYTES >> 20} MiB, has more than {MOST_EVENTS:,} events, "
     f"or an event of more than {LARGEST_EVENT >> 10} KiB.",
     415: "The `Content-Encoding` is not supported.",
@@ -81,12 +74,6 @@ _REFUSALS = {
     "gives the seconds to wait.",
     503: "The server cannot store the batch now; send it again after `Retry-After` seconds.",
 }
-
-
-def problem_responses(refusals: Map[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of errors: status → the reason for it."""
-    content = {"application/problem+json": {"schema": HttpProblem.model_json_schema()}}
-    return {status: {"description": reason, "content": content} for status, reason in refusals.items()}
 
 
 async def check_admission(request: Request) -> None:
@@ -116,7 +103,7 @@ async def check_admission(request: Request) -> None:
         }
     },
 )
-async def post_events(request: Request, key: Annotated[str, Depends(require_events_key)]) -> Accepted:
+async def post_events(request: Request, key: Annotated[str, Depends(Requires(Scope.EVENTS))]) -> Accepted:
     """Store events: an object, a list of objects, or one object per line (`application/x-ndjson`).
 
     The fields are those of an import: `user`, `kind`, `item` and `at`, and any others. The answer means that the events

@@ -30,15 +30,24 @@ _IPV6_BITS = 64
 class TokenBuckets:
     """A token bucket per name; the least recently used ones are forgotten first, because they are full."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, burst: float = BURST, refill_seconds: float = REFILL_SECONDS
+    ) -> None:
+        """Begin with full buckets.
+
+        Args:
+            clock: returns the time in seconds.
+            burst: tokens of a full bucket.
+            refill_seconds: seconds until one more token is there.
+        """
+        self._clock, self._burst, self._refill = clock, burst, refill_seconds
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = (
             OrderedDict()
         )  #: number of tokens, and the time of that number
 
     def wait(self, name: Hashable) -> float:
         """Return the seconds until a token is available; 0 if there is one."""
-        return max(0.0, (1.0 - self._tokens(name)) * REFILL_SECONDS)
+        return max(0.0, (1.0 - self._tokens(name)) * self._refill)
 
     def take(self, name: Hashable) -> bool:
         """Take a token, in advance if there is none, and return whether ``name`` was unknown."""
@@ -50,8 +59,8 @@ class TokenBuckets:
         return is_new
 
     def _tokens(self, name: Hashable) -> float:
-        tokens, since = self._buckets.get(name, (float(BURST), self._clock()))
-        return min(float(BURST), tokens + (self._clock() - since) / REFILL_SECONDS)
+        tokens, since = self._buckets.get(name, (float(self._burst), self._clock()))
+        return min(float(self._burst), tokens + (self._clock() - since) / self._refill)
 
 
 class Guesses:

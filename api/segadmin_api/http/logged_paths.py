@@ -10,6 +10,8 @@ from segadmin.urls import mask_secrets
 _MOST = 200
 #: Where the path of a user begins, also one written by mistake: in capitals, behind a prefix, with other slashes.
 _USERS = re.compile(r"users?", re.IGNORECASE)
+#: What is shown behind a user.
+_ENDINGS = ("/segment", "/text")
 
 
 def logged_path(path: str) -> str:
@@ -24,6 +26,7 @@ def logged_path(path: str) -> str:
     path = path.partition("?")[0]
     users = _USERS.search(path)
     if users is not None and users.end() < len(path):
-        path = f"{path[: users.end()]}/{{user}}{'/segment' if path.endswith('/segment') else ''}"
+        ending = next((each for each in _ENDINGS if path.endswith(each)), "")
+        path = f"{path[: users.end()]}/{{user}}{ending}"
     path = mask_secrets(path)  # before the end is cut off: a part of a key does not look like one
     return path if len(path) <= _MOST else f"{path[:_MOST]}…"

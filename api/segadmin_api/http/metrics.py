@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse
 
+from segadmin.storage.records import Scope
 from segadmin.workflows.objectives import ObjectiveState, objectives
-from segadmin_api.http.security import require_pages_key
+from segadmin_api.http.security import RequiresPages
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(require_pages_key)])
+router = APIRouter(include_in_schema=False, dependencies=[Depends(RequiresPages(Scope.PAGES))])
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Metric → its help text.
 _HELP = {

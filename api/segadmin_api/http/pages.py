@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -13,15 +12,16 @@ from segadmin.models.card import card_of
 from segadmin.models.versions import list_lines
 from segadmin.monitoring.reports import report_history
 from segadmin.storage.database import reading
+from segadmin.storage.records import Scope
 from segadmin_api.dashboard import drift, jobs, model_card, models
-from segadmin_api.http.security import require_key, require_pages_key
-from segadmin_api.http.shield import HEADERS
+from segadmin_api.http.html import html_response
+from segadmin_api.http.security import RequiresPages
 
 #: Number of jobs on a page.
 _PAGE_SIZE = 50
-router = APIRouter(include_in_schema=False, dependencies=[Depends(require_pages_key)])
+router = APIRouter(include_in_schema=False, dependencies=[Depends(RequiresPages(Scope.PAGES))])
 #: Routes that every key opens.
-any_key_router = APIRouter(include_in_schema=False, dependencies=[Depends(require_key)])
+any_key_router = APIRouter(include_in_schema=False, dependencies=[Depends(RequiresPages(None))])
 
 
 @router.get("/")
@@ -34,20 +34,20 @@ def first() -> RedirectResponse:
 def list_jobs(request: Request, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> HTMLResponse:
     """Show the newest jobs, or the newest of those that are older than the job ``before``."""
     lines = control.list_jobs(request.app.state.settings, _PAGE_SIZE, before=before)
-    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _PAGE_SIZE))
+    return html_response(jobs.list_page(lines, newest=before is None, full=len(lines) == _PAGE_SIZE))
 
 
 @router.get("/jobs/{job}")
 def show_job(request: Request, job: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> HTMLResponse:
     """Show a job with its curves."""
     settings = request.app.state.settings
-    return answer(jobs.page(settings, control.view(settings, job), online=True))
+    return html_response(jobs.page(settings, control.view(settings, job), online=True))
 
 
 @router.get("/models")
 def list_models(request: Request) -> HTMLResponse:
     """Show the model versions."""
-    return answer(models.list_page(list_lines(request.app.state.settings)))
+    return html_response(models.list_page(list_lines(request.app.state.settings)))
 
 
 @router.get("/models/{version}")
@@ -55,24 +55,17 @@ def show_model(
     request: Request, version: Annotated[str, Path(pattern="^(champion|[0-9]{1,9})$")], labels: str | None = None
 ) -> HTMLResponse:
     """Show the card of a version, or of the champion (of ``labels``)."""
-    return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
+    return html_response(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
 
 
 @router.get("/drift")
 def list_drift(request: Request, labels: str | None = None) -> HTMLResponse:
     """Show the drift reports over time, of all label sets or of ``labels``."""
     with reading(request.app.state.settings) as session:
-        return answer(drift.page(report_history(session, labels), online=True))
+        return html_response(drift.page(report_history(session, labels), online=True))
 
 
 @any_key_router.get("/openapi.json")
 def openapi(request: Request) -> JSONResponse:
     """Describe the API."""
     return JSONResponse(request.app.openapi())
-
-
-def answer(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-    """Return a page as a response."""
-    # Values are escaped; the policy is a second protection, under which browsers run no scripts.
-    policy = f"{HEADERS['Content-Security-Policy']}; style-src 'unsafe-inline'"
-    return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": policy})

@@ -1,92 +1,146 @@
-"""Authentication by a key: as ``Authorization: Bearer seg_…`` or, for pages, as a password of basic authentication."""
+"""Authentication and authorization: by a key as ``Authorization: Bearer seg_…``, by a session, or by a password.
+
+Only pages take a key as a password. A session (:mod:`segadmin_api.http.sessions`) stands for the key that it was made
+from. Browsers send its cookie by themselves, so a request that changes something must also hold the session's token,
+which other sites cannot know.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 
 from segadmin.storage import api_keys
-from segadmin.storage.records import ApiKey, Scope
-from segadmin_api.http.guesses import Guesses
+from segadmin.storage.audit import set_actor
+from segadmin.storage.records import ROLES, ApiKey, Scope
+from segadmin_api.http.guesses import Guesses, TokenBuckets
+from segadmin_api.http.sessions import CSRF_HEADER, Session, read_session
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
 _basic = HTTPBasic(auto_error=False)
-_AS_PASSWORD = "as the password, under any user name"  # noqa: S105  (not a password)
+_AS_BEARER = "Authorization: Bearer seg_…"
+_AS_PASSWORD = "as the password, under any user name, or at /login"  # noqa: S105  (not a password)
 _CHALLENGE = 'Basic realm="segadmin: any user, a key as the password"'
+#: Methods that change nothing.
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 Basic = Annotated[HTTPBasicCredentials | None, Depends(_basic)]
 
 
-def require_events_key(request: Request, bearer: Bearer) -> str:
-    """Return the name of the request's key, which must allow sending events.
+@dataclass(frozen=True)
+class Requires:
+    """A dependency: the request's key must give access to a scope; it becomes the actor of the audit log.
 
-    Raises:
-        HTTPException: 401 without such a key, 429 after too many wrong ones.
+    Raises, when it is called:
+        HTTPException: 401 without a valid key, 403 if it does not give access or a session's token is missing, 429
+            after too many wrong keys, or requests of the key.
     """
-    how = "Authorization: Bearer seg_…"
-    return _authorize(request, bearer.credentials if bearer else "", Scope.EVENTS, how, "Bearer")
 
+    scope: Scope | None  #: ``None``: any key
 
-def require_segments_key(request: Request, bearer: Bearer) -> str:
-    """Return the name of the request's key, which must allow reading segments.
-
-    Raises:
-        HTTPException: 401 without such a key, 429 after too many wrong ones.
-    """
-    how = "Authorization: Bearer seg_…"
-    return _authorize(request, bearer.credentials if bearer else "", Scope.SEGMENTS, how, "Bearer")
-
-
-def require_pages_key(request: Request, bearer: Bearer, basic: Basic) -> str:
-    """Return the name of the request's key, which must allow reading pages.
-
-    Only for requests without side effects: browsers also send passwords with requests that other sites cause.
-
-    Raises:
-        HTTPException: 401 without such a key, at which browsers ask for a password; 429 after too many wrong ones.
-    """
-    secret = bearer.credentials if bearer else basic.password if basic else ""
-    return _authorize(request, secret, Scope.PAGES, _AS_PASSWORD, _CHALLENGE)
-
-
-def require_key(request: Request, bearer: Bearer, basic: Basic) -> str:
-    """Return the name of the request's key, whatever it allows; raises as :func:`require_pages_key` does."""
-    secret = bearer.credentials if bearer else basic.password if basic else ""
-    return _authorize(request, secret, None, _AS_PASSWORD, _CHALLENGE)
-
-
-def _authorize(request: Request, secret: str, scope: Scope | None, how: str, challenge: str) -> str:
-    """Return the name of a key if it allows ``scope`` (``None``: anything), or raise ``HTTPException``.
-
-    Args:
-        request: the request.
-        secret: the key that it holds; may be empty.
-        scope: what the key must allow.
-        how: how to send a key, for the error.
-        challenge: the ``WWW-Authenticate`` header of the error.
-    """
-    key = _find_key(request, secret) if secret else None
-    if key is not None and scope in {None, key.opens}:
+    async def __call__(self, request: Request, bearer: Bearer) -> str:
+        """Return the name of the key."""
+        key = await run_in_threadpool(_authenticate, request, bearer.credentials if bearer else "")
+        if key is None:
+            raise _unauthorized(f"A key is needed: {_AS_BEARER}.", self.scope, "Bearer")
+        if self.scope is not None and self.scope not in key.opens.includes:
+            raise HTTPException(HTTPStatus.FORBIDDEN, _refused(key, self.scope))
+        if self.scope in ROLES:
+            _check_rate(request, key.name)
+        request.state.key = key
+        set_actor(f"key {key.name}")
         return key.name
-    problem = f"A key is needed: {how}." if not secret else "There is no such key."
-    if key is not None:
-        problem = f"This key is for {key.opens}, and not for {scope}."
-    command = "segadmin keys create NAME" + (f" --{scope}" if scope in {Scope.PAGES, Scope.SEGMENTS} else "")
-    raise HTTPException(401, f"{problem} Make one: {command}", {"WWW-Authenticate": challenge})
 
 
-def _find_key(request: Request, secret: str) -> ApiKey | None:
-    """Return the record of a key, or ``None``; 429 without a lookup after too many wrong keys of the client."""
+class RequiresPages(Requires):
+    """A dependency of pages, which also takes the key as a password; for requests without side effects only.
+
+    Browsers also send passwords with requests that other sites cause. A key of another scope is answered with 401, at
+    which browsers ask for another password.
+    """
+
+    async def __call__(self, request: Request, bearer: Bearer, basic: Basic) -> str:  # type: ignore[override]
+        """Return the name of the key."""
+        secret = bearer.credentials if bearer else basic.password if basic else ""
+        key = await run_in_threadpool(_authenticate, request, secret, _CHALLENGE)
+        if key is None:
+            raise _unauthorized(f"A key is needed: {_AS_PASSWORD}.", self.scope, _CHALLENGE)
+        if self.scope is not None and self.scope not in key.opens.includes:
+            raise _unauthorized(_refused(key, self.scope), None, _CHALLENGE)
+        set_actor(f"key {key.name}")
+        return key.name
+
+
+def find_key(request: Request, secret: str) -> ApiKey:
+    """Return the record of a key.
+
+    Raises:
+        HTTPException: 401 if there is no such key, or it has expired; 429, without a lookup, after too many wrong keys
+            of the client.
+    """
+    return _find_key(request, secret, "Bearer")
+
+
+def _authenticate(request: Request, secret: str, challenge: str = "Bearer") -> ApiKey | None:
+    """Return the key of a request: the one it holds, or that of its session; ``None`` if it has neither."""
+    if secret:
+        return _find_key(request, secret, challenge)
+    session = read_session(request.app.state.settings, request)
+    if session is not None and request.method not in SAFE:
+        _check_token(request, session)
+    return None if session is None else session.key
+
+
+def _check_token(request: Request, session: Session) -> None:
+    if not session.owns(request.headers.get(CSRF_HEADER, "")):
+        detail = f"A session needs its token for changes, in the header {CSRF_HEADER}. Load the page again."
+        raise HTTPException(HTTPStatus.FORBIDDEN, detail)
+
+
+def _find_key(request: Request, secret: str, challenge: str) -> ApiKey:
     guesses: Guesses = request.app.state.guesses
     address = request.client.host if request.client else ""
     if wait := guesses.seconds_to_wait(address, secret):
         detail = f"Too many wrong keys came from this address. Try again in {wait} seconds."
-        raise HTTPException(429, detail, {"Retry-After": str(wait)})
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait)})
     key = api_keys.used(request.app.state.settings, secret)
     if key is None:
         guesses.wrong(address, secret)
-    else:
-        guesses.right(secret)
+        raise _unauthorized("There is no such key.", None, challenge)
+    guesses.right(secret)
+    if key.has_expired:
+        raise _unauthorized(f"This key expired at {key.expires_at:%Y-%m-%d %H:%M} UTC.", key.opens, challenge)
     return key
+
+
+def _check_rate(request: Request, name: str) -> None:
+    """Raise 429 if a key has sent too many requests lately."""
+    buckets: TokenBuckets | None = request.app.state.rates
+    if buckets is None:
+        return
+    if wait := math.ceil(buckets.wait(name)):
+        detail = f"This key sends too many requests. Try again in {wait} s."
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": str(wait)})
+    buckets.take(name)
+
+
+def _unauthorized(problem: str, scope: Scope | None, challenge: str) -> HTTPException:
+    detail = f"{problem} Make one: {_command(scope)}"
+    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
+
+
+def _refused(key: ApiKey, scope: Scope) -> str:
+    return f"This key is for {key.opens}, and not for {scope}. Make one: {_command(scope)}"
+
+
+def _command(scope: Scope | None) -> str:
+    """Return the command that makes a key of a scope."""
+    if scope in ROLES:
+        return f"segadmin keys create NAME --role {scope}"
+    return "segadmin keys create NAME" + (f" --{scope}" if scope in {Scope.PAGES, Scope.SEGMENTS} else "")

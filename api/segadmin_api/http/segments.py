@@ -30,8 +30,9 @@ from segadmin.storage import api_keys
 from segadmin.storage.records import ModelVersion, Scope
 from segadmin_api.http.batching import MicroBatches, TooBusy
 from segadmin_api.http.bodies import encodings_of, read_body, unpack
-from segadmin_api.http.events import Problem, problem_responses
-from segadmin_api.http.security import require_segments_key
+from segadmin_api.http.events import Problem
+from segadmin_api.http.problems import problem_responses
+from segadmin_api.http.security import Requires
 
 #: Users that are scored together.
 _MOST_TOGETHER = 64
@@ -44,7 +45,8 @@ _POLL, _LOOK = 0.1, 10.0
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["segments"])
 _REFUSALS = {
-    401: "The key is missing or unknown, or it does not open this.",
+    401: "The key is missing, unknown or expired.",
+    403: "The key does not give access to this.",
     404: "The user is not in the current snapshot.",
     413: f"The body is larger than {_MOST_BYTES >> 20} MiB.",
     422: "The request is not as described, or there is no such label set, model or snapshot.",
@@ -153,7 +155,7 @@ class Scoring:
 
     def _warm_up(self) -> None:
         """Begin to load the champions, if a key lets a service ask for segments."""
-        if any(key.opens == Scope.SEGMENTS for key in api_keys.keys(self._settings)):
+        if any(Scope.SEGMENTS in key.opens.includes and not key.has_expired for key in api_keys.keys(self._settings)):
             self._models.warm_up()
 
     def _answers(self, asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:
@@ -256,7 +258,7 @@ def _read(body: bytes, encodings: list[str]) -> _Asked:
         },
     },
 )
-async def score(request: Request, key: Annotated[str, Depends(require_segments_key)]) -> ScoreAnswer:
+async def score(request: Request, key: Annotated[str, Depends(Requires(Scope.SEGMENTS))]) -> ScoreAnswer:
     """Score a user by the events in the request: the same answer as a snapshot's for the same events.
 
     Nothing is stored. Requests that come at the same time are read by the model together.
@@ -285,7 +287,7 @@ async def score(request: Request, key: Annotated[str, Depends(require_segments_k
 async def segment(
     request: Request,
     user: str,
-    key: Annotated[str, Depends(require_segments_key)],
+    key: Annotated[str, Depends(Requires(Scope.SEGMENTS))],
     labels: Annotated[str | None, Query(description="Label set; needed if several have a snapshot.")] = None,
 ) -> SegmentAnswer:
     """Return the segment of a user, given as the shop's id or a pseudonym, in the current snapshot."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -26,17 +27,29 @@ log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS, _STOP_SECONDS = 5, 10
 
 
-def run(settings: Settings, address: str, port: int) -> None:
-    """Serve the application until SIGTERM or SIGINT."""
+def run(
+    settings: Settings, address: str, port: int, tls: tuple[Path, Path] | None = None, *, behind_proxy: bool = False
+) -> None:
+    """Serve the application until SIGTERM or SIGINT.
+
+    Args:
+        settings: of the application.
+        address: to listen on.
+        port: to listen on.
+        tls: the files of the certificate and its private key; ``None``: without TLS.
+        behind_proxy: whether a proxy with TLS is before it.
+    """
     where = {"address": address, "port": port}
     log.info("web server starts", extra={"action": "start", **where})
     uvicorn.run(
-        create_app(settings, address),
+        create_app(settings, address, is_protected=tls is not None or behind_proxy),
         host=address,
         port=port,
         log_config=None,  # its lines are written as all others of this process
         http=_protocol(settings),
         ws="none",
+        ssl_certfile=tls and str(tls[0]),
+        ssl_keyfile=tls and str(tls[1]),
         server_header=False,
         proxy_headers=bool(settings.web_proxies),
         forwarded_allow_ips=list(settings.web_proxies),

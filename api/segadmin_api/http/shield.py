@@ -12,8 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segadmin.logs import log_context
 from segadmin_api.http.bodies import MOST_BYTES, too_large
 from segadmin_api.http.hosts import Hosts
+from segadmin_api.http.request_ids import HEADER as REQUEST_ID
+from segadmin_api.http.request_ids import request_id
 
 #: Headers of every response, unless it sets them itself.
 HEADERS = {
@@ -49,10 +52,15 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with log_context(request=request_id(scope)):
+            await self._handle(scope, receive, send)
 
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _complete(MutableHeaders(raw=message.setdefault("headers", [])))
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                headers[REQUEST_ID] = request_id(scope)
+                _complete(headers)
             await send(message)
 
         refusal = self._refusal(scope["http_version"], scope["path"], Headers(scope=scope))

@@ -13,11 +13,17 @@ from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.locks import blocking_locks
 from segadmin.jobs.lost_outputs import LostOutput, LostOutputs, lost_outputs
 from segadmin.jobs.progress import Progress, progress_of
+from segadmin.jobs.selection import JobSelection, newest_jobs
 from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import is_row_number, reading, transaction
 from segadmin.storage.records import CORRECT_KIND, Job, JobState, Lock, Step, StepState
 
+#: The error of a job that was cancelled, and messages about jobs.
+CANCELLED = "cancelled on request"
+NO_JOB = "There is no job {}. List them: segadmin jobs list"
+IS_OVER = "Job {} is {}: there is nothing to cancel."
 #: Jobs that are read at one time: databases limit the number of values in a query.
 _PAGE = 500
 
@@ -39,17 +45,18 @@ class JobView(JobLine):
 
 
 def list_jobs(
-    settings: Settings, limit: int = 20, state: JobState | None = None, before: int | None = None
+    settings: Settings,
+    limit: int = 20,
+    state: JobState | None = None,
+    before: int | None = None,
+    selection: JobSelection | None = None,
 ) -> list[JobLine]:
-    """Return the newest jobs first: at most ``limit``, those in ``state``, those older than the job ``before``."""
-    query = select(Job).order_by(col(Job.id).desc())
-    if state is not None:
-        query = query.where(Job.state == state)
+    """Return the newest jobs first: at most ``limit``, in ``state`` or of a ``selection``, older than ``before``."""
+    selection = selection or JobSelection(states=() if state is None else (state,))
     lines: list[JobLine] = []
     with reading(settings) as session:
         while len(lines) < limit:
-            older = query if before is None else query.where(col(Job.id) < before)
-            page = session.exec(older.limit(min(limit - len(lines), _PAGE))).all()
+            page = session.exec(newest_jobs(selection, min(limit - len(lines), _PAGE), before)).all()
             if not page:
                 break
             lines += _lines(session, page)
@@ -82,8 +89,10 @@ def cancel(settings: Settings, dispatch: Dispatch, job_id: int) -> Job:
         _job(session, job_id)
         job = lock_job(session, job_id)
         if job.state.over:
-            raise InvalidTransition(f"Job {job_id} is {job.state}: there is nothing to cancel.")
-        ended = end_job(session, job, JobState.CANCELLED, "cancelled on request")
+            raise InvalidTransition(IS_OVER.format(job_id, job.state))
+        before = job.state
+        ended = end_job(session, job, JobState.CANCELLED, CANCELLED)
+        session.add(entry("jobs.cancel", f"job {job_id}", before=before, after=job.state))
     log_ended(job)
     dispatch_messages(settings, dispatch, unblock(settings) if ended.freed else [])
     return job
@@ -126,7 +135,9 @@ def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bo
                 progress=0.0,
             )
         )
+        before = job.state
         job.state, job.error, job.finished_at = JobState.QUEUED, None, None
+        session.add(entry("jobs.retry", f"job {job_id}", before=before, after=job.state, from_start=from_start))
         session.add(job)
         session.flush()
         ready = advance(session, job).ready
@@ -150,7 +161,7 @@ def _retryable(job: Job) -> None:
 def _job(session: Session, job_id: int) -> Job:
     job = session.get(Job, job_id) if is_row_number(job_id) else None
     if job is None:
-        raise JobNotFound(f"There is no job {job_id}. List them: segadmin jobs list")
+        raise JobNotFound(NO_JOB.format(job_id))
     return job
 
 

@@ -17,6 +17,7 @@ from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.registry import ranges_of, workflow_of
 from segadmin.jobs.requests import check_request, chosen_options, current_names
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
@@ -74,7 +75,16 @@ def ask(
         if earlier is not None:
             return _same(earlier, kind, chosen)
     checked = check_request(settings, kind, options)
-    return enqueue(settings, dispatch, kind, checked, idempotency_key=idempotency_key, priority=priority, asked=chosen)
+    return enqueue(
+        settings,
+        dispatch,
+        kind,
+        checked,
+        idempotency_key=idempotency_key,
+        priority=priority,
+        asked=chosen,
+        audited=True,
+    )
 
 
 def enqueue(
@@ -87,6 +97,7 @@ def enqueue(
     priority: int = 5,
     not_before: datetime | None = None,
     asked: dict[str, Any] | None = None,
+    audited: bool = False,
 ) -> Enqueued:
     """Save a job and its steps, then tell the workers.
 
@@ -99,6 +110,7 @@ def enqueue(
         priority: 0 (last) to 9 (first).
         not_before: the first step starts no earlier.
         asked: by which requests with the same key are compared; default: ``options``.
+        audited: whether somebody asked for it, which the audit log records.
 
     Raises:
         KeyReused: the key belongs to a job that was asked for something else.
@@ -117,6 +129,8 @@ def enqueue(
                 not_before=not_before,
                 asked=asked,
             )
+            if audited:
+                session.add(entry("jobs.enqueue", f"job {job.id}", before=None, after=job.state, kind=kind))
     except IntegrityError:
         if idempotency_key is None:
             raise

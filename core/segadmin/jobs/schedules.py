@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from sqlmodel import Session, col, or_, select, update
 
-from segadmin.errors import ConfigurationError, SegadminError, did_you_mean
+from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, did_you_mean
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
 from segadmin.jobs.intervals import EVERY, interval_of, next_multiple
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, MissedSlots, Schedule
 from segadmin.timezones import zone
@@ -71,6 +72,14 @@ def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, opti
     check_request(settings, kind, options)
 
 
+#: Raises an error if a schedule (``None``: there is none) must not be changed as it is.
+Check = Callable[[Schedule | None], None]
+
+
+def _any(_: Schedule | None) -> None:
+    """Let every schedule be changed."""
+
+
 def add(
     settings: Settings,
     name: str,
@@ -80,8 +89,9 @@ def add(
     *,
     timezone: str = "UTC",
     freshness: float | None = None,
+    check: Check = _any,
 ) -> Schedule:
-    """Save a schedule, replacing one of the same name.
+    """Save a schedule, replacing one of the same name, in the transaction in which it was checked.
 
     Args:
         settings: location of the database.
@@ -91,11 +101,15 @@ def add(
         options: of its jobs.
         timezone: of the expression.
         freshness: objective in seconds, see :mod:`segadmin.workflows.live`.
+        check: called with the schedule of this name, if there is one; raises if it must stay as it is.
 
     Raises:
         ConfigurationError: see :func:`next_slot`.
     """
     with transaction(settings) as session:
+        current = session.get(Schedule, name, with_for_update=True)
+        check(current)
+        before = _facts(current)
         schedule = session.merge(
             Schedule(
                 name=name,
@@ -108,6 +122,7 @@ def add(
             )
         )
         session.flush()
+        session.add(entry("schedules.add", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 
@@ -125,22 +140,26 @@ def overdue(settings: Settings) -> list[str]:
         return list(session.exec(query).all())
 
 
-def remove(settings: Settings, name: str) -> None:
+def remove(settings: Settings, name: str, *, check: Check = _any) -> None:
     """Delete a schedule; jobs that it enqueued stay.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ScheduleNotFound: there is none of that name.
     """
     with transaction(settings) as session:
-        session.delete(_find(session, name))
+        schedule = _find(session, name)
+        check(schedule)
+        session.add(entry("schedules.remove", f"schedule {name}", before=_facts(schedule), after=None))
+        session.delete(schedule)
 
 
 def pause(settings: Settings, name: str) -> Schedule:
     """Let the slots of a schedule pass by; raises as :func:`remove` does."""
     with transaction(settings) as session:
         schedule = _find(session, name)
-        schedule.paused = True
+        before, schedule.paused = _facts(schedule), True
         session.add(schedule)
+        session.add(entry("schedules.pause", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 
@@ -149,7 +168,8 @@ def resume(settings: Settings, name: str) -> Schedule:
     with transaction(settings) as session:
         schedule = _find(session, name)
         if schedule.paused:
-            schedule.paused = False
+            before, schedule.paused = _facts(schedule), False
+            session.add(entry("schedules.resume", f"schedule {name}", before=before, after=_facts(schedule)))
             schedule.next_slot = next_slot(schedule.cron, schedule.timezone, now(session))
             session.add(schedule)
         return schedule
@@ -164,7 +184,8 @@ def run(settings: Settings, dispatch: Dispatch, name: str) -> Enqueued:
     """
     with transaction(settings) as session:
         schedule = _find(session, name)
-    done = enqueue(settings, dispatch, schedule.kind, check_request(settings, schedule.kind, schedule.options))
+    options = check_request(settings, schedule.kind, schedule.options)
+    done = enqueue(settings, dispatch, schedule.kind, options, audited=True)
     with transaction(settings) as session:
         _note_job(session, name, done.job)
     return done
@@ -246,10 +267,10 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
 
 
 def _find(session: Session, name: str) -> Schedule:
-    schedule = session.get(Schedule, name)
+    schedule = session.get(Schedule, name, with_for_update=True)
     if schedule is None:
         known = session.exec(select(Schedule.name)).all()
-        raise ConfigurationError(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
+        raise ScheduleNotFound(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
     return schedule
 
 
@@ -269,6 +290,11 @@ def _is_at_work(session: Session, schedule: Schedule) -> bool:
     """Whether the last job of a schedule is not over."""
     job = session.get(Job, schedule.last_job_id) if schedule.last_job_id is not None else None
     return job is not None and not job.state.over
+
+
+def _facts(schedule: Schedule | None) -> dict[str, Any] | None:
+    """Return what the audit log keeps of a schedule; its options may be long."""
+    return None if schedule is None else schedule.model_dump(include={"cron", "timezone", "kind", "paused"})
 
 
 def _note_job(session: Session, name: str, job: Job) -> None:

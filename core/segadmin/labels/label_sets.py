@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, select
 
-from segadmin.errors import DataError, did_you_mean
+from segadmin.errors import DataError, LabelSetNotFound, did_you_mean
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import LabelSet
@@ -96,7 +96,8 @@ def find_label_set(session: Session, name: str | None) -> LabelSet:
     """Return the label set ``name``, by default the only one.
 
     Raises:
-        DataError: there is no such label set, or ``name`` is missing and there are several.
+        LabelSetNotFound: there is no such label set.
+        DataError: there are none, or ``name`` is missing and there are several.
     """
     by_name = {label_set.name: label_set for label_set in session.exec(select(LabelSet)).all()}
     if name is None and len(by_name) == 1:
@@ -110,7 +111,7 @@ def find_label_set(session: Session, name: str | None) -> LabelSet:
         )
     if name is None:
         raise DataError(f"Which labels? Add --labels; there are: {', '.join(sorted(by_name))}.")
-    raise DataError(f"There are no labels {name!r}.{did_you_mean(name, by_name)}")
+    raise LabelSetNotFound(f"There are no labels {name!r}.{did_you_mean(name, by_name)}")
 
 
 def _check_rows(label_set: LabelSet, rows: pl.DataFrame) -> pl.DataFrame:

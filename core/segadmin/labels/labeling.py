@@ -15,6 +15,7 @@ from segadmin.events.merge_rows import put_labels
 from segadmin.hashing import bucket_of
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
+from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
 from segadmin.storage.import_lock import alone, users_stay
 from segadmin.storage.lake import Lake
@@ -53,6 +54,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
     with alone(settings):  # users who were merged meanwhile have their labels under the other's key
         put_labels(lake, rows, name, buckets)
     with transaction(settings) as session:
+        before = session.get(LabelSet, name)
+        facts = None if before is None else {"labeler": before.labeler, "rows": before.rows}
         saved = session.merge(
             LabelSet(
                 name=name,
@@ -63,6 +66,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
             )
         )
         session.flush()
+        now = {"labeler": labeler, "rows": rows.height}
+        session.add(entry("labels.derive", f"label set {name}", before=facts, after=now))
         return saved
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, update
 
-from segadmin.errors import StorageError
+from segadmin.errors import ChangedMeanwhile
 from segadmin.storage.database import now
 from segadmin.storage.integrity import check_before_change
 from segadmin.storage.records import Current, SnapshotSwitch
@@ -23,7 +23,7 @@ def point(session: Session, name: str, *, expected: int | None, target: int) -> 
 
     Raises:
         DatabaseDamaged: the database is damaged.
-        StorageError: it was changed in the meantime; nothing was written, and the step can be retried.
+        ChangedMeanwhile: nothing was written, and the step can be retried.
     """
     check_before_change(session)
     if expected is None and session.get(Current, name) is None:
@@ -32,7 +32,7 @@ def point(session: Session, name: str, *, expected: int | None, target: int) -> 
         return
     swap = update(Current).where(col(Current.name) == name, col(Current.target_id) == expected)
     if session.exec(swap.values(target_id=target)).rowcount == 0:
-        raise StorageError(f"{name} was {expected} and has become {pointed(session, name)} meanwhile; trying again")
+        raise ChangedMeanwhile(f"{name} was {expected} and has become {pointed(session, name)} meanwhile; trying again")
 
 
 def switch_snapshot(session: Session, label_set: str, *, expected: int | None, target: int) -> int | None:
@@ -43,7 +43,7 @@ def switch_snapshot(session: Session, label_set: str, *, expected: int | None, t
     The change is recorded as a :class:`SnapshotSwitch`, from which :mod:`segadmin.snapshots.feed` makes the feed.
 
     Raises:
-        StorageError: another snapshot became current meanwhile; nothing was written.
+        ChangedMeanwhile: another snapshot became current; nothing was written.
     """
     point(session, current_snapshot(label_set), expected=expected, target=target)
     if expected == target:

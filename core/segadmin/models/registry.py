@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from segadmin.errors import DataError, JobError
+from segadmin.errors import DataError, JobError, Stale
 from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
@@ -36,10 +36,21 @@ class Promotion:
     canary: CanaryState | None = None  #: how the canary ended that was running
 
 
-def promote_version(settings: Settings, model: str, reason: str = "") -> Promotion:
+#: Any champion may be replaced.
+ANY = -1
+
+
+def promote_version(settings: Settings, model: str, reason: str = "", *, expected: int | None = ANY) -> Promotion:
     """Make a version champion, whatever the gate said, and its newest snapshot current, in one transaction.
 
+    Args:
+        settings: location of the database and the store.
+        model: the number of the version.
+        reason: for the audit log.
+        expected: the champion that it is to replace; ``None``: none; :data:`ANY`: whichever there is.
+
     Raises:
+        Stale: another version than ``expected`` is champion.
         ConfigurationError: there is no such version.
         JobError: a job is changing the same champion.
         DataError: it is champion already.
@@ -48,15 +59,20 @@ def promote_version(settings: Settings, model: str, reason: str = "") -> Promoti
     with reading(settings) as session:
         _check_folder(settings, find_version(session, model))
     with transaction(settings) as session:
-        changed = _change(session, find_version(session, model), "models.promote", reason)
+        changed = _change(session, find_version(session, model), "models.promote", reason, expected)
     _log_change("model promoted", "promote", changed)
     return changed
 
 
-def roll_back_champion(settings: Settings, label_set: str | None = None, reason: str = "") -> Promotion:
+def roll_back_champion(
+    settings: Settings, label_set: str | None = None, reason: str = "", *, expected: int | None = ANY
+) -> Promotion:
     """Make the champion before this one champion again, and its newest snapshot current, in one transaction.
 
+    ``expected`` is as in :func:`promote_version`.
+
     Raises:
+        Stale: another version than ``expected`` is champion.
         DataError: there is no champion, or none before it.
         JobError: a job is changing the same champion.
         StorageError: the folder of the one before is missing or damaged.
@@ -64,7 +80,7 @@ def roll_back_champion(settings: Settings, label_set: str | None = None, reason:
     with reading(settings) as session:
         _check_folder(settings, _champion_before(session, label_set))
     with transaction(settings) as session:
-        changed = _change(session, _champion_before(session, label_set), "models.rollback", reason)
+        changed = _change(session, _champion_before(session, label_set), "models.rollback", reason, expected)
     _log_change("model rolled back", "rollback", changed)
     return changed
 
@@ -132,9 +148,14 @@ def make_champion(session: Session, version: ModelVersion, *, expected: int | No
     return end_with_champion(session, version.label_set, version.id)
 
 
-def _change(session: Session, version: ModelVersion, action: str, reason: str) -> Promotion:
+def _change(session: Session, version: ModelVersion, action: str, reason: str, expected: int | None) -> Promotion:
     assert version.id is not None
     before = pointed(session, champion(version.label_set))
+    if expected not in {ANY, before}:
+        raise Stale(
+            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more. Look at "
+            "it and decide again: segadmin models list"
+        )
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")
     _refuse_while_changing(session, version.label_set)
@@ -153,8 +174,13 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str) -
         current = pointed(session, current_snapshot(version.label_set))
         switch = switch_snapshot(session, version.label_set, expected=current, target=snapshot.id)
         changed = replace(changed, snapshot=snapshot.id, as_of=snapshot.as_of, switch=switch)
-    session.add(entry(action, f"model {version.id}", reason=reason, before=before, snapshot=changed.snapshot))
+    facts = {"before": before, "after": version.id, "snapshot": changed.snapshot}
+    session.add(entry(action, f"model {version.id}", reason=reason, **facts))
     return changed
+
+
+def _named(version: int | None) -> str:
+    return "none" if version is None else f"version {version}"
 
 
 def _log_change(event: str, action: str, changed: Promotion) -> None:

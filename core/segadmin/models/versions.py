@@ -14,7 +14,7 @@ from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
-from segadmin.storage.database import row_number, transaction
+from segadmin.storage.database import reading, row_number
 from segadmin.storage.records import Canary, CanaryState, Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
@@ -101,7 +101,7 @@ def find_version(
         raise ConfigurationError(f"Which champion? Add --labels; there are: {', '.join(by_label_set)}.")
     label_set = next(iter(by_label_set)) if label_set is None else label_set
     if label_set not in by_label_set:
-        raise ConfigurationError(f"There is no champion for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
+        raise ModelNotFound(f"There is no champion for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
     current = session.get_one(ModelVersion, by_label_set[label_set])
     if made_with is None or current in made_with:
         return current
@@ -112,22 +112,28 @@ def find_version(
     return others[0]
 
 
-def list_versions(session: Session, label_set: str | None = None) -> Sequence[ModelVersion]:
-    """Return the model versions, newest first."""
-    query = select(ModelVersion).order_by(col(ModelVersion.id).desc())
+def list_versions(
+    session: Session, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+) -> Sequence[ModelVersion]:
+    """Return the model versions, newest first: those older than ``before``, at most ``limit``."""
+    query = select(ModelVersion).order_by(col(ModelVersion.id).desc()).limit(limit)
     if label_set is not None:
         query = query.where(ModelVersion.label_set == label_set)
+    if before is not None:
+        query = query.where(col(ModelVersion.id) < before)
     return session.exec(query).all()
 
 
-def list_lines(settings: Settings, label_set: str | None = None) -> list[VersionLine]:
-    """Return the model versions with their metrics, newest first."""
-    with transaction(settings) as session:
+def list_lines(
+    settings: Settings, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+) -> list[VersionLine]:
+    """Return the model versions with their metrics, as :func:`list_versions` does."""
+    with reading(settings) as session:
         running = select(Canary.challenger_id, Canary.share).where(Canary.state == CanaryState.RUNNING)
         shares = dict(session.exec(running).all())
         return [
             VersionLine(version, evaluations_of(session, version), shares.get(version.id or 0))
-            for version in list_versions(session, label_set)
+            for version in list_versions(session, label_set, before=before, limit=limit)
         ]
 
 

@@ -48,12 +48,14 @@ def report_for(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
 
 
 def list_reports(
-    session: Session, label_set: str | None = None, limit: int | None = None
+    session: Session, label_set: str | None = None, limit: int | None = None, *, before: int | None = None
 ) -> Sequence[tuple[DriftReport, SegmentSnapshot]]:
-    """Return the reports with their snapshots, newest first; only the ``limit`` newest ones if it is given."""
+    """Return the reports with their snapshots, newest first, at most ``limit`` before the snapshot ``before``."""
     query = select(DriftReport, SegmentSnapshot).join(SegmentSnapshot)
     if label_set is not None:
         query = query.where(SegmentSnapshot.label_set == label_set)
+    if before is not None:
+        query = query.where(col(DriftReport.snapshot_id) < before)
     return session.exec(query.order_by(col(DriftReport.snapshot_id).desc()).limit(limit)).all()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session, col, select
 
-from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.errors import ConfigurationError, DataError, SnapshotNotFound, did_you_mean
 from segadmin.models.aliases import current_snapshot
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, row_number
@@ -25,14 +25,15 @@ def find_snapshot(session: Session, reference: str, label_set: str | None = None
     """Return a published snapshot: ``reference`` is its number, or ``current`` (of ``label_set``).
 
     Raises:
-        ConfigurationError: there is no such published snapshot, or several are current.
+        SnapshotNotFound: there is no such published snapshot.
+        ConfigurationError: several are current.
         DataError: there are no snapshots yet.
     """
     if reference != "current":
         number = row_number(reference)
         snapshot = session.get(SegmentSnapshot, number) if number is not None else None
         if snapshot is None or snapshot.state != SnapshotState.PUBLISHED:
-            raise ConfigurationError(f"There is no published snapshot {reference!r}. See: segadmin snapshots list")
+            raise SnapshotNotFound(f"There is no published snapshot {reference!r}. See: segadmin snapshots list")
         return snapshot
     by_label_set = currents(session)
     if not by_label_set:
@@ -41,7 +42,7 @@ def find_snapshot(session: Session, reference: str, label_set: str | None = None
         raise ConfigurationError(f"Which snapshot? Add --label-set; there are: {', '.join(by_label_set)}.")
     label_set = next(iter(by_label_set)) if label_set is None else label_set
     if label_set not in by_label_set:
-        raise ConfigurationError(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
+        raise SnapshotNotFound(f"There is no snapshot for {label_set!r}.{did_you_mean(label_set, by_label_set)}")
     return session.get_one(SegmentSnapshot, by_label_set[label_set])
 
 
@@ -96,9 +97,13 @@ def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
     return assignments(settings, snapshot_id).select("user_key", "segment", "model_version_id").collect()
 
 
-def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:
-    """Return the published snapshots, newest first."""
+def list_snapshots(
+    session: Session, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+) -> Sequence[SegmentSnapshot]:
+    """Return the published snapshots, newest first: those older than ``before``, at most ``limit``."""
     query = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
     if label_set is not None:
         query = query.where(SegmentSnapshot.label_set == label_set)
-    return session.exec(query.order_by(col(SegmentSnapshot.id).desc())).all()
+    if before is not None:
+        query = query.where(col(SegmentSnapshot.id) < before)
+    return session.exec(query.order_by(col(SegmentSnapshot.id).desc()).limit(limit)).all()

@@ -49,7 +49,7 @@ def find_user(settings: Settings, user_id: str) -> int:
 
     Raises:
         UserNotFound: there is no such user.
-        DataError: there are no events yet.
+        DataError: there are no events, or the id cannot be one.
         SegadminError: the secret or the folder is not the store's; see :func:`segadmin.storage.store.check_store`.
     """
     if check_store(settings) is None:

@@ -3,69 +3,115 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
+from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from segadmin.errors import ConfigurationError, did_you_mean
+from segadmin.errors import ConfigurationError, KeyNotFound, NameTaken, did_you_mean
 from segadmin.settings import Settings
-from segadmin.storage.audit import record
-from segadmin.storage.database import transaction
+from segadmin.storage.audit import entry
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import ApiKey, Scope, utcnow
 
 _PREFIX = "seg_"
+#: A time of validity such as ``90d``: a number and its unit.
+_VALIDITY = re.compile(r"([1-9][0-9]{0,4})([dhw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+#: Longest name of a key.
+_MOST_CHARACTERS = 200
 
 
-def create(settings: Settings, name: str, scope: Scope = Scope.EVENTS) -> str:
+def expiry(validity: str) -> datetime:
+    """Return the end of a time of validity that begins now, such as ``12h``, ``90d`` or ``52w``.
+
+    Raises:
+        ConfigurationError: it is not of this form.
+    """
+    match = _VALIDITY.fullmatch(validity)
+    if match is None:
+        raise ConfigurationError(f"{validity!r} is no time of validity. Give hours, days or weeks: 12h, 90d or 52w.")
+    return utcnow() + int(match[1]) * _UNITS[match[2]]
+
+
+def create(settings: Settings, name: str, scope: Scope = Scope.EVENTS, *, expires_at: datetime | None = None) -> str:
     """Create a key called ``name`` with ``scope`` and return it. Only its digest is stored.
 
     Raises:
-        ConfigurationError: a key of that name exists.
+        NameTaken: a key of that name exists.
+        ConfigurationError: the name is empty, too long, or has control characters.
     """
+    if not name.strip() or len(name) > _MOST_CHARACTERS or not name.isprintable():
+        raise ConfigurationError(
+            f"{name[:_MOST_CHARACTERS]!r} is no name of a key. Use up to {_MOST_CHARACTERS} visible characters."
+        )
     key = _PREFIX + secrets.token_urlsafe(32)
+    api_key = ApiKey(name=name, sha256=_digest(key), opens=scope, expires_at=expires_at)
     try:
         with transaction(settings) as session:
-            session.add(ApiKey(name=name, sha256=_digest(key), opens=scope))
+            session.add(api_key)
+            session.add(entry("keys.create", f"key {name}", before=None, after=_facts(api_key)))
     except IntegrityError:
-        raise ConfigurationError(f"There is a key {name!r} already. Take another name, or revoke it first.") from None
-    record(settings, "keys.create", f"key {name}", opens=scope)
+        raise NameTaken(f"There is a key {name!r} already. Take another name, or revoke it first.") from None
     return key
 
 
 def keys(settings: Settings) -> list[ApiKey]:
     """Return all keys, oldest first."""
-    with transaction(settings) as session:
-        return list(session.exec(select(ApiKey).order_by(col(ApiKey.created_at))).all())
+    with reading(settings) as session:
+        return list(session.exec(select(ApiKey).order_by(col(ApiKey.created_at), col(ApiKey.name))).all())
 
 
 def revoke(settings: Settings, name: str) -> None:
     """Delete a key, so that requests with it are refused.
 
     Raises:
-        ConfigurationError: there is no such key.
+        KeyNotFound: there is no such key.
     """
     with transaction(settings) as session:
         api_key = session.get(ApiKey, name)
         if api_key is None:
             names = session.exec(select(ApiKey.name)).all()
-            raise ConfigurationError(f"There is no key {name!r}.{did_you_mean(name, names)}")
+            raise KeyNotFound(f"There is no key {name!r}.{did_you_mean(name, names)}")
         session.delete(api_key)
-    record(settings, "keys.revoke", f"key {name}")
+        session.add(entry("keys.revoke", f"key {name}", before=_facts(api_key), after=None))
 
 
 def used(settings: Settings, key: str) -> ApiKey | None:
-    """Return the record of ``key`` and update its day of last use; ``None`` if there is no such key."""
+    """Return the record of ``key`` and update its day of last use; ``None`` if there is no such key.
+
+    An expired key is returned as it is, so that its owner can be told.
+    """
     if not key.startswith(_PREFIX):
         return None
-    with transaction(settings) as session:
-        api_key = session.exec(select(ApiKey).where(ApiKey.sha256 == _digest(key))).first()
-        if api_key is None:
-            return None
-        today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)
-        if api_key.last_used is None or api_key.last_used < today:  # at most one write a day
+    return _used(settings, col(ApiKey.sha256) == _digest(key))
+
+
+def used_by_name(settings: Settings, name: str) -> ApiKey | None:
+    """Return the record of the key called ``name``, whose owner has proved to have it; else as :func:`used`."""
+    return _used(settings, col(ApiKey.name) == name)
+
+
+def _used(settings: Settings, condition: ColumnElement[bool]) -> ApiKey | None:
+    query = select(ApiKey).where(condition)
+    today = utcnow().replace(hour=0, minute=0, second=0, microsecond=0)
+    with reading(settings) as session:
+        api_key = session.exec(query).first()
+    if api_key is None or api_key.has_expired or (api_key.last_used is not None and api_key.last_used >= today):
+        return api_key
+    with transaction(settings) as session:  # at most one write a day
+        api_key = session.exec(query).first()
+        if api_key is not None:
             api_key.last_used = today
         return api_key
+
+
+def _facts(api_key: ApiKey) -> dict[str, str | None]:
+    """Return what the audit log keeps of a key."""
+    return {"opens": api_key.opens, "expires_at": api_key.expires_at.isoformat() if api_key.expires_at else None}
 
 
 def _digest(key: str) -> str:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextvars import ContextVar
 
 from sqlmodel import col, select
 
 from segadmin.settings import Settings
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.records import Audit
+
+#: Who acts in this context, such as a key of the HTTP API; ``None``: the user that runs this process.
+_actor_here: ContextVar[str | None] = ContextVar("segadmin_actor", default=None)
+
+
+def set_actor(actor: str) -> None:
+    """Let entries that are written in this context (:mod:`contextvars`), such as a request's, name ``actor``."""
+    _actor_here.set(actor)
 
 
 def record(settings: Settings, action: str, subject: str, **details: object) -> None:
@@ -30,23 +39,30 @@ def entry(action: str, subject: str, **details: object) -> Audit:
     return Audit(actor=current_actor(), action=action, subject=subject, details=details)
 
 
-def entries(settings: Settings, action: str | None = None, limit: int = 100) -> list[Audit]:
+def entries(
+    settings: Settings, action: str | None = None, limit: int = 100, *, before: int | None = None
+) -> list[Audit]:
     """Return the latest entries, newest first.
 
     Args:
         settings: location of the database.
         action: only this action and those below it: ``users`` includes ``users.show``.
         limit: maximum number of entries.
+        before: only entries older than the one with this number.
     """
     query = select(Audit).order_by(col(Audit.id).desc()).limit(limit)
     if action is not None:
         query = query.where((col(Audit.action) == action) | col(Audit.action).startswith(f"{action}.", autoescape=True))
-    with transaction(settings) as session:
+    if before is not None:
+        query = query.where(col(Audit.id) < before)
+    with reading(settings) as session:
         return list(session.exec(query).all())
 
 
 def current_actor() -> str:
-    """Return the user that runs this process; under ``sudo``, also the user who called it."""
+    """Return who acts; by default the user that runs this process, under ``sudo`` with the user who called it."""
+    if (actor := _actor_here.get()) is not None:
+        return actor
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

@@ -218,11 +218,32 @@ class Import(_Row, table=True):
 
 
 class Scope(StrEnum):
-    """What a key gives access to."""
+    """What a key gives access to: one thing, or all that a role may do."""
 
     EVENTS = "events"  #: sending events
-    PAGES = "pages"  #: viewing jobs and models
+    PAGES = "pages"  #: viewing jobs and models in a browser
     SEGMENTS = "segments"  #: scoring users and looking up their segments
+    VIEWER = "viewer"  #: role: reading everything except what only admins may read
+    ANALYST = "analyst"  #: role: also users' own ids, texts and quarantined rows
+    OPERATOR = "operator"  #: role: also jobs, schedules, label sets, and which model is champion
+    ADMIN = "admin"  #: role: everything, also sending events, keys, the audit log and erasure
+
+    @property
+    def includes(self) -> frozenset[Scope]:
+        """The scopes that a key of this scope gives access to."""
+        return frozenset({self, *_INCLUDED.get(self, ())})
+
+
+_READS = (Scope.PAGES, Scope.SEGMENTS, Scope.VIEWER)
+#: Role → the scopes below it.
+_INCLUDED = {
+    Scope.VIEWER: _READS,
+    Scope.ANALYST: _READS,
+    Scope.OPERATOR: (*_READS, Scope.ANALYST),
+    Scope.ADMIN: (*_READS, Scope.ANALYST, Scope.OPERATOR, Scope.EVENTS),
+}
+#: The scopes that are roles, each with the rights of those before it.
+ROLES = (Scope.VIEWER, Scope.ANALYST, Scope.OPERATOR, Scope.ADMIN)
 
 
 class ApiKey(_Row, table=True):
@@ -233,6 +254,12 @@ class ApiKey(_Row, table=True):
     opens: Scope = Field(default=Scope.EVENTS, sa_column=_state(Scope))
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     last_used: datetime | None = Field(default=None, sa_column=_time())  #: to the day
+    expires_at: datetime | None = Field(default=None, sa_column=_time())  #: refused from then on; null: never
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is refused because of its age."""
+        return self.expires_at is not None and self.expires_at <= utcnow()
 
 
 class Audit(_Row, table=True):

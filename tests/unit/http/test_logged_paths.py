@@ -14,6 +14,7 @@ from segadmin_api.http.logged_paths import logged_path
         ("/v1/users/u1/segment?labels=x", "/v1/users/{user}/segment"),
         ("/v1/users/a/b/segment", "/v1/users/{user}/segment"),
         ("/v1/users/u1", "/v1/users/{user}"),
+        ("/v1/users/u1/text?labels=x", "/v1/users/{user}/text"),
         ("/v1/users/segment", "/v1/users/{user}/segment"),
         ("/v1/users", "/v1/users"),
         ("/V1/Users//u1/x", "/V1/Users/{user}"),

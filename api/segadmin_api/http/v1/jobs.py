@@ -1,0 +1,168 @@
+"""``/v1/jobs``: what workers do: list, show, enqueue, cancel and retry."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import Body, Header, Path, Query, Request, Response
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.jobs import bulk, control
+from segadmin.jobs.control import JobLine, JobView
+from segadmin.jobs.enqueue import ask
+from segadmin.jobs.selection import JobSelection
+from segadmin.storage.records import JobState, Scope
+from segadmin.urls import mask_all
+from segadmin_api.http.v1.paging import Pages
+from segadmin_api.http.v1.routing import allow, changes, check_scope, request_errors, router, settings_of
+from segadmin_api.schemas.jobs import (
+    MOST_FAILURES,
+    MOST_NUMBERS,
+    BlockingLock,
+    BulkAnswer,
+    BulkFailure,
+    Enqueued,
+    Job,
+    JobDetails,
+    JobFilter,
+    JobRequest,
+    LostOutput,
+    Name,
+    Retried,
+    RetryRequest,
+    Step,
+)
+from segadmin_api.schemas.pages import Page
+from segadmin_worker.client import dispatcher
+
+jobs = router("/jobs", "jobs")
+#: Kinds that read whatever the workers can reach, or delete data.
+ADMIN_KINDS = ("ingest", "retain")
+JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a job.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="The same request with the same key makes no second job; another request is an error (409).",
+    ),
+]
+
+
+@jobs.get("", dependencies=[allow(Scope.VIEWER)])
+def list_jobs(
+    request: Request,
+    pages: Pages,
+    kind: Annotated[list[Name], Query(max_length=20, description="Only these kinds; may be repeated.")] = [],  # noqa: B006
+    state: Annotated[list[JobState], Query(max_length=5, description="Only in these states; may be repeated.")] = [],  # noqa: B006
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only jobs older than this one.")] = None,
+) -> Page[Job]:
+    """List jobs, newest first."""
+    position = pages.after(int)
+    selection = JobSelection(tuple(kind), tuple(state))
+    before = before if position is None else position[0]
+    lines = control.list_jobs(settings_of(request), pages.limit + 1, before=before, selection=selection)
+    return pages.page(lines, shown, lambda line: [line.job.id])
+
+
+@jobs.post("", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def enqueue(
+    request: Request, response: Response, wanted: JobRequest, idempotency_key: IdempotencyKey = None
+) -> Enqueued:
+    """Ask for a job. It is saved before the answer; 200 instead of 201 if it was asked for before with this key."""
+    settings = settings_of(request)
+    check_kind(request, wanted.kind)
+    load_plugins(settings)  # they may bring kinds
+    with request_errors(in_body=True):
+        done = ask(
+            settings,
+            dispatcher(settings),
+            wanted.kind,
+            wanted.options,
+            idempotency_key=idempotency_key,
+            priority=wanted.priority,
+        )
+    if not done.created:
+        response.status_code = 200
+    response.headers["Location"] = f"/v1/jobs/{done.job.id}"
+    return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
+
+
+@jobs.post("/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def cancel_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
+    """Cancel all jobs of a filter; without `states` and `numbers`, those that are not over."""
+    settings = settings_of(request)
+    return _bulk_answer(bulk.cancel_all(settings, dispatcher(settings), _selection(selected)))
+
+
+@jobs.post("/retry", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def retry_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
+    """Retry the jobs of a filter, the oldest thousand; without `states` and `numbers`, those that can be retried."""
+    settings = settings_of(request)
+    return _bulk_answer(bulk.retry_all(settings, dispatcher(settings), _selection(selected), MOST_NUMBERS))
+
+
+@jobs.get("/{job}", dependencies=[allow(Scope.VIEWER)])
+def show_job(request: Request, job: JobNumber) -> JobDetails:
+    """Show a job and its steps."""
+    return details(control.view(settings_of(request), job))
+
+
+@jobs.post("/{job}/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def cancel_job(request: Request, job: JobNumber) -> JobDetails:
+    """Cancel a job; a running step stops within seconds, and completed steps are kept."""
+    settings = settings_of(request)
+    control.cancel(settings, dispatcher(settings), job)
+    return details(control.view(settings, job))
+
+
+@jobs.post("/{job}/retry", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def retry_job(request: Request, job: JobNumber, how: Annotated[RetryRequest | None, Body()] = None) -> Retried:
+    """Run what failed or was cancelled again; results of the other steps are kept."""
+    settings = settings_of(request)
+    from_start = how is not None and how.from_start
+    retried = control.retry(settings, dispatcher(settings), job, from_start=from_start)
+    lost = [LostOutput.model_validate(output) for output in retried.lost]
+    return Retried(job=shown(control.view(settings, job)), lost=lost)
+
+
+def check_kind(request: Request, kind: str) -> None:
+    """Refuse a kind of job that reads files and addresses of the workers, or deletes events, to all but admins."""
+    if kind in ADMIN_KINDS:
+        check_scope(request, Scope.ADMIN, f"A job of the kind {kind}")
+
+
+def shown(line: JobLine) -> Job:
+    """Return a job as a list shows it."""
+    return Job(**_facts(line))
+
+
+def details(view: JobView) -> JobDetails:
+    """Return a job with its steps."""
+    steps = [Step.model_validate(mask_all(step.model_dump())) for step in view.steps]
+    return JobDetails(**_facts(view), steps=steps)
+
+
+def _facts(line: JobLine) -> dict[str, object]:
+    left = line.progress.seconds_left
+    facts: dict[str, object] = mask_all(line.job.model_dump(exclude={"asked"}))
+    return facts | {
+        "progress": round(line.progress.done, 4),
+        "seconds_left": None if left is None else round(left),
+        "waits_for": None if line.waits_for is None else BlockingLock.model_validate(line.waits_for),
+    }
+
+
+def _selection(selected: JobFilter) -> JobSelection:
+    return JobSelection(
+        tuple(selected.kinds), tuple(selected.states), tuple(selected.numbers), selected.first, selected.last
+    )
+
+
+def _bulk_answer(result: bulk.BulkResult) -> BulkAnswer:
+    convert = partial(BulkFailure.model_validate, from_attributes=True)
+    failures = list(map(convert, result.failures[:MOST_FAILURES]))
+    return BulkAnswer(done=result.done, failed=len(result.failures), failures=failures)

@@ -1,0 +1,142 @@
+"""What all resources share: routes that read bounded bodies, and the errors that requests cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+from segadmin.errors import ConfigurationError, DataError, InvalidSettings, NameTaken, PluginNotFound
+from segadmin.settings import Settings
+from segadmin.storage.records import Scope
+from segadmin_api.http.bodies import read_body
+from segadmin_api.http.problems import NOT_FOUND, problem_responses
+from segadmin_api.http.security import SAFE, Requires
+
+#: Bytes of a body: more than any request for a job has.
+MOST_BYTES = 2**20
+REFUSALS = {
+    401: "The key is missing, unknown or expired.",
+    403: "The key does not give access to this.",
+    404: "There is no such thing.",
+    422: "A parameter or a field is not as described; `errors` names it.",
+    429: "Too many requests of this key, or too many wrong keys came from this address; `Retry-After` gives the "
+    "seconds to wait.",
+    503: "The database, the store or the broker cannot be used at the moment.",
+}
+_OF_BODIES = {
+    409: "It is in a state that does not allow this, or somebody changed it at the same time.",
+    413: f"The body is larger than {MOST_BYTES >> 20} MiB.",
+    415: "The body is compressed, which is not supported here.",
+}
+
+
+class Route(APIRoute):
+    """A route whose body is bounded, and JSON that can be stored; errors of the request are the client's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function that handles a request."""
+        handle = super().get_route_handler()
+
+        async def handle_bounded(request: Request) -> Response:
+            if request.method not in SAFE:
+                request = await _with_body(request)
+            with request_errors():
+                return await handle(request)
+
+        return handle_bounded
+
+
+@contextmanager
+def request_errors(*, in_body: bool = False) -> Iterator[None]:
+    """Answer errors that only a request can cause with 422; those of the server have refused its start.
+
+    Args:
+        in_body: what the request names is in its body, so that a name of nothing is no wrong address.
+    """
+    try:
+        yield
+    except InvalidSettings:
+        raise
+    except (ConfigurationError, DataError, PluginNotFound) as error:
+        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        raise
+
+
+def router(prefix: str, tag: str) -> APIRouter:
+    """Return the router of a resource."""
+    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=Route, responses=problem_responses(REFUSALS))
+
+
+def changes(*, more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Return the description of the errors of a route that changes something."""
+    return problem_responses({**_OF_BODIES, **(more or {})})
+
+
+def allow(scope: Scope | None) -> Any:
+    """Return the dependency of a route on a scope; ``None``: on any key."""
+    return Depends(Requires(scope))
+
+
+def check_scope(request: Request, scope: Scope, what: str) -> None:
+    """Refuse what only keys of another scope than the route's may do.
+
+    Raises:
+        HTTPException: 403.
+    """
+    key = request.state.key
+    if scope not in key.opens.includes:
+        detail = f"{what} needs a key for {scope}, and this one is for {key.opens}."
+        raise HTTPException(HTTPStatus.FORBIDDEN, detail)
+
+
+def settings_of(request: Request) -> Settings:
+    """Return the settings of the application."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _with_body(request: Request) -> Request:
+    """Return the request with its body read.
+
+    Raises:
+        HTTPException: 413 if it is too large, 415 if it is compressed, 422 if it cannot be stored as JSON.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "The body is compressed. Send it as it is.", {"Accept-Encoding": "identity"})
+    with request.app.state.body_memory.lease() as take:
+        body = await read_body(request, take, MOST_BYTES)
+    if body:
+        _check_json(body)
+    sent = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if sent:
+            return {"type": "http.disconnect"}
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive)
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse JSON that Python reads and a database does not store: NaN, NUL and halves of characters."""
+    try:
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode()
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, f"The body is not JSON that can be stored: {error}.") from None
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise HTTPException(422, "The body has a NUL character in a text, which cannot be stored. Leave it out.")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

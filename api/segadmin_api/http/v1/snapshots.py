@@ -1,0 +1,142 @@
+"""``/v1/snapshots`` and ``/v1/segments``: the segments of all users, who is in them, and who moved."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Path, Query, Request
+
+from segadmin.events.keys import show_key
+from segadmin.snapshots.diff import diff, find_two
+from segadmin.snapshots.members import list_members
+from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries
+from segadmin.storage.audit import record
+from segadmin.storage.database import reading
+from segadmin.storage.records import ModelVersion, Scope, SegmentSnapshot
+from segadmin_api.http.v1.paging import Pages
+from segadmin_api.http.v1.routing import allow, check_scope, router, settings_of
+from segadmin_api.schemas.jobs import Name
+from segadmin_api.schemas.pages import Page
+from segadmin_api.schemas.snapshots import (
+    Cell,
+    Member,
+    Movement,
+    Segment,
+    SegmentOfLabelSet,
+    Segments,
+    Snapshot,
+    SnapshotDetails,
+    SnapshotDiff,
+)
+
+snapshots = router("/snapshots", "snapshots")
+segments = router("/segments", "segments")
+Reference = Annotated[
+    str, Path(pattern="^(current|[0-9]{1,10})$", description="The number of a snapshot, or `current`.")
+]
+Labels = Annotated[Name | None, Query(description="The label set of `current`; needed if several have a snapshot.")]
+OfLabels = Annotated[Name | None, Query(description="Only of this label set.")]
+
+
+@snapshots.get("", dependencies=[allow(Scope.VIEWER)])
+def list_all(request: Request, pages: Pages, labels: OfLabels = None) -> Page[Snapshot]:
+    """List published snapshots, newest first."""
+    position = pages.after(int)
+    before = None if position is None else position[0]
+    with reading(settings_of(request)) as session:
+        rows = list_snapshots(session, labels, before=before, limit=pages.limit + 1)
+        current = set(currents(session).values())
+    return pages.page(rows, lambda row: Snapshot(**_facts(row, current)), lambda row: [row.id])
+
+
+@snapshots.get("/{snapshot}", dependencies=[allow(Scope.VIEWER)])
+def show_snapshot(request: Request, snapshot: Reference, labels: Labels = None) -> SnapshotDetails:
+    """Show a snapshot and its segments: size, confidence, and distinctive categories."""
+    with reading(settings_of(request)) as session:
+        row = find_snapshot(session, snapshot, labels)
+        of_segments = [Segment.model_validate(summary) for summary in summaries(session, row.id or 0)]
+        facts = _facts(row, set(currents(session).values()))
+    return SnapshotDetails(**facts, segments=of_segments)
+
+
+@snapshots.get("/{snapshot}/diff", dependencies=[allow(Scope.VIEWER)])
+def show_diff(
+    request: Request,
+    snapshot: Reference,
+    earlier: Annotated[
+        str | None,
+        Query(pattern="^[0-9]{1,10}$", description="The snapshot before; default: the one that was current before."),
+    ] = None,
+    labels: Labels = None,
+) -> SnapshotDiff:
+    """Count who moved between two snapshots, from which segment to which, and why."""
+    settings = settings_of(request)
+    with reading(settings) as session:
+        pair = find_two(session, earlier, snapshot, labels)
+    compared = diff(settings, *pair)
+    movements, matrix = compared.movements, compared.matrix
+    return SnapshotDiff(
+        label_set=compared.later.label_set,
+        earlier=compared.earlier.id or 0,
+        later=compared.later.id or 0,
+        stayed=compared.users.height - sum(movement.users for movement in movements),
+        segments=list(compared.segments),
+        matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],
+        movements=[Movement.model_validate(movement) for movement in movements],
+    )
+
+
+@snapshots.get("/{snapshot}/members", dependencies=[allow(Scope.VIEWER)])
+def members(
+    request: Request,
+    snapshot: Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of a snapshot.")],
+    pages: Pages,
+    *,
+    segment: Annotated[Name | None, Query(description="Only users in this segment.")] = None,
+    min_probability: Annotated[float, Query(ge=0, le=1, description="Minimum probability of the segment.")] = 0.0,
+    user_ids: Annotated[bool, Query(description="With the shop's own ids, which needs a key for analysts.")] = False,
+) -> Page[Member]:
+    """List the users of a snapshot with their segments, under pseudonyms."""
+    settings, after = settings_of(request), pages.after(int, int)
+    if user_ids:
+        check_scope(request, Scope.ANALYST, "user_ids=true")
+    with reading(settings) as session:
+        row = find_snapshot(session, str(snapshot))
+        names = session.get_one(ModelVersion, row.model_version_id).segments
+    if user_ids and after is None:
+        record(settings, "snapshots.members", f"snapshot {row.id}", segment=segment, user_ids=True)
+    users = list_members(
+        settings,
+        row,
+        pages.limit + 1,
+        segment=segment,
+        min_probability=min_probability,
+        after=None if after is None else (after[0], after[1]),
+        user_ids=user_ids,
+    )
+    return pages.page(users, partial(_member, names), lambda user: [user["bucket"], user["user_key"]])
+
+
+@segments.get("", dependencies=[allow(Scope.VIEWER)])
+def list_segments(request: Request, labels: OfLabels = None) -> Segments:
+    """List the segments of the current snapshots, with their sizes."""
+    with reading(settings_of(request)) as session:
+        by_label_set = currents(session)
+        if labels is not None:
+            by_label_set = {labels: find_snapshot(session, "current", labels).id or 0}
+        items = [
+            SegmentOfLabelSet(**Segment.model_validate(row).model_dump(), label_set=label_set, snapshot=number)
+            for label_set, number in by_label_set.items()
+            for row in summaries(session, number)
+        ]
+    return Segments(items=items)
+
+
+def _facts(snapshot: SegmentSnapshot, current: set[int]) -> dict[str, Any]:
+    return snapshot.model_dump() | {"current": snapshot.id in current}
+
+
+def _member(names: list[str], user: dict[str, Any]) -> Member:
+    probabilities = dict(zip(names, user["probabilities"], strict=True))
+    return Member(**user | {"user_key": show_key(user["user_key"]), "probabilities": probabilities})

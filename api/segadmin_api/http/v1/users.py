@@ -1,0 +1,74 @@
+"""``/v1/users``: one user, given as the shop's id or a pseudonym: history, text, erasure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query, Request
+
+from segadmin.errors import ConfigurationError, DataError, UserNotFound
+from segadmin.events.erase import forget
+from segadmin.events.keys import show_key
+from segadmin.settings import Settings
+from segadmin.snapshots.user import find_user, history, read_text
+from segadmin.storage.audit import record
+from segadmin.storage.records import Scope
+from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.schemas.jobs import Name
+from segadmin_api.schemas.snapshots import Assigned, Erased, User, UserText
+
+users = router("/users", "users")
+UserId = Annotated[
+    str, Path(max_length=1024, description="The shop's id of the user, or a pseudonym of 16 hex digits.")
+]
+Labels = Annotated[Name | None, Query(description="The label set; needed if the user is in several.")]
+
+
+@users.get("/{user:path}/text", dependencies=[allow(Scope.ANALYST)])
+def show_text(request: Request, user: UserId, labels: Labels = None) -> UserText:
+    """Show the text that the model of the current snapshot reads of a user."""
+    settings = settings_of(request)
+    key = _find(settings, user, "text")
+    current = [row for row in history(settings, key) if row.current and labels in {None, row.label_set}]
+    if not current:
+        raise DataError("The user is in no current snapshot. Score all users: segadmin enqueue score --wait")
+    if len(current) > 1:
+        names = ", ".join(row.label_set for row in current)
+        raise ConfigurationError(f"labels: which label set? There are: {names}.")
+    phrases = read_text(settings, key, current[0].model_version_id)
+    return UserText(
+        user_key=show_key(key),
+        label_set=current[0].label_set,
+        model_version_id=current[0].model_version_id,
+        phrases=phrases,
+    )
+
+
+@users.get("/{user:path}", dependencies=[allow(Scope.VIEWER)])
+def show_user(request: Request, user: UserId) -> User:
+    """Show the segment of a user in every published snapshot, newest first."""
+    settings = settings_of(request)
+    key = _find(settings, user, "history")
+    return User(user_key=show_key(key), history=[Assigned.model_validate(row) for row in history(settings, key)])
+
+
+@users.delete("/{user:path}", dependencies=[allow(Scope.ADMIN)], responses=changes())
+def erase(request: Request, user: UserId) -> Erased:
+    """Erase a user permanently: from tables, quarantine, pending imports and job outputs.
+
+    Refused while jobs read users' data. If the shop continues to send events of the user, the user is created again.
+    """
+    [erased] = forget(settings_of(request), [user])
+    if not erased.is_known:
+        raise UserNotFound("There is no such user; nothing was erased.")
+    return Erased.model_validate(erased)
+
+
+def _find(settings: Settings, user: str, what: str) -> int:
+    """Return the key of a user who is looked at, which the audit log records."""
+    try:
+        key = find_user(settings, user)
+    except UserNotFound:
+        raise UserNotFound("There is no such user.") from None  # answers and logs must not repeat an id
+    record(settings, "users.show", f"user {show_key(key)}", what=what)
+    return key

@@ -1,0 +1,1 @@
+"""The objects of the HTTP API: what the server answers with, and what the client reads."""

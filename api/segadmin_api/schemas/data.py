@@ -1,0 +1,235 @@
+"""What is in the store: label sets, imports and quarantine; schedules, plugins, keys and the audit log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from segadmin.storage.records import Scope
+from segadmin_api.schemas.jobs import Name
+
+
+class LabelSet(BaseModel):
+    """A named set of labelled users."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    labeler: str
+    definition: dict[str, Any]
+    segments: list[str]
+    rows: int
+    created_at: datetime
+
+
+class LabelSets(BaseModel):
+    """All label sets."""
+
+    items: list[LabelSet]
+
+
+class LabelRequest(BaseModel):
+    """How a label set is derived from events."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labeler: Name = Field("future-spend", description="The labeler plugin.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Its options.")
+
+
+class Import(BaseModel):
+    """A file that was imported."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    table: str
+    file: str
+    state: str = Field(description="`running`, `succeeded`, `failed` or `interrupted`.")
+    source_rows: int
+    rows_read: int
+    rows_kept: int
+    rows_quarantined: int
+    rows_ignored: int
+    reasons: dict[str, int] = Field(description="Quarantine reason → rows.")
+    changes: dict[str, int] = Field(description="Cleaning rule → values that it fixed.")
+    warnings: list[str]
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class QuarantinedRow(BaseModel):
+    """A row that could not be imported, unchanged."""
+
+    import_id: int
+    line: int
+    table: str
+    reason: str
+    column: str | None
+    value: str | None
+    row: str = Field(description="The row as JSON.")
+
+
+class ScheduleRequest(BaseModel):
+    """A job that repeats."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cron: Name = Field(description="Minute, hour, day of month, month, day of week.", examples=["0 3 * * *"])
+    timezone: Name = Field("UTC", examples=["Asia/Shanghai"])
+    kind: Name = Field(description="The kind of job.", examples=["refresh"])
+    options: dict[str, Any] = Field(default_factory=dict, examples=[{"labels": "spend3"}])
+
+
+class Schedule(BaseModel):
+    """A schedule in a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    cron: str
+    timezone: str
+    kind: str
+    options: dict[str, Any]
+    paused: bool
+    next_slot: datetime
+    last_job_id: int | None
+    created_at: datetime
+
+
+class Schedules(BaseModel):
+    """All schedules, the next one due first."""
+
+    items: list[Schedule]
+
+
+class MissedSlots(BaseModel):
+    """Slots that passed while no beat ran."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    first: datetime
+    last: datetime
+    slots: int
+    job_id: int | None
+
+
+class ScheduledJob(BaseModel):
+    """A job of one slot."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    state: str
+    error: str | None
+    created_at: datetime
+
+
+class ScheduleDetails(Schedule):
+    """A schedule, and what came of it."""
+
+    upcoming: list[datetime]
+    jobs: list[ScheduledJob] = Field(description="Of its latest slots, newest first.")
+    missed: list[MissedSlots]
+
+
+class Plugin(BaseModel):
+    """A registered plugin."""
+
+    kind: str
+    name: str
+    distribution: str = Field(description="What it comes from.")
+
+
+class Plugins(BaseModel):
+    """The registered plugins, and those that could not be loaded."""
+
+    items: list[Plugin]
+    broken: list[str] = Field(description="What could not be loaded, and why.")
+
+
+class PluginOption(BaseModel):
+    """An option of a plugin."""
+
+    name: str
+    type: str
+    default: str | None = Field(description="As text; `null` if it is required.")
+
+
+class PluginDetails(Plugin):
+    """A plugin with its description and options."""
+
+    doc: str
+    options: list[PluginOption]
+
+
+class Backbone(Plugin):
+    """A registered backbone."""
+
+    default_for: list[str] = Field(description="The languages whose texts it reads where none is named.")
+
+
+class Backbones(BaseModel):
+    """The registered backbones."""
+
+    items: list[Backbone]
+
+
+class AuditEntry(BaseModel):
+    """Who did what to whom."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    actor: str = Field(examples=["key shop"])
+    action: str = Field(examples=["models.promote"])
+    subject: str = Field(examples=["model 3"])
+    details: dict[str, Any] = Field(description="Of changes with `before` and `after`.")
+    created_at: datetime
+
+
+class Key(BaseModel):
+    """A key; what it is itself is not stored."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    opens: Scope = Field(description="Its role, or what it gives access to.")
+    created_at: datetime
+    expires_at: datetime | None
+    last_used: datetime | None = Field(description="To the day.")
+
+
+class Keys(BaseModel):
+    """All keys, oldest first."""
+
+    items: list[Key]
+
+
+class KeyRequest(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    role: Scope = Field(Scope.VIEWER, description="Its role, or what it gives access to.")
+    expires_at: AwareDatetime | None = Field(None, description="When it expires, with a time zone; `null`: never.")
+
+
+class NewKey(Key):
+    """A key that was made."""
+
+    key: str = Field(description="The key itself; it cannot be shown again.")
+
+
+class Whoami(BaseModel):
+    """The key of this request."""
+
+    name: str
+    opens: Scope
+    scopes: list[Scope] = Field(description="All that it gives access to.")
+    csrf_token: str | None = Field(description="Of a session: what changes send in the header `X-CSRF-Token`.")
+    expires_at: datetime | None

@@ -1,0 +1,169 @@
+"""Snapshots, their segments, who is in them and who moved between them; users; drift."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Snapshot(BaseModel):
+    """A published snapshot in a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    label_set: str
+    current: bool = Field(False, description="Whether it is the current one of its label set.")
+    model_version_id: int
+    job_id: int
+    previous_id: int | None
+    as_of: datetime
+    users: int
+    rescored: int
+    rescored_by: dict[str, int] = Field(description="Cause → users.")
+    carried: int
+    moved: int
+    published_at: datetime | None
+
+
+class Segment(BaseModel):
+    """A segment of a snapshot."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    segment: str
+    users: int
+    share: float = Field(description="0 to 1.")
+    confidence: float = Field(description="Mean probability of the assigned segment.")
+    distinctive: list[dict[str, Any]] = Field(description="Categories that it prefers: `category`, `share`, `lift`.")
+
+
+class SnapshotDetails(Snapshot):
+    """A snapshot with its segments."""
+
+    segments: list[Segment]
+    inference: list[dict[str, Any]] = Field(description="Each way that probabilities were computed in.")
+
+
+class SegmentOfLabelSet(Segment):
+    """A segment of the current snapshot of a label set."""
+
+    label_set: str
+    snapshot: int
+
+
+class Segments(BaseModel):
+    """The segments of the current snapshots."""
+
+    items: list[SegmentOfLabelSet]
+
+
+class Movement(BaseModel):
+    """Users who moved from one segment to another for the same reason."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    before: str | None = Field(description="`null`: not in the earlier snapshot.")
+    after: str | None = Field(description="`null`: not in the later snapshot.")
+    cause: str
+    users: int
+
+
+class Cell(BaseModel):
+    """Number of users by segment before and after."""
+
+    before: str | None
+    after: str | None
+    users: int
+
+
+class SnapshotDiff(BaseModel):
+    """Who moved between two snapshots, and why."""
+
+    label_set: str
+    earlier: int
+    later: int
+    stayed: int
+    segments: list[str]
+    matrix: list[Cell]
+    movements: list[Movement]
+
+
+class Member(BaseModel):
+    """A user of a snapshot."""
+
+    user_key: str = Field(description="The pseudonym, 16 hex digits.", examples=["00c0ffee00c0ffee"])
+    user: str | None = Field(None, description="The shop's own id, if it was asked for.")
+    segment: str | None = Field(description="`null` if too little is known of the user.")
+    probability: float = Field(description="Of the segment.")
+    probabilities: dict[str, float] = Field(description="By segment.")
+    model_version_id: int
+    scored_as_of: datetime | None
+
+
+class Assigned(BaseModel):
+    """The segment of a user in one snapshot."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    snapshot_id: int
+    label_set: str
+    current: bool
+    as_of: datetime
+    model_version_id: int
+    segment: str
+    probabilities: dict[str, float]
+
+
+class User(BaseModel):
+    """A user with the segments of all snapshots, newest first."""
+
+    user_key: str
+    history: list[Assigned]
+
+
+class UserText(BaseModel):
+    """The text that a model reads of a user."""
+
+    user_key: str
+    label_set: str
+    model_version_id: int
+    phrases: list[str] = Field(description="The most informative first.")
+
+
+class Erased(BaseModel):
+    """What was erased of a user."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    user_key: str
+    rows: dict[str, int] = Field(description="Table → rows.")
+    model_versions: list[int] = Field(description="Versions that were trained on the user, and cannot unlearn.")
+    similar: list[str] = Field(description="Similar ids of users who were not erased.")
+
+
+class DriftLine(BaseModel):
+    """A drift report in a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    snapshot_id: int
+    reference_id: int | None = Field(description="The snapshot that it is compared with; `null`: it is a reference.")
+    label_set: str
+    as_of: datetime
+    users: int = Field(description="In the sample.")
+    drifted: int = Field(description="Number of distributions that drifted.")
+    alarms: list[str]
+    metrics: dict[str, Any] = Field(description="Estimated metrics, with 95 % intervals.")
+
+
+class DriftReport(DriftLine):
+    """What changed between a snapshot and the first one of its model version."""
+
+    findings: list[dict[str, Any]]
+    estimate: dict[str, Any]
+    unknown: list[str] = Field(description="Why metrics cannot be estimated.")
+    volumes: list[dict[str, Any]] = Field(description="Events of the last days by kind.")
+    measured: list[dict[str, Any]] = Field(description="Estimates beside the outcomes that are known by now.")

@@ -1,0 +1,323 @@
+"""Who may do what: a table of every route, compared with the application and tried with a key of every scope."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import pytest
+
+from segadmin.settings import Settings
+from segadmin.storage import api_keys, database
+from segadmin.storage.database import transaction
+from segadmin.storage.records import ROLES, ApiKey, Scope, utcnow
+from segadmin_api.http.app import routers
+from segadmin_api.http.permissions import permissions
+from tests.api import Api
+from tests.conftest import Cli
+from tests.servers import web_server
+
+ANY, OPEN = "any key", "no key"
+#: Every route and the scope that it needs. Whoever adds a route decides here who may call it.
+TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
+    ("POST", "/v1/events"): Scope.EVENTS,
+    ("POST", "/v1/score"): Scope.SEGMENTS,
+    ("GET", "/v1/users/{user:path}/segment"): Scope.SEGMENTS,
+    ("GET", "/v1/jobs"): Scope.VIEWER,
+    ("POST", "/v1/jobs"): Scope.OPERATOR,
+    ("POST", "/v1/jobs/cancel"): Scope.OPERATOR,
+    ("POST", "/v1/jobs/retry"): Scope.OPERATOR,
+    ("GET", "/v1/jobs/{job}"): Scope.VIEWER,
+    ("POST", "/v1/jobs/{job}/cancel"): Scope.OPERATOR,
+    ("POST", "/v1/jobs/{job}/retry"): Scope.OPERATOR,
+    ("GET", "/v1/jobs/{job}/events"): Scope.VIEWER,
+    ("GET", "/v1/models"): Scope.VIEWER,
+    ("POST", "/v1/models/rollback"): Scope.OPERATOR,
+    ("GET", "/v1/models/{version}"): Scope.VIEWER,
+    ("GET", "/v1/models/{version}/card"): Scope.VIEWER,
+    ("GET", "/v1/models/{version}/compare"): Scope.VIEWER,
+    ("POST", "/v1/models/{version}/promote"): Scope.OPERATOR,
+    ("GET", "/v1/snapshots"): Scope.VIEWER,
+    ("GET", "/v1/snapshots/{snapshot}"): Scope.VIEWER,
+    ("GET", "/v1/snapshots/{snapshot}/diff"): Scope.VIEWER,
+    ("GET", "/v1/snapshots/{snapshot}/members"): Scope.VIEWER,
+    ("GET", "/v1/segments"): Scope.VIEWER,
+    ("GET", "/v1/users/{user:path}/text"): Scope.ANALYST,
+    ("GET", "/v1/users/{user:path}"): Scope.VIEWER,
+    ("DELETE", "/v1/users/{user:path}"): Scope.ADMIN,
+    ("GET", "/v1/label-sets"): Scope.VIEWER,
+    ("GET", "/v1/label-sets/{name}"): Scope.VIEWER,
+    ("PUT", "/v1/label-sets/{name}"): Scope.OPERATOR,
+    ("GET", "/v1/imports"): Scope.VIEWER,
+    ("GET", "/v1/imports/{number}"): Scope.VIEWER,
+    ("GET", "/v1/quarantine"): Scope.ANALYST,
+    ("GET", "/v1/schedules"): Scope.VIEWER,
+    ("GET", "/v1/schedules/{name}"): Scope.VIEWER,
+    ("PUT", "/v1/schedules/{name}"): Scope.OPERATOR,
+    ("DELETE", "/v1/schedules/{name}"): Scope.OPERATOR,
+    ("POST", "/v1/schedules/{name}/pause"): Scope.OPERATOR,
+    ("POST", "/v1/schedules/{name}/resume"): Scope.OPERATOR,
+    ("POST", "/v1/schedules/{name}/run"): Scope.OPERATOR,
+    ("GET", "/v1/plugins"): Scope.VIEWER,
+    ("GET", "/v1/plugins/{kind}/{name}"): Scope.VIEWER,
+    ("GET", "/v1/backbones"): Scope.VIEWER,
+    ("GET", "/v1/drift"): Scope.VIEWER,
+    ("GET", "/v1/drift/{snapshot}"): Scope.VIEWER,
+    ("GET", "/v1/audit"): Scope.ADMIN,
+    ("GET", "/v1/keys"): Scope.ADMIN,
+    ("POST", "/v1/keys"): Scope.ADMIN,
+    ("DELETE", "/v1/keys/{name}"): Scope.ADMIN,
+    ("GET", "/v1/whoami"): ANY,
+    ("GET", "/login"): OPEN,
+    ("POST", "/login"): OPEN,
+    ("POST", "/logout"): OPEN,
+    ("GET", "/"): Scope.PAGES,
+    ("GET", "/jobs"): Scope.PAGES,
+    ("GET", "/jobs/{job}"): Scope.PAGES,
+    ("GET", "/models"): Scope.PAGES,
+    ("GET", "/models/{version}"): Scope.PAGES,
+    ("GET", "/drift"): Scope.PAGES,
+    ("GET", "/openapi.json"): ANY,
+}
+SAMPLES = {
+    "job": "999",
+    "version": "999",
+    "snapshot": "999",
+    "number": "999",
+    "user:path": "nobody",
+    "name": "none",
+    "kind": "backbone",
+}
+
+
+def test_the_table_has_every_route() -> None:
+    asked = {
+        (each.method, each.path): each.scope or (ANY if each.needs_key else OPEN) for each in permissions(routers())
+    }
+    assert asked == TABLE
+
+
+def test_roles_include_those_before_them() -> None:
+    for lower, higher in itertools.pairwise(ROLES):
+        assert lower.includes < higher.includes
+    assert Scope.ADMIN.includes == set(Scope)
+    for alone in (Scope.EVENTS, Scope.PAGES, Scope.SEGMENTS):
+        assert alone.includes == {alone}, "keys of before open what they opened"
+
+
+@pytest.mark.parametrize("scope", [None, *Scope])
+def test_every_route_refuses_who_may_not_call_it(api: Api, scope: Scope | None) -> None:
+    for permission in permissions(routers()):
+        path = re.sub(r"{([^}]+)}", lambda match: SAMPLES[match[1]], permission.path)
+        answer = api(permission.method, path, scope, follow_redirects=False)
+        where = f"{permission.method} {path}: {answer.status_code} {answer.text[:200]}"
+        assert answer.status_code < 500, where
+        if permission.allows(scope):
+            assert answer.status_code != 401, where
+            assert answer.status_code != 403 or path in {"/login", "/logout"}, where
+        elif scope is None or not path.startswith("/v1"):
+            assert (answer.status_code, "WWW-Authenticate" in answer.headers) == (401, True), where
+        else:
+            assert (answer.status_code, f"for {scope}, and not for" in answer.json()["detail"]) == (403, True), where
+
+
+def test_a_wrong_an_expired_and_a_revoked_key_are_refused(api: Api) -> None:
+    def ask(key: str) -> tuple[int, str]:
+        answer = httpx.get(f"{api.url}/v1/whoami", headers={"Authorization": f"Bearer {key}"})
+        return answer.status_code, answer.json().get("detail", "")
+
+    assert ask("seg_wrong")[0] == 401
+    made = api(
+        "POST",
+        "/v1/keys",
+        json={"name": "brief", "role": "viewer", "expires_at": f"{utcnow().year + 1}-01-01T00:00:00Z"},
+    )
+    key = made.json()["key"]
+    assert ask(key)[0] == 200
+    with transaction(api.settings) as session:
+        row = session.get_one(ApiKey, "brief")
+        row.expires_at = utcnow() - timedelta(seconds=1)
+    status, detail = ask(key)
+    assert (status, "This key expired at" in detail) == (401, True)
+    assert api("DELETE", "/v1/keys/brief").status_code == 204
+    assert ask(key) == (401, "There is no such key. Make one: segadmin keys create NAME")
+    entries = api.get("/v1/audit?action=keys&limit=2")["items"]
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [
+        ("keys.revoke", "key the admin"),
+        ("keys.create", "key the admin"),
+    ]
+    assert entries[1]["details"]["after"]["opens"] == "viewer"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "k", "role": "root"}, "role"),
+        ({"name": "", "role": "viewer"}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"name": "k", "expires_at": "2030-01-01T00:00:00"}, "expires_at"),
+        ({"name": "k", "secret": "x"}, "secret"),
+        ({"role": "viewer"}, "name"),
+    ],
+)
+def test_a_wrong_field_of_a_key_is_named(api: Api, body: dict[str, str], field: str) -> None:
+    answer = api("POST", "/v1/keys", json=body)
+    assert (answer.status_code, [problem["field"] for problem in answer.json()["errors"]]) == (422, [field])
+
+
+def test_a_key_of_the_past_is_refused(api: Api) -> None:
+    answer = api("POST", "/v1/keys", json={"name": "k", "expires_at": "2020-01-01T00:00:00Z"})
+    assert (answer.status_code, "is over" in answer.json()["detail"]) == (422, True)
+
+
+def test_keys_with_roles_are_made_on_the_command_line(settings: Settings, cli: Cli) -> None:
+    key = cli("keys", "create", "ann", "--role", "operator", "--expires", "90d").stdout.strip()
+    listed = cli("keys", "list").stdout
+    assert re.search(r"ann +operator +\d+ s ago +never +20\d\d-\d\d-\d\d \d\d:\d\d", listed)
+    found = api_keys.used(settings, key)
+    assert found is not None
+    assert found.expires_at is not None
+    assert timedelta(days=89) < found.expires_at - utcnow() < timedelta(days=90)
+    assert "Leave the others out" in cli("keys", "create", "x", "--role", "admin", "--pages", check=False).stderr
+    for wrong in ("90", "0d", "d", "-1d", "9y", "١d"):
+        assert "Give hours, days or weeks" in cli("keys", "create", "x", "--expires", wrong, check=False).stderr
+
+
+def test_a_key_may_send_so_many_requests(settings: Settings) -> None:
+    database.ensure_schema(settings)
+    with web_server(settings, SEGADMIN_WEB_REQUESTS_PER_SECOND="0.5") as url:
+        one, other = (api_keys.create(settings, name, Scope.VIEWER) for name in ("one", "other"))
+
+        def ask(key: str) -> httpx.Response:
+            return httpx.get(f"{url}/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+
+        answers = [ask(one) for _ in range(12)]
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert [answer.status_code for answer in answers[:5]] == [200] * 5, "a burst of ten seconds' worth"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 2
+        assert ask(other).status_code == 200
+
+
+class Browser:
+    """A client that keeps cookies and sends forms."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, follow_redirects=False)
+
+    def token(self, page: str = "/login") -> str:
+        [token] = re.findall(r'name="csrf_token" value="([^"]+)"', self.client.get(page).text)
+        return str(token)
+
+    def log_in(self, key: str, target: str = "/jobs") -> httpx.Response:
+        return self.client.post("/login", data={"csrf_token": self.token(), "key": key, "next": target})
+
+
+def test_a_key_becomes_a_session(api: Api) -> None:
+    browser = Browser(api.url)
+    assert browser.client.get("/jobs").status_code == 401
+    answer = browser.log_in(api.keys[Scope.OPERATOR])
+    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs")
+    cookie = next(line for line in answer.headers.get_list("set-cookie") if line.startswith("segadmin_session="))
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert browser.client.get("/jobs").status_code == 200
+    assert browser.client.get("/v1/whoami").json()["name"] == "the operator"
+    refused = browser.client.post("/v1/jobs/cancel", json={"kinds": ["none"]})
+    assert (refused.status_code, "X-CSRF-Token" in refused.json()["detail"]) == (403, True)
+    refused = browser.client.post("/v1/jobs/cancel", json={"kinds": ["none"]}, headers={"X-CSRF-Token": "guess"})
+    assert refused.status_code == 403
+    token = browser.client.get("/v1/whoami").json()["csrf_token"]
+    done = browser.client.post("/v1/jobs/cancel", json={"kinds": ["none"]}, headers={"X-CSRF-Token": token})
+    assert (done.status_code, done.json()["done"]) == (200, 0)
+    assert browser.client.post("/logout", data={"csrf_token": "guess"}).status_code == 403
+    assert browser.client.post("/logout", data={"csrf_token": token}).status_code == 303
+    assert browser.client.get("/v1/whoami").status_code == 401
+    actions = [entry["action"] for entry in api.get("/v1/audit?action=sessions&limit=2")["items"]]
+    assert actions == ["sessions.end", "sessions.begin"]
+
+
+def test_a_session_ends_with_its_key(api: Api) -> None:
+    api("POST", "/v1/keys", json={"name": "leaver", "role": "viewer"})
+    api("DELETE", "/v1/keys/leaver")
+    key = api("POST", "/v1/keys", json={"name": "leaver", "role": "viewer"}).json()["key"]
+    browser = Browser(api.url)
+    browser.log_in(key)
+    assert browser.client.get("/v1/whoami").status_code == 200
+    api("DELETE", "/v1/keys/leaver")
+    assert browser.client.get("/v1/whoami").status_code == 401
+    api("POST", "/v1/keys", json={"name": "leaver", "role": "admin"})
+    assert browser.client.get("/v1/whoami").status_code == 401, "another key of the same name"
+    api("DELETE", "/v1/keys/leaver")
+
+
+def test_forged_sessions_and_forms_are_refused(api: Api) -> None:
+    browser = Browser(api.url)
+    browser.log_in(api.keys[Scope.VIEWER])
+    cookie = browser.client.cookies["segadmin_session"]
+    name, ends, nonce, signature = cookie.split(".")
+    for forged in (
+        f"{name}.{int(ends) + 1}.{nonce}.{signature}",
+        f"{name}.{ends}.{nonce}x.{signature}",
+        f"{name}.{ends}.{nonce}.{'0' * 64}",
+        f"{name}.{'9' * 5000}.{nonce}.{signature}",
+        f"%.{ends}.{nonce}.{signature}",
+        f"{name}.{ends}.{nonce}",
+        "...",
+    ):
+        answer = httpx.get(f"{api.url}/v1/whoami", headers={"Cookie": f"segadmin_session={forged}"})
+        assert answer.status_code == 401, forged
+    stranger = Browser(api.url)
+    form = {"csrf_token": stranger.token(), "key": api.keys[Scope.VIEWER]}
+    assert httpx.post(f"{api.url}/login", data=form).status_code == 403, "without the cookie of the form"
+    assert httpx.post(f"{api.url}/login", content=b"\xff").status_code == 400
+    assert httpx.post(f"{api.url}/login", content=b"a=" + b"b" * 20_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:1", "/a\nb"]
+)
+def test_a_login_continues_only_on_this_server(api: Api, target: str) -> None:
+    answer = Browser(api.url).log_in(api.keys[Scope.VIEWER], target)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_the_login_page_refuses_a_wrong_key(settings: Settings) -> None:
+    database.ensure_schema(settings)
+    with web_server(settings) as url:
+        browser = Browser(url)
+        statuses = [browser.log_in(f"seg_{number:03}_guess_of_a_key").status_code for number in range(12)]
+    assert statuses[:3] == [401] * 3
+    assert statuses[-1] == 429, "guessing is slowed down"
+
+
+def test_pages_need_no_script_and_forms_go_to_this_server(api: Api) -> None:
+    answer = httpx.get(f"{api.url}/login")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert "script-src" not in policy
+    assert "<script" not in answer.text
+
+
+def test_others_reach_the_server_only_with_a_key_and_encryption(settings: Settings, cli: Cli, tmp_path: Path) -> None:
+    words = ("web", "--address", "0.0.0.0", "--port", "0")
+    assert "add --behind-proxy, or give it a certificate" in cli(*words, check=False).stderr
+    for protected in (("--behind-proxy",), ()):
+        proxies = {} if protected else {"SEGADMIN_WEB_PROXIES": "10.0.0.1"}
+        refused = cli(*words, *protected, check=False, **proxies)
+        assert "Make one first: segadmin keys create NAME --role admin" in refused.stderr
+    assert "Both are needed" in cli(*words, "--tls-key", "x.pem", check=False).stderr
+    missing = cli(*words, "--tls-key", "x.pem", "--tls-certificate", "x.pem", check=False)
+    assert "--tls-certificate=x.pem, --tls-key=x.pem: No such file" in missing.stderr
+
+
+def test_docs_have_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/http.md").read_text(encoding="utf-8")
+    for permission in permissions(routers()):
+        if permission.path.startswith("/v1"):
+            path = permission.path.replace(":path", "")
+            assert f"| `{permission.method} {path}` |" in page

@@ -1,0 +1,46 @@
+"""The real server answers whatever its OpenAPI description allows, and more, as the description says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from jsonschema_rs import validator_for
+
+from segadmin.jobs.registry import workflows
+from segadmin.storage.records import Scope
+from tests.api import Api
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
+def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
+    """Streams are left out: they do not end before their job."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
+    command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}", "--exclude-path", "/v1/jobs/{job}/events"]
+    command += ["--phases", "examples,coverage,fuzzing", "--max-time", "45", "--max-examples", "6"]
+    command += ["--checks", ",".join(CHECKS), "--generation-deterministic", "--continue-on-failure", "--no-color"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "No issues found" in done.stdout
+
+
+def test_the_description_has_the_options_of_every_kind(api: Api) -> None:
+    description: dict[str, Any] = api.get("/openapi.json")
+    assert description["openapi"].startswith("3.1")
+    schemas = description["components"]["schemas"]
+    referred = {each["$ref"] for each in schemas["JobRequest"]["properties"]["options"]["anyOf"]}
+    for kind, workflow in workflows().items():
+        name = f"{kind}.options"
+        assert f"#/components/schemas/{name}" in referred
+        assert set(workflow.request.offered()) <= set(schemas[name]["properties"])
+    described = {**schemas["JobRequest"], "components": description["components"]}
+    request = {"kind": "refresh", "options": {"labels": "spend3"}}
+    assert validator_for(described).is_valid(request)
+    assert not validator_for(described).is_valid({"kind": "refresh", "options": {"labls": "spend3"}})
