@@ -33,7 +33,7 @@ from segadmin.storage import database
 from segadmin.storage.store import open_store
 from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import problem
-from segadmin_api.http import events, pages, segments
+from segadmin_api.http import events, pages, segments, site
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses
@@ -101,6 +101,8 @@ def routes(settings: Settings) -> FastAPI:
     app.state.reading = asyncio.Lock()
     app.include_router(events.router)
     app.include_router(segments.router)
+    app.include_router(site.files_router)
+    app.include_router(site.router)
     app.include_router(pages.router)
     app.include_router(pages.any_key_router)
     for kind in (SegadminError, HTTPException, RequestValidationError, Exception):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from segadmin.jobs import control
 from segadmin.models.card import card_of
@@ -14,6 +14,7 @@ from segadmin.models.versions import list_lines
 from segadmin.monitoring.reports import report_history
 from segadmin.storage.database import reading
 from segadmin_api.dashboard import drift, jobs, model_card, models
+from segadmin_api.http.readers import PageReader
 from segadmin_api.http.security import require_key, require_pages_key
 from segadmin_api.http.shield import HEADERS
 
@@ -24,45 +25,44 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(require_pages_
 any_key_router = APIRouter(include_in_schema=False, dependencies=[Depends(require_key)])
 
 
-@router.get("/")
-def first() -> RedirectResponse:
-    """Redirect to the list of jobs."""
-    return RedirectResponse("/jobs")
-
-
 @router.get("/jobs")
-def list_jobs(request: Request, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None) -> HTMLResponse:
+def list_jobs(
+    request: Request, reader: PageReader, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+) -> HTMLResponse:
     """Show the newest jobs, or the newest of those that are older than the job ``before``."""
     lines = control.list_jobs(request.app.state.settings, _PAGE_SIZE, before=before)
-    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _PAGE_SIZE))
+    return answer(jobs.list_page(lines, newest=before is None, full=len(lines) == _PAGE_SIZE, reader=reader))
 
 
 @router.get("/jobs/{job}")
-def show_job(request: Request, job: Annotated[int, Path(ge=1, le=2**31 - 1)]) -> HTMLResponse:
+def show_job(request: Request, job: Annotated[int, Path(ge=1, le=2**31 - 1)], reader: PageReader) -> HTMLResponse:
     """Show a job with its curves."""
     settings = request.app.state.settings
-    return answer(jobs.page(settings, control.view(settings, job), online=True))
+    return answer(jobs.page(settings, control.view(settings, job), online=True, reader=reader))
 
 
 @router.get("/models")
-def list_models(request: Request) -> HTMLResponse:
+def list_models(request: Request, reader: PageReader) -> HTMLResponse:
     """Show the model versions."""
-    return answer(models.list_page(list_lines(request.app.state.settings)))
+    return answer(models.list_page(list_lines(request.app.state.settings), reader))
 
 
 @router.get("/models/{version}")
 def show_model(
-    request: Request, version: Annotated[str, Path(pattern="^(champion|[0-9]{1,9})$")], labels: str | None = None
+    request: Request,
+    version: Annotated[str, Path(pattern="^(champion|[0-9]{1,9})$")],
+    reader: PageReader,
+    labels: str | None = None,
 ) -> HTMLResponse:
     """Show the card of a version, or of the champion (of ``labels``)."""
-    return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True))
+    return answer(model_card.page(card_of(request.app.state.settings, version, labels), online=True, reader=reader))
 
 
 @router.get("/drift")
-def list_drift(request: Request, labels: str | None = None) -> HTMLResponse:
+def list_drift(request: Request, reader: PageReader, labels: str | None = None) -> HTMLResponse:
     """Show the drift reports over time, of all label sets or of ``labels``."""
     with reading(request.app.state.settings) as session:
-        return answer(drift.page(report_history(session, labels), online=True))
+        return answer(drift.page(report_history(session, labels), online=True, reader=reader))
 
 
 @any_key_router.get("/openapi.json")
@@ -73,6 +73,7 @@ def openapi(request: Request) -> JSONResponse:
 
 def answer(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
     """Return a page as a response."""
-    # Values are escaped; the policy is a second protection, under which browsers run no scripts.
-    policy = f"{HEADERS['Content-Security-Policy']}; style-src 'unsafe-inline'"
+    # Values are escaped; the policy is a second protection, under which browsers run no scripts but ours.
+    policy = HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
+    policy += "; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
     return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": policy})

@@ -93,9 +93,13 @@ def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
     return assignments(settings, snapshot_id).select("user_key", "segment").collect()
 
 
-def list_snapshots(session: Session, label_set: str | None = None) -> Sequence[SegmentSnapshot]:
-    """Return the published snapshots, newest first."""
+def list_snapshots(
+    session: Session, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+) -> Sequence[SegmentSnapshot]:
+    """Return the published snapshots, newest first: at most ``limit``, those older than the snapshot ``before``."""
     query = select(SegmentSnapshot).where(SegmentSnapshot.state == SnapshotState.PUBLISHED)
     if label_set is not None:
         query = query.where(SegmentSnapshot.label_set == label_set)
-    return session.exec(query.order_by(col(SegmentSnapshot.id).desc())).all()
+    if before is not None:
+        query = query.where(col(SegmentSnapshot.id) < before)
+    return session.exec(query.order_by(col(SegmentSnapshot.id).desc()).limit(limit)).all()
