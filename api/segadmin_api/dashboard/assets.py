@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from markupsafe import Markup
+
 FOLDER = Path(__file__).parent / "static"
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
@@ -36,8 +38,16 @@ def _digest(name: str) -> str:
     return hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:12]
 
 
+def style() -> Markup:
+    """Return the style of all pages, for a page that is one file."""
+    return Markup((FOLDER / "app.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
+
+
 def file_of(name: str) -> Path | None:
     """Return the file of ``static/`` of this name, ``None`` if there is none that pages may load."""
-    path = (FOLDER / name).resolve()
+    try:
+        path = (FOLDER / name).resolve()
+    except ValueError:  # a NUL character
+        return None
     is_served = path.is_relative_to(FOLDER.resolve()) and path.is_file() and path.suffix in TYPES
     return path if is_served else None

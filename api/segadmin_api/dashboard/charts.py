@@ -241,7 +241,7 @@ def _picture(plot: Plot, title: str, description: str, marks: Iterable[Markup]) 
 def _key(colours: Iterable[tuple[str, str]]) -> Markup:
     """Return the legend: names with their colours."""
     entry = Markup('<span class="key"><svg viewBox="0 0 8 8" aria-hidden="true">{}</svg>{}</span>')
-    square = Markup('<rect width="8" height="8" fill="{}"/>')
+    square = Markup('<path d="M0 0h8v8H0z" fill="{}"/>')
     entries = [entry.format(square.format(colour), name) for name, colour in colours]
     return Markup("<p>{}</p>").format(Markup(" ").join(entries))
 

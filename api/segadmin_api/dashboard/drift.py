@@ -17,7 +17,8 @@ from segadmin_api.dashboard.render import render, text_of
 _DISTRIBUTIONS = 4
 #: Titles of the metrics that are drawn.
 _METRICS = {"auroc": "AUROC", "macro_f1": "Macro F1", "accuracy": "Accuracy"}
-_COLUMNS = (">snapshot", "as of", ">model", ">users", ">drifted", ">AUROC (estimated)", ">AUROC (measured)", "alarms")
+#: Columns of the table of reports.
+COLUMNS = (">snapshot", "as of", ">model", ">users", ">drifted", ">AUROC (estimated)", ">AUROC (measured)", "alarms")
 
 Line = tuple[DriftReport, SegmentSnapshot]
 
@@ -33,7 +34,7 @@ def page(history: ReportHistory, *, online: bool = False, reader: Reader = ENGLI
         here="/drift",
         online=online,
         reader=reader,
-        columns=_COLUMNS,
+        columns=COLUMNS,
         sections=sections,
     )
 

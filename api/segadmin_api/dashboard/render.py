@@ -13,7 +13,7 @@ from babel.dates import format_datetime
 from babel.numbers import format_decimal, format_percent
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset
+from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
 
@@ -64,7 +64,7 @@ def environment(language: str = "en", zone: str = "UTC") -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
-    templates.globals |= {"asset": asset, "languages": LANGUAGES}
+    templates.globals |= {"asset": asset, "style": style, "languages": LANGUAGES}
     templates.filters |= _filters(language, zone)
     return templates
 
@@ -86,6 +86,7 @@ def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
         return f"{text} UTC" if zone == "UTC" else text
 
     return {
+        "text": translations(language).gettext,
         "number": number,
         "count": count,
         "share": share,

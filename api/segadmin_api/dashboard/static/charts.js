@@ -14,7 +14,7 @@ function drawLines(place) {
     ...size(),
     axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => count.format(tick)) }],
     series: [
-      { value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleDateString(locale)) },
+      { label: place.dataset.time, value: (_, at) => (at == null ? "–" : new Date(at * 1000).toLocaleDateString(locale)) },
       ...names.map((name, n) => ({
         label: name, stroke: colours[n], width: 2, spanGaps: true, points: { show: data[0].length < 40 }, value: format,
       })),
