@@ -15,6 +15,7 @@ class Reader:
     language: str = "en"  #: one of :data:`LANGUAGES`
     zone: str = "UTC"  #: an IANA name
     theme: str = "auto"  #: one of :data:`THEMES`; ``auto``: as the browser does
+    path: str = "/"  #: of the page, with its query
 
 
 #: The reader of pages that are saved as files.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Request
@@ -20,6 +21,7 @@ def reader_of(request: Request) -> Reader:
         language=language if language in LANGUAGES else preferred_language(request.headers.get("accept-language", "")),
         zone=_zone(request.cookies.get(ZONE, "")),
         theme=theme if theme in THEMES else "auto",
+        path=quote(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
@@ -44,12 +43,10 @@ def static_file(digest: str, name: str) -> FileResponse:
 
 
 @files_router.get("/preferences")
-def prefer(request: Request, language: str = "", theme: str = "") -> RedirectResponse:
-    """Set the language or the colours of pages, and go back to the page."""
-    back = urlsplit(request.headers.get("referer", ""))
-    is_own = back.netloc in {"", request.headers.get("host")} and back.path.startswith("/")
-    there = back.path + (f"?{back.query}" if back.query else "") if is_own else "/"
-    response = RedirectResponse(there if not there.startswith("//") else "/", status_code=303)
+def prefer(language: str = "", theme: str = "", back: str = "/") -> RedirectResponse:
+    """Set the language or the colours of pages, and go back to the page ``back``."""
+    is_path = back.startswith("/") and not back.startswith(("//", "/\\"))
+    response = RedirectResponse(back if is_path else "/", status_code=303)
     for cookie, value, known in ((LANGUAGE, language, LANGUAGES), (THEME, theme, THEMES)):
         if value in known:
             response.set_cookie(cookie, value, max_age=_YEAR, samesite="lax", httponly=True)

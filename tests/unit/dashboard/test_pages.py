@@ -34,7 +34,22 @@ ATTRIBUTES = {
     *("cx", "cy", "d", "fill", "font-size", "height", "points", "r", "stroke", "stroke-dasharray", "stroke-width"),
     *("text-anchor", "viewbox", "width", "x", "y"),
     *("action", "aria-current", "aria-hidden", "aria-label", "autocomplete", "data-chart", "data-lines", "data-theme"),
-    *("data-time", "defer", "hreflang", "id", "maxlength", "method", "preserveaspectratio", "rel", "required", "src"),
+    *(
+        "hx-get",
+        "hx-select",
+        "hx-swap",
+        "hx-trigger",
+        "data-time",
+        "defer",
+        "hreflang",
+        "id",
+        "maxlength",
+        "method",
+        "preserveaspectratio",
+        "rel",
+        "required",
+        "src",
+    ),
     "value",
 }
 
