@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from segadmin.text.recipe import Recipe
 
 log = logging.getLogger(__name__)
-#: Fraction of the rows that the champion was trained on which an update trains on again, so that none is forgotten:
-#: with a tenth, old segments lost nothing that could be measured (``bench/updates.py``).
+#: Fraction of the rows that the champion was trained on which an update trains on again, so that none is forgotten.
+#: It is less than the default of ``--replay``, to save time; ``bench/updates.py`` measures what old rows lose.
 REPLAY = 0.1
 
 
