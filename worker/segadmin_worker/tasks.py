@@ -50,10 +50,10 @@ def _run(task: Task[..., None], step_id: int) -> None:
     except SegadminError as error:  # the database is damaged or away, so nothing of the step can be recorded
         log.error("%s", error, extra={"action": "unrecorded", "step": step_id})  # noqa: TRY400
         raise StepFailed("the database is damaged or away; why: segadmin doctor") from None
-    _follow(settings, str(task.name))
     if device_has_failed():  # the attempt is recorded; the pool starts another process
         log.error("the GPU does not answer; this process ends", extra={"action": "device", "step": step_id})
         os._exit(_LOST_DEVICE)
+    _follow(settings, str(task.name))
     _garbage.freeze()
     if failed is not None:
         raise StepFailed(failed)
