@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 from sqlalchemy import true
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from segadmin.contracts.event_kinds import plain_word
 from segadmin.contracts.source import NOTE
@@ -98,9 +98,8 @@ def _effect_on_users(options: dict[str, Any], users: NamedUsers) -> str | None:
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
     """Remove users from messages, mappings, requests, merges and the audit log, whose actions and actors are kept."""
     with transaction(settings) as session:
-        for merge in session.exec(select(UserMerge)).all():
-            if {merge.old_key, merge.new_key} & users.names.keys():
-                session.delete(merge)
+        for key in users.names:
+            session.exec(delete(UserMerge).where((col(UserMerge.old_key) == key) | (col(UserMerge.new_key) == key)))
         user_entries = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
         subjects = {f"user {show_key(key)}" for key in users.names}
         # Older releases named the erased user.
