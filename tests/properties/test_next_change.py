@@ -74,7 +74,8 @@ def test_no_text_changes_before(name: str, data: st.DataObject, events: list[Eve
     until = change - AS_OF
     parts = data.draw(st.lists(st.floats(0, 1), max_size=3))
     now = text(textualizer, rows, AS_OF)
-    for as_of in [change - timedelta(microseconds=1), *(AS_OF + until * part for part in parts if part < 1)]:
+    last = change - timedelta(microseconds=1)
+    for as_of in [last, *(min(AS_OF + until * part, last) for part in parts)]:
         assert text(textualizer, rows, as_of) == now
 
 

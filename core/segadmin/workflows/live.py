@@ -34,7 +34,7 @@ _IMPORT = 0.15
 #: After a job that failed; doubled with each further one, up to an hour.
 _AFTER_FAILURE, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
 #: After these stages events may wait for a refresh that nothing is in the way of.
-STAGES = frozenset({"ingest", "publish", "monitor"})
+STAGES = frozenset({"ingest", "publish", "monitor", "canary", "follow_up"})
 
 
 def objective_options(kind: str, options: dict[str, Any]) -> dict[str, Any]:

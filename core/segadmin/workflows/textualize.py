@@ -127,7 +127,7 @@ def texts_to_score(attempt: Attempt, buckets: range) -> pl.LazyFrame:
         for texts in attempt.outputs(TextOutput)
         if texts.scoring and texts.buckets[0] < buckets.stop and texts.buckets[1] >= buckets.start
     ]
-    return pl.concat(files).filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
+    return pl.concat(files, how="diagonal").filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
 
 
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)

@@ -405,3 +405,16 @@ def test_a_table_of_an_older_release_gets_the_column(settings: Settings) -> None
     assert items_of(settings, "customer") == ["a", "b", "c", "c"]
     undo_merge(settings, 1)
     assert all(frame.equals(before[table]) for table, frame in content(settings).items())
+
+
+def test_keys_of_64_bits_fit_every_database(any_database: Settings) -> None:
+    database.upgrade(any_database)
+    fill(any_database)
+    users = rows(any_database, "users")["user_key"]
+    assert any(abs(user) > 1 << 40 for user in users)
+    merge(any_database, ("visitor", "customer"), ("customer", "other"))
+    undo_merge(any_database, 2)
+    merge(any_database, ("customer", "other"))
+    assert [row.state for row in list_merges(any_database)] == ["merged", "undone", "merged"]
+    forget(any_database, ["other"])
+    assert list_merges(any_database) == []
