@@ -106,17 +106,9 @@ def erase_in_database(settings: Settings, users: NamedUsers) -> None:
     Actions and actors of the audit log are kept.
     """
     with transaction(settings) as session:
-<<<<<<< HEAD
-        for merge in session.exec(select(UserMerge)).all():
-            if {merge.old_key, merge.new_key} & users.names.keys():
-                session.delete(merge)
-        for correction in session.exec(select(Correction)).all():
-            if correction.user_key in users.names:
-                session.delete(correction)
-=======
         for key in users.names:
             session.exec(delete(UserMerge).where((col(UserMerge.old_key) == key) | (col(UserMerge.new_key) == key)))
->>>>>>> merge
+            session.exec(delete(Correction).where(col(Correction.user_key) == key))
         user_entries = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
         subjects = {f"user {show_key(key)}" for key in users.names}
         # Older releases named the erased user.

@@ -52,11 +52,12 @@ from segadmin.storage.records import (
     utcnow,
 )
 from segadmin.training.study import SearchSummary, Trial
-from segadmin_api.dashboard import login, (
+from segadmin_api.dashboard import (
     data_report,
     drift,
     jobs,
     lists,
+    login,
     model_card,
     models,
     overview,
