@@ -132,6 +132,12 @@ def test_a_body_without_an_end_is_bounded(api: Api) -> None:
         assert b" 413 " in client.recv(65536).split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
+def test_json_is_read_whatever_its_content_type(api: Api, kind: str) -> None:
+    answer = api("POST", "/v1/jobs", content=b'{"kind": "compact"}', headers={"Content-Type": kind})
+    assert answer.status_code == 201
+
+
 def test_compressed_bodies_are_refused(api: Api) -> None:
     answer = api("POST", "/v1/jobs", content=b"x", headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 415
