@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from segadmin.errors import ConfigurationError, DataError, InvalidSettings, NameTaken, PluginNotFound
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
+from segadmin.urls import mask_secrets
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.problems import NOT_FOUND, problem_responses
 from segadmin_api.http.security import SAFE, Requires
@@ -65,7 +66,7 @@ def request_errors(*, in_body: bool = False) -> Iterator[None]:
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
         if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise
 
 
