@@ -256,6 +256,9 @@ def result_lines(view: JobView) -> list[str]:
             )
         elif step.stage == "publish" and result.get("snapshot_id"):
             lines.append(_published_line(result))
+        elif step.stage == "export" and "file" in result:
+            file = result["file"]
+            lines.append(f"Wrote {counted(file['rows'], 'user')} to {file['path']} in the store.")
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
             option_arguments = " ".join(
