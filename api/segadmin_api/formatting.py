@@ -294,6 +294,9 @@ def result_lines(view: JobView) -> list[str]:
             lines.append(_published_line(result))
         elif step.stage == "follow_up" and result.get("policy"):
             lines += _follow_up_lines(result)
+        elif step.stage == "export" and "file" in result:
+            file = result["file"]
+            lines.append(f"Wrote {counted(file['rows'], 'user')} to {file['path']} in the store.")
         elif step.stage == "choose" and "best" in result:
             best, options = result["best"], result["backbone_options"].items()
             option_arguments = " ".join(

@@ -46,6 +46,8 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/v1/snapshots/{snapshot}/diff"): Scope.VIEWER,
     ("GET", "/v1/snapshots/{snapshot}/members"): Scope.VIEWER,
     ("GET", "/v1/segments"): Scope.VIEWER,
+    ("POST", "/v1/exports"): Scope.ANALYST,
+    ("GET", "/v1/exports/{job}/file"): Scope.ANALYST,
     ("GET", "/v1/users/{user:path}/text"): Scope.ANALYST,
     ("GET", "/v1/users/{user:path}"): Scope.VIEWER,
     ("DELETE", "/v1/users/{user:path}"): Scope.ADMIN,

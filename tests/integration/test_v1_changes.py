@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from segadmin.jobs import bulk
 from segadmin.jobs.enqueue import enqueue
 from segadmin.jobs.requests import check_request
+from segadmin.jobs.run import run_step
 from segadmin.jobs.selection import JobSelection
 from segadmin.models.registry import promote_version
 from segadmin.settings import Settings
@@ -130,6 +131,12 @@ def test_a_body_without_an_end_is_bounded(api: Api) -> None:
         except OSError:
             pass
         assert b" 413 " in client.recv(65536).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
+def test_json_is_read_whatever_its_content_type(api: Api, kind: str) -> None:
+    answer = api("POST", "/v1/jobs", content=b'{"kind": "compact"}', headers={"Content-Type": kind})
+    assert answer.status_code == 201
 
 
 def test_compressed_bodies_are_refused(api: Api) -> None:
@@ -340,6 +347,38 @@ def test_streams_are_bounded(shop: Settings) -> None:
                 pass
             assert ask() == 429
         wait_until(lambda: ask() == 200, 20, "the first stream is closed")
+
+
+def test_a_snapshot_is_exported_by_a_job(api: Api) -> None:
+    asked = api("POST", "/v1/exports", Scope.ANALYST, json={"snapshot": 1, "segment": "high", "with_user_ids": True})
+    job = asked.json()["job"]
+    assert asked.status_code == 201
+    early = api("GET", f"/v1/exports/{job}/file", Scope.ANALYST)
+    assert (early.status_code, early.json()["detail"]) == (409, f"Job {job} is queued; it has no file.")
+    steps = [step["id"] for step in api.get(f"/v1/jobs/{job}")["steps"]]
+    for step in steps:
+        run_step(api.settings, lambda _messages: None, step, "me")
+    sent = api("GET", f"/v1/exports/{job}/file", Scope.ANALYST)
+    assert (sent.status_code, sent.headers["content-type"].partition(";")[0]) == (200, "text/csv")
+    header, *rows = sent.content.decode("utf-8-sig").splitlines()
+    assert header.startswith("user,segment,probability,")
+    high = next(segment["users"] for segment in api.get("/v1/segments")["items"] if segment["segment"] == "high")
+    assert len(rows) == high
+    assert all(row.startswith("user-") for row in rows)
+    entry = audit(api, "snapshots.export")
+    assert (entry["actor"], entry["details"]) == ("key the analyst", {"rows": high, "user_ids": True})
+    path = api.get(f"/v1/jobs/{job}")["steps"][0]["result"]["file"]["path"]
+    (api.settings.store_path / path).unlink()
+    assert api("GET", f"/v1/exports/{job}/file").status_code == 404
+    assert api("POST", f"/v1/jobs/{job}/retry").status_code == 409
+    other = api("POST", "/v1/jobs", json={"kind": "compact"}).json()["job"]
+    assert api("GET", f"/v1/exports/{other}/file").status_code == 404
+    for wrong, message in (
+        ({"segment": "hihg"}, "Did you mean 'high'?"),
+        ({"snapshot": 99}, "no published snapshot '99'"),
+    ):
+        answer = api("POST", "/v1/exports", json={"snapshot": 1} | wrong)
+        assert (answer.status_code, message in answer.json()["detail"]) == (422, True)
 
 
 def _bearer(api: Api) -> dict[str, str]:

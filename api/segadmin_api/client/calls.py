@@ -159,6 +159,21 @@ def list_members(
     return Call("GET", f"/v1/snapshots/{snapshot}/members", Page[Member], wanted | page)
 
 
+def export_snapshot(
+    snapshot: int,
+    *,
+    segment: str | None = None,
+    min_probability: float = 0.0,
+    with_user_ids: bool = False,
+    file_format: str = "csv",
+    key: str | None = None,
+) -> Call[Enqueued]:
+    """Ask for a file of the users of a snapshot: ``csv``, ``jsonl`` or ``parquet``; ``key`` as of :func:`enqueue`."""
+    body = {"snapshot": snapshot, "segment": segment, "min_probability": min_probability}
+    body |= {"with_user_ids": with_user_ids, "file_format": file_format}
+    return Call("POST", "/v1/exports", Enqueued, body=body, headers={"Idempotency-Key": key or uuid.uuid4().hex})
+
+
 def list_segments(*, labels: str | None = None) -> Call[Segments]:
     """Return the segments of the current snapshots."""
     return Call("GET", "/v1/segments", Segments, {"labels": labels})

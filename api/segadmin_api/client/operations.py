@@ -76,6 +76,7 @@ class Operations:
     show_snapshot = Operation(calls.show_snapshot)
     compare_snapshots = Operation(calls.compare_snapshots)
     list_members = Operation(calls.list_members)
+    export_snapshot = Operation(calls.export_snapshot)
     list_segments = Operation(calls.list_segments)
     show_user = Operation(calls.show_user)
     show_user_text = Operation(calls.show_user_text)

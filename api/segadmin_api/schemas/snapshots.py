@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from segadmin_api.schemas.jobs import Name
 
 
 class Snapshot(BaseModel):
@@ -101,6 +103,19 @@ class Member(BaseModel):
     probabilities: dict[str, float] = Field(description="By segment.")
     model_version_id: int
     scored_as_of: datetime | None
+
+
+class ExportRequest(BaseModel):
+    """Which users of a snapshot are written to a file, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    snapshot: int = Field(ge=1, le=2**31 - 1, description="The number of the snapshot.")
+    segment: Name | None = Field(None, description="Only users in this segment.")
+    min_probability: float = Field(0.0, ge=0, le=1, description="Minimum probability of the segment.")
+    with_user_ids: bool = Field(False, description="The shop's own ids instead of pseudonyms.")
+    file_format: Literal["csv", "jsonl", "parquet"] = "csv"
+    raw_cells: bool = Field(False, description="CSV: do not escape text that spreadsheets would run as a formula.")
 
 
 class Assigned(BaseModel):

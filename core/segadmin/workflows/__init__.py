@@ -3,6 +3,6 @@
 Importing this package registers them with the engine.
 """
 
-from segadmin.workflows import data, deliver, pretrain, retrain, scoring, textualize, tune
+from segadmin.workflows import data, deliver, export, pretrain, retrain, scoring, textualize, tune
 
-__all__ = ["data", "deliver", "pretrain", "retrain", "scoring", "textualize", "tune"]
+__all__ = ["data", "deliver", "export", "pretrain", "retrain", "scoring", "textualize", "tune"]

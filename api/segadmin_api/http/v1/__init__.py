@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from segadmin_api.http.v1 import access, data, drift, jobs, models, plugins, progress, schedules, snapshots, users
+from segadmin_api.http.v1 import (
+    access,
+    data,
+    drift,
+    exports,
+    jobs,
+    models,
+    plugins,
+    progress,
+    schedules,
+    snapshots,
+    users,
+)
 
 
 def routers() -> list[APIRouter]:
@@ -15,6 +27,7 @@ def routers() -> list[APIRouter]:
         models.models,
         snapshots.snapshots,
         snapshots.segments,
+        exports.exports,
         users.users,
         data.label_sets,
         data.imports,

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from segadmin.errors import ConfigurationError, DataError, InvalidSettings, NameTaken, PluginNotFound
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
+from segadmin.urls import mask_secrets
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.problems import NOT_FOUND, problem_responses
 from segadmin_api.http.security import SAFE, Requires
@@ -65,7 +66,7 @@ def request_errors(*, in_body: bool = False) -> Iterator[None]:
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
         if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise
 
 
@@ -103,7 +104,7 @@ def settings_of(request: Request) -> Settings:
 
 
 async def _with_body(request: Request) -> Request:
-    """Return the request with its body read.
+    """Return the request with its body read, as JSON.
 
     Raises:
         HTTPException: 413 if it is too large, 415 if it is compressed, 422 if it cannot be stored as JSON.
@@ -123,7 +124,10 @@ async def _with_body(request: Request) -> Request:
         sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return Request(request.scope, receive)
+    # JSON is read whatever its content type, as curl and beacons send it. No other site can make use of that: a session
+    # needs its token in a header.
+    headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+    return Request({**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}, receive)
 
 
 def _check_json(body: bytes) -> None:
