@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedIndex
 from sqlmodel import SQLModel
 
 from segadmin.errors import SchemaOutOfDate, StorageError
@@ -63,7 +64,11 @@ def _schema(connection: Connection) -> dict[str, object]:
         keys = [
             inspector.get_foreign_keys(table),
             inspector.get_unique_constraints(table),
+<<<<<<< HEAD
             [_with_text(index) for index in inspector.get_indexes(table)],
+=======
+            [{**index, "dialect_options": _texts(index)} for index in inspector.get_indexes(table)],
+>>>>>>> canary
         ]
         parts = [columns, [inspector.get_pk_constraint(table)], *keys]
         return [sorted(map(repr, part)) for part in parts]
@@ -71,10 +76,16 @@ def _schema(connection: Connection) -> dict[str, object]:
     return {table: of(table) for table in inspector.get_table_names()}
 
 
+<<<<<<< HEAD
 def _with_text(index: Any) -> dict[str, Any]:
     """Return an index with the conditions of its dialects as text."""
     options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
     return {**index, "dialect_options": options}
+=======
+def _texts(index: ReflectedIndex) -> dict[str, str]:
+    """Return the options of an index, such as the condition of one of some rows, as texts that can be compared."""
+    return {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+>>>>>>> canary
 
 
 def test_head_is_the_newest_migration() -> None:
