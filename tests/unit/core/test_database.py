@@ -8,7 +8,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -64,11 +63,7 @@ def _schema(connection: Connection) -> dict[str, object]:
         keys = [
             inspector.get_foreign_keys(table),
             inspector.get_unique_constraints(table),
-<<<<<<< HEAD
-            [_with_text(index) for index in inspector.get_indexes(table)],
-=======
             [{**index, "dialect_options": _texts(index)} for index in inspector.get_indexes(table)],
->>>>>>> canary
         ]
         parts = [columns, [inspector.get_pk_constraint(table)], *keys]
         return [sorted(map(repr, part)) for part in parts]
@@ -76,16 +71,9 @@ def _schema(connection: Connection) -> dict[str, object]:
     return {table: of(table) for table in inspector.get_table_names()}
 
 
-<<<<<<< HEAD
-def _with_text(index: Any) -> dict[str, Any]:
-    """Return an index with the conditions of its dialects as text."""
-    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
-    return {**index, "dialect_options": options}
-=======
 def _texts(index: ReflectedIndex) -> dict[str, str]:
     """Return the options of an index, such as the condition of one of some rows, as texts that can be compared."""
     return {name: str(value) for name, value in index.get("dialect_options", {}).items()}
->>>>>>> canary
 
 
 def test_head_is_the_newest_migration() -> None:
