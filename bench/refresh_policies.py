@@ -27,9 +27,9 @@ from bench import homes
 from bench.refresh import seconds
 from bench.scale import run_job
 from segadmin.contracts.labeler import Labeler
-from segadmin.labels.labeling import label
+from segadmin.labels.labeling import label, labeler_of
 from segadmin.settings import Settings, get_settings
-from segadmin.snapshots.outcomes import labeler_of, measure_outcomes
+from segadmin.snapshots.outcomes import measure_outcomes
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake

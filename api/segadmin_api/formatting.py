@@ -14,9 +14,9 @@ from segadmin.counts import counted
 from segadmin.evaluation.bootstrap import LEAST_USERS
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
-from segadmin.labels.parts import EqualTexts
+from segadmin.labels.parts import EqualTexts, Part
 from segadmin.models.versions import VersionLine
-from segadmin.storage.records import Step, StepState
+from segadmin.storage.records import Canary, CanaryState, Step, StepState
 from segadmin.text.coverage import coverage
 from segadmin.urls import mask_all
 
@@ -75,6 +75,13 @@ def equal_texts_line(counts: EqualTexts | None) -> str:
         common = f"{counted(counts.common_texts, 'common text')} in {counted(counts.common_rows, 'row')}"
         parts.append(f"{common} not separated")
     return "; ".join(parts)
+
+
+def corrections_line(parts: Mapping[str, int]) -> str:
+    """Return how many training rows are corrections, by the rows of each part; empty if none is."""
+    if not (rows := parts.get(Part.CORRECTED, 0)):
+        return ""
+    return f"{counted(rows, 'training row')} by people; no corrected user is in validation or test"
 
 
 def membership_line(attack: MembershipAttack | None) -> str:
@@ -167,11 +174,19 @@ def version_row(line: VersionLine) -> tuple[str, ...]:
     return (
         str(version.id),
         version.label_set or "–",
-        version.state,
+        version.state if line.canary is None else f"canary, {line.canary:.1%}",
         f"{line.name} · {version.textualizer}",
         "–" if auroc is None else f"{auroc:.4f}",
         line.best_baseline or "–",
         ago(version.created_at),
+    )
+
+
+def canary_line(canary: Canary) -> str:
+    """Return a sentence about a canary that is running."""
+    return (
+        f"version {canary.challenger_id} scores {canary.share:.1%} of the users of {canary.label_set!r} beside version "
+        f"{canary.champion_id}, from {canary.since:%Y-%m-%d} until {canary.until:%Y-%m-%d} of the events' time"
     )
 
 
@@ -239,6 +254,22 @@ def _published_line(result: Mapping[str, Any]) -> str:
     )
 
 
+def _decided_line(result: Mapping[str, Any]) -> str:
+    """Return how a canary ended."""
+    version, reason = result["challenger"], result["reason"]
+    if result["state"] == CanaryState.PROMOTED:
+        return f"The canary, version {version}, is champion: {reason}. The next refresh scores everybody by it."
+    return f"The canary, version {version}, was stopped: {reason}. The next refresh gives its users back."
+
+
+def _follow_up_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return which job a refresh has enqueued because the champion is out of date, or why none."""
+    reason = f" Reason: {result['reason']}." if result["reason"] else ""
+    if job := result.get("job_id"):
+        return [f"Job {job} ({result['policy']}) was enqueued.{reason} Watch it: segadmin jobs watch {job}"]
+    return [f"No model is trained ({result['policy']}): {result['note']}.{reason}"]
+
+
 def result_lines(view: JobView) -> list[str]:
     """Return the results of a job that succeeded, one sentence each, with the next command."""
     lines: list[str] = []
@@ -246,7 +277,12 @@ def result_lines(view: JobView) -> list[str]:
         result = step.result
         if step.stage == "gate" and "promoted" in result:
             state = "is champion" if result["promoted"] else "stays a challenger"
+            state = "is a canary" if result.get("canary") else state
             lines.append(f"Version {result['model_version_id']} {state}: {result['reason']}.")
+            if result.get("canary"):
+                lines.append("How it does beside the champion: segadmin models canary show")
+        elif step.stage == "canary" and result.get("reason"):
+            lines.append(_decided_line(result))
         elif step.stage == "pretrain" and "report" in result:
             version, report = result["model_version_id"], result["report"]
             lines.append(
@@ -256,6 +292,8 @@ def result_lines(view: JobView) -> list[str]:
             )
         elif step.stage == "publish" and result.get("snapshot_id"):
             lines.append(_published_line(result))
+        elif step.stage == "follow_up" and result.get("policy"):
+            lines += _follow_up_lines(result)
         elif step.stage == "export" and "file" in result:
             file = result["file"]
             lines.append(f"Wrote {counted(file['rows'], 'user')} to {file['path']} in the store.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -11,19 +12,30 @@ from segadmin.events.mapping import Mapping
 from segadmin.jobs.enqueue import INBOX_KEY, enqueue
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
+from segadmin.workflows import live
 from segadmin_worker.client import dispatcher
+
+#: How often the interval of imports is looked up.
+_ASK_SECONDS = 5
 
 
 def import_soon(settings: Settings, mapping: Mapping) -> None:
     """Enqueue one import for all events posted until the next slot; later calls for the same slot do nothing."""
-    slot = int(datetime.now(UTC).timestamp() // settings.inbox_seconds) + 1
-    _import_at(settings, slot, mapping.model_dump_json())
+    seconds = _import_seconds(settings, int(time.monotonic() // _ASK_SECONDS))
+    slot = int(datetime.now(UTC).timestamp() // seconds) + 1
+    _import_at(settings, slot * seconds, mapping.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _import_seconds(settings: Settings, _period: int) -> float:
+    """Return the interval of imports; SQL, which knows the objectives of schedules, is asked from time to time."""
+    return live.import_seconds(settings)
 
 
 @lru_cache(maxsize=8)  # asking SQL again would take as long as the rest of a small post
-def _import_at(settings: Settings, slot: int, mapping: str) -> None:
-    """Enqueue the import of a slot, once for all processes."""
-    due = datetime.fromtimestamp(slot * settings.inbox_seconds, UTC)
+def _import_at(settings: Settings, slot: float, mapping: str) -> None:
+    """Enqueue the import of a slot (seconds since 1970), once for all processes."""
+    due = datetime.fromtimestamp(slot, UTC)
     options = check_request(settings, "ingest", {"where": "inbox://", "mapping": json.loads(mapping)})
     # The mapping may change between two posts: what is asked for then is another request.
     reading = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The increment of SplitMix64: 2⁶⁴ divided by the golden ratio, made odd.
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+#: The steps of SplitMix64's finalizer: shift to the right, then multiply.
+_STEPS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 Key = TypeVar("Key", "int", "pl.Expr")
 
 
@@ -26,12 +28,25 @@ def splitmix64(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
     mixed = bits.copy()
     shifted = np.empty_like(mixed)  # in place: memory is what takes the time
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+    for shift, factor in _STEPS:
         np.right_shift(mixed, np.uint64(shift), out=shifted)
         np.bitwise_xor(mixed, shifted, out=mixed)
         if factor != 1:
             np.multiply(mixed, np.uint64(factor), out=mixed)
     return mixed
+
+
+def inverse_splitmix64(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the numbers of which :func:`splitmix64` makes ``bits``: it is a permutation of all 64-bit numbers."""
+    import numpy as np
+
+    numbers = bits.copy()
+    for shift, factor in reversed(_STEPS):
+        numbers *= np.uint64(pow(factor, -1, 1 << 64))
+        mixed = numbers.copy()
+        for _ in range(64 // shift):
+            numbers = mixed ^ (numbers >> np.uint64(shift))
+    return numbers
 
 
 def bucket_of(key: Key, buckets: int) -> Key:

@@ -94,6 +94,51 @@ def test_the_suite_detects_a_broken_textualizer(phrases: Callable[[pl.LazyFrame]
         check_textualizer(Broken())
 
 
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        (pl.lit(None).cast(pl.Datetime("us", "UTC")), "other phrases before next_change"),
+        (pl.col("at").max() + pl.duration(days=200), "other phrases before next_change"),
+        (pl.lit("soon"), "next_change is String, not a Datetime in UTC"),
+        (pl.col("at").max().dt.replace_time_zone(None), "not a Datetime in UTC"),
+    ],
+)
+def test_the_suite_detects_a_moment_that_is_too_late(moment: pl.Expr, words: str) -> None:
+    class Late(segadmin.Textualizer):
+        name = "late"
+
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            days = (pl.lit(context.as_of) - pl.col("at").max()).dt.total_days()
+            texts = events.group_by("user_key").agg(phrase=days.cast(pl.String))
+            return texts.with_columns(position=pl.lit(0))
+
+        def next_change(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return events.group_by("user_key").agg(next_change=moment)
+
+    with pytest.raises(AssertionError, match=words):
+        check_textualizer(Late())
+
+
+def test_a_subclass_with_other_phrases_does_not_inherit_the_moment() -> None:
+    class Static(segadmin.Textualizer):
+        name = "static"
+
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return _positions(events)
+
+        def next_change(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return events.select("user_key", next_change=pl.lit(None, pl.Datetime("us", "UTC"))).unique()
+
+    class Dated(Static):
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return _positions(events).with_columns(phrase=pl.lit(f"as of {context.as_of}"))
+
+    assert Static().knows_next_change
+    assert not Dated().knows_next_change
+    check_textualizer(Static())
+    check_textualizer(Dated())
+
+
 def test_a_textualizer_needs_a_name() -> None:
     class Nameless(segadmin.Textualizer):
         def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:

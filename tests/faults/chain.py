@@ -76,7 +76,7 @@ def score(attempt: Attempt) -> StageResult:
         pl.lit(attempt.output(PreparedSegments).model_version_id).alias("model_version_id"),
         pl.lit(0).alias("phrase_hash"),
         pl.lit(AS_OF).alias("scored_as_of"),
-        *(pl.lit(None).alias(name) for name in ("events_hash", "items_hash", "cause")),
+        *(pl.lit(None).alias(name) for name in ("events_hash", "items_hash", "cause", "next_change")),
     ).select(pl.col(name).cast(kind) for name, kind in SCORES.items())
     attempt.progress(0.9, "writing")
     buckets = (attempt.buckets.start, attempt.buckets.stop - 1)

@@ -14,6 +14,7 @@ from segadmin.inference.live_models import LiveModel, champion
 from segadmin.inference.online import Scored, UserEvents, score_users
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import transaction
@@ -48,6 +49,20 @@ def test_users_get_the_answer_of_the_snapshot(shop: Settings) -> None:
         assert result.segment == stored[key]["segment"]
         assert list(result.probabilities.values()) == pytest.approx(stored[key]["probabilities"], abs=1e-6)
         assert result.rejected == ()
+
+
+def test_a_corrected_user_is_in_the_segment_that_a_person_set(shop: Settings) -> None:
+    with transaction(shop) as session:
+        as_of = find_snapshot(session, "current", LABELS).as_of
+    users = planted_users(shop).head(2)
+    requests = [UserEvents(row["user"], events_of(shop, row["user_key"]), as_of) for row in users.iter_rows(named=True)]
+    before = score(shop, *requests)
+    wanted = "low" if before[0].segment == "high" else "high"
+    correct(shop, users["user"][0], wanted, "sure")
+    after = score(shop, *requests)
+    assert (after[0].segment, after[0].corrected) == (wanted, True)
+    assert after[0].probabilities == before[0].probabilities
+    assert after[1] == before[1]
 
 
 def test_a_user_alone_gets_the_answer_that_is_given_beside_others(shop: Settings) -> None:

@@ -17,8 +17,10 @@ from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin_api.dashboard.jobs import page
 from tests.conftest import Cli
-from tests.planted import LABELS, through_the_engine
+from tests.planted import LABELS, planted_users, through_the_engine
 from tests.servers import web_server
+
+SITE = ("/segments", f"/segments/{LABELS}/low", "/users", "/snapshots", "/snapshots/1", "/data", "/schedules", "/audit")
 
 
 class _Page(HTMLParser):
@@ -33,7 +35,7 @@ class _Page(HTMLParser):
         facts = dict(attrs)
         if tag == "a":
             self.links.add(facts["href"] or "")
-        assert tag != "script", "a page needs none"
+        assert tag != "script" or (facts["src"] or "").startswith("/static/"), "our own files alone"
         self.refreshes |= facts.get("http-equiv") == "refresh"
 
     def handle_data(self, data: str) -> None:
@@ -69,7 +71,7 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
             assert [get(url + path, wrong_key)[0] for wrong_key in ("", "seg_guess", shops)] == [401] * 3
         assert "no such key" in get(f"{url}/jobs", "seg_guess")[1]
         assert "for events, and not for pages" in get(f"{url}/jobs", shops)[1]
-        listed = _Page(get(f"{url}/", key)[1])
+        listed = _Page(get(f"{url}/jobs", key)[1])
         assert {f"/jobs/{job}", f"/jobs/{waiting}", "/models", "/drift"} <= listed.links
         assert "reference" in _Page(get(f"{url}/drift", key)[1]).words
         assert "<b>odd</b>" in listed.words
@@ -110,6 +112,25 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
             assert message in _Page(html).words
         status, problem = get(f"{url}/jobs/999", key, "application/json")
         assert (status, json.loads(problem)["status"]) == (404, 404)
+
+
+def test_the_pages_of_the_site(shop: Settings, cli: Cli) -> None:
+    key = cli("keys", "create", "me", "--pages").stdout.split()[0]
+    with web_server(shop) as url:
+        for path in SITE:
+            assert (get(url + path)[0], get(url + path, key)[0]) == (401, 200), path
+        user = planted_users(shop)["user"][0]
+        found = _Page(get(f"{url}/users?user={user}", key)[1]).words
+        assert "low" in found and "Segments over time" in found
+        assert "bought" in _Page(get(f"{url}/users/{user}?text=1", key)[1]).words
+        status, html = get(f"{url}/users?user=nobody", key)
+        assert status == 404
+        assert "There is no user 'nobody'" in _Page(html).words
+        assert "users.show" in _Page(get(f"{url}/audit", key)[1]).words
+        missing_segments = ("/segments/spend3/hihg", "/segments/nothing/high")
+        for missing in ("/snapshots/99", "/snapshots/1/1", "/users/nobody", *missing_segments):
+            assert 400 <= get(url + missing, key)[0] < 500, missing
+        assert "Did you mean 'high'?" in get(f"{url}/segments/spend3/hihg", key)[1].replace("&#39;", "'")
 
 
 def test_the_page_of_a_waiting_search_creates_no_tables(shop: Settings) -> None:

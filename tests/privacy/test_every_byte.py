@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import redis
+from sqlmodel import select
 
 from segadmin.events.import_request import ImportRequest
 from segadmin.events.inbox import Inbox
@@ -18,7 +19,9 @@ from segadmin.events.interrupted import list_interrupted
 from segadmin.events.keys import show_key, user_key
 from segadmin.settings import Settings
 from segadmin.storage import database
+from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
+from segadmin.storage.records import Correction
 from segadmin_worker import redis_server
 from tests.conftest import Cli
 from tests.privacy.planted_home import USERS, plant, rows_of, text_of
@@ -101,6 +104,8 @@ def test_no_byte_of_erased_users_is_left(
     home.log.close()
 
     assert traces(settings, wanted) == {}
+    with transaction(settings) as session:
+        assert session.exec(select(Correction.user_key)).all() == [user_key(settings.secret(), USERS[150])]
     assert counts(settings, KEPT) == before
     assert counts(settings, USERS) == before
     assert quarantined(settings, KEPT) == bad

@@ -1,9 +1,13 @@
-"""After any sequence of imports, erasures, refreshes and kills, a snapshot is what scoring everybody would give."""
+"""After any sequence of imports, erasures, refreshes and kills, a snapshot is what scoring everybody would give.
+
+Apart from users who are corrected, and from those whom hysteresis holds back if the newest refresh used it.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,36 +28,59 @@ from hypothesis.stateful import (
 from sqlmodel import select, update
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import DataError, UserNotFound
 from segadmin.events.erase import forget
 from segadmin.events.keys import keys_of
+from segadmin.events.merge import PairState, UserPair, list_merges, merge_users, undo_merge
+from segadmin.events.merged_users import MergedUsers
 from segadmin.inference.predictor import load_predictor
 from segadmin.jobs.attempt import Json
+from segadmin.labels.corrections import in_force, of_root_users, segments_by_user
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
+from segadmin.models.canary import CanaryShare, end_canary, running_canary, start_canary
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct, withdraw
 from segadmin.snapshots.feed import write_changes
-from segadmin.snapshots.policy import TimePolicy
+from segadmin.snapshots.overrides import by_model
+from segadmin.snapshots.policy import Override, TimePolicy
 from segadmin.snapshots.read import assignments, list_snapshots, summaries
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, Job, JobState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import NOT_ENOUGH, CanaryState, Job, JobState, ModelVersion, SegmentSnapshot
 from segadmin.text.reader import read_users
 from tests.feeds import replayed, segments_of
-from tests.planted import BUCKETS, LABELS, START, Run
+from tests.planted import BUCKETS, LABELS, START, Run, retrain
 
 USERS = 8
 
 
-def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return what a full score gives every user of a snapshot as of the moment that its assignment has."""
+def hashes_now(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return the hash of every user's text as of a snapshot, whoever was read for it."""
     plugins, lake = load_plugins(settings), Lake.of(settings)
     with transaction(settings) as session:
-        version = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, snapshot_id).model_version_id)
-    recipe, predictor = manifest_of(version).recipe, load_predictor(settings, plugins, version)
+        snapshot = session.get_one(SegmentSnapshot, snapshot_id)
+        recipe = manifest_of(session.get_one(ModelVersion, snapshot.model_version_id)).recipe
     textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
+    window, frames = recipe.window(snapshot.as_of), []
+    for bucket in range(BUCKETS):
+        users = lake.scan("users", buckets=[bucket]).select("user_key").collect()
+        frames.append(read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users).users)
+    return pl.concat(frames).select("user_key", "phrase_hash").sort("user_key")
+
+
+def scored_anew(settings: Settings, snapshot_id: int) -> pl.DataFrame:
+    """Return what a full score by the model of each user gives as of the moment that the user's assignment has."""
+    plugins, lake = load_plugins(settings), Lake.of(settings)
+    with transaction(settings) as session:
+        versions = {version.id: version for version in session.exec(select(ModelVersion)).all()}
     frames = []
-    for (bucket, as_of), users in assignments(settings, snapshot_id).collect().group_by("bucket", "scored_as_of"):
+    rows = assignments(settings, snapshot_id).collect()
+    for (number, bucket, as_of), users in rows.group_by("model_version_id", "bucket", "scored_as_of"):
+        version = versions[number]
+        recipe, predictor = manifest_of(version).recipe, load_predictor(settings, plugins, version)
+        textualizer = plugins.make("textualizer", recipe.textualizer, recipe.textualizer_options)
         window = recipe.window(as_of)
         texts = read_users(lake, bucket, window, recipe, textualizer=textualizer, users=users.select("user_key")).users
         frames.append(texts.select("user_key", "phrase_hash").hstack(predictor.segment(texts)))
@@ -72,6 +99,7 @@ class Refreshes(RuleBasedStateMachine):
         shutil.copytree(self.trained, self.settings.root)
         self.now, self.event_id, self.half_done = START + timedelta(weeks=14), 0, list[Run]()
         self.published = 1
+        self.merges: dict[int, tuple[int, int]] = {}  # user → the user merged into, and the number of the merge
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -79,6 +107,8 @@ class Refreshes(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _import(self, user: int, at: datetime, item: int) -> None:
+        while user in self.merges:
+            user = self.merges[user][0]
         lake, self.event_id = Lake.of(self.settings), self.event_id + 1
         keyed = keys_of(pl.Series("user", [f"user-{user}"]), self.settings.secret(), BUCKETS)
         known = lake.scan("users").collect()
@@ -107,10 +137,25 @@ class Refreshes(RuleBasedStateMachine):
             session.exec(update(Job).where(Job.id == run.job_id).values(state=JobState.SUCCEEDED))
             self.published = pointed(session, current_snapshot(LABELS)) or 0
         self.just_published = "publish" in run.inputs
+        if self.just_published:
+            self._knows_nothing_newer(run.job_id)
 
-    @rule(user=st.integers(0, USERS + 3), hours=st.integers(1, 24 * 9), item=st.integers(0, 2))
+    def _knows_nothing_newer(self, job_id: int) -> None:
+        """Check that the snapshot of a job is as of the first moment after the newest event that is in it."""
+        with transaction(self.settings) as session:
+            snapshot = session.exec(select(SegmentSnapshot).where(SegmentSnapshot.job_id == job_id)).first()
+        if snapshot is None:  # nothing had changed
+            return
+        events = Lake.of(self.settings, snapshot.lake_versions).scan("events")
+        newest = events.select(pl.col("at").max()).collect().item()
+        assert snapshot.newest_event == newest
+        assert snapshot.as_of == newest + timedelta(microseconds=1)
+        scored_as_of = assignments(self.settings, snapshot.id or 0).select(pl.col("scored_as_of").max())
+        assert scored_as_of.collect().item() <= snapshot.as_of
+
+    @rule(user=st.integers(0, USERS + 3), hours=st.integers(0, 24 * 9), item=st.integers(0, 2))
     def event(self, user: int, hours: int, item: int) -> None:
-        self.now += timedelta(hours=hours)
+        self.now += timedelta(hours=hours, microseconds=1)  # Delta-rs cuts its statistics off at milliseconds
         self._import(user, self.now, item)
         self.just_published = False
 
@@ -123,6 +168,22 @@ class Refreshes(RuleBasedStateMachine):
     def erase(self, user: int) -> None:
         forget(self.settings, [f"user-{user}"])
         self.half_done.clear()  # an erasure empties the work folder
+        left = {merge.id for merge in list_merges(self.settings)}
+        self.merges = {old: merge for old, merge in self.merges.items() if merge[1] in left}
+
+    @rule(old=st.integers(0, USERS + 3), new=st.integers(0, USERS + 3))
+    def merge(self, old: int, new: int) -> None:
+        [done] = merge_users(self.settings, [UserPair(f"user-{old}", f"user-{new}")])
+        if done.state is PairState.MERGED:
+            assert done.merge is not None
+            self.merges[old] = (new, done.merge.id or 0)
+            self.just_published = False
+
+    @precondition(lambda self: getattr(self, "merges", {}))
+    @rule()
+    def undo_a_merge(self) -> None:
+        undo_merge(self.settings, self.merges.popitem()[1][1])
+        self.just_published = False
 
     @rule(title=st.sampled_from(["games 0", "board games", "chess"]))
     def rename_an_item(self, title: str) -> None:
@@ -135,9 +196,38 @@ class Refreshes(RuleBasedStateMachine):
         lake.overwrite("items", renamed.collect())
         self.just_published = False
 
-    @rule(policy=st.sampled_from(TimePolicy), kill_before=st.sampled_from([None, None, "score", "publish", "after"]))
-    def refresh(self, policy: TimePolicy, kill_before: str | None) -> None:
-        self._run("refresh", {"time": policy.value}, kill_before=kill_before)
+    @rule(
+        policy=st.sampled_from(TimePolicy),
+        kill_before=st.sampled_from([None, None, "score", "publish", "after"]),
+        hysteresis=st.booleans(),
+    )
+    def refresh(self, policy: TimePolicy, kill_before: str | None, *, hysteresis: bool = False) -> None:
+        self._run("refresh", {"time": policy.value, "hysteresis": hysteresis}, kill_before=kill_before)
+        if policy is TimePolicy.EXACT and self.just_published:
+            self._no_text_is_out_of_date()
+
+    @rule(user=st.integers(0, USERS - 1), segment=st.sampled_from(["low", "mid", "high"]))
+    def correct(self, user: int, segment: str) -> None:
+        with suppress(UserNotFound):  # erased
+            correct(self.settings, f"user-{user}", segment, "a test")
+        self._look()
+
+    @rule(user=st.integers(0, USERS - 1))
+    def withdraw(self, user: int) -> None:
+        with suppress(DataError):  # erased, or not corrected
+            withdraw(self.settings, f"user-{user}", "a test")
+        self._look()
+
+    def _look(self) -> None:
+        with transaction(self.settings) as session:
+            self.published = pointed(session, current_snapshot(LABELS)) or 0
+
+    def _no_text_is_out_of_date(self) -> None:
+        rows = assignments(self.settings, self.published).sort("user_key").collect()
+        with transaction(self.settings) as session:
+            as_of = session.get_one(SegmentSnapshot, self.published).as_of
+        if rows.filter(pl.col("scored_as_of") > as_of).is_empty():  # the user of the newest event was not erased
+            assert rows.select("user_key", "phrase_hash").equals(hashes_now(self.settings, self.published))
 
     @rule()
     def score(self) -> None:
@@ -151,6 +241,22 @@ class Refreshes(RuleBasedStateMachine):
         run.all()
         self._end(run)
         self.just_published = False  # it has read the data of its own time
+
+    @rule(share=st.sampled_from([0.3, 0.7]), salt=st.integers(0, 3))
+    def start_canary(self, share: float, salt: int) -> None:
+        """Let version 2, which reads users differently, score some of them, in place of an earlier canary."""
+        with transaction(self.settings) as session:
+            challenger = session.get_one(ModelVersion, 2)
+            canary = start_canary(session, challenger, 1, share, since=self.now, until=self.now + timedelta(days=10**5))
+            canary.salt = salt
+        self.just_published = False
+
+    @rule()
+    def stop_canary(self) -> None:
+        with transaction(self.settings) as session:
+            if (canary := running_canary(session, LABELS)) is not None:
+                end_canary(session, canary, CanaryState.STOPPED, "stopped")
+        self.just_published = False
 
     @rule()
     def roll_back(self) -> None:
@@ -167,8 +273,19 @@ class Refreshes(RuleBasedStateMachine):
         rows = assignments(self.settings, self.published).sort("user_key").collect()
         assert rows["user_key"].to_list() == sorted(Lake.of(self.settings).scan("users").collect()["user_key"])
         anew = scored_anew(self.settings, self.published)
-        assert rows["segment"].equals(anew["segment"])
-        assert rows["probability"].to_list() == pytest.approx(anew["probability"].to_list(), abs=1e-6)
+        assert rows.select(by_model())["segment"].equals(anew["segment"])
+        own = rows["overridden_by"].is_null()
+        assert rows.filter(own)["probability"].to_list() == pytest.approx(
+            anew.filter(own)["probability"].to_list(), abs=1e-6
+        )
+        with transaction(self.settings) as session:
+            canary, corrections = running_canary(session, LABELS), segments_by_user(in_force(session, LABELS))
+        is_corrected = rows["overridden_by"] == Override.CORRECTION
+        expected = of_root_users(corrections, MergedUsers.of(Lake.of(self.settings)))
+        corrected = dict(rows.filter(is_corrected).select("user_key", "segment").iter_rows())
+        assert corrected == dict(expected.select("user_key", "segment").iter_rows())
+        versions = [1] * rows.height if canary is None else CanaryShare.of(canary).versions(rows["user_key"]).to_list()
+        assert rows["model_version_id"].to_list() == versions
 
     @invariant()
     def the_feed_rebuilds_the_current_snapshot(self) -> None:
@@ -197,9 +314,10 @@ class Refreshes(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def small_home(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shop with its champion, in which only some users are left."""
+    """The shop with its champion and a version of another recipe, in which only some users are left."""
     settings = Settings(home=tmp_path_factory.mktemp("small") / "home")
     shutil.copytree(trained_home, settings.root)
+    retrain(settings, seed=5, window_days=56.0).until("gate")
     with transaction(settings) as session:
         session.exec(update(Job).values(state=JobState.SUCCEEDED))
     forget(settings, [f"user-{n}" for n in range(USERS, 240)])

@@ -20,9 +20,10 @@ from segadmin.errors import SegadminError
 from segadmin.jobs.reap import lost_process
 from segadmin.jobs.registry import stage_names
 from segadmin.jobs.run import WorkerStopping, run_step
-from segadmin.settings import get_settings
+from segadmin.settings import Settings, get_settings
 from segadmin.storage import database
 from segadmin.storage.database import dispose_after_fork
+from segadmin.workflows import live
 from segadmin_worker.app import app
 from segadmin_worker.client import dispatcher
 
@@ -52,9 +53,20 @@ def _run(task: Task[..., None], step_id: int) -> None:
     if device_has_failed():  # the attempt is recorded; the pool starts another process
         log.error("the GPU does not answer; this process ends", extra={"action": "device", "step": step_id})
         os._exit(_LOST_DEVICE)
+    _follow(settings, str(task.name))
     _garbage.freeze()
     if failed is not None:
         raise StepFailed(failed)
+
+
+def _follow(settings: Settings, task_name: str) -> None:
+    """Enqueue the refreshes for which events wait, where a step may have brought some or was in the way of one."""
+    if task_name.rpartition(".")[2] not in live.STAGES:
+        return
+    try:
+        live.enqueue_refreshes(settings, dispatcher(settings))
+    except SegadminError:  # beat looks again
+        log.exception("could not look for events that wait", extra={"action": "live"})
 
 
 class _Garbage:

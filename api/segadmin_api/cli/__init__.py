@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
     "drift": ("drift:app", "What changed since a model went into use; quality without labels.", _JOBS),
     "feeds": ("feeds:app", "Receivers of who entered, left or moved between segments.", _JOBS),
-    "users": ("users:app", "One user: segment, text, history.", _JOBS),
+    "users": ("users:app", "Users: segment, text, history, corrections, and who is worth a look.", _JOBS),
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from shlex import quote
 
 from segadmin import preflight
 from segadmin.counts import counted
@@ -22,9 +23,10 @@ from segadmin.permissions import exposures
 from segadmin.settings import Settings, shown
 from segadmin.storage import database
 from segadmin.storage.integrity import check_database, read_tables
+from segadmin.storage.records import CanaryState, ModelVersion
 from segadmin.workflows.inbox_retry import failed_import
 from segadmin_api.cli.startup import same_port
-from segadmin_api.formatting import duration
+from segadmin_api.formatting import canary_line, duration
 from segadmin_worker import state
 from segadmin_worker.state import ServiceState
 
@@ -172,6 +174,24 @@ def erasure(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARN, "erasure", detail, "segadmin data forget")
 
 
+def canary(settings: Settings) -> Iterator[Finding]:
+    """Check that the new versions that score a share of the users can be used, and show until when they do."""
+    from segadmin.models.canary import list_canaries
+    from segadmin.models.usable import why_unusable
+
+    if database.revision(settings) != database.HEAD:
+        return
+    with database.reading(settings) as session:
+        running = [row for row in list_canaries(session) if row.state == CanaryState.RUNNING]
+        challengers = [session.get_one(ModelVersion, row.challenger_id) for row in running]
+    for row, challenger in zip(running, challengers, strict=True):
+        if (trouble := why_unusable(settings, challenger)) is not None:
+            fix = f"segadmin models canary stop --labels {quote(row.label_set)}"
+            yield Finding(Level.WARN, "canary", f"version {row.challenger_id} cannot be used: {trouble}", fix)
+        else:
+            yield Finding(Level.OK, "canary", canary_line(row))
+
+
 def broker(settings: Settings) -> Iterator[Finding]:
     """Check that the broker answers and that every queue has a worker."""
     from segadmin_worker import client, inspection
@@ -221,6 +241,18 @@ def beat(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.FAIL, what, f"overdue: {', '.join(late)}", fix)
     elif not runs_here:
         yield Finding(Level.OK, "beat", f"does not run here; none of {counted(count, 'schedule')} is overdue")
+
+
+def freshness(settings: Settings) -> Iterator[Finding]:
+    """Check that the freshness objectives of schedules are met."""
+    from segadmin.workflows.objectives import objectives
+    from segadmin_api.freshness_words import objective_line
+
+    if database.revision(settings) != database.HEAD:
+        return
+    for objective in objectives(settings):
+        level = Level.WARN if objective.missed else Level.OK
+        yield Finding(level, "freshness", objective_line(objective), objective.fix)
 
 
 def plugins(settings: Settings) -> Iterator[Finding]:

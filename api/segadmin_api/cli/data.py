@@ -14,7 +14,7 @@ from segadmin.settings import Language, Settings, get_settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Import, LabelSet
 from segadmin.storage.store import compare_folder
-from segadmin_api.cli import imports, inbox, interrupted, mappings, quarantine
+from segadmin_api.cli import imports, inbox, interrupted, mappings, merges, quarantine
 from segadmin_api.cli.output import (
     JsonOption,
     confirm,
@@ -41,6 +41,8 @@ app.add_typer(mappings.app, name="mappings")
 app.command()(inbox.inbox)
 app.command()(interrupted.interrupted)
 app.command()(quarantine.quarantine)
+app.command()(merges.merge)
+app.command()(merges.merges)
 
 
 @app.command()
@@ -159,6 +161,8 @@ def _show_erased(user: ListedUser, erased: Erased, file: Path | None) -> None:
         return
     rows = ", ".join(f"{table}: {count:,}" for table, count in erased.rows.items() if count)
     echo(f"user {erased.user_key}: erased ({rows}).")
+    if erased.merged:
+        echo(f"  Erased with the users who were merged: {', '.join(erased.merged)}")
     if erased.similar:
         echo(f"  A user with a similar id was not erased: {' or '.join(map(repr, erased.similar))}")
     if erased.model_versions:

@@ -56,8 +56,10 @@ def run_checks(backbone: str | None) -> Iterator[Finding]:
         "rights": checks.rights,
         "inbox": checks.inbox,
         "erasure": checks.erasure,
+        "canary": checks.canary,
         "broker": checks.broker,
         "beat": checks.beat,
+        "freshness": checks.freshness,
         "plugins": checks.plugins,
         "backbone": partial(
             checks.weights, backbone=backbone or DEFAULT_BACKBONES[settings.language], requested=backbone is not None

@@ -18,9 +18,11 @@ import typer
 from segadmin.errors import BrokerUnavailable, InvalidSettings, SegadminError, StorageError
 from segadmin.files import make_folder
 from segadmin.settings import Settings, get_settings
+from segadmin.storage.database import reading
+from segadmin.storage.records import Canary, CanaryState
 from segadmin_api.cli.output import JsonOption, echo, show_json, terminal
 from segadmin_api.cli.startup import same_port, validate
-from segadmin_api.formatting import duration, took
+from segadmin_api.formatting import canary_line, duration, took
 from segadmin_worker import state
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from segadmin.workflows.objectives import ObjectiveState
     from segadmin_worker.services import Service
 
 _POLL_SECONDS = 0.25
@@ -96,8 +99,9 @@ def status(as_json: JsonOption = False) -> None:
     elif current is None or not (is_running or current.processes):
         echo(f"Not running ({settings.root}). Start it: segadmin up --detach")
     else:
-        shown = _table(settings, current, _queues(settings), _overdue(settings))
+        shown = _table(settings, current, _queues(settings), _overdue(settings), _canaries(settings))
         terminal().print(shown, soft_wrap=True)
+        _print_freshness(settings)
         if not is_running:
             echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
     if not is_running:
@@ -239,7 +243,11 @@ def _settled(services: tuple[ServiceStatus, ...]) -> bool:
 
 
 def _table(
-    settings: Settings, status: Status, queues: dict[str, int] | None, late: Sequence[str] = ()
+    settings: Settings,
+    status: Status,
+    queues: dict[str, int] | None,
+    late: Sequence[str] = (),
+    running_canaries: Sequence[Canary] = (),
 ) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
@@ -277,6 +285,7 @@ def _table(
         lines.append(Text(f"waiting in the queues: {waiting}"))
     if late:
         lines.append(Text(f"overdue schedules: {', '.join(late)}", "bold red"))
+    lines += [Text(f"canary: {canary_line(canary)}") for canary in running_canaries]
     if not web_is_installed():
         lines.append(Text("web pages of jobs and models: pip install 'segadmin[web]'", "dim"))
     return Group(services, *lines, *map(Text, pages(settings, status)))
@@ -304,6 +313,11 @@ def _facts(settings: Settings, status: Status | None, *, running: bool) -> dict[
         "parts": [_service_facts(settings, service) for service in status.services] if status is not None else [],
         "queues": _queues(settings) if running else None,
         "overdue": _overdue(settings) if running else None,
+        "freshness": _freshness(settings) if running else None,
+        "canaries": [
+            canary.model_dump(mode="json", include={"label_set", "challenger_id", "champion_id", "share", "until"})
+            for canary in _canaries(settings)
+        ],
     }
 
 
@@ -343,6 +357,44 @@ def _overdue(settings: Settings) -> list[str]:
 
     try:
         return overdue(settings)
+    except StorageError:
+        return []
+
+
+def _objectives(settings: Settings) -> list[ObjectiveState]:
+    """Return the freshness objectives; none if they cannot be read, which `segadmin doctor` reports."""
+    from segadmin.workflows.objectives import objectives
+
+    try:
+        return objectives(settings)
+    except SegadminError:
+        return []
+
+
+def _print_freshness(settings: Settings) -> None:
+    from rich.text import Text
+
+    from segadmin_api.freshness_words import objective_line
+
+    for objective in _objectives(settings):
+        fix = f" → {objective.fix}" if objective.fix else ""
+        line = Text(f"{objective_line(objective)}{fix}", "bold red" if objective.missed else "")
+        terminal().print(line, soft_wrap=True)
+
+
+def _freshness(settings: Settings) -> list[dict[str, Any]]:
+    from segadmin_api.freshness_words import objective_facts
+
+    return [objective_facts(objective) for objective in _objectives(settings)]
+
+
+def _canaries(settings: Settings) -> list[Canary]:
+    """Return the canaries that are running; none if the database cannot be read."""
+    from segadmin.models.canary import list_canaries
+
+    try:
+        with reading(settings) as session:
+            return [canary for canary in list_canaries(session) if canary.state == CanaryState.RUNNING]
     except StorageError:
         return []
 

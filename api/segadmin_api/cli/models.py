@@ -17,13 +17,14 @@ from segadmin.models.manifest import ModelManifest, PretrainingData, manifest_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import get_settings
 from segadmin.storage.database import transaction
-from segadmin.storage.records import Evaluation, ModelVersion
-from segadmin_api.cli import model_files
+from segadmin.storage.records import CanaryState, Evaluation, ModelVersion
+from segadmin_api.cli import canaries, model_files
 from segadmin_api.cli.output import JsonOption, echo, group, save_page, show_json, table, write_page
 from segadmin_api.formatting import (
     MEMBERSHIP_ADVICE,
     VERSIONS,
     cascade_line,
+    corrections_line,
     equal_texts_line,
     membership_line,
     version_row,
@@ -31,6 +32,7 @@ from segadmin_api.formatting import (
 
 if TYPE_CHECKING:
     from segadmin.models.registry import Promotion
+    from segadmin.workflows.follow_promotion import Followed
 
 #: The default file of a model card.
 _CARD = "model-card.html"
@@ -52,7 +54,7 @@ def list_(
     else:
         versions = list_lines(settings, labels)
     if as_json:
-        show_json([_facts(line) for line in versions])
+        show_json([_facts(line) | {"canary": line.canary} for line in versions])
         return
     table(
         "",
@@ -135,10 +137,13 @@ def promote(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version champion regardless of the gate, and its newest snapshot current."""
+    """Make a version champion regardless of the gate, and its newest snapshot current.
+
+    The version of a canary becomes champion before its time is over; any other version ends the canary.
+    """
     from segadmin.models import registry
 
-    _report_promotion(registry.promote_version(get_settings(), version, reason), as_json=as_json)
+    _follow(registry.promote_version(get_settings(), version, reason), as_json=as_json)
 
 
 @app.command()
@@ -147,23 +152,59 @@ def rollback(
     reason: Reason = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the previous champion the champion again, and its newest snapshot current."""
+    """Make the previous champion the champion again, and its newest snapshot current, in one transaction.
+
+    Who changes segment by that is written to the feed at once, and delivered.
+    """
     from segadmin.models import registry
 
-    _report_promotion(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
+    _follow(registry.roll_back_champion(get_settings(), labels, reason), as_json=as_json)
 
 
-def _report_promotion(promotion: Promotion, *, as_json: bool) -> None:
+def _follow(promotion: Promotion, *, as_json: bool) -> None:
+    """Keep corrections, write and deliver the records of the feed, report what was done, and call plugins' hooks."""
+    from segadmin.snapshots.corrections import keep_corrections
+    from segadmin.workflows.follow_promotion import announce, follow
+    from segadmin_worker.client import dispatcher
+
+    settings = get_settings()
+    corrected = None if promotion.snapshot is None else keep_corrections(settings, promotion.label_set)
+    followed = follow(settings, promotion, dispatcher(settings))
     if as_json:
-        show_json(asdict(promotion))
-        return
+        facts = asdict(promotion) | {"as_of": promotion.as_of and promotion.as_of.isoformat()}
+        show_json(
+            {**facts, "corrected_snapshot": corrected, "records": followed.records, "deliveries": followed.deliveries}
+        )
+    else:
+        _report_promotion(promotion, followed, corrected)
+    announce(settings, promotion)
+
+
+def _report_promotion(promotion: Promotion, followed: Followed, corrected: int | None) -> None:
     previous = f"; before, it was version {promotion.before}" if promotion.before else ""
     echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
+    if promotion.canary is not None:
+        echo(f"The canary that was running is {promotion.canary}.")
+    command = f"segadmin enqueue {{}} --labels {quote(promotion.label_set)} --wait"
     if promotion.snapshot is None:
-        command = f"segadmin enqueue score --labels {quote(promotion.label_set)} --wait"
-        echo(f"It has not scored any users yet. Next: {command}")
-    else:
-        echo(f"Snapshot {promotion.snapshot}, its newest, is current.")
+        scored = "only the users of its canary" if promotion.canary == CanaryState.PROMOTED else "no users yet"
+        echo(f"It has scored {scored}. Next: {command.format('score')}")
+        return
+    echo(
+        f"Snapshot {promotion.snapshot}, its newest, is current, as of {promotion.as_of:%Y-%m-%d %H:%M}. Bring it "
+        f"up to date: {command.format('refresh')}"
+    )
+    if corrected is not None:
+        echo(f"Snapshot {corrected}, which is that one with the users whom people corrected since, replaces it.")
+    echo(_followed_line(followed))
+
+
+def _followed_line(followed: Followed) -> str:
+    if followed.records is None:
+        return f"The feed's records are not written yet: the next publication writes them ({followed.trouble})."
+    jobs = ", ".join(map(str, followed.deliveries))
+    delivery = f"; job {jobs} delivers them" if jobs else ""
+    return f"The feed has {counted(followed.records, 'record')} of who changes segment by that{delivery}."
 
 
 @app.command()
@@ -188,6 +229,7 @@ def card(
     show_json(content.model_dump(mode="json"))
 
 
+app.add_typer(canaries.app, name="canary")
 app.command()(model_files.export)
 app.command("import")(model_files.import_)
 
@@ -269,11 +311,13 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
         "data": f"{data.rows:,} rows of {data.users:,} users, events to {data.latest_event:%Y-%m-%d}",
         "split": f"by {manifest.split.value}, seed {manifest.seed}: "
         + ", ".join(f"{split} {rows:,}" for split, rows in data.parts.items()),
+        "corrections": corrections_line(data.parts),
         "equal texts": equal_texts_line(data.equal_texts),
         "training rows": f"sha256 {data.training_keys_sha256[:16]}…",
         "calibration": f"temperature {calibration.temperature:.3f}, fitted on {calibration.rows:,} validation "
         f"rows; ECE on them {_number(calibration.ece_before)} before, {_number(calibration.ece_after)} after; "
         f"on test {_number(test_metrics.get('ece_before'))} before, {_number(test_metrics.get('ece'))} after",
+        "hysteresis": _margins(manifest),
         "cascade": cascade_line(cascade_of(manifest)),
         "membership attack": membership_line(manifest.membership),
         "warning": MEMBERSHIP_ADVICE if manifest.membership and manifest.membership.is_high else "",
@@ -284,6 +328,15 @@ def _show_origin(manifest: ModelManifest, test: Evaluation | None) -> None:
     for name, value in lines.items():
         if value:
             echo(f"  {name}: {value}")
+
+
+def _margins(manifest: ModelManifest) -> str:
+    """Return the margins by segment that were chosen for hysteresis; empty for versions of older releases."""
+    if manifest.hysteresis is None:
+        return ""
+    margins = zip(manifest.segments, manifest.hysteresis.margins, strict=True)
+    by_segment = ", ".join(f"{segment} {margin:.2f}" for segment, margin in margins)
+    return f"margins {by_segment}, chosen on {manifest.hysteresis.rows:,} validation rows"
 
 
 def _show_pretraining(manifest: ModelManifest, data: PretrainingData) -> None:

@@ -7,15 +7,20 @@ from typing import Annotated
 
 import typer
 
-from segadmin.jobs import schedules
+from segadmin.errors import ConfigurationError
+from segadmin.jobs import intervals, schedules
 from segadmin.jobs.registry import workflows
 from segadmin.jobs.requests import default_options
 from segadmin.settings import get_settings
+from segadmin.storage.records import Schedule
 from segadmin.timezones import zone
 from segadmin.urls import mask_all
+from segadmin.workflows.live import objective_options
+from segadmin.workflows.objectives import objectives
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
+from segadmin_api.freshness_words import objective_facts, objective_line, seconds
 from segadmin_worker.client import dispatcher
 
 Name = Annotated[str, typer.Argument(help="Which one.")]
@@ -27,21 +32,51 @@ def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it; an existing one is replaced.")],
     kind: Annotated[str, typer.Argument(help=f"The kind of job: {', '.join(workflows())}.")],
-    cron: Annotated[str, typer.Option(help="Minute, hour, day of month, month, day of week.")],
+    cron: Annotated[str | None, typer.Option(help="Minute, hour, day of month, month, day of week.")] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="30s", help="Instead of --cron: a job so often, unless the last one is not over."),
+    ] = None,
+    freshness: Annotated[
+        str | None,
+        typer.Option(metavar="30s", help="Objective: within this time an event is in a snapshot. Refreshes follow."),
+    ] = None,
     timezone: Annotated[str, typer.Option(help="Whose clock the expression means, such as Asia/Shanghai.")] = "UTC",
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the job.")
     ] = None,
 ) -> None:
-    """Enqueue a job at every slot of a cron expression.
+    """Enqueue a job at every slot of a cron expression, or a refresh whenever events came in.
 
     The job is checked as `segadmin enqueue` checks it. After the kind come its options, as there:
     `segadmin schedule add nightly --cron "0 3 * * *" refresh --labels spend3`.
     """
-    options = default_options(kind, options_of(kind, context.args) | parse_options(option or [], "--option"))
-    schedules.check_schedule(get_settings(), cron, timezone, kind, options)
-    saved = schedules.add(get_settings(), name, cron, kind, options, timezone=timezone)
-    echo(f"{name}: {kind} at {cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
+    slots, objective = _slots(cron, every, freshness), _objective(freshness)
+    given = options_of(kind, context.args) | parse_options(option or [], "--option")
+    options = default_options(kind, given if objective is None else objective_options(kind, given))
+    schedules.check_schedule(get_settings(), slots, timezone, kind, options)
+    saved = schedules.add(get_settings(), name, slots, kind, options, timezone=timezone, freshness=objective)
+    if saved.cron:
+        echo(f"{name}: {kind} at {saved.cron!r} ({timezone}); next {saved.next_slot:%Y-%m-%d %H:%M} UTC.")
+    if objective is not None:
+        echo(f"{name}: {kind} whenever events came in; objective: an event is in a snapshot within {objective:g} s.")
+
+
+def _slots(cron: str | None, interval: str | None, freshness: str | None) -> str:
+    """Return when a schedule has slots; empty: it has none.
+
+    Raises:
+        ConfigurationError: nothing says when its job runs, or two options do.
+    """
+    if cron is not None and interval is not None:
+        raise ConfigurationError("Give --cron or --every, not both.")
+    if not (cron or interval or freshness):
+        raise ConfigurationError("When? Give --cron '0 3 * * *', --every 10s, or --freshness 30s.")
+    return intervals.every(interval) if interval is not None else cron or ""
+
+
+def _objective(freshness: str | None) -> float | None:
+    return None if freshness is None else intervals.seconds_of(freshness, "--freshness")
 
 
 @app.command("list")
@@ -53,20 +88,34 @@ def list_(as_json: JsonOption = False) -> None:
         return
     table(
         "",
-        ["name", "cron", "time zone", "job", "next (UTC)", "last job"],
+        ["name", "cron", "time zone", "job", "next (UTC)", ">freshness", "last job"],
         [
             (
                 schedule.name,
                 schedule.cron,
                 schedule.timezone,
                 schedule.kind,
-                "paused" if schedule.paused else f"{schedule.next_slot:%Y-%m-%d %H:%M}",
+                "paused" if schedule.paused else _next(schedule),
+                seconds(schedule.freshness_seconds) if schedule.freshness_seconds else "",
                 schedule.last_job_id,
             )
             for schedule in listed
         ],
         empty='No schedules yet. Add one: segadmin schedule add nightly --cron "0 3 * * *" refresh',
     )
+
+
+def _when(schedule: Schedule) -> str:
+    """Return when the jobs of a schedule run."""
+    words = [f"at {schedule.cron!r} ({schedule.timezone})"] if schedule.cron else []
+    if schedule.freshness_seconds is not None:
+        words.append(f"whenever events came in; objective: in a snapshot within {schedule.freshness_seconds:g} s")
+    return ", and ".join(words)
+
+
+def _next(schedule: Schedule) -> str:
+    """Return when the next job of a schedule is enqueued."""
+    return f"{schedule.next_slot:%Y-%m-%d %H:%M}" if schedule.cron else "with new events"
 
 
 @app.command()
@@ -78,18 +127,23 @@ def show(name: Name, as_json: JsonOption = False) -> None:
         facts = {
             name: [record.model_dump(mode="json") for record in getattr(view, name)] for name in ("jobs", "missed")
         }
+        states = [objective_facts(state) for state in objectives(get_settings()) if state.schedule == name]
+        facts["freshness"] = states
         show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": view.upcoming, **facts}))
         return
-    echo(f"{name}: {schedule.kind} at {schedule.cron!r} ({schedule.timezone})")
+    echo(f"{name}: {schedule.kind} {_when(schedule)}")
     for option, value in schedule.options.items():
         if value not in (None, {}, []):
             shown = mask_all(value)
             echo(f"  {option}: {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}")
     if schedule.paused:
         echo(f"  paused; go on: segadmin schedule resume {name}")
-    else:
+    elif view.upcoming:
         slots = [(f"{slot:%Y-%m-%d %H:%M}", f"{slot.astimezone(clock):%Y-%m-%d %H:%M %Z}") for slot in view.upcoming]
         table("", ["next (UTC)", "there"], slots)
+    for state in objectives(get_settings()) if schedule.freshness_seconds is not None else []:
+        if state.schedule == name:
+            echo(f"  {objective_line(state)}{f' → {state.fix}' if state.fix else ''}")
     jobs = [(job.id, job.state, ago(job.created_at), job.error) for job in view.jobs]
     table("", ["job", "state", "asked", "error"], jobs, empty="No slot has come yet.")
     missed = [
@@ -110,7 +164,7 @@ def pause(name: Name) -> None:
 def resume(name: Name) -> None:
     """Go on from the next slot; those that passed meanwhile are not made up for."""
     schedule = schedules.resume(get_settings(), name)
-    echo(f"{name} goes on; next {schedule.next_slot:%Y-%m-%d %H:%M} UTC.")
+    echo(f"{name} goes on; next {_next(schedule)}{' UTC' if schedule.cron else ''}.")
 
 
 @app.command()

@@ -27,6 +27,7 @@ from segadmin_api.cli.drift import drift_line
 from segadmin_api.cli.output import AtOption, JsonOption, RawCells, echo, group, show_json, table, terminal
 from segadmin_api.cli.remote import refuse_option
 from segadmin_api.formatting import ago
+from segadmin_api.freshness_words import freshness_line, seconds
 
 app = group("Segments of all users, published and immutable.")
 Number = Annotated[str, typer.Argument(metavar="ID", help="The snapshot's number, or `current`.")]
@@ -56,7 +57,19 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
         return
     table(
         "",
-        [">id", "labels", "now", ">model", "as of", ">users", ">rescored", ">carried", ">moved", "published"],
+        [
+            ">id",
+            "labels",
+            "now",
+            ">model",
+            "as of",
+            ">users",
+            ">rescored",
+            ">carried",
+            ">moved",
+            ">freshness p95",
+            "published",
+        ],
         [
             (
                 snapshot.id,
@@ -65,6 +78,7 @@ def list_(label_set: LabelSetOption = None, as_json: JsonOption = False) -> None
                 snapshot.model_version_id,
                 f"{snapshot.as_of:%Y-%m-%d}",
                 *(f"{count:,}" for count in (snapshot.users, snapshot.rescored, snapshot.carried, snapshot.moved)),
+                seconds(snapshot.freshness.get("p95")),
                 ago(snapshot.published_at),
             )
             for snapshot in snapshots
@@ -204,6 +218,8 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
         f"{snapshot.as_of:%Y-%m-%d %H:%M} · {counted(snapshot.users, 'user')}",
         highlight=False,
     )
+    if snapshot.canary_id is not None:
+        console.print("some users were scored by a canary: segadmin models canary list", highlight=False)
     if snapshot.previous_id is not None:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in snapshot.rescored_by.items())
         console.print(
@@ -212,6 +228,20 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
             f"segadmin snapshots diff {snapshot.previous_id} {snapshot.id}",
             highlight=False,
         )
+    if snapshot.newest_event is not None:
+        line = freshness_line(snapshot.freshness)
+        newest = f"newest event {snapshot.newest_event:%Y-%m-%d %H:%M:%S}"
+        console.print(f"{newest}; {line}" if line else newest, highlight=False)
+    if snapshot.moved_without_hysteresis is not None:
+        console.print(
+            f"hysteresis: {snapshot.moved:,} moved ({_share(snapshot.moved, snapshot)}); without it, "
+            f"{snapshot.moved_without_hysteresis:,} would have "
+            f"({_share(snapshot.moved_without_hysteresis, snapshot)})",
+            highlight=False,
+        )
+    if snapshot.corrected:
+        whom = counted(snapshot.corrected, "user")
+        console.print(f"{whom} corrected by people: segadmin users corrections", highlight=False)
     for facts in snapshot.inference:
         console.print(inference_words(facts), highlight=False)
     if report is not None:
@@ -231,6 +261,10 @@ def _print_segments(snapshot: SegmentSnapshot, segments: list[SegmentSummary], r
             Text(", ".join(f"{category['category']} ×{category['lift']:.1f}" for category in summary.distinctive)),
         )
     console.print(rendered)
+
+
+def _share(users: int, snapshot: SegmentSnapshot) -> str:
+    return f"{users / max(snapshot.users, 1):.1%}"
 
 
 def _facts(snapshot: SegmentSnapshot) -> dict[str, Any]:

@@ -1,70 +1,79 @@
-"""``segadmin users``: one user."""
+"""``segadmin users``: one user, and what people say about users' segments."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segadmin.settings import Settings, get_settings
+from segadmin_api.cli import corrections, review
 from segadmin_api.cli.output import AtOption, JsonOption, echo, group, show_json, table, terminal
+from segadmin_api.cli.user_argument import User, suggesting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from segadmin.snapshots.user import Assigned
+    from segadmin.storage.records import Correction, UserMerge
 
-app = group("One user: segment, text, history.")
+app = group("Users: segment, text, history, corrections, and who is worth a look.")
 _BAR_WIDTH = 30
-
-
-@app.callback()
-def _several() -> None:
-    """Make `show` a subcommand although it is the only one."""
 
 
 @app.command()
 def show(
-    user: Annotated[
-        str, typer.Argument(metavar="USER", help="The user id of the shop, or a pseudonym of 16 hex digits.")
-    ],
+    user: User,
     text: Annotated[bool, typer.Option("--text", help="Also show the text that the model reads.")] = False,
     at: AtOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the segment of a user, the probabilities of all segments, and earlier segments."""
+    from segadmin.events.keys import show_key
     from segadmin.snapshots.user import known_at
 
     settings = get_settings()
-    key, rows, text_of = (_remote if settings.server else _local)(settings, user, text=text)
+    with suggesting(settings, user):
+        known = (_remote if settings.server else _local)(settings, user, text=text)
+    rows, merges, corrected = known.history, known.merges, known.corrections
     current = [row for row in rows if row.current] if at is None else known_at(rows, at.replace(tzinfo=UTC))
-    texts = {row.label_set: text_of(row) for row in current} if text else {}
+    texts = {row.label_set: known.text_of(row) for row in current} if text else {}
     if as_json:
-        shown = rows if at is None else current
-        facts = {"user_key": key, "history": [asdict(row) for row in shown]}
+        facts = {"user_key": known.key, "history": [asdict(row) for row in (rows if at is None else current)]}
+        facts["merged"] = [
+            {"merge": each.id, "user_key": show_key(each.old_key), **each.moved} for each in known.merges
+        ]
+        facts["corrections"] = [each.model_dump(mode="json", exclude={"user_key"}) for each in known.corrections]
         show_json(facts | ({"text": texts} if text else {}))
         return
-    echo(f"user {key}")
+    merges, corrected = known.merges, known.corrections
+    echo(f"user {known.key}")
+    for merge in merges:
+        moved = ", ".join(f"{name}: {count:,}" for name, count in merge.moved.items() if count) or "no rows"
+        echo(f"merged with user {show_key(merge.old_key)} on {merge.created_at:%Y-%m-%d} ({moved}, merge {merge.id})")
     if not current and at is None:
         echo("In no current snapshot. Score all users: segadmin enqueue score --wait")
     elif not current:
         echo(f"In no snapshot as of {at:%Y-%m-%d %H:%M} or before. See: segadmin snapshots list")
     for row in current:
         _print_probabilities(row)
+        _print_override(row, corrected)
     if at is None and len(rows) > len(current):
         table(
             "history",
-            [">snapshot", "labels", "as of", "segment", ">probability", ">model"],
+            [">snapshot", "labels", "as of", "segment", ">probability", ">model", "decided by"],
             [
                 (
                     row.snapshot_id,
                     row.label_set,
                     row.as_of[:10],
                     row.segment,
-                    f"{max(row.probabilities.values()):.2f}",
+                    f"{row.probabilities.get(row.segment, max(row.probabilities.values())):.2f}",
                     row.model_version_id,
+                    row.overridden_by or "model",
                 )
                 for row in rows
             ],
@@ -75,18 +84,35 @@ def show(
             echo(f"  {phrase}")
 
 
-#: A user's pseudonym, the assignments, the newest first, and what returns the text that the model of one reads.
-_User = tuple[str, "list[Assigned]", "Callable[[Assigned], list[str]]"]
+@dataclass(frozen=True)
+class _User:
+    """What is shown of a user."""
+
+    key: str  #: the pseudonym
+    history: Sequence[Assigned]  #: the newest first
+    text_of: Callable[[Assigned], list[str]]  #: returns the text that the model of an assignment reads
+    merges: Sequence[UserMerge] = ()
+    corrections: Sequence[Correction] = ()
 
 
 def _local(settings: Settings, user: str, *, text: bool) -> _User:
     from segadmin.events.keys import show_key
-    from segadmin.snapshots.user import find_user, history, read_text
+    from segadmin.snapshots.corrections import corrections_of
+    from segadmin.snapshots.user import find_user, history, merged_into, read_text
     from segadmin.storage.audit import record
+    from segadmin.storage.database import reading
 
     key = find_user(settings, user)
     record(settings, "users.show", f"user {show_key(key)}", text=text)
-    return show_key(key), history(settings, key), lambda row: read_text(settings, key, row.model_version_id)
+    with reading(settings) as session:
+        corrected = corrections_of(session, key)
+    return _User(
+        show_key(key),
+        history(settings, key),
+        lambda row: read_text(settings, key, row.model_version_id),
+        merged_into(settings, key),
+        corrected,
+    )
 
 
 def _remote(settings: Settings, user: str, *, text: bool) -> _User:
@@ -100,7 +126,13 @@ def _remote(settings: Settings, user: str, *, text: bool) -> _User:
     with connected(settings) as client:
         known = client.show_user(user)
     rows = [Assigned(**row.model_dump() | {"as_of": row.as_of.isoformat()}) for row in known.history]
-    return known.user_key, rows, read
+    return _User(known.user_key, rows, read)
+
+
+app.command("correct")(corrections.correct)
+app.command("pin")(corrections.pin)
+app.command("corrections")(corrections.list_)
+app.command("review")(review.review)
 
 
 def _print_probabilities(row: Assigned) -> None:
@@ -116,3 +148,13 @@ def _print_probabilities(row: Assigned) -> None:
     for segment, probability in row.probabilities.items():
         bars.add_row(Text(segment), f"{probability:.2f}", Bar(1.0, 0.0, probability, width=_BAR_WIDTH))
     terminal().print(bars)
+
+
+def _print_override(row: Assigned, corrected: Sequence[Correction]) -> None:
+    """Print what decided about the segment instead of the model, if anything, and who said so."""
+    if row.overridden_by is None:
+        return
+    echo(f"  decided by {row.overridden_by}; by the model: {row.model_segment}")
+    newest = next((each for each in corrected if each.label_set == row.label_set), None)
+    if row.overridden_by == "correction" and newest is not None:
+        echo(f"  {corrections.sentence(newest)}")

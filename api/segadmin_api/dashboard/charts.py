@@ -233,15 +233,17 @@ def _label(x: float, y: float, text: str, anchor: Literal["start", "end"] = "sta
 def _picture(plot: Plot, title: str, description: str, marks: Iterable[Markup]) -> Markup:
     left, top, right, bottom = _MARGIN
     width, height = plot.width + left + right, plot.height + top + bottom
-    return Markup(
-        '<svg viewBox="{:g} {:g} {:g} {:g}" style="max-width:{:g}px" role="img">{}<desc>{}</desc>{}</svg>'
-    ).format(-left, -top, width, height, width, _title(title), description, Markup("").join(marks))
+    return Markup('<svg viewBox="{:g} {:g} {:g} {:g}" width="{:g}" role="img">{}<desc>{}</desc>{}</svg>').format(
+        -left, -top, width, height, width, _title(title), description, Markup("").join(marks)
+    )
 
 
 def _key(colours: Iterable[tuple[str, str]]) -> Markup:
     """Return the legend: names with their colours."""
-    entry = Markup('<span class="key" style="background:{1}"></span>{0}')
-    return Markup("<p>{}</p>").format(Markup(" ").join(entry.format(name, colour) for name, colour in colours))
+    entry = Markup('<span class="key"><svg viewBox="0 0 8 8" aria-hidden="true">{}</svg>{}</span>')
+    square = Markup('<path d="M0 0h8v8H0z" fill="{}"/>')
+    entries = [entry.format(square.format(colour), name) for name, colour in colours]
+    return Markup("<p>{}</p>").format(Markup(" ").join(entries))
 
 
 def _figure(content: Markup) -> Markup:

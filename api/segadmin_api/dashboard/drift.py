@@ -10,23 +10,33 @@ from markupsafe import Markup
 from segadmin.monitoring.reports import ReportHistory
 from segadmin.storage.records import DriftReport, SegmentSnapshot
 from segadmin_api.dashboard.charts import Series, line_chart
-from segadmin_api.dashboard.render import render
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import render, text_of
 
 #: Distributions whose population stability index is drawn, those that drifted most.
 _DISTRIBUTIONS = 4
 #: Titles of the metrics that are drawn.
 _METRICS = {"auroc": "AUROC", "macro_f1": "Macro F1", "accuracy": "Accuracy"}
-_COLUMNS = (">snapshot", "as of", ">model", ">users", ">drifted", ">AUROC (estimated)", ">AUROC (measured)", "alarms")
+#: Columns of the table of reports.
+COLUMNS = (">snapshot", "as of", ">model", ">users", ">drifted", ">AUROC (estimated)", ">AUROC (measured)", "alarms")
 
 Line = tuple[DriftReport, SegmentSnapshot]
 
 
-def page(history: ReportHistory, *, online: bool = False) -> str:
+def page(history: ReportHistory, *, online: bool = False, reader: Reader = ENGLISH) -> str:
     """Return the page of some reports, a section for each label set."""
     lines, measured = history.lines, history.measured
     names = sorted({snapshot.label_set for _, snapshot in lines})
     sections = [_section(name, [line for line in lines if line[1].label_set == name], measured) for name in names]
-    return render("drift.html", title="drift", online=online, columns=_COLUMNS, sections=sections)
+    return render(
+        "drift.html",
+        title=text_of(reader, "drift"),
+        here="/drift",
+        online=online,
+        reader=reader,
+        columns=COLUMNS,
+        sections=sections,
+    )
 
 
 def _section(name: str, newest_first: Sequence[Line], measured: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -86,5 +96,5 @@ def _row(report: DriftReport, snapshot: SegmentSnapshot, measured: Mapping[str, 
         "reference" if is_reference else f"{report.drifted} of {len(report.findings)}",
         f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]" if estimate else "cannot know",
         f"{measured['auroc']:.4f}" if measured.get("auroc") is not None else "not known yet",
-        " ".join([*report.alarms, *report.unknown]),
+        " ".join(dict.fromkeys([*report.alarms, *report.unknown])),
     )

@@ -14,7 +14,8 @@ from segadmin.storage.records import Job, JobState, Step
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.charts import Series, line_chart
-from segadmin_api.dashboard.render import render
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import render, text_of
 from segadmin_api.formatting import JOBS, duration, job_row, option_texts, result_lines, stages, subject, took, waits
 
 #: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
@@ -24,18 +25,21 @@ _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
 )
 
 
-def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False) -> str:
+def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False, reader: Reader = ENGLISH) -> str:
     """Return the page of ``jobs``, in the given order.
 
     Args:
         jobs: the jobs of this page.
         newest: the page has the newest jobs.
         full: there may be older jobs; the page links to them.
+        reader: who reads it.
     """
     return render(
         "jobs.html",
-        title="jobs",
+        title=text_of(reader, "jobs"),
+        here="/jobs",
         online=True,
+        reader=reader,
         refresh=any(not line.job.state.over for line in jobs),
         columns=JOBS,
         rows=list(map(job_row, jobs)),
@@ -45,7 +49,7 @@ def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = Fals
     )
 
 
-def page(settings: Settings, view: JobView, *, online: bool = False) -> str:
+def page(settings: Settings, view: JobView, *, online: bool = False, reader: Reader = ENGLISH) -> str:
     """Return the page of one job; if ``online``, it links to other pages and reloads until the job is over."""
     job = view.job
     succeeded = job.state == JobState.SUCCEEDED
@@ -53,8 +57,10 @@ def page(settings: Settings, view: JobView, *, online: bool = False) -> str:
     search = trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
     return render(
         "job.html",
-        title=f"job {job.id}: {job.kind}",
+        title=text_of(reader, "job %(number)s: %(kind)s", number=job.id, kind=job.kind),
+        here="/jobs",
         online=online,
+        reader=reader,
         refresh=online and not job.state.over,
         job=job.id,
         subject=subject(job.options),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from segadmin_api.dashboard.render import render
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import served, text_of
 
 
-def page(token: str, target: str, detail: str = "") -> str:
+def page(token: str, target: str, reader: Reader, detail: str = "") -> str:
     """Return the login page.
 
     Args:
         token: the token of its form.
         target: the path to continue at.
+        reader: who reads it.
         detail: why the last attempt was refused.
     """
-    return render("login.html", title="log in", token=token, target=target, detail=detail)
+    return served("login.html", text_of(reader, "log in"), "", reader, token=token, target=target, detail=detail)

@@ -17,7 +17,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.storage import database
 from segadmin.storage.store import open_store
-from segadmin_api.http import description, events, login, pages, segments, v1
+from segadmin_api.http import description, events, login, metrics, pages, segments, site, v1
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses, TokenBuckets
@@ -98,7 +98,10 @@ def routers() -> list[APIRouter]:
         segments.router,
         *v1.routers(),
         login.router,
+        site.files_router,
+        site.router,
         pages.router,
+        metrics.router,
         pages.any_key_router,
     ]
 

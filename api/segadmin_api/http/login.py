@@ -21,6 +21,7 @@ from segadmin.storage.records import ApiKey
 from segadmin_api.dashboard import login as login_page
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.html import html_response
+from segadmin_api.http.readers import reader_of
 from segadmin_api.http.security import find_key
 from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, is_encrypted, read_session, set_session
 
@@ -88,7 +89,7 @@ def _end(request: Request, session: Session) -> None:
 
 def _page(request: Request, target: str, detail: str = "", status: int = 200) -> Response:
     token = secrets.token_urlsafe(32)
-    response = html_response(login_page.page(token, _local(target), detail), status, has_form=True)
+    response = html_response(login_page.page(token, _local(target), reader_of(request), detail), status, has_form=True)
     response.set_cookie(
         _FORM_COOKIE,
         token,

@@ -22,7 +22,7 @@ from segadmin.events.exact_json import decode, encode
 from segadmin.events.keys import candidate_keys
 from segadmin.events.mapping import Mapping
 from segadmin.inference.live_items import LiveItems
-from segadmin.inference.live_models import LiveModels, ModelIsLoading
+from segadmin.inference.live_models import LiveModel, LiveModels, ModelIsLoading
 from segadmin.inference.online import Scored, UserEvents, score_users
 from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
@@ -85,6 +85,7 @@ class ScoreAnswer(BaseModel):
     probabilities: dict[str, float] = Field(description="By segment.")
     events: int = Field(description="Events in the model's window; the others are too old, or after `as_of`.")
     problems: list[Problem] = Field(description="Events that cannot be used.")
+    corrected: bool = Field(False, description="Whether a person set the segment, see `segadmin users correct`.")
 
 
 class SegmentAnswer(BaseModel):
@@ -95,7 +96,8 @@ class SegmentAnswer(BaseModel):
     as_of: datetime
     model_version: int
     segment: str | None = Field(description="`null` if too little is known of the user.")
-    probabilities: dict[str, float] = Field(description="By segment.")
+    probabilities: dict[str, float] = Field(description="By segment, of the model.")
+    corrected: bool = Field(description="Whether a person set the segment, see `segadmin users correct`.")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class _Asked:
     events: pl.DataFrame
     labels: str | None
     as_of: datetime | None
+    is_named: bool  #: whether the request names the user
 
 
 class Scoring:
@@ -158,15 +161,31 @@ class Scoring:
     def _answers(self, asked: Sequence[_Asked]) -> list[ScoreAnswer | Exception]:
         now = datetime.now(UTC)  # one moment for all, so that they are read together
         answers: dict[int, ScoreAnswer | Exception] = {}
-        for labels in dict.fromkeys(each.labels for each in asked):
-            rows = [row for row, each in enumerate(asked) if each.labels == labels]
+        by_model: dict[int, tuple[LiveModel, list[int]]] = {}
+        for row, each in enumerate(asked):
+            try:
+                model = self._models.find(each.labels, self._key(each))
+            except Exception as error:
+                answers[row] = error
+            else:
+                by_model.setdefault(model.version.id or 0, (model, []))[1].append(row)
+        for model, rows in by_model.values():
             users = [UserEvents(asked[row].user, asked[row].events, asked[row].as_of or now) for row in rows]
-            answers |= zip(rows, self._answers_of_one_model(labels, users), strict=True)
+            answers |= zip(rows, self._answers_of_one_model(model, users), strict=True)
         return [answers[row] for row in range(len(asked))]
 
-    def _answers_of_one_model(self, labels: str | None, users: list[UserEvents]) -> list[ScoreAnswer | Exception]:
+    def _key(self, asked: _Asked) -> int | None:
+        """Return the key of a user, which decides on the model while a canary is running."""
+        if not asked.is_named:
+            return None
         try:
-            model, mapping = self._models.find(labels), Mapping.read(self._settings.events_mapping)
+            return candidate_keys(self._settings.secret(), asked.user)[0]
+        except DataError:  # it is no id, which the answer says
+            return None
+
+    def _answers_of_one_model(self, model: LiveModel, users: list[UserEvents]) -> list[ScoreAnswer | Exception]:
+        try:
+            mapping = Mapping.read(self._settings.events_mapping)
         except Exception as error:
             return [error] * len(users)
         score = partial(score_users, self._settings, model, self._items, mapping=mapping)
@@ -197,6 +216,7 @@ def _answer(scored: Scored, version: ModelVersion) -> ScoreAnswer | Exception:
         probabilities=scored.probabilities,
         events=scored.events,
         problems=[Problem.of(*problem) for problem in scored.rejected],
+        corrected=scored.corrected,
     )
 
 
@@ -222,7 +242,9 @@ def _read(body: bytes, encodings: list[str]) -> _Asked:
     except UnicodeEncodeError:
         raise HTTPException(422, "events: there is half of a surrogate pair in a text, which is not Unicode.") from None
     frame = readable(frame_of(list(posted_records(iter(lines)))))
-    return _Asked(request.user or uuid.uuid4().hex, frame, request.labels, request.as_of)
+    return _Asked(
+        request.user or uuid.uuid4().hex, frame, request.labels, request.as_of, is_named=request.user is not None
+    )
 
 
 @router.post(
@@ -276,9 +298,8 @@ async def segment(
         if current is None:
             return None
         facts = {"snapshot": current.snapshot_id, "as_of": current.as_of, "model_version": current.model_version_id}
-        return SegmentAnswer(
-            label_set=current.label_set, segment=current.segment, probabilities=current.probabilities, **facts
-        )
+        facts |= {"probabilities": current.probabilities, "corrected": current.corrected}
+        return SegmentAnswer(label_set=current.label_set, segment=current.segment, **facts)
 
     try:
         answer = await run_in_threadpool(find)

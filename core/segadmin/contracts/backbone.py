@@ -104,6 +104,9 @@ class FitContext:
     #: Called with a step of the fit and its metrics, such as ``{"validation_log_loss": 0.69}``, for learning curves.
     log: Callable[[int, Mapping[str, float]], None] = no_log
     start: Path | None = None  #: folder that :meth:`SavableModel.save` of an earlier version wrote: a warm start
+    #: Whether ``start`` knows these segments already and only what is new since is to be learnt. Such a fit should be
+    #: much shorter, and return what it started from where that is no worse on the validation rows.
+    update: bool = False
     #: Rows of auxiliary label sets by name, for multi-task backbones; no validation or test rows are among them.
     also: Mapping[str, Examples] = field(default_factory=dict)
     #: Users without labels, for backbones that use them; ``None`` for others.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from segadmin.contracts.textualizer import Textualizer
     from segadmin.contracts.tracker import Tracker
     from segadmin.contracts.tuner import Tuner
-    from segadmin.storage.records import DriftReport, Job, ModelVersion, SegmentSnapshot
+    from segadmin.storage.records import DriftReport, Job, ModelVersion, Schedule, SegmentSnapshot
 
 hookspec = pluggy.HookspecMarker("segadmin")
 hookimpl = pluggy.HookimplMarker("segadmin")
@@ -94,3 +94,8 @@ def snapshot_published(snapshot: SegmentSnapshot) -> None:
 @hookspec
 def drift_detected(report: DriftReport) -> None:
     """A snapshot was published, and its report has alarms: drift, missing events, or outcomes unlike the estimate."""
+
+
+@hookspec
+def freshness_missed(schedule: Schedule, seconds: float, cause: str) -> None:
+    """Events wait, or waited, for ``seconds``, longer than the freshness objective of the schedule. Called by beat."""

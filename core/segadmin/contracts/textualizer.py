@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from segadmin.settings import Settings
 
 
+_METHODS = ("next_change", "phrases")
+
+
 @dataclass(frozen=True)
 class TextContext:
     """What a textualizer receives besides the events."""
@@ -68,6 +71,30 @@ class Textualizer(ABC):
             ``user_key`` (Int64), ``position`` (any number; a user's lowest is the most informative phrase, which is
             truncated last) and ``phrase`` (String).
         """
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame | None:
+        """Return when each user's phrases may next change by the passing of time alone; refreshes do not look before.
+
+        The phrases of the same events must be the same at every ``as_of`` before that moment. It may be too early,
+        which costs time, and must not be too late. Events that leave the window are taken care of. A subclass that
+        overrides :meth:`phrases` alone has the default again.
+
+        Args:
+            events: as in :meth:`phrases`.
+            context: as in :meth:`phrases`; the moments are after its ``as_of``.
+
+        Returns:
+            ``user_key`` (Int64) and ``next_change`` (Datetime, UTC); users who are missing, or have null, never change
+            by time alone. ``None``, the default: all users may change at any time.
+        """
+        return None
+
+    @property
+    def knows_next_change(self) -> bool:
+        """Whether :meth:`next_change` is about the :meth:`phrases` of this class, not about those of a base class."""
+        classes = type(self).__mro__
+        timed, says = (next(n for n, cls in enumerate(classes) if name in vars(cls)) for name in _METHODS)
+        return timed <= says
 
     def say(self, context: TextContext, template: str, **parts: pl.Expr) -> pl.Expr:
         """Return the sentence of ``template``, or the one of a file that replaces it, filled in with ``parts``.

@@ -6,9 +6,11 @@ import shutil
 import uuid
 
 import polars as pl
+from sqlmodel import Session, select
 
 from segadmin.errors import ConfigurationError, StoreMissing
 from segadmin.events.keys import user_key
+from segadmin.events.merged_users import MergedUsers
 from segadmin.hashing import bucket_of
 from segadmin.settings import Settings
 from segadmin.storage import database
@@ -16,8 +18,9 @@ from segadmin.storage.audit import record
 from segadmin.storage.database import transaction
 from segadmin.storage.delta_tables import open_table
 from segadmin.storage.import_lock import alone
+from segadmin.storage.lake import Lake
 from segadmin.storage.mark import MARK, Mark, has_tables, read_mark
-from segadmin.storage.records import ImportState, Store
+from segadmin.storage.records import ImportState, MergeState, Store, UserMerge
 from segadmin.storage.store import fingerprint, missing_imports, one_at_a_time, put_mark
 
 #: Data that refers to records of the lost database. A new database numbers jobs, snapshots and imports from 1 again, so
@@ -72,9 +75,22 @@ def _adopt(settings: Settings) -> Store:
         for lost_import in lost_imports:
             lost_import.state, lost_import.error, lost_import.rows_kept = ImportState.FAILED, _LOST_IMPORT, 0
             session.add(lost_import)
+        _compare_merges(session, settings)
     put_mark(settings, store)
     record(settings, "store.adopt", f"store {store.store_id}", new_database=is_new, lost_imports=len(lost_imports))
     return store
+
+
+def _compare_merges(session: Session, settings: Settings) -> None:
+    """Record the merges of users that only the store has; begin those again that only the database has."""
+    merged = MergedUsers.of(Lake(settings.store_path / "lake"))
+    recorded = session.exec(select(UserMerge).where(UserMerge.state == MergeState.MERGED)).all()
+    for merge in recorded:
+        if merge.old_key not in merged.into:
+            merge.state = MergeState.MERGING
+            session.add(merge)
+    for old in merged.into.keys() - {merge.old_key for merge in recorded}:
+        session.add(UserMerge(old_key=old, new_key=merged.into[old], state=MergeState.MERGED))
 
 
 def _remove_unusable(settings: Settings) -> None:

@@ -16,6 +16,8 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from segadmin.events.mapping import Rules
+from segadmin.events.merge_rows import rekeyed
+from segadmin.events.merged_users import root_keys, under_roots
 from segadmin.events.spool import Spool
 from segadmin.storage.lake import Commit, Lake
 
@@ -37,7 +39,7 @@ class Settled:
     repeated_ids: int = 0  #: of these, duplicates by id with different content
 
 
-def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules: Rules) -> Settled:
+def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules: Rules, *, buckets: int) -> Settled:
     """Deduplicate spooled events and write the files of those to keep.
 
     Args:
@@ -46,9 +48,12 @@ def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules
         commit: commit of the events, which also names their files.
         users: commit of the users, which also names their files, so that no file in the lake is replaced.
         rules: the cleaning rules of the mapping.
+        buckets: number of buckets of the store.
     """
     settled = Settled(bad=[spool.bad()])
-    good = spool.good()
+    good, merged = spool.good(), root_keys(lake)
+    if merged.height:
+        good = under_roots(good, merged, buckets)
     counts = good.group_by("bucket").len().sort("bucket").collect()
     columns = {"first": pl.col("at").min(), "last": pl.col("at").max(), "own": pl.col("own_id").any()}
     earliest, latest, has_own_ids = good.select(**columns).collect().row(0)
@@ -59,7 +64,10 @@ def settle_events(lake: Lake, spool: Spool, commit: Commit, users: Commit, rules
         if not has_own_ids:  # an id that is a hash of the event depends on its time, so other times need not be read
             stored = stored.filter(pl.col("at").is_between(earliest, latest))
         stored_ids = stored.select("event_id").collect()["event_id"]
-        kept = _kept(good.filter(in_range).collect(), stored_ids, rules, settled)
+        events = good.filter(in_range).collect()
+        if merged.height:
+            events = rekeyed(events.sort("line"))  # as they came, now that those of several users are one's
+        kept = _kept(events, stored_ids, rules, settled)
         if watermark is not None and earliest < watermark:
             settled.late.update(_late(kept["at"], watermark))
         for bucket in kept["bucket"].unique():

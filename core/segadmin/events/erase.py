@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from segadmin.counts import counted
 from segadmin.errors import JobError
 from segadmin.events.erase_traces import (
     GOING_ON,
+    count_corrections,
     erase_in_database,
     erase_in_files,
     erase_in_logs,
@@ -26,6 +28,8 @@ from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
 from segadmin.events.identifiers import plain_id
 from segadmin.events.keys import candidate_keys, show_key
+from segadmin.events.merge import complete_merges
+from segadmin.events.merged_users import MergedUsers
 from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.segment_counts import count_segments
@@ -43,8 +47,11 @@ from segadmin.storage.schema import SCHEMAS
 from segadmin.storage.store import open_store
 
 log = logging.getLogger(__name__)
-#: Tables with a row for each user; ``users`` last, since it is what an interrupted erasure finds its users by.
-_BY_USER = ("events", "labels", "assignments", "trainings", "predictions", "changes", "users")
+#: Tables with rows of users; those with their ids last, by which an interrupted erasure finds them.
+_BY_USER = (
+    *("events", "event_duplicates", "labels", "label_duplicates"),
+    *("assignments", "trainings", "predictions", "changes", "merged_users", "users"),
+)
 
 #: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
 _WITHOUT_USER_DATA = ("ingest", "compact", "retain", "deliver")
@@ -56,9 +63,11 @@ class Erased:
     """The data that was erased for one user."""
 
     user_key: str  #: the pseudonym
-    rows: dict[str, int]  #: table → rows; also for ``inbox`` and ``spool``, which hold rows to be imported
+    #: Table → rows; also for ``inbox`` and ``spool``, which hold rows to be imported, and for ``corrections``.
+    rows: dict[str, int]
     model_versions: list[int]  #: versions trained on the user's data, which were not changed
     similar: list[str] = field(default_factory=list)  #: other users with similar ids, who were not erased
+    merged: list[str] = field(default_factory=list)  #: pseudonyms of users who were merged with this one: erased too
 
     @property
     def is_known(self) -> bool:
@@ -72,7 +81,8 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
     No trace of them is left in the files of the store, in the database, in the logs of Delta Lake, or in the logs under
     ``run``. Unknown users are skipped; the other users are erased nevertheless. If an erasure is killed, the next one
     completes it, for whichever users. Trained models cannot be changed: the result lists the versions that were trained
-    on the users' data, so that they can be replaced.
+    on the users' data, so that they can be replaced. Users who were merged are one person: whichever of their ids is
+    given, all are erased, and the counts are those of all.
 
     Args:
         settings: location of the store.
@@ -88,9 +98,11 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
     with transaction(settings) as session:
         _refuse_while_working(session)
     with no_step_runs(settings), alone(settings):  # in the order in which steps take both
-        open_store(settings)
+        buckets = open_store(settings).buckets
         lake = Lake.of(settings)
-        keys, names = _identify(settings, lake, users)
+        complete_merges(settings, lake, buckets)
+        merged = MergedUsers.of(lake)
+        keys, names = _identify(settings, lake, users, merged)
         interrupted = users_left(settings)
         named_users = NamedUsers(settings.secret(), names | interrupted)
         with transaction(settings) as session:
@@ -107,7 +119,7 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         if was_interrupted(settings):
             database.drop_history(settings)
             end(settings)
-    return [erased_by_key[keys[user]] for user in users]
+    return [_of_person([erased_by_key[key] for key in merged.group(keys[user])], keys[user]) for user in users]
 
 
 def remove_older(settings: Settings, before: datetime) -> int:
@@ -116,7 +128,8 @@ def remove_older(settings: Settings, before: datetime) -> int:
     with alone(settings):
         count = lake.scan("events").filter(pl.col("at") < before).select(pl.len()).collect().item()
         if count:
-            lake.delete("events", f"at < '{before.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'")
+            for table in ("events", "event_duplicates"):
+                lake.delete(table, f"at < '{before.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'")
         lake.vacuum("events", hours=KEPT_HOURS)
     return int(count)
 
@@ -138,18 +151,40 @@ def _refuse_while_working(session: Session) -> None:
         raise JobError(f"Running jobs read users' data ({numbers}). Wait, or: segadmin jobs cancel {job_ids[0]}")
 
 
-def _identify(settings: Settings, lake: Lake, users: Sequence[str]) -> tuple[dict[str, int], dict[int, str]]:
-    """Return the key of each user, and key → the shop's id; for unknown users the id as it was given."""
+def _of_person(erased: Sequence[Erased], key: int) -> Erased:
+    """Return what was erased for all users who are one person, of whom ``key`` was asked for."""
+    if len(erased) == 1:
+        return erased[0]
+    rows = sum((Counter(user.rows) for user in erased), Counter[str]())
+    asked = show_key(key)
+    return Erased(
+        asked,
+        {table: rows[table] for table in erased[0].rows},
+        sorted({version for user in erased for version in user.model_versions}),
+        sorted({name for user in erased for name in user.similar}),
+        sorted(user.user_key for user in erased if user.user_key != asked),
+    )
+
+
+def _identify(
+    settings: Settings, lake: Lake, users: Sequence[str], merged: MergedUsers
+) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the key of each user, and key → the shop's id, also of users who were merged with one of them.
+
+    For unknown users it is the id as it was given.
+    """
     candidates = {user: candidate_keys(settings.secret(), user) for user in users}
     all_keys = {key for user_keys in candidates.values() for key in user_keys}
-    rows = lake.scan("users").filter(pl.col("user_key").is_in(all_keys)).select("user_key", "user").collect()
-    known_ids = dict(rows.iter_rows())
+    all_keys |= {other for key in all_keys for other in merged.group(key)}
+    tables = pl.concat([lake.scan(table).select("user_key", "user") for table in ("users", "merged_users")])
+    known_ids = dict(tables.filter(pl.col("user_key").is_in(all_keys)).collect().iter_rows())
     # A user who is only in quarantine is found by the last candidate, the pseudonym if the id has its form.
     keys = {
         user: next((key for key in user_keys if key in known_ids), user_keys[-1])
         for user, user_keys in candidates.items()
     }
-    return keys, {key: known_ids.get(key, plain_id(user)) for user, key in keys.items()}
+    others = {key: known_ids[key] for key in all_keys if key in known_ids and merged.group(key) & set(keys.values())}
+    return keys, others | {key: known_ids.get(key, plain_id(user)) for user, key in keys.items()}
 
 
 def _in_quarantine(settings: Settings, lake: Lake, users: NamedUsers) -> pl.DataFrame:
@@ -162,7 +197,7 @@ def _in_quarantine(settings: Settings, lake: Lake, users: NamedUsers) -> pl.Data
 def _find_data(settings: Settings, lake: Lake, users: NamedUsers, bad: pl.DataFrame) -> dict[int, Erased]:
     """Return the data about each user, by key."""
     names = users.names
-    waiting = count_waiting(settings, users)
+    waiting = {**count_waiting(settings, users), "corrections": count_corrections(settings, users)}
     is_listed = pl.col("user_key").is_in(list(names))
     rows = {key: dict.fromkeys(("quarantine", *_BY_USER, *waiting), 0) for key in names}
     frames = {"quarantine": bad.lazy()} | {table: lake.scan(table).filter(is_listed) for table in _BY_USER}

@@ -8,6 +8,7 @@ import io
 import json
 import time
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 
 import polars as pl
 from sqlalchemy import true
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from segadmin.contracts.event_kinds import plain_word
 from segadmin.contracts.source import NOTE
@@ -32,10 +33,24 @@ from segadmin.files import put
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.mark import MARK
-from segadmin.storage.records import Audit, Import, Job, JobState, LabelSet, QuarantinedMessage, Schedule, Step
+from segadmin.storage.records import (
+    Audit,
+    Correction,
+    Import,
+    Job,
+    JobState,
+    LabelSet,
+    QuarantinedMessage,
+    Schedule,
+    Step,
+    UserMerge,
+)
 
 #: Columns that may name users: texts, and JSON with texts and mappings.
-_TEXTS: tuple[Any, ...] = (Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message)
+_TEXTS: tuple[Any, ...] = (
+    *(Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message),
+    *(Correction.reason, Correction.withdrawn_because),
+)
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
     (Step.result, Step.stage == "ingest"),
@@ -86,8 +101,14 @@ def _effect_on_users(options: dict[str, Any], users: NamedUsers) -> str | None:
 
 
 def erase_in_database(settings: Settings, users: NamedUsers) -> None:
-    """Remove users from messages, mappings, requests and the audit log, whose actions and actors are kept."""
+    """Delete users' corrections and merges, and remove users from messages, mappings, requests and the audit log.
+
+    Actions and actors of the audit log are kept.
+    """
     with transaction(settings) as session:
+        for key in users.names:
+            session.exec(delete(UserMerge).where((col(UserMerge.old_key) == key) | (col(UserMerge.new_key) == key)))
+            session.exec(delete(Correction).where(col(Correction.user_key) == key))
         user_entries = session.exec(select(Audit).where(col(Audit.subject).startswith("user "))).all()
         subjects = {f"user {show_key(key)}" for key in users.names}
         # Older releases named the erased user.
@@ -105,6 +126,12 @@ def erase_in_database(settings: Settings, users: NamedUsers) -> None:
                 value = {name: getattr(row, name)}
                 if (without := users.without(value)) != value:
                     setattr(row, name, without[name])
+
+
+def count_corrections(settings: Settings, users: NamedUsers) -> Counter[int]:
+    """Return the number of corrections per user key."""
+    with transaction(settings) as session:
+        return Counter(key for key in session.exec(select(Correction.user_key)).all() if key in users.names)
 
 
 def _erase_in_texts(session: Session, column: Any, users: NamedUsers) -> list[Any]:

@@ -38,6 +38,10 @@ _ABOUT_REASONS = {
         "mangled_id: a spreadsheet or a decimal kept only the first digits of these ids, so several would become one. "
         "Export them as text from where they are whole."
     ),
+    "future_time": (
+        "future_time: these events are in the future. A clock is ahead, or times without a zone are of another than "
+        "UTC: --timezone Asia/Shanghai. Once their time has come, or with the right zone, import them again."
+    ),
     "nested_id": "nested_id: the cell is an object or a list. Give the path to one value: --map item=COLUMN.KEY",
 }
 

@@ -7,7 +7,7 @@ import polars as pl
 import polars_hash
 from numpy.typing import NDArray
 
-from segadmin.hashing import GOLDEN_GAMMA, splitmix64
+from segadmin.hashing import GOLDEN_GAMMA, inverse_splitmix64, splitmix64
 
 #: The hashed columns of an event, in order.
 _HASHED = ("user_key", "at", "kind", "item", "quantity", "price", "duration", "rating", "text", "extras")
@@ -37,6 +37,21 @@ def event_ids(events: pl.DataFrame) -> pl.Series:
     return content_ids.zip_with(events["event_id"].is_null(), shop_ids).alias("event_id")
 
 
+def ids_under(events: pl.DataFrame, keys: pl.Series) -> pl.Series:
+    """Return the ids that stored events would have under other users' keys, as if they had been imported so.
+
+    Args:
+        events: the columns of the table ``events``.
+        keys: the other key of each event (Int64).
+    """
+    without_ids = events.with_columns(event_id=pl.lit(None, pl.Int64))
+    is_content_id = event_ids(without_ids) == events["event_id"]
+    content_ids = event_ids(without_ids.with_columns(keys.alias("user_key")))
+    change = (events["user_key"].to_numpy() ^ keys.to_numpy()).view(np.uint64)
+    shop_ids = pl.Series(_mix(_unmix(events["event_id"].to_numpy().view(np.uint64)) ^ change).view(np.int64))
+    return content_ids.zip_with(is_content_id, shop_ids).alias("event_id")
+
+
 def _digest(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return a 64-bit hash of each text, or each number as Int64 or Float64."""
     if dtype == pl.String:
@@ -49,3 +64,8 @@ def _digest(name: str, dtype: pl.DataType) -> pl.Expr:
 def _mix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return what SplitMix64 makes of each number in one step."""
     return splitmix64(bits + np.uint64(GOLDEN_GAMMA))
+
+
+def _unmix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the numbers of which :func:`_mix` makes ``bits``."""
+    return inverse_splitmix64(bits) - np.uint64(GOLDEN_GAMMA)

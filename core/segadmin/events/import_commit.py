@@ -9,6 +9,7 @@ from segadmin.errors import DataError
 from segadmin.events.advice import repeated_ids, replaced_rows, segment_names, several_segments
 from segadmin.events.deduplicate import settle_events
 from segadmin.events.import_run import ImportRun
+from segadmin.events.merge_rows import put_labels
 from segadmin.events.vectors import put_vectors, settle_lengths
 from segadmin.names import check_names
 from segadmin.storage.database import transaction
@@ -27,7 +28,7 @@ def add_to_lake(run: ImportRun) -> None:
         # An import that was killed between its two commits has written its users. Some may have been erased since, and
         # a queue may have added others, so missing users get a commit of their own.
         users = Commit(app, (lake.last_version("users", app) or 0) + 1)
-        settled = settle_events(lake, run.spool, commit, users, run.request.mapping.rules)
+        settled = settle_events(lake, run.spool, commit, users, run.request.mapping.rules, buckets=run.buckets)
         run.record.late = dict(settled.late)
         column = run.request.mapping.columns.get("event_id", "event_id")
         run.warnings += repeated_ids(settled.repeated_ids, settled.own_ids, column)
@@ -85,8 +86,9 @@ def _earlier(run: ImportRun) -> list[int]:
 def _replace_labels(run: ImportRun) -> None:
     """Replace the label set by the file's rows in one commit."""
     request = run.request
-    known_users = run.lake.scan("users").select("user_key", known=pl.lit(value=True))
-    rows = run.spool.good().join(known_users, on="user_key", how="left", maintain_order="left").sort("line").collect()
+    known_users = pl.concat([run.lake.scan(table).select("user_key") for table in ("users", "merged_users")])
+    known = known_users.unique().with_columns(known=pl.lit(value=True))
+    rows = run.spool.good().join(known, on="user_key", how="left", maintain_order="left").sort("line").collect()
     unknown = rows.filter(pl.col("known").is_null()).select(
         "line", reason=pl.lit("unknown_user"), column=pl.lit("user"), value=pl.lit(None, pl.String)
     )
@@ -103,7 +105,7 @@ def _replace_labels(run: ImportRun) -> None:
     _quarantine(run, pl.concat([run.spool.bad(), unknown]))
     if rows.is_empty():
         raise DataError("No row of the file is usable: look at segadmin data quarantine.")
-    run.lake.replace_partition("labels", rows, "label_set", request.label_set)
+    put_labels(run.lake, rows, request.label_set, run.buckets)
     with transaction(run.settings) as session:
         session.merge(
             LabelSet(

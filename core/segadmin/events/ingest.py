@@ -34,6 +34,7 @@ from segadmin.events.interrupted import INTERRUPTED, note_interrupted
 from segadmin.events.isolate import clean_each
 from segadmin.events.keys import keys_of
 from segadmin.events.mapping import REQUIRED
+from segadmin.events.merge import complete_merges
 from segadmin.events.number_columns import NumberColumns
 from segadmin.events.quarantine_users import kept_mapping
 from segadmin.events.vectors import check_vectors
@@ -85,6 +86,7 @@ def import_file(
     with alone(settings):
         buckets = open_store(settings).buckets
         lake = Lake.of(settings)
+        complete_merges(settings, lake, buckets)
         digest = _digest(identity)
         numbers = NumberColumns(request.mapping, typed=source.typed, queue=source.consumes)
         if source.consumes:

@@ -102,6 +102,7 @@ class Rules(_Part):
     """Configurable cleaning rules; each is counted under its name."""
 
     bot_events_per_day: Annotated[int, Field(ge=0)] = 2_000  #: a user with more events on a day is a bot; 0: no limit
+    future_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0  #: tolerance for clocks that are ahead
     clean_text: bool = True  #: remove HTML and control characters, convert full-width letters and digits
     mask_personal: bool = True  #: replace personal data by ``[phone]`` and the like
     cancelled: tuple[str, ...] | None = None  #: statuses of rows to reject; default: ``NOT_BOUGHT``

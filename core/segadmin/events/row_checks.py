@@ -18,6 +18,8 @@ PROBLEM = {"line": pl.Int64, "reason": pl.String, "column": pl.String, "value": 
 _NEEDED = {"events": ("user", "item"), "items": ("item",), "labels": ("user", "segment")}
 #: Maximum plausible values; prices are of a whole line, durations in seconds (a week).
 _LARGEST = {"quantity": 1e6, "price": 1e9, "unit_price": 1e9, "duration": 604_800.0, "rating": 1e3}
+#: Why a time that is in the future makes a row unusable; times of labels may be.
+_FUTURE = {"at": "future_time"}
 Check = tuple[pl.Expr, str, str]
 NUMBERS = {"events": ("quantity", "price", "unit_price", "duration", "rating"), "items": ("price",), "labels": ()}
 TIMES = {"events": ("at",), "items": (), "labels": ("observed_from", "as_of", "outcome_until")}
@@ -34,9 +36,14 @@ def row_checks(cells: pl.DataFrame, table: str, mapping: Mapping) -> Iterator[Ch
         yield ~pl.col("kind").is_in(KINDS) | pl.col("kind").is_null(), "unknown_kind", "kind"
     for name in TIMES[table]:
         applies = pl.lit(value=True) if table == "events" else pl.col(f"raw_{name}").is_not_null()
-        latest = datetime.now(UTC) + timedelta(days=1 if name == "at" else 36_500)
-        impossible = (pl.col(name) < time_literal(EARLIEST)) | (pl.col(name) > time_literal(latest))
-        yield applies & (pl.col(name).is_null() | impossible), "bad_time", name
+        tolerance = timedelta(seconds=mapping.rules.future_seconds) if name == "at" else timedelta(days=36_500)
+        is_early = pl.col(name) < time_literal(EARLIEST)
+        yield applies & (pl.col(name).is_null() | is_early), "bad_time", name
+        yield (
+            applies & (pl.col(name) > time_literal(datetime.now(UTC) + tolerance)),
+            _FUTURE.get(name, "bad_time"),
+            name,
+        )
     if table == "labels":
         is_empty = pl.col("observed_from") >= pl.col("as_of")  # no event can be between them
         yield is_empty.fill_null(value=False), "bad_time", "observed_from"

@@ -40,13 +40,7 @@ def read_users(path: Path, column: str | None = None) -> list[ListedUser]:
         DataError: the file cannot be read, has several columns and no header, or lacks the column; the message names
             the line.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
+    text = _text(path)
     headers = _headers(text)
     names = (column,) if column is not None else ("user", *ALSO_CALLED["user"])
     places = ((separator, _place(cells, names)) for separator, cells in headers.items())
@@ -64,6 +58,43 @@ def read_users(path: Path, column: str | None = None) -> list[ListedUser]:
                 f"{shlex.quote(cells[0])}, of {', '.join(cells)}; or put an id that has a separator in quotes."
             )
     return [ListedUser(record[0].strip(), line) for line, record, _ in records]
+
+
+def read_pairs(path: Path) -> list[tuple[int, str, str]]:
+    """Return line, old and new user of each pair in a file of two columns, quoted and separated as in lists of users.
+
+    With a header, ``old`` and ``new`` may be in any order and have other columns between them.
+
+    Raises:
+        DataError: the file cannot be read, or a line has no pair; the message names the line.
+    """
+    text = _text(path)
+    separator, header = next(iter(_headers(text).items()))
+    records = _records(text, separator, path)
+    names = [_plain(cell) for cell in header]
+    places = (0, 1)
+    if "old" in names and "new" in names:
+        records, places = records[1:], (names.index("old"), names.index("new"))
+    pairs = []
+    for line, cells, _ in records:
+        old, new = (cells[place].strip() if place < len(cells) else "" for place in places)
+        if not old or not new or (places == (0, 1) and len(names) == 2 and len(cells) > 2):
+            raise DataError(
+                f"{path}, line {line}: no pair of users. Write two ids per line, as in: visitor-1,customer-1; put an "
+                "id that has a separator in quotes."
+            )
+        pairs.append((line, old, new))
+    return pairs
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
 
 
 _Record = tuple[int, list[str], str]

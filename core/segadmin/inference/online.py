@@ -17,7 +17,9 @@ from segadmin.events.mapping import Mapping
 from segadmin.events.number_columns import NumberColumns
 from segadmin.inference.live_items import LiveItems
 from segadmin.inference.live_models import LiveModel
+from segadmin.labels.corrections import in_force
 from segadmin.settings import Settings
+from segadmin.storage.database import reading
 from segadmin.storage.schema import microseconds
 from segadmin.text.reader import EVENT_COLUMNS, attributes, texts_of
 from segadmin.text.recipe import Window
@@ -49,6 +51,7 @@ class Scored:
     probabilities: dict[str, float]  #: by segment, in the model's order
     events: int  #: events in the model's window
     rejected: tuple[Rejected, ...]
+    corrected: bool = False  #: whether a person set the segment
 
 
 def score_users(
@@ -71,15 +74,22 @@ def score_users(
     usable, rejected = _usable(users, mapping)
     events = _in_window(usable, users, keys, windows)
     segments = predictor.segment(_texts(model, items, events, keys, windows))
+    with reading(settings) as session:
+        corrections = {
+            each.user_key: each.segment
+            for each in in_force(session, model.version.label_set, keys)
+            if each.segment in predictor.segments
+        }
     numbers = np.bincount(events["row"].to_numpy(), minlength=len(users)).tolist()
     return [
         Scored(
-            segment=segment["segment"],
+            segment=corrections.get(key, segment["segment"]),
             probabilities=dict(zip(predictor.segments, segment["probabilities"], strict=True)),
             events=number,
             rejected=tuple(problems),
+            corrected=key in corrections,
         )
-        for segment, number, problems in zip(segments.iter_rows(named=True), numbers, rejected, strict=True)
+        for key, segment, number, problems in zip(keys, segments.iter_rows(named=True), numbers, rejected, strict=True)
     ]
 
 

@@ -16,9 +16,10 @@ _BATCH = 8192
 #: Users whose texts are in memory at a time, about: whole buckets are read.
 _PIECE = 32_768
 #: The columns of assignments in the lake, without those that publishing adds.
-SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name not in {"snapshot_id", "changed_in", "has_left"}}
+_OF_SNAPSHOTS = {"snapshot_id", "changed_in", "has_left", "overridden_by", "model_segment"}
+SCORES = {name: kind for name, kind in ASSIGNMENTS.items() if name not in _OF_SNAPSHOTS}
 #: The columns that users may have besides the texts, and that are kept with their segments.
-_KEPT = ("events_hash", "items_hash", "cause")
+_KEPT = ("events_hash", "items_hash", "cause", "next_change")
 
 
 def pieces_of(texts: pl.LazyFrame) -> Iterator[pl.DataFrame]:
@@ -46,7 +47,7 @@ def scored_batches(
 
     Args:
         users: ``bucket``, ``user_key``, ``as_of``, ``phrases``, ``phrase_hash``, ``features``; of a refresh also
-            ``events_hash``, ``items_hash`` and ``cause``.
+            ``events_hash``, ``items_hash``, ``cause`` and ``next_change``.
         predictor: of the model version.
         version_id: the number of that version.
         call: returns a context in which the model is called.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlmodel import Session
 
+    from segadmin.jobs.dispatch import StepMessage
+
 Json = dict[str, Any]
 #: Rows of a row group of step outputs: who reads some buckets of a file skips the row groups of the others.
 _ROW_GROUP = 16_384
@@ -95,6 +97,8 @@ class StageResult:
     #: SQL to run in the very transaction that finishes the step: it happens if and only if this attempt counts.
     #: What it returns (new row ids, say) is added to what the step keeps of ``output``.
     commit: Callable[[Session], Json] | None = None
+    #: Of jobs that ``commit`` enqueues, which adds them: sent once that is committed.
+    messages: list[StepMessage] = field(default_factory=list)
     after: Callable[[], None] | None = None  #: called once that is committed: lifecycle hooks of plugins
     skip: tuple[str, ...] = ()  #: stages of this job that are not needed any more
 

@@ -18,7 +18,7 @@ from segadmin.jobs.stages import stages_of
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import is_row_number, reading, transaction
-from segadmin.storage.records import Job, JobState, Lock, Step, StepState
+from segadmin.storage.records import CORRECT_KIND, Job, JobState, Lock, Step, StepState
 
 #: The error of a job that was cancelled, and messages about jobs.
 CANCELLED = "cancelled on request"
@@ -146,6 +146,11 @@ def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bo
 
 
 def _retryable(job: Job) -> None:
+    if job.kind == CORRECT_KIND:
+        raise InvalidTransition(
+            f"Job {job.id} has no steps: it stands for the publication of corrections. A refresh publishes them, too: "
+            f"segadmin enqueue refresh --labels {job.options.get('labels', '')}"
+        )
     if job.state not in {JobState.FAILED, JobState.CANCELLED}:
         raise InvalidTransition(
             f"Job {job.id} is {job.state}: only a failed or cancelled job can be retried. "

@@ -23,10 +23,11 @@ from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
 
-#: Beginnings of the keys of jobs that import posted events or deliver changes, and of all keys that are ours.
+#: Beginnings of the keys of jobs that import posted events, deliver changes, or follow a refresh; and of all of ours.
 INBOX_KEY = "inbox:"
 DELIVER_KEY = "deliver:"
-RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY)
+FOLLOW_UP_KEY = "follow-up:"
+RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY, FOLLOW_UP_KEY)
 #: So many differences of two requests are shown, each value up to so many characters.
 _SHOWN, _LONGEST = 3, 40
 

@@ -40,8 +40,10 @@ def finish(attempt: Attempt, outcome: StageResult) -> Advanced:
             )
         attempt.reach("commit")
         if attempt.buckets and stage_is_open(session, attempt.job_id, attempt.stage):
-            return Advanced()
-        return advance(session, job)
+            return Advanced(ready=outcome.messages)
+        advanced = advance(session, job)
+        advanced.ready += outcome.messages
+        return advanced
 
 
 def fail(attempt: Attempt, error: BaseException) -> Advanced:

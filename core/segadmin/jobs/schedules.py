@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cronsim import CronSim, CronSimError
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, or_, select, update
 
 from segadmin.errors import ConfigurationError, ScheduleNotFound, SegadminError, did_you_mean
 from segadmin.jobs.dispatch import Dispatch, StepMessage, dispatch_messages
 from segadmin.jobs.enqueue import Enqueued, enqueue, save
+from segadmin.jobs.intervals import EVERY, interval_of, next_multiple
 from segadmin.jobs.requests import check_request
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -23,6 +24,8 @@ from segadmin.timezones import zone
 from segadmin.urls import mask_all
 
 log = logging.getLogger(__name__)
+#: The next slot of a schedule without slots.
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 #: A slot that is later than so many looks of beat was missed, not just met late.
 _GRACE = timedelta(seconds=10)
 #: From a slot until its schedule is overdue.
@@ -35,7 +38,9 @@ _FORM = "Give minute, hour, day of month, month, day of week, such as '0 3 * * *
 
 
 def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
-    """Return the first slot of ``cron`` after ``after``, in UTC.
+    """Return the first slot of ``cron`` after ``after``, in UTC; :data:`NEVER` if it is empty.
+
+    It may also be an expression of :func:`segadmin.jobs.intervals.every`.
 
     Where clocks change, a fixed time that is skipped comes right after the gap and one that comes twice counts once,
     while hourly and more frequent slots follow real time, as in Debian's cron.
@@ -44,6 +49,10 @@ def next_slot(cron: str, timezone: str, after: datetime) -> datetime:
         ConfigurationError: the expression or the time zone cannot be understood, or it never comes.
     """
     here = after.astimezone(zone(timezone))
+    if not cron:
+        return NEVER
+    if (interval := interval_of(cron)) is not None:
+        return next_multiple(interval, after)
     try:
         return next(CronSim(cron, here)).astimezone(UTC)
     except (CronSimError, StopIteration):
@@ -57,7 +66,7 @@ def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, opti
         ConfigurationError: see :func:`next_slot`; or the expression has seconds, or years.
         SegadminError: see :func:`segadmin.jobs.requests.check_request`.
     """
-    if (fields := len(cron.split())) > _FIELDS:
+    if interval_of(cron) is None and (fields := len(cron.split())) > _FIELDS:
         raise ConfigurationError(f"{cron!r} has {fields} fields instead of {_FIELDS}. {_FORM}")
     next_slot(cron, timezone, datetime.now(UTC))
     check_request(settings, kind, options)
@@ -79,9 +88,20 @@ def add(
     options: dict[str, Any],
     *,
     timezone: str = "UTC",
+    freshness: float | None = None,
     check: Check = _any,
 ) -> Schedule:
     """Save a schedule, replacing one of the same name, in the transaction in which it was checked.
+
+    Args:
+        settings: location of the database.
+        name: of the schedule.
+        cron: when its slots are, see :func:`next_slot`.
+        kind: of its jobs.
+        options: of its jobs.
+        timezone: of the expression.
+        freshness: objective in seconds, see :mod:`segadmin.workflows.live`.
+        check: called with the schedule of this name, if there is one; raises if it must stay as it is.
 
     Raises:
         ConfigurationError: see :func:`next_slot`.
@@ -98,6 +118,7 @@ def add(
                 kind=kind,
                 options=options,
                 next_slot=next_slot(cron, timezone, now(session)),
+                freshness_seconds=freshness,
             )
         )
         session.flush()
@@ -184,8 +205,8 @@ def view(settings: Settings, name: str, slots: int = 5) -> ScheduleView:
     """Return a schedule with its next and latest ``slots``; raises as :func:`remove` does."""
     with transaction(settings) as session:
         schedule = _find(session, name)
-        upcoming = [schedule.next_slot]
-        while len(upcoming) < slots:
+        upcoming = [schedule.next_slot] if schedule.cron else []
+        while len(upcoming) < slots and schedule.cron:
             upcoming.append(next_slot(schedule.cron, schedule.timezone, upcoming[-1]))
         of_this = col(Job.idempotency_key).startswith(f"schedule:{name}:", autoescape=True)
         jobs = session.exec(select(Job).where(of_this).order_by(col(Job.id).desc()).limit(slots)).all()
@@ -204,8 +225,9 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
     messages: list[StepMessage] = []
     with reading(settings) as session:
         moment = now(session)
-        due = session.exec(select(Schedule).where(Schedule.next_slot <= moment, col(Schedule.paused).is_(False))).all()
-    for schedule in due:
+        is_due = or_(col(Schedule.next_slot) <= moment, col(Schedule.cron).startswith(EVERY))
+        schedules = session.exec(select(Schedule).where(is_due, col(Schedule.paused).is_(False))).all()
+    for schedule in filter(lambda each: _is_due(each, moment), schedules):
         options, error = _checked(settings, schedule)
         try:
             moved: dict[str, Any] = {"next_slot": next_slot(schedule.cron, schedule.timezone, moment)}
@@ -223,13 +245,15 @@ def tick(settings: Settings, dispatch: Dispatch) -> list[Job]:
             )
             if taken.rowcount == 0:
                 continue
-            key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
+            key = _key(schedule)
             if session.exec(select(Job.id).where(Job.idempotency_key == key)).first() is not None:
                 continue  # the clock went back, or a schedule of this name had this slot: it was served
+            if interval_of(schedule.cron) is not None and _is_at_work(session, schedule):
+                continue  # the next slot comes soon
             if error is None:
                 job, called = save(session, settings, schedule.kind, options, key=key)
             else:
-                job, called = _failed(session, schedule, key, error), []
+                job, called = save_failed(session, schedule, key, error), []
             _note_job(session, schedule.name, job)
             missed = None
             if "next_slot" in moved and moment - schedule.next_slot > _GRACE * settings.reap_seconds:
@@ -248,6 +272,24 @@ def _find(session: Session, name: str) -> Schedule:
         known = session.exec(select(Schedule.name)).all()
         raise ScheduleNotFound(f"There is no schedule {name!r}.{did_you_mean(name, known)}")
     return schedule
+
+
+def _is_due(schedule: Schedule, moment: datetime) -> bool:
+    """Whether a slot has come; one that is further away than an interval is from before the clock was set back."""
+    interval = interval_of(schedule.cron)
+    return schedule.next_slot <= moment or (interval is not None and schedule.next_slot - moment > interval)
+
+
+def _key(schedule: Schedule) -> str:
+    """Return the key of the job of a slot. Slots of intervals may come twice, if the clock is set back."""
+    key = f"schedule:{schedule.name}:{schedule.next_slot.isoformat()}"
+    return f"{key}:{schedule.last_job_id or 0}" if interval_of(schedule.cron) is not None else key
+
+
+def _is_at_work(session: Session, schedule: Schedule) -> bool:
+    """Whether the last job of a schedule is not over."""
+    job = session.get(Job, schedule.last_job_id) if schedule.last_job_id is not None else None
+    return job is not None and not job.state.over
 
 
 def _facts(schedule: Schedule | None) -> dict[str, Any] | None:
@@ -284,7 +326,7 @@ def _checked(settings: Settings, schedule: Schedule) -> tuple[dict[str, Any], st
         return schedule.options, str(error)
 
 
-def _failed(session: Session, schedule: Schedule, key: str, error: str) -> Job:
+def save_failed(session: Session, schedule: Schedule, key: str, error: str) -> Job:
     """Save the job of a slot that cannot be done; it says why."""
     job = Job(
         kind=schedule.kind,

@@ -15,7 +15,7 @@ from segadmin.labels.parts import EqualTexts, Part, SplitBy
 #: knowing it is no leak, and a test without it would not be of the same users.
 COMMON_USERS, COMMON_SHARE = 20, 0.001
 _KEY = ["user_key", "as_of"]
-_TRAINED = [Part.TRAIN.value, Part.LEARNT.value]
+_TRAINED = [Part.TRAIN.value, Part.LEARNT.value, Part.CORRECTED.value]
 
 
 def separate_equal_texts(split: pl.DataFrame, texts: pl.DataFrame, by: str) -> tuple[pl.DataFrame, EqualTexts]:

@@ -11,12 +11,13 @@ from segadmin.contracts.labeler import Labeler, Labelled
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, PluginContractError
 from segadmin.events.items import OF_ITEMS, with_items
+from segadmin.events.merge_rows import put_labels
 from segadmin.hashing import bucket_of
 from segadmin.names import check_name, check_names
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import transaction
-from segadmin.storage.import_lock import users_stay
+from segadmin.storage.import_lock import alone, users_stay
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import LabelSet
 from segadmin.storage.store import open_store
@@ -50,7 +51,8 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
     check_names("segment", labelled.segments)
     buckets = open_store(settings).buckets
     rows = labelled.rows.with_columns(bucket=bucket_of(pl.col("user_key"), buckets), label_set=pl.lit(name))
-    lake.replace_partition("labels", rows, "label_set", name)
+    with alone(settings):  # users who were merged meanwhile have their labels under the other's key
+        put_labels(lake, rows, name, buckets)
     with transaction(settings) as session:
         before = session.get(LabelSet, name)
         facts = None if before is None else {"labeler": before.labeler, "rows": before.rows}
@@ -67,6 +69,15 @@ def _label(settings: Settings, name: str, labeler: str, instance: Labeler, optio
         now = {"labeler": labeler, "rows": rows.height}
         session.add(entry("labels.derive", f"label set {name}", before=facts, after=now))
         return saved
+
+
+def labeler_of(settings: Settings, label_set: LabelSet | None) -> Labeler | None:
+    """Return the labeler that derived a label set; ``None`` if it was imported or the labeler is not installed."""
+    plugins = load_plugins(settings)
+    if label_set is None or label_set.labeler not in plugins.names("labeler"):
+        return None
+    labeler: Labeler = plugins.make("labeler", label_set.labeler, label_set.definition.get("options") or {})
+    return labeler
 
 
 def labelling_events(lake: Lake) -> pl.LazyFrame:

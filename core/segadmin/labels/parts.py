@@ -24,6 +24,7 @@ class Part(StrEnum):
     TEST = "test"
     LEARNT = "learnt"  #: already in the training rows of the parent version
     PURGED = "purged"  #: the label was known too late for training
+    CORRECTED = "corrected"  #: training rows of users whom people corrected
     DUPLICATE = "duplicate"  #: another part has the same text of another user
 
 

@@ -121,7 +121,7 @@ def draw(user_keys: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, np.dtype
 
 
 def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float) -> pl.Expr:
-    first_test = _first_test_cutoff(rows, definition)
+    first_test = first_test_cutoff(rows["as_of"].unique().sort().to_list(), definition)
     known_in_time = (pl.col("as_of") < first_test) & (pl.col("outcome_until") <= first_test)
     return (
         pl.when(pl.col("as_of") >= first_test)
@@ -134,9 +134,13 @@ def _by_time(rows: pl.DataFrame, definition: Mapping[str, Any], held_out: float)
     )
 
 
-def _first_test_cutoff(rows: pl.DataFrame, definition: Mapping[str, Any]) -> datetime:
+def first_test_cutoff(cutoffs: Sequence[datetime], definition: Mapping[str, Any]) -> datetime:
+    """Return the first of ``cutoffs``, in order, that is for testing.
+
+    Raises:
+        DataError: there is only one.
+    """
     test_cuts = [datetime.fromisoformat(str(moment)) for moment in definition.get("test_cuts") or ()]
-    cutoffs: list[datetime] = rows["as_of"].unique().sort().to_list()
     if len(cutoffs) < 2:
         raise DataError(
             f"All labels have the same cut-off ({cutoffs[0]:%Y-%m-%d}), so no later one is left to test on. "

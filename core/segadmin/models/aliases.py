@@ -35,8 +35,10 @@ def point(session: Session, name: str, *, expected: int | None, target: int) -> 
         raise ChangedMeanwhile(f"{name} was {expected} and has become {pointed(session, name)} meanwhile; trying again")
 
 
-def switch_snapshot(session: Session, label_set: str, *, expected: int | None, target: int) -> None:
+def switch_snapshot(session: Session, label_set: str, *, expected: int | None, target: int) -> int | None:
     """Make the snapshot ``target`` the current one of a label set, if ``expected`` still is.
+
+    Returns the number of the change; ``None`` if ``target`` was the current one already.
 
     The change is recorded as a :class:`SnapshotSwitch`, from which :mod:`segadmin.snapshots.feed` makes the feed.
 
@@ -44,9 +46,12 @@ def switch_snapshot(session: Session, label_set: str, *, expected: int | None, t
         ChangedMeanwhile: another snapshot became current; nothing was written.
     """
     point(session, current_snapshot(label_set), expected=expected, target=target)
-    if expected != target:
-        session.add(SnapshotSwitch(label_set=label_set, from_id=expected, to_id=target, created_at=now(session)))
-        session.flush()  # the alias is locked until the commit, so ids ascend in the order of the commits
+    if expected == target:
+        return None
+    switch = SnapshotSwitch(label_set=label_set, from_id=expected, to_id=target, created_at=now(session))
+    session.add(switch)
+    session.flush()  # the alias is locked until the commit, so ids ascend in the order of the commits
+    return switch.id
 
 
 def champion(label_set: str) -> str:

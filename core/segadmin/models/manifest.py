@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segadmin.errors import StorageError
 from segadmin.evaluation.membership import MembershipAttack
-from segadmin.evaluation.policy import Policy
+from segadmin.evaluation.policy import Hysteresis, Policy
 from segadmin.labels.parts import HELD_OUT, EqualTexts, Part, SplitBy
 from segadmin.storage.records import ModelVersion
 from segadmin.text.recipe import Recipe
@@ -59,6 +59,11 @@ class TrainingData(_Model):
         """Return the cut-offs of the rows of ``part``, in order."""
         return self.cutoffs.get(part, ())
 
+    @property
+    def trained_cutoffs(self) -> tuple[datetime, ...]:
+        """The cut-offs that the version or its parent was trained on, in order."""
+        return tuple(sorted({*self.cutoffs_of(Part.TRAIN), *self.cutoffs_of(Part.LEARNT)}))
+
 
 class PretrainingData(_Model):
     """The data and options of domain-adaptive pretraining."""
@@ -107,6 +112,7 @@ class ModelManifest(_Model):
     policy: Policy | None = None
     precision: float | None = None  #: requested minimum precision per segment
     thresholds: tuple[float | None, ...] = ()  #: by segment; empty if all users are assigned
+    hysteresis: Hysteresis | None = None  #: ``None``: an older release, which chose no margins
     learnt_beside: dict[str, tuple[str, ...]] = {}  #: auxiliary label sets and their segments
     started_from: int | None = None  #: number of the parent version
     split: SplitBy = SplitBy.TIME
@@ -121,6 +127,7 @@ class ModelManifest(_Model):
     def _check_lengths(self) -> Self:
         for what, values, names in (
             ("thresholds", self.thresholds, self.segments),
+            ("margins", self.hysteresis.margins if self.hysteresis else (), self.segments),
             ("feature limits", self.feature_limits, self.features),
         ):
             if values and len(values) != len(names):

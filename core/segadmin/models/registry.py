@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlmodel import Session, col, select
 
@@ -11,12 +12,13 @@ from segadmin.errors import DataError, JobError, Stale
 from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
+from segadmin.models.canary import end_with_champion
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.predictions import predictions_of
-from segadmin.storage.records import Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
+from segadmin.storage.records import CanaryState, Lock, ModelState, ModelVersion, SegmentSnapshot, SnapshotState
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,10 @@ class Promotion:
     label_set: str
     champion: int
     before: int | None  #: the champion until now
-    snapshot: int | None  #: the current snapshot, made by the champion; ``None`` where it has scored nobody yet
+    snapshot: int | None  #: the current snapshot, made by the champion; ``None`` where it has not scored everybody yet
+    as_of: datetime | None = None  #: of the snapshot
+    switch: int | None = None  #: the change of the current snapshot, from which the feed's records are made
+    canary: CanaryState | None = None  #: how the canary ended that was running
 
 
 #: Any champion may be replaced.
@@ -124,8 +129,10 @@ def compare_versions(settings: Settings, one: str, other: str, label_set: str | 
     return replace(pair, erased=max(first.erased, second.erased))
 
 
-def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> None:
+def make_champion(session: Session, version: ModelVersion, *, expected: int | None) -> CanaryState | None:
     """Make ``version`` the champion of its label set, if ``expected`` still is.
+
+    A canary that is running ends with this; the state that it ends in is returned.
 
     Raises:
         StorageError: another version was promoted meanwhile; nothing was written.
@@ -138,6 +145,7 @@ def make_champion(session: Session, version: ModelVersion, *, expected: int | No
         session.add(retired)
     version.state, version.promoted_at = ModelState.CHAMPION, now(session)
     session.add(version)
+    return end_with_champion(session, version.label_set, version.id)
 
 
 def _change(session: Session, version: ModelVersion, action: str, reason: str, expected: int | None) -> Promotion:
@@ -151,16 +159,21 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str, e
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")
     _refuse_while_changing(session, version.label_set)
-    make_champion(session, version, expected=before)
+    canary = make_champion(session, version, expected=before)
     snapshot = session.exec(
         select(SegmentSnapshot)
-        .where(SegmentSnapshot.model_version_id == version.id, SegmentSnapshot.state == SnapshotState.PUBLISHED)
+        .where(
+            SegmentSnapshot.model_version_id == version.id,
+            SegmentSnapshot.state == SnapshotState.PUBLISHED,
+            col(SegmentSnapshot.canary_id).is_(None),  # all users were scored by this version
+        )
         .order_by(col(SegmentSnapshot.published_at).desc())
     ).first()
+    changed = Promotion(version.label_set, version.id, before, None, canary=canary)
     if snapshot is not None and snapshot.id is not None:
         current = pointed(session, current_snapshot(version.label_set))
-        switch_snapshot(session, version.label_set, expected=current, target=snapshot.id)
-    changed = Promotion(version.label_set, version.id, before, snapshot.id if snapshot else None)
+        switch = switch_snapshot(session, version.label_set, expected=current, target=snapshot.id)
+        changed = replace(changed, snapshot=snapshot.id, as_of=snapshot.as_of, switch=switch)
     facts = {"before": before, "after": version.id, "snapshot": changed.snapshot}
     session.add(entry(action, f"model {version.id}", reason=reason, **facts))
     return changed

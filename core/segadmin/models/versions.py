@@ -15,7 +15,7 @@ from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, row_number
-from segadmin.storage.records import Current, Evaluation, ModelVersion
+from segadmin.storage.records import Canary, CanaryState, Current, Evaluation, ModelVersion
 
 _CHAMPION = champion("")
 
@@ -26,6 +26,7 @@ class VersionLine:
 
     version: ModelVersion
     evaluations: Sequence[Evaluation]  #: its own, and those of the baselines of its job
+    canary: float | None = None  #: the share of the users that it scores as a canary
 
     @property
     def name(self) -> str:
@@ -128,8 +129,12 @@ def list_lines(
 ) -> list[VersionLine]:
     """Return the model versions with their metrics, as :func:`list_versions` does."""
     with reading(settings) as session:
-        versions = list_versions(session, label_set, before=before, limit=limit)
-        return [VersionLine(version, evaluations_of(session, version)) for version in versions]
+        running = select(Canary.challenger_id, Canary.share).where(Canary.state == CanaryState.RUNNING)
+        shares = dict(session.exec(running).all())
+        return [
+            VersionLine(version, evaluations_of(session, version), shares.get(version.id or 0))
+            for version in list_versions(session, label_set, before=before, limit=limit)
+        ]
 
 
 def evaluations_of(session: Session, version: ModelVersion) -> Sequence[Evaluation]:

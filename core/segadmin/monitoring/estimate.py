@@ -86,8 +86,7 @@ def estimate_performance(
         weights = np.bincount(random.integers(len(distinct), size=len(distinct)), minlength=len(distinct))[user_of]
         drawn = probabilities[random.integers(len(probabilities), size=len(probabilities))]
         chances = calibrated(drawn, fit_calibration(known, targets, weights.astype(np.float64), start))
-        outcomes = (np.cumsum(chances, axis=1) < random.random((len(chances), 1))).sum(axis=1)
-        draws.append(_measured(drawn, np.minimum(outcomes, len(segments) - 1)))
+        draws.append(metrics_of_outcomes(drawn, outcomes_of(chances, random.random((len(chances), 1)))))
     values = np.stack(draws)
     expected = [_expected(column) for column in values.T]
     overall, by_segment = expected[: len(METRICS)], expected[len(METRICS) :]
@@ -156,7 +155,18 @@ def _logits(probabilities: Probabilities) -> Numbers:
     return logits
 
 
-def _measured(probabilities: Probabilities, targets: Targets) -> Numbers:
+def outcomes_of(chances: Numbers, drawn: Numbers) -> Targets:
+    """Return the outcome of each user: the segment in whose part of the unit interval the number ``drawn`` lies.
+
+    Args:
+        chances: the probabilities, ``(n_users, n_segments)``.
+        drawn: a number in [0, 1) of each user, ``(n_users, 1)``.
+    """
+    outcomes: Targets = np.minimum((np.cumsum(chances, axis=1) < drawn).sum(axis=1), chances.shape[1] - 1)
+    return outcomes
+
+
+def metrics_of_outcomes(probabilities: Probabilities, targets: Targets) -> Numbers:
     """Return :data:`METRICS`, then AUROC and F1 of each segment; as :func:`segadmin.evaluation.metrics.measure`."""
     from scipy.stats import rankdata
 

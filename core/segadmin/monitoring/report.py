@@ -116,13 +116,18 @@ def sampled_users(
 ) -> tuple[ScoredUsers, Any]:
     """Return some users of a snapshot with their texts and features, and their probabilities.
 
+    While a canary is running, these are users whom ``version`` scored, not those of the challenger.
+
     If ``texts`` are not those of all of them, because a job read only the users that changed, fewer users are read
     from the store.
     """
     assert snapshot.id is not None
     buckets = _first_buckets(settings, snapshot, SAMPLE_USERS)
     columns = ("user_key", "segment", "probability", "probabilities")
-    scores = assignments(settings, snapshot.id, buckets=list(buckets)).select(columns).collect()
+    rows = assignments(settings, snapshot.id, buckets=list(buckets))
+    if snapshot.canary_id is not None:
+        rows = rows.filter(pl.col("model_version_id") == version.id)
+    scores = rows.select(columns).collect()
     known = None if texts is None else texts(buckets)
     if known is None or known.height < scores.height:
         buckets = _first_buckets(settings, snapshot, READ_USERS)
@@ -209,8 +214,9 @@ def _alarms(
     drifted = [finding for finding in findings if finding.drifted]
     alarms = []
     if drifted:
-        names = ", ".join(finding.name for finding in drifted[:_NAMED]) + (", …" if len(drifted) > _NAMED else "")
-        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}.")
+        names = ", ".join(finding.name for finding in drifted[:_NAMED])
+        end = ", …" if len(drifted) > _NAMED else "."
+        alarms.append(f"{len(drifted)} of {len(findings)} distributions drifted: {names}{end}")
     alarms += unlike
     alarms += [_contradiction(outcome) for outcome in outcomes if outcome["contradicts"]]
     alarms += [

@@ -43,8 +43,13 @@ def report_for(session: Session, snapshot: SegmentSnapshot) -> DriftReport:
     Raises:
         DataError: there is none.
     """
+    return newest_report(session, snapshot) or report_of(session, snapshot)
+
+
+def newest_report(session: Session, snapshot: SegmentSnapshot) -> DriftReport | None:
+    """Return the report of a snapshot, or the newest of an earlier one by the same model; ``None`` without one."""
     reports = _earlier_reports(snapshot, inclusive=True).order_by(col(DriftReport.snapshot_id).desc())
-    return session.exec(reports).first() or report_of(session, snapshot)
+    return session.exec(reports).first()
 
 
 def list_reports(

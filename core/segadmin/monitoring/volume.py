@@ -30,6 +30,9 @@ _WEEKS, _LEAST_WEEKS = 8, 3
 _ENOUGH = 0.6
 #: Expected events of a day below which nothing can be said.
 LEAST_EVENTS = 100
+#: Share of a day's events that are usually in by the time of the newest one, below which nothing is said of that day:
+#: the first hours of a day vary much more than days do.
+_LEAST_SHARE = 0.4
 #: Probability of any false alarm in one check, if days vary as a normal distribution of the logarithm.
 _ALPHA = 0.001
 #: Makes the median absolute deviation that of a normal distribution.
@@ -105,6 +108,8 @@ class _Series:
         counts = self.so_far if so_far else self.whole
         seen, usual = counts.get(day, 0), self._usual(day, counts)
         expected = usual.get(day.weekday())
+        if so_far and (expected or 0.0) < _LEAST_SHARE * self._usual(day, self.whole).get(day.weekday(), 0.0):
+            expected = None
         if expected is None:
             return DayVolume(day=day, kind=self.kind, events=seen, expected=None)
         deviations = [

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import polars as pl
 
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
+from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import ModelVersion, SegmentSnapshot
 from segadmin.storage.schema import ASSIGNMENTS
@@ -27,12 +29,20 @@ class Changes:
 
     rows: pl.DataFrame  #: the columns of ``ASSIGNMENTS`` without ``snapshot_id``
     earlier_parts: tuple[int, ...]  #: see :attr:`segadmin.storage.records.SegmentSnapshot.earlier_parts`
-    users: pl.DataFrame  #: all users afterwards: ``bucket``, ``user_key``, ``segment``, ``probability``
+    #: All users after it: ``bucket``, ``user_key``, ``segment``, ``probability``, ``overridden_by``, ``model_segment``.
+    users: pl.DataFrame
     rescored_by: dict[str, int]  #: cause → users who were scored
 
 
 def changes_of(
-    settings: Settings, number: int, scored: pl.DataFrame, users: pl.DataFrame, base: SegmentSnapshot | None
+    settings: Settings,
+    number: int,
+    scored: pl.DataFrame,
+    users: pl.DataFrame,
+    base: SegmentSnapshot | None,
+    *,
+    unchanged: pl.DataFrame | None = None,
+    rewritten: pl.DataFrame | None = None,
 ) -> Changes:
     """Return the changes of the snapshot ``number``.
 
@@ -42,10 +52,14 @@ def changes_of(
         scored: the users who were scored, with ``cause``.
         users: ``user_key`` of all users of the store.
         base: the snapshot that holds for everyone else; ``None``: all users were scored.
+        unchanged: ``user_key`` and ``next_change`` of users whose text was read and is the same: their rows are written
+            again with the moment, so that they are not read again before.
+        rewritten: rows of users who were not scored and changed nevertheless, with ``cause``.
     """
     by_cause = dict(scored.group_by("cause").len().sort("len", descending=True).iter_rows())
     marks = {"changed_in": pl.lit(number, pl.Int64), "has_left": pl.lit(value=False)}
-    rows = scored.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
+    new_rows = pl.concat([_conform(scored), *([] if rewritten is None else [_conform(rewritten)])])
+    rows = new_rows.join(users.select("user_key"), on="user_key", how="semi").with_columns(**marks).pipe(_conform)
     if base is None:
         return Changes(rows, (), _summary(rows), by_cause)
     before = assignments(settings, base.id or 0).join(rows.lazy().select("user_key"), on="user_key", how="anti")
@@ -53,15 +67,36 @@ def changes_of(
     departed = carried.join(users.select("user_key"), on="user_key", how="anti")
     remaining = carried.join(departed.select("user_key"), on="user_key", how="anti")
     everyone = pl.concat([remaining, _summary(rows)])
-    changed = _rows_since_whole(settings, base) + rows.height + departed.height
-    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
-        cause, left = pl.lit(Cause.LEFT.value), pl.lit(value=True)
-        tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
-        return Changes(pl.concat([rows, _conform(tombstones)]), tuple(base.parts), everyone, by_cause)
     kept = before.join(remaining.lazy().select("user_key"), on="user_key", how="semi").with_columns(
         changed_in=pl.coalesce("changed_in", "snapshot_id"), has_left=pl.lit(value=False)
     )
-    return Changes(pl.concat([_conform(kept.collect()), rows]), (), everyone, by_cause)
+    renewed = _renewed(kept, unchanged).collect()
+    changed = _rows_since_whole(settings, base) + rows.height + departed.height + renewed.height
+    if len(base.parts) < _MAX_PARTS and changed <= _MAX_CHANGED * everyone.height:
+        cause, left = cause_of_departure(merged_keys(settings)), pl.lit(value=True)
+        tombstones = departed.select("bucket", "user_key", cause=cause, changed_in=marks["changed_in"], has_left=left)
+        written = [rows, _conform(tombstones), _conform(renewed)]
+        return Changes(pl.concat(written), tuple(base.parts), everyone, by_cause)
+    others = kept.join(renewed.lazy().select("user_key"), on="user_key", how="anti").collect()
+    return Changes(pl.concat([_conform(others), _conform(renewed), rows]), (), everyone, by_cause)
+
+
+def _renewed(rows: pl.LazyFrame, unchanged: pl.DataFrame | None) -> pl.LazyFrame:
+    """Return the rows of ``unchanged`` users with the moment until which their text stays as it is."""
+    if unchanged is None:
+        return rows.limit(0)
+    known = unchanged.filter(pl.col("next_change").is_not_null())
+    return rows.drop("next_change").join(known.lazy(), on="user_key")
+
+
+def cause_of_departure(merged: pl.Series) -> pl.Expr:
+    """Return why users, who were in the snapshot before, are in none now.
+
+    Args:
+        merged: see :func:`segadmin.events.merge.merged_keys`.
+    """
+    is_merged = pl.col("user_key").is_in(merged.implode())
+    return pl.when(is_merged).then(pl.lit(Cause.MERGED.value)).otherwise(pl.lit(Cause.LEFT.value))
 
 
 def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | None:
@@ -71,19 +106,47 @@ def cause_of_another_model(before: ModelVersion, now: ModelVersion) -> Cause | N
     return Cause.MODEL if _definition(before) == _definition(now) else Cause.DEFINITION
 
 
-def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_model: Cause | None) -> pl.DataFrame:
+def causes_of_models(settings: Settings, before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """Return the cause for each pair of model versions that scored the same user.
+
+    Args:
+        settings: location of the database.
+        before: ``user_key`` and ``model_version_id`` of the users of a snapshot.
+        now: the same of a later one.
+
+    Returns:
+        ``version_before``, ``model_version_id`` and ``of_model``, which is null where the two are the same.
+    """
+    versions = before.select("user_key", version_before="model_version_id")
+    joined = now.select("user_key", "model_version_id").join(versions, on="user_key")
+    pairs = joined.select("version_before", "model_version_id").unique(maintain_order=True).drop_nulls()
+    with reading(settings) as session:
+        causes = [
+            cause_of_another_model(session.get_one(ModelVersion, old), session.get_one(ModelVersion, new))
+            for old, new in pairs.iter_rows()
+        ]
+    return pairs.with_columns(of_model=pl.Series([cause and cause.value for cause in causes], dtype=pl.String))
+
+
+def with_causes(scored: pl.DataFrame, before: pl.DataFrame, of_models: pl.DataFrame) -> pl.DataFrame:
     """Return ``scored`` with the cause of every user.
 
     Args:
         scored: scored users; ``cause`` is null where they were not compared with an earlier snapshot.
-        before: ``user_key`` of the users of the snapshot before.
-        of_model: the cause of users who were in that snapshot, if another model made it.
+        before: ``user_key`` and ``model_version_id`` of the users of the snapshot before.
+        of_models: :func:`causes_of_models` of both, which go before other causes.
     """
     if "cause" not in scored.columns:  # written by an older release
         scored = scored.with_columns(cause=pl.lit(None, pl.String))
     is_known = pl.col("user_key").is_in(before["user_key"].implode())
-    cause = pl.coalesce("cause", pl.lit(Cause.EVENTS.value)) if of_model is None else pl.lit(of_model.value)
-    return scored.with_columns(cause=pl.when(is_known).then(cause).otherwise(pl.lit(Cause.NEW.value)))
+    cause = pl.coalesce("of_model", "cause", pl.lit(Cause.EVENTS.value))
+    known = before.select("user_key", version_before="model_version_id")
+    return (
+        scored.join(known, on="user_key", how="left", maintain_order="left")
+        .join(of_models, on=["version_before", "model_version_id"], how="left", maintain_order="left")
+        .with_columns(cause=pl.when(is_known).then(cause).otherwise(pl.lit(Cause.NEW.value)))
+        .drop("version_before", "of_model")
+    )
 
 
 def _rows_since_whole(settings: Settings, snapshot: SegmentSnapshot) -> int:
@@ -99,7 +162,7 @@ def _definition(version: ModelVersion) -> tuple[object, ...]:
 
 
 def _summary(rows: Frame) -> Frame:
-    return rows.select("bucket", "user_key", "segment", "probability")
+    return rows.select("bucket", "user_key", "segment", "probability", "overridden_by", "model_segment")
 
 
 def _conform(rows: pl.DataFrame) -> pl.DataFrame:

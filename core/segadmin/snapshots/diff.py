@@ -9,8 +9,9 @@ import polars as pl
 from sqlmodel import Session, select
 
 from segadmin.errors import ConfigurationError
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
-from segadmin.snapshots.changes import cause_of_another_model
+from segadmin.snapshots.changes import cause_of_departure, causes_of_models
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import find_snapshot, segments_of
 from segadmin.storage.database import reading
@@ -83,30 +84,29 @@ def find_two(
 def diff(settings: Settings, earlier: SegmentSnapshot, later: SegmentSnapshot) -> SnapshotDiff:
     """Compare two snapshots of a label set.
 
-    A user moved because of another definition or model, if the two assignments are of different models; else because
-    of new events, if the user was scored for them in between; else because of changed items, and else by time alone.
+    A user moved because of another definition or model, if the two assignments of the user are by different models;
+    else because of new events, if the user was scored for them in between; else because of changed items, and else by
+    time alone.
     """
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, snapshot.model_version_id) for snapshot in (earlier, later)]
         between = _between(session, earlier, later)
     segment = pl.col("segment").fill_null(NOT_ENOUGH)
     before, after = (segments_of(settings, each.id or 0).with_columns(segment) for each in (earlier, later))
-    users = before.join(after, on="user_key", how="full", coalesce=True, suffix="_after").rename(
-        {"segment": "before", "segment_after": "after"}
+    users = before.rename({"segment": "before", "model_version_id": "version_before"}).join(
+        after.rename({"segment": "after"}), on="user_key", how="full", coalesce=True
     )
     moved = pl.col("before").ne(pl.col("after"))  # null if the user is in one of them only
-    of_model = cause_of_another_model(*versions)
-    if of_model is None:
-        causes = _causes(settings, between, users.filter(moved).select("user_key"))
-    else:
-        causes = users.select("user_key", of_rows=pl.lit(of_model.value))
+    pairs = causes_of_models(settings, before, after)
+    users = users.join(pairs, on=["version_before", "model_version_id"], how="left", maintain_order="left")
+    causes = _causes(settings, between, users.filter(moved, pl.col("of_model").is_null()).select("user_key"))
     with_cause = (
         pl.when(pl.col("before").is_null())
         .then(pl.lit(Cause.NEW.value))
         .when(pl.col("after").is_null())
-        .then(pl.lit(Cause.LEFT.value))
+        .then(cause_of_departure(merged_keys(settings, later.published_at)))
         .when(moved)
-        .then(pl.coalesce("of_rows", pl.lit(Cause.EVENTS.value)))
+        .then(pl.coalesce("of_model", "of_rows", pl.lit(Cause.EVENTS.value)))
     )
     joined = users.join(causes, on="user_key", how="left", maintain_order="left")
     segments = dict.fromkeys([*versions[1].segments, *versions[0].segments])
@@ -133,12 +133,17 @@ def _between(session: Session, earlier: SegmentSnapshot, later: SegmentSnapshot)
 
 
 def _causes(settings: Settings, snapshots: Sequence[int], users: pl.DataFrame) -> pl.DataFrame:
-    """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``."""
+    """Return ``user_key`` and ``of_rows``: the first in precedence of why users were scored for ``snapshots``.
+
+    That another model scored them in between is no cause: the same one did it before and afterwards.
+    """
+    of_models = [Cause.DEFINITION.value, Cause.MODEL.value]
     rank = pl.col("cause").replace_strict({cause.value: rank for rank, cause in enumerate(Cause)}, default=None)
     return (
         Lake.of(settings)
         .scan("assignments")
         .filter(pl.col("snapshot_id").is_in(list(snapshots)), pl.col("changed_in") == pl.col("snapshot_id"))
+        .filter(~pl.col("cause").is_in(of_models))
         .join(users.lazy(), on="user_key", how="semi")
         .group_by("user_key")
         .agg(pl.col("cause").sort_by(rank).first().alias("of_rows"))

@@ -14,7 +14,10 @@ from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.events.formulas import escape_formulas
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments
+from segadmin.snapshots.segment_order import in_order, orders_of
+from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
 from segadmin.storage.records import SegmentSnapshot
 
@@ -24,7 +27,7 @@ class Audience:
     """Selects users of a snapshot, and whether they are pseudonymous."""
 
     segment: str | None = None  #: only this segment
-    min_probability: float = 0.0  #: minimum probability of the user's segment
+    min_probability: float = 0.0  #: minimum probability of the user's segment, unless a person set it
     user_ids: bool = False  #: the shop's own ids instead of pseudonyms
 
 
@@ -39,7 +42,8 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
 
     Returns:
         ``user`` (a pseudonym of 16 hex digits, or the shop's id), ``segment``, ``probability``, a column for the
-        probability of each segment, ``scored_as_of`` and ``model_version``.
+        probability of each segment, ``scored_as_of``, ``model_version`` and ``overridden_by``: what decided about the
+        segment instead of the model, such as ``correction``.
 
     Raises:
         ConfigurationError: there is no such segment.
@@ -49,14 +53,20 @@ def audience(settings: Settings, snapshot: SegmentSnapshot, segments: list[str],
         raise ConfigurationError(
             f"There is no segment {selection.segment!r}.{did_you_mean(selection.segment, segments)}"
         )
-    rows = assignments(settings, snapshot.id).filter(pl.col("probability") >= selection.min_probability)
+    with reading(settings) as session:
+        orders = orders_of(session, snapshot)
+    is_sure = (pl.col("probability") >= selection.min_probability) | (
+        pl.col("overridden_by") == Override.CORRECTION.value
+    ).fill_null(value=False)
+    rows = assignments(settings, snapshot.id).with_columns(in_order(orders, segments)).filter(is_sure)
     if selection.segment is not None:
         rows = rows.filter(pl.col("segment") == selection.segment)
     columns = [pl.col("probabilities").list.get(n).alias(f"p_{segment}") for n, segment in enumerate(segments)]
     return (
         with_user(settings, rows, raw=selection.user_ids)
         .sort("probability", "user", descending=[True, False])
-        .select("user", "segment", "probability", *columns, "scored_as_of", model_version="model_version_id")
+        .rename({"model_version_id": "model_version"})
+        .select("user", "segment", "probability", *columns, "scored_as_of", "model_version", "overridden_by")
     )
 
 
@@ -99,5 +109,7 @@ def find_sink(settings: Settings, path: Path) -> Sink:
 def with_user(settings: Settings, rows: pl.LazyFrame, *, raw: bool) -> pl.LazyFrame:
     """Return ``rows`` with a column ``user`` after ``user_key``: the shop's id if ``raw``, else a pseudonym."""
     if raw:
-        return rows.join(Lake.of(settings).scan("users").select("user_key", "user"), on="user_key", how="left")
+        tables = ("users", "merged_users")  # merged users are in the snapshot until the next refresh
+        ids = pl.concat([Lake.of(settings).scan(table).select("user_key", "user") for table in tables])
+        return rows.join(ids.unique("user_key"), on="user_key", how="left", maintain_order="left")
     return rows.with_columns(user=pl.col("user_key").map_elements(show_key, return_dtype=pl.String))

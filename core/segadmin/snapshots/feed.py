@@ -15,13 +15,17 @@ import polars as pl
 from sqlmodel import col, select, update
 
 from segadmin import failpoints
+from segadmin.events.merge import merged_keys
 from segadmin.settings import Settings
+from segadmin.snapshots.changes import cause_of_departure
 from segadmin.snapshots.policy import Cause
 from segadmin.snapshots.read import assignments
 from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SnapshotSwitch
 from segadmin.storage.schema import ASSIGNMENTS, time_literal
+
+_NOBODY = pl.Series("user_key", [], pl.Int64)
 
 
 class Change(StrEnum):
@@ -65,7 +69,7 @@ def records_of(settings: Settings, switch: SnapshotSwitch) -> pl.DataFrame:
     after = assignments(settings, switch.to_id)
     if switch.from_id != snapshot.previous_id:
         after = after.with_columns(cause=pl.lit(Cause.MODEL.value))
-    return changes_between(before, after).with_columns(
+    return changes_between(before, after, merged_keys(settings, switch.created_at)).with_columns(
         label_set=pl.lit(switch.label_set),
         sequence=pl.lit(switch.id, pl.Int64),
         snapshot_id=pl.lit(switch.to_id, pl.Int64),
@@ -73,12 +77,13 @@ def records_of(settings: Settings, switch: SnapshotSwitch) -> pl.DataFrame:
     )
 
 
-def changes_between(before: pl.LazyFrame, after: pl.LazyFrame) -> pl.DataFrame:
+def changes_between(before: pl.LazyFrame, after: pl.LazyFrame, merged: pl.Series = _NOBODY) -> pl.DataFrame:
     """Return a row for each user who is in another segment, or in only one of two snapshots.
 
     Args:
         before: ``user_key`` and ``segment`` of the users of the snapshot before.
         after: the same of the snapshot now, and ``cause``.
+        merged: see :func:`segadmin.events.merge.merged_keys`.
 
     Returns:
         ``position`` (from 1, in the order of the keys), ``user_key``, ``change``, ``from_segment``, ``to_segment``
@@ -94,7 +99,7 @@ def changes_between(before: pl.LazyFrame, after: pl.LazyFrame) -> pl.DataFrame:
         .filter(has_entered | has_left | has_moved)
         .with_columns(
             change=change.otherwise(pl.lit(Change.MOVED.value)),
-            cause=pl.when(has_left).then(pl.lit(Cause.LEFT.value)).otherwise("cause"),
+            cause=pl.when(has_left).then(cause_of_departure(merged)).otherwise("cause"),
         )
         .sort("user_key")
         .with_row_index("position", offset=1)

@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from segadmin.settings import Settings
+from segadmin.snapshots.policy import Override
 from segadmin.snapshots.read import assignments, find_snapshot
 from segadmin.storage.database import reading
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import ModelVersion
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from segadmin.events.merged_users import MergedUsers
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class CurrentSegment:
     model_version_id: int
     segment: str | None  #: ``None``: too little is known of the user
     probabilities: dict[str, float]  #: by segment, in the model's order
+    corrected: bool = False  #: whether a person set the segment
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,15 @@ class _Index:
     segment: NDArray[np.int16]  #: index into ``segments``; -1: unassigned
     probabilities: NDArray[np.float32]  #: ``(users, segments)``
     model_versions: NDArray[np.int64]
+    merged: MergedUsers
+    corrected: NDArray[np.bool_]
 
     def find(self, key: int) -> CurrentSegment | None:
-        """Return what is known of a user, or ``None``."""
+        """Return what is known of a user, or of the user into whom they were merged, or ``None``."""
         row = int(self.keys.searchsorted(key))
         if row == len(self.keys) or self.keys[row] != key:
-            return None
+            root = self.merged.root(key)
+            return None if root == key else self.find(root)
         number = int(self.segment[row])
         return CurrentSegment(
             label_set=self.label_set,
@@ -57,6 +63,7 @@ class _Index:
             model_version_id=int(self.model_versions[row]),
             segment=None if number < 0 else self.segments[number],
             probabilities=dict(zip(self.segments, map(float, self.probabilities[row]), strict=True)),
+            corrected=bool(self.corrected[row]),
         )
 
 
@@ -82,28 +89,34 @@ class SegmentLookup:
 
     def _index(self, label_set: str | None) -> _Index:
         with reading(self._settings) as session:
+            from segadmin.snapshots.segment_order import orders_of
+
             snapshot = find_snapshot(session, "current", label_set)
             version = Lake.of(self._settings).version("assignments")
             index = self._indexes.get(snapshot.label_set)
             if index is not None and (index.snapshot_id, index.lake_version) == (snapshot.id, version):
                 return index
-            segments = tuple(session.get_one(ModelVersion, snapshot.model_version_id).segments)
+            orders = orders_of(session, snapshot)
             assert snapshot.id is not None
             facts = (snapshot.id, version, snapshot.label_set, snapshot.as_of)
         with self._lock:  # one thread reads the snapshot, the others wait for it
             index = self._indexes.get(facts[2])
             if index is None or (index.snapshot_id, index.lake_version) != facts[:2]:
-                index = self._indexes[facts[2]] = self._read(*facts, segments)
+                index = self._indexes[facts[2]] = self._read(*facts, orders)
             return index
 
     def _read(
-        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, segments: tuple[str, ...]
+        self, snapshot_id: int, version: int | None, label_set: str, as_of: datetime, orders: dict[int, list[str]]
     ) -> _Index:
         import numpy as np
         import polars as pl
 
-        columns = ("user_key", "segment", "probabilities", "model_version_id")
-        users = assignments(self._settings, snapshot_id).select(columns).sort("user_key").collect()
+        from segadmin.events.merged_users import MergedUsers
+        from segadmin.snapshots.segment_order import in_order
+
+        segments = tuple(next(iter(orders.values())))  # of the snapshot's model
+        columns = ("user_key", "segment", in_order(orders, segments), "model_version_id", "overridden_by")
+        users = assignments(self._settings, snapshot_id).select(*columns).sort("user_key").collect()
         numbers = users["segment"].replace_strict(list(segments), list(range(len(segments))), default=-1)
         return _Index(
             snapshot_id=snapshot_id,
@@ -115,4 +128,6 @@ class SegmentLookup:
             segment=numbers.fill_null(-1).to_numpy().astype(np.int16),
             probabilities=users["probabilities"].cast(pl.Array(pl.Float32, len(segments))).to_numpy(),
             model_versions=users["model_version_id"].to_numpy(),
+            merged=MergedUsers.of(Lake.of(self._settings)),
+            corrected=(users["overridden_by"] == Override.CORRECTION.value).fill_null(value=False).to_numpy(),
         )

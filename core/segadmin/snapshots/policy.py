@@ -12,10 +12,21 @@ class Cause(StrEnum):
     DEFINITION = "another definition"  #: the model was trained on a label set with another definition
     MODEL = "another model"
     NEW = "new user"
+    CORRECTION = "correction"  #: a person set the user's segment
+    CORRECTION_ENDED = "correction ended"  #: it was withdrawn, or it expired
+    HYSTERESIS_ENDED = "hysteresis ended"  #: a refresh without it returns users to the segment by the model
     EVENTS = "new events"  #: events came, also late ones, or were deleted
     ITEMS = "changed items"  #: titles, categories or other attributes of items changed
     TIME = "time"  #: the text changed by the passing of time alone
     LEFT = "left"  #: the user is no longer in the store
+    MERGED = "merged"  #: the user was merged into another one
+
+
+class Override(StrEnum):
+    """What decided about a user's segment instead of the model."""
+
+    CORRECTION = "correction"  #: a person
+    HYSTERESIS = "hysteresis"  #: another segment does not lead by its margin
 
 
 class TimePolicy(StrEnum):

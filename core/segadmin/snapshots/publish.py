@@ -17,6 +17,8 @@ from sqlmodel import Session, select
 from segadmin.errors import StorageError
 from segadmin.models.aliases import current_snapshot, pointed, switch_snapshot
 from segadmin.settings import Settings
+from segadmin.snapshots.freshness import Arrived
+from segadmin.snapshots.policy import Override
 from segadmin.storage.database import now, transaction
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import SegmentSnapshot, SegmentSummary, SnapshotState
@@ -37,7 +39,11 @@ class SnapshotFacts:
     moved: int  #: users whose segment changed
     lake_versions: dict[str, int]  #: what it was made from
     everyone_read_at: datetime | None
+    newest_event: datetime | None
+    canary_id: int | None
     inference: list[Json]  #: each way that probabilities were computed in
+    corrected: int = 0
+    moved_without_hysteresis: int | None = None
 
 
 def begin_snapshot(
@@ -68,9 +74,20 @@ def commit_assignments(settings: Settings, snapshot_id: int, rows: pl.DataFrame)
 
 
 def make_current(
-    session: Session, snapshot_id: int, facts: SnapshotFacts, summaries: Sequence[Json]
+    session: Session,
+    snapshot_id: int,
+    facts: SnapshotFacts,
+    summaries: Sequence[Json],
+    arrived: Arrived | None = None,
 ) -> SegmentSnapshot:
     """Publish a snapshot whose rows are in the lake, and make it the current one of its label set.
+
+    Args:
+        session: of the transaction that publishes it.
+        snapshot_id: its number.
+        facts: what is stored with it.
+        summaries: of its segments.
+        arrived: the events that it adds, whose freshness is stored; ``None``: not known.
 
     Raises:
         StorageError: it was published or another snapshot became current in the meantime; nothing was written.
@@ -81,10 +98,16 @@ def make_current(
     for name, value in asdict(facts).items():
         setattr(snapshot, name, value)
     snapshot.state, snapshot.published_at = SnapshotState.PUBLISHED, now(session)
+    snapshot.freshness = arrived.freshness(snapshot.published_at).as_json() if arrived is not None else {}
     session.add(snapshot)
     session.add_all([SegmentSummary(snapshot_id=snapshot_id, **row) for row in summaries])
     switch_snapshot(session, snapshot.label_set, expected=facts.previous_id, target=snapshot_id)
     return snapshot
+
+
+def count_corrected(users: pl.DataFrame) -> int:
+    """Return the number of users whose segment a person set."""
+    return users.filter(pl.col("overridden_by") == Override.CORRECTION).height
 
 
 def count_moved(before: pl.DataFrame, users: pl.DataFrame) -> int:

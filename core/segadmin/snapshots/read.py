@@ -90,8 +90,11 @@ def assignments(settings: Settings, snapshot_id: int, buckets: Sequence[int] | N
 
 
 def segments_of(settings: Settings, snapshot_id: int) -> pl.DataFrame:
-    """Return ``user_key`` and ``segment`` of the users of a snapshot; the segment is null if a user has none."""
-    return assignments(settings, snapshot_id).select("user_key", "segment").collect()
+    """Return ``user_key``, ``segment`` and ``model_version_id`` of the users of a snapshot.
+
+    The segment is null if a user has none.
+    """
+    return assignments(settings, snapshot_id).select("user_key", "segment", "model_version_id").collect()
 
 
 def list_snapshots(

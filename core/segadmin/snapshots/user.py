@@ -12,14 +12,16 @@ import polars as pl
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import DataError, UserNotFound
 from segadmin.events.keys import candidate_keys
+from segadmin.events.merge import list_merges
+from segadmin.events.merged_users import MergedUsers
 from segadmin.hashing import bucket_of
 from segadmin.labels.label_sets import after, latest_event
 from segadmin.models.manifest import manifest_of
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents, list_snapshots
-from segadmin.storage.database import transaction
+from segadmin.storage.database import reading, transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, ModelVersion
+from segadmin.storage.records import NOT_ENOUGH, MergeState, ModelVersion, UserMerge
 from segadmin.storage.store import NO_EVENTS, check_store, known_store
 from segadmin.text.item_words import item_words
 from segadmin.text.reader import read_users
@@ -36,10 +38,14 @@ class Assigned:
     model_version_id: int
     segment: str
     probabilities: dict[str, float]  #: by segment, in the model's order
+    overridden_by: str | None = None  #: what decided instead of the model, see ``segadmin.snapshots.policy.Override``
+    model_segment: str | None = None  #: the segment by the model, if something else decided
 
 
 def find_user(settings: Settings, user_id: str) -> int:
     """Return the key of a user, given as the shop's id or a pseudonym of 16 hex digits.
+
+    Of a user who was merged it is the key of the user whose rows are the other's now.
 
     Raises:
         UserNotFound: there is no such user.
@@ -49,11 +55,13 @@ def find_user(settings: Settings, user_id: str) -> int:
     if check_store(settings) is None:
         raise DataError(NO_EVENTS)
     candidates = candidate_keys(settings.secret(), user_id)
-    users = Lake.of(settings).scan("users").filter(pl.col("user_key").is_in(candidates))
+    lake = Lake.of(settings)
+    users = lake.scan("users").filter(pl.col("user_key").is_in(candidates))
     known_keys = users.select("user_key").collect()["user_key"].to_list()
+    merged = MergedUsers.of(lake)
     for key in candidates:
-        if key in known_keys:
-            return key
+        if key in known_keys or key in merged.into:
+            return merged.root(key)
     raise UserNotFound(
         f"There is no user {user_id!r}. Give the shop's own id, as it was imported, or a pseudonym of 16 hex digits, "
         "as in: segadmin snapshots export --out users.csv"
@@ -65,10 +73,11 @@ def history(settings: Settings, key: int) -> list[Assigned]:
     with transaction(settings) as session:
         snapshots = list_snapshots(session)
         current = set(currents(session).values())
-        versions = {snapshot.model_version_id for snapshot in snapshots}
-        segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     rows = Lake.of(settings).scan("assignments", buckets=[_bucket(settings, key)]).filter(pl.col("user_key") == key)
     by_part = {row["snapshot_id"]: row for row in rows.collect().iter_rows(named=True)}
+    with reading(settings) as session:  # of the version that scored the user: of one snapshot there may be two
+        versions = {row["model_version_id"] for row in by_part.values() if not row["has_left"]}
+        segments = {version: session.get_one(ModelVersion, version).segments for version in versions}
     return [
         Assigned(
             snapshot_id=snapshot.id,
@@ -77,11 +86,19 @@ def history(settings: Settings, key: int) -> list[Assigned]:
             as_of=snapshot.as_of.isoformat(),
             model_version_id=row["model_version_id"],
             segment=row["segment"] or NOT_ENOUGH,
-            probabilities=dict(zip(segments[snapshot.model_version_id], row["probabilities"], strict=True)),
+            probabilities=dict(zip(segments[row["model_version_id"]], row["probabilities"], strict=True)),
+            overridden_by=row["overridden_by"],
+            model_segment=(row["model_segment"] or NOT_ENOUGH) if row["overridden_by"] else None,
         )
         for snapshot in snapshots
         if snapshot.id is not None and (row := _valid(by_part, snapshot.parts)) is not None
     ]
+
+
+def merged_into(settings: Settings, key: int) -> list[UserMerge]:
+    """Return the merges by which other users' rows became rows of the user, the newest first."""
+    group = MergedUsers.of(Lake.of(settings)).group(key) - {key}
+    return [merge for merge in list_merges(settings) if merge.old_key in group and merge.state == MergeState.MERGED]
 
 
 def known_at(rows: Sequence[Assigned], moment: datetime) -> list[Assigned]:

@@ -36,7 +36,7 @@ def record(settings: Settings, action: str, subject: str, **details: object) -> 
 
 def entry(action: str, subject: str, **details: object) -> Audit:
     """Return an entry to add to the transaction of the action it describes; arguments as in :func:`record`."""
-    return Audit(actor=_actor(), action=action, subject=subject, details=details)
+    return Audit(actor=current_actor(), action=action, subject=subject, details=details)
 
 
 def entries(
@@ -59,7 +59,7 @@ def entries(
         return list(session.exec(query).all())
 
 
-def _actor() -> str:
+def current_actor() -> str:
     """Return who acts; by default the user that runs this process, under ``sudo`` with the user who called it."""
     if (actor := _actor_here.get()) is not None:
         return actor

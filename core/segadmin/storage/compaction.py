@@ -18,6 +18,9 @@ KEPT_HOURS = 7 * 24
 #: A table without new writes is compacted again after this time, to remove the files that have expired by then.
 _RECOMPACT_SECONDS = 24 * 3600
 
+#: Live events are joined when there are so many files per bucket of less than so many bytes, into larger ones.
+_MANY_PER_BUCKET, _SMALL_BYTES, _JOINED_BYTES = 32, 2**20, 8 * 2**20
+
 #: Table → its version after the last compaction, and the time of that (seconds since 1970).
 _Compacted = dict[str, tuple[int, float]]
 
@@ -50,6 +53,24 @@ def compact(settings: Settings) -> dict[str, dict[str, int]]:
                 compacted[table] = (version, time.time())
         _write(settings, compacted)
     return file_counts
+
+
+def join_live_events(settings: Settings, buckets: int) -> bool:
+    """Join the small files of live events if there are many; return whether it did.
+
+    An import every second leaves tens of thousands of files a day, and every import and refresh opens all of them.
+    Only files of a few megabytes are written, so that the cost does not grow with the log; :func:`compact` joins them
+    further, and removes those that are not needed any more.
+
+    Raises:
+        StorageError: the lake cannot be written.
+    """
+    lake = Lake.of(settings)
+    if lake.small_files("events", _SMALL_BYTES) <= _MANY_PER_BUCKET * buckets:
+        return False
+    with alone(settings):
+        lake.compact("events", _JOINED_BYTES)
+    return True
 
 
 def _due(lake: Lake, compacted: _Compacted) -> list[str]:

@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 @contextmanager
-def alone(settings: Settings, *, registered: bool = True) -> Iterator[None]:
+def alone(settings: Settings, *, registered: bool = True, wait_seconds: float | None = None) -> Iterator[None]:
     """Hold the exclusive import lock of this store; waits until no other process holds it.
 
     An import compares its events and users with the lake to find new ones. Two imports at once would not see each
@@ -28,12 +28,19 @@ def alone(settings: Settings, *, registered: bool = True) -> Iterator[None]:
     Args:
         settings: location of the store.
         registered: whether the folder must be the store that is registered in the database.
+        wait_seconds: wait no longer than this; default: as long as it takes.
 
     Raises:
+        JobError: another process held the lock for ``wait_seconds``.
         StorageError: the store cannot be written.
         SegadminError: the folder is not the database's store; see :func:`segadmin.storage.store.check_folder`.
     """
-    with _locked(settings, _IMPORT, fcntl.LOCK_EX, registered=registered):
+    if wait_seconds is None:
+        with _locked(settings, _IMPORT, fcntl.LOCK_EX, registered=registered):
+            yield
+        return
+    busy = "An import is running, or a compaction or a backup. Try again when it has ended: segadmin data list"
+    with _polled(settings, _IMPORT, wait_seconds, busy, registered=registered):
         yield
 
 
@@ -71,18 +78,28 @@ def no_step_runs(settings: Settings) -> Iterator[None]:
         JobError: a step runs for longer than a minute.
         StorageError, SegadminError: as in :func:`alone`.
     """
+    busy = (
+        "A step of a job is still running that reads users' data: its job may have been cancelled just now. Try again "
+        "in a moment, or look: segadmin jobs list"
+    )
+    with _polled(settings, _ERASURE, _TIMEOUT_SECONDS, busy):
+        yield
+
+
+@contextmanager
+def _polled(
+    settings: Settings, name: str, wait_seconds: float, busy: str, *, registered: bool = True
+) -> Iterator[None]:
+    """Hold an exclusive lock; raise ``JobError`` with the text ``busy`` if it is not free after ``wait_seconds``."""
     with ExitStack() as stack:
-        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        deadline = time.monotonic() + wait_seconds
         while True:
             try:
-                stack.enter_context(_locked(settings, _ERASURE, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                stack.enter_context(_locked(settings, name, fcntl.LOCK_EX | fcntl.LOCK_NB, registered=registered))
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise JobError(
-                        "A step of a job is still running that reads users' data: its job may have been cancelled just "
-                        "now. Try again in a moment, or look: segadmin jobs list"
-                    ) from None
+                    raise JobError(busy) from None
                 time.sleep(0.1)
         yield
 

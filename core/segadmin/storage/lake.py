@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
+from polars._typing import PolarsDataType
 
 from segadmin.errors import StorageError
 from segadmin.files import inside, sync
@@ -28,7 +30,7 @@ from segadmin.storage.delta_tables import (
     vacuum,
     writing,
 )
-from segadmin.storage.schema import PARTITIONS, SCHEMAS, STATISTICS, TIME
+from segadmin.storage.schema import CAME_AS, PARTITIONS, SCHEMAS, STATISTICS, TIME, time_literal
 from segadmin.storage.store import check_known
 
 #: The tables that imports write and jobs read.
@@ -125,7 +127,7 @@ class Lake:
         folder = Path(*(f"{column}={value}" for column, value in partition.items()))
         path = inside(self.path, f"{table}/{folder}/{name}.parquet")
         schema = {column: dtype for column, dtype in SCHEMAS[table].items() if column not in partition}
-        content = frame.select(pl.col(column).cast(dtype) for column, dtype in schema.items())
+        content = _conform(frame, schema)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content.write_parquet(path, compression="snappy", row_group_size=_GROUP_ROWS)
@@ -168,7 +170,7 @@ class Lake:
         if not self.exists(table):
             self._write(table, frame, None, mode="append")
             return
-        self.replace_rows(table, frame, f"{column} = '{value.replace(chr(39), chr(39) * 2)}'")
+        self.replace_rows(table, frame, equals(column, value))
 
     def replace_rows(self, table: str, frame: pl.DataFrame, predicate: str) -> None:
         """Replace the rows that match ``predicate`` (SQL) in one atomic commit; all rows of ``frame`` must match it."""
@@ -177,7 +179,7 @@ class Lake:
                 self._open(table, address)
                 write_deltalake(
                     address.uri,
-                    self._conform(table, frame),
+                    _conform(frame, SCHEMAS[table]),
                     mode="overwrite",
                     predicate=predicate,
                     storage_options=address.options,
@@ -199,14 +201,24 @@ class Lake:
         """Return the number of files of the table's newest version."""
         return len(open_table(self.path / table).file_uris()) if self.exists(table) else 0
 
-    def compact(self, table: str) -> None:
-        """Join the small files of each partition in one atomic commit, and write a checkpoint of the log."""
+    def small_files(self, table: str, largest: int) -> int:
+        """Return the number of files of the table's newest version that have less than ``largest`` bytes."""
+        if not self.exists(table):
+            return 0
+        files = pl.DataFrame(open_table(self.path / table).get_add_actions(flatten=True))
+        return int((files["size_bytes"] < largest).sum())
+
+    def compact(self, table: str, target_bytes: int | None = None) -> None:
+        """Join the small files of each partition in one atomic commit, and write a checkpoint of the log.
+
+        With ``target_bytes``, files of this size are left alone, and none becomes much larger.
+        """
         if not self.exists(table):
             return
         try:
             with writing(self.path / table) as address:
                 delta_table = self._open(table, address)
-                delta_table.optimize.compact(max_concurrent_tasks=1)
+                delta_table.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
                 delta_table.create_checkpoint()
         except (DeltaError, OSError) as error:
             raise self._failed(table, error) from error
@@ -243,16 +255,29 @@ class Lake:
 
     @property
     def latest_event(self) -> datetime | None:
-        """The time of the newest event, from Delta's file statistics; ``None`` if there are no events."""
+        """The time of the newest event, by Delta's file statistics; ``None`` if there are no events.
+
+        Delta-rs cuts statistics off at milliseconds, so the files that may have the newest event are read.
+        """
         version = None if self.versions is None else self.versions.get("events", -1)
         if version == -1 or not self.exists("events"):
             return None
-        files = pl.DataFrame(open_table(self.path / "events", version).get_add_actions(flatten=True))
+        table = open_table(self.path / "events", version)
+        files = pl.DataFrame(table.get_add_actions(flatten=True))
         if "max.at" not in files.columns or files["max.at"].null_count():
             latest: datetime | None = self.scan("events").select(pl.col("at").max()).collect().item()
             return latest
-        newest: datetime | None = files.select(pl.col("max.at").cast(TIME).max()).item()
-        return newest
+        at = pl.col("max.at").cast(TIME)
+        newest: datetime | None = files.select(at.max()).item()
+        if newest is None:
+            return None
+        is_cut_off = at.dt.microsecond() % 1000 == 0
+        candidates = files.filter(at >= time_literal(newest).dt.truncate("1ms"), is_cut_off)["path"]
+        paths = [f"{table.table_uri}/{unquote(path)}" for path in candidates]
+        if not paths:
+            return newest
+        exact: datetime = pl.scan_parquet(paths, glob=False).select(pl.col("at").cast(TIME).max()).collect().item()
+        return max(newest, exact)
 
     def _write(
         self, table: str, frame: pl.DataFrame, commit: Commit | None, mode: Literal["append", "overwrite"]
@@ -265,7 +290,7 @@ class Lake:
                 # Based on the version that was checked: a commit with the same key in between is a conflict.
                 write_deltalake(
                     delta_table,
-                    self._conform(table, frame),
+                    _conform(frame, SCHEMAS[table]),
                     mode=mode,
                     commit_properties=None if commit is None else _once(commit),
                 )
@@ -293,13 +318,23 @@ class Lake:
         add_columns(delta_table, SCHEMAS[table])
         return delta_table
 
-    def _conform(self, table: str, frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMAS[table].items())
-
     def _failed(self, table: str, error: Exception) -> StorageError:
         return StorageError(
             f"The table {table!r} in {self.path} cannot be written: {error}. Check the disk and SEGADMIN_STORE."
         )
+
+
+def equals(column: str, value: str) -> str:
+    """Return the predicate (SQL) of the rows in which ``column`` is ``value``."""
+    return f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
+
+
+def _conform(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFrame:
+    """Return ``frame`` with the columns of ``schema``."""
+    return frame.select(
+        pl.lit(None, dtype).alias(name) if name == CAME_AS and name not in frame.columns else pl.col(name).cast(dtype)
+        for name, dtype in schema.items()
+    )
 
 
 def _properties(table: str) -> dict[str, str]:

@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Enum,
+    Index,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from segadmin.urls import mask_secrets
@@ -112,6 +124,14 @@ class ModelState(StrEnum):
     RETIRED = "retired"  #: was champion before
 
 
+class CanaryState(StrEnum):
+    """The state of a canary."""
+
+    RUNNING = "running"  #: the challenger scores its share of the users
+    PROMOTED = "promoted"  #: the challenger became champion
+    STOPPED = "stopped"  #: the champion scores these users again
+
+
 class ImportState(StrEnum):
     """The state of an import."""
 
@@ -125,6 +145,15 @@ class SnapshotState(StrEnum):
 
     BUILDING = "building"  #: its assignments may be incomplete
     PUBLISHED = "published"  #: complete and immutable
+
+
+class MergeState(StrEnum):
+    """How far a merge of two users is."""
+
+    MERGING = "merging"  #: or interrupted; the next import, merge or erasure completes it
+    MERGED = "merged"
+    UNDOING = "undoing"  #: or interrupted; completed like a merge
+    UNDONE = "undone"
 
 
 def _time(*, nullable: bool = True) -> Any:
@@ -244,6 +273,19 @@ class Audit(_Row, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
+class UserMerge(_Row, table=True):
+    """A user who was merged into another one, as a visitor becomes a customer."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    old_key: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))  #: the user who was merged
+    new_key: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))  #: the user to merge into
+    state: MergeState = Field(default=MergeState.MERGING, sa_column=_state(MergeState))
+    #: Rows that moved, ``events`` and ``labels``, and ``duplicates``, which are kept aside as the other user has them.
+    moved: dict[str, int] = Field(default_factory=dict, sa_column=_json())
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    undone_at: datetime | None = Field(default=None, sa_column=_time())
+
+
 class LabelSet(_Row, table=True):
     """A named set of labelled users; the rows are in the lake."""
 
@@ -357,8 +399,14 @@ class SegmentSnapshot(_Row, table=True):
     rescored_by: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: cause → users
     carried: int = 0
     moved: int = 0  #: users in another segment than in the previous snapshot
+    moved_without_hysteresis: int | None = None  #: who would have moved without it; null: it was not used
+    corrected: int = 0  #: users whose segment a person set
     lake_versions: dict[str, int] = Field(default_factory=dict, sa_column=_json())  #: what it was made from
     everyone_read_at: datetime | None = Field(default=None, sa_column=_time())  #: as of when
+    newest_event: datetime | None = Field(default=None, sa_column=_time())  #: the time of the newest event in it
+    #: Of the events that came in since the snapshot before, see :class:`segadmin.snapshots.freshness.Freshness`.
+    freshness: Json = Field(default_factory=dict, sa_column=_json())
+    canary_id: int | None = None  #: the canary whose challenger scored some of the users; null: one model scored all
     #: Each way that probabilities were computed in: engine, precision, agreement with the model in float32, …
     inference: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
@@ -385,6 +433,37 @@ class SegmentSummary(_Row, table=True):
     share: float  #: 0 to 1
     confidence: float  #: mean probability of the assigned segment
     distinctive: list[Json] = Field(default_factory=list, sa_column=_json())  #: category, share, lift
+
+
+class Canary(_Row, table=True):
+    """A challenger that scores a share of the users for some time, to be compared with the champion."""
+
+    #: At most one of a label set is running.
+    __table_args__ = (
+        Index(
+            "ix_canary_running",
+            "label_set",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str = Field(index=True)
+    champion_id: int = Field(foreign_key="modelversion.id")
+    challenger_id: int = Field(foreign_key="modelversion.id")
+    share: float  #: of the users, above 0 and below 1
+    salt: int  #: together with a user's key, it decides whether the user is in the share
+    state: CanaryState = Field(default=CanaryState.RUNNING, sa_column=_state(CanaryState))
+    since: datetime = Field(sa_column=_time(nullable=False))  #: in the time of the events
+    until: datetime = Field(sa_column=_time(nullable=False))  #: when it is decided, in the time of the events
+    #: The newest, see ``segadmin.monitoring.canary.CanaryComparison``; empty before the first.
+    comparison: Json = Field(default_factory=dict, sa_column=_json())
+    compared_as_of: datetime | None = Field(default=None, sa_column=_time())
+    reason: str | None = None  #: why it ended
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    ended_at: datetime | None = Field(default=None, sa_column=_time())
 
 
 class DriftReport(_Row, table=True):
@@ -431,6 +510,29 @@ class SnapshotSwitch(_Row, table=True):
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
+#: The kind of the jobs that stand for the publication of corrections; they have no steps.
+CORRECT_KIND = "correct"
+
+
+class Correction(_Row, table=True):
+    """The segment of a user as a person set it; of those of a user and label set, at most one is in force."""
+
+    __table_args__ = (Index("ix_correction_label_set_user_key", "label_set", "user_key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str
+    user_key: int = Field(sa_column=Column(BigInteger(), nullable=False))
+    segment: str
+    reason: str = Field(sa_column=_masked(nullable=False))
+    actor: str
+    weight: int = 1  #: as how many labelled rows of the next training it counts; 0: it only overrides the model
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=_time())  #: null: never
+    withdrawn_at: datetime | None = Field(default=None, sa_column=_time())
+    withdrawn_by: str = ""
+    withdrawn_because: str = Field(default="", sa_column=_masked(nullable=False))
+
+
 class ConfiguredFeed(_Row, table=True):
     """A receiver of the changes of a label set, and its cursor: what it has received."""
 
@@ -448,16 +550,18 @@ class ConfiguredFeed(_Row, table=True):
 
 
 class Schedule(_Row, table=True):
-    """A job that is enqueued at every slot of a cron expression in ``timezone``."""
+    """A job that is enqueued at every slot of a cron expression in ``timezone``, or whenever events came in."""
 
     name: str = Field(primary_key=True)
-    cron: str
+    cron: str  #: empty: without slots, only an objective
     timezone: str = "UTC"
     kind: str
     options: Json = Field(default_factory=dict, sa_column=_json())
     paused: bool = False
     next_slot: datetime = Field(sa_column=_time(nullable=False))
     last_job_id: int | None = None
+    freshness_seconds: float | None = None  #: objective: within this time an event is to be in a snapshot
+    missed_since: datetime | None = Field(default=None, sa_column=_time())  #: since when the objective is missed
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 

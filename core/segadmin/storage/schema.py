@@ -26,6 +26,8 @@ def _schema(columns: Mapping[str, PolarsDataType]) -> pl.Schema:
     return pl.Schema(columns)
 
 
+#: The column of the key that a row of a merged user came under; null: ``user_key`` itself. Most frames lack it.
+CAME_AS = "came_as"
 #: Events of users. ``price`` is the total of the line, ``duration`` is in seconds, ``extras`` is a JSON object.
 EVENTS = _schema(
     {
@@ -41,6 +43,7 @@ EVENTS = _schema(
         "rating": pl.Float64,
         "text": pl.String,
         "extras": pl.String,
+        CAME_AS: pl.Int64,
     }
 )
 #: What the shop sells: one row per item, from the newest import.
@@ -66,10 +69,13 @@ LABELS = _schema(
         "observed_from": TIME,
         "as_of": TIME,
         "outcome_until": TIME,
+        CAME_AS: pl.Int64,
     }
 )
-#: The shop's own user ids; only this table holds them.
+#: The shop's own user ids; only this table and the next one hold them.
 USERS = _schema({"bucket": pl.Int32, "user_key": pl.Int64, "user": pl.String})
+#: Users who were merged into another one, whose key is ``merged_into``; they are not in ``USERS``.
+MERGED_USERS = _schema({**USERS, "merged_into": pl.Int64})
 #: Unusable rows, unchanged. ``line`` is the row's line in the file; a header is line 1; a cell with line breaks counts
 #: as one line.
 QUARANTINE = _schema(
@@ -86,8 +92,11 @@ QUARANTINE = _schema(
 #: The history of assignments; :mod:`segadmin.storage.assignments` returns the rows that make up a snapshot.
 #: ``probabilities`` are in the order of the model's segments. ``events_hash`` and ``items_hash`` tell whether what the
 #: user's text was made of has changed since (:mod:`segadmin.text.sources`). ``changed_in`` is the snapshot that the row
-#: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. These five columns are null in
-#: rows of older releases.
+#: was scored for, and ``cause`` why. ``has_left``: the user is no longer in the store. ``next_change``: until then
+#: the text is the same unless events come or change; null if that is not known. These six columns are null in rows of
+#: older releases. ``overridden_by`` is what decided about ``segment`` instead of the model, a
+#: :class:`segadmin.snapshots.policy.Override`, and ``model_segment`` the segment by the model in that case; both are
+#: null if the model decided.
 ASSIGNMENTS = _schema(
     {
         "snapshot_id": pl.Int64,
@@ -104,6 +113,9 @@ ASSIGNMENTS = _schema(
         "cause": pl.String,
         "changed_in": pl.Int64,
         "has_left": pl.Boolean,
+        "next_change": TIME,
+        "overridden_by": pl.String,
+        "model_segment": pl.String,
     }
 )
 
@@ -149,6 +161,10 @@ SCHEMAS = {
     "item_vectors": ITEM_VECTORS,
     "labels": LABELS,
     "users": USERS,
+    "merged_users": MERGED_USERS,
+    # Rows of merged users that would be doubled, as they were before the merge; undoing it brings them back.
+    "event_duplicates": EVENTS,
+    "label_duplicates": LABELS,
     "quarantine": QUARANTINE,
     "assignments": ASSIGNMENTS,
     "trainings": TRAININGS,
@@ -169,6 +185,9 @@ STATISTICS = {
     "item_vectors": ["name"],
     "labels": ["observed_from", "as_of", "outcome_until"],
     "users": ["bucket"],
+    "merged_users": ["bucket"],
+    "event_duplicates": ["at"],
+    "label_duplicates": ["as_of"],
     "quarantine": ["import_id", "line"],
     "assignments": ["scored_as_of"],
     "trainings": ["job_id"],

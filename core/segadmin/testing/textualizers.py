@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+_WINDOW = timedelta(days=112)
+#: Days after :data:`AS_OF` at which phrases are compared; the oldest sample events do not leave the window.
+_LATER_DAYS = (1 / 24, 0.5, 1, 2, 4, 7.5, 15, 30, 61)
 _USERS = ("alice@example.com", "张伟", "user 3")
 
 
@@ -69,6 +72,7 @@ def check_textualizer(textualizer: Textualizer) -> None:
     for language in get_args(Language):
         _check_users(textualizer, language)
         _check_order(textualizer, language)
+        _check_next_change(textualizer, language)
         _phrases(textualizer, sample_events(users=200, per_user=1), language)
         _phrases(textualizer, _bare(sample_events()), language)
         phrases = _phrases(textualizer, sample_events().clear(), language)
@@ -113,6 +117,33 @@ def _check_order(textualizer: Textualizer, language: Language) -> None:
         )
 
 
+def _check_next_change(textualizer: Textualizer, language: Language) -> None:
+    """Check that the phrases of the same events are the same until :meth:`Textualizer.next_change`."""
+    import polars as pl
+
+    events = sample_events(users=20, per_user=4)
+    visible = events if textualizer.raw_user_ids else events.drop("user")
+    context = TextContext(AS_OF - _WINDOW, AS_OF, language)
+    returned = textualizer.next_change(visible.lazy(), context) if textualizer.knows_next_change else None
+    if returned is None:
+        return
+    assert isinstance(returned, pl.LazyFrame), f"next_change() returned {type(returned).__name__}, not a LazyFrame"
+    changes = returned.select("user_key", "next_change").collect()
+    dtype = changes.schema["next_change"]
+    assert isinstance(dtype, pl.Datetime) and dtype.time_zone == "UTC", f"next_change is {dtype}, not a Datetime in UTC"
+    phrases = _phrases(textualizer, events, language)
+    for days in _LATER_DAYS:
+        as_of = AS_OF + timedelta(days=days)
+        over = changes.filter(pl.col("next_change") <= pl.lit(as_of)).select("user_key")
+        later = _phrases(textualizer, events, language, as_of).join(over, on="user_key", how="anti")
+        before = phrases.join(over, on="user_key", how="anti")
+        other = [before.join(later, on=before.columns, how="anti"), later.join(before, on=before.columns, how="anti")]
+        changed = pl.concat(other)["user_key"].unique().sort().to_list()
+        assert not changed, (
+            f"{language}: after {days:g} days there are other phrases before next_change(), of the users {changed[:3]}"
+        )
+
+
 def _changed(event: pl.DataFrame, n: int) -> pl.DataFrame:
     """Return another event at the same moment."""
     import polars as pl
@@ -129,12 +160,14 @@ def _bare(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(pl.lit(None, events.schema[name]).alias(name) for name in optional)
 
 
-def _phrases(textualizer: Textualizer, events: pl.DataFrame, language: Language) -> pl.DataFrame:
+def _phrases(
+    textualizer: Textualizer, events: pl.DataFrame, language: Language, as_of: datetime = AS_OF
+) -> pl.DataFrame:
     """Return the phrases in the order of the framework, after checking their schema."""
     import polars as pl
 
     visible = events if textualizer.raw_user_ids else events.drop("user")
-    context = TextContext(AS_OF - timedelta(days=112), AS_OF, language)
+    context = TextContext(as_of - _WINDOW, as_of, language)
     try:
         returned = textualizer.phrases(visible.lazy(), context)
         assert isinstance(returned, pl.LazyFrame), f"phrases() returned {type(returned).__name__}, not a LazyFrame"

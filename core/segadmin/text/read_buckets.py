@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Protocol
 
 import polars as pl
 
@@ -36,6 +36,64 @@ class Texts:
     report: Counter[str] = field(default_factory=Counter)  #: counts of users, events, phrases, …
 
 
+class Selection(Protocol):
+    """The users that are read at the scoring window."""
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield ``buckets`` in groups that are read together."""
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return ``bucket``, ``user_key`` and ``cause`` of those to read."""
+
+
+@dataclass(frozen=True)
+class GivenUsers:
+    """Users who were chosen before."""
+
+    users: pl.DataFrame  #: ``bucket``, ``user_key``, ``cause``
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield each bucket alone."""
+        return ([bucket] for bucket in buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return those in ``buckets``."""
+        return self.users.filter(pl.col("bucket").is_in(list(buckets)))
+
+
+@dataclass(frozen=True)
+class EveryUser:
+    """All users of the store who are meant; nothing is known of why they are read."""
+
+    lake: Lake
+    select: Callable[[pl.DataFrame], pl.DataFrame]  #: returns those of some users who are meant
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield each bucket alone."""
+        return ([bucket] for bucket in buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return those in ``buckets``, without a cause."""
+        users = self.lake.scan("users", buckets=buckets).select("bucket", "user_key")
+        chosen = self.select(users.unique("user_key", keep="any").collect())
+        return chosen.with_columns(cause=pl.lit(None, pl.String))
+
+
+@dataclass(frozen=True)
+class SeveralSelections:
+    """The users of several selections, of which none has a user of another."""
+
+    selections: Sequence[Selection]
+
+    def groups(self, buckets: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield the groups of the first selection."""
+        return self.selections[0].groups(buckets)
+
+    def of_buckets(self, buckets: Sequence[int]) -> pl.DataFrame:
+        """Return the users of all selections."""
+        return pl.concat([selection.of_buckets(buckets) for selection in self.selections])
+
+
 def read_buckets(
     settings: Settings,
     plan: TextPlan,
@@ -44,7 +102,7 @@ def read_buckets(
     wanted: pl.DataFrame | None = None,
     copied: pl.DataFrame | None = None,
     unlabelled: pl.DataFrame | None = None,
-    scored: Callable[[int], pl.DataFrame] | None = None,
+    scored: Selection | None = None,
     call: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float, str], None] = no_progress,
 ) -> Texts:
@@ -57,7 +115,7 @@ def read_buckets(
         wanted: rows to read, ``user_key``, ``observed_from``, ``as_of``; default: none.
         copied: ``user_key``, ``as_of`` of the rows that get augmented copies, if the plan has copies.
         unlabelled: ``user_key``, ``as_of`` of the rows whose outcomes are read, if the plan has outcomes.
-        scored: returns the users of a bucket to read at the scoring window, ``user_key`` and ``cause``; default: all.
+        scored: the users to read at the scoring window; default: all.
         call: returns a context in which the textualizer is called.
         progress: called with the fraction done and a short note.
 
@@ -72,7 +130,14 @@ def read_buckets(
     distinct: list[pl.Series] = []
     variants = [Variant(number, plan.drop_events) for number in range(1, plan.copies + 1)]
 
-    def read(bucket: int, window: Window, users: pl.DataFrame, variant: Variant = CANONICAL) -> pl.DataFrame:
+    def read(
+        bucket: int | Sequence[int],
+        window: Window,
+        users: pl.DataFrame,
+        variant: Variant = CANONICAL,
+        *,
+        timed: bool = False,
+    ) -> pl.DataFrame:
         read_result = read_users(
             lake,
             bucket,
@@ -82,6 +147,7 @@ def read_buckets(
             users=users,
             words=words,
             variant=variant,
+            timed=timed,
             call=call(),
         )
         texts.report.update(read_result.report if variant is CANONICAL else {"augmented": read_result.users.height})
@@ -93,7 +159,8 @@ def read_buckets(
     of_user = bucket_of(pl.col("user_key"), open_store(settings).buckets)
     rows = None if wanted is None else wanted.with_columns(bucket=of_user)
     for done, bucket in enumerate(buckets):
-        progress(done / len(buckets), f"bucket {bucket}")
+        if scored is None:
+            progress(done / len(buckets), f"bucket {bucket}")
         for window in plan.training:
             if rows is None:
                 break
@@ -105,23 +172,17 @@ def read_buckets(
                 texts.augmented += [read(bucket, window, users_to_copy, variant) for variant in variants]
         if plan.outcomes is not None and unlabelled is not None:
             texts.outcomes += _outcomes(lake, bucket, plan.outcomes, unlabelled.filter(of_user == bucket))
-        if plan.scoring is not None:
-            texts.scoring.append(_read_to_score(lake, bucket, scored, partial(read, bucket, plan.scoring)))
+        if plan.scoring is not None and scored is None:
+            everyone = lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect()
+            texts.scoring.append(read(bucket, plan.scoring, everyone, timed=True))
+    if plan.scoring is not None and scored is not None:
+        for group in scored.groups(buckets):
+            progress(buckets.index(group[0]) / len(buckets), f"buckets {group[0]} to {group[-1]}")
+            selected = scored.of_buckets(group).sort("bucket", "user_key")
+            users_read = read(group, plan.scoring, selected.select("bucket", "user_key"), timed=True)
+            texts.scoring.append(users_read.hstack(selected.select("cause")))
     texts.report["distinct_phrases"] = pl.concat(distinct).n_unique() if distinct else 0
     return texts
-
-
-def _read_to_score(
-    lake: Lake,
-    bucket: int,
-    scored: Callable[[int], pl.DataFrame] | None,
-    read: Callable[[pl.DataFrame], pl.DataFrame],
-) -> pl.DataFrame:
-    """Return the texts of the users of a bucket who are scored."""
-    if scored is None:
-        return read(lake.scan("users", buckets=[bucket]).select("user_key").sort("user_key").collect())
-    users = scored(bucket).sort("user_key")
-    return read(users.select("user_key")).hstack(users.select("cause"))
 
 
 def _outcomes(lake: Lake, bucket: int, plan: OutcomePlan, rows: pl.DataFrame) -> list[pl.DataFrame]:

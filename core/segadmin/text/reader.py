@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from segadmin.storage.schema import time_literal
 from segadmin.text.features import feature_names, features
 from segadmin.text.fingerprint import phrase_hash
 from segadmin.text.item_words import WORDS
+from segadmin.text.next_change import NEVER, next_changes
 from segadmin.text.recipe import Recipe, Window
 from segadmin.text.sources import SOURCE_HASHES, source_hashes
 from segadmin.text.variant import CANONICAL, Variant
@@ -36,13 +38,14 @@ EVENT_COLUMNS = ("event_id", "kind", "item", "at", "quantity", "price", "duratio
 class UserTexts:
     """User texts, and counts of what was read."""
 
-    users: pl.DataFrame  #: bucket, user_key, as_of, phrases, phrase_hash, features, events_hash, items_hash
+    #: bucket, user_key, as_of, phrases, phrase_hash, features, events_hash, items_hash; if asked for, next_change
+    users: pl.DataFrame
     report: dict[str, int]
 
 
 def read_users(
     lake: Lake,
-    bucket: int,
+    bucket: int | Sequence[int],
     window: Window,
     recipe: Recipe,
     *,
@@ -50,30 +53,34 @@ def read_users(
     users: pl.DataFrame,
     words: pl.DataFrame | None = None,
     variant: Variant = CANONICAL,
+    timed: bool = False,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> UserTexts:
     """Read ``users`` (``user_key``) of one bucket in one window; the textualizer is called inside ``call``.
 
-    ``words`` are :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are
-    omitted: their text would not vary.
+    Several buckets may be read together, but not as a variant; ``users`` also has their ``bucket`` then. ``words`` are
+    :func:`segadmin.text.item_words.item_words` of the recipe. In a variant, users without events are omitted: their
+    text would not vary. With ``timed``, there is also when each text may next change by time alone.
 
     Raises:
         PluginError: the textualizer failed.
         PluginContractError: it did not return phrases.
     """
-    own_events = variant.some_of(_events(lake, bucket, window, textualizer, users)).collect()
+    buckets = [bucket] if isinstance(bucket, int) else list(bucket)
+    own_events = variant.some_of(_events(lake, buckets, window, textualizer, users)).collect()
     items = attributes(lake.scan("items"), recipe, words).collect()
     texts = texts_of(
-        own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, call=call
+        own_events, items, window, recipe, textualizer=textualizer, users=users, variant=variant, timed=timed, call=call
     )
     capped = texts["all_phrases"].filter(texts["all_phrases"] > recipe.max_phrases)
     hashes = source_hashes(own_events, items)
     users_read = (
         texts.select(
-            pl.lit(bucket, pl.Int32).alias("bucket"),
+            users["bucket"].cast(pl.Int32) if "bucket" in users.columns else pl.lit(bucket, pl.Int32).alias("bucket"),
             *("user_key", "as_of", "phrases"),
             phrase_hash(texts["phrases"]),
             "features",
+            *(["next_change"] if timed else []),
         )
         .join(hashes, on="user_key", how="left", maintain_order="left")
         .with_columns(pl.col(SOURCE_HASHES).fill_null(0))
@@ -100,6 +107,7 @@ def texts_of(
     textualizer: Textualizer,
     users: pl.DataFrame,
     variant: Variant = CANONICAL,
+    timed: bool = False,
     call: AbstractContextManager[None] = nullcontext(),  # noqa: B008  (holds nothing)
 ) -> pl.DataFrame:
     """Return the texts and features of ``users`` by ``own_events``, their events in the window.
@@ -112,11 +120,13 @@ def texts_of(
         textualizer: of the recipe.
         users: ``user_key``.
         variant: of the text.
+        timed: return ``next_change`` too.
         call: the context in which the textualizer is called.
 
     Returns:
         In the order of ``users``: ``user_key``, ``as_of``, ``phrases``, ``all_phrases`` (the number of phrases before
-        the recipe's limit; null for users without any) and ``features``.
+        the recipe's limit; null for users without any) and ``features``; with ``timed`` also when the text may next
+        change by time alone, ``next_change`` (null: at any time).
     """
     if variant.number:
         users = users.join(own_events, on="user_key", how="semi")
@@ -125,6 +135,7 @@ def texts_of(
     context = TextContext(window.observed_from, window.as_of, recipe.language, recipe.templates, variant.number)
     with call:
         phrases = _phrases(textualizer, events, context, _textualizer_name(recipe), engine)
+        changes = next_changes(textualizer, events, context, _textualizer_name(recipe)) if timed else None
     grouped = (
         phrases.lazy()
         .select(pl.col("user_key").cast(pl.Int64), "position", pl.col("phrase").cast(pl.String))
@@ -141,6 +152,11 @@ def texts_of(
         .join(user_features.lazy(), on="user_key", how="left", maintain_order="left")
         .collect(engine="in-memory")
     )
+    if changes is not None:
+        known = changes.with_columns(has_events=pl.lit(value=True))
+        change = pl.when("has_events").then("next_change").otherwise(time_literal(NEVER))
+        joined = texts.join(known, on="user_key", how="left", maintain_order="left")
+        texts = joined.with_columns(next_change=change).drop("has_events")
     if grouped.height == texts.height and not texts["phrases"].null_count() and not texts["features"].null_count():
         return texts  # all users have events
     _check_users(grouped["user_key"], own_events["user_key"], recipe)
@@ -171,9 +187,11 @@ def _check_users(users: pl.Series, known: pl.Series, recipe: Recipe) -> None:
         raise PluginContractError(f"{_textualizer_name(recipe)} returned {unknown_users} users that have no events.")
 
 
-def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, users: pl.DataFrame) -> pl.LazyFrame:
+def _events(
+    lake: Lake, buckets: Sequence[int], window: Window, textualizer: Textualizer, users: pl.DataFrame
+) -> pl.LazyFrame:
     """Return the users' events in the window."""
-    inside = lake.scan("events", buckets=[bucket]).filter(
+    inside = lake.scan("events", buckets=buckets).filter(
         pl.col("at") >= window.observed_from, pl.col("at") < window.as_of
     )
     selected = inside.join(users.lazy().select("user_key"), on="user_key", how="semi").select(
@@ -181,7 +199,7 @@ def _events(lake: Lake, bucket: int, window: Window, textualizer: Textualizer, u
     )
     if not textualizer.raw_user_ids:
         return selected
-    return selected.join(lake.scan("users", buckets=[bucket]).select("user_key", "user"), on="user_key", how="left")
+    return selected.join(lake.scan("users", buckets=buckets).select("user_key", "user"), on="user_key", how="left")
 
 
 def _phrases(

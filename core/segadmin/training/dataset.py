@@ -42,12 +42,20 @@ class Dataset:
         Raises:
             StorageError: labelled users have no text.
         """
-        parts = (Part.TRAIN, Part.VALIDATION, Part.TEST)
-        return cls(*(labelled(texts, split.filter(pl.col("part") == part), segments, features) for part in parts))
+        parts = ((Part.TRAIN, Part.CORRECTED), (Part.VALIDATION,), (Part.TEST,))
+        rows = (split.filter(pl.col("part").is_in([part.value for part in each])) for each in parts)
+        return cls(*(labelled(texts, repeated(each), segments, features) for each in rows))
 
     def within(self, limits: Limits) -> Dataset:
         """Return the dataset with features clipped to ``limits``."""
         return Dataset(*(limits.clip(part) for part in (self.train, self.validation, self.test)))
+
+
+def repeated(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return ``rows`` as often as their ``weight``, if they have one: so every backbone counts them accordingly."""
+    if "weight" not in rows.columns:
+        return rows
+    return rows.select(pl.all().repeat_by("weight").explode()).drop("weight")
 
 
 def text_hashes(texts: Sequence[pl.DataFrame], language: Language) -> pl.DataFrame:

@@ -11,7 +11,8 @@ import polars as pl
 
 from segadmin.contracts.backbone import Examples, UnlabelledUsers
 from segadmin.evaluation.abstention import apply_policy, learn_policy, learn_thresholds
-from segadmin.evaluation.policy import Policy
+from segadmin.evaluation.hysteresis import learn_margins
+from segadmin.evaluation.policy import Hysteresis, Policy
 from segadmin.inference.clipping import Limits
 from segadmin.training.context import RunContext
 from segadmin.training.dataset import Dataset, with_copies
@@ -28,6 +29,7 @@ class Finetuned:
     clipped: int  #: values beyond the limits, in training
     policy: Policy
     thresholds: tuple[float | None, ...]  #: by segment; empty if all users are assigned
+    hysteresis: Hysteresis
 
 
 def finetune(
@@ -41,6 +43,7 @@ def finetune(
     auxiliary: Mapping[str, Examples] | None = None,
     unlabelled: UnlabelledUsers | None = None,
     parent: Path | None = None,
+    update: bool = False,
     precision: float | None = None,
 ) -> Finetuned:
     """Fit a backbone on the training rows.
@@ -55,6 +58,7 @@ def finetune(
         auxiliary: rows of auxiliary label sets, by name.
         unlabelled: users without labels; features are clipped to their range, which is better known.
         parent: the folder of an earlier version, for a warm start.
+        update: whether that version was trained on the same labels, so that only what is new is to be learnt.
         precision: minimum precision per segment; users below it stay unassigned. Default: all users are assigned.
     """
     limits = Limits.fit(unlabelled.users if unlabelled else dataset.train)
@@ -63,10 +67,13 @@ def finetune(
     tasks = {name: limits.clip(rows) for name, rows in (auxiliary or {}).items()}
     others = limits.clip_unlabelled(unlabelled)
     part = context.within(0.0, 0.95, backbone)
-    fitted = fit(part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent)
+    fitted = fit(
+        part, backbone, options, clipped, seed=seed, also=tasks, unlabelled=others, start=parent, update=update
+    )
     policy = learn_policy(fitted.validation, dataset.validation, clipped.train.targets)
+    probabilities = apply_policy(fitted.validation, dataset.validation, policy)
     thresholds: tuple[float | None, ...] = ()
     if precision is not None:
-        probabilities = apply_policy(fitted.validation, dataset.validation, policy)
         thresholds = tuple(learn_thresholds(probabilities, dataset.validation.targets, precision))
-    return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds)
+    hysteresis = learn_margins(probabilities, dataset.validation.targets)
+    return Finetuned(fitted, clipped.train, limits, limits.outside(train), policy, thresholds, hysteresis)

@@ -44,6 +44,7 @@ def fit(
     also: Mapping[str, Examples] | None = None,
     unlabelled: UnlabelledUsers | None = None,
     start: Path | None = None,
+    update: bool = False,
 ) -> Fitted:
     """Fit the backbone ``name`` and calibrate it on validation.
 
@@ -56,6 +57,7 @@ def fit(
         also: rows of auxiliary label sets, by name, for multi-task training.
         unlabelled: users without labels, for backbones that use them.
         start: the folder of an earlier version, for a warm start.
+        update: whether that version was trained on the same labels; see :attr:`FitContext.update`.
     """
     forget_models()
     plugins = load_plugins(context.settings)
@@ -63,7 +65,15 @@ def fit(
     checkpoints = context.checkpoints / name
     checkpoints.mkdir(exist_ok=True)
     run = FitContext(
-        context.settings, checkpoints, seed, context.progress, context.log, start, also or {}, unlabelled=unlabelled
+        context.settings,
+        checkpoints,
+        seed,
+        context.progress,
+        context.log,
+        start,
+        update=update,
+        also=also or {},
+        unlabelled=unlabelled,
     )
     with context.calling(plugins.find("backbone", name), "fit"):
         classifier = backbone.fit(dataset.train, dataset.validation, run)

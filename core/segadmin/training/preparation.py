@@ -14,8 +14,9 @@ from segadmin.contracts.backbone import no_progress
 from segadmin.contracts.plugins import Plugins, load_plugins
 from segadmin.errors import DataError
 from segadmin.events.items import FACET, facet
+from segadmin.labels.corrections import CorrectionLabels
 from segadmin.labels.equal_texts import separate_equal_texts
-from segadmin.labels.label_sets import KnownLabels, read_labels
+from segadmin.labels.label_sets import KnownLabels, after, read_labels
 from segadmin.labels.parts import Part, SplitBy, SplitOptions
 from segadmin.labels.split import check_parts, split_rows, trainable_rows, with_replay
 from segadmin.models.manifest import ModelManifest, SegmentRows, TrainingData
@@ -90,12 +91,16 @@ class LabelledRows:
         if parent is not None:
             split = split_for_parent(parent, split, name, how)
         progress(0.6, "choosing the features")
+        corrections = CorrectionLabels.read(settings, name, segments)
+        present = recipe.model_copy(update={"window_days": labels.window_days}).window(after(labels.latest))
+        split = corrections.add_to(split, present, segments)
         lake = Lake.of(settings)
         words = item_words(load_plugins(settings), lake, recipe)
         recipe = recipe.model_copy(update=chosen_features(lake, labels, split, words))
         tasks = {other: auxiliary_rows(settings, other, split, recipe.window_days, how) for other in auxiliary}
         others = unlabelled_rows(lake, recipe, split, how) if unlabelled else None
         rows = [task.rows for task in tasks.values()] + ([others.rows] if others else [])
+        rows.append(split.filter(pl.col("part") == Part.CORRECTED))
         windows = training_windows(labels, rows)
         return cls(name, segments, split, recipe, windows, tasks, training_data(labels, split), others)
 
@@ -151,7 +156,7 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
         until, activity = parent.pretrained.until, "pretrained on texts"
         fix = f"Pretrain again: segadmin enqueue pretrain --until {first_test:%Y-%m-%d}"
     else:
-        cutoffs = [*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.cutoffs_of(Part.TRAIN)]
+        cutoffs = [*parent.data.cutoffs_of(Part.TEST)[:1], *parent.data.trained_cutoffs]
         if not cutoffs:
             raise DataError("That version does not say what it was trained on, so nothing can continue from it.")
         until = max(cutoffs)
@@ -163,7 +168,7 @@ def split_for_parent(parent: ModelManifest, split: pl.DataFrame, label_set: str,
         )
     if parent.label_set != label_set or how.replay >= 1:
         return split
-    return with_replay(split, list(parent.data.cutoffs_of(Part.TRAIN)), how.replay, how.seed)
+    return with_replay(split, parent.data.trained_cutoffs, how.replay, how.seed)
 
 
 def training_data(labels: KnownLabels, split: pl.DataFrame) -> TrainingData:
@@ -198,7 +203,8 @@ def separated_split(
 
 def split_facts(split: pl.DataFrame, segments: Sequence[str]) -> dict[str, Any]:
     """Return the fields of ``TrainingData`` that follow from the split."""
-    training_rows = split.filter(pl.col("part") == Part.TRAIN).select("user_key", "as_of", "target")
+    trained = split.filter(pl.col("part").is_in([Part.TRAIN.value, Part.CORRECTED.value]))
+    training_rows = trained.select("user_key", "as_of", "target", *(["weight"] if "weight" in split.columns else []))
     csv = training_rows.sort("user_key", "as_of").write_csv(include_header=False)
     segment = pl.col("target").replace_strict(dict(enumerate(segments)), return_dtype=pl.String)
     counts = split.group_by("part", segment.alias("segment")).len().sort("part", "segment")

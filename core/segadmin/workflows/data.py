@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.counts import counted
@@ -15,6 +15,7 @@ from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
 from segadmin.settings import Settings
 from segadmin.storage.records import utcnow
 from segadmin.timezones import UtcMoment
+from segadmin.workflows.option_values import Days
 
 
 class Ingest(Request):
@@ -39,22 +40,10 @@ class Ingest(Request):
         return self
 
 
-def _days(given: Any) -> Any:
-    """Return the days of ``400d``, ``400``, ``60w``, ``18m`` or ``2y``; what is no text as it is."""
-    if not isinstance(given, str):
-        return given
-    text = given.strip().lower()
-    unit = {"d": 1.0, "w": 7.0, "m": 30.0, "y": 365.0}.get(text[-1:], 1.0)
-    try:
-        return float(text.rstrip("dwmy")) * unit
-    except ValueError:
-        raise ValueError(f"{given!r} is no length of time; write it as 400d, 60w, 18m or 2y") from None
-
-
 class Retain(Request):
     """Options of ``retain``."""
 
-    keep_days: Annotated[float, BeforeValidator(_days), Option("keep", metavar="400d")] = Field(
+    keep_days: Annotated[Days, Option("keep", metavar="400d")] = Field(
         ge=1, description="Delete events older than this."
     )
 
@@ -94,12 +83,16 @@ def ingest(attempt: Attempt) -> StageResult:
     """Import what the job names: a stream's new events, say. A second attempt goes on where the first one was."""
     from segadmin.events.import_request import ImportRequest
     from segadmin.events.ingest import import_file
+    from segadmin.storage.compaction import join_live_events
+    from segadmin.storage.store import open_store
 
     request = Ingest.model_validate(attempt.options)
     wanted = ImportRequest(
         request.table, request.where, request.mapping, source=request.source, options=request.source_options
     )
     record, fresh = import_file(attempt.settings, wanted, lambda rows: attempt.progress(0.5, counted(rows, "row")))
+    if fresh and request.table == "events":
+        join_live_events(attempt.settings, open_store(attempt.settings).buckets)
     return StageResult(IngestOutput(fresh=fresh, **record.model_dump(mode="json")))
 
 

@@ -13,6 +13,8 @@ from segadmin.models.manifest import manifest_of
 from segadmin.storage.database import reading
 from segadmin.storage.records import DriftReport, ModelVersion, SegmentSnapshot, SnapshotState
 from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.scored import scoring_of
+from segadmin.workflows.scoring_groups import groups_of
 from segadmin.workflows.textualize import texts_to_score
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def monitor(attempt: Attempt) -> StageResult:
     from segadmin.contracts.plugins import load_plugins
     from segadmin.monitoring.report import make_report
 
-    settings, plan = attempt.settings, attempt.output(PreparedSegments).text
+    settings, prepared = attempt.settings, attempt.output(PreparedSegments)
     own = select(SegmentSnapshot).where(
         SegmentSnapshot.job_id == attempt.job_id, SegmentSnapshot.state == SnapshotState.PUBLISHED
     )
@@ -53,12 +55,14 @@ def monitor(attempt: Attempt) -> StageResult:
     number = snapshot.id
     assert number is not None
     plugins = load_plugins(settings)
+    plan = groups_of(settings, prepared.text, scoring_of(attempt, prepared))[0].plan
+    has_texts = plan.recipe == prepared.recipe
     textualizer = plugins.find("textualizer", plan.recipe.textualizer)
     report = make_report(
         settings,
         number,
         plan,
-        texts=lambda buckets: texts_to_score(attempt, buckets).collect(),
+        texts=(lambda buckets: texts_to_score(attempt, buckets).collect()) if has_texts else None,
         count=partial(_count_tokens, attempt, plugins, version),
         call=partial(calling, attempt, textualizer, "phrases"),
         progress=attempt.progress,
@@ -96,7 +100,7 @@ def _is_known(session: Session, snapshot: SegmentSnapshot) -> bool:
     """
     from sqlmodel import col, select
 
-    if not snapshot.earlier_parts:
+    if not snapshot.carried:
         return False
     same = (SegmentSnapshot.label_set == snapshot.label_set, SegmentSnapshot.id != snapshot.id)
     reported = select(SegmentSnapshot.as_of).join(DriftReport).where(*same).order_by(col(SegmentSnapshot.as_of).desc())

@@ -18,9 +18,12 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         BackboneUnavailable: weights or libraries are missing here.
     """
     from segadmin.contracts.plugins import load_plugins
+    from segadmin.labels.later import label_later_weeks
     from segadmin.text.plan import TextPlan
     from segadmin.training.preparation import LabelledRows
 
+    if request.extend_labels:
+        label_later_weeks(attempt.settings, request.labels)
     versions, end = lake_now(attempt.settings)
     request = _checked(attempt, request)
     parent, manifest = _parent(attempt, request)
@@ -64,6 +67,7 @@ def prepared_training(attempt: Attempt, request: Retrain, kind: type[PreparedTra
         split=split,
         auxiliary=tasks,
         parent=parent,
+        update=manifest is not None and _is_update(manifest, rows.label_set, rows.segments, request),
         data=rows.data,
     )
 
@@ -83,6 +87,12 @@ def _checked(attempt: Attempt, request: Retrain) -> Retrain:
     check_backbones(attempt.settings, plugins, {**{name: {} for name in baselines}, backbone: options})
     check_trackers(attempt.settings, plugins, request.tracker_settings())
     return request.model_copy(update={**resolved, "baselines": baselines})
+
+
+def _is_update(parent: ModelManifest, label_set: str, segments: tuple[str, ...], request: Retrain) -> bool:
+    """Return whether a fit from ``parent`` only has to learn what is new, as all else is known."""
+    known = parent.pretrained is None and not parent.is_from_elsewhere
+    return known and parent.label_set == label_set and parent.segments == segments and request.replay < 1
 
 
 def _parent(attempt: Attempt, request: Retrain) -> tuple[ParentVersion | None, ModelManifest | None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from segadmin.jobs.attempt import Json, StageOutput, StepFile
+from segadmin.models.canary import CanaryShare
+from segadmin.storage.records import SegmentSnapshot
 from segadmin.text.plan import TextPlan
 from segadmin.text.recipe import Recipe, Window
 
@@ -20,6 +23,23 @@ class RefreshPlan(BaseModel):
     everyone: bool  #: all users are scored; otherwise the others are carried forward
     silent: bool  #: users without new events are read too
     items_changed: bool  #: items may have other attributes than they had for that snapshot
+    margins: tuple[float, ...] | None = None  #: of hysteresis, by segment; ``None``: it is not used
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: SegmentSnapshot,
+        lake_versions: Mapping[str, int],
+        *,
+        everyone: bool,
+        silent: bool,
+        margins: tuple[float, ...] | None = None,
+    ) -> RefreshPlan:
+        """Return the plan of a job that reads these versions of the lake's tables."""
+        assert snapshot.id is not None
+        tables = ("items", "item_vectors")
+        changed = any(lake_versions.get(table) != snapshot.lake_versions.get(table) for table in tables)
+        return cls(snapshot_id=snapshot.id, everyone=everyone, silent=silent, items_changed=changed, margins=margins)
 
 
 class Prepared(StageOutput):
@@ -32,6 +52,7 @@ class Prepared(StageOutput):
     unlabelled: StepFile | None = None  #: ``user_key``, ``as_of``, ``observed_from``: whose outcomes are read
     copied: StepFile | None = None  #: the split, where its training rows get augmented copies
     refresh: RefreshPlan | None = None  #: whom to read at the scoring window; default: everyone
+    canary: CanaryShare | None = None  #: the users whom the challenger scores, in a job that trains no model
 
     @property
     def recipe(self) -> Recipe:

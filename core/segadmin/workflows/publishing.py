@@ -11,8 +11,8 @@ from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.storage.import_lock import users_stay
 from segadmin.storage.records import ModelVersion, SegmentSnapshot, SnapshotState
-from segadmin.workflows.prepared import PreparedSegments
-from segadmin.workflows.scored import ScoreOutput, scoring_version
+from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
+from segadmin.workflows.scored import ScoreOutput, Scoring, scoring_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlmodel import Session
 
-    from segadmin.snapshots.policy import Cause
+    from segadmin.snapshots.freshness import Arrived
+    from segadmin.snapshots.overrides import Overrides
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class PublishOutput(StageOutput):
     rescored_by: dict[str, int] = {}  #: cause → users
     carried: int | None = None
     moved: int | None = None
+    moved_without_hysteresis: int | None = None  #: ``None``: hysteresis was not used
     unchanged: bool = False  #: nothing was published; ``snapshot_id`` is the snapshot that stays current
 
 
@@ -47,28 +49,51 @@ def publish(attempt: Attempt) -> StageResult:
     """
     import polars as pl
 
-    from segadmin.snapshots.changes import changes_of, with_causes
-    from segadmin.snapshots.publish import SnapshotFacts, begin_snapshot, commit_assignments, count_moved, make_current
-    from segadmin.snapshots.read import segments_of
+    from segadmin.snapshots.changes import causes_of_models, changes_of, with_causes
+    from segadmin.snapshots.overrides import Overrides, without_hysteresis
+    from segadmin.snapshots.publish import (
+        SnapshotFacts,
+        begin_snapshot,
+        commit_assignments,
+        count_corrected,
+        count_moved,
+        make_current,
+    )
     from segadmin.storage.lake import Lake
 
     settings, prepared, steps = attempt.settings, attempt.output(PreparedSegments), attempt.outputs(ScoreOutput)
     lake = Lake.of(settings, prepared.text.lake)
     users = lake.scan("users").select("user_key").unique().collect()
-    scored = pl.concat([attempt.read(step.scores) for step in steps])
-    base = _base(settings, prepared)
-    if base is not None and scored.is_empty() and _is_current(settings, base, users):
-        unchanged = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
-        return StageResult(_published(base).model_copy(update=unchanged))
-    version_id = scoring_version(attempt, prepared)
-    snapshot, previous = begin_snapshot(settings, attempt.job_id, prepared.label_set, version_id, prepared.window.as_of)
+    # Steps of an older release lack columns.
+    scored = pl.concat([attempt.read(step.scores) for step in steps], how="diagonal")
+    scoring = scoring_of(attempt, prepared)
+    base, margins = _base(settings, scoring.refresh), scoring.refresh.margins if scoring.refresh else None
+    overrides = Overrides.read(settings, prepared.label_set, _orders(settings, scoring), margins)
+    rewritten = _rewritten(settings, base, scored, overrides)
+    is_same = scored.is_empty() and rewritten is not None and rewritten.is_empty()
+    if base is not None and is_same and _is_current(settings, base, users):
+        nothing_new = {"unchanged": True, "rescored": 0, "rescored_by": {}, "carried": base.users, "moved": 0}
+        return StageResult(_published(base).model_copy(update=nothing_new))
+    snapshot, previous = begin_snapshot(
+        settings, attempt.job_id, prepared.label_set, scoring.version_id, prepared.window.as_of
+    )
     number = snapshot.id
     assert number is not None
     if snapshot.state == SnapshotState.PUBLISHED:
         return StageResult(_published(snapshot))
-    before = scored.clear() if previous is None else segments_of(settings, previous)
-    causes = with_causes(scored, before, _cause_of_model(settings, previous, version_id))
-    changes = changes_of(settings, number, causes, users, base)
+    before = _before(settings, previous)
+    causes = with_causes(scored, before, causes_of_models(settings, before, scored))
+    same_texts = [attempt.read(step.unchanged) for step in steps if step.unchanged]
+    changes = changes_of(
+        settings,
+        number,
+        overrides.of_scored(causes, before),
+        users,
+        base,
+        unchanged=pl.concat(same_texts) if same_texts else None,
+        rewritten=rewritten,
+    )
+    paths = [rows.with_columns(segment=without_hysteresis()) for rows in (before, changes.users)]
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")
@@ -82,14 +107,19 @@ def publish(attempt: Attempt) -> StageResult:
         carried=changes.users.height - scored.height,
         moved=count_moved(before, changes.users),
         lake_versions=prepared.text.lake or {},
-        everyone_read_at=prepared.window.as_of if prepared.reads_everyone or base is None else base.everyone_read_at,
-        inference=_combined(step.inference for step in steps),
+        everyone_read_at=prepared.window.as_of if scoring.reads_everyone or base is None else base.everyone_read_at,
+        newest_event=lake.latest_event,
+        canary_id=None if scoring.canary is None else scoring.canary.canary_id,
+        inference=_combined(facts for step in steps for facts in (step.inference, step.canary_inference)),
+        corrected=count_corrected(changes.users),
+        moved_without_hysteresis=None if margins is None else count_moved(*paths),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
+    arrived = _arrived(settings, lake, prepared.label_set)
     published: list[SegmentSnapshot] = []
 
     def commit(session: Session) -> Json:
-        published[:] = [make_current(session, number, facts, summaries)]
+        published[:] = [make_current(session, number, facts, summaries, arrived)]
         return _published(published[0]).as_json()
 
     def after() -> None:
@@ -112,13 +142,52 @@ def _write_changes(settings: Settings, label_set: str) -> None:
         log.exception("the changes could not be written", extra={"action": "feed", "label_set": label_set})
 
 
-def _base(settings: Settings, prepared: PreparedSegments) -> SegmentSnapshot | None:
+def _arrived(settings: Settings, lake: Lake, label_set: str) -> Arrived | None:
+    """Return the events that the snapshot adds to the one that was published before."""
+    from segadmin.snapshots.freshness import arrived_since, newest_snapshot
+
+    with reading(settings) as session:
+        before = newest_snapshot(session, label_set)
+    return arrived_since(lake, before)
+
+
+def _base(settings: Settings, refresh: RefreshPlan | None) -> SegmentSnapshot | None:
     """Return the snapshot that holds for the users who were not scored; ``None`` if all were."""
-    refresh = prepared.refresh
     if refresh is None or refresh.everyone:
         return None
     with reading(settings) as session:
         return session.get_one(SegmentSnapshot, refresh.snapshot_id)
+
+
+def _orders(settings: Settings, scoring: Scoring) -> dict[int, list[str]]:
+    """Return the segments of each model that scores, that of the snapshot first."""
+    versions = [scoring.version_id, *([scoring.canary.challenger_id] if scoring.canary else [])]
+    with reading(settings) as session:
+        return {version: session.get_one(ModelVersion, version).segments for version in versions}
+
+
+def _rewritten(
+    settings: Settings, base: SegmentSnapshot | None, scored: pl.DataFrame, overrides: Overrides
+) -> pl.DataFrame | None:
+    """Return the rows of the users who were not scored and whose overrides began or ended; ``None`` if all were."""
+    from segadmin.snapshots.read import assignments
+
+    if base is None:
+        return None
+    rows = assignments(settings, base.id or 0)
+    return overrides.of_carried(rows.join(scored.lazy().select("user_key"), on="user_key", how="anti"))
+
+
+def _before(settings: Settings, snapshot_id: int | None) -> pl.DataFrame:
+    """Return the users of a snapshot, with what decided about their segments; none if there is no snapshot."""
+    import polars as pl
+
+    from segadmin.snapshots.read import assignments
+    from segadmin.storage.schema import ASSIGNMENTS
+
+    columns = ("user_key", "segment", "overridden_by", "model_segment", "model_version_id")
+    rows = pl.LazyFrame(schema=ASSIGNMENTS) if snapshot_id is None else assignments(settings, snapshot_id)
+    return rows.select(columns).collect()
 
 
 def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFrame) -> bool:
@@ -131,17 +200,6 @@ def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFra
             return False
     assigned = segments_of(settings, snapshot.id or 0)
     return assigned.height == users.height and assigned.join(users, on="user_key", how="anti").is_empty()
-
-
-def _cause_of_model(settings: Settings, previous: int | None, version_id: int) -> Cause | None:
-    """Return why the users of the snapshot ``previous`` were scored, if another model made it."""
-    from segadmin.snapshots.changes import cause_of_another_model
-
-    if previous is None:
-        return None
-    with reading(settings) as session:
-        before = session.get_one(ModelVersion, session.get_one(SegmentSnapshot, previous).model_version_id)
-        return cause_of_another_model(before, session.get_one(ModelVersion, version_id))
 
 
 def _summaries(
@@ -181,4 +239,5 @@ def _published(snapshot: SegmentSnapshot) -> PublishOutput:
         rescored_by=snapshot.rescored_by,
         carried=snapshot.carried,
         moved=snapshot.moved,
+        moved_without_hysteresis=snapshot.moved_without_hysteresis,
     )

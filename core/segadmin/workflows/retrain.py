@@ -16,6 +16,8 @@ from segadmin.models.evaluations import record_evaluations
 from segadmin.models.manifest import ModelManifest, TrainingData
 from segadmin.storage.records import ModelState, ModelVersion
 from segadmin.workflows.artifacts import model_facts, save_model
+from segadmin.workflows.canary import CANARY
+from segadmin.workflows.canary_start import CanaryPlan, canary_plan
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepare_training import prepared_training
 from segadmin.workflows.publishing import publish
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from segadmin.training.finetune import Finetuned
 
 log = logging.getLogger(__name__)
+#: Stages that are skipped where the new model scores nobody.
+AFTER_GATE = ("score", "publish", "monitor", "canary")
 
 
 class BaselinesOutput(StageOutput):
@@ -133,11 +137,13 @@ def finetune(attempt: Attempt) -> StageResult:
             auxiliary=auxiliary,
             unlabelled=unlabelled,
             parent=_parent_folder(attempt, prepared),
+            update=prepared.update,
             precision=request.min_precision,
         )
         trackings.finish(model.fitted.metrics)
     learnt_from = (model.train, *auxiliary.values(), *((unlabelled.users,) if unlabelled else ()))
-    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, learnt_from)
+    parent = prepared.parent.version if prepared.parent else None
+    record_training_users(attempt.settings, attempt.job_id, attempt.step_id, learnt_from, parent=parent)
     manifest = _manifest(attempt, prepared, model, data)
     saved = save_model(attempt, model.fitted.classifier, manifest)
     return StageResult(
@@ -167,6 +173,7 @@ def _manifest(attempt: Attempt, prepared: PreparedTraining, model: Finetuned, da
         policy=model.policy,
         precision=request.min_precision,
         thresholds=model.thresholds,
+        hysteresis=model.hysteresis,
         learnt_beside={name: task.segments for name, task in prepared.auxiliary.items()},
         started_from=prepared.parent.version if prepared.parent else None,
         split=request.split,
@@ -259,7 +266,7 @@ def evaluate(attempt: Attempt) -> StageResult:
 
 
 def gate(attempt: Attempt) -> StageResult:
-    """Promote the new model version, or keep it as a challenger and score nobody."""
+    """Promote the new model version, make it a canary, or keep it as a challenger and score nobody."""
     from segadmin.contracts.plugins import load_plugins
     from segadmin.models.aliases import champion, pointed
     from segadmin.models.registry import make_champion
@@ -290,17 +297,19 @@ def gate(attempt: Attempt) -> StageResult:
             split=lambda: read_split(attempt, prepared, texts())[0],
             texts=texts,
         )
+    plan = canary_plan(attempt, prepared, rival) if verdict.promoted and rival is not None else CanaryPlan()
+    promotes = verdict.promoted and plan.share is None and not plan.refused
     promoted: list[ModelVersion] = []
 
     def commit(session: Session) -> Json:
         version = session.get_one(ModelVersion, version_id)
-        if verdict.promoted:
+        if promotes:
             make_champion(session, version, expected=before)
             promoted.append(version)
-        else:
-            version.state = ModelState.CHALLENGER
-            session.add(version)
-        return {}
+            return {}
+        version.state = ModelState.CHALLENGER
+        session.add(version)
+        return {"canary": plan.start(session, version).model_dump(mode="json")} if plan.share is not None else {}
 
     def after() -> None:
         for version in promoted:
@@ -308,10 +317,14 @@ def gate(attempt: Attempt) -> StageResult:
             log.info("model promoted", extra=facts)
             load_plugins(attempt.settings).announce("model_promoted", version=version)
 
-    output = GateOutput(promoted=verdict.promoted, reason=verdict.reason, model_version_id=version_id)
-    return StageResult(
-        output, commit=commit, after=after, skip=() if verdict.promoted else ("score", "publish", "monitor")
+    output = GateOutput(
+        promoted=promotes,
+        reason="; ".join(filter(None, (verdict.reason, plan.remark))),
+        model_version_id=version_id,
+        refresh=plan.refresh,
     )
+    skip = () if plan.share is not None else ("canary",) if promotes else AFTER_GATE
+    return StageResult(output, commit=commit, after=after, skip=skip)
 
 
 register(
@@ -330,6 +343,7 @@ register(
             Stage("score", score, "gpu", after=("gate",), per_buckets=True, cost=10),
             Stage("publish", publish, after=("score",)),
             MONITOR,
+            CANARY,
         ),
         "Fine-tune a backbone on labelled users, evaluate it, and, if it is good, put every user in a segment.",
     )

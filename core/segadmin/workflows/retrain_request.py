@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from sqlmodel import Session
 
 from segadmin.contracts.backbone import Backbone
@@ -18,6 +18,7 @@ from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
 from segadmin.workflows.backbone_options import DEFAULT_SHOWN, check_here, chosen_backbone, resolved_backbone
+from segadmin.workflows.option_values import Days, share_of
 from segadmin.workflows.text_options import TextRequest
 
 
@@ -39,6 +40,9 @@ class Retrain(TextRequest):
         0.2, ge=0, le=1, description="Fraction of the rows that version was trained on to train on again."
     )
     labels: str | None = Field(None, description="Label set; needed only where there are several.")
+    extend_labels: bool = Field(
+        False, description="Label later cut-offs first, by the label set's own definition, as far as events go."
+    )
     auxiliary_labels: Annotated[tuple[str, ...], Option(metavar="LABELS")] = Field(
         (),
         validation_alias=AliasChoices("auxiliary_labels", "also"),
@@ -67,7 +71,19 @@ class Retrain(TextRequest):
     baselines: Annotated[tuple[str, ...], Option("baseline")] = Field(
         ("tabular", "tfidf"), description="Backbone to train for comparison."
     )
+    reason: Annotated[str | None, Option(metavar="TEXT", default="none")] = Field(
+        None, max_length=500, description="Why this is done, for people who look at the job."
+    )
     force: bool = Field(False, description="Go on although events of the last days seem to be missing.")
+    canary: Annotated[float | None, BeforeValidator(share_of), Option(metavar="SHARE", default="all at once")] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Let the new model first score this share of the users, such as 5%, and compare it with the other.",
+    )
+    canary_days: Annotated[Days, Option("canary-time", metavar="7d")] = Field(
+        7.0, gt=0, le=365, description="With --canary: how long, in the time of the events, before it is decided."
+    )
     trackers: Annotated[tuple[str, ...] | None, Option("tracker", default="SEGADMIN_TRACKERS")] = Field(
         None, description="Experiment tracker: tensorboard, wandb, mlflow, or none."
     )

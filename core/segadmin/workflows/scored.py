@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from segadmin.jobs.attempt import Attempt, StageOutput, StepFile
-from segadmin.workflows.prepared import PreparedSegments
+from segadmin.models.canary import CanaryShare
+from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 
 
 class ScoreOutput(StageOutput):
@@ -17,8 +19,10 @@ class ScoreOutput(StageOutput):
     scores: StepFile
     rescored: int
     carried: int  #: users whose text did not change
+    unchanged: StepFile | None = None  #: ``user_key``, ``next_change``: users whose text was read and did not change
     remark: str = ""  #: what is worth knowing of how the model predicted here
     inference: dict[str, Any] = {}  #: how the model computed here: engine, precision, agreement, …
+    canary_inference: dict[str, Any] = {}  #: how the challenger computed, where a canary is running
 
 
 class GateOutput(StageOutput):
@@ -29,8 +33,28 @@ class GateOutput(StageOutput):
     promoted: bool
     reason: str
     model_version_id: int
+    canary: CanaryShare | None = None  #: of the new version, if it became a canary and not champion
+    refresh: RefreshPlan | None = None  #: with a canary: what holds for the users who are not scored
 
 
-def scoring_version(attempt: Attempt, prepared: PreparedSegments) -> int:
-    """Return the number of the model version that scores: a given one, or the one that this job has trained."""
-    return prepared.model_version_id or attempt.output(GateOutput).model_version_id
+@dataclass(frozen=True)
+class Scoring:
+    """By which models a job scores whom."""
+
+    version_id: int  #: of the snapshot: it scores all users, but for those of the canary
+    canary: CanaryShare | None
+    refresh: RefreshPlan | None
+
+    @property
+    def reads_everyone(self) -> bool:
+        """Whether the texts of all users are read at the scoring window."""
+        return self.refresh is None or self.refresh.everyone or self.refresh.silent
+
+
+def scoring_of(attempt: Attempt, prepared: PreparedSegments) -> Scoring:
+    """Return which models score: a given one, or the one that this job has trained; and the canary."""
+    if prepared.model_version_id is not None:
+        return Scoring(prepared.model_version_id, prepared.canary, prepared.refresh)
+    gate = attempt.output(GateOutput)
+    version_id = gate.model_version_id if gate.canary is None else gate.canary.champion_id
+    return Scoring(version_id, gate.canary, gate.refresh)

@@ -13,25 +13,33 @@ from segadmin.errors import ConfigurationError
 from segadmin.jobs.attempt import Attempt, Json, StageOutput, StageResult
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Option, Request, Stage, Workflow, register
+from segadmin.models.canary import CanaryShare, end_canary, running_canary
+from segadmin.models.manifest import manifest_of
+from segadmin.models.usable import why_unusable
 from segadmin.models.versions import MadeWith, find_version
 from segadmin.settings import Settings
 from segadmin.snapshots.policy import TimePolicy
 from segadmin.storage.database import reading
-from segadmin.storage.records import ModelState, ModelVersion, SegmentSnapshot
+from segadmin.storage.records import CanaryState, ModelState, ModelVersion
+from segadmin.workflows.canary import CANARY
+from segadmin.workflows.follow_up import FOLLOW_UP, stages_to_skip
 from segadmin.workflows.monitoring import MONITOR
 from segadmin.workflows.prepared import PreparedSegments, RefreshPlan
 from segadmin.workflows.publishing import publish
-from segadmin.workflows.scored import ScoreOutput, scoring_version
+from segadmin.workflows.scored import ScoreOutput, scoring_of
 from segadmin.workflows.textualize import TEXTUALIZE, lake_now, texts_to_score
+from segadmin.workflows.update_request import UpdateRequest, check_policy
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    import polars as pl
     from sqlmodel import Session
 
     from segadmin.contracts.backbone import Classifier
     from segadmin.inference.predictor import Predictor
+    from segadmin.workflows.scoring_groups import ScoringGroup
 
 
 class Score(Request):
@@ -80,7 +88,22 @@ def _trained(version: ModelVersion) -> ModelVersion:
     return version
 
 
-class Refresh(Score):
+def _margins(version: ModelVersion) -> tuple[float, ...]:
+    """Return the margins of hysteresis of a version, by segment.
+
+    Raises:
+        ConfigurationError: it has none, because an older release trained it.
+    """
+    hysteresis = manifest_of(version).hysteresis
+    if hysteresis is None:
+        raise ConfigurationError(
+            f"Model version {version.id} has no margins for --hysteresis: an older release trained it. Leave it out, "
+            f"or train again: segadmin enqueue retrain --labels {version.label_set}"
+        )
+    return hysteresis.margins
+
+
+class Refresh(UpdateRequest, Score):
     """Options of ``refresh``."""
 
     time: TimePolicy = Field(
@@ -88,6 +111,22 @@ class Refresh(Score):
         description="How often users without new events are read again, because their text may have changed by the "
         "passing of time: at every refresh, daily, weekly, or only when they have events.",
     )
+    hysteresis: bool = Field(
+        False,
+        description="Move users only to segments that lead their present one by a margin, which was chosen on "
+        "validation. The result differs from that of a score of the same data.",
+    )
+
+    def completed(self, settings: Settings) -> Self:
+        """Return the request with its backbone and its labels; the model must suit its policy and have margins."""
+        request = super().completed(settings)
+        with reading(settings) as session:
+            version = find_version(session, request.model, request.labels, request.made_with)
+        if request.hysteresis:
+            _margins(version)
+        is_champion = request.model == "champion" and request.backbone is None
+        check_policy(settings, request, version, is_champion=is_champion)
+        return request
 
 
 class OutcomesOutput(StageOutput):
@@ -122,11 +161,22 @@ def prepare(attempt: Attempt) -> StageResult:
     with transaction(attempt.settings) as session:
         version = find_version(session, request.model, request.labels, request.made_with)
         refresh = _refresh_plan(session, request, version, versions, end)
+        canary = running_canary(session, version.label_set)
+        challenger = None if canary is None else session.get_one(ModelVersion, canary.challenger_id)
     if not request.force:
         check_recent_days(attempt.settings, versions, version.label_set)
     manifest = read_manifest(attempt.settings, Saved(version.folder, version.sha256))
     check_recipe(plugins, manifest.recipe, f"Model version {version.id}")
     plugins.find("backbone", version.backbone)
+    unusable = None if challenger is None else why_unusable(attempt.settings, challenger)
+    canary = canary if canary is not None and canary.champion_id == version.id and unusable is None else None
+
+    def commit(session: Session) -> Json:
+        """Stop a canary whose challenger cannot be used: everybody else must be scored all the same."""
+        if unusable is not None and (running := running_canary(session, version.label_set)) is not None:
+            end_canary(session, running, CanaryState.STOPPED, f"the challenger cannot be used: {unusable}")
+        return {}
+
     return StageResult(
         PreparedScoring(
             text=TextPlan(recipe=manifest.recipe, scoring=manifest.recipe.window(end), lake=versions),
@@ -136,7 +186,13 @@ def prepare(attempt: Attempt) -> StageResult:
             backbone_options=manifest.backbone_options,
             model_version_id=version.id,
             refresh=refresh,
-        )
+            canary=None if canary is None else CanaryShare.of(canary),
+        ),
+        commit=commit,
+        skip=(
+            *(() if canary is not None else ("canary",)),
+            *(stages_to_skip(request.policy) if isinstance(request, Refresh) else ()),
+        ),
     )
 
 
@@ -144,61 +200,78 @@ def _refresh_plan(
     session: Session, request: Score, version: ModelVersion, lake_versions: dict[str, int], end: datetime
 ) -> RefreshPlan | None:
     """Return how the job goes on from the current snapshot, if there is one that the same model made."""
-    from segadmin.models.aliases import current_snapshot, pointed
+    from segadmin.workflows.scoring_groups import current_of
 
-    number = pointed(session, current_snapshot(version.label_set))
-    if number is None:
+    snapshot = current_of(session, version.label_set, version.id)
+    if snapshot is None:
         return None
-    snapshot = session.get_one(SegmentSnapshot, number)
-    if snapshot.model_version_id != version.id:
-        return None
-    return RefreshPlan(
-        snapshot_id=number,
+    return RefreshPlan.of(
+        snapshot,
+        lake_versions,
         everyone=not isinstance(request, Refresh),
         silent=isinstance(request, Refresh) and request.time.is_due(snapshot.everyone_read_at, end),
-        items_changed=any(
-            lake_versions.get(table) != snapshot.lake_versions.get(table) for table in ("items", "item_vectors")
-        ),
+        margins=_margins(version) if isinstance(request, Refresh) and request.hysteresis else None,
     )
 
 
 def score(attempt: Attempt) -> StageResult:
-    """Let the model read the users whose text changed.
+    """Let the model read the users whose text changed; while a canary is running, each user by the model that has it.
 
     Memory is bounded: the texts of some buckets are read at a time.
     """
     import polars as pl
 
-    from segadmin.inference.scoring import SCORES, pieces_of, scored_batches
-    from segadmin.snapshots.read import assignments
-    from segadmin.snapshots.stale import to_score
+    from segadmin.inference.scoring import SCORES, scored_batches
+    from segadmin.workflows.scoring_groups import groups_of, texts_of_group
 
-    prepared, texts = attempt.output(PreparedSegments), texts_to_score(attempt, attempt.buckets)
-    version_id, refresh = scoring_version(attempt, prepared), prepared.refresh
-    total: int = texts.select(pl.len()).collect().item()
-    scores, done, model = [pl.DataFrame(schema=SCORES)], 0, _Model(attempt, version_id)
-    for users in pieces_of(texts):
-        changed = users
-        if refresh is not None and not refresh.everyone:
-            buckets = users["bucket"].unique().to_list()
-            changed = to_score(users, assignments(attempt.settings, refresh.snapshot_id, buckets=buckets))
-        if changed.height:
-            call, skipped = model.call, done + users.height - changed.height
-            scores += scored_batches(
-                changed, model.predictor, version_id, call=call, progress=attempt.progress, before=skipped, total=total
-            )
-        done += users.height
+    prepared, own = attempt.output(PreparedSegments), texts_to_score(attempt, attempt.buckets)
+    groups = groups_of(attempt.settings, prepared.text, scoring_of(attempt, prepared))
+    texts = [texts_of_group(attempt, prepared, group, own) for group in groups]
+    total, scores, done = sum(each.users for each in texts), [pl.DataFrame(schema=SCORES)], 0
+    unchanged: list[pl.DataFrame] = []
+    models = [_Model(attempt, group.version_id) for group in groups]
+    for group, group_texts, model in zip(groups, texts, models, strict=True):
+        for users in group_texts.pieces:
+            changed = _changed(attempt.settings, group, users)
+            if group.goes_on and "next_change" in users.columns:  # otherwise an older release has read them
+                unchanged.append(users.join(changed, on="user_key", how="anti").select("user_key", "next_change"))
+            if changed.height:
+                call, skipped = model.call, done + users.height - changed.height
+                scores += scored_batches(
+                    changed,
+                    model.predictor,
+                    group.version_id,
+                    call=call,
+                    progress=attempt.progress,
+                    before=skipped,
+                    total=total,
+                )
+            done += users.height
     scored = pl.concat(scores).sort("bucket", "user_key")
+    inference = [dict(model.classifier.inference) if model.classifier else {} for model in models]
     return StageResult(
         ScoreOutput(
             buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
             scores=attempt.write(scored, "scores"),
             rescored=scored.height,
-            carried=total - scored.height,
-            remark=model.classifier.remark if model.classifier else "",
-            inference=dict(model.classifier.inference) if model.classifier else {},
+            carried=done - scored.height,
+            unchanged=attempt.write(pl.concat(unchanged), "unchanged") if unchanged else None,
+            remark=models[0].classifier.remark if models[0].classifier else "",
+            inference=inference[0],
+            canary_inference=inference[1] if len(inference) > 1 else {},
         )
     )
+
+
+def _changed(settings: Settings, group: ScoringGroup, users: pl.DataFrame) -> pl.DataFrame:
+    """Return those of ``users`` who are scored: without those whose text is the same although time passed."""
+    from segadmin.snapshots.read import assignments
+    from segadmin.snapshots.stale import to_score
+
+    if group.refresh is None or group.refresh.everyone:
+        return users
+    buckets = users["bucket"].unique().to_list()
+    return to_score(users, assignments(settings, group.refresh.snapshot_id, buckets=buckets))
 
 
 class _Model:
@@ -234,7 +307,8 @@ class _Model:
 
 def outcomes(attempt: Attempt) -> StageResult:
     """Measure every snapshot whose users' outcomes are known by now and that was not measured before."""
-    from segadmin.snapshots.outcomes import labeler_of, measure_outcomes, unmeasured
+    from segadmin.labels.labeling import labeler_of
+    from segadmin.snapshots.outcomes import measure_outcomes, unmeasured
     from segadmin.storage.database import transaction
     from segadmin.storage.records import Evaluation, LabelSet
 
@@ -246,20 +320,21 @@ def outcomes(attempt: Attempt) -> StageResult:
     if label_set is None or labeler is None:
         reason = f"the labels {label_set_name!r} are not derived from events, so their outcomes cannot be seen"
         return StageResult(OutcomesOutput(note=reason))
-    measured: dict[int, Json] = {}
+    measured: dict[int, list[Json]] = {}
     for n, (snapshot, version) in enumerate(waiting):
         attempt.progress(n / len(waiting), f"snapshot {snapshot.id}")
         if version.segments == label_set.segments:
-            row = measure_outcomes(attempt.settings, labeler, label_set, snapshot)
-            measured |= {snapshot.id or 0: row} if row else {}
+            rows = measure_outcomes(attempt.settings, labeler, label_set, snapshot)
+            measured |= {snapshot.id or 0: rows} if rows else {}
     note = f"the outcomes of {len(waiting)} snapshots are not known yet" if waiting else "all known"
 
     def commit(session: Session) -> Json:
-        session.add_all([Evaluation(job_id=attempt.job_id, **row) for row in measured.values()])
+        session.add_all([Evaluation(job_id=attempt.job_id, **row) for rows in measured.values() for row in rows])
         return {}
 
-    rows = tuple({"snapshot_id": snapshot, "rows": row["rows"]} for snapshot, row in measured.items())
-    return StageResult(OutcomesOutput(measured=rows, note="" if rows else note), commit=commit)
+    counts = {snapshot: sum(row["rows"] for row in rows) for snapshot, rows in measured.items()}
+    users = tuple({"snapshot_id": snapshot, "rows": count} for snapshot, count in counts.items())
+    return StageResult(OutcomesOutput(measured=users, note="" if users else note), commit=commit)
 
 
 _BEFORE = (
@@ -271,7 +346,7 @@ register(
     Workflow(
         "score",
         Score,
-        (*_BEFORE, Stage("publish", publish, after=("score",)), MONITOR),
+        (*_BEFORE, Stage("publish", publish, after=("score",)), MONITOR, CANARY),
         "Score every user and publish a snapshot.",
     )
 )
@@ -284,6 +359,8 @@ register(
             Stage("outcomes", outcomes, after=("score",)),
             Stage("publish", publish, after=("outcomes",)),
             MONITOR,
+            CANARY,
+            FOLLOW_UP,
         ),
         "Score the users whose behaviour changed, carry the others forward, and publish a snapshot.",
     )

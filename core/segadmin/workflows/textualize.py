@@ -10,13 +10,14 @@ from segadmin.jobs.attempt import Attempt, StageOutput, StageResult, StepFile
 from segadmin.jobs.plugin_guard import calling
 from segadmin.jobs.registry import Stage, Workflow, register
 from segadmin.settings import Settings
-from segadmin.workflows.prepared import Prepared
+from segadmin.workflows.prepared import Prepared, PreparedSegments
+from segadmin.workflows.scored import scoring_of
 from segadmin.workflows.text_options import TextRequest
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from segadmin.snapshots.stale import StaleUsers
+    from segadmin.text.read_buckets import Selection
 
 
 class Textualize(TextRequest):
@@ -64,7 +65,7 @@ def textualize(attempt: Attempt) -> StageResult:
         wanted=_rows_to_read(attempt, prepared),
         copied=attempt.read(prepared.copied).filter(pl.col("part") == Part.TRAIN) if prepared.copied else None,
         unlabelled=attempt.read(prepared.unlabelled) if prepared.unlabelled else None,
-        scored=_stale_users(attempt, prepared).of_bucket if prepared.refresh else None,
+        scored=_stale_users(attempt) if prepared.refresh else None,
         call=partial(calling, attempt, plugin, "phrases"),
         progress=attempt.progress,
     )
@@ -75,29 +76,19 @@ def textualize(attempt: Attempt) -> StageResult:
     return StageResult(TextOutput(buckets=buckets, **files, report=dict(texts.report)))
 
 
-def _stale_users(attempt: Attempt, prepared: Prepared) -> StaleUsers:
-    """Return whose text is read for the scores, by what they have in the current snapshot."""
-    from segadmin.contracts.plugins import load_plugins
-    from segadmin.snapshots.read import assignments
-    from segadmin.snapshots.stale import StaleUsers
-    from segadmin.storage.lake import Lake
-    from segadmin.text.item_words import item_words
+def _stale_users(attempt: Attempt) -> Selection:
+    """Return whose texts are read for the scores: of the models that read this job's texts."""
+    from segadmin.text.read_buckets import SeveralSelections
+    from segadmin.workflows.scoring_groups import groups_of, stale_users
 
-    plan, refresh = prepared.text, prepared.refresh
-    assert refresh is not None and plan.scoring is not None, "a job that scores"
-    lake = Lake.of(attempt.settings, plan.lake)
-    columns = ("bucket", "user_key", "scored_as_of", "events_hash", "items_hash")
-    before = assignments(attempt.settings, refresh.snapshot_id, buckets=attempt.buckets).select(columns).collect()
-    return StaleUsers(
-        lake=lake,
-        recipe=plan.recipe,
-        window=plan.scoring,
-        before=before,
-        everyone=refresh.everyone,
-        silent=refresh.silent,
-        items_changed=refresh.items_changed,
-        words=item_words(load_plugins(attempt.settings), lake, plan.recipe) if refresh.items_changed else None,
-    )
+    prepared = attempt.output(PreparedSegments)
+    groups = groups_of(attempt.settings, prepared.text, scoring_of(attempt, prepared))
+    stale = [
+        stale_users(attempt.settings, group, attempt.buckets)
+        for group in groups
+        if group.plan.recipe == prepared.recipe
+    ]
+    return SeveralSelections(stale)
 
 
 def _rows_to_read(attempt: Attempt, prepared: Prepared) -> pl.DataFrame | None:
@@ -136,7 +127,7 @@ def texts_to_score(attempt: Attempt, buckets: range) -> pl.LazyFrame:
         for texts in attempt.outputs(TextOutput)
         if texts.scoring and texts.buckets[0] < buckets.stop and texts.buckets[1] >= buckets.start
     ]
-    return pl.concat(files).filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
+    return pl.concat(files, how="diagonal").filter(pl.col("bucket").is_between(buckets.start, buckets.stop - 1))
 
 
 TEXTUALIZE = Stage("textualize", textualize, after=("prepare",), per_buckets=True, cost=4)

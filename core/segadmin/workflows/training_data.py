@@ -49,6 +49,7 @@ class PreparedTraining(PreparedSegments):
     split: StepFile  #: as :func:`segadmin.labels.split.split_rows` returns it, and ``observed_from``
     auxiliary: dict[str, AuxiliaryTask] = {}
     parent: ParentVersion | None = None
+    update: bool = False  #: the parent was trained on these labels, and only what is new is learnt
     data: TrainingData = TrainingData()
 
     @property

@@ -13,6 +13,7 @@ from segadmin.contracts.plugins import load_plugins
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.errors import ConfigurationError
 from segadmin.settings import Settings
+from segadmin_plugins.textualizers.words import earliest
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Compose(Textualizer):
             )
             for rank, phrases in enumerate(phrases_of_parts)
         )
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame | None:
+        """Return the earliest change of a part; ``None`` if a part may change at any time."""
+        changes = [part.next_change(events, context) if part.knows_next_change else None for part in self.made]
+        known = [change.select("user_key", "next_change") for change in changes if change is not None]
+        return earliest(*known) if len(known) == len(changes) else None
 
 
 def _read(parts: str, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,6 +27,10 @@ FIGURES: dict[str, tuple[str, str]] = {
     "rating": ("stars", "评分"),
     "minutes": ("minutes", "停留"),
 }
+#: The fraction of the window, back from its end, that numbers are of.
+_RECENT = {0.5: {"spend_half", "visits_half"}, 0.25: {"spend_quarter"}}
+#: Microseconds by which a moment that is computed of floats may be too late.
+_ROUNDING = 1_000
 
 
 def figures(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = tuple(FIGURES)) -> pl.LazyFrame:
@@ -62,6 +66,20 @@ def figures(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = t
             + level(pl.col("value")),
         )
     )
+
+
+def figures_change(events: pl.LazyFrame, context: TextContext, which: Sequence[str] = tuple(FIGURES)) -> pl.LazyFrame:
+    """Return when a number of :func:`figures` may next be another one by time alone: ``user_key``, ``next_change``."""
+    now, length = time_literal(context.as_of), context.as_of - context.observed_from
+    shares = [share for share, names in _RECENT.items() if names & set(which)]
+    leaves = [pl.col("at") + (length * share + timedelta(microseconds=1)) for share in shares]
+    days = (now - pl.col("at").max()) / timedelta(days=1)
+    steps = (2.0 * (1.0 + days).log(2.0)).floor() + 1  # see ``level``
+    until = ((2.0 ** (steps / 2) - 1.0) * (86_400 * 1e6)).cast(pl.Int64) - _ROUNDING
+    grows = pl.max_horizontal(pl.col("at").max() + until.cast(pl.Duration("us")), now + timedelta(microseconds=1))
+    left = [pl.when(moment > now).then(moment).min() for moment in leaves]
+    change = pl.min_horizontal(*([grows] if "recency" in which else []), *left)
+    return events.group_by("user_key").agg(next_change=change)
 
 
 def _or_none(number: pl.Expr) -> pl.Expr:

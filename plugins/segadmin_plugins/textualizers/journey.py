@@ -11,7 +11,7 @@ import polars as pl
 from segadmin.contracts.event_kinds import KINDS
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import ago, group_name, verbs
+from segadmin_plugins.textualizers.words import ago, ago_change, earliest, group_name, verbs
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,8 @@ class Journey(Textualizer):
         when = ago(pl.col("last"), context.as_of, context.language)
         phrase = self.say(context, "path", what=pl.col("what"), path=path, ago=when)
         return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=phrase)
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when the words for how long ago a path ended change."""
+        last = events.group_by("user_key", what=group_name(self.by, context.language)).agg(pl.col("at").max())
+        return earliest(last.select("user_key", next_change=ago_change(pl.col("at"), context.as_of)))

@@ -10,7 +10,7 @@ import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import newest_of_each, verb
+from segadmin_plugins.textualizers.words import never, newest_of_each, verb
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,7 @@ class ItemList(Textualizer):
         """Return a phrase for each of a user's newest distinct kinds and items."""
         phrase = self.say(context, "item", verb=verb(context), item=pl.col("item"))
         return newest_of_each(events, self.limit).select("user_key", "position", phrase=phrase)
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return nothing: no phrase depends on the time."""
+        return never()

@@ -10,8 +10,17 @@ import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.figures import figures
-from segadmin_plugins.textualizers.words import group_name, level, newest_of_each, recency, thing, verb
+from segadmin_plugins.textualizers.figures import figures, figures_change
+from segadmin_plugins.textualizers.words import (
+    earliest,
+    group_name,
+    level,
+    newest_of_each,
+    recency,
+    recency_change,
+    thing,
+    verb,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,12 @@ class Mixed(Textualizer):
             for n, group in enumerate(groups)
         )
 
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when a number or a recency word changes."""
+        change = recency_change(pl.col("at"), context.as_of)
+        words = self._newest(events, context).select("user_key", next_change=change)
+        return earliest(figures_change(events, context), words)
+
     def _categories(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return the categories that a user visits most, with their counts."""
         grouped = events.group_by("user_key", category=group_name(self.by, context.language))
@@ -78,5 +93,7 @@ class Mixed(Textualizer):
             item=pl.col("item"),
             recency=recency(pl.col("at"), context.as_of, context.language),
         )
-        once = newest_of_each(events.with_columns(item=thing(context.language)), self.recent)
-        return once.select("user_key", "position", phrase=phrase)
+        return self._newest(events, context).select("user_key", "position", phrase=phrase)
+
+    def _newest(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        return newest_of_each(events.with_columns(item=thing(context.language)), self.recent)

@@ -10,7 +10,7 @@ import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import ago, latest_first, newest, number, thing
+from segadmin_plugins.textualizers.words import ago, ago_change, earliest, latest_first, newest, number, thing
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,8 @@ class Reviews(Textualizer):
             "user_key", position=pl.lit(0, pl.Int64), phrase=self.say(context, "none")
         )
         return pl.concat([written, none])
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when the words for how long ago an opinion was given change."""
+        opinions = events.filter(pl.col("rating").is_not_null() | pl.col("text").is_not_null())
+        return earliest(opinions.select("user_key", next_change=ago_change(pl.col("at"), context.as_of)))

@@ -8,7 +8,9 @@ from typing import ClassVar
 import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
-from segadmin_plugins.textualizers.figures import figures
+from segadmin_plugins.textualizers.figures import figures, figures_change
+
+_FIGURES = ("recency", "visits", "spend", "basket")
 
 
 @dataclass(frozen=True)
@@ -19,4 +21,8 @@ class Rfm(Textualizer):
 
     def phrases(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
         """Return up to four phrases a user."""
-        return figures(events, context, ("recency", "visits", "spend", "basket"))
+        return figures(events, context, _FIGURES)
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when the bucket of the recency is another one."""
+        return figures_change(events, context, _FIGURES)

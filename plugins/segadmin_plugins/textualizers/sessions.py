@@ -12,7 +12,17 @@ import polars as pl
 from segadmin.contracts.event_kinds import KINDS
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import about, ago, category, latest_first, level, newest, verbs
+from segadmin_plugins.textualizers.words import (
+    about,
+    ago,
+    ago_change,
+    category,
+    earliest,
+    latest_first,
+    level,
+    newest,
+    verbs,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,11 @@ class Sessions(Textualizer):
             actions=pl.concat_str(self._actions(context), separator="，" if zh else ", ", ignore_nulls=True),
         )
         return visits.select("user_key", position="visit", phrase=phrase)
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when the words for how long ago a visit was change."""
+        latest = newest(events, self.events, latest_first(context))
+        return earliest(latest.select("user_key", next_change=ago_change(pl.col("at"), context.as_of)))
 
     def _actions(self, context: TextContext) -> Iterator[pl.Expr]:
         """Yield the phrase of each kind of event in a visit; null if there is none."""

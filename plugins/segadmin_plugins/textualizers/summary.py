@@ -10,7 +10,7 @@ import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import about, group_name, recency, verb
+from segadmin_plugins.textualizers.words import about, earliest, group_name, recency, recency_change, verb
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,9 @@ class Summary(Textualizer):
             recency=recency(pl.col("last"), context.as_of, context.language),
         )
         return ranked.filter(pl.col("position") < self.limit).select("user_key", "position", phrase=phrase)
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return when the recency word of a kind and a category changes."""
+        by = group_name(self.by, context.language)
+        last = events.group_by("user_key", "kind", category=by).agg(pl.col("at").max())
+        return earliest(last.select("user_key", next_change=recency_change(pl.col("at"), context.as_of)))

@@ -11,7 +11,7 @@ import polars as pl
 
 from segadmin.contracts.textualizer import TextContext, Textualizer
 from segadmin.settings import Language
-from segadmin_plugins.textualizers.words import latest_first, moment, newest, number, verb
+from segadmin_plugins.textualizers.words import latest_first, moment, never, newest, number, verb
 
 #: The verb of the cart has a second part: put … into the cart.
 _DID: dict[Language, dict[str, str]] = {
@@ -63,6 +63,10 @@ class Timeline(Textualizer):
         }
         latest = newest(events, self.limit, latest_first(context))
         return latest.select("user_key", "position", phrase=self.say(context, "event", **parts))
+
+    def next_change(self, events: pl.LazyFrame, context: TextContext) -> pl.LazyFrame:
+        """Return nothing: sentences have dates, which stay."""
+        return never()
 
 
 def _pseudonym() -> pl.Expr:

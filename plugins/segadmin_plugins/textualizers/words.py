@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Literal, cast
 
@@ -12,7 +12,7 @@ import polars as pl
 from segadmin.contracts.templates import VERBS as VERBS_SECTION
 from segadmin.contracts.textualizer import TextContext
 from segadmin.settings import Language
-from segadmin.storage.schema import time_literal
+from segadmin.storage.schema import TIME, time_literal
 
 _DAY = 24 * 60  #: minutes
 #: Size of the lookup table of number texts: this many hundredths and this many whole numbers.
@@ -38,6 +38,8 @@ _RECENCY: tuple[tuple[float, str, str], ...] = (
     (60, "last month", "两月内"),
 )
 _LONG_AGO = {"en": "long ago", "zh": "很久前"}
+#: The days after which :func:`ago` has other words.
+_AGO_DAYS = (*range(1, 8), 14, 21, 28, *range(30, 361, 30), 365)
 
 
 def verbs(context: TextContext, default: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -95,6 +97,32 @@ def recency(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:
         for limit, english, chinese in _RECENCY
     ]
     return pl.coalesce(*words, pl.lit(_LONG_AGO[language]))
+
+
+def recency_change(last: pl.Expr, as_of: datetime) -> pl.Expr:
+    """Return when after ``as_of`` the word of :func:`recency` is another one; null: never."""
+    limits = [timedelta(days=limit, seconds=1) for limit, _, _ in _RECENCY]  # it counts whole seconds
+    return _next_of(last, limits, as_of)
+
+
+def ago_change(last: pl.Expr, as_of: datetime) -> pl.Expr:
+    """Return when after ``as_of`` the words of :func:`ago` are others; null: never."""
+    return _next_of(last, [timedelta(days=days) for days in _AGO_DAYS], as_of)
+
+
+def earliest(*changes: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the earliest ``next_change`` of each user in frames with ``user_key`` and ``next_change``."""
+    return pl.concat(changes).group_by("user_key").agg(pl.col("next_change").min())
+
+
+def never() -> pl.LazyFrame:
+    """Return what ``next_change`` returns where time alone changes nothing."""
+    return pl.LazyFrame(schema={"user_key": pl.Int64, "next_change": TIME})
+
+
+def _next_of(last: pl.Expr, limits: Sequence[timedelta], as_of: datetime) -> pl.Expr:
+    now = time_literal(as_of)
+    return pl.min_horizontal(pl.when(last + limit > now).then(last + limit) for limit in limits).cast(TIME)
 
 
 def ago(last: pl.Expr, as_of: datetime, language: Language) -> pl.Expr:

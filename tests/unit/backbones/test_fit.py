@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from segadmin.contracts.backbone import Examples, FitContext
 from segadmin.errors import ConfigurationError, DataError, StepFenced
+from segadmin.evaluation.metrics import log_loss
 from segadmin.ragged import Ragged
 from segadmin.settings import Settings
 from segadmin.testing.backbones import planted
@@ -316,3 +318,55 @@ def test_the_loss_is_looked_up_only_now_and_then_and_never_saved_if_not_finite(
         f"checkpoint-{step}" for step in (4, 8, 12, 16, 20)
     }
     assert np.isfinite(fitted.predict(TEST)).all()
+
+
+def _update(folder: Path, parent: Path, tiny: Tiny = TINY, train: Examples = TRAIN) -> Any:
+    return tiny.fit(train, VALIDATION, replace(_run(folder), start=parent, update=True))
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a version that was fitted on the training rows."""
+    folder = tmp_path_factory.mktemp("parent")
+    TINY.fit(TRAIN, VALIDATION, _run(folder)).save(folder / "saved")
+    return folder / "saved"
+
+
+def test_an_update_is_shorter_and_begins_where_the_parent_ended(tmp_path: Path, parent: Path) -> None:
+    before = TINY.load(parent, Settings(home=tmp_path))
+    updated = _update(tmp_path, parent)
+    assert updated.report["epochs"] == 1 < before.report["epochs"]
+    own = log_loss(before.predict(VALIDATION), VALIDATION.targets)
+    assert updated.report["start_log_loss"] == pytest.approx(own, abs=2e-4)
+    assert updated.scaling.to_json() == before.scaling.to_json()
+
+
+def test_an_update_that_finds_nothing_better_returns_what_it_began_with(tmp_path: Path, parent: Path) -> None:
+    before = TINY.load(parent, Settings(home=tmp_path))
+    wrong = replace(TRAIN, frame=TRAIN.frame.with_columns(target=(pl.col("target") + 1) % len(TRAIN.segments)))
+    updated = _update(tmp_path, parent, train=wrong)
+    assert updated.report["kept_start"]
+    np.testing.assert_allclose(updated.predict(TEST), before.predict(TEST), atol=1e-5)
+    started_anew = TINY.fit(wrong, VALIDATION, replace(_run(tmp_path / "anew"), start=parent))
+    assert "kept_start" not in started_anew.report
+
+
+def test_an_update_that_finds_something_better_returns_that(tmp_path: Path) -> None:
+    short = replace(TINY, epochs=1, head_steps=0)
+    short.fit(TRAIN, VALIDATION, _run(tmp_path)).save(tmp_path / "saved")
+    before = log_loss(short.load(tmp_path / "saved", Settings(home=tmp_path)).predict(VALIDATION), VALIDATION.targets)
+    updated = _update(tmp_path / "update", tmp_path / "saved", replace(TINY, update_epochs=1.0, update_rate=1.0))
+    assert not updated.report["kept_start"]
+    assert log_loss(updated.predict(VALIDATION), VALIDATION.targets) < before
+
+
+def test_an_interrupted_update_resumes_and_still_knows_where_it_began(tmp_path: Path, parent: Path) -> None:
+    longer = replace(TINY, update_epochs=1.0)
+    with pytest.raises(Killed):
+        run = _run(tmp_path / "cut", _killer(0.6, Killed()))
+        longer.fit(TRAIN, VALIDATION, replace(run, start=parent, update=True))
+    resumed = _update(tmp_path / "cut", parent, longer)
+    whole = _update(tmp_path / "whole", parent, longer)
+    assert resumed.report["resumed_at_step"] > 0
+    assert resumed.report["start_log_loss"] == whole.report["start_log_loss"]
+    np.testing.assert_allclose(resumed.predict(TEST), whole.predict(TEST), atol=1e-4)

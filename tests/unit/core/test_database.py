@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedIndex
 from sqlmodel import SQLModel
 
 from segadmin.errors import SchemaOutOfDate, StorageError
@@ -62,12 +63,17 @@ def _schema(connection: Connection) -> dict[str, object]:
         keys = [
             inspector.get_foreign_keys(table),
             inspector.get_unique_constraints(table),
-            inspector.get_indexes(table),
+            [{**index, "dialect_options": _texts(index)} for index in inspector.get_indexes(table)],
         ]
         parts = [columns, [inspector.get_pk_constraint(table)], *keys]
         return [sorted(map(repr, part)) for part in parts]
 
     return {table: of(table) for table in inspector.get_table_names()}
+
+
+def _texts(index: ReflectedIndex) -> dict[str, str]:
+    """Return the options of an index, such as the condition of one of some rows, as texts that can be compared."""
+    return {name: str(value) for name, value in index.get("dialect_options", {}).items()}
 
 
 def test_head_is_the_newest_migration() -> None:

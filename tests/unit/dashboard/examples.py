@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+import polars as pl
+
 from segadmin.evaluation.bootstrap import Interval
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
@@ -28,20 +30,46 @@ from segadmin.models.card import (
 from segadmin.models.versions import VersionLine
 from segadmin.monitoring.reports import ReportHistory
 from segadmin.settings import Settings
+from segadmin.snapshots.diff import SnapshotDiff
+from segadmin.snapshots.trend import Trend
+from segadmin.snapshots.user import Assigned
 from segadmin.storage.records import (
+    Audit,
     DriftReport,
     Evaluation,
+    Import,
+    ImportState,
     Job,
     JobState,
     Lock,
     ModelState,
     ModelVersion,
+    Schedule,
     SegmentSnapshot,
+    SegmentSummary,
     Step,
     StepState,
+    utcnow,
 )
 from segadmin.training.study import SearchSummary, Trial
-from segadmin_api.dashboard import data_report, drift, jobs, model_card, models, problem, search_page
+from segadmin_api.dashboard import (
+    data_report,
+    drift,
+    jobs,
+    lists,
+    login,
+    model_card,
+    models,
+    overview,
+    problem,
+    search_page,
+    snapshots,
+    users,
+)
+from segadmin_api.dashboard.assets import UPLOT
+from segadmin_api.dashboard.figures import trend_data
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import served
 
 
 def a_profile(text: str) -> Profile:
@@ -184,14 +212,99 @@ def _a_snapshot(number: int, text: str) -> SegmentSnapshot:
     return SegmentSnapshot(id=number, label_set=text, model_version_id=1, job_id=number, as_of=as_of)
 
 
+def a_trend(text: str) -> Trend:
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in (2, 9)]
+    return Trend([1, 2], days, {text: [10, None], "high": [4, 5]})
+
+
+def a_diff(text: str) -> SnapshotDiff:
+    users = pl.DataFrame(
+        {"before": [text, text, None, "high"], "after": ["high", text, text, None], "cause": [text, None, text, text]}
+    ).with_row_index("user_key")
+    return SnapshotDiff(_a_snapshot(1, text), _a_snapshot(2, text), (text, "high"), users)
+
+
+def _a_summary(text: str) -> SegmentSummary:
+    distinctive = [{"category": text, "share": 0.3, "lift": 2.0}]
+    return SegmentSummary(snapshot_id=2, segment=text, users=5, share=0.5, confidence=0.8, distinctive=distinctive)
+
+
+def _segments(_: Settings, text: str) -> str:
+    part = {"snapshot": _a_snapshot(2, text), "segments": [_a_summary(text)], "trend": a_trend(text)}
+    parts = [part | {"lines": trend_data(a_trend(text))}]
+    return served("segments.html", text, "/segments", Reader(), assets=UPLOT, parts=parts)
+
+
+def _segment(_: Settings, text: str) -> str:
+    content: dict[str, object] = {"snapshot": _a_snapshot(2, text), "summary": _a_summary(text)}
+    content["version"] = a_version(text).version
+    lines, history = trend_data(a_trend(text)), [(2, datetime(2026, 3, 9, tzinfo=UTC), 5)]
+    content |= {"trend": a_trend(text), "history": history, "lines": lines}
+    return served("segment.html", text, "/segments", Reader(language="zh"), assets=UPLOT, **content)
+
+
+def _snapshot(_: Settings, text: str) -> str:
+    row = _a_snapshot(2, text)
+    row.previous_id, row.rescored_by = 1, {text: 3}
+    content = {"snapshot": row, "is_current": True, "segments": [_a_summary(text)], "report": _a_report(3, text)}
+    return served("snapshot.html", text, "/snapshots", Reader(), **content)
+
+
+def _snapshots(_: Settings, text: str) -> str:
+    content = {"snapshots": [_a_snapshot(2, text)], "current": {2}, "newest": False, "older": 2}
+    return served("snapshots.html", text, "/snapshots", Reader(), **content)
+
+
+def _overview(_: Settings, text: str) -> str:
+    cards = [overview.LabelSetCard(text, a_version(text), _a_snapshot(2, text), _a_report(3, text))]
+    lines = [JobLine(a_job(text).job, Progress(0.5, None), None)]
+    content = {"cards": cards, "attention": [overview.Attention(text, "/jobs/7", text)], "jobs": lines}
+    return served("overview.html", text, "/", Reader(), imports=[an_import(text)], **content)
+
+
+def an_import(text: str) -> Import:
+    row = Import(id=1, table="events", file=text, sha256="", state=ImportState.FAILED, error=text)
+    row.reasons, row.warnings = {text: 3}, [text]
+    return row
+
+
+def _user(_: Settings, text: str) -> str:
+    row = Assigned(2, text, True, "2026-03-09T00:00:00+00:00", 1, text, {text: 0.7, "high": 0.3})
+    content = {"key": text, "current": [row], "moves": [row], "texts": {text: [text]}}
+    return served("user.html", text, "/users", Reader(), **content)
+
+
+def _schedules(_: Settings, text: str) -> str:
+    row = Schedule(name=text, cron=text, timezone=text, kind=text, options={"labels": text}, next_slot=utcnow())
+    return lists.schedules_page([row], [text], Reader())
+
+
+def _audit(_: Settings, text: str) -> str:
+    return lists.audit_page([Audit(actor=text, action=text, subject=text, details={text: text})], Reader())
+
+
+#: The pages that commands save as a file.
+SAVED = {"data_report.html", "drift.html", "model_card.html", "search.html"}
 #: Template → its page, with the text in every place.
 PAGES: dict[str, Callable[[Settings, str], str]] = {
+    "audit.html": _audit,
     "data_report.html": lambda _, text: data_report.page(a_profile(text)),
+    "diff.html": lambda _, text: snapshots.diff_page(a_diff(text), Reader()),
     "drift.html": lambda _, text: drift.page(a_history(text)),
+    "imports.html": lambda _, text: lists.imports_page([an_import(text)], Reader()),
     "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
     "jobs.html": lambda _, text: jobs.list_page([JobLine(a_job(text).job, Progress(0.5, None), None)]),
+    "login.html": lambda _, text: login.page("token", "/jobs", Reader(), text),
     "model_card.html": lambda _, text: model_card.page(a_card(text)),
     "models.html": lambda _, text: models.list_page([a_version(text)]),
+    "overview.html": _overview,
     "problem.html": lambda _, text: problem.page(text, text),
+    "schedules.html": _schedules,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),
+    "segment.html": _segment,
+    "segments.html": _segments,
+    "snapshot.html": _snapshot,
+    "snapshots.html": _snapshots,
+    "user.html": _user,
+    "users.html": lambda _, text: users.search_page(Reader(), text, text),
 }

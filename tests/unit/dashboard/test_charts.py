@@ -83,7 +83,7 @@ def test_the_first_series_lies_in_front() -> None:
     drawn = figure(line_chart("loss", two))
     names = [(dot.findtext("title") or "").split()[0] for dot in drawn.iter("circle")]
     assert names == ["training", "training", "validation", "validation"]
-    assert [(key.tail or "").strip() for key in drawn.iter("span")] == ["validation", "training"]
+    assert ["".join(key.itertext()).strip() for key in drawn.iter("span")] == ["validation", "training"]
 
 
 def test_a_search_shows_complete_trials_and_the_best_so_far() -> None:

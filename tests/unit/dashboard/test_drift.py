@@ -10,7 +10,7 @@ from tests.unit.dashboard.examples import a_history
 
 def test_reports_are_drawn_over_time() -> None:
     html = page(a_history("spend3"))
-    assert html.count("<svg") == 3  # AUROC, accuracy that was measured only, and what drifted; no macro F1
+    assert html.count("<figure>") == 3  # AUROC, accuracy that was measured only, and what drifted; no macro F1
     assert "2026-03-09" in html
     assert "2026-03-23" in html
     assert "0.8123" in html

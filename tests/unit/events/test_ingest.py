@@ -58,7 +58,7 @@ GOOD = "u1,purchase,a,2026-01-02 03:04,2,9.5,,"
         ("u1,view,a,yesterday,,,,", "bad_time", "at", "yesterday"),
         ("u1,view,a,2026-02-30,,,,", "bad_time", "at", "2026-02-30"),
         ("u1,view,a,1970-01-01,,,,", "bad_time", "at", "1970-01-01"),
-        ("u1,view,a,2126-01-01,,,,", "bad_time", "at", "2126-01-01"),
+        ("u1,view,a,2126-01-01,,,,", "future_time", "at", "2126-01-01"),
         ("u1,view,a,,,,,", "bad_time", "at", None),
         ("u1,view,a,2026-01-01,many,,,", "bad_number", "quantity", "many"),
         ("u1,view,a,2026-01-01,-1,,,", "bad_number", "quantity", "-1"),

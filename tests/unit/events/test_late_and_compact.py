@@ -19,7 +19,7 @@ from segadmin.events.ingest import import_file
 from segadmin.events.profile import profile
 from segadmin.settings import Settings
 from segadmin.storage import lake
-from segadmin.storage.compaction import compact
+from segadmin.storage.compaction import compact, join_live_events
 from segadmin.storage.import_lock import alone
 from segadmin.storage.lake import Commit, Lake
 from segadmin.storage.records import Import
@@ -138,3 +138,30 @@ def test_two_writers_of_the_same_commit_write_it_once(
         tables.append("trainings", frame, commit)
     assert not tables.append("trainings", frame, commit)
     assert tables.scan("trainings").collect().height == 1 + (not is_new)
+
+
+def test_live_events_are_joined_when_there_are_many_small_files(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.of(settings)
+    for n in range(4):
+        take(settings, tmp_path, *[timedelta(minutes=7 * n + k) for k in range(40)])
+    files, before = lake.files("events"), lake.scan("events").sort("event_id").collect()
+    assert not join_live_events(settings, 16)
+    assert lake.files("events") == files
+    monkeypatch.setattr("segadmin.storage.compaction._MANY_PER_BUCKET", 2)
+    assert join_live_events(settings, 16)
+    assert lake.files("events") <= 16 < files
+    assert lake.scan("events").sort("event_id").collect().equals(before)
+    assert not join_live_events(settings, 16), "what was joined is not joined again"
+
+
+def test_the_newest_event_is_known_to_the_microsecond(settings: Settings, tmp_path: Path) -> None:
+    """A refresh is as of the newest event: one that is cut off would leave it out."""
+    newest = NEWEST + timedelta(microseconds=123_456)
+    take(settings, tmp_path, timedelta(0), NEWEST - newest, timedelta(microseconds=1))
+    assert Lake.of(settings).latest_event == newest
+    compact(settings)
+    assert Lake.of(settings).latest_event == newest
+    Lake.of(settings).append("events", Lake.of(settings).scan("events").head(2).collect())
+    assert Lake.of(settings).latest_event == newest

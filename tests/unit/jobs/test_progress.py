@@ -28,8 +28,9 @@ TOOK = {
     "evaluate": 30,
     "gate": 10,
     "score": 20,
-    "publish": 8,
+    "publish": 6,
     "monitor": 2,
+    "canary": 2,
 }
 #: The longest path: all but the baselines.
 WHOLE = sum(TOOK.values()) - TOOK["baselines"]
@@ -49,7 +50,7 @@ def test_a_waiting_job_has_no_progress(engine_settings: Settings, retrain: Job) 
 def test_stages_are_weighted_by_their_earlier_durations(engine_settings: Settings, retrain: Job) -> None:
     _run(engine_settings, retrain, 30, {"prepare": 1, "textualize": 1})
     before = _progress(engine_settings, retrain)
-    assert before.done == pytest.approx(30 / WHOLE)  # two stages of nine, and not 25 %
+    assert before.done == pytest.approx(30 / WHOLE)  # two stages of ten, and not 25 %
     _run(engine_settings, retrain, 480, {"baselines": 1, "finetune": 0.5})
     half = _progress(engine_settings, retrain)
     assert half.done == pytest.approx(480 / WHOLE)
@@ -95,7 +96,7 @@ def test_by_default_the_fit_is_most_of_a_retrain(engine_settings: Settings, mess
 
 
 def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, messages: Messages) -> None:
-    took = {"prepare": 1, "textualize": 60, "score": 20, "publish": 7, "monitor": 2}
+    took = {"prepare": 1, "textualize": 60, "score": 20, "publish": 5, "monitor": 2, "canary": 2}
     _finished(engine_settings, messages, None, took, kind="score")
     job = enqueue(engine_settings, messages, "score", {}).job
     _run(engine_settings, job, 61, {"prepare": 1, "textualize": 1})
@@ -105,7 +106,7 @@ def test_a_job_without_a_backbone_is_measured_too(engine_settings: Settings, mes
 def test_stages_that_are_skipped_count_nothing(engine_settings: Settings, retrain: Job) -> None:
     with transaction(engine_settings) as session:
         for step in _steps(session, retrain):
-            if step.stage in {"score", "publish", "monitor"}:
+            if step.stage in {"score", "publish", "monitor", "canary"}:
                 step.state = StepState.SKIPPED
     _run(engine_settings, retrain, 30, {"prepare": 1, "textualize": 1})
     assert _progress(engine_settings, retrain).done == pytest.approx(30 / (WHOLE - 30))
@@ -179,7 +180,7 @@ def test_the_percentage_never_decreases(engine_settings: Settings, messages: Mes
                     attempt.progress(fraction)
                     extend(attempt)
                     seen.append(_progress(engine_settings, job).done)
-            skipped = ("score", "publish", "monitor") if stage == "gate" else ()
+            skipped = ("score", "publish", "monitor", "canary") if stage == "gate" else ()
             _succeed(engine_settings, job, stage, skipped)
             seen.append(_progress(engine_settings, job).done)
         assert seen == sorted(seen)

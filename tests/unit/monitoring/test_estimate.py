@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segadmin.evaluation.metrics import measure
-from segadmin.monitoring.estimate import _measured, calibrated, estimate_performance, fit_calibration
+from segadmin.monitoring.estimate import calibrated, estimate_performance, fit_calibration, metrics_of_outcomes
 
 SEGMENTS = ("low", "mid", "high")
 
@@ -26,14 +26,14 @@ def test_metrics_are_those_of_an_evaluation() -> None:
     measured = measure(probabilities, targets, SEGMENTS)
     expected = [measured[name] for name in ("auroc", "macro_f1", "accuracy")]
     expected += [measured["segments"][segment][name] for segment in SEGMENTS for name in ("auroc", "f1")]
-    assert _measured(probabilities, targets).tolist() == pytest.approx(expected)
+    assert metrics_of_outcomes(probabilities, targets).tolist() == pytest.approx(expected)
 
 
 def test_a_segment_that_does_not_occur_is_left_out() -> None:
     probabilities, targets, _ = _rows(500, seed=1)
     some = targets < 2
     measured = measure(probabilities[some], targets[some], SEGMENTS)
-    found = _measured(probabilities[some], targets[some])
+    found = metrics_of_outcomes(probabilities[some], targets[some])
     assert found[:3].tolist() == pytest.approx([measured[name] for name in ("auroc", "macro_f1", "accuracy")])
     assert np.isnan(found[-2:]).all()
 

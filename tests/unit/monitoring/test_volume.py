@@ -78,6 +78,15 @@ def test_the_last_day_is_compared_up_to_the_time_of_its_last_event() -> None:
     assert [volume.kind for volume in _volumes(half) if volume.missing] == ["purchase"]
 
 
+def test_the_first_hours_of_a_day_say_nothing() -> None:
+    morning = START + timedelta(days=DAYS - 1, hours=6)
+    quiet = pl.col("at") >= morning - timedelta(hours=6)
+    few = _events().filter(pl.col("at") < morning, quiet.not_() | (pl.col("at").dt.minute() < 15))
+    (last,) = (volume for volume in _volumes(few) if volume.day == LAST and volume.kind == "view")
+    assert last.expected is None
+    assert not any(volume.missing for volume in _volumes(few))
+
+
 def test_days_that_the_last_snapshot_had_are_not_checked_again() -> None:
     events = _events(missing={DAYS - 3: 0.5})
     assert any(volume.missing for volume in _volumes(events, since=LAST - timedelta(days=2)))

@@ -115,16 +115,63 @@ def test_a_user_who_is_not_in_the_store_any_more_has_left(shop: Settings) -> Non
     assert user["user_key"] not in assignments(shop, 3).collect()["user_key"]
 
 
+def _one_event(settings: Settings, after: timedelta) -> None:
+    """Let time pass: one user has an event."""
+    lake = Lake.of(settings)
+    event = lake.scan("events").filter(pl.col("user_key") == planted_users(settings)["user_key"][0]).collect().head(1)
+    latest = lake.scan("events").select(pl.col("at").max()).collect().item()
+    lake.append("events", event.with_columns(at=pl.lit(latest + after), event_id=pl.lit(4711 + after.days)))
+
+
+def _hashes(run: Run) -> pl.DataFrame:
+    """Return the hash of every user's text at the scoring window of a job."""
+    whole = Run(run.settings, "score", {}).until("score")
+    return pl.concat([whole.read(output["scoring"]) for output in whole.inputs["textualize"]]).select(
+        "user_key", "phrase_hash"
+    )
+
+
 @pytest.mark.parametrize("policy", TimePolicy)
 def test_silent_users_are_read_as_often_as_the_policy_says(shop: Settings, policy: TimePolicy) -> None:
-    reads_all = policy is TimePolicy.EXACT
-    one = planted_users(shop).head(1)
-    event = Lake.of(shop).scan("events").filter(pl.col("user_key") == one["user_key"][0]).collect().head(1)
-    latest = Lake.of(shop).scan("events").select(pl.col("at").max()).collect().item()
-    Lake.of(shop).append("events", event.with_columns(at=pl.lit(latest + timedelta(hours=20)), event_id=pl.lit(4711)))
+    reads_silent = policy is TimePolicy.EXACT
+    _one_event(shop, timedelta(hours=20))
     run = Run(shop, "refresh", {"time": policy.value}).all()
-    assert (len(_read(run)) == 240) is reads_all
-    assert _snapshot(shop, 2).everyone_read_at == _snapshot(shop, 2 if reads_all else 1).as_of
+    assert (len(_read(run)) > 1) is reads_silent
+    assert _snapshot(shop, 2).everyone_read_at == _snapshot(shop, 2 if reads_silent else 1).as_of
+
+
+@pytest.mark.parametrize("hours", [1, 20, 24 * 9])
+def test_only_those_are_read_whose_text_may_have_changed(shop: Settings, hours: int) -> None:
+    before = assignments(shop, 1).select("user_key", "phrase_hash", "next_change").collect()
+    assert before["next_change"].null_count() == 0
+    _one_event(shop, timedelta(hours=hours))
+    run = Run(shop, "refresh", {}).all()
+    now = _hashes(run)
+    changed = set(now.join(before, on=["user_key", "phrase_hash"], how="anti")["user_key"])
+    assert changed <= _read(run)
+    due = before.filter(pl.col("next_change") <= pl.lit(_snapshot(shop, 2).as_of))
+    assert _read(run) <= {*due["user_key"], planted_users(shop)["user_key"][0]}
+    assert len(_read(run)) < 120 or hours > 1
+    after = assignments(shop, 2).select("user_key", "phrase_hash").collect().sort("user_key")
+    assert after.equals(now.sort("user_key"))
+
+
+def test_who_was_read_in_vain_is_read_again_when_it_may_matter(shop: Settings) -> None:
+    for hours in (20, 1):
+        _one_event(shop, timedelta(hours=hours))
+        run = Run(shop, "refresh", {}).all()
+    moments = assignments(shop, 3).select("user_key", "next_change").collect()
+    assert moments.filter(pl.col("next_change") <= pl.lit(_snapshot(shop, 3).as_of)).is_empty()
+    assert len(_read(run)) < 120
+
+
+def test_rows_without_a_moment_are_read(shop: Settings) -> None:
+    """So are those of an older release, and of textualizers that do not know."""
+    lake = Lake.of(shop)
+    rows = lake.scan("assignments").collect().with_columns(next_change=pl.lit(None))
+    lake.replace_partition("assignments", rows, "snapshot_id", "1")
+    _one_event(shop, timedelta(hours=1))
+    assert len(_read(Run(shop, "refresh", {}).all())) == 240
 
 
 def test_policies_are_due_once_their_time_has_passed() -> None:

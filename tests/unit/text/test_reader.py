@@ -185,6 +185,34 @@ def test_an_error_in_a_textualizer_names_it(
     assert str(caught.value).startswith("The textualizer 'errs' of shop-text 2.0 ")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: 1 / 0, r"failed in next_change\(\): ZeroDivisionError"),
+        (lambda events: events.select("user_key", next_change="kind"), "a Datetime in UTC"),
+        (lambda events: events.select("at"), "there must be user_key and next_change"),
+        (lambda _: "tomorrow", r"returned str from next_change\(\)"),
+        (lambda events: events.select("user_key", next_change=pl.col("at").dt.replace_time_zone(None)), "no time zone"),
+    ],
+)
+def test_an_error_in_next_change_names_the_textualizer(
+    lake: Lake, change: Callable[[pl.LazyFrame], Any], words: str
+) -> None:
+    class Errs(segadmin.Textualizer):
+        def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return events.select("user_key", position=pl.lit(0), phrase=pl.lit("same")).unique()
+
+        def next_change(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:
+            return change(events)  # type: ignore[no-any-return]
+
+    fill(lake, {})
+    users = pl.DataFrame({"user_key": [1]}, schema={"user_key": pl.Int64})
+    window = RECIPE.window(AS_OF)
+    with pytest.raises(PluginError, match=words) as caught:
+        read_users(lake, 1, window, RECIPE, textualizer=Errs(), users=users, timed=True)
+    assert str(caught.value).startswith("The textualizer ")
+
+
 def test_an_error_that_says_what_to_do_is_passed_on(lake: Lake) -> None:
     class Refuses(segadmin.Textualizer):
         def phrases(self, events: pl.LazyFrame, context: segadmin.TextContext) -> pl.LazyFrame:

@@ -26,7 +26,7 @@ def synchronize():
 
 if len(sys.argv) > 1:
     torch.cuda.is_initialized, torch.cuda.synchronize = lambda: True, synchronize
-_run(SimpleNamespace(request=SimpleNamespace(hostname="me")), 1)
+_run(SimpleNamespace(name="segadmin.score", request=SimpleNamespace(hostname="me")), 1)
 """
 
 

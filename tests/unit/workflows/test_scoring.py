@@ -219,5 +219,5 @@ def test_a_challenger_scores_no_user(shop: Settings) -> None:
     verdict = run.inputs["gate"][0]
     assert not verdict["promoted"]
     assert "the champion (version 1) has 0.7" in verdict["reason"]
-    assert run.skipped == {"score", "publish", "monitor"}
+    assert run.skipped == {"score", "publish", "monitor", "canary"}
     assert Run(shop, "score", {}).stage("prepare")[0]["model_version_id"] == 1

@@ -89,7 +89,8 @@ def test_training_texts_hold_no_later_events(stocked: Settings) -> None:
 
 def test_the_report_adds_up(texts: Texts) -> None:
     for result in texts.results:
-        written = pl.concat(texts.job.read(result[name]) for name in ("training", "scoring"))
+        frames = [texts.job.read(result[name]) for name in ("training", "scoring")]
+        written = pl.concat(frames, how="diagonal")
         assert result["report"]["users"] == written.height
         assert result["report"]["phrases"] == written["phrases"].list.len().sum()
         assert result["report"]["distinct_phrases"] == written["phrases"].explode(empty_as_null=False).n_unique()

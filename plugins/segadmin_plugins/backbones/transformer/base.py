@@ -45,6 +45,7 @@ class Transformer(ModelSource, Backbone):
         from segadmin_plugins.backbones.transformer.launch import count_processes, fit_in_processes
 
         options = self.for_rows(len(train))
+        options = options.for_update() if run.update else options
         if self.processes != 1 and (processes := count_processes(self)) > 1:
             return fit_in_processes(
                 options, processes, train, validation, run, load=partial(self.load, settings=run.settings)

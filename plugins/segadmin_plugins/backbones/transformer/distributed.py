@@ -81,6 +81,7 @@ def _fit(folder: Path, rank: int) -> None:
         _progress if rank == 0 else no_progress,
         _log if rank == 0 else no_log,
         start=Path(request["start"]) if request["start"] else None,
+        update=request["update"],
         also={name: examples[f"also-{n}"] for n, name in enumerate(request["also"])},
     )
     backbone = load_plugins(settings).make("backbone", request["backbone"], request["options"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +26,7 @@ from segadmin_plugins.backbones.transformer.projection import widen
 from segadmin_plugins.backbones.transformer.prompt import begin_as_language_model, verbalizers
 from segadmin_plugins.backbones.transformer.stored import Adapter, adapt, learned_over
 from segadmin_plugins.backbones.transformer.training import train_model
-from segadmin_plugins.backbones.transformer.warm_head import inherit_head
+from segadmin_plugins.backbones.transformer.warm_head import inherit_head, inherit_scaling
 from segadmin_plugins.backbones.transformer.weight_files import check_decoder
 from segadmin_plugins.backbones.transformer.weights_lookup import Base, base_of
 from segadmin_plugins.engines.silence_transformers import quiet
@@ -60,6 +60,8 @@ def fit_classifier(
         tasks = together(train, run.also)
         names = train.feature_names if options.features else ()
         scaling = Scaling.fit(names, features_of(train, names))
+        if run.update and run.start is not None:
+            scaling = inherit_scaling(scaling, run.start)
         prepared = _prepare(options, tasks, train, scaling, run)
         model, missing = prepared.model, prepared.model.missing
         run.progress(0.01, "reading the user texts")
@@ -69,6 +71,8 @@ def fit_classifier(
         )
         held_out, _ = rows_of(validation, prepared.encoder, scaling, validation.targets, missing=missing)
         digest = prepared.base.sha256 if prepared.base else None
+        if run.update and prepared.inherited:
+            options = replace(options, head_steps=0)  # it knows its part of the sum, which is another than all of it
         report = train_model(model, rows, held_out, options, run, tuner=prepared.tuner, base=digest)
     adapter = _adapter(options, prepared)
     model.text = prepared.tuner.merged(model.text)

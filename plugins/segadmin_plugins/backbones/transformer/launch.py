@@ -122,6 +122,7 @@ def _write_request(
         "checkpoints": str(run.checkpoints),
         "seed": run.seed,
         "start": str(run.start) if run.start else None,
+        "update": run.update,
         "also": list(run.also),
         "examples": {name: [examples.segments, examples.feature_names] for name, examples in parts.items()},
     }

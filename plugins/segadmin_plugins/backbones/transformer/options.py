@@ -37,6 +37,9 @@ class TrainingOptions:
     #: validations (two an epoch) without a better log-loss before it stops; 0: it stops after the first
     patience: NotNegative = 3
     features: bool = True  #: add the features to the text
+    #: fraction of the epochs, and factor on the learning rate, of a fit that only brings a version up to date
+    update_epochs: Annotated[float, Field(gt=0, le=1)] = 0.34
+    update_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     #: how they meet: the logits of both are added up (``sum``), or one network reads both as well (``joint``)
     fusion: Literal["sum", "joint"] = "sum"
     head_steps: NotNegative = 500  #: in which only the features' head is trained, before the rest
@@ -79,6 +82,11 @@ class TrainingOptions:
         steps = -(-rows // (self.batch_size * self.accumulate)) or 1
         epochs = max(self.epochs, -(-self.least_steps // steps))
         return replace(self, epochs=epochs, patience=-(-self.patience * epochs // max(1, self.epochs)))
+
+    def for_update(self) -> Self:
+        """Return the options of a fit that brings a version up to date, which has learnt most of it before."""
+        epochs = max(1, round(self.epochs * self.update_epochs))
+        return replace(self, epochs=epochs, learning_rate=self.learning_rate * self.update_rate)
 
     def made_tuner(self, settings: Settings) -> Tuner:
         """Return the tuner.

@@ -28,6 +28,7 @@ from segadmin_plugins.backbones.transformer.frozen_states import keep_states
 from segadmin_plugins.backbones.transformer.gradient_checkpointing import gradient_checkpointing, uses_checkpointing
 from segadmin_plugins.backbones.transformer.head import UserModel, layers_of
 from segadmin_plugins.backbones.transformer.learned_weights import learned_state
+from segadmin_plugins.backbones.transformer.starting_point import StartingPoint
 from segadmin_plugins.engines.packed_text import packed_like
 from segadmin_plugins.engines.precision import bf16_is_faster
 from segadmin_plugins.engines.smaller_batches import with_smaller_batches
@@ -125,7 +126,7 @@ def train_model(
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     if resume is None:
         pretrain_head(model, train, validation, run, steps=options.head_steps, balanced=options.balanced)
-    started = time.monotonic()
+    started, start = time.monotonic(), None
     model.to(
         "cuda" if torch.cuda.is_available() else "cpu"
     )  # the frozen layers are computed before the Trainer moves it
@@ -153,7 +154,10 @@ def train_model(
         return trainer
 
     def work(rows: int) -> _Trainer:
+        nonlocal start
         trainer = make_trainer(with_batches_of(rows, options))
+        if run.update and len(validation) and start is None:
+            start = StartingPoint.of(trainer, folder, model.loaded)
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         return trainer
 
@@ -167,9 +171,13 @@ def train_model(
             trainer, rows = work(options.batch_size), options.batch_size
         else:
             trainer, rows = with_smaller_batches(options.batch_size, work, smaller, what="training", advice=LESS_MEMORY)
-    if trainer.first_not_finite() is not None:
+    kept_start = start is not None and not (trainer.state.best_metric or math.inf) < start.log_loss
+    if start is not None and kept_start:
+        start.restore(model)
+    elif trainer.first_not_finite() is not None:
         _check_best_exists(trainer, options)
     report = _report(trainer, options, resume, time.monotonic() - started)
+    report |= {"start_log_loss": round(start.log_loss, 5), "kept_start": kept_start} if start is not None else {}
     report |= {"trained_weights": trained, "weights": sum(weights.numel() for weights in model.parameters())}
     report |= {"packed": model.packed is not None, "gradient_checkpointing": checkpointing}
     report |= {"batch_size_asked": options.batch_size} if rows < options.batch_size else {}
@@ -275,7 +283,7 @@ def _arguments(
 ) -> TrainingArguments:
     steps_per_epoch = math.ceil(len(train) / (options.batch_size * options.accumulate))
     pinned = torch.cuda.is_available() and train.states is None  # kept states are on the GPU already
-    every = max(1, math.ceil(steps_per_epoch / EVALUATIONS_PER_EPOCH))
+    every = max(1, math.ceil(steps_per_epoch / (1 if run.update else EVALUATIONS_PER_EPOCH)))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=options.epochs,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
+from segadmin_plugins.backbones.features.scaling import Scaling
 from segadmin_plugins.backbones.transformer.head import FeatureHead
 
 
@@ -47,6 +49,22 @@ def inherit_head(head: FeatureHead, features: Sequence[str], segments: Sequence[
         state[name][rows] = weights[name][old_rows]
     head.load_state_dict(state)
     return len(columns)
+
+
+def inherit_scaling(scaling: Scaling, parent: Path) -> Scaling:
+    """Return ``scaling`` with the units of the version in ``parent`` for the features that it has.
+
+    The weights of its head were learnt in these units.
+    """
+    file = parent / "features.json"
+    if not file.is_file():
+        return scaling
+    known = Scaling.from_json(json.loads(file.read_text())["scaling"])
+    columns, old_columns = _matched(scaling.names, known.names)
+    arrays = {name: getattr(scaling, name).copy() for name in ("unit", "mean", "spread")}
+    for name, array in arrays.items():
+        array[columns] = getattr(known, name)[old_columns]
+    return replace(scaling, **arrays)
 
 
 def _read(parent: Path) -> tuple[dict[str, torch.Tensor], list[str], list[str]] | None:

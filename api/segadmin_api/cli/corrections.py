@@ -1,0 +1,179 @@
+"""``segadmin users correct``, ``pin`` and ``corrections``: people override the model."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segadmin.settings import get_settings
+from segadmin_api.cli.output import JsonOption, UsageError, echo, show_json, table
+from segadmin_api.cli.user_argument import User, suggesting
+
+if TYPE_CHECKING:
+    from segadmin.snapshots.corrections import Corrected
+    from segadmin.storage.records import Correction
+
+_DAYS = {"d": 1, "w": 7}
+_MAX_DAYS = 36_500
+Labels = Annotated[str | None, typer.Option("--labels", help="Label set; needed if several have a snapshot.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for those who read it later.")]
+
+
+def correct(
+    user: User,
+    reason: Reason,
+    segment: Annotated[str | None, typer.Option("--segment", help="The segment that the user belongs to.")] = None,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="End the correction: the user returns to the segment by the model.")
+    ] = False,
+    expires: Annotated[
+        str,
+        typer.Option("--expires", metavar="WHEN", help="When it ends: 90d, 12w, a date (UTC), or `never`."),
+    ] = "90d",
+    weight: Annotated[
+        int,
+        typer.Option(
+            "--weight", help="As how many labelled rows it counts in the next training; 0: it only overrides the model."
+        ),
+    ] = 1,
+    labels: Labels = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a user in a segment, whatever the model says, at once; or withdraw that."""
+    from segadmin.snapshots import corrections
+
+    if withdraw == (segment is not None):
+        raise UsageError("Give --segment SEGMENT to correct the user, or --withdraw to end the correction.")
+    settings = get_settings()
+    with suggesting(settings, user):
+        if segment is None:
+            done = corrections.withdraw(settings, user, reason, label_set=labels)
+        else:
+            end = _parse_end(expires)
+            done = corrections.correct(settings, user, segment, reason, label_set=labels, expires_at=end, weight=weight)
+    _print(done, as_json=as_json)
+
+
+def pin(
+    user: User,
+    reason: Reason,
+    segment: Annotated[str | None, typer.Option("--segment", help="Default: the present one.")] = None,
+    labels: Labels = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a user in a segment: a correction that never expires, and that no model is trained on.
+
+    End it: segadmin users correct USER --withdraw --reason REASON
+    """
+    from segadmin.snapshots import corrections
+
+    settings = get_settings()
+    with suggesting(settings, user):
+        done = corrections.pin(settings, user, reason, segment=segment, label_set=labels)
+    _print(done, as_json=as_json)
+
+
+def list_(
+    labels: Annotated[str | None, typer.Option("--labels", help="Only of this label set.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that expired or were withdrawn.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the corrections that are in force, newest first."""
+    from segadmin.events.keys import show_key
+    from segadmin.labels.corrections import holds
+    from segadmin.snapshots.corrections import all_corrections
+    from segadmin.storage.database import now, reading
+
+    with reading(get_settings()) as session:
+        moment = now(session)
+        rows = all_corrections(session, labels)
+    if not everything:
+        rows = [row for row in rows if holds(row, moment)]
+    if as_json:
+        show_json([_facts(row) | {"in_force": holds(row, moment)} for row in rows])
+        return
+    table(
+        "",
+        [">id", "user", "labels", "segment", ">weight", "until", "by", "reason"],
+        [
+            (
+                row.id,
+                show_key(row.user_key),
+                row.label_set,
+                row.segment,
+                row.weight,
+                _until(row),
+                row.actor,
+                row.reason,
+            )
+            for row in rows
+        ],
+        empty="No corrections. Make one: segadmin users correct USER --segment SEGMENT --reason REASON",
+    )
+
+
+def sentence(correction: Correction) -> str:
+    """Return who corrected a user when and why, and until when it holds."""
+    made = f"{correction.actor} on {correction.created_at:%Y-%m-%d}, {_until(correction)}"
+    return f"to {correction.segment} by {made}: {correction.reason}"
+
+
+def _until(correction: Correction) -> str:
+    if correction.withdrawn_at is not None:
+        return f"withdrawn {correction.withdrawn_at:%Y-%m-%d}"
+    return "for good" if correction.expires_at is None else f"until {correction.expires_at:%Y-%m-%d}"
+
+
+def _parse_end(text: str) -> datetime | None:
+    """Return the moment that ``text`` means, or ``None`` if it never ends.
+
+    Raises:
+        typer.BadParameter: it is none of the known forms.
+    """
+    if text == "never":
+        return None
+    match = re.fullmatch(r"(\d{1,5})([dw])", text)
+    if match is not None and 0 < int(match[1]) * _DAYS[match[2]] <= _MAX_DAYS:
+        return datetime.now(UTC) + timedelta(days=int(match[1]) * _DAYS[match[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a time from now such as 90d or 12w, nor a date such as 2027-01-31, nor `never`",
+            param_hint="--expires",
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _facts(correction: Correction) -> dict[str, Any]:
+    from segadmin.events.keys import show_key
+
+    return {"user": show_key(correction.user_key), **correction.model_dump(mode="json", exclude={"user_key"})}
+
+
+def _print(done: Corrected, *, as_json: bool) -> None:
+    from segadmin.events.keys import show_key
+
+    row = done.correction
+    if as_json:
+        facts = {"before": done.before, "snapshot": done.snapshot_id, "replaced": done.replaced, "job": done.job_id}
+        show_json({"correction": _facts(row), **facts})
+        return
+    user = f"user {show_key(row.user_key)}"
+    if row.withdrawn_at is not None:
+        echo(f"{user}: correction {row.id} to {row.segment} is withdrawn.")
+    else:
+        echo(f"{user}: {row.segment} in {row.label_set}, {_until(row)} (correction {row.id}); before: {done.before}.")
+    if done.replaced is not None:
+        echo(f"It replaces correction {done.replaced}.")
+    if done.snapshot_id is not None:
+        echo(f"Snapshot {done.snapshot_id} has it, and is current.")
+    elif done.before is not None:
+        echo("The current snapshot stays as it is: the user is decided about in the same way in it.")
+    else:
+        echo("The user is in no current snapshot; the next one will have it: segadmin enqueue score --wait")
+    if done.job_id is not None:
+        echo(f"Job {done.job_id} is putting users in segments; its snapshot will have it, too.")

@@ -1,0 +1,40 @@
+"""Who reads a page: their language, time zone and colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LANGUAGES = {"en": "English", "zh": "中文"}
+THEMES = ("auto", "light", "dark")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The preferences of whoever reads a page."""
+
+    language: str = "en"  #: one of :data:`LANGUAGES`
+    zone: str = "UTC"  #: an IANA name
+    theme: str = "auto"  #: one of :data:`THEMES`; ``auto``: as the browser does
+    path: str = "/"  #: of the page, with its query
+
+
+#: The reader of pages that are saved as files.
+ENGLISH = Reader()
+
+
+def preferred_language(accept_language: str) -> str:
+    """Return the language of :data:`LANGUAGES` that an ``Accept-Language`` header prefers; English if none is there."""
+    weights: list[tuple[float, int, str]] = []
+    for place, entry in enumerate(accept_language.split(",")):
+        name, _, quality = entry.strip().partition(";q=")
+        language = name.split("-")[0].lower()
+        if language in LANGUAGES:
+            weights.append((-_number(quality, 1.0), place, language))
+    return min(weights)[2] if weights else "en"
+
+
+def _number(text: str, default: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return default

@@ -1,0 +1,279 @@
+"""Corrections of users' segments: they override the model at once, and are labels of the next training.
+
+The CLI and the HTTP API call :func:`correct`, :func:`pin` and :func:`withdraw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+from sqlmodel import Session, col, select
+
+from segadmin.errors import ConfigurationError, DataError, did_you_mean
+from segadmin.events.keys import show_key
+from segadmin.hashing import bucket_of
+from segadmin.labels.corrections import in_force
+from segadmin.labels.label_sets import find_label_set
+from segadmin.settings import Settings
+from segadmin.snapshots.publish_overrides import publish_overrides
+from segadmin.snapshots.read import assignments, currents, find_snapshot
+from segadmin.snapshots.user import find_user
+from segadmin.storage.audit import current_actor, entry
+from segadmin.storage.database import now, reading, transaction
+from segadmin.storage.import_lock import users_stay
+from segadmin.storage.records import NOT_ENOUGH, Correction, LabelSet, Lock, ModelVersion
+from segadmin.storage.store import known_store
+
+#: As how many labelled rows a correction may count.
+MAX_WEIGHT = 100
+_MAX_REASON = 1_000
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What a correction, a pin or a withdrawal has done."""
+
+    correction: Correction
+    before: str | None  #: the user's segment in the current snapshot until now; ``None``: in none
+    snapshot_id: int | None  #: the snapshot that was published for it; ``None``: none, as there was no other one
+    replaced: int | None = None  #: number of the correction that it replaces
+    job_id: int | None = None  #: a job that is scoring the users; its snapshot will have the correction too
+
+
+def correct(
+    settings: Settings,
+    user: str,
+    segment: str,
+    reason: str,
+    *,
+    label_set: str | None = None,
+    expires_at: datetime | None = None,
+    weight: int = 1,
+    actor: str | None = None,
+) -> Corrected:
+    """Put a user in a segment, whatever the model says, until the correction expires or is withdrawn.
+
+    A snapshot in which only this user differs becomes current at once. An earlier correction of the user is replaced.
+
+    Args:
+        settings: location of the store.
+        user: the shop's id, or a pseudonym of 16 hex digits.
+        segment: of the label set.
+        reason: for those who read it later.
+        label_set: name of the label set; default: the only one.
+        expires_at: when it ends, in the future; ``None``: never.
+        weight: as how many labelled rows it counts in the next training; 0: it is no label.
+        actor: who does it; default: the user that runs this process.
+
+    Raises:
+        DataError: there is no such user.
+        ConfigurationError: there is no such label set or segment, or another argument is invalid.
+        StorageError: it could not be written; or it was stored, and could not be published (the next refresh does).
+    """
+    _check(reason, weight)
+    with users_stay(settings):  # an erasure would miss what is written for the user meanwhile
+        key = find_user(settings, user)
+        with transaction(settings) as session:
+            name, segments = _label_set(session, label_set)
+            _check_segment(segment, name, segments)
+            moment = now(session)
+            if expires_at is not None and expires_at <= moment:
+                raise ConfigurationError(
+                    f"A correction cannot expire at {expires_at:%Y-%m-%d %H:%M} (UTC), which is past. Give a later "
+                    "date, a time from now such as --expires 90d, or --expires never."
+                )
+            replaced = _end(session, name, key, moment, actor=actor, because=f"replaced: {reason}")
+            made = Correction(
+                label_set=name,
+                user_key=key,
+                segment=segment,
+                reason=reason.strip(),
+                actor=actor or current_actor(),
+                weight=weight,
+                created_at=moment,
+                expires_at=expires_at,
+            )
+            session.add(made)
+            session.flush()
+            _audit(session, "users.correct", made, actor, replaced=None if replaced is None else replaced.id)
+        return _published(settings, made, replaced)
+
+
+def pin(
+    settings: Settings,
+    user: str,
+    reason: str,
+    *,
+    segment: str | None = None,
+    label_set: str | None = None,
+    actor: str | None = None,
+) -> Corrected:
+    """Keep a user in a segment, by default the present one: a correction that never expires and is no label.
+
+    Raises:
+        DataError: there is no such user, or the user has no segment now and none was given.
+        ConfigurationError, StorageError: see :func:`correct`.
+    """
+    if segment is None:
+        key = find_user(settings, user)
+        with reading(settings) as session:
+            name, _ = _label_set(session, label_set)
+        segment = _segment_now(settings, key, name)
+        if segment is None or segment == NOT_ENOUGH:
+            raise DataError(
+                f"The user {user!r} is in no segment of {name!r} now. Name one: segadmin users pin {user} --segment"
+            )
+    return correct(settings, user, segment, reason, label_set=label_set, weight=0, actor=actor)
+
+
+def withdraw(
+    settings: Settings, user: str, reason: str, *, label_set: str | None = None, actor: str | None = None
+) -> Corrected:
+    """End the correction of a user, who returns to the segment by the model at once.
+
+    Raises:
+        DataError: there is no such user, or no correction of the user is in force.
+        ConfigurationError, StorageError: see :func:`correct`.
+    """
+    _check(reason)
+    with users_stay(settings):
+        key = find_user(settings, user)
+        with transaction(settings) as session:
+            name, _ = _label_set(session, label_set)
+            ended = _end(session, name, key, now(session), actor=actor, because=reason)
+            if ended is None:
+                raise DataError(_nothing_to_withdraw(session, name, key, user))
+            _audit(session, "users.withdraw", ended, actor)
+        return _published(settings, ended)
+
+
+def keep_corrections(settings: Settings, label_set: str) -> int | None:
+    """Publish the corrections that the current snapshot lacks, as after a rollback to an older one; return its number.
+
+    Raises:
+        StorageError: it could not be published; the next refresh does.
+    """
+    with users_stay(settings):
+        snapshot = publish_overrides(settings, label_set)
+    return None if snapshot is None else snapshot.id
+
+
+def corrections_of(session: Session, key: int) -> Sequence[Correction]:
+    """Return all corrections of a user, newest first."""
+    query = select(Correction).where(Correction.user_key == key)
+    return session.exec(query.order_by(col(Correction.id).desc())).all()
+
+
+def all_corrections(session: Session, label_set: str | None = None) -> Sequence[Correction]:
+    """Return the corrections of a label set, or of all, newest first.
+
+    Raises:
+        DataError: there is no such label set.
+    """
+    query = select(Correction).order_by(col(Correction.id).desc())
+    if label_set is None:
+        return session.exec(query).all()
+    name, _ = _label_set(session, label_set)
+    return session.exec(query.where(Correction.label_set == name)).all()
+
+
+def _check(reason: str, weight: int = 1) -> None:
+    if not reason.strip():
+        raise ConfigurationError("A correction needs a reason, for those who read it later: --reason 'told us so'")
+    if len(reason) > _MAX_REASON:
+        raise ConfigurationError(f"The reason has {len(reason):,} characters; {_MAX_REASON:,} are allowed.")
+    if not 0 <= weight <= MAX_WEIGHT:
+        raise ConfigurationError(
+            f"A weight of {weight} is not between 0 and {MAX_WEIGHT}: it is as how many labelled rows the correction "
+            "counts, and 0 if it only overrides the model."
+        )
+
+
+def _label_set(session: Session, name: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return a label set and its segments: those of the current snapshot's model, else those of the labels."""
+    current = currents(session)
+    if name in current or (name is None and len(current) == 1):
+        snapshot = find_snapshot(session, "current", name)
+        return snapshot.label_set, tuple(session.get_one(ModelVersion, snapshot.model_version_id).segments)
+    if name is None and current:
+        raise ConfigurationError(f"Which label set? Add --labels; there are: {', '.join(current)}.")
+    if name is not None and current and session.get(LabelSet, name) is None:
+        raise ConfigurationError(f"There is no label set {name!r}.{did_you_mean(name, current)}")
+    found = find_label_set(session, name)
+    return found.name, tuple(found.segments)
+
+
+def _check_segment(segment: str, label_set: str, segments: Sequence[str]) -> None:
+    if segment == NOT_ENOUGH:
+        raise ConfigurationError(
+            f"{NOT_ENOUGH!r} means that the model knows too little, so nobody can be corrected to it. Name a segment "
+            f"of {label_set!r}: {', '.join(segments)}."
+        )
+    if segment not in segments:
+        raise ConfigurationError(
+            f"There is no segment {segment!r} in {label_set!r}.{did_you_mean(segment, segments)} "
+            f"See: segadmin snapshots show --label-set {label_set}"
+        )
+
+
+def _end(
+    session: Session, label_set: str, key: int, moment: datetime, *, actor: str | None, because: str
+) -> Correction | None:
+    """End the correction of a user that is in force, and return it."""
+    ended = next(iter(in_force(session, label_set, [key])), None)
+    if ended is not None:
+        ended.withdrawn_at, ended.withdrawn_by = moment, actor or current_actor()
+        ended.withdrawn_because = because.strip()
+        session.add(ended)
+    return ended
+
+
+def _nothing_to_withdraw(session: Session, label_set: str, key: int, user: str) -> str:
+    newest = next((each for each in corrections_of(session, key) if each.label_set == label_set), None)
+    if newest is None:
+        fix = f"Correct the user first: segadmin users correct {user} --segment SEGMENT --reason REASON"
+        return f"The user {user!r} was never corrected in {label_set!r}. {fix}"
+    end, how = newest.expires_at, "expired"
+    if newest.withdrawn_at is not None:
+        end, how = newest.withdrawn_at, f"was withdrawn by {newest.withdrawn_by}"
+    return (
+        f"No correction of the user {user!r} in {label_set!r} is in force: the last one, to {newest.segment!r}, {how} "
+        f"at {end:%Y-%m-%d %H:%M} (UTC). See: segadmin users corrections --all"
+    )
+
+
+def _audit(session: Session, action: str, correction: Correction, actor: str | None, **details: object) -> None:
+    # Without the reason, which may tell about the user: an erasure deletes it with the correction.
+    facts = {name: getattr(correction, name) for name in ("label_set", "segment", "weight")}
+    expires = None if correction.expires_at is None else correction.expires_at.isoformat()
+    subject = f"user {show_key(correction.user_key)}"
+    audited = entry(action, subject, correction=correction.id, **facts, expires_at=expires, **details)
+    audited.actor = actor or audited.actor
+    session.add(audited)
+
+
+def _published(settings: Settings, correction: Correction, replaced: Correction | None = None) -> Corrected:
+    before = _segment_now(settings, correction.user_key, correction.label_set)
+    snapshot = publish_overrides(settings, correction.label_set)
+    with reading(settings) as session:
+        lock = session.get(Lock, f"snapshot:{correction.label_set}")
+    return Corrected(
+        correction,
+        before,
+        None if snapshot is None else snapshot.id,
+        None if replaced is None else replaced.id,
+        None if lock is None else lock.job_id,
+    )
+
+
+def _segment_now(settings: Settings, key: int, label_set: str) -> str | None:
+    with reading(settings) as session:
+        number, buckets = currents(session).get(label_set), known_store(session).buckets
+    if number is None:
+        return None
+    rows = assignments(settings, number, buckets=[bucket_of(key, buckets)]).filter(pl.col("user_key") == key)
+    segments = rows.select(pl.col("segment").fill_null(NOT_ENOUGH)).collect()["segment"].to_list()
+    return segments[0] if segments else None

@@ -1,0 +1,116 @@
+"""What a person sees: every page without errors, in both languages, dark and on a telephone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.planted import LABELS, Run, more_weeks, planted_users
+from tests.servers import web_server
+
+PAGES = (
+    *("/", "/segments", f"/segments/{LABELS}/high", "/users", "/users?user=user-1", "/snapshots", "/snapshots/2"),
+    *("/snapshots/1/2", "/models", "/models/1", "/drift", "/jobs", "/jobs/1", "/data", "/schedules", "/audit"),
+)
+READERS: dict[str, dict[str, Any]] = {
+    "English": {"locale": "en-US", "timezone_id": "America/New_York", "viewport": {"width": 1200, "height": 900}},
+    "Chinese, dark": {"locale": "zh-CN", "timezone_id": "Asia/Shanghai", "color_scheme": "dark"},
+    "telephone": {"locale": "en-GB", "viewport": {"width": 390, "height": 800}},
+}
+AXE = Path(__file__).parent / "axe.min.js"
+
+
+@pytest.fixture
+def site(shop: Settings, cli: Cli) -> Iterator[tuple[str, str]]:
+    """A web server of a shop with two snapshots, and a key for its pages."""
+    more_weeks(shop, planted_users(shop), range(14, 15))
+    Run(shop, "refresh", {"force": True}).all()
+    key = cli("keys", "create", "me", "--pages").stdout.split()[0]
+    with web_server(shop) as url:
+        yield url, key
+
+
+@contextmanager
+def reader(browser: Browser, key: str, **preferences: Any) -> Iterator[tuple[Page, list[str]]]:
+    """Yield a page of a new reader, and the errors that its console shows."""
+    context = browser.new_context(http_credentials={"username": "me", "password": key}, bypass_csp=False, **preferences)
+    page, errors = context.new_page(), []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page, errors
+    context.close()
+
+
+def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> None:
+    url, key = site
+    for name, preferences in READERS.items():
+        with reader(browser, key, **preferences) as (page, errors):
+            for path in PAGES:
+                answer = page.goto(url + path)
+                assert answer is not None and answer.status == 200, (name, path)
+                page.wait_for_load_state("networkidle")
+                wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+                assert wide <= 0, f"{path} is {wide} px too wide for {name}"
+            assert errors == [], name
+
+
+def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, site: tuple[str, str]) -> None:
+    url, key = site
+    with reader(browser, key) as (page, _errors):
+        page.goto(f"{url}/segments")
+        page.wait_for_selector(".plot canvas")
+        assert page.locator("details table tr").count() == 3, "two snapshots under a heading"
+        page.goto(f"{url}/snapshots/1/2")
+        page.wait_for_selector(".plot svg path")
+        cells = [int(text) for text in page.locator(".scroll table").first.locator("td").all_inner_texts()]
+        assert sum(cells) == 240
+
+
+def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site: tuple[str, str]) -> None:
+    url, key = site
+    with reader(browser, key, locale="en-US", timezone_id="Asia/Shanghai") as (page, _errors):
+        page.goto(f"{url}/segments")
+        page.get_by_role("link", name="中文").click()
+        page.wait_for_url(f"{url}/segments")
+        page.wait_for_function("document.querySelector('h1').textContent === '分群'")
+        page.get_by_role("link", name="深色").click()
+        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(20, 24, 28)'")
+        page.goto(f"{url}/snapshots")
+        assert page.locator("html").get_attribute("lang") == "zh-CN"
+        assert "UTC" not in page.locator("main").inner_text(), "times are in the zone of the browser"
+
+
+def test_pages_are_accessible(browser: Browser, site: tuple[str, str]) -> None:
+    url, key = site
+    context = browser.new_context(http_credentials={"username": "me", "password": key}, bypass_csp=True)
+    page = context.new_page()
+    for path in PAGES:
+        page.goto(url + path)
+        page.wait_for_load_state("networkidle")
+        page.add_script_tag(path=AXE)
+        found = page.evaluate("axe.run()")["violations"]
+        serious = [each for each in found if each["impact"] in {"serious", "critical"}]
+        assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
+    context.close()
+
+
+def test_a_user_is_found_by_keyboard(browser: Browser, site: tuple[str, str]) -> None:
+    url, key = site
+    with reader(browser, key, locale="en-US") as (page, _errors):
+        page.goto(f"{url}/users")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        page.get_by_label("User id of the shop").focus()
+        page.keyboard.type("user-1")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/users/*")
+        assert "Segments over time" in page.locator("main").inner_text()
+        page.goto(f"{url}/users?user=nobody")
+        assert "There is no user 'nobody'" in page.get_by_role("alert").inner_text()

@@ -1,0 +1,98 @@
+"""Users are listed for review by uncertainty and value, and the first ones are not all alike."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from segadmin.events.keys import show_key
+from segadmin.models.manifest import manifest_of
+from segadmin.settings import Settings
+from segadmin.snapshots.corrections import correct
+from segadmin.snapshots.read import assignments, find_snapshot
+from segadmin.snapshots.review import rank, review
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import ModelVersion, SegmentSnapshot
+from tests.planted import LABELS
+
+SEGMENTS = ("low", "mid", "high")
+
+
+def users(*rows: tuple[list[float], float]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(n, probabilities, value, n) for n, (probabilities, value) in enumerate(rows)],
+        schema={
+            "user_key": pl.Int64,
+            "probabilities": pl.List(pl.Float32),
+            "value": pl.Float64,
+            "phrase_hash": pl.Int64,
+        },
+        orient="row",
+    )
+
+
+def current(settings: Settings) -> SegmentSnapshot:
+    with transaction(settings) as session:
+        return find_snapshot(session, "current", LABELS)
+
+
+def test_uncertainty_is_the_entropy_from_0_to_1() -> None:
+    ranked = rank(users(([1.0, 0.0, 0.0], 1.0), ([1 / 3, 1 / 3, 1 / 3], 1.0), ([0.5, 0.5, 0.0], 1.0)), SEGMENTS)
+    by_user = dict(ranked.select("user_key", "uncertainty").iter_rows())
+    assert by_user == {
+        0: pytest.approx(0, abs=1e-6),
+        1: pytest.approx(1, abs=1e-6),
+        2: pytest.approx(0.6309, abs=1e-4),
+    }
+    assert ranked["user_key"].to_list() == [1, 2, 0]
+
+
+def test_a_valuable_user_comes_before_an_equally_uncertain_one() -> None:
+    ranked = rank(users(([0.6, 0.4, 0.0], 10.0), ([0.0, 0.6, 0.4], 90.0), ([0.9, 0.1, 0.0], 80.0)), SEGMENTS)
+    assert ranked["user_key"].to_list()[0] == 1
+    first = ranked.row(0, named=True)
+    assert (first["segment"], first["second"]) == ("mid", "high")
+    assert (first["probability"], first["second_probability"]) == (pytest.approx(0.6), pytest.approx(0.4))
+    assert first["priority"] == pytest.approx(first["uncertainty"] * 90)
+
+
+def test_the_first_users_are_between_different_segments() -> None:
+    alike = [([0.5, 0.5, 0.0], 100.0 - n) for n in range(5)]
+    ranked = rank(users(*alike, ([0.0, 0.5, 0.5], 60.0), ([0.5, 0.0, 0.5], 45.0)), SEGMENTS)
+    assert ranked["user_key"].to_list()[:4] == [0, 5, 1, 6]
+
+
+def test_of_users_with_the_same_text_only_one_is_listed() -> None:
+    same = users(([0.5, 0.5, 0.0], 2.0), ([0.5, 0.5, 0.0], 1.0)).with_columns(phrase_hash=pl.lit(7, pl.Int64))
+    assert rank(same, SEGMENTS)["user_key"].to_list() == [0]
+
+
+def test_value_is_the_spend_of_the_window_before_the_snapshot(shop: Settings) -> None:
+    snapshot = current(shop)
+    listed = review(shop, snapshot, 240)
+    with transaction(shop) as session:
+        days = manifest_of(session.get_one(ModelVersion, 1)).recipe.window_days
+    inside = pl.col("at").is_between(snapshot.as_of - timedelta(days=days), snapshot.as_of, closed="left")
+    events = Lake.of(shop).scan("events").filter(inside, pl.col("kind") == "purchase").collect()
+    spend = dict(events.group_by("user_key").agg(pl.col("price").sum()).iter_rows())
+    for row in listed.iter_rows(named=True):
+        assert row["value"] == pytest.approx(spend.get(row["user_key"], 0.0))
+    assert listed.height == assignments(shop, 1).collect()["phrase_hash"].n_unique()
+    assert set(review(shop, snapshot, 240, by_value=False)["value"]) == {1.0}
+
+
+def test_without_amounts_every_user_is_worth_the_same(shop: Settings) -> None:
+    lake = Lake.of(shop)
+    lake.overwrite("events", lake.scan("events").with_columns(price=pl.lit(None, pl.Float64)).collect())
+    listed = review(shop, current(shop), 20)
+    assert listed["value"].to_list() == [1.0] * 20
+    assert listed["priority"].is_sorted(descending=True)
+
+
+def test_corrected_users_are_left_out(shop: Settings) -> None:
+    first = review(shop, current(shop), 1)["user_key"][0]
+    correct(shop, show_key(first), "low", "looked at")
+    assert first not in review(shop, current(shop), 240)["user_key"]

@@ -1,0 +1,289 @@
+"""A canary, from the gate of a retrain job to the decision of a refresh."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+
+import pluggy
+import polars as pl
+import pytest
+from sqlmodel import select, update
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import StorageError
+from segadmin.models.aliases import champion, current_snapshot, pointed
+from segadmin.models.canary import CanaryShare, list_canaries, stop_canary
+from segadmin.models.registry import promote_version, roll_back_champion
+from segadmin.settings import Settings
+from segadmin.snapshots.diff import diff, find_two
+from segadmin.snapshots.read import assignments
+from segadmin.storage.audit import entries
+from segadmin.storage.database import transaction
+from segadmin.storage.lake import Lake
+from segadmin.storage.records import (
+    Canary,
+    CanaryState,
+    Current,
+    Evaluation,
+    Job,
+    JobState,
+    ModelVersion,
+    SegmentSnapshot,
+)
+from tests.planted import LABELS, Run, more_weeks, planted_users, retrain
+
+SHARE = 0.4
+#: Of another recipe than the champion's: users are read anew for one of the two.
+OTHER_RECIPE = {"window_days": 56.0}
+
+
+def canary_of(settings: Settings) -> Canary:
+    with transaction(settings) as session:
+        return list_canaries(session)[0]
+
+
+def current(settings: Settings) -> tuple[int | None, int | None]:
+    with transaction(settings) as session:
+        return pointed(session, champion(LABELS)), pointed(session, current_snapshot(LABELS))
+
+
+def rows_of(settings: Settings, number: int) -> pl.DataFrame:
+    return assignments(settings, number).sort("user_key").collect()
+
+
+def wanted_versions(settings: Settings, rows: pl.DataFrame) -> list[int]:
+    return CanaryShare.of(canary_of(settings)).versions(rows["user_key"]).to_list()
+
+
+def check_equals_a_full_score(settings: Settings) -> None:
+    """Check that the current snapshot is what a job `score` gives, user for user."""
+    before = current(settings)[1] or 0
+    Run(settings, "score", {}).all()
+    full = current(settings)[1] or 0
+    assert full != before
+    columns = ["user_key", "segment", "model_version_id", "phrase_hash"]
+    old, new = rows_of(settings, before), rows_of(settings, full)
+    assert old.select(columns).equals(new.select(columns))
+    assert old["probability"].to_list() == pytest.approx(new["probability"].to_list(), abs=1e-6)
+
+
+def test_the_gate_starts_a_canary_and_scores_its_users_alone(shop: Settings) -> None:
+    run = retrain(shop, seed=5, canary="40%").all()
+    gate = run.inputs["gate"][0]
+    assert gate["promoted"] is False
+    assert "as a canary it scores 40% of the users until" in gate["reason"]
+    canary = canary_of(shop)
+    assert (canary.champion_id, canary.challenger_id, canary.share, canary.state) == (1, 2, 0.4, "running")
+    assert canary.until - canary.since == timedelta(days=7)
+    rows = rows_of(shop, 2)
+    assert rows["model_version_id"].to_list() == wanted_versions(shop, rows)
+    in_canary = rows.filter(pl.col("model_version_id") == 2).height
+    assert 60 < in_canary < 132  # 40 % of 240, give or take
+    assert (
+        run.inputs["publish"][0].items()
+        >= {
+            "rescored": in_canary,
+            "rescored_by": {"another model": in_canary},
+            "carried": 240 - in_canary,
+        }.items()
+    )
+    assert current(shop) == (1, 2)
+    with transaction(shop) as session:
+        snapshot = session.get_one(SegmentSnapshot, 2)
+        assert (snapshot.model_version_id, snapshot.canary_id, snapshot.parts) == (1, canary.id, [1, 2])
+    comparison = canary.comparison
+    assert comparison["compared"] == comparison["users"] == in_canary
+    assert {"auroc", "accuracy"} <= comparison["estimated"].keys()
+    assert comparison["agreement_low"] <= comparison["agreement"] <= comparison["agreement_high"]
+    assert sum(pair["champion"] for pair in comparison["segments"].values()) == pytest.approx(1)
+    check_equals_a_full_score(shop)
+
+
+@pytest.mark.parametrize("options", [{}, OTHER_RECIPE], ids=["same recipe", "other recipe"])
+def test_refreshes_with_a_canary_equal_a_full_score(shop: Settings, options: dict[str, float]) -> None:
+    users = planted_users(shop)
+    more_weeks(shop, users.head(30), range(14, 15), seed=3)  # the others' segments are of the time before
+    retrain(shop, seed=5, canary=SHARE, canary_days=60, **options).all()
+    assert canary_of(shop).state == CanaryState.RUNNING
+    rows = rows_of(shop, 2)
+    assert rows["model_version_id"].to_list() == wanted_versions(shop, rows)
+    check_equals_a_full_score(shop)
+    more_weeks(shop, users.slice(20, 40), range(15, 16), seed=4)
+    refresh = Run(shop, "refresh", {}).all()
+    published = refresh.inputs["publish"][0]
+    assert 0 < published["rescored"] < 240
+    assert "another model" not in published["rescored_by"]
+    check_equals_a_full_score(shop)
+    stop_canary(shop)
+    given_back = Run(shop, "refresh", {}).all().inputs["publish"][0]
+    assert given_back["rescored_by"]["another model"] > 60
+    assert rows_of(shop, current(shop)[1] or 0)["model_version_id"].unique().to_list() == [1]
+    check_equals_a_full_score(shop)
+    with transaction(shop) as session:
+        assert session.get_one(SegmentSnapshot, current(shop)[1]).canary_id is None
+
+
+def test_a_refresh_decides_when_the_time_is_over(shop: Settings) -> None:
+    hookimpl, heard = pluggy.HookimplMarker("segadmin"), []
+
+    class Listener:
+        @hookimpl
+        def model_promoted(self, version: ModelVersion) -> None:
+            heard.append(version.id)
+
+    listener, manager = Listener(), load_plugins(shop).manager
+    manager.register(listener)
+    try:
+        retrain(shop, seed=5, canary=SHARE, canary_days=7).all()
+        assert canary_of(shop).state == CanaryState.RUNNING
+        assert heard == []
+        more_weeks(shop, planted_users(shop), range(14, 16))
+        decided = Run(shop, "refresh", {}).all().inputs["canary"][0]
+    finally:
+        manager.unregister(listener)
+    assert decided["state"] == "promoted", decided["reason"]
+    assert "it is not shown to be worse: both models agree on" in decided["reason"]
+    assert heard == [2]
+    canary = canary_of(shop)
+    assert (canary.state, canary.reason) == (CanaryState.PROMOTED, decided["reason"])
+    assert current(shop)[0] == 2
+    audit = entries(shop, "models.canary")
+    assert [(entry.action, entry.subject) for entry in audit] == [
+        ("models.canary.promote", "model 2"),
+        ("models.canary.start", "model 2"),
+    ]
+    assert "canary" in Run(shop, "refresh", {}).all().skipped
+    assert rows_of(shop, current(shop)[1] or 0)["model_version_id"].unique().to_list() == [2]
+
+
+def test_a_worse_challenger_is_stopped_by_its_estimate(shop: Settings) -> None:
+    retrain(shop, backbone_options={"rounds": "1", "min_users": "200"}).all()  # it stays a challenger
+    retrain(shop, seed=5, canary=0.9).all()
+    with transaction(shop) as session:  # the gate would not have let it come so far
+        session.exec(update(Canary).values(challenger_id=2))
+    more_weeks(shop, planted_users(shop), range(14, 16))
+    decided = Run(shop, "refresh", {}).all().inputs["canary"][0]
+    assert decided["state"] == "stopped"
+    assert "the estimated" in decided["reason"] or "the shares of the segments differ" in decided["reason"]
+    assert current(shop)[0] == 1
+
+
+def test_measured_outcomes_are_compared_once_they_are_known(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=20).all()
+    more_weeks(shop, planted_users(shop), range(14, 17))
+    run = Run(shop, "refresh", {}).all()
+    assert run.inputs["outcomes"][0]["measured"], run.inputs["outcomes"]
+    measured = canary_of(shop).comparison["measured"]
+    assert measured["snapshot"] == 2
+    assert 200 < measured["champion_users"] + measured["challenger_users"] <= 240  # some have no later events
+    assert measured["metrics"]["auroc"].keys() == {"champion", "challenger", "low", "high"}
+    with transaction(shop) as session:
+        rows = session.exec(select(Evaluation.name, Evaluation.model_version_id, Evaluation.rows)).all()
+    by_name = {name: (version, count) for name, version, count in rows}
+    assert by_name["snapshot 2"] == (1, measured["champion_users"])
+    assert by_name["snapshot 2, canary"] == (2, measured["challenger_users"])
+
+
+def test_a_second_canary_replaces_the_first(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    retrain(shop, seed=6, canary=SHARE).all()
+    with transaction(shop) as session:
+        states = [(row.challenger_id, row.state, row.reason) for row in list_canaries(session)]
+    assert states == [(3, "running", None), (2, "stopped", "version 3 became the canary")]
+    assert set(rows_of(shop, current(shop)[1] or 0)["model_version_id"]) == {1, 3}
+    check_equals_a_full_score(shop)
+
+
+def test_a_promotion_by_hand_ends_it_and_a_rollback_takes_all_of_it_back(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    assert promote_version(shop, "2").snapshot is None, "it has scored its share only"
+    canary = canary_of(shop)
+    assert (canary.state, canary.reason) == (CanaryState.PROMOTED, "version 2 became champion")
+    Run(shop, "refresh", {}).all()
+    assert rows_of(shop, 3)["model_version_id"].unique().to_list() == [2]
+    back = roll_back_champion(shop)
+    assert (back.champion, back.snapshot) == (1, 1), "snapshot 2 holds users whom version 2 scored"
+    assert rows_of(shop, 1)["model_version_id"].unique().to_list() == [1]
+
+
+def test_a_canary_whose_challenger_is_gone_is_stopped(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    with transaction(shop) as session:
+        folder = session.get_one(ModelVersion, 2).folder
+    shutil.rmtree(shop.store_path / folder)
+    Run(shop, "refresh", {}).all()
+    canary = canary_of(shop)
+    assert canary.state == CanaryState.STOPPED
+    assert "the challenger cannot be used: The model folder" in (canary.reason or "")
+    assert rows_of(shop, current(shop)[1] or 0)["model_version_id"].unique().to_list() == [1]
+
+
+def test_a_gate_that_is_killed_starts_one_canary(shop: Settings) -> None:
+    run = retrain(shop, seed=5, canary=SHARE).until("gate")
+    run.call(run.attempts("gate")[0])  # and its worker dies: the outcome is never committed
+    with transaction(shop) as session:
+        assert list_canaries(session) == []
+    run.all()
+    with transaction(shop) as session:
+        assert [row.state for row in list_canaries(session)] == [CanaryState.RUNNING]
+    assert set(rows_of(shop, current(shop)[1] or 0)["model_version_id"]) == {1, 2}
+
+
+def test_where_the_champion_has_no_snapshot_everybody_is_scored(shop: Settings) -> None:
+    with transaction(shop) as session:
+        session.delete(session.get_one(Current, current_snapshot(LABELS)))
+    run = retrain(shop, seed=5, canary=SHARE, **OTHER_RECIPE).all()
+    assert run.inputs["publish"][0].items() >= {"rescored": 240, "carried": 0}.items()
+    rows = rows_of(shop, 2)
+    assert rows["model_version_id"].to_list() == wanted_versions(shop, rows)
+    check_equals_a_full_score(shop)
+
+
+def test_other_segments_cannot_be_compared(shop: Settings) -> None:
+    with transaction(shop) as session:
+        session.exec(update(ModelVersion).values(segments=["low", "mid", "top"]))
+    run = retrain(shop, seed=5, canary=SHARE).until("score")
+    assert run.inputs["gate"][0]["promoted"] is False
+    assert "as version 1, the champion, has other segments" in run.inputs["gate"][0]["reason"]
+    assert "score" in run.skipped
+    with transaction(shop) as session:
+        assert list_canaries(session) == []
+
+
+def test_a_stop_during_a_refresh_is_not_lost(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=7).all()
+    more_weeks(shop, planted_users(shop), range(14, 16))
+    run = Run(shop, "refresh", {}).until("canary")
+    decision = run.call(run.attempts("canary")[0])
+    stop_canary(shop, reason="complaints")
+    assert run.finish(decision).items() >= {"state": "stopped", "reason": "complaints"}.items()
+    assert current(shop)[0] == 1
+
+
+def test_the_second_of_two_refreshes_at_once_is_refused(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    more_weeks(shop, planted_users(shop).head(40), range(14, 15))
+    first, second = (Run(shop, "refresh", {}).until("publish") for _ in range(2))
+    begun = second.call(second.attempts("publish")[0])
+    first.all()
+    with pytest.raises(StorageError, match="meanwhile"):
+        second.finish(begun)
+    second.all()
+    rows = rows_of(shop, current(shop)[1] or 0)
+    assert rows["model_version_id"].to_list() == wanted_versions(shop, rows)
+
+
+def test_users_who_change_models_moved_because_of_it(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE).all()
+    with transaction(shop) as session:
+        session.exec(update(Job).values(state=JobState.SUCCEEDED))
+        pair = find_two(session, "1", "2")
+    moved = diff(shop, *pair).users.filter(pl.col("cause").is_not_null())
+    in_canary = CanaryShare.of(canary_of(shop)).contains(moved["user_key"])
+    assert moved.height > 0
+    assert in_canary.all()
+    assert moved["cause"].unique().to_list() == ["another model"]
+    changes = Lake.of(shop).scan("changes").filter(pl.col("sequence") == 2).collect()
+    assert sorted(changes["user_key"]) == sorted(moved["user_key"])
+    assert changes["cause"].unique().to_list() == ["another model"]
