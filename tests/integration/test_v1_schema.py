@@ -21,7 +21,7 @@ CHECKS = (
 
 
 def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
-    """Streams are left out, which do not end before their job, and the end of keys, which would be that of the test's."""
+    """Left out are streams, which end with their job, and the deletion of keys, which would be that of the test's own."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}"]
     command += ["--exclude-path", "/v1/jobs/{job}/events", "--exclude-path", "/v1/keys/{name}"]
