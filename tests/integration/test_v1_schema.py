@@ -21,7 +21,7 @@ CHECKS = (
 
 
 def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
-    """Left out are streams, which end with their job, and the deletion of keys, which would be that of the test's own."""
+    """Left out are streams, which end with their job, and the deletion of keys, such as the one of this test."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}"]
     command += ["--exclude-path", "/v1/jobs/{job}/events", "--exclude-path", "/v1/keys/{name}"]
