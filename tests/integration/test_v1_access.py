@@ -85,6 +85,19 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/models"): Scope.PAGES,
     ("GET", "/models/{version}"): Scope.PAGES,
     ("GET", "/drift"): Scope.PAGES,
+    ("GET", "/static/{digest}/{name:path}"): OPEN,
+    ("GET", "/preferences"): OPEN,
+    ("GET", "/segments"): Scope.PAGES,
+    ("GET", "/segments/{label_set}/{segment}"): Scope.PAGES,
+    ("GET", "/users"): Scope.ANALYST,
+    ("GET", "/users/{user}"): Scope.ANALYST,
+    ("GET", "/snapshots"): Scope.PAGES,
+    ("GET", "/snapshots/{number}"): Scope.PAGES,
+    ("GET", "/snapshots/{earlier}/{later}"): Scope.PAGES,
+    ("GET", "/data"): Scope.PAGES,
+    ("GET", "/schedules"): Scope.PAGES,
+    ("GET", "/audit"): Scope.ADMIN,
+    ("GET", "/metrics"): Scope.PAGES,
     ("GET", "/openapi.json"): ANY,
 }
 SAMPLES = {
@@ -95,6 +108,13 @@ SAMPLES = {
     "user:path": "nobody",
     "name": "none",
     "kind": "backbone",
+    "digest": "none",
+    "name:path": "none.css",
+    "label_set": "none",
+    "segment": "none",
+    "user": "nobody",
+    "earlier": "998",
+    "later": "999",
 }
 
 
