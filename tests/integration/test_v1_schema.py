@@ -27,7 +27,8 @@ def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
     command += ["--exclude-path", "/v1/jobs/{job}/events", "--exclude-path", "/v1/keys/{name}"]
     command += ["--phases", "examples,coverage,fuzzing", "--max-time", "45", "--max-examples", "6"]
     command += ["--checks", ",".join(CHECKS), "--generation-deterministic", "--continue-on-failure", "--no-color"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    cwd = api.settings.root  # where it leaves what it found
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=cwd)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "No issues found" in done.stdout
 
