@@ -32,7 +32,7 @@ def site(shop: Settings, cli: Cli) -> Iterator[tuple[str, str]]:
     """A web server of a shop with two snapshots, and a key for its pages."""
     more_weeks(shop, planted_users(shop), range(14, 15))
     Run(shop, "refresh", {"force": True}).all()
-    key = cli("keys", "create", "me", "--pages").stdout.split()[0]
+    key = cli("keys", "create", "me", "--role", "admin").stdout.split()[0]
     with web_server(shop) as url:
         yield url, key
 

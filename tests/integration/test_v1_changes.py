@@ -19,7 +19,7 @@ from segadmin.jobs.run import run_step
 from segadmin.jobs.selection import JobSelection
 from segadmin.models.registry import promote_version
 from segadmin.settings import Settings
-from segadmin.storage import api_keys
+from segadmin.storage import api_keys, database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState, ModelState, ModelVersion, Scope, Step, StepState
 from segadmin_api.http.v1.routing import MOST_BYTES
@@ -187,6 +187,7 @@ def test_jobs_of_a_filter_are_cancelled_and_failures_listed(api: Api) -> None:
 
 def test_many_jobs_are_cancelled_with_their_steps(any_database: Settings) -> None:
     settings = any_database
+    database.upgrade(settings)
     with transaction(settings) as session:
         ended = [JobState.SUCCEEDED if n % 100 == 0 else JobState.QUEUED for n in range(12_000)]
         jobs = [Job(kind="refresh", state=state) for state in ended]

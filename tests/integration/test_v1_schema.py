@@ -21,14 +21,16 @@ CHECKS = (
 
 
 def test_no_request_is_answered_otherwise_than_described(api: Api) -> None:
-    """Streams are left out: they do not end before their job."""
+    """Left out are streams, which end with their job, and the deletion of keys, such as the one of this test."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"]
-    command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}", "--exclude-path", "/v1/jobs/{job}/events"]
+    command += ["-H", f"Authorization: Bearer {api.keys[Scope.ADMIN]}"]
+    command += ["--exclude-path", "/v1/jobs/{job}/events", "--exclude-path", "/v1/keys/{name}"]
     command += ["--phases", "examples,coverage,fuzzing", "--max-time", "45", "--max-examples", "6"]
     command += ["--checks", ",".join(CHECKS), "--generation-deterministic", "--continue-on-failure", "--no-color"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    cwd = api.settings.root  # where it leaves what it found
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, cwd=cwd)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "No issues found" in done.stdout
+    assert "Test cases:" in done.stdout
 
 
 def test_the_description_has_the_options_of_every_kind(api: Api) -> None:
@@ -36,7 +38,9 @@ def test_the_description_has_the_options_of_every_kind(api: Api) -> None:
     assert description["openapi"].startswith("3.1")
     schemas = description["components"]["schemas"]
     referred = {each["$ref"] for each in schemas["JobRequest"]["properties"]["options"]["anyOf"]}
-    for kind, workflow in workflows().items():
+    built_in = {kind: each for kind, each in workflows().items() if each.request.__module__.startswith("segadmin.")}
+    assert "retrain" in built_in
+    for kind, workflow in built_in.items():
         name = f"{kind}.options"
         assert f"#/components/schemas/{name}" in referred
         assert set(workflow.request.offered()) <= set(schemas[name]["properties"])

@@ -47,7 +47,9 @@ def permissions(routers: Sequence[APIRouter]) -> list[Permission]:
 
 def _permission(method: str, route: APIRoute) -> Permission:
     asked = list(_required(route.dependant))
-    return Permission(method, route.path, bool(asked), asked[0].scope if asked else None)
+    scopes = [each.scope for each in asked if each.scope is not None]
+    narrowest = min(scopes, key=lambda scope: sum(scope in key.includes for key in Scope), default=None)
+    return Permission(method, route.path, bool(asked), narrowest)
 
 
 def _required(dependant: Dependant) -> Iterator[Requires]:

@@ -145,8 +145,8 @@ def _detail(request: Request, status: HTTPStatus, error: Exception) -> str:
 
 
 def _invalid(request: Request, error: RequestValidationError, fields: Sequence[FieldProblem]) -> tuple[HTTPStatus, str]:
-    """Return the status and the detail for parameters that are not as described; those of a path name nothing."""
-    if any(each["loc"][0] == "path" for each in error.errors()):
+    """Return the status and the detail for wrong parameters: those of paths and pages are addresses of nothing."""
+    if not request.url.path.startswith("/v1/") or any(each["loc"][0] == "path" for each in error.errors()):
         return HTTPStatus.NOT_FOUND, f"There is nothing at {request.url.path}."
     first = f"{fields[0].field}: {fields[0].message}." if fields else "The request is not as described."
     more = f" There are {len(fields) - 1} more problems, see errors." if len(fields) > 1 else ""

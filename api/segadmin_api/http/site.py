@@ -22,12 +22,15 @@ from segadmin_api.dashboard.reader import LANGUAGES, THEMES
 from segadmin_api.http.html import html_response
 from segadmin_api.http.readers import LANGUAGE, THEME, PageReader
 from segadmin_api.http.security import RequiresPages
+from segadmin_api.http.v1.routing import Route
 
 _YEAR = 365 * 86_400
 _IMPORTS, _ENTRIES = 100, 200
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 PagesKey = Annotated[str, Depends(RequiresPages(Scope.PAGES))]
-router = APIRouter(include_in_schema=False, dependencies=[Depends(RequiresPages(Scope.PAGES))])
+router = APIRouter(include_in_schema=False, dependencies=[Depends(RequiresPages(Scope.PAGES))], route_class=Route)
+#: Pages of single users, with their texts, and of what people did: keys that open pages were made for less.
+_ANALYST, _ADMIN = ([Depends(RequiresPages(scope))] for scope in (Scope.ANALYST, Scope.ADMIN))
 #: Files without data, which the login page needs too.
 files_router = APIRouter(include_in_schema=False)
 
@@ -73,7 +76,7 @@ def show_segment(request: Request, label_set: str, segment: str, reader: PageRea
         return html_response(segments.page(session, label_set, segment, reader))
 
 
-@router.get("/users")
+@router.get("/users", dependencies=_ANALYST)
 def find(request: Request, reader: PageReader, user: Annotated[str, Query(max_length=512)] = "") -> HTMLResponse:
     """Look for a user, and go to their page."""
     if not user:
@@ -85,7 +88,7 @@ def find(request: Request, reader: PageReader, user: Annotated[str, Query(max_le
     return html_response("", 303, {"Location": f"/users/{show_key(key)}"})
 
 
-@router.get("/users/{user}")
+@router.get("/users/{user}", dependencies=_ANALYST)
 def show_user(request: Request, user: str, key: PagesKey, reader: PageReader, *, text: bool = False) -> HTMLResponse:
     """Show a user: the segments now and before, and with ``text`` what the models read."""
     settings = request.app.state.settings
@@ -135,7 +138,7 @@ def list_schedules(request: Request, reader: PageReader) -> HTMLResponse:
     return html_response(lists.schedules_page(rows, overdue, reader))
 
 
-@router.get("/audit")
+@router.get("/audit", dependencies=_ADMIN)
 def list_audit(request: Request, reader: PageReader) -> HTMLResponse:
     """Show the newest entries of the audit log."""
     return html_response(lists.audit_page(audit.entries(request.app.state.settings, limit=_ENTRIES), reader))

@@ -10,6 +10,7 @@ import pytest
 from segadmin.jobs.control import list_jobs
 from segadmin.jobs.selection import JobSelection
 from segadmin.settings import Settings
+from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState
 
@@ -29,6 +30,7 @@ SELECTIONS = [
 
 @pytest.fixture
 def jobs(any_database: Settings) -> Sequence[Job]:
+    database.upgrade(any_database)
     chance = random.Random(0)
     with transaction(any_database) as session:
         rows = [Job(kind=chance.choice(KINDS), state=chance.choice(list(JobState))) for _ in range(120)]

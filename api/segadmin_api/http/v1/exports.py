@@ -14,7 +14,7 @@ from segadmin.storage.records import JobState, Scope
 from segadmin.workflows.export import ExportOutput
 from segadmin_api.http.problems import problem_responses
 from segadmin_api.http.v1.jobs import IdempotencyKey, JobNumber
-from segadmin_api.http.v1.routing import allow, changes, request_errors, router, settings_of
+from segadmin_api.http.v1.routing import allow, enqueues, request_errors, router, settings_of
 from segadmin_api.schemas.jobs import Enqueued
 from segadmin_api.schemas.snapshots import ExportRequest
 from segadmin_worker.client import dispatcher
@@ -23,7 +23,7 @@ exports = router("/exports", "snapshots")
 _MEDIA_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
-@exports.post("", status_code=201, dependencies=[allow(Scope.ANALYST)], responses=changes())
+@exports.post("", status_code=201, dependencies=[allow(Scope.ANALYST)], responses=enqueues())
 def export_snapshot(
     request: Request, response: Response, wanted: ExportRequest, idempotency_key: IdempotencyKey = None
 ) -> Enqueued:

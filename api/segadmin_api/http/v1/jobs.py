@@ -15,7 +15,7 @@ from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState, Scope
 from segadmin.urls import mask_all
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, check_scope, request_errors, router, settings_of
+from segadmin_api.http.v1.routing import allow, changes, check_scope, enqueues, request_errors, router, settings_of
 from segadmin_api.schemas.jobs import (
     MOST_FAILURES,
     MOST_NUMBERS,
@@ -68,7 +68,7 @@ def list_jobs(
     return pages.page(lines, shown, lambda line: [line.job.id])
 
 
-@jobs.post("", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
+@jobs.post("", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=enqueues())
 def enqueue(
     request: Request, response: Response, wanted: JobRequest, idempotency_key: IdempotencyKey = None
 ) -> Enqueued:

@@ -18,6 +18,7 @@ from segadmin.urls import mask_secrets
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.problems import NOT_FOUND, problem_responses
 from segadmin_api.http.security import SAFE, Requires
+from segadmin_api.schemas.jobs import Enqueued
 
 #: Bytes of a body: more than any request for a job has.
 MOST_BYTES = 2**20
@@ -78,6 +79,12 @@ def router(prefix: str, tag: str) -> APIRouter:
 def changes(*, more: dict[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
     """Return the description of the errors of a route that changes something."""
     return problem_responses({**_OF_BODIES, **(more or {})})
+
+
+def enqueues() -> dict[int | str, dict[str, Any]]:
+    """Return the description of the answers, other than 201, of a route that enqueues a job under a key."""
+    known = {"description": "The job of an earlier request with this key.", "model": Enqueued}
+    return {200: known, **changes()}
 
 
 def allow(scope: Scope | None) -> Any:
