@@ -123,6 +123,6 @@ def test_a_rollback_keeps_corrections(shop: Settings, cli: Cli) -> None:
     wanted = "low" if segment_of(shop, "user-7", 2) == "high" else "high"
     cli("users", "correct", "user-7", "--segment", wanted, *WHY)
     done = cli("models", "rollback").stdout
-    assert "Snapshot 1, its newest, is current." in done
+    assert "Snapshot 1, its newest, is current, as of" in done
     assert "Snapshot 4, which is that one with the users whom people corrected since" in done
     assert segment_of(shop, "user-7", 4) == wanted

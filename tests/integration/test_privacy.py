@@ -93,7 +93,7 @@ def test_erasure_is_refused_while_jobs_run_and_cleans_up_imports(
         forget(shop, [WHO])
     end_jobs(shop)
 
-    def die(*_: object) -> None:
+    def die(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     (tmp_path / "e.csv").write_text(f"user,kind,item,at\n{WHO},view,a,2025-02-01\n")

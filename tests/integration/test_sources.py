@@ -258,7 +258,7 @@ def test_acknowledged_entries_survive_errors_and_other_mappings(
             options = {"idle_seconds": "0.05", "stream": stream}
             return ImportRequest("events", where, Mapping.model_validate(mapping), options=options)
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **_options: object) -> None:
             raise DataError("the lake is as it is")
 
         for row in ROWS[:20]:
@@ -284,7 +284,7 @@ def test_an_interrupted_table_version_is_not_mixed_with_the_next(
     frame = pl.DataFrame(ROWS)
     write_deltalake(path, frame.head(100).to_arrow())
 
-    def die(*_: object) -> None:
+    def die(*_: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -143,7 +143,7 @@ def _event(row: dict[str, Any]) -> tuple[tuple[Any, ...], set[str]]:
     if kind is None:
         reasons.add("unknown_kind")
     if at is None:
-        reasons.add("bad_time")
+        reasons |= {"bad_time", "future_time"}
     numbers = {}
     if any(isinstance(row.get(name), float) and abs(row[name]) >= 2**53 for name in ("user", "item")):
         reasons.add("mangled_id")

@@ -7,7 +7,6 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 
-from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -25,13 +24,3 @@ def translations(language: str) -> NullTranslations:
         write_mo(compiled, read_po(file, locale=language))
     compiled.seek(0)
     return GNUTranslations(compiled)
-
-
-def texts() -> set[str]:
-    """Return the English texts of all pages: those to translate."""
-    from segadmin_api.dashboard.dynamic_texts import dynamic_texts
-
-    methods = [("**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
-    keywords = {"_": None, "text_of": (2,)}
-    found = extract_from_dir(FOLDER.parent, methods, keywords=keywords, options_map={"**.html": {"trimmed": "true"}})
-    return {str(entry[2]) for entry in found} | dynamic_texts()

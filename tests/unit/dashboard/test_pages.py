@@ -50,7 +50,7 @@ ATTRIBUTES = {
         "required",
         "src",
     ),
-    "value",
+    *("autofocus", "for", "type", "value"),
 }
 
 

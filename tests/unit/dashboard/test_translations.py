@@ -5,7 +5,8 @@ import re
 import pytest
 
 from segadmin_api.dashboard.reader import LANGUAGES, preferred_language
-from segadmin_api.dashboard.translations import texts, translations
+from segadmin_api.dashboard.texts import texts
+from segadmin_api.dashboard.translations import translations
 
 #: Texts that are the same in every language.
 SAME = {"AUROC", "Cron", "ECE"}
