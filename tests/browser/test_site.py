@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from segadmin.settings import Settings
 from tests.conftest import Cli
@@ -79,9 +79,9 @@ def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site
         page.goto(f"{url}/segments")
         page.get_by_role("link", name="中文").click()
         page.wait_for_url(f"{url}/segments")
-        page.wait_for_function("document.querySelector('h1').textContent === '分群'")
+        expect(page.locator("h1")).to_have_text("分群")
         page.get_by_role("link", name="深色").click()
-        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(20, 24, 28)'")
+        expect(page.locator("body")).to_have_css("background-color", "rgb(20, 24, 28)")
         page.goto(f"{url}/snapshots")
         assert page.locator("html").get_attribute("lang") == "zh-CN"
         assert "UTC" not in page.locator("main").inner_text(), "times are in the zone of the browser"
