@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import BaseModel
 
-from segadmin_api.client import calls
+import segadmin_api.client.calls as calls  # noqa: PLR0402  (by the package, it would be a circle)
 from segadmin_api.client.calls import Call
 
 Arguments = ParamSpec("Arguments")

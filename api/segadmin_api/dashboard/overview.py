@@ -101,7 +101,7 @@ def _attention(
     reader: Reader,
 ) -> list[Attention]:
     """Return what needs attention, the most urgent first."""
-    found = [
+    entries = [
         Attention(
             text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=job.kind) + f" {job.error or ''}",
             f"/jobs/{job.id}",
@@ -109,19 +109,19 @@ def _attention(
         )
         for job in failed
     ]
-    found += [
+    entries += [
         Attention(text_of(reader, "The import of %(file)s failed:", file=each.file) + f" {each.error or ''}", "/data")
         for each in imports
         if each.state == ImportState.FAILED
     ]
-    found += [
+    entries += [
         Attention(f"{card.name}: {alarm}", "/drift", f"segadmin drift show {card.report.snapshot_id}")
         for card in cards
         if card.report is not None
         for alarm in card.report.alarms
     ]
     overdue = "The schedule %(name)s is overdue: does a beat run?"
-    return found + [
+    return entries + [
         Attention(text_of(reader, overdue, name=name), "/schedules", "segadmin status")
         for name in schedules.overdue(settings)
     ]

@@ -7,7 +7,6 @@ a browser send the form, but neither read nor set that cookie.
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 from typing import Annotated
 from urllib.parse import parse_qs
@@ -21,6 +20,7 @@ from segadmin.storage.records import ApiKey
 from segadmin_api.dashboard import login as login_page
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.html import html_response
+from segadmin_api.http.local_paths import local_path
 from segadmin_api.http.readers import reader_of
 from segadmin_api.http.security import find_key
 from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, is_encrypted, read_session, set_session
@@ -30,8 +30,6 @@ router = APIRouter(include_in_schema=False)
 _FORM_COOKIE = "segadmin_login"
 #: Bytes of a form; those of a login are a few hundred.
 _MOST_BYTES = 16 * 2**10
-#: A path of this server: ``//host`` and ``/\\host`` would be another one.
-_LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 
 
 @router.get("/login")
@@ -44,7 +42,7 @@ def show_login(request: Request, next_: Annotated[str, Query(alias="next", max_l
 async def log_in(request: Request) -> Response:
     """Turn a key into a session, and continue at the page that was asked for."""
     form = await _form(request)
-    target = _local(form.get("next", ""))
+    target = local_path(form.get("next", ""))
     if not _owns_form(request, form):
         return _page(request, target, "The page was open for too long, or in another tab. Try again.", 403)
     try:
@@ -89,7 +87,9 @@ def _end(request: Request, session: Session) -> None:
 
 def _page(request: Request, target: str, detail: str = "", status: int = 200) -> Response:
     token = secrets.token_urlsafe(32)
-    response = html_response(login_page.page(token, _local(target), reader_of(request), detail), status, has_form=True)
+    response = html_response(
+        login_page.page(token, local_path(target), reader_of(request), detail), status, has_form=True
+    )
     response.set_cookie(
         _FORM_COOKIE,
         token,
@@ -120,8 +120,3 @@ async def _form(request: Request) -> dict[str, str]:
     except ValueError:
         raise HTTPException(400, "The body is not a form.") from None
     return {name: values[0] for name, values in fields.items()}
-
-
-def _local(target: str) -> str:
-    """Return a path of this server: ``target`` if it is one."""
-    return target if _LOCAL.fullmatch(target) else "/"

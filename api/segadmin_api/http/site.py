@@ -20,6 +20,7 @@ from segadmin_api.dashboard import lists, overview, segments, snapshots, users
 from segadmin_api.dashboard.assets import TYPES, file_of
 from segadmin_api.dashboard.reader import LANGUAGES, THEMES
 from segadmin_api.http.html import html_response
+from segadmin_api.http.local_paths import local_path
 from segadmin_api.http.readers import LANGUAGE, THEME, PageReader
 from segadmin_api.http.security import RequiresPages
 from segadmin_api.http.v1.routing import Route
@@ -48,8 +49,7 @@ def static_file(digest: str, name: str) -> FileResponse:
 @files_router.get("/preferences")
 def prefer(language: str = "", theme: str = "", back: str = "/") -> RedirectResponse:
     """Set the language or the colours of pages, and go back to the page ``back``."""
-    is_path = back.startswith("/") and not back.startswith(("//", "/\\"))
-    response = RedirectResponse(back if is_path else "/", status_code=303)
+    response = RedirectResponse(local_path(back), status_code=303)
     for cookie, value, known in ((LANGUAGE, language, LANGUAGES), (THEME, theme, THEMES)):
         if value in known:
             response.set_cookie(cookie, value, max_age=_YEAR, samesite="lax", httponly=True)

@@ -50,7 +50,7 @@ def publish(attempt: Attempt) -> StageResult:
     import polars as pl
 
     from segadmin.snapshots.changes import causes_of_models, changes_of, with_causes
-    from segadmin.snapshots.overrides import Overrides, without_hysteresis
+    from segadmin.snapshots.overrides import Overrides
     from segadmin.snapshots.publish import (
         SnapshotFacts,
         begin_snapshot,
@@ -93,7 +93,6 @@ def publish(attempt: Attempt) -> StageResult:
         unchanged=pl.concat(same_texts) if same_texts else None,
         rewritten=rewritten,
     )
-    paths = [rows.with_columns(segment=without_hysteresis()) for rows in (before, changes.users)]
     attempt.progress(0.3, "writing the assignments")
     commit_assignments(settings, number, changes.rows)
     attempt.reach("publish")
@@ -112,7 +111,7 @@ def publish(attempt: Attempt) -> StageResult:
         canary_id=None if scoring.canary is None else scoring.canary.canary_id,
         inference=_combined(facts for step in steps for facts in (step.inference, step.canary_inference)),
         corrected=count_corrected(changes.users),
-        moved_without_hysteresis=None if margins is None else count_moved(*paths),
+        moved_without_hysteresis=None if margins is None else _moved_without_hysteresis(before, changes.users),
     )
     summaries = _summaries(settings, lake, prepared, changes.users, base)
     arrived = _arrived(settings, lake, prepared.label_set)
@@ -129,6 +128,14 @@ def publish(attempt: Attempt) -> StageResult:
         load_plugins(settings).announce("snapshot_published", snapshot=published[0])
 
     return StageResult(PublishOutput(), commit=commit, after=after)
+
+
+def _moved_without_hysteresis(before: pl.DataFrame, users: pl.DataFrame) -> int:
+    """Return how many users would be in another segment than before if hysteresis held nobody back."""
+    from segadmin.snapshots.overrides import without_hysteresis
+    from segadmin.snapshots.publish import count_moved
+
+    return count_moved(*(rows.with_columns(segment=without_hysteresis()) for rows in (before, users)))
 
 
 def _write_changes(settings: Settings, label_set: str) -> None:
@@ -161,9 +168,8 @@ def _base(settings: Settings, refresh: RefreshPlan | None) -> SegmentSnapshot | 
 
 def _orders(settings: Settings, scoring: Scoring) -> dict[int, list[str]]:
     """Return the segments of each model that scores, that of the snapshot first."""
-    versions = [scoring.version_id, *([scoring.canary.challenger_id] if scoring.canary else [])]
     with reading(settings) as session:
-        return {version: session.get_one(ModelVersion, version).segments for version in versions}
+        return {version: session.get_one(ModelVersion, version).segments for version in scoring.versions}
 
 
 def _rewritten(

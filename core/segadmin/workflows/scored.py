@@ -46,6 +46,11 @@ class Scoring:
     refresh: RefreshPlan | None
 
     @property
+    def versions(self) -> list[int]:
+        """The model versions that score, that of the snapshot first."""
+        return [self.version_id] if self.canary is None else [self.version_id, self.canary.challenger_id]
+
+    @property
     def reads_everyone(self) -> bool:
         """Whether the texts of all users are read at the scoring window."""
         return self.refresh is None or self.refresh.everyone or self.refresh.silent

@@ -62,7 +62,7 @@ def current_of(session: Session, label_set: str, version_id: int | None) -> Segm
 
 def groups_of(settings: Settings, text: TextPlan, scoring: Scoring) -> list[ScoringGroup]:
     """Return the groups of a job whose own texts are those of ``text``: that of the snapshot's model first."""
-    versions = [scoring.version_id, *([scoring.canary.challenger_id] if scoring.canary else [])]
+    versions = scoring.versions
     if len(versions) == 1:
         return [ScoringGroup(versions[0], text, None, scoring.refresh)]
     assert text.scoring is not None, "a job that scores has a scoring window"
