@@ -19,8 +19,8 @@ def texts() -> set[str]:
     """Return the English texts of all pages."""
     methods = [("**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
     keywords = {"_": None, "text_of": (2,)}
-    found = extract_from_dir(FOLDER.parent, methods, keywords=keywords, options_map={"**.html": {"trimmed": "true"}})
-    return {str(entry[2]) for entry in found} | _of_program()
+    messages = extract_from_dir(FOLDER.parent, methods, keywords=keywords, options_map={"**.html": {"trimmed": "true"}})
+    return {str(entry[2]) for entry in messages} | _of_program()
 
 
 def _of_program() -> set[str]:

@@ -86,11 +86,11 @@ def _drift(report: DriftReport | None) -> tuple[bool, str]:
         return False, "there is no drift report yet"
     drifted = [str(finding["name"]) for finding in report.findings if finding["drifted"]]
     broken = [outcome["metric"] for outcome in report.outcomes if outcome["contradicts"]]
-    found = [f"{len(drifted)} of {len(report.findings)} distributions drifted"] if drifted else []
-    found += [f"{' and '.join(broken)} differ from their estimates"] if broken else []
-    if not found:
+    reasons = [f"{len(drifted)} of {len(report.findings)} distributions drifted"] if drifted else []
+    reasons += [f"{' and '.join(broken)} differ from their estimates"] if broken else []
+    if not reasons:
         return False, f"snapshot {report.snapshot_id} has no drift"
-    return True, f"{' and '.join(found)} in snapshot {report.snapshot_id} (--on-drift)"
+    return True, f"{' and '.join(reasons)} in snapshot {report.snapshot_id} (--on-drift)"
 
 
 def _loss(session: Session, allowed: float, version: ModelVersion, report: DriftReport | None) -> tuple[bool, str]:

@@ -202,8 +202,8 @@ def _label_set(session: Session, name: str | None) -> tuple[str, tuple[str, ...]
         raise ConfigurationError(f"Which label set? Add --labels; there are: {', '.join(current)}.")
     if name is not None and current and session.get(LabelSet, name) is None:
         raise ConfigurationError(f"There is no label set {name!r}.{did_you_mean(name, current)}")
-    found = find_label_set(session, name)
-    return found.name, tuple(found.segments)
+    chosen = find_label_set(session, name)
+    return chosen.name, tuple(chosen.segments)
 
 
 def _check_segment(segment: str, label_set: str, segments: Sequence[str]) -> None:

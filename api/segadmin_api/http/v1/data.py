@@ -106,8 +106,8 @@ def list_quarantine(
     else:
         same_import = (pl.col("import_id") == after[0]) & (pl.col("line") > after[1])
         rows = rows.filter((pl.col("import_id") > after[0]) | same_import)
-    found = rows.head(pages.limit + 1).collect().to_dicts()
-    return pages.page(found, lambda row: QuarantinedRow(**row), lambda row: [row["import_id"], row["line"]])
+    quarantined = rows.head(pages.limit + 1).collect().to_dicts()
+    return pages.page(quarantined, lambda row: QuarantinedRow(**row), lambda row: [row["import_id"], row["line"]])
 
 
 def _import(row: records.Import, *, importing: bool) -> Import:

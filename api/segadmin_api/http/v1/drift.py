@@ -45,9 +45,9 @@ def show_drift(
 ) -> DriftReport:
     """Show the report of a snapshot: distributions that drifted, estimated metrics, and missing events."""
     with reading(settings_of(request)) as session:
-        found = find_snapshot(session, snapshot, labels)
+        asked = find_snapshot(session, snapshot, labels)
         try:
-            report = (report_for if snapshot == "current" else report_of)(session, found)
+            report = (report_for if snapshot == "current" else report_of)(session, asked)
         except DataError as error:
             raise SnapshotNotFound(str(error)) from None
         of = session.get_one(SegmentSnapshot, report.snapshot_id)
