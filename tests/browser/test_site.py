@@ -38,12 +38,16 @@ def site(shop: Settings, cli: Cli) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def reader(browser: Browser, key: str, **preferences: Any) -> Iterator[tuple[Page, list[str]]]:
-    """Yield a page of a new reader, and the errors that its console shows."""
-    context = browser.new_context(http_credentials={"username": "me", "password": key}, bypass_csp=False, **preferences)
+def reader(browser: Browser, url: str, key: str, **preferences: Any) -> Iterator[tuple[Page, list[str]]]:
+    """Yield a page of a new reader, who has logged in, and the errors that its console shows."""
+    context = browser.new_context(**preferences)
     page, errors = context.new_page(), []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    page.locator("#key").fill(key)
+    page.locator("button[type=submit]").click()
+    page.wait_for_url(f"{url}/")
     yield page, errors
     context.close()
 
@@ -51,7 +55,7 @@ def reader(browser: Browser, key: str, **preferences: Any) -> Iterator[tuple[Pag
 def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> None:
     url, key = site
     for name, preferences in READERS.items():
-        with reader(browser, key, **preferences) as (page, errors):
+        with reader(browser, url, key, **preferences) as (page, errors):
             for path in PAGES:
                 answer = page.goto(url + path)
                 assert answer is not None and answer.status == 200, (name, path)
@@ -63,7 +67,7 @@ def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> No
 
 def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, site: tuple[str, str]) -> None:
     url, key = site
-    with reader(browser, key) as (page, _errors):
+    with reader(browser, url, key) as (page, _errors):
         page.goto(f"{url}/segments")
         page.wait_for_selector(".plot canvas")
         assert page.locator("details table tr").count() == 3, "two snapshots under a heading"
@@ -75,7 +79,7 @@ def test_charts_are_drawn_from_the_numbers_beside_them(browser: Browser, site: t
 
 def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site: tuple[str, str]) -> None:
     url, key = site
-    with reader(browser, key, locale="en-US", timezone_id="Asia/Shanghai") as (page, _errors):
+    with reader(browser, url, key, locale="en-US", timezone_id="Asia/Shanghai") as (page, _errors):
         page.goto(f"{url}/segments")
         page.get_by_role("link", name="中文").click()
         page.wait_for_url(f"{url}/segments")
@@ -89,21 +93,19 @@ def test_the_language_and_the_colours_are_chosen_and_kept(browser: Browser, site
 
 def test_pages_are_accessible(browser: Browser, site: tuple[str, str]) -> None:
     url, key = site
-    context = browser.new_context(http_credentials={"username": "me", "password": key}, bypass_csp=True)
-    page = context.new_page()
-    for path in PAGES:
-        page.goto(url + path)
-        page.wait_for_load_state("networkidle")
-        page.add_script_tag(path=AXE)
-        found = page.evaluate("axe.run()")["violations"]
-        serious = [each for each in found if each["impact"] in {"serious", "critical"}]
-        assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
-    context.close()
+    with reader(browser, url, key, bypass_csp=True) as (page, _errors):
+        for path in PAGES:
+            page.goto(url + path)
+            page.wait_for_load_state("networkidle")
+            page.add_script_tag(path=AXE)
+            found = page.evaluate("axe.run()")["violations"]
+            serious = [each for each in found if each["impact"] in {"serious", "critical"}]
+            assert not serious, (path, [(each["id"], each["nodes"][0]["html"][:200]) for each in serious])
 
 
 def test_a_user_is_found_by_keyboard(browser: Browser, site: tuple[str, str]) -> None:
     url, key = site
-    with reader(browser, key, locale="en-US") as (page, _errors):
+    with reader(browser, url, key, locale="en-US") as (page, _errors):
         page.goto(f"{url}/users")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the content"

@@ -68,7 +68,9 @@ def test_a_browser_sees_jobs_curves_and_cards(shop: Settings, cli: Cli) -> None:
     with web_server(shop) as url:
         shops = cli("keys", "create", "shop").stdout.split()[0]  # it sends events, and is in other hands
         for path in ("/", "/jobs", f"/jobs/{job}", "/models", "/models/1", "/drift"):
-            assert [get(url + path, wrong_key)[0] for wrong_key in ("", "seg_guess", shops)] == [401] * 3
+            assert [get(url + path, wrong_key)[0] for wrong_key in ("seg_guess", shops)] == [401] * 2
+            assert get(url + path, accept="*/*")[0] == 401
+            assert 'name="key"' in get(url + path)[1], "browsers are led to the login page"
         assert "no such key" in get(f"{url}/jobs", "seg_guess")[1]
         assert "for events, and not for pages" in get(f"{url}/jobs", shops)[1]
         listed = _Page(get(f"{url}/jobs", key)[1])
@@ -119,7 +121,8 @@ def test_the_pages_of_the_site(shop: Settings, cli: Cli) -> None:
     key = cli("keys", "create", "me", "--role", "admin").stdout.split()[0]
     with web_server(shop) as url:
         for path in SITE:
-            assert (get(url + path)[0], get(url + path, key)[0]) == (401, 200), path
+            assert (get(url + path, accept="*/*")[0], get(url + path, key)[0]) == (401, 200), path
+            assert f'name="next" value="{path}"' in get(url + path)[1], "and from there to the page"
         user = planted_users(shop)["user"][0]
         found = _Page(get(f"{url}/users?user={user}", key)[1]).words
         assert "low" in found and "Segments over time" in found

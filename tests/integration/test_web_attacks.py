@@ -135,7 +135,9 @@ def server_is_well(web: str) -> Iterator[None]:
 def test_every_answer_has_the_headers(web: str, key: str) -> None:
     bearer = f"Authorization: Bearer {key}"
     answers = {
-        "a page": get(web, "/jobs", "Accept: text/html"),
+        "a page for another key": get(web, "/jobs", "Accept: text/html", bearer),
+        "a page without a key": get(web, "/jobs", "Accept: text/html"),
+        "no key": get(web, "/jobs"),
         "not allowed": get(web, "/v1/events"),
         "unknown": get(web, "/nothing"),
         "health": get(web, "/healthz"),
@@ -148,7 +150,7 @@ def test_every_answer_has_the_headers(web: str, key: str) -> None:
         "accepted": post(web, b'{"user": "u", "kind": "view", "item": "i", "at": "2026-01-01"}', bearer),
         "timeout": raw(web, "GET / HTTP/1.1\r\nHost: loc"),
     }
-    expected = [401, 405, 404, 200, 307, 200, 421, 400, 400, 415, 202, 408]
+    expected = [401, 303, 401, 405, 404, 200, 307, 200, 421, 400, 400, 415, 202, 408]
     assert [status(answer) for answer in answers.values()] == expected
     for name, answer in answers.items():
         answer_headers = headers(answer)

@@ -1,4 +1,4 @@
-"""Who reads a page: their language, time zone and colours."""
+"""Who reads a page: their language, time zone and colours, and what they may change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ THEMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True)
 class Reader:
-    """The preferences of whoever reads a page."""
+    """Whoever reads a page."""
 
     language: str = "en"  #: one of :data:`LANGUAGES`
     zone: str = "UTC"  #: an IANA name
     theme: str = "auto"  #: one of :data:`THEMES`; ``auto``: as the browser does
     path: str = "/"  #: of the page, with its query
+    notice: str = ""  #: what the form that led to this page did
+    key: str = ""  #: the name of the key of the session; empty: there is none, and forms are not shown
+    token: str = ""  #: of the session; every form holds it
+    scopes: frozenset[str] = frozenset()  #: what the session may do
+
+    def may(self, scope: str) -> bool:
+        """Return whether forms for a scope are shown."""
+        return scope in self.scopes
 
 
 #: The reader of pages that are saved as files.

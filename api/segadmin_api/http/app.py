@@ -17,7 +17,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.storage import database
 from segadmin.storage.store import open_store
-from segadmin_api.http import description, events, login, metrics, pages, segments, site, v1
+from segadmin_api.http import description, events, login, metrics, pages, segments, v1
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses, TokenBuckets
@@ -60,7 +60,7 @@ def routes(settings: Settings) -> FastAPI:
         yield
         scoring.cancel()
 
-    # FastAPI's own documentation pages need no key and load third-party scripts; pages.openapi replaces them.
+    # FastAPI's own documentation pages need no key and load third-party scripts; pages/openapi.py replaces them.
     app = FastAPI(
         title="segadmin",
         version=version("segadmin"),
@@ -98,11 +98,8 @@ def routers() -> list[APIRouter]:
         segments.router,
         *v1.routers(),
         login.router,
-        site.files_router,
-        site.router,
-        pages.router,
+        *pages.routers(),
         metrics.router,
-        pages.any_key_router,
     ]
 
 

@@ -8,18 +8,12 @@ from fastapi.responses import HTMLResponse
 
 from segadmin_api.http.shield import HEADERS
 
-#: What pages may load.
+#: What pages may load, and where their forms may be sent: to this server alone.
 _OURS = "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+_POLICY = HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
 
 
-def html_response(
-    html: str, status: int = 200, headers: Mapping[str, str] | None = None, *, has_form: bool = False
-) -> HTMLResponse:
-    """Return a page as a response; its forms may be sent to this server if it ``has_form``."""
+def html_response(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """Return a page as a response."""
     # Values are escaped; the policy is a second protection, under which browsers run no scripts but ours.
-    policy = (
-        f"{HEADERS['Content-Security-Policy']}; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
-    )
-    if has_form:
-        policy = policy.replace("form-action 'none'", "form-action 'self'")
-    return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": policy})
+    return HTMLResponse(html, status, {**(headers or {}), "Content-Security-Policy": f"{_POLICY}; {_OURS}"})

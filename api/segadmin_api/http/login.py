@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import secrets
 from typing import Annotated
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -18,7 +17,7 @@ from fastapi.responses import RedirectResponse, Response
 from segadmin.storage.audit import record, set_actor
 from segadmin.storage.records import ApiKey
 from segadmin_api.dashboard import login as login_page
-from segadmin_api.http.bodies import read_body
+from segadmin_api.http.forms import Form, read_form
 from segadmin_api.http.html import html_response
 from segadmin_api.http.local_paths import local_path
 from segadmin_api.http.readers import reader_of
@@ -28,8 +27,6 @@ from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, is_en
 router = APIRouter(include_in_schema=False)
 #: The cookie with the token of the login form.
 _FORM_COOKIE = "segadmin_login"
-#: Bytes of a form; those of a login are a few hundred.
-_MOST_BYTES = 16 * 2**10
 
 
 @router.get("/login")
@@ -41,12 +38,12 @@ def show_login(request: Request, next_: Annotated[str, Query(alias="next", max_l
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Turn a key into a session, and continue at the page that was asked for."""
-    form = await _form(request)
-    target = local_path(form.get("next", ""))
+    form = await read_form(request)
+    target = local_path(form.text("next"))
     if not _owns_form(request, form):
         return _page(request, target, "The page was open for too long, or in another tab. Try again.", 403)
     try:
-        key = await run_in_threadpool(find_key, request, form.get("key", "").strip())
+        key = await run_in_threadpool(find_key, request, form.text("key"))
     except HTTPException as error:
         response = _page(request, target, str(error.detail), error.status_code)
         if retry_after := (error.headers or {}).get("Retry-After"):
@@ -62,9 +59,9 @@ async def log_in(request: Request) -> Response:
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
     """End the session of this browser."""
-    form = await _form(request)
+    form = await read_form(request)
     session = await run_in_threadpool(read_session, request.app.state.settings, request)
-    if session is not None and not session.owns(form.get(CSRF_FIELD, "")):
+    if session is not None and not session.owns(form.text(CSRF_FIELD)):
         raise HTTPException(403, "The form has no valid token. Load the page again.")
     if session is not None:
         await run_in_threadpool(_end, request, session)
@@ -87,9 +84,7 @@ def _end(request: Request, session: Session) -> None:
 
 def _page(request: Request, target: str, detail: str = "", status: int = 200) -> Response:
     token = secrets.token_urlsafe(32)
-    response = html_response(
-        login_page.page(token, local_path(target), reader_of(request), detail), status, has_form=True
-    )
+    response = html_response(login_page.page(token, local_path(target), reader_of(request), detail), status)
     response.set_cookie(
         _FORM_COOKIE,
         token,
@@ -102,21 +97,7 @@ def _page(request: Request, target: str, detail: str = "", status: int = 200) ->
     return response
 
 
-def _owns_form(request: Request, form: dict[str, str]) -> bool:
+def _owns_form(request: Request, form: Form) -> bool:
     """Return whether a form is from this browser's login page."""
     expected = request.cookies.get(_FORM_COOKIE, "")
-    return bool(expected) and hmac.compare_digest(expected.encode(), form.get(CSRF_FIELD, "").encode())
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form.
-
-    Raises:
-        HTTPException: 413 if it is too large, 400 if it is none.
-    """
-    body = await read_body(request, most=_MOST_BYTES)
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=20, errors="replace")
-    except ValueError:
-        raise HTTPException(400, "The body is not a form.") from None
-    return {name: values[0] for name, values in fields.items()}
+    return bool(expected) and hmac.compare_digest(expected.encode(), form.text(CSRF_FIELD).encode())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from segadmin.errors import (
     BrokerUnavailable,
@@ -19,6 +20,7 @@ from segadmin.errors import (
     ConfigurationError,
     DataError,
     ImportNotFound,
+    InvalidSettings,
     JobError,
     JobNotFound,
     KeyNotFound,
@@ -40,6 +42,7 @@ from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import problem
 from segadmin_api.http.html import html_response
 from segadmin_api.http.logged_paths import logged_path
+from segadmin_api.http.readers import reader_of
 from segadmin_api.http.request_ids import request_id
 from segadmin_api.schemas.problems import FieldProblem, HttpProblem
 
@@ -84,11 +87,28 @@ _FIXES = {
 _MOST_FIELDS = 20
 
 
+@contextmanager
+def request_errors(*, in_body: bool = False) -> Iterator[None]:
+    """Answer errors that only a request can cause with 422; those of the server have refused its start.
+
+    Args:
+        in_body: what the request names is in its body, so that a name of nothing is no wrong address.
+    """
+    try:
+        yield
+    except InvalidSettings:
+        raise
+    except (ConfigurationError, DataError, PluginNotFound) as error:
+        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
+        raise
+
+
 async def answer_error(request: Request, error: Exception) -> Response:
     """Return the response for an error."""
     headers: dict[str, str] = {}
     fields: Sequence[FieldProblem] = ()
-    if isinstance(error, HTTPException):
+    if isinstance(error, StarletteHTTPException):
         status, detail, headers = HTTPStatus(error.status_code), error.detail, dict(error.headers or {})
     elif isinstance(error, RequestValidationError):
         fields = _fields(error)
@@ -98,7 +118,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         detail = _detail(request, status, error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.setdefault("Retry-After", "10")
-    cause = error.__cause__ if isinstance(error, HTTPException) else error
+    cause = error.__cause__ if isinstance(error, StarletteHTTPException) else error
     name = type(cause).__name__ if isinstance(cause, SegadminError) else ""
     return answer(request, status, detail, headers, fields=fields, error=name)
 
@@ -115,7 +135,7 @@ def answer(
     """Return a problem as ``application/problem+json``, or as HTML if the client accepts it."""
     title, detail = HTTPStatus(status).phrase, printable(detail)
     if "text/html" in request.headers.get("accept", ""):
-        return html_response(problem.page(title, detail), status, headers)
+        return html_response(problem.page(title, detail, reader_of(request)), status, headers)
     facts = HttpProblem(
         type="about:blank",
         title=title,

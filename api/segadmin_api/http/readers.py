@@ -1,27 +1,39 @@
-"""Who reads a page: preferences are in cookies, which hold nothing else."""
+"""Who reads a page: preferences and the notice are in cookies; what they may change is that of their session."""
 
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import Depends, Request
 
 from segadmin_api.dashboard.reader import LANGUAGES, THEMES, Reader, preferred_language
+from segadmin_api.http.local_paths import path_of
+from segadmin_api.http.sessions import Session
 
 #: Cookies of the preferences. ``zone`` is set by a script of the page.
 LANGUAGE, THEME, ZONE = "language", "theme", "zone"
+#: The cookie with what the last form did, until a page has shown it.
+NOTICE = "segadmin_notice"
 
 
 def reader_of(request: Request) -> Reader:
-    """Return the preferences of a request; the language of the browser by default."""
+    """Return who sent a request; the language is that of the browser by default.
+
+    The session is that which its authorization has read: before it, there is none.
+    """
+    session: Session | None = getattr(request.state, "session", None)
     language, theme = request.cookies.get(LANGUAGE, ""), request.cookies.get(THEME, "")
     return Reader(
         language=language if language in LANGUAGES else preferred_language(request.headers.get("accept-language", "")),
         zone=_zone(request.cookies.get(ZONE, "")),
         theme=theme if theme in THEMES else "auto",
-        path=quote(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+        path=path_of(request),
+        notice=unquote(request.cookies.get(NOTICE, "")),
+        key=session.key.name if session else "",
+        token=session.token if session else "",
+        scopes=session.key.opens.includes if session else frozenset(),
     )
 
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
@@ -20,6 +21,7 @@ from segadmin.storage import api_keys
 from segadmin.storage.audit import set_actor
 from segadmin.storage.records import ROLES, ApiKey, Scope
 from segadmin_api.http.guesses import Guesses, TokenBuckets
+from segadmin_api.http.local_paths import path_of
 from segadmin_api.http.sessions import CSRF_HEADER, Session, read_session
 
 _bearer = HTTPBearer(auto_error=False, description="Made by `segadmin keys create NAME`.")
@@ -49,32 +51,48 @@ class Requires:
         key = await run_in_threadpool(_authenticate, request, bearer.credentials if bearer else "")
         if key is None:
             raise _unauthorized(f"A key is needed: {_AS_BEARER}.", self.scope, "Bearer")
-        if self.scope is not None and self.scope not in key.opens.includes:
-            raise HTTPException(HTTPStatus.FORBIDDEN, _refused(key, self.scope))
-        if self.scope in ROLES:
-            _check_rate(request, key.name)
-        request.state.key = key
-        set_actor(f"key {key.name}")
+        authorize(request, key, self.scope)
         return key.name
 
 
 class RequiresPages(Requires):
     """A dependency of pages, which also takes the key as a password; for requests without side effects only.
 
-    Browsers also send passwords with requests that other sites cause. A key of another scope is answered with 401, at
-    which browsers ask for another password.
+    Browsers also send passwords with requests that other sites cause. A password of another scope is answered with 401,
+    at which browsers ask for another one. Browsers without a password or a session are led to the login page.
     """
 
     async def __call__(self, request: Request, bearer: Bearer, basic: Basic) -> str:  # type: ignore[override]
         """Return the name of the key."""
         secret = bearer.credentials if bearer else basic.password if basic else ""
         key = await run_in_threadpool(_authenticate, request, secret, _CHALLENGE)
+        if key is None and "text/html" in request.headers.get("accept", ""):
+            raise login_redirect(path_of(request))
         if key is None:
             raise _unauthorized(f"A key is needed: {_AS_PASSWORD}.", self.scope, _CHALLENGE)
-        if self.scope is not None and self.scope not in key.opens.includes:
+        if secret and self.scope is not None and self.scope not in key.opens.includes:
             raise _unauthorized(_refused(key, self.scope), None, _CHALLENGE)
-        set_actor(f"key {key.name}")
+        authorize(request, key, self.scope)
         return key.name
+
+
+def authorize(request: Request, key: ApiKey, scope: Scope | None) -> None:
+    """Let a request do what ``scope`` is for; its key becomes the actor of the audit log.
+
+    Raises:
+        HTTPException: 403 if the key does not give access, 429 after too many requests of it.
+    """
+    if scope is not None and scope not in key.opens.includes:
+        raise HTTPException(HTTPStatus.FORBIDDEN, _refused(key, scope))
+    if scope in ROLES:
+        _check_rate(request, key.name)
+    request.state.key = key
+    set_actor(f"key {key.name}")
+
+
+def login_redirect(back: str) -> HTTPException:
+    """Return what leads a browser to the login page, and from there to the page ``back``."""
+    return HTTPException(HTTPStatus.SEE_OTHER, "Log in first.", {"Location": f"/login?{urlencode({'next': back})}"})
 
 
 def find_key(request: Request, secret: str) -> ApiKey:
@@ -91,7 +109,7 @@ def _authenticate(request: Request, secret: str, challenge: str = "Bearer") -> A
     """Return the key of a request: the one it holds, or that of its session; ``None`` if it has neither."""
     if secret:
         return _find_key(request, secret, challenge)
-    session = read_session(request.app.state.settings, request)
+    session = request.state.session = read_session(request.app.state.settings, request)
     if session is not None and request.method not in SAFE:
         _check_token(request, session)
     return None if session is None else session.key

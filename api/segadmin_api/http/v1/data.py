@@ -19,8 +19,9 @@ from segadmin.storage.database import reading
 from segadmin.storage.import_lock import is_importing
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
+from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, request_errors, router, settings_of
+from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page

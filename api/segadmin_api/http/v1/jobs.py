@@ -14,8 +14,9 @@ from segadmin.jobs.enqueue import ask
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState, Scope
 from segadmin.urls import mask_all
+from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
-from segadmin_api.http.v1.routing import allow, changes, check_scope, enqueues, request_errors, router, settings_of
+from segadmin_api.http.v1.routing import allow, changes, check_scope, enqueues, router, settings_of
 from segadmin_api.schemas.jobs import (
     MOST_FAILURES,
     MOST_NUMBERS,

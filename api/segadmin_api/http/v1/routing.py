@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from segadmin.errors import ConfigurationError, DataError, InvalidSettings, NameTaken, PluginNotFound
 from segadmin.settings import Settings
 from segadmin.storage.records import Scope
-from segadmin.urls import mask_secrets
 from segadmin_api.http.bodies import read_body
-from segadmin_api.http.problems import NOT_FOUND, problem_responses
+from segadmin_api.http.problems import problem_responses, request_errors
 from segadmin_api.http.security import SAFE, Requires
 from segadmin_api.schemas.jobs import Enqueued
 
@@ -52,23 +49,6 @@ class Route(APIRoute):
                 return await handle(request)
 
         return handle_bounded
-
-
-@contextmanager
-def request_errors(*, in_body: bool = False) -> Iterator[None]:
-    """Answer errors that only a request can cause with 422; those of the server have refused its start.
-
-    Args:
-        in_body: what the request names is in its body, so that a name of nothing is no wrong address.
-    """
-    try:
-        yield
-    except InvalidSettings:
-        raise
-    except (ConfigurationError, DataError, PluginNotFound) as error:
-        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
-            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
-        raise
 
 
 def router(prefix: str, tag: str) -> APIRouter:

@@ -13,9 +13,10 @@ from segadmin.jobs.requests import default_options
 from segadmin.storage import records
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
+from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.etags import IfMatch, etag_of
 from segadmin_api.http.v1.jobs import check_kind
-from segadmin_api.http.v1.routing import allow, changes, request_errors, router, settings_of
+from segadmin_api.http.v1.routing import allow, changes, router, settings_of
 from segadmin_api.schemas.data import (
     MissedSlots,
     Schedule,

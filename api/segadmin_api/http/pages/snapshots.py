@@ -1,0 +1,42 @@
+"""``/snapshots``: snapshots, and what changed between two."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query, Request
+from fastapi.responses import HTMLResponse
+
+from segadmin.snapshots.diff import diff, find_two
+from segadmin.storage.database import reading
+from segadmin_api.dashboard import snapshots
+from segadmin_api.http.html import html_response
+from segadmin_api.http.pages.routes import Number, pages_router, settings_of
+from segadmin_api.http.readers import PageReader
+
+router = pages_router()
+
+
+@router.get("/snapshots")
+def list_snapshots(
+    request: Request, reader: PageReader, before: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
+) -> HTMLResponse:
+    """Show the snapshots."""
+    with reading(settings_of(request)) as session:
+        return html_response(snapshots.list_page(session, reader, before))
+
+
+@router.get("/snapshots/{number}")
+def show_snapshot(request: Request, number: Number, reader: PageReader) -> HTMLResponse:
+    """Show one snapshot."""
+    with reading(settings_of(request)) as session:
+        return html_response(snapshots.page(session, str(number), reader))
+
+
+@router.get("/snapshots/{earlier}/{later}")
+def compare_snapshots(request: Request, earlier: Number, later: Number, reader: PageReader) -> HTMLResponse:
+    """Show who moved between two snapshots, and why."""
+    settings = settings_of(request)
+    with reading(settings) as session:
+        pair = find_two(session, str(earlier), str(later))
+    return html_response(snapshots.diff_page(diff(settings, *pair), reader))
