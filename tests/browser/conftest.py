@@ -10,6 +10,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from segadmin.settings import Settings
+from tests.conftest import Cli
+from tests.planted import Run, more_weeks, planted_users
+from tests.servers import web_server
+
 
 def _chromium() -> str:
     """Return the path of Debian's Chromium, installed now if this is a new machine and may be."""
@@ -28,3 +33,13 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def site(shop: Settings, cli: Cli) -> Iterator[tuple[str, str]]:
+    """A web server of a shop with two snapshots, and a key for its pages."""
+    more_weeks(shop, planted_users(shop), range(14, 15))
+    Run(shop, "refresh", {"force": True}).all()
+    key = cli("keys", "create", "me", "--role", "admin").stdout.split()[0]
+    with web_server(shop) as url:
+        yield url, key

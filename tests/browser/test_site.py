@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from segadmin.settings import Settings
-from tests.conftest import Cli
-from tests.planted import LABELS, Run, more_weeks, planted_users
-from tests.servers import web_server
+from tests.browser.readers import reader
+from tests.planted import LABELS
 
 PAGES = (
     *("/", "/segments", f"/segments/{LABELS}/high", "/users", "/users?user=user-1", "/snapshots", "/snapshots/2"),
@@ -25,31 +20,6 @@ READERS: dict[str, dict[str, Any]] = {
     "telephone": {"locale": "en-GB", "viewport": {"width": 390, "height": 800}},
 }
 AXE = Path(__file__).parent / "axe.min.js"
-
-
-@pytest.fixture
-def site(shop: Settings, cli: Cli) -> Iterator[tuple[str, str]]:
-    """A web server of a shop with two snapshots, and a key for its pages."""
-    more_weeks(shop, planted_users(shop), range(14, 15))
-    Run(shop, "refresh", {"force": True}).all()
-    key = cli("keys", "create", "me", "--role", "admin").stdout.split()[0]
-    with web_server(shop) as url:
-        yield url, key
-
-
-@contextmanager
-def reader(browser: Browser, url: str, key: str, **preferences: Any) -> Iterator[tuple[Page, list[str]]]:
-    """Yield a page of a new reader, who has logged in, and the errors that its console shows."""
-    context = browser.new_context(**preferences)
-    page, errors = context.new_page(), []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(url)
-    page.locator("#key").fill(key)
-    page.locator("button[type=submit]").click()
-    page.wait_for_url(f"{url}/")
-    yield page, errors
-    context.close()
 
 
 def test_every_page_in_every_form(browser: Browser, site: tuple[str, str]) -> None:
