@@ -121,7 +121,7 @@ class Workflow:
 
 _BUILT_IN = "segadmin.workflows"
 #: Options of ``segadmin enqueue`` itself, whatever the kind.
-RESERVED_OPTIONS = frozenset({"config", "print_config", "wait", "priority", "key", "as_json"})
+RESERVED_OPTIONS = frozenset({"config", "print_config", "wait", "priority", "key", "estimate", "as_json"})
 _registered: dict[str, Workflow] = {}
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 import tests.probe  # noqa: F401  (adds the probe job kind)
 from segadmin.errors import ConfigurationError
@@ -22,7 +23,7 @@ from tests.stores import empty_store
 
 class Options(Request):
     backbone: str | None = None
-    backbone_options: dict[str, Any] = {}
+    backbone_options: dict[str, Any] = Field({})
     epochs: int = 1
     seed: int = 17
 

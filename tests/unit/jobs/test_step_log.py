@@ -145,9 +145,9 @@ def test_a_log_that_cannot_be_written_fails_no_step(
 
 
 def test_what_is_not_there_is_said(attempt: Attempt) -> None:
-    with pytest.raises(JobNotFound, match="There is no job 9. List them: segadmin jobs list"):
+    with pytest.raises(JobNotFound, match=r"There is no job 9\. List them: segadmin jobs list"):
         log_lines(attempt.settings, 9)
-    with pytest.raises(JobError, match="Job 1 has no step 99. See its steps: segadmin jobs show 1"):
+    with pytest.raises(JobError, match=r"Job 1 has no step 99\. See its steps: segadmin jobs show 1"):
         log_lines(attempt.settings, 1, step=99)
     with pytest.raises(JobError, match="Job 1 has no stage 'x'"):
         log_lines(attempt.settings, 1, stage="x")
