@@ -17,11 +17,14 @@ class Sentence:
         return self.translated(lambda text: text)
 
     def translated(self, translate: Callable[[str], str]) -> str:
-        """Return the text in the language of ``translate``, also of values that are sentences."""
-        values = {
-            name: value.translated(translate) if isinstance(value, Sentence) else value
-            for name, value in self.values.items()
-        }
+        """Return the text in the language of ``translate``, also of values that are sentences or tuples of them."""
+
+        def text(value: object) -> object:
+            if isinstance(value, tuple):
+                return ", ".join(str(text(each)) for each in value)
+            return value.translated(translate) if isinstance(value, Sentence) else value
+
+        values = {name: text(value) for name, value in self.values.items()}
         return translate(self.text) % values if values else translate(self.text)
 
 
