@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from segadmin.contracts.option_text import option_text
 from segadmin.counts import counted
 from segadmin.evaluation.bootstrap import LEAST_USERS
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.labels.parts import EqualTexts, Part
 from segadmin.models.versions import VersionLine
-from segadmin.storage.records import Canary, CanaryState, Step, StepState
-from segadmin.text.coverage import coverage
+from segadmin.storage.records import Canary, Step, StepState
 from segadmin.urls import mask_all
+from segadmin_api.results import result_sentences, waits_sentence
 
 if TYPE_CHECKING:
     from segadmin.models.card import Cascade
@@ -120,10 +118,8 @@ def time_left(line: JobLine) -> str:
 
 def waits(line: JobLine) -> str:
     """Return which other job blocks this one, or an empty string."""
-    if line.waits_for is None:
-        return ""
-    what, _, labels = line.waits_for.name.partition(":")
-    return f"waits for job {line.waits_for.job_id}, which is changing the {what} of {labels!r}"
+    waiting = waits_sentence(line)
+    return "" if waiting is None else str(waiting)
 
 
 def subject(options: dict[str, Any]) -> str:
@@ -216,6 +212,16 @@ class StageLine:
         return sum(1.0 if step.state.done else step.progress for step in self.steps) / len(self.steps)
 
     @property
+    def after(self) -> tuple[str, ...]:
+        """The stages that it comes after."""
+        return tuple(self.steps[0].after)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most memory that one of the steps took; ``None``: not measured."""
+        return max((step.memory_bytes for step in self.steps if step.memory_bytes), default=None)
+
+    @property
     def took(self) -> str:
         """Elapsed time from the start of the first step to the end of the last; empty before the start."""
         starts = [step.started_at for step in self.steps if step.started_at]
@@ -241,71 +247,6 @@ def stages(view: JobView) -> list[StageLine]:
     return [StageLine(name, steps) for name, steps in steps_by_stage.items()]
 
 
-def _published_line(result: Mapping[str, Any]) -> str:
-    """Return what a snapshot changed, or that there is none because nothing changed."""
-    number, users = result["snapshot_id"], counted(result["users"], "user")
-    if result.get("unchanged"):
-        return f"Nothing changed since snapshot {number}, which stays current: none of {users} was scored again."
-    causes = ", ".join(f"{count:,} {cause}" for cause, count in result.get("rescored_by", {}).items())
-    scored = f"{result['rescored']:,} scored" + (f" ({causes})" if causes else "")
-    return (
-        f"Snapshot {number} has {users}: {scored}, {result['carried']:,} carried forward, {result['moved']:,} moved "
-        f"to another segment. See it: segadmin snapshots show {number}"
-    )
-
-
-def _decided_line(result: Mapping[str, Any]) -> str:
-    """Return how a canary ended."""
-    version, reason = result["challenger"], result["reason"]
-    if result["state"] == CanaryState.PROMOTED:
-        return f"The canary, version {version}, is champion: {reason}. The next refresh scores everybody by it."
-    return f"The canary, version {version}, was stopped: {reason}. The next refresh gives its users back."
-
-
-def _follow_up_lines(result: Mapping[str, Any]) -> list[str]:
-    """Return which job a refresh has enqueued because the champion is out of date, or why none."""
-    reason = f" Reason: {result['reason']}." if result["reason"] else ""
-    if job := result.get("job_id"):
-        return [f"Job {job} ({result['policy']}) was enqueued.{reason} Watch it: segadmin jobs watch {job}"]
-    return [f"No model is trained ({result['policy']}): {result['note']}.{reason}"]
-
-
 def result_lines(view: JobView) -> list[str]:
     """Return the results of a job that succeeded, one sentence each, with the next command."""
-    lines: list[str] = []
-    for step in view.steps:
-        result = step.result
-        if step.stage == "gate" and "promoted" in result:
-            state = "is champion" if result["promoted"] else "stays a challenger"
-            state = "is a canary" if result.get("canary") else state
-            lines.append(f"Version {result['model_version_id']} {state}: {result['reason']}.")
-            if result.get("canary"):
-                lines.append("How it does beside the champion: segadmin models canary show")
-        elif step.stage == "canary" and result.get("reason"):
-            lines.append(_decided_line(result))
-        elif step.stage == "pretrain" and "report" in result:
-            version, report = result["model_version_id"], result["report"]
-            lines.append(
-                f"Version {version} is pretrained: on texts of held-out users, the loss fell from "
-                f"{report['held_out_loss_before']:.3f} to {report['held_out_loss']:.3f}. Fine-tune it: "
-                f"segadmin enqueue retrain --from {version}"
-            )
-        elif step.stage == "publish" and result.get("snapshot_id"):
-            lines.append(_published_line(result))
-        elif step.stage == "follow_up" and result.get("policy"):
-            lines += _follow_up_lines(result)
-        elif step.stage == "export" and "file" in result:
-            file = result["file"]
-            lines.append(f"Wrote {counted(file['rows'], 'user')} to {file['path']} in the store.")
-        elif step.stage == "choose" and "best" in result:
-            best, options = result["best"], result["backbone_options"].items()
-            option_arguments = " ".join(
-                shlex.join(["--backbone-option", f"{name}={option_text(value)}"]) for name, value in options
-            )
-            lines.append(
-                f"Trial {best['trial']} of {len(result['trials'])} was best: validation log-loss {best['value']:.4f}. "
-                f"Train with it: segadmin enqueue retrain -b {result['backbone']} {option_arguments}"
-            )
-    if view.job.kind == "textualize":
-        lines.append(coverage(view.steps))
-    return lines
+    return list(map(str, result_sentences(view)))

@@ -66,6 +66,9 @@ def _about_enqueuing(
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch the job to its end; its outcome is the exit code.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Show what the job will probably take; enqueue nothing.")
+    ] = False,
     priority: Annotated[int, typer.Option(min=0, max=9, help="Priority, 0 (lowest) to 9 (highest).")] = 5,
     key: Annotated[
         str | None,
@@ -147,6 +150,9 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
         echo(write_job_file(workflow.kind, parse_request(workflow.kind, options)), nl=False)
         return
     settings = get_settings()
+    if context.params["estimate"]:
+        _estimate(settings, workflow.kind, options, as_json=context.params["as_json"])
+        return
     if settings.server:
         _enqueue_remotely(settings, workflow.kind, options, context.params)
         return
@@ -171,6 +177,26 @@ def _enqueue(workflow: Workflow, context: typer.Context) -> None:
         from segadmin_api.cli.watch import watch
 
         raise typer.Exit(watch(LocalJobs(settings).view, done.job.id or 0, quiet=as_json))
+
+
+def _estimate(settings: Settings, kind: str, options: dict[str, Any], *, as_json: bool) -> None:
+    """Show what a job will probably take, here or on a server."""
+    from segadmin.jobs.estimate import estimate
+    from segadmin_api.cli.remote import connected
+    from segadmin_api.estimates import estimate_sentences
+    from segadmin_api.schemas.jobs import Estimate
+
+    if settings.server:
+        wanted = parse_request(kind, options).model_dump(mode="json", exclude_defaults=True)
+        with connected(settings) as client:
+            cost = client.estimate(kind, wanted)
+    else:
+        cost = Estimate.model_validate(estimate(settings, kind, options))
+    if as_json:
+        show_json(cost.model_dump(mode="json"))
+        return
+    for line in estimate_sentences(cost):
+        echo(line)
 
 
 def _enqueue_remotely(settings: Settings, kind: str, options: dict[str, Any], how: Mapping[str, Any]) -> None:

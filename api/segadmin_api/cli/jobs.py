@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from segadmin.counts import counted
 from segadmin.jobs import control, quarantine
+from segadmin.jobs.step_log import KEPT, MOST
 from segadmin.settings import get_settings
 from segadmin.storage.records import JobState, Step
 from segadmin.text.coverage import coverage
@@ -150,6 +152,29 @@ def show(
             for step in view.steps
         ],
     )
+
+
+@app.command()
+def logs(
+    job: Number,
+    step: Annotated[int | None, typer.Option(min=1, help="Only this step; `jobs show` has their numbers.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only the steps of this stage.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Maximum number of lines, the last ones.")] = KEPT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the steps of a job have logged; of each step, the last few hundred lines are kept."""
+    lines = jobs_of(get_settings()).logs(job, step, stage, limit)
+    if as_json:
+        show_json([asdict(line) for line in lines])
+        return
+    for line in lines:
+        facts = " ".join(f"{name}={value}" for name, value in line.facts.items())
+        where = f"{line.stage}/{line.step}" + (f" attempt {line.attempt}" if line.attempt > 1 else "")
+        echo(" ".join(filter(None, (f"{line.time:%Y-%m-%d %H:%M:%S}", line.level, f"{where}:", line.message, facts))))
+        if line.error:
+            echo(line.error)
+    if not lines:
+        echo(f"No log of job {job} is kept: no step has begun, an older version ran it, or users were erased since.")
 
 
 @app.command()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: What works with ``--server``: a command with its subcommands, or with all (``*``).
 REMOTE: dict[str, frozenset[str]] = {
     "enqueue": frozenset("*"),
-    "jobs": frozenset({"list", "show", "watch", "cancel", "retry"}),
+    "jobs": frozenset({"list", "show", "watch", "cancel", "retry", "logs"}),
     "models": frozenset({"list", "show"}),
     "snapshots": frozenset({"list", "show"}),
     "users": frozenset({"show"}),

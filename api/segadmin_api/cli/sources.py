@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from segadmin.jobs import control
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.progress import Progress
+from segadmin.jobs.step_log import LogLine, log_lines
 from segadmin.settings import Settings
 from segadmin.storage.records import Job, JobState, Lock, Step
 from segadmin_api.cli.remote import connected
@@ -30,6 +31,9 @@ class Jobs(Protocol):
     def view(self, job: int) -> JobView:
         """Return one job."""
 
+    def logs(self, job: int, step: int | None, stage: str | None, limit: int) -> Sequence[LogLine]:
+        """Return the last lines of the steps of a job."""
+
     def cancel(self, job: int) -> None:
         """Cancel a job."""
 
@@ -50,6 +54,10 @@ class LocalJobs:
     def view(self, job: int) -> JobView:
         """Return one job."""
         return control.view(self._settings, job)
+
+    def logs(self, job: int, step: int | None, stage: str | None, limit: int) -> Sequence[LogLine]:
+        """Return the last lines of the steps of a job."""
+        return log_lines(self._settings, job, step=step, stage=stage, limit=limit)
 
     def cancel(self, job: int) -> None:
         """Cancel a job."""
@@ -85,6 +93,12 @@ class RemoteJobs:
         """Return one job."""
         with connected(self._settings) as client:
             return view_of(client.show_job(job))
+
+    def logs(self, job: int, step: int | None, stage: str | None, limit: int) -> Sequence[LogLine]:
+        """Return the last lines of the steps of a job."""
+        with connected(self._settings) as client:
+            lines = client.show_job_logs(job, step=step, stage=stage, limit=limit).items
+        return [LogLine(**line.model_dump()) for line in lines]
 
     def cancel(self, job: int) -> None:
         """Cancel a job."""

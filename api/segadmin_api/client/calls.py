@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from segadmin.storage.records import JobState
 from segadmin_api.schemas.data import LabelSets, Schedules, Whoami
-from segadmin_api.schemas.jobs import BulkAnswer, Enqueued, Job, JobDetails, JobFilter, Retried
+from segadmin_api.schemas.jobs import BulkAnswer, Enqueued, Estimate, Job, JobDetails, JobFilter, LogLines, Retried
 from segadmin_api.schemas.models import Comparison, ModelDetails, ModelVersion, Promotion
 from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.snapshots import Member, Segments, Snapshot, SnapshotDetails, SnapshotDiff, User, UserText
@@ -73,6 +73,16 @@ def enqueue(
     """
     body = {"kind": kind, "options": dict(options or {}), "priority": priority}
     return Call("POST", "/v1/jobs", Enqueued, body=body, headers={"Idempotency-Key": key or uuid.uuid4().hex})
+
+
+def estimate(kind: str, options: Mapping[str, Any] | None = None) -> Call[Estimate]:
+    """Estimate what a job would take; nothing is enqueued. Arguments as of :func:`enqueue`."""
+    return Call("POST", "/v1/jobs/estimate", Estimate, body={"kind": kind, "options": dict(options or {})})
+
+
+def show_job_logs(job: int, *, step: int | None = None, stage: str | None = None, limit: int = 300) -> Call[LogLines]:
+    """Return the last lines that the steps of a job have logged, or those of one step or stage."""
+    return Call("GET", f"/v1/jobs/{job}/logs", LogLines, {"step": step, "stage": stage, "limit": limit})
 
 
 def cancel_job(job: int) -> Call[JobDetails]:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import text_of
+
 if TYPE_CHECKING:
     from segadmin.evaluation.metrics import ReliabilityBin
     from segadmin.events.profile import Profile
@@ -67,6 +70,7 @@ def line_chart(
     x: Range | None = None,
     ends: tuple[str, str] | None = None,
     size: tuple[float, float] = (360, 150),
+    reader: Reader = ENGLISH,
 ) -> Markup:
     """Return a chart of ``series``, the first one in front.
 
@@ -78,7 +82,9 @@ def line_chart(
         x: what the x axis shows; ``None``: from the first point to the last.
         ends: what is written at both ends of the x axis; ``None``: the numbers.
         size: of the plot, in units of the picture.
+        reader: in whose language it is.
     """
+    unit = text_of(reader, unit)
     xs, ys = zip(*(point for line in series for point in line.points), strict=True)
     plot = Plot(*size, x or (min(xs), max(xs)), _padded(min(ys), max(ys)), inset=5)
     coloured = list(zip(_SERIES_COLOURS, series, strict=False))
@@ -88,7 +94,8 @@ def line_chart(
         points = series[0].points
         where, value = (min if best == "min" else max)(points, key=lambda point: point[1])
         marks.append(_circle(plot.place(where, value), 6, stroke="#444"))
-        summary = f"best {value:.4f} at {where:g}, last {points[-1][1]:.4f}"
+        facts = {"value": f"{value:.4f}", "where": f"{where:g}", "last": f"{points[-1][1]:.4f}"}
+        summary = text_of(reader, "best %(value)s at %(where)s, last %(last)s", **facts)
     (left, right), (low, high) = plot.x, plot.y
     first, last = ends or (f"{left:g}", f"{unit} {right:g}")
     marks += [
@@ -97,7 +104,9 @@ def line_chart(
         _label(0, plot.height + 15, first),
         _label(plot.width, plot.height + 15, last, "end"),
     ]
-    description = f"{', '.join(line.name for line in series)} by {unit}, {low:.4f} to {high:.4f}"
+    names = ", ".join(line.name for line in series)
+    values = {"names": names, "unit": unit, "low": f"{low:.4f}", "high": f"{high:.4f}"}
+    description = text_of(reader, "%(names)s by %(unit)s, %(low)s to %(high)s", **values)
     picture = _picture(plot, title, description, [_axes(plot), *marks])
     caption = Markup("<figcaption>{}{}</figcaption>").format(
         title, Markup(" <small>{}</small>").format(summary) if summary else ""
@@ -105,15 +114,17 @@ def line_chart(
     return _figure(Markup("{}{}{}").format(caption, picture, _key((line.name, colour) for colour, line in coloured)))
 
 
-def search_chart(trials: Sequence[Trial]) -> Markup:
+def search_chart(trials: Sequence[Trial], reader: Reader = ENGLISH) -> Markup:
     """Return each complete trial as a dot and the best so far as a line; empty if no trial is complete."""
     points = [(float(trial.trial), trial.value) for trial in trials if trial.value is not None]
     if not points:
         return Markup("")
     numbers, values = zip(*points, strict=True)
     best = list(zip(numbers, accumulate(values, min), strict=True))
-    series = [Series("best so far", best, dots=False), Series("trial", points, line=False)]
-    return line_chart("Validation log-loss", series, unit="trial", x=(1, len(trials)), size=(600, 200))
+    lines = Series(text_of(reader, "best so far"), best, dots=False)
+    dots = Series(text_of(reader, "trial"), points, line=False)
+    title = text_of(reader, "Validation log-loss")
+    return line_chart(title, [lines, dots], unit="trial", x=(1, len(trials)), size=(600, 200), reader=reader)
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:

@@ -1,60 +1,43 @@
-"""The pages of jobs: the list, and each job with its progress and learning curves."""
+"""The page of one job: its progress, its stages as a graph, and its learning curves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal
 
 from markupsafe import Markup
 
-from segadmin.jobs.control import JobLine, JobView
+from segadmin.jobs.control import JobView
+from segadmin.jobs.step_log import LogLine
 from segadmin.settings import Settings
-from segadmin.storage.records import Job, JobState, Step
+from segadmin.storage.records import CORRECT_KIND, Job, JobState, Step
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.charts import Series, line_chart
+from segadmin_api.dashboard.job_notes import note_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import render, text_of
-from segadmin_api.formatting import JOBS, duration, job_row, option_texts, result_lines, stages, subject, took, waits
+from segadmin_api.dashboard.render import moment_of, render, sentence_of, served, text_of
+from segadmin_api.dashboard.stage_graph import stage_graph
+from segadmin_api.estimates import memory
+from segadmin_api.formatting import duration, option_texts, stages, subject, took
+from segadmin_api.results import result_sentences, waits_sentence
 
 #: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
 _CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
     ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
     ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
 )
-
-
-def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False, reader: Reader = ENGLISH) -> str:
-    """Return the page of ``jobs``, in the given order.
-
-    Args:
-        jobs: the jobs of this page.
-        newest: the page has the newest jobs.
-        full: there may be older jobs; the page links to them.
-        reader: who reads it.
-    """
-    return render(
-        "jobs.html",
-        title=text_of(reader, "jobs"),
-        here="/jobs",
-        online=True,
-        reader=reader,
-        refresh=any(not line.job.state.over for line in jobs),
-        columns=JOBS,
-        rows=list(map(job_row, jobs)),
-        links=[f"/jobs/{line.job.id}" for line in jobs],
-        newest=newest,
-        older=jobs[-1].job.id if full else None,
-    )
+#: The texts of these charts, which pages translate.
+CURVE_TEXTS = ("loss", "validation log-loss", "training loss", "validation AUROC", "step", "trial", "best so far")
 
 
 def page(settings: Settings, view: JobView, *, online: bool = False, reader: Reader = ENGLISH) -> str:
-    """Return the page of one job; if ``online``, it links to other pages and reloads until the job is over."""
-    job = view.job
+    """Return the page of one job; if ``online``, it links to other pages and follows the job until it is over."""
+    job, lines = view.job, stages(view)
     succeeded = job.state == JobState.SUCCEEDED
     has_search = job.kind == "tune" and find_spec("optuna") is not None
     search = trials_of(settings, job.id or 0, importance=job.state.over) if has_search else None
+    waiting = None if job.state.over else waits_sentence(view)
     return render(
         "job.html",
         title=text_of(reader, "job %(number)s: %(kind)s", number=job.id, kind=job.kind),
@@ -62,37 +45,63 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         online=online,
         reader=reader,
         refresh=online and not job.state.over,
-        job=job.id,
+        events=f"/v1/jobs/{job.id}/events",
+        job=job,
         subject=subject(job.options),
-        figures=_figures(view),
-        results=result_lines(view) if succeeded else [],
+        figures=_figures(view, reader),
+        results=[sentence_of(reader, line) for line in result_sentences(view)] if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
-        error=_error(job),
-        waiting="" if job.state.over else waits(view),
-        stages=stages(view),
-        curves=[chart for step in view.steps for chart in _charts(step)],
+        error=_error(job, reader),
+        waiting="" if waiting is None else sentence_of(reader, waiting),
+        stages=lines,
+        notes={line.name: note_text(reader, line.note) for line in lines},
+        graph=stage_graph(lines),
+        memory=memory,
+        can_retry=job.state in {JobState.FAILED, JobState.CANCELLED} and job.kind != CORRECT_KIND,
+        curves=[chart for step in view.steps for chart in _charts(step, reader)],
         options=option_texts(job.options),
-        **({"search": None} if search is None else search_page.content(search)),
+        **({"search": None} if search is None else search_page.content(search, reader)),
     )
 
 
-def _figures(view: JobView) -> dict[str, str]:
+def logs_page(view: JobView, lines: list[LogLine], stage: str, step: int | None, reader: Reader) -> str:
+    """Return the page of the last lines of a job's log, or those of a stage or step."""
+    return served(
+        "job_logs.html",
+        text_of(reader, "logs of job %(number)s", number=view.job.id),
+        "/jobs",
+        reader,
+        refresh=not view.job.state.over,
+        events=f"/v1/jobs/{view.job.id}/events",
+        job=view.job,
+        stages=list(dict.fromkeys(each.stage for each in view.steps)),
+        stage=stage,
+        step=step,
+        lines=[(line, " ".join(f"{name}={value}" for name, value in line.facts.items())) for line in lines],
+    )
+
+
+def _figures(view: JobView, reader: Reader) -> dict[str, str]:
     job, left = view.job, view.progress.seconds_left
+    peak = max((step.memory_bytes for step in view.steps if step.memory_bytes), default=None)
     return {
-        "state": str(job.state),
+        "state": text_of(reader, str(job.state)),
         "done": f"{view.progress.done:.0%}",
         **({} if left is None else {"time left, about": duration(left)}),
-        "requested": f"{job.created_at:%Y-%m-%d %H:%M}",
+        "requested": moment_of(reader, job.created_at),
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
+        **({} if peak is None else {"memory": memory(peak)}),
     }
 
 
-def _error(job: Job) -> str:
+def _error(job: Job, reader: Reader) -> str:
     """Return why a job ended without success, or an empty string."""
-    return (job.error or str(job.state)) if job.state.over and job.state != JobState.SUCCEEDED else ""
+    if not job.state.over or job.state == JobState.SUCCEEDED:
+        return ""
+    return text_of(reader, job.error or str(job.state))
 
 
-def _charts(step: Step) -> list[Markup]:
+def _charts(step: Step, reader: Reader) -> list[Markup]:
     """Return the learning curves of a step as charts, grouped by model."""
     models: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number, metrics in step.curve:
@@ -102,8 +111,10 @@ def _charts(step: Step) -> list[Markup]:
     charts = []
     for model, curves in models.items():
         for title, metrics, best in _CHARTS:
-            series = [Series(label, curves[name]) for name, label in metrics.items() if name in curves]
-            if series:
-                name = " · ".join(filter(None, (step.stage, model, title)))
-                charts.append(line_chart(name, series, best=best if series[0].name.startswith("validation") else ""))
+            known = [name for name in metrics if name in curves]
+            if known:
+                series = [Series(text_of(reader, metrics[name]), curves[name]) for name in known]
+                name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
+                is_validation = known[0].startswith("validation")
+                charts.append(line_chart(name, series, best=best if is_validation else "", reader=reader))
     return charts

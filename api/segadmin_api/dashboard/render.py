@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_datetime
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
+from segadmin_api.sentences import Sentence
 
 
 def render(
@@ -24,6 +25,7 @@ def render(
     title: str,
     online: bool = False,
     refresh: bool = False,
+    events: str = "",
     reader: Reader = ENGLISH,
     here: str = "",
     assets: Assets = NO_ASSETS,
@@ -35,13 +37,14 @@ def render(
         template: the file name under ``templates/``.
         title: the title of the page, in lower case, in the language of the reader.
         online: the page is served and may link to others; otherwise it is saved as one self-contained file.
-        refresh: browsers reload the page after some seconds.
+        refresh: browsers load the page again after some seconds, or when something happens.
+        events: the path of server-sent events; at each the page has changed. Empty: it is looked at now and then.
         reader: whose language and time zone it has.
         here: the path of the entry of the navigation that it belongs to.
         assets: what it loads besides the usual.
         content: the values of the template.
     """
-    frame = {"online": online, "refresh": refresh, "reader": reader, "here": here, "assets": assets}
+    frame = {"online": online, "refresh": refresh, "events": events, "reader": reader, "here": here, "assets": assets}
     values = {"title": title, **frame, **content}
     return environment(reader.language, reader.zone).get_template(template).render(values)
 
@@ -79,10 +82,10 @@ def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
         pattern = "#,##0" + ("." + "0" * digits if digits else "") + "%"
         return "–" if value is None else format_percent(value, pattern, locale=language)
 
-    def moment(value: datetime | None) -> str:
+    def moment(value: datetime | None, form: Literal["short", "medium"] = "short") -> str:
         if value is None:
             return "–"
-        text = format_datetime(value.astimezone(ZoneInfo(zone)), "short", locale=language)
+        text = format_datetime(value.astimezone(ZoneInfo(zone)), form, locale=language)
         return f"{text} UTC" if zone == "UTC" else text
 
     return {
@@ -100,6 +103,16 @@ def text_of(reader: Reader, text: str, **values: object) -> str:
     """Return an English text of a page, with ``values`` for its ``%(name)s``, in the language of the reader."""
     translated = translations(reader.language).gettext(text)
     return translated % values if values else translated
+
+
+def sentence_of(reader: Reader, text: Sentence) -> str:
+    """Return a sentence of the program in the language of the reader."""
+    return text.translated(translations(reader.language).gettext)
+
+
+def moment_of(reader: Reader, value: datetime | None) -> str:
+    """Return a time in the zone and the form of the reader."""
+    return str(environment(reader.language, reader.zone).filters["moment"](value))
 
 
 def number(value: float | None, spec: str = ",") -> str:

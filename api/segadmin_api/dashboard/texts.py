@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from babel.messages.extract import extract_from_dir
 
+from segadmin.jobs.control import CANCELLED
+from segadmin.jobs.registry import workflows
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import ImportState, JobState, ModelState, StepState
 from segadmin_api.dashboard import drift
+from segadmin_api.dashboard.job_notes import NOTES, PROBLEMS
+from segadmin_api.dashboard.jobs import CURVE_TEXTS
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
+from segadmin_api.request_forms import form_of
+from segadmin_api.results import LOCKED
 
 _TABLES = ("events", "items", "labels")
 #: Names of large numbers on the pages of a job and of a data profile.
-_FACTS = ("state", "done", "time left, about", "requested", "took", "so far", "events", "users", "items", "from", "to")
+_FACTS = (
+    *("state", "done", "time left, about", "requested", "took", "so far", "memory"),
+    *("events", "users", "items", "from", "to"),
+)
 
 
 def texts() -> set[str]:
     """Return the English texts of all pages."""
     methods = [("**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
-    keywords = {"_": None, "text_of": (2,)}
-    messages = extract_from_dir(FOLDER.parent, methods, keywords=keywords, options_map={"**.html": {"trimmed": "true"}})
+    keywords = {"_": None, "text_of": (2,), "sentence": None}
+    folder, trimmed = FOLDER.parents[1], {"**.html": {"trimmed": "true"}}
+    messages = extract_from_dir(folder, methods, keywords=keywords, options_map=trimmed)
     return {str(entry[2]) for entry in messages} | _of_program()
 
 
@@ -28,4 +38,14 @@ def _of_program() -> set[str]:
     states = {state.value for kind in (JobState, StepState, ModelState, ImportState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    return states | columns | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    of_jobs = {*NOTES, *PROBLEMS, *CURVE_TEXTS, *LOCKED, CANCELLED, *_of_requests()}
+    return states | columns | causes | of_jobs | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+
+
+def _of_requests() -> set[str]:
+    """Return what the forms of built-in kinds of jobs say."""
+    built_in = [workflow for workflow in workflows().values() if workflow.request.__module__.startswith("segadmin.")]
+    fields = [field for workflow in built_in for field in form_of(workflow.request)]
+    words = {text for field in fields for text in (field.title, field.help, field.default)}
+    summaries = {workflow.summary for workflow in built_in}
+    return {text for text in words | summaries if text and not text.startswith("SEGADMIN_")}

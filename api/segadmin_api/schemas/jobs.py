@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from segadmin.jobs.estimate import Likeness
 from segadmin.storage.records import JobState, StepState
 
 #: The number of a row.
@@ -65,6 +66,7 @@ class Step(BaseModel):
     result: dict[str, Any]
     curve: list[list[Any]] = Field(description="The learning curve, if it trains.")
     error: str | None
+    memory_bytes: int | None = Field(None, description="The most that its process took; `null`: not measured yet.")
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -98,6 +100,68 @@ class Enqueued(BaseModel):
     dispatched: bool = Field(
         description="False if the broker does not answer: the job is saved, and starts when the broker is back."
     )
+
+
+class EstimateRequest(BaseModel):
+    """What a job would be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Name = Field(description="The kind of job.", examples=["refresh"])
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="As of `POST /v1/jobs`.", examples=[{"labels": "spend3"}]
+    )
+
+
+class Spread(BaseModel):
+    """What past jobs took."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    median: float
+    low: float
+    high: float
+
+
+class Estimate(BaseModel):
+    """What a job will probably cost."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    jobs: tuple[int, ...] = Field(
+        description="The past jobs that it is taken from, newest first; empty: there is none."
+    )
+    likeness: Likeness | None = Field(
+        description="What they have in common with this one: its options, its backbone, or only its kind."
+    )
+    seconds: Spread | None = Field(description="From the start of the first step to the end of the last.")
+    memory_bytes: Spread | None = Field(description="Of the largest step; `null`: not measured yet.")
+    growth: float | None = Field(
+        description="Events now, as a multiple of those then; by it, stages that read all users are scaled."
+    )
+
+
+class LogLine(BaseModel):
+    """A line of the log of a step."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    step: int
+    stage: str
+    attempt: int
+    time: datetime
+    level: str = Field(examples=["INFO"])
+    logger: str
+    message: str
+    facts: dict[str, Any] = Field(description="What else the line holds, such as `action` and `seconds`.")
+    error: str = Field(description="A traceback, or empty.")
+
+
+class LogLines(BaseModel):
+    """The last lines of a job's log, oldest first."""
+
+    items: list[LogLine]
 
 
 class JobFilter(BaseModel):

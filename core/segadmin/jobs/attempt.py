@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from segadmin import failpoints
 from segadmin.errors import SegadminError, StepFenced, StorageError
 from segadmin.files import file_digest, inside, put
+from segadmin.jobs.peak_memory import PeakMemory
 from segadmin.learning_curve import Curve, Points
 from segadmin.settings import Settings
 from segadmin.storage.store import check_known
@@ -128,6 +129,7 @@ class Attempt:
     lease_until: float = math.inf
     calling: str = ""  #: the plugin method that runs now, such as ``fit of the backbone 'hf' of segadmin 0.1.0``
     curve: Curve = field(default_factory=Curve)  #: of its fit, with what earlier attempts logged
+    memory: PeakMemory | None = None  #: of its process, while the body runs and from then on
     _progress: tuple[float, str] = (0.0, "")
     _lock: Lock = field(default_factory=Lock)
 
@@ -175,6 +177,13 @@ class Attempt:
         """The points of the curve so far."""
         with self._lock:
             return self.curve.points
+
+    @property
+    def measured(self) -> Json:
+        """What is written of the running body besides its progress, as columns of the step."""
+        points = self.points
+        memory = {"memory_bytes": self.memory.look()} if self.memory else {}
+        return memory | ({"curve": points} if points else {})
 
     @property
     def folder(self) -> Path:

@@ -81,8 +81,7 @@ _READY: dict[str, Any] = {"state": StepState.READY, "lease_until": None, "rung_a
 
 
 def _end(session: Session, attempt: Attempt, values: dict[str, Any]) -> None:
-    values |= {"token": Step.token + 1, "calling": ""}
-    values |= {"curve": points} if (points := attempt.points) else {}
+    values |= {"token": Step.token + 1, "calling": "", **attempt.measured}
     # Nothing reads the step from this session any more, so nothing in it is to be brought up to date.
     ended = update(Step).where(*owned(attempt)).values(**values).execution_options(synchronize_session=False)
     if session.exec(ended).rowcount == 0:

@@ -23,6 +23,7 @@ from segadmin.errors import (
     StoreMissing,
 )
 from segadmin.jobs.attempt import Attempt, Json
+from segadmin.jobs.peak_memory import PeakMemory
 from segadmin.jobs.resource_limits import Limits
 from segadmin.learning_curve import Curve
 from segadmin.settings import Settings
@@ -140,7 +141,7 @@ def extend(attempt: Attempt) -> bool:
         until = now(session) + timedelta(seconds=attempt.settings.lease_seconds)
         furthest = case((col(Step.progress) > fraction, Step.progress), else_=fraction)
         values = {"lease_until": until, "progress": furthest, "note": note, "calling": attempt.calling}
-        values |= {"curve": points} if (points := attempt.points) else {}
+        values |= attempt.measured
         held = session.exec(update(Step).where(*owned(attempt)).values(**values))
     if held.rowcount:
         attempt.lease_until = here
@@ -164,7 +165,7 @@ def heartbeat(attempt: Attempt, give_up: Callable[[SegadminError], None]) -> Ite
     gone, the next ``attempt.progress(…)`` raises. A body that is over a limit, or waits for a query while its job is
     cancelled, may never ask for progress: ``give_up`` is called, in another thread than the body's.
     """
-    stop = threading.Event()
+    stop, attempt.memory = threading.Event(), PeakMemory()
     beat = copy_context().run  # what the thread logs is of this step too
     thread = threading.Thread(
         target=beat, args=(_beat, attempt, stop, give_up), name=f"heartbeat-{attempt.step_id}", daemon=True
@@ -181,6 +182,8 @@ def _beat(attempt: Attempt, stop: threading.Event, give_up: Callable[[SegadminEr
     limits = Limits.of(attempt.settings)
     due = time.monotonic() + attempt.settings.heartbeat_seconds
     while not stop.wait(min(_LOOK_SECONDS, attempt.settings.heartbeat_seconds)):
+        if attempt.memory is not None:
+            attempt.memory.look()
         if (exceeded := limits.exceeded(attempt.calling)) is not None:
             give_up(exceeded)
             return

@@ -52,6 +52,8 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     #: Fields of a base class that this kind stores and does not use: the command line does not offer them.
     unused: ClassVar[frozenset[str]] = frozenset()
+    #: Fields that forms show at once, besides the needed ones; the others are behind a summary. Empty: all at once.
+    common: ClassVar[tuple[str, ...]] = ()
 
     def completed(self, settings: Settings) -> Self:
         """Return the request with what it leaves open filled in, checked against what is there; by default as it is.
@@ -121,7 +123,7 @@ class Workflow:
 
 _BUILT_IN = "segadmin.workflows"
 #: Options of ``segadmin enqueue`` itself, whatever the kind.
-RESERVED_OPTIONS = frozenset({"config", "print_config", "wait", "priority", "key", "as_json"})
+RESERVED_OPTIONS = frozenset({"config", "print_config", "wait", "priority", "key", "estimate", "as_json"})
 _registered: dict[str, Workflow] = {}
 
 

@@ -63,6 +63,21 @@ def check_options(kind: str, options: Json) -> None:
     _validate(kind, options, partial=True)
 
 
+def field_problems(kind: str, options: Json) -> dict[str, str]:
+    """Return field → what is wrong with its value, as far as that is known without looking at anything else.
+
+    Raises:
+        ConfigurationError: an unknown kind, or a password where none may be.
+    """
+    model = workflow_of(kind).request
+    _refuse_secrets(kind, options)
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        return {str(problem["loc"][0]) if problem["loc"] else "": _reason(problem) for problem in error.errors()}
+    return {}
+
+
 def current_names(kind: str, options: Json) -> Json:
     """Return ``options``, stored by whatever version, under the names that they have now."""
     names = workflow_of(kind).request.old_names()
@@ -119,6 +134,10 @@ def _explain(kind: str, model: type[Request], problem: ErrorDetails) -> str:
         return f"A {kind} job has no option {option!r}.{did_you_mean(option, model.model_fields)}"
     if problem["type"] == "missing":
         return f"A {kind} job needs the option {option!r}."
-    reason = str(problem.get("ctx", {}).get("error", problem["msg"])).rstrip(".")
+    reason = _reason(problem)
     shown = mask_all(problem["input"], tuple(option.split(".")))
     return f"A {kind} job cannot use {option}={shown!r}: {reason}."
+
+
+def _reason(problem: ErrorDetails) -> str:
+    return str(problem.get("ctx", {}).get("error", problem["msg"])).rstrip(".")

@@ -17,6 +17,7 @@ from segadmin.jobs.dispatch import Dispatch, dispatch_messages
 from segadmin.jobs.finish import fail, finish, release
 from segadmin.jobs.lease import claim, heartbeat
 from segadmin.jobs.registry import workflow_of
+from segadmin.jobs.step_log import kept_log
 from segadmin.logs import TRACE, log_context
 from segadmin.settings import Settings
 from segadmin.storage.import_lock import users_stay
@@ -45,13 +46,16 @@ def run_step(settings: Settings, dispatch: Dispatch, step_id: int, worker: str) 
     if attempt is None:
         log.info("nothing to do", extra={"action": "claim", "step": step_id, "worker": worker})
         return None
-    with log_context(
-        job=attempt.job_id,
-        kind=attempt.job_kind,
-        stage=attempt.stage,
-        step=attempt.step_id,
-        attempt=attempt.number,
-        worker=worker,
+    with (
+        log_context(
+            job=attempt.job_id,
+            kind=attempt.job_kind,
+            stage=attempt.stage,
+            step=attempt.step_id,
+            attempt=attempt.number,
+            worker=worker,
+        ),
+        kept_log(attempt),
     ):
         log.info("step claimed", extra={"action": "claim"})
         try:

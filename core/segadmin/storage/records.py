@@ -347,6 +347,8 @@ class Step(_Row, table=True):
     result: Json = Field(default_factory=dict, sa_column=_json())
     curve: list[list[Any]] = Field(default_factory=list, sa_column=_json())  #: see ``segadmin.learning_curve``
     error: str | None = Field(default=None, sa_column=_masked())
+    #: The most memory that the process of the last attempt took, in bytes; null: not measured yet.
+    memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger(), nullable=True))
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())
 

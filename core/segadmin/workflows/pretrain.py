@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Pretrain(TextRequest):
     """Options of ``pretrain``."""
 
+    common: ClassVar[tuple[str, ...]] = ("backbone", "backbone_options", "until")
+
     backbone: Annotated[str | None, Option(short="b", default=DEFAULT_SHOWN)] = Field(
         None, description="A registered language model, a Hugging Face id, or a folder."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field
 from sqlmodel import Session
@@ -24,6 +24,8 @@ from segadmin.workflows.text_options import TextRequest
 
 class Retrain(TextRequest):
     """Options of ``retrain``."""
+
+    common: ClassVar[tuple[str, ...]] = ("labels", "backbone", "backbone_options", "start_from", "reason")
 
     backbone: Annotated[str | None, Option(short="b", default=f"that of --from, else {DEFAULT_SHOWN}")] = Field(
         None, description="A registered name, a Hugging Face id, or a folder."

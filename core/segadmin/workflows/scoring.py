@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 class Score(Request):
     """Options of ``score`` and ``refresh``."""
 
+    common: ClassVar[tuple[str, ...]] = ("labels", "model")
+
     model: str = Field("champion", description="Number of a model version, or `champion`.")
     backbone: Annotated[str | None, Option(short="b")] = Field(
         None, description="Use the newest model with this backbone, unless the champion has it."
@@ -105,6 +107,8 @@ def _margins(version: ModelVersion) -> tuple[float, ...]:
 
 class Refresh(UpdateRequest, Score):
     """Options of ``refresh``."""
+
+    common: ClassVar[tuple[str, ...]] = ("labels", "policy")
 
     time: TimePolicy = Field(
         TimePolicy.EXACT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ from segadmin.text.recipes import new_recipe
 
 class TextRequest(Request):
     """How events become text."""
+
+    common: ClassVar[tuple[str, ...]] = ("textualizer", "language", "window_days")
 
     textualizer: Annotated[str, Option(short="t")] = Field("mixed", description="How events become text.")
     textualizer_options: Annotated[dict[str, Any], Option("textualizer-option")] = Field(

@@ -32,6 +32,7 @@ from segadmin.workflows.training_data import (
 class Tune(Retrain):
     """Options of ``tune``: those of ``retrain``, of which the search tries other ``backbone_options``."""
 
+    common: ClassVar[tuple[str, ...]] = ("labels", "backbone", "search", "trials", "parallel", "minutes", "reason")
     unused: ClassVar[frozenset[str]] = frozenset(
         {"start_from", "replay", "margin", "min_precision", "augment", "drop_events"}
         | {"baselines", "trackers", "tracker_options", "force"}

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+from urllib.parse import quote
 
 import polars as pl
+from pydantic import Field
 
 from segadmin.evaluation.bootstrap import Interval
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
 from segadmin.events.profile import Profile
+from segadmin.jobs.bulk import BulkResult, Failure
 from segadmin.jobs.control import JobLine, JobView
+from segadmin.jobs.estimate import Estimate, Range
 from segadmin.jobs.progress import Progress
+from segadmin.jobs.registry import Request, Workflow
+from segadmin.jobs.selection import JobSelection
+from segadmin.jobs.step_log import LogLine
 from segadmin.labels.parts import EqualTexts
 from segadmin.models.card import (
     Abstention,
@@ -45,6 +54,7 @@ from segadmin.storage.records import (
     ModelState,
     ModelVersion,
     Schedule,
+    Scope,
     SegmentSnapshot,
     SegmentSummary,
     Step,
@@ -55,6 +65,8 @@ from segadmin.training.study import SearchSummary, Trial
 from segadmin_api.dashboard import (
     data_report,
     drift,
+    job_forms,
+    job_list,
     jobs,
     lists,
     login,
@@ -68,8 +80,10 @@ from segadmin_api.dashboard import (
 )
 from segadmin_api.dashboard.assets import UPLOT
 from segadmin_api.dashboard.figures import trend_data
+from segadmin_api.dashboard.job_forms import NewJob
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served
+from segadmin_api.request_forms import form_of
 
 
 def a_profile(text: str) -> Profile:
@@ -283,6 +297,50 @@ def _audit(_: Settings, text: str) -> str:
     return lists.audit_page([Audit(actor=text, action=text, subject=text, details={text: text})], Reader())
 
 
+OPERATOR = Reader(token="token", scopes=frozenset({Scope.OPERATOR}), path="/jobs")
+
+
+def _jobs(_: Settings, text: str) -> str:
+    selection = JobSelection((text,), (JobState.FAILED,))
+    shown = job_list.JobList(selection, [text, "refresh"], {JobState.FAILED: 1}, None, 1)
+    return job_list.list_page([JobLine(a_job(text).job, Progress(0.5, None), None)], shown, OPERATOR)
+
+
+def _jobs_done(_: Settings, text: str) -> str:
+    return job_list.bulk_page("cancel", BulkResult(2, [Failure(7, text)]), f"/jobs?kind={quote(text)}", OPERATOR)
+
+
+def _job_logs(_: Settings, text: str) -> str:
+    line = LogLine(9, text, 2, utcnow(), "ERROR", text, text, {text: text}, text)
+    return jobs.logs_page(a_job(text), [line], text, 9, OPERATOR)
+
+
+class _Form(Request):
+    """A request of a plugin, with a field of every kind."""
+
+    name: str
+    choice: Literal["a", "b"] | None = None
+    many: tuple[str, ...] = ()
+    table: dict[str, str] = Field({})
+    nested: dict[str, dict[str, int]] = Field({})
+    is_on: bool = False
+    share: float = Field(0.5, gt=0, le=1)
+
+
+def _new_job(_: Settings, text: str) -> str:
+    workflow = Workflow(text, _Form, (), text)
+    filled = [
+        replace(each, title=text, help=text, value=text, error=text, default=text, choices=(text,))
+        for each in form_of(_Form)
+    ]
+    cost = Estimate(text, (1, 2), None, Range(1, 2, 3), Range(4, 5, 6), 2.0)
+    return job_forms.form_page(NewJob(workflow, filled, text, text, text, None, cost, {"name": [text]}), OPERATOR)
+
+
+def _new_jobs(_: Settings, text: str) -> str:
+    return job_forms.kinds_page([(Workflow(text, _Form, (), text), True)], OPERATOR)
+
+
 #: The pages that commands save as a file.
 SAVED = {"data_report.html", "drift.html", "model_card.html", "search.html"}
 #: Template → its page, with the text in every place.
@@ -293,7 +351,11 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "drift.html": lambda _, text: drift.page(a_history(text)),
     "imports.html": lambda _, text: lists.imports_page([an_import(text)], Reader()),
     "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
-    "jobs.html": lambda _, text: jobs.list_page([JobLine(a_job(text).job, Progress(0.5, None), None)]),
+    "job_logs.html": _job_logs,
+    "jobs.html": _jobs,
+    "jobs_done.html": _jobs_done,
+    "new_job.html": _new_job,
+    "new_jobs.html": _new_jobs,
     "login.html": lambda _, text: login.page("token", "/jobs", Reader(), text),
     "model_card.html": lambda _, text: model_card.page(a_card(text)),
     "models.html": lambda _, text: models.list_page([a_version(text)]),

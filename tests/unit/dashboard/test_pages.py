@@ -15,14 +15,16 @@ from segadmin.errors import DataError
 from segadmin.evaluation.bootstrap import Interval
 from segadmin.events.profile import profile
 from segadmin.jobs import control
+from segadmin.jobs.selection import JobSelection
 from segadmin.models.card import Cascade, ModelCard, card_of
 from segadmin.models.versions import list_lines
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.records import Job, JobState
 from segadmin.training.study import load_summary
-from segadmin_api.dashboard import jobs, model_card, models, problem, search_page
+from segadmin_api.dashboard import job_list, jobs, model_card, models, problem, search_page
 from segadmin_api.dashboard.assets import asset
+from segadmin_api.dashboard.job_list import JobList
 from segadmin_api.dashboard.render import environment, number
 from tests.servers import ROOT
 from tests.unit.dashboard.examples import PAGES, SAVED, a_card, a_job
@@ -51,6 +53,8 @@ ATTRIBUTES = {
         "src",
     ),
     *("autofocus", "for", "type", "value"),
+    *("aria-describedby", "aria-invalid", "checked", "data-events", "formnovalidate", "list", "max", "min", "open"),
+    *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title"),
 }
 
 
@@ -113,7 +117,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
-    parts = {"base.html", "macros.html", "search_sections.html"}
+    parts = {"base.html", "macros.html", "search_sections.html", "stage_graph.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts
@@ -133,8 +137,9 @@ def test_numbers(value: float | None, spec: str, text: str) -> None:
 
 
 def test_an_empty_store_has_all_pages(settings: Settings) -> None:
-    assert "No jobs yet" in jobs.list_page(control.list_jobs(settings))
-    assert "No older jobs" in jobs.list_page([], newest=False)
+    assert "No jobs yet" in job_list.list_page([], JobList(JobSelection(), [], {}))
+    assert "No older jobs" in job_list.list_page([], JobList(JobSelection(), [], {}, before=7))
+    assert "No job matches the filter" in job_list.list_page([], JobList(JobSelection(("tune",)), [], {}))
     assert "No models yet" in models.list_page(list_lines(settings))
     assert "No trial has finished yet" in search_page.page(1, load_summary(settings, 1))
     with transaction(settings) as session:

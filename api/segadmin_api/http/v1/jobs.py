@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Body, Header, Path, Query, Request, Response
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.jobs import bulk, control
+from segadmin.jobs import bulk, control, step_log
+from segadmin.jobs import estimate as estimates
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.enqueue import ask
 from segadmin.jobs.selection import JobSelection
@@ -24,10 +25,14 @@ from segadmin_api.schemas.jobs import (
     BulkAnswer,
     BulkFailure,
     Enqueued,
+    Estimate,
+    EstimateRequest,
     Job,
     JobDetails,
     JobFilter,
     JobRequest,
+    LogLine,
+    LogLines,
     LostOutput,
     Name,
     Retried,
@@ -92,6 +97,16 @@ def enqueue(
     return Enqueued(job=done.job.id or 0, kind=done.job.kind, created=done.created, dispatched=done.dispatched)
 
 
+@jobs.post("/estimate", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def estimate(request: Request, wanted: EstimateRequest) -> Estimate:
+    """Estimate what a job would take, from past jobs of like options; nothing is enqueued."""
+    settings = settings_of(request)
+    check_kind(request, wanted.kind)
+    load_plugins(settings)
+    with request_errors(in_body=True):
+        return Estimate.model_validate(estimates.estimate(settings, wanted.kind, wanted.options))
+
+
 @jobs.post("/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())
 def cancel_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
     """Cancel all jobs of a filter; without `states` and `numbers`, those that are not over."""
@@ -110,6 +125,19 @@ def retry_jobs(request: Request, selected: JobFilter) -> BulkAnswer:
 def show_job(request: Request, job: JobNumber) -> JobDetails:
     """Show a job and its steps."""
     return details(control.view(settings_of(request), job))
+
+
+@jobs.get("/{job}/logs", dependencies=[allow(Scope.VIEWER)])
+def show_logs(
+    request: Request,
+    job: JobNumber,
+    step: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only this step.")] = None,
+    stage: Annotated[Name | None, Query(description="Only this stage.")] = None,
+    limit: Annotated[int, Query(ge=1, le=step_log.MOST, description="Most lines, the last ones.")] = step_log.KEPT,
+) -> LogLines:
+    """Show the last lines that the steps of a job have logged; of each step, the last few hundred are kept."""
+    lines = step_log.log_lines(settings_of(request), job, step=step, stage=stage, limit=limit)
+    return LogLines(items=list(map(LogLine.model_validate, lines)))
 
 
 @jobs.post("/{job}/cancel", dependencies=[allow(Scope.OPERATOR)], responses=changes())

@@ -1,0 +1,54 @@
+"""The pages on which jobs are asked for: the kinds, and the form of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from segadmin.jobs.estimate import Estimate
+from segadmin.jobs.registry import Workflow
+from segadmin_api.dashboard.job_notes import problem_text
+from segadmin_api.dashboard.reader import ENGLISH, Reader
+from segadmin_api.dashboard.render import sentence_of, served, text_of
+from segadmin_api.estimates import estimate_sentences
+from segadmin_api.request_forms import FormField
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A form as it is filled, and what is known about it."""
+
+    workflow: Workflow
+    fields: Sequence[FormField]
+    key: str  #: of idempotency: whatever sends this form again gets the same job
+    priority: str = "5"
+    problem: str = ""  #: with the form as a whole
+    earlier: int | None = None  #: the job that was asked for by this form before
+    cost: Estimate | None = None
+    suggestions: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: field → values that there are
+
+
+def kinds_page(kinds: Sequence[tuple[Workflow, bool]], reader: Reader = ENGLISH) -> str:
+    """Return the page of the kinds of jobs, each with whether the reader may ask for it."""
+    return served("new_jobs.html", text_of(reader, "enqueue a job"), "/jobs", reader, kinds=kinds)
+
+
+def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
+    """Return the form of a kind of job."""
+    new = replace(new, fields=[replace(each, error=problem_text(reader, each.error)) for each in new.fields])
+    lines = [] if new.cost is None else [sentence_of(reader, line) for line in estimate_sentences(new.cost)]
+    return served(
+        "new_job.html",
+        text_of(reader, "new job: %(kind)s", kind=new.workflow.kind),
+        "/jobs",
+        reader,
+        new=new,
+        kind=new.workflow.kind,
+        summary=new.workflow.summary,
+        groups=[
+            [each for each in new.fields if each.common],
+            [each for each in new.fields if not each.common],
+        ],
+        wrong=[each for each in new.fields if each.error],
+        estimate=lines,
+    )

@@ -1,0 +1,99 @@
+"""What a running step reports about itself, and what is wrong with a field, in the language of the reader.
+
+Both come in English with their numbers in them. Those of built-in stages and of pydantic are known here; others stay as
+they are.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import text_of
+
+#: The notes of built-in stages and backbones, and their parts between commas.
+NOTES = (
+    "bucket %(number)s",
+    "buckets %(first)s to %(last)s",
+    "comparing distributions",
+    "estimating the metrics",
+    "reading the labels",
+    "choosing the features",
+    "evaluating version %(number)s",
+    "loading version %(number)s",
+    "starting %(name)s",
+    "sending metrics to %(name)s",
+    "trial %(number)s",
+    "%(done)s of %(total)s users scored",
+    "%(done)s of %(total)s texts read",
+    "writing the assignments",
+    "summing up",
+    "checking the backbone",
+    "version %(number)s reads the users of the canary",
+    "loading the model",
+    "snapshot %(number)s",
+    "fitting the regression on their predictions",
+    "fitting the regression on the predictions",
+    "reading the user texts",
+    "reading the texts with the frozen layers",
+    "counting words",
+    "out of memory; trying batches of %(rows)s",
+    "epoch %(number)s of %(total)s",
+    "round %(number)s of %(total)s",
+    "batches of %(rows)s: %(wanted)s do not fit in memory",
+    "%(speed)s users/s",
+    "%(count)s row",
+    "%(count)s rows",
+    "validating",
+    "validation log-loss %(value)s",
+    "features alone: validation log-loss %(value)s",
+    "strength %(number)s: validation log-loss %(value)s",
+    "predicting the behaviour of %(rows)s rows of unlabelled users",
+)
+#: What pydantic finds wrong with a value.
+PROBLEMS = (
+    "Field required",
+    "Input should be greater than %(bound)s",
+    "Input should be greater than or equal to %(bound)s",
+    "Input should be less than %(bound)s",
+    "Input should be less than or equal to %(bound)s",
+    "Input should be a valid integer, unable to parse string as an integer",
+    "Input should be a valid number, unable to parse string as a number",
+    "Input should be a finite number",
+)
+#: Between the parts of a note, but not within a number.
+_COMMA = re.compile(r", (?!\d{3}\b)")
+
+
+def note_text(reader: Reader, note: str) -> str:
+    """Return a note in the language of the reader, as far as it is known."""
+    if reader.language == "en" or not note:
+        return note
+    whole = _translated(reader, note)
+    if whole != note:
+        return whole
+    return ", ".join(_translated(reader, part) for part in _COMMA.split(note))
+
+
+def problem_text(reader: Reader, problem: str) -> str:
+    """Return what is wrong with a field in the language of the reader, as far as it is known."""
+    return problem if reader.language == "en" else _translated(reader, problem)
+
+
+def _translated(reader: Reader, note: str) -> str:
+    for text, pattern in _patterns():
+        if match := pattern.fullmatch(note):
+            return text_of(reader, text, **match.groupdict())
+    return note
+
+
+@cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS))
+
+
+def _pattern(text: str) -> str:
+    """Return the pattern of the notes that ``text`` stands for; a value has no spaces."""
+    parts = re.split(r"%\((\w+)\)s", text)
+    return "".join(re.escape(part) if place % 2 == 0 else rf"(?P<{part}>\S+?)" for place, part in enumerate(parts))

@@ -1,0 +1,170 @@
+"""What became of a job, and what it waits for, in sentences."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from segadmin.contracts.option_text import option_text
+from segadmin.jobs.control import JobLine, JobView
+from segadmin.storage.records import CanaryState
+from segadmin.text.coverage import coverage
+from segadmin_api.sentences import Sentence, sentence
+
+Result = Mapping[str, Any]
+#: What jobs hold while they change it.
+LOCKED = ("model", "snapshot", "feed", "champion")
+
+
+def waits_sentence(line: JobLine) -> Sentence | None:
+    """Return which other job blocks this one, if any."""
+    if line.waits_for is None:
+        return None
+    what, _, labels = line.waits_for.name.partition(":")
+    return sentence(
+        "waits for job %(job)s, which is changing the %(what)s of %(labels)s",
+        job=line.waits_for.job_id,
+        what=Sentence(what, {}),
+        labels=repr(labels),
+    )
+
+
+def result_sentences(view: JobView) -> list[Sentence]:
+    """Return the results of a job that succeeded, with the next command."""
+    lines = [line for step in view.steps for line in _RESULTS.get(step.stage, _nothing)(step.result)]
+    if view.job.kind == "textualize" and (text := coverage(view.steps)):
+        lines.append(Sentence("%(text)s", {"text": text}))
+    return lines
+
+
+def _nothing(_: Result) -> Iterator[Sentence]:
+    yield from ()
+
+
+def _users(count: int) -> Sentence:
+    number = f"{count:,}"
+    return sentence("%(count)s user", count=number) if count == 1 else sentence("%(count)s users", count=number)
+
+
+def _gate(result: Result) -> Iterator[Sentence]:
+    if "promoted" not in result:
+        return
+    values = {"version": result["model_version_id"], "reason": result["reason"]}
+    if result.get("canary"):
+        yield sentence("Version %(version)s is a canary: %(reason)s.", **values)
+        yield sentence("How it does beside the champion: segadmin models canary show")
+    elif result["promoted"]:
+        yield sentence("Version %(version)s is champion: %(reason)s.", **values)
+    else:
+        yield sentence("Version %(version)s stays a challenger: %(reason)s.", **values)
+
+
+def _canary(result: Result) -> Iterator[Sentence]:
+    """Yield how a canary ended."""
+    if not result.get("reason"):
+        return
+    values = {"version": result["challenger"], "reason": result["reason"]}
+    if result["state"] == CanaryState.PROMOTED:
+        yield sentence(
+            "The canary, version %(version)s, is champion: %(reason)s. The next refresh scores everybody by it.",
+            **values,
+        )
+    else:
+        yield sentence(
+            "The canary, version %(version)s, was stopped: %(reason)s. The next refresh gives its users back.", **values
+        )
+
+
+def _pretrained(result: Result) -> Iterator[Sentence]:
+    if "report" not in result:
+        return
+    report = result["report"]
+    yield sentence(
+        "Version %(version)s is pretrained: on texts of held-out users, the loss fell from %(before)s to %(after)s. "
+        "Fine-tune it: segadmin enqueue retrain --from %(version)s",
+        version=result["model_version_id"],
+        before=format(report["held_out_loss_before"], ".3f"),
+        after=format(report["held_out_loss"], ".3f"),
+    )
+
+
+def _published(result: Result) -> Iterator[Sentence]:
+    """Yield what a snapshot changed, or that there is none because nothing changed."""
+    if not result.get("snapshot_id"):
+        return
+    values = {"snapshot": result["snapshot_id"], "users": _users(result["users"])}
+    if result.get("unchanged"):
+        yield sentence(
+            "Nothing changed since snapshot %(snapshot)s, which stays current: none of %(users)s was scored again.",
+            **values,
+        )
+        return
+    causes = tuple(
+        Sentence("%(count)s %(cause)s", {"count": f"{count:,}", "cause": Sentence(cause, {})})
+        for cause, count in result.get("rescored_by", {}).items()
+    )
+    yield sentence(
+        "Snapshot %(snapshot)s has %(users)s: %(scored)s scored%(causes)s, %(carried)s carried forward, %(moved)s "
+        "moved to another segment. See it: segadmin snapshots show %(snapshot)s",
+        **values,
+        scored=format(result["rescored"], ","),
+        causes=Sentence(" (%(causes)s)", {"causes": causes}) if causes else "",
+        carried=format(result["carried"], ","),
+        moved=format(result["moved"], ","),
+    )
+
+
+def _follow_up(result: Result) -> Iterator[Sentence]:
+    """Yield which job a refresh has enqueued because the champion is out of date, or why none."""
+    if not result.get("policy"):
+        return
+    reason: Any = sentence(" Reason: %(reason)s.", reason=result["reason"]) if result["reason"] else ""
+    if job := result.get("job_id"):
+        yield sentence(
+            "Job %(job)s (%(policy)s) was enqueued.%(reason)s Watch it: segadmin jobs watch %(job)s",
+            job=job,
+            policy=result["policy"],
+            reason=reason,
+        )
+    else:
+        yield sentence(
+            "No model is trained (%(policy)s): %(note)s.%(reason)s",
+            policy=result["policy"],
+            note=result["note"],
+            reason=reason,
+        )
+
+
+def _exported(result: Result) -> Iterator[Sentence]:
+    if "file" in result:
+        file = result["file"]
+        yield sentence("Wrote %(users)s to %(path)s in the store.", users=_users(file["rows"]), path=file["path"])
+
+
+def _chosen(result: Result) -> Iterator[Sentence]:
+    if "best" not in result:
+        return
+    best, options = result["best"], result["backbone_options"].items()
+    words = [shlex.join(["--backbone-option", f"{name}={option_text(value)}"]) for name, value in options]
+    yield sentence(
+        "Trial %(trial)s of %(trials)s was best: validation log-loss %(loss)s. Train with it: segadmin enqueue retrain "
+        "-b %(backbone)s %(options)s",
+        trial=best["trial"],
+        trials=len(result["trials"]),
+        loss=format(best["value"], ".4f"),
+        backbone=result["backbone"],
+        options=" ".join(words),
+    )
+
+
+#: Stage → the sentences about its result.
+_RESULTS: Mapping[str, Callable[[Result], Iterator[Sentence]]] = {
+    "gate": _gate,
+    "canary": _canary,
+    "pretrain": _pretrained,
+    "publish": _published,
+    "follow_up": _follow_up,
+    "export": _exported,
+    "choose": _chosen,
+}
