@@ -77,7 +77,7 @@ def correct(
     with users_stay(settings):  # an erasure would miss what is written for the user meanwhile
         key = find_user(settings, user)
         with transaction(settings) as session:
-            name, segments = _label_set(session, label_set)
+            name, segments = segments_of_labels(session, label_set)
             _check_segment(segment, name, segments)
             moment = now(session)
             if expires_at is not None and expires_at <= moment:
@@ -120,7 +120,7 @@ def pin(
     if segment is None:
         key = find_user(settings, user)
         with reading(settings) as session:
-            name, _ = _label_set(session, label_set)
+            name, _ = segments_of_labels(session, label_set)
         segment = _segment_now(settings, key, name)
         if segment is None or segment == NOT_ENOUGH:
             raise DataError(
@@ -142,7 +142,7 @@ def withdraw(
     with users_stay(settings):
         key = find_user(settings, user)
         with transaction(settings) as session:
-            name, _ = _label_set(session, label_set)
+            name, _ = segments_of_labels(session, label_set)
             ended = _end(session, name, key, now(session), actor=actor, because=reason)
             if ended is None:
                 raise DataError(_nothing_to_withdraw(session, name, key, user))
@@ -176,7 +176,7 @@ def all_corrections(session: Session, label_set: str | None = None) -> Sequence[
     query = select(Correction).order_by(col(Correction.id).desc())
     if label_set is None:
         return session.exec(query).all()
-    name, _ = _label_set(session, label_set)
+    name, _ = segments_of_labels(session, label_set)
     return session.exec(query.where(Correction.label_set == name)).all()
 
 
@@ -192,7 +192,7 @@ def _check(reason: str, weight: int = 1) -> None:
         )
 
 
-def _label_set(session: Session, name: str | None) -> tuple[str, tuple[str, ...]]:
+def segments_of_labels(session: Session, name: str | None) -> tuple[str, tuple[str, ...]]:
     """Return a label set and its segments: those of the current snapshot's model, else those of the labels."""
     current = currents(session)
     if name in current or (name is None and len(current) == 1):
