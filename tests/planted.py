@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from sqlmodel import update
 
 from segadmin.events.keys import keys_of
 from segadmin.jobs.attempt import Attempt, Json, StageResult, StepFile
@@ -24,7 +25,7 @@ from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import Job, LabelSet
+from segadmin.storage.records import Job, JobState, LabelSet
 from segadmin.storage.store import open_store
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
@@ -208,6 +209,12 @@ def shop(settings: Settings, trained_home: Path) -> Iterator[Settings]:
     shutil.copytree(trained_home, settings.root)
     yield settings
     database.engine(settings).dispose()
+
+
+def nothing_runs(settings: Settings) -> None:
+    """End all jobs: those of ``Run`` stay queued, and an erasure waits for them."""
+    with transaction(settings) as session:
+        session.exec(update(Job).values(state=JobState.SUCCEEDED))
 
 
 def planted_users(settings: Settings) -> pl.DataFrame:

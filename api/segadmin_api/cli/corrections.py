@@ -84,14 +84,12 @@ def list_(
     """List the corrections that are in force, newest first."""
     from segadmin.events.keys import show_key
     from segadmin.labels.corrections import holds
-    from segadmin.snapshots.corrections import all_corrections
+    from segadmin.snapshots.corrections import list_corrections
     from segadmin.storage.database import now, reading
 
     with reading(get_settings()) as session:
         moment = now(session)
-        rows = all_corrections(session, labels)
-    if not everything:
-        rows = [row for row in rows if holds(row, moment)]
+        rows = list_corrections(session, labels, over=everything)
     if as_json:
         show_json([_facts(row) | {"in_force": holds(row, moment)} for row in rows])
         return

@@ -6,18 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from segadmin.counts import counted
-from segadmin.errors import ConfigurationError, did_you_mean
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
+from segadmin.snapshots.diff_cell import LEFT, NEW, cell_of
 from segadmin.snapshots.export import with_user, write
 from segadmin.storage.audit import record
 from segadmin_api.cli.output import echo, table
 
-#: How a user is shown who is not in the earlier, or in the later snapshot.
-NEW, LEFT = "new", "left"
 _SHOWN = 10
 
 
@@ -83,24 +79,12 @@ def export_moved(
     Raises:
         ConfigurationError: there is no such segment, or no sink writes such files.
     """
-    rows = compared.users
-    if cell == (None, None):
-        rows = rows.filter(pl.col("cause").is_not_null())
-    for column, name, absent in (("before", cell[0], NEW), ("after", cell[1], LEFT)):
-        if name is not None:
-            _check_segment(name, (*compared.segments, absent))
-            is_absent = name == absent and absent not in compared.segments
-            rows = rows.filter(pl.col(column).is_null() if is_absent else pl.col(column) == name)
+    rows = cell_of(compared, *cell)
     shown = with_user(settings, rows.lazy(), raw=user_ids).select("user", "before", "after", "cause").sort("user")
     count = write(settings, shown, out, raw_cells=raw_cells)
     subject = f"snapshots {compared.earlier.id} and {compared.later.id}"
     record(settings, "snapshots.diff", subject, rows=count, user_ids=user_ids)
     return count
-
-
-def _check_segment(name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise ConfigurationError(f"There is no segment {name!r}.{did_you_mean(name, known)}")
 
 
 def _ordered(compared: SnapshotDiff) -> dict[tuple[str | None, str | None], int]:

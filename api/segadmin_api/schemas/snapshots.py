@@ -93,6 +93,15 @@ class SnapshotDiff(BaseModel):
     movements: list[Movement]
 
 
+class MovedUser(BaseModel):
+    """A user behind a cell of a difference."""
+
+    user_key: str = Field(description="The pseudonym, 16 hex digits.")
+    before: str | None = Field(description="`null`: not in the earlier snapshot.")
+    after: str | None = Field(description="`null`: not in the later snapshot.")
+    cause: str | None = Field(description="`null`: stayed.")
+
+
 class Member(BaseModel):
     """A user of a snapshot."""
 
@@ -116,6 +125,12 @@ class ExportRequest(BaseModel):
     with_user_ids: bool = Field(False, description="The shop's own ids instead of pseudonyms.")
     file_format: Literal["csv", "jsonl", "parquet"] = "csv"
     raw_cells: bool = Field(False, description="CSV: do not escape text that spreadsheets would run as a formula.")
+    moved_since: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Only users who moved since this snapshot, with the cause."
+    )
+    before: Name | None = Field(None, description="With `moved_since`: only from this segment, or `new`.")
+    after: Name | None = Field(None, description="With `moved_since`: only to this segment, or `left`.")
+    cause: Name | None = Field(None, description="With `moved_since`: only for this cause.")
 
 
 class Assigned(BaseModel):
@@ -130,6 +145,8 @@ class Assigned(BaseModel):
     model_version_id: int
     segment: str
     probabilities: dict[str, float]
+    overridden_by: str | None = Field(None, description="What decided instead of the model, such as `correction`.")
+    model_segment: str | None = Field(None, description="The segment by the model, if something else decided.")
 
 
 class User(BaseModel):

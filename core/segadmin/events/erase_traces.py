@@ -42,6 +42,7 @@ from segadmin.storage.records import (
     LabelSet,
     QuarantinedMessage,
     Schedule,
+    SegmentDescription,
     Step,
     UserMerge,
 )
@@ -50,11 +51,13 @@ from segadmin.storage.records import (
 _TEXTS: tuple[Any, ...] = (
     *(Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message),
     *(Correction.reason, Correction.withdrawn_because),
+    *(SegmentDescription.description, SegmentDescription.owner),
 )
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
     (Step.result, Step.stage == "ingest"),
     *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
+    (Audit.details, Audit.action == "segments.describe"),
 )
 #: Files and folders of segadmin in the store; all others are exports and pages that users put there.
 _OWN_NAMES = frozenset(

@@ -84,7 +84,7 @@ class NamedUsers:
         return value
 
     def _without(self, name: str, value: Any) -> Any:
-        if name in {"error", "file", "note"} and isinstance(value, str):
+        if name in {"error", "file", "note", "before", "after"} and isinstance(value, str):
             return self.mask(value)
         if name == "where" and isinstance(value, str):  # a path; its folders may have names of users
             return "/".join(map(self.distinctive.mask, value.split("/")))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 
 import polars as pl
 from sqlmodel import select
@@ -10,10 +13,35 @@ from sqlmodel import select
 from segadmin.settings import Settings
 from segadmin.storage.database import transaction
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH, SegmentSnapshot, SegmentSummary, SnapshotState
+from segadmin.storage.records import NOT_ENOUGH, PROBABILITY_BINS, SegmentSnapshot, SegmentSummary, SnapshotState
 
-#: Number of users and mean probability by segment.
-Counts = dict[str, tuple[int, float]]
+
+@dataclass
+class SegmentCount:
+    """The users of a segment, and their probabilities of it."""
+
+    users: int = 0
+    probability: float = 0.0  #: sum over the users
+    by_bin: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def confidence(self) -> float:
+        """The mean probability."""
+        return self.probability / self.users if self.users else 0.0
+
+    @property
+    def bins(self) -> list[int]:
+        """The users by bin, see ``SegmentSummary.probabilities``."""
+        return [self.by_bin[n] for n in range(PROBABILITY_BINS)]
+
+
+#: By segment.
+Counts = dict[str, SegmentCount]
+
+
+def probability_bin() -> pl.Expr:
+    """Return the number of the bin of a probability, see ``SegmentSummary.probabilities``."""
+    return (pl.col("probability") * PROBABILITY_BINS).floor().clip(0, PROBABILITY_BINS - 1).cast(pl.Int64)
 
 
 def count_segments(settings: Settings, lake: Lake) -> None:
@@ -28,10 +56,11 @@ def count_segments(settings: Settings, lake: Lake) -> None:
     with transaction(settings) as session:
         for snapshot in session.exec(query).all():
             of_segments = counts.get(snapshot.id or 0, {})
-            snapshot.users = sum(users for users, _ in of_segments.values())
+            snapshot.users = sum(count.users for count in of_segments.values())
             session.add(snapshot)
             for summary in session.exec(select(SegmentSummary).where(SegmentSummary.snapshot_id == snapshot.id)).all():
-                summary.users, summary.confidence = of_segments.get(summary.segment, (0, 0.0))
+                count = of_segments.get(summary.segment, SegmentCount())
+                summary.users, summary.confidence, summary.probabilities = count.users, count.confidence, count.bins
                 summary.share = summary.users / max(snapshot.users, 1)
                 session.add(summary)
 
@@ -53,23 +82,28 @@ def _counts(lake: Lake, parts: Sequence[int]) -> Iterator[tuple[int, Counts]]:
     rows = (
         lake.scan("assignments")
         .filter(pl.col("snapshot_id").is_in(list(parts)))
-        .select("user_key", "probability", "has_left", pl.col("segment").fill_null(NOT_ENOUGH), place=place)
+        .select(
+            *("user_key", "probability", "has_left"),
+            *(pl.col("segment").fill_null(NOT_ENOUGH), probability_bin().alias("bin")),
+            place=place,
+        )
         .sort("user_key", "place")
         .with_columns(until=pl.col("place").shift(-1).over("user_key"))
         .filter(pl.col("has_left").fill_null(value=False).not_())
     )
-    begin = rows.select("segment", "probability", "place", users=pl.lit(1))
-    end = rows.select("segment", -pl.col("probability"), place="until", users=pl.lit(-1)).drop_nulls("place")
+    begin = rows.select("segment", "bin", "probability", "place", users=pl.lit(1))
+    end = rows.select("segment", "bin", -pl.col("probability"), place="until", users=pl.lit(-1)).drop_nulls("place")
     changes = (
         pl.concat([begin, end], how="diagonal")
-        .group_by("segment", "place")
+        .group_by("segment", "bin", "place")
         .agg(pl.col("users").sum(), pl.col("probability").cast(pl.Float64).sum())
         .sort("place")
         .collect(engine="streaming")
     )
-    totals: dict[str, tuple[int, float]] = {}
+    totals: dict[str, SegmentCount] = {}
     for number, part in enumerate(parts):
-        for segment, _, users, probability in changes.filter(pl.col("place") == number).iter_rows():
-            before = totals.get(segment, (0, 0.0))
-            totals[segment] = (before[0] + users, before[1] + (probability or 0.0))
-        yield part, {segment: (users, total / users) for segment, (users, total) in totals.items() if users}
+        for segment, bin_, _, users, probability in changes.filter(pl.col("place") == number).iter_rows():
+            count = totals.setdefault(segment, SegmentCount())
+            count.users, count.probability = count.users + users, count.probability + (probability or 0.0)
+            count.by_bin[bin_] += users
+        yield part, {segment: deepcopy(count) for segment, count in totals.items() if count.users}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from segadmin.errors import ConfigurationError, DataError, did_you_mean
 from segadmin.events.keys import show_key
@@ -27,9 +27,8 @@ from segadmin.storage.import_lock import users_stay
 from segadmin.storage.records import NOT_ENOUGH, Correction, LabelSet, Lock, ModelVersion
 from segadmin.storage.store import known_store
 
-#: As how many labelled rows a correction may count.
-MAX_WEIGHT = 100
-_MAX_REASON = 1_000
+#: As how many labelled rows a correction may count, and characters of a reason.
+MAX_WEIGHT, MAX_REASON = 100, 1_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def correct(
     with users_stay(settings):  # an erasure would miss what is written for the user meanwhile
         key = find_user(settings, user)
         with transaction(settings) as session:
-            name, segments = _label_set(session, label_set)
+            name, segments = segments_of_labels(session, label_set)
             _check_segment(segment, name, segments)
             moment = now(session)
             if expires_at is not None and expires_at <= moment:
@@ -120,7 +119,7 @@ def pin(
     if segment is None:
         key = find_user(settings, user)
         with reading(settings) as session:
-            name, _ = _label_set(session, label_set)
+            name, _ = segments_of_labels(session, label_set)
         segment = _segment_now(settings, key, name)
         if segment is None or segment == NOT_ENOUGH:
             raise DataError(
@@ -142,7 +141,7 @@ def withdraw(
     with users_stay(settings):
         key = find_user(settings, user)
         with transaction(settings) as session:
-            name, _ = _label_set(session, label_set)
+            name, _ = segments_of_labels(session, label_set)
             ended = _end(session, name, key, now(session), actor=actor, because=reason)
             if ended is None:
                 raise DataError(_nothing_to_withdraw(session, name, key, user))
@@ -167,24 +166,43 @@ def corrections_of(session: Session, key: int) -> Sequence[Correction]:
     return session.exec(query.order_by(col(Correction.id).desc())).all()
 
 
-def all_corrections(session: Session, label_set: str | None = None) -> Sequence[Correction]:
-    """Return the corrections of a label set, or of all, newest first.
+def list_corrections(
+    session: Session,
+    label_set: str | None = None,
+    limit: int | None = None,
+    *,
+    before: int | None = None,
+    over: bool = False,
+) -> Sequence[Correction]:
+    """Return corrections, newest first.
+
+    Args:
+        session: of the database.
+        label_set: whose; ``None``: all.
+        limit: most corrections.
+        before: only those older than the one with this number.
+        over: also those that expired or were withdrawn.
 
     Raises:
         DataError: there is no such label set.
     """
-    query = select(Correction).order_by(col(Correction.id).desc())
-    if label_set is None:
-        return session.exec(query).all()
-    name, _ = _label_set(session, label_set)
-    return session.exec(query.where(Correction.label_set == name)).all()
+    query = select(Correction).order_by(col(Correction.id).desc()).limit(limit)
+    if label_set is not None:
+        name, _ = segments_of_labels(session, label_set)
+        query = query.where(Correction.label_set == name)
+    if before is not None:
+        query = query.where(col(Correction.id) < before)
+    if not over:
+        is_lasting = or_(col(Correction.expires_at).is_(None), col(Correction.expires_at) > now(session))
+        query = query.where(col(Correction.withdrawn_at).is_(None), is_lasting)
+    return session.exec(query).all()
 
 
 def _check(reason: str, weight: int = 1) -> None:
     if not reason.strip():
         raise ConfigurationError("A correction needs a reason, for those who read it later: --reason 'told us so'")
-    if len(reason) > _MAX_REASON:
-        raise ConfigurationError(f"The reason has {len(reason):,} characters; {_MAX_REASON:,} are allowed.")
+    if len(reason) > MAX_REASON:
+        raise ConfigurationError(f"The reason has {len(reason):,} characters; {MAX_REASON:,} are allowed.")
     if not 0 <= weight <= MAX_WEIGHT:
         raise ConfigurationError(
             f"A weight of {weight} is not between 0 and {MAX_WEIGHT}: it is as how many labelled rows the correction "
@@ -192,8 +210,17 @@ def _check(reason: str, weight: int = 1) -> None:
         )
 
 
-def _label_set(session: Session, name: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return a label set and its segments: those of the current snapshot's model, else those of the labels."""
+def segments_of_labels(session: Session, name: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return a label set and its segments: those of the current snapshot's model, else those of the labels.
+
+    Args:
+        session: of the database.
+        name: ``None``: the only label set.
+
+    Raises:
+        ConfigurationError: there is no such label set, or there are several.
+        DataError: there is none at all.
+    """
     current = currents(session)
     if name in current or (name is None and len(current) == 1):
         snapshot = find_snapshot(session, "current", name)

@@ -7,12 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from segadmin.events.segment_counts import probability_bin
+from segadmin.snapshots.profile_sums import sum_up, titles_of
+from segadmin.snapshots.segment_profile import SegmentProfile, profiles_of
 from segadmin.storage.lake import Lake
-from segadmin.storage.records import NOT_ENOUGH
+from segadmin.storage.records import NOT_ENOUGH, PROBABILITY_BINS
 from segadmin.text.recipe import Window
 
-#: Minimum number of events, share and lift of a distinctive category.
-_MIN_EVENTS, _MIN_SHARE, _MIN_LIFT = 10, 0.005, 1.05
+#: Distinctive categories of a summary.
 _TOP = 3
 
 
@@ -29,9 +31,13 @@ def summarise(
         categories: the :func:`distinctive` categories by segment.
     """
     if users["segment"].null_count():
-        users = _named(users)
+        users = users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))
         segments = [*segments, NOT_ENOUGH]
-    sizes = users.group_by("segment").agg(pl.len().alias("users"), pl.col("probability").mean().alias("confidence"))
+    sizes = users.group_by("segment").agg(
+        pl.len().alias("users"),
+        pl.col("probability").mean().alias("confidence"),
+        *((probability_bin() == n).sum().alias(f"bin_{n}") for n in range(PROBABILITY_BINS)),
+    )
     by_segment = {row["segment"]: row for row in sizes.iter_rows(named=True)}
     return [
         {
@@ -40,48 +46,29 @@ def summarise(
             "share": by_segment.get(segment, {}).get("users", 0) / max(users.height, 1),
             "confidence": by_segment.get(segment, {}).get("confidence", 0.0),
             "distinctive": categories.get(segment, []),
+            "probabilities": [by_segment.get(segment, {}).get(f"bin_{n}", 0) for n in range(PROBABILITY_BINS)],
         }
         for segment in segments
     ]
 
 
-def distinctive(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, list[dict[str, Any]]]:
-    """Return the categories that each segment prefers compared with all ``users``, by descending lift.
+def profile_segments(lake: Lake, users: pl.DataFrame, window: Window) -> dict[str, SegmentProfile]:
+    """Return the profile of every segment that has users.
+
+    Args:
+        lake: with events and items.
+        users: ``bucket``, ``user_key`` and ``segment`` of all users.
+        window: whose events are compared.
+    """
+    sums = sum_up(lake, users, window)
+    return profiles_of(sums, users, titles_of(lake, sums))
+
+
+def distinctive(profile: SegmentProfile) -> list[dict[str, Any]]:
+    """Return the categories that a segment prefers compared with all users, by descending lift.
 
     ``lift`` is the category's share of the segment's purchases divided by its share of all users' purchases; without
     purchases in the window, all events count.
     """
-    inside = lake.scan("events").filter(pl.col("at") >= window.observed_from, pl.col("at") < window.as_of)
-    categories = lake.scan("items").filter(pl.col("category").is_not_null()).select("item", "category")
-    counts = (
-        inside.select("user_key", "item", "kind")
-        .join(categories, on="item")
-        .join(_named(users).lazy().select("user_key", "segment"), on="user_key")
-        .group_by("segment", "category", (pl.col("kind") == "purchase").alias("bought"))
-        .agg(pl.len().alias("events"))
-        .collect(engine="streaming")
-    )
-    if counts["bought"].any():
-        counts = counts.filter("bought")
-    shares = (
-        counts.group_by("segment", "category")
-        .agg(pl.col("events").sum())
-        .with_columns(
-            share=pl.col("events") / pl.col("events").sum().over("segment"),
-            overall=pl.col("events").sum().over("category") / pl.col("events").sum(),
-        )
-        .with_columns(lift=pl.col("share") / pl.col("overall"))
-        .filter(pl.col("events") >= _MIN_EVENTS, pl.col("share") >= _MIN_SHARE, pl.col("lift") >= _MIN_LIFT)
-        .sort("segment", "lift", "category", descending=[False, True, False])
-        .group_by("segment", maintain_order=True)
-        .head(_TOP)
-    )
-    by_segment: dict[str, list[dict[str, Any]]] = {}
-    for row in shares.iter_rows(named=True):
-        by_segment.setdefault(row["segment"], []).append({name: row[name] for name in ("category", "share", "lift")})
-    return by_segment
-
-
-def _named(users: pl.DataFrame) -> pl.DataFrame:
-    """Return ``users`` with a segment for those who are unassigned."""
-    return users.with_columns(pl.col("segment").fill_null(NOT_ENOUGH))
+    chosen = sorted(profile.distinctive("categories", _TOP), key=lambda lift: -lift.lift.value)
+    return [{"category": each.name, "share": each.share, "lift": each.lift.value} for each in chosen]

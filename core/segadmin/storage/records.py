@@ -425,6 +425,10 @@ class SegmentSnapshot(_Row, table=True):
 NOT_ENOUGH = "not enough known"
 
 
+#: Equal bins of the probabilities of a segment's users.
+PROBABILITY_BINS = 10
+
+
 class SegmentSummary(_Row, table=True):
     """Summary statistics of one segment of one snapshot."""
 
@@ -435,6 +439,38 @@ class SegmentSummary(_Row, table=True):
     share: float  #: 0 to 1
     confidence: float  #: mean probability of the assigned segment
     distinctive: list[Json] = Field(default_factory=list, sa_column=_json())  #: category, share, lift
+    #: Users by the probability of their segment: below 0.1, below 0.2, … up to 1; empty in rows of older releases.
+    probabilities: list[int] = Field(default_factory=list, sa_column=_json())
+
+
+class SegmentProfileRow(_Row, table=True):
+    """The profile of a segment, a ``segadmin.snapshots.segment_profile.SegmentProfile``.
+
+    It also stands for the snapshots after it until the next one is computed.
+    """
+
+    __table_args__ = (UniqueConstraint("snapshot_id", "segment"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    snapshot_id: int = Field(foreign_key="segmentsnapshot.id")
+    segment: str
+    profile: Json = Field(default_factory=dict, sa_column=_json())
+
+
+class SegmentDescription(_Row, table=True):
+    """What a segment is for and who is responsible for it: one row for each edit, of which the last one holds."""
+
+    #: Of two edits of the same revision, one fails.
+    __table_args__ = (UniqueConstraint("label_set", "segment", "revision"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_set: str
+    segment: str
+    revision: int  #: from 1
+    description: str = Field(sa_column=_masked(nullable=False))
+    owner: str = Field(sa_column=_masked(nullable=False))
+    actor: str
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
 
 
 class Canary(_Row, table=True):

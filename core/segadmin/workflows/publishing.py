@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from segadmin.snapshots.freshness import Arrived
     from segadmin.snapshots.overrides import Overrides
+    from segadmin.snapshots.segment_profile import SegmentProfile
     from segadmin.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -113,12 +114,12 @@ def publish(attempt: Attempt) -> StageResult:
         corrected=count_corrected(changes.users),
         moved_without_hysteresis=None if margins is None else _moved_without_hysteresis(before, changes.users),
     )
-    summaries = _summaries(settings, lake, prepared, changes.users, base)
+    profiles, summaries = _summaries(settings, lake, prepared, changes.users, base)
     arrived = _arrived(settings, lake, prepared.label_set)
     published: list[SegmentSnapshot] = []
 
     def commit(session: Session) -> Json:
-        published[:] = [make_current(session, number, facts, summaries, arrived)]
+        published[:] = [make_current(session, number, facts, summaries, arrived=arrived, profiles=profiles)]
         return _published(published[0]).as_json()
 
     def after() -> None:
@@ -210,19 +211,22 @@ def _is_current(settings: Settings, snapshot: SegmentSnapshot, users: pl.DataFra
 
 def _summaries(
     settings: Settings, lake: Lake, prepared: PreparedSegments, users: pl.DataFrame, base: SegmentSnapshot | None
-) -> list[Json]:
-    """Return the summary of every segment.
+) -> tuple[dict[str, SegmentProfile], list[Json]]:
+    """Return the profiles of segments that are computed now, and the summary of every segment.
 
-    Distinctive categories need all events. They are computed once a day of the events' time, and taken over until then.
+    Profiles need all events. They are computed once a day of the events' time, and hold until then.
     """
+    from segadmin.snapshots.profiles import has_profiles
     from segadmin.snapshots.read import summaries
-    from segadmin.snapshots.summary import distinctive, summarise
+    from segadmin.snapshots.summary import distinctive, profile_segments, summarise
 
-    if base is None or base.as_of.date() != prepared.window.as_of.date():
-        return summarise(users, prepared.segments, distinctive(lake, users, prepared.window))
     with reading(settings) as session:
-        known = {row.segment: row.distinctive for row in summaries(session, base.id or 0)}
-    return summarise(users, prepared.segments, known)
+        if base is not None and base.as_of.date() == prepared.window.as_of.date() and has_profiles(session, base):
+            known = {row.segment: row.distinctive for row in summaries(session, base.id or 0)}
+            return {}, summarise(users, prepared.segments, known)
+    profiles = profile_segments(lake, users, prepared.window)
+    categories = {segment: distinctive(profile) for segment, profile in profiles.items()}
+    return profiles, summarise(users, prepared.segments, categories)
 
 
 def _combined(inferences: Iterable[Json]) -> list[Json]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from segadmin_api.http.v1 import (
     access,
+    corrections,
     data,
     drift,
     exports,
@@ -14,6 +15,7 @@ from segadmin_api.http.v1 import (
     plugins,
     progress,
     schedules,
+    segments,
     snapshots,
     users,
 )
@@ -26,8 +28,11 @@ def routers() -> list[APIRouter]:
         progress.progress,
         models.models,
         snapshots.snapshots,
-        snapshots.segments,
+        segments.segments,
         exports.exports,
+        corrections.users,
+        corrections.corrections,
+        corrections.review,
         users.users,
         data.label_sets,
         data.imports,

@@ -1,4 +1,4 @@
-"""``/v1/snapshots`` and ``/v1/segments``: the segments of all users, who is in them, and who moved."""
+"""``/v1/snapshots``: the segments of all users, who is in them, and who moved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
 
+from segadmin.errors import DataError, did_you_mean
 from segadmin.events.keys import show_key
-from segadmin.snapshots.diff import diff, find_two
+from segadmin.snapshots.diff import find_two
+from segadmin.snapshots.diff_cell import cell_of, page_of
 from segadmin.snapshots.members import list_members
 from segadmin.snapshots.read import currents, find_snapshot, list_snapshots, summaries
+from segadmin.snapshots.recent_diffs import recent_diff
+from segadmin.snapshots.typical import typical_users
 from segadmin.storage.audit import record
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelVersion, Scope, SegmentSnapshot
@@ -18,20 +22,19 @@ from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, check_scope, router, settings_of
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
+from segadmin_api.schemas.segments import TypicalUser, TypicalUsers
 from segadmin_api.schemas.snapshots import (
     Cell,
     Member,
+    MovedUser,
     Movement,
     Segment,
-    SegmentOfLabelSet,
-    Segments,
     Snapshot,
     SnapshotDetails,
     SnapshotDiff,
 )
 
 snapshots = router("/snapshots", "snapshots")
-segments = router("/segments", "segments")
 Reference = Annotated[
     str, Path(pattern="^(current|[0-9]{1,10})$", description="The number of a snapshot, or `current`.")
 ]
@@ -74,7 +77,7 @@ def show_diff(
     settings = settings_of(request)
     with reading(settings) as session:
         pair = find_two(session, earlier, snapshot, labels)
-    compared = diff(settings, *pair)
+    compared = recent_diff(settings, *pair)
     movements, matrix = compared.movements, compared.matrix
     return SnapshotDiff(
         label_set=compared.later.label_set,
@@ -85,6 +88,53 @@ def show_diff(
         matrix=[Cell(before=before, after=after, users=users) for (before, after), users in matrix.items()],
         movements=[Movement.model_validate(movement) for movement in movements],
     )
+
+
+@snapshots.get("/{snapshot}/diff/users", dependencies=[allow(Scope.ANALYST)])
+def list_moved(
+    request: Request,
+    snapshot: Reference,
+    pages: Pages,
+    *,
+    earlier: Annotated[
+        str | None,
+        Query(pattern="^[0-9]{1,10}$", description="The snapshot before; default: the one that was current before."),
+    ] = None,
+    before: Annotated[Name | None, Query(description="Only from this segment, or `new`.")] = None,
+    after: Annotated[Name | None, Query(description="Only to this segment, or `left`.")] = None,
+    cause: Annotated[Name | None, Query(description="Only for this cause.", examples=["new events"])] = None,
+    labels: Labels = None,
+) -> Page[MovedUser]:
+    """List the users behind a cell of the matrix; without `before` and `after`, all who moved."""
+    settings, position = settings_of(request), pages.after(int)
+    with reading(settings) as session:
+        pair = find_two(session, earlier, snapshot, labels)
+    users = cell_of(recent_diff(settings, *pair), before, after, cause)
+    if position is None:
+        cell = {"before": before, "after": after, "cause": cause}
+        record(settings, "snapshots.diff", f"snapshots {pair[0].id} and {pair[1].id}", rows=users.height, **cell)
+    rows = page_of(users, pages.limit + 1, None if position is None else position[0]).to_dicts()
+    return pages.page(rows, _moved_user, lambda row: [row["user_key"]])
+
+
+@snapshots.get("/{snapshot}/typical", dependencies=[allow(Scope.ANALYST)])
+def list_typical(
+    request: Request,
+    snapshot: Reference,
+    segment: Annotated[Name, Query(description="The segment.")],
+    limit: Annotated[int, Query(ge=1, le=100, description="Most users.")] = 5,
+    labels: Labels = None,
+) -> TypicalUsers:
+    """List users in the middle of a segment, by probability and by how active they are."""
+    settings = settings_of(request)
+    with reading(settings) as session:
+        row = find_snapshot(session, snapshot, labels)
+        known = [summary.segment for summary in summaries(session, row.id or 0)]
+    if segment not in known:
+        raise DataError(f"There is no segment {segment!r}.{did_you_mean(segment, known)}")
+    record(settings, "snapshots.members", f"snapshot {row.id}", segment=segment, typical=limit)
+    users = typical_users(settings, row, segment, limit)
+    return TypicalUsers(items=[TypicalUser(**user | {"user_key": show_key(user["user_key"])}) for user in users])
 
 
 @snapshots.get("/{snapshot}/members", dependencies=[allow(Scope.VIEWER)])
@@ -118,21 +168,6 @@ def members(
     return pages.page(users, partial(_member, names), lambda user: [user["bucket"], user["user_key"]])
 
 
-@segments.get("", dependencies=[allow(Scope.VIEWER)])
-def list_segments(request: Request, labels: OfLabels = None) -> Segments:
-    """List the segments of the current snapshots, with their sizes."""
-    with reading(settings_of(request)) as session:
-        by_label_set = currents(session)
-        if labels is not None:
-            by_label_set = {labels: find_snapshot(session, "current", labels).id or 0}
-        items = [
-            SegmentOfLabelSet(**Segment.model_validate(row).model_dump(), label_set=label_set, snapshot=number)
-            for label_set, number in by_label_set.items()
-            for row in summaries(session, number)
-        ]
-    return Segments(items=items)
-
-
 def _facts(snapshot: SegmentSnapshot, current: set[int]) -> dict[str, Any]:
     return snapshot.model_dump() | {"current": snapshot.id in current}
 
@@ -140,3 +175,7 @@ def _facts(snapshot: SegmentSnapshot, current: set[int]) -> dict[str, Any]:
 def _member(names: list[str], user: dict[str, Any]) -> Member:
     probabilities = dict(zip(names, user["probabilities"], strict=True))
     return Member(**user | {"user_key": show_key(user["user_key"]), "probabilities": probabilities})
+
+
+def _moved_user(row: dict[str, Any]) -> MovedUser:
+    return MovedUser(**row | {"user_key": show_key(row["user_key"])})

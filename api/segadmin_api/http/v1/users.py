@@ -28,7 +28,7 @@ Labels = Annotated[Name | None, Query(description="The label set; needed if the 
 def show_text(request: Request, user: UserId, labels: Labels = None) -> UserText:
     """Show the text that the model of the current snapshot reads of a user."""
     settings = settings_of(request)
-    key = _find(settings, user, "text")
+    key = find(settings, user, "text")
     current = [row for row in history(settings, key) if row.current and labels in {None, row.label_set}]
     if not current:
         raise DataError("The user is in no current snapshot. Score all users: segadmin enqueue score --wait")
@@ -48,7 +48,7 @@ def show_text(request: Request, user: UserId, labels: Labels = None) -> UserText
 def show_user(request: Request, user: UserId) -> User:
     """Show the segment of a user in every published snapshot, newest first."""
     settings = settings_of(request)
-    key = _find(settings, user, "history")
+    key = find(settings, user, "history")
     return User(user_key=show_key(key), history=[Assigned.model_validate(row) for row in history(settings, key)])
 
 
@@ -64,8 +64,12 @@ def erase(request: Request, user: UserId) -> Erased:
     return Erased.model_validate(erased)
 
 
-def _find(settings: Settings, user: str, what: str) -> int:
-    """Return the key of a user who is looked at, which the audit log records."""
+def find(settings: Settings, user: str, what: str) -> int:
+    """Return the key of a user who is looked at, which the audit log records.
+
+    Raises:
+        UserNotFound: there is no such user.
+    """
     try:
         key = find_user(settings, user)
     except UserNotFound:

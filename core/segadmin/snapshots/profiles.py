@@ -1,0 +1,55 @@
+"""Stores and finds the profiles of segments: those of a snapshot, or of the one before it that has some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlmodel import Session, col, select
+
+from segadmin.snapshots.segment_profile import SegmentProfile
+from segadmin.storage.records import SegmentProfileRow, SegmentSnapshot, SnapshotState
+
+
+def profile_rows(snapshot_id: int, profiles: Mapping[str, SegmentProfile]) -> list[SegmentProfileRow]:
+    """Return the rows to store."""
+    return [
+        SegmentProfileRow(snapshot_id=snapshot_id, segment=segment, profile=profile.model_dump(mode="json"))
+        for segment, profile in profiles.items()
+    ]
+
+
+def find_profiles(session: Session, snapshot: SegmentSnapshot) -> dict[str, SegmentProfile]:
+    """Return the profile of each segment as of a snapshot; none if its release did not compute any.
+
+    Profiles are computed once a day of the events' time, so they may be some hours older than the snapshot.
+    """
+    number = _newest(session, snapshot)
+    if number is None:
+        return {}
+    rows = session.exec(select(SegmentProfileRow).where(SegmentProfileRow.snapshot_id == number)).all()
+    return {row.segment: SegmentProfile.model_validate(row.profile) for row in rows}
+
+
+def has_profiles(session: Session, snapshot: SegmentSnapshot) -> bool:
+    """Whether profiles of the same day of the events' time and model are stored for a snapshot, or one before it."""
+    number = _newest(session, snapshot)
+    if number is None:
+        return False
+    of = session.get_one(SegmentSnapshot, number)
+    return of.as_of.date() == snapshot.as_of.date() and of.model_version_id == snapshot.model_version_id
+
+
+def _newest(session: Session, snapshot: SegmentSnapshot) -> int | None:
+    """Return the newest snapshot of the label set, up to ``snapshot``, that has profiles."""
+    query = (
+        select(SegmentProfileRow.snapshot_id)
+        .join(SegmentSnapshot, col(SegmentSnapshot.id) == col(SegmentProfileRow.snapshot_id))
+        .where(
+            SegmentSnapshot.label_set == snapshot.label_set,
+            SegmentSnapshot.state == SnapshotState.PUBLISHED,
+            col(SegmentSnapshot.id) <= (snapshot.id or 0),
+        )
+        .order_by(col(SegmentSnapshot.id).desc())
+        .limit(1)
+    )
+    return session.exec(query).first()
