@@ -13,6 +13,7 @@ from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
 from segadmin.models.canary import end_with_champion
+from segadmin.models.champion_changes import champion_change
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -152,9 +153,10 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str, e
     assert version.id is not None
     before = pointed(session, champion(version.label_set))
     if expected not in {ANY, before}:
+        change = champion_change(session, version.label_set)
         raise Stale(
-            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more. Look at "
-            "it and decide again: segadmin models list"
+            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more"
+            f"{f' ({change})' if change else ''}. Look at it and decide again: segadmin models list"
         )
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from segadmin_api.http.v1 import (
     access,
+    canaries,
     data,
     drift,
     exports,
@@ -14,6 +15,7 @@ from segadmin_api.http.v1 import (
     plugins,
     progress,
     schedules,
+    server,
     snapshots,
     users,
 )
@@ -24,6 +26,7 @@ def routers() -> list[APIRouter]:
     return [
         jobs.jobs,
         progress.progress,
+        canaries.canaries,  # before the models, whose paths would match
         models.models,
         snapshots.snapshots,
         snapshots.segments,
@@ -39,4 +42,6 @@ def routers() -> list[APIRouter]:
         access.audit,
         access.keys,
         access.whoami,
+        server.server_settings,
+        server.doctor,
     ]
