@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Literal
-
-from markupsafe import Markup
 
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.settings import Settings
-from segadmin.storage.records import Job, JobState, Step
+from segadmin.storage.records import Job, JobState
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
-from segadmin_api.dashboard.charts import Series, line_chart
+from segadmin_api.dashboard.curves import step_charts
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, text_of
 from segadmin_api.formatting import JOBS, duration, job_row, option_texts, result_lines, stages, subject, took, waits
-
-#: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
-_CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
-    ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
-    ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
-)
 
 
 def list_page(jobs: Sequence[JobLine], *, newest: bool = True, full: bool = False, reader: Reader = ENGLISH) -> str:
@@ -70,7 +61,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         error=_error(job),
         waiting="" if job.state.over else waits(view),
         stages=stages(view),
-        curves=[chart for step in view.steps for chart in _charts(step)],
+        curves=[chart for step in view.steps for chart in step_charts(step, reader)],
         options=option_texts(job.options),
         **({"search": None} if search is None else search_page.content(search)),
     )
@@ -90,20 +81,3 @@ def _figures(view: JobView) -> dict[str, str]:
 def _error(job: Job) -> str:
     """Return why a job ended without success, or an empty string."""
     return (job.error or str(job.state)) if job.state.over and job.state != JobState.SUCCEEDED else ""
-
-
-def _charts(step: Step) -> list[Markup]:
-    """Return the learning curves of a step as charts, grouped by model."""
-    models: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for number, metrics in step.curve:
-        for name, value in metrics.items():
-            model, _, metric = name.rpartition("/")
-            models.setdefault(model, {}).setdefault(metric, []).append((number, value))
-    charts = []
-    for model, curves in models.items():
-        for title, metrics, best in _CHARTS:
-            series = [Series(label, curves[name]) for name, label in metrics.items() if name in curves]
-            if series:
-                name = " · ".join(filter(None, (step.stage, model, title)))
-                charts.append(line_chart(name, series, best=best if series[0].name.startswith("validation") else ""))
-    return charts

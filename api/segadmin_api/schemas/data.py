@@ -174,6 +174,13 @@ class PluginDetails(Plugin):
     options: list[PluginOption]
 
 
+class PluginCheck(BaseModel):
+    """Whether a plugin keeps its contract."""
+
+    passed: bool
+    report: str = Field(description="What the tests compared, or which of them failed.")
+
+
 class Backbone(Plugin):
     """A registered backbone."""
 

@@ -79,14 +79,19 @@ def roll_back_champion(
         StorageError: the folder of the one before is missing or damaged.
     """
     with reading(settings) as session:
-        _check_folder(settings, _champion_before(session, label_set))
+        _check_folder(settings, champion_before(session, label_set))
     with transaction(settings) as session:
-        changed = _change(session, _champion_before(session, label_set), "models.rollback", reason, expected)
+        changed = _change(session, champion_before(session, label_set), "models.rollback", reason, expected)
     _log_change("model rolled back", "rollback", changed)
     return changed
 
 
-def _champion_before(session: Session, label_set: str | None) -> ModelVersion:
+def champion_before(session: Session, label_set: str | None) -> ModelVersion:
+    """Return the champion before the present one, to which a rollback leads.
+
+    Raises:
+        DataError: there is no champion, or none before it.
+    """
     current = find_version(session, "champion", label_set)
     before = session.exec(
         select(ModelVersion)

@@ -51,6 +51,8 @@ ATTRIBUTES = {
         "src",
     ),
     *("autofocus", "for", "type", "value"),
+    *("aria-describedby", "aria-invalid", "cols", "data-copy", "data-done", "open", "placeholder", "rows", "selected"),
+    "title",
 }
 
 
@@ -114,6 +116,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
     parts = {"base.html", "macros.html", "search_sections.html"}
+    parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts

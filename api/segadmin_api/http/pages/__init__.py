@@ -6,14 +6,18 @@ from fastapi import APIRouter
 
 from segadmin_api.http.pages import (
     audit,
+    canaries,
     data,
     files,
     jobs,
+    keys,
     models,
     openapi,
     overview,
+    plugins,
     schedules,
     segments,
+    settings,
     snapshots,
     users,
 )
@@ -24,13 +28,24 @@ def routers() -> list[APIRouter]:
     return [
         files.router,
         overview.router,
+        overview.forms,
         segments.router,
         users.router,
         snapshots.router,
+        canaries.router,  # before the models, whose paths would match
+        canaries.forms,
         models.router,
+        models.forms,
         jobs.router,
         data.router,
         schedules.router,
+        schedules.forms,
+        plugins.router,
+        plugins.forms,
+        keys.router,
+        keys.forms,
         audit.router,
+        settings.router,
+        settings.forms,
         openapi.router,
     ]

@@ -14,7 +14,7 @@ from segadmin.models.card import ModelCard, card_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
 from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.storage.records import Scope
+from segadmin.storage.records import ModelState, Scope
 from segadmin.urls import mask_secrets
 from segadmin.workflows.follow_promotion import complete
 from segadmin_api.http.v1.etags import IfMatch, champion_etag, expected_champion
@@ -43,12 +43,15 @@ _CONDITIONAL = changes(more={412: "Another version is champion than `If-Match` s
 
 @models.get("", dependencies=[allow(Scope.VIEWER)])
 def list_models(
-    request: Request, pages: Pages, labels: Annotated[Name | None, Query(description="Only of this label set.")] = None
+    request: Request,
+    pages: Pages,
+    labels: Annotated[Name | None, Query(description="Only of this label set.")] = None,
+    state: Annotated[ModelState | None, Query(description="Only in this state.")] = None,
 ) -> Page[ModelVersion]:
     """List model versions, newest first."""
     position = pages.after(int)
     before = None if position is None else position[0]
-    lines = list_lines(settings_of(request), labels, before=before, limit=pages.limit + 1)
+    lines = list_lines(settings_of(request), labels, state=state, before=before, limit=pages.limit + 1)
     return pages.page(lines, lambda line: ModelVersion(**_facts(line)), lambda line: [line.version.id])
 
 

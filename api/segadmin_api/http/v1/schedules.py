@@ -15,9 +15,10 @@ from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
 from segadmin_api.http.problems import request_errors
-from segadmin_api.http.v1.etags import IfMatch, etag_of
+from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.jobs import check_kind
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,
     Schedule,
@@ -128,11 +129,6 @@ def run_schedule(request: Request, name: ScheduleName) -> Enqueued:
 def _shown(row: records.Schedule) -> Schedule:
     facts: dict[str, Any] = mask_all(row.model_dump())
     return Schedule(**facts)
-
-
-def schedule_etag(row: records.Schedule) -> str:
-    """Return the ETag of what people change of a schedule."""
-    return etag_of(row.model_dump(include={"cron", "timezone", "kind", "options", "paused", "freshness_seconds"}))
 
 
 def check_etag(row: records.Schedule | None, if_match: str | None) -> None:
