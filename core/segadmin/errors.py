@@ -11,6 +11,7 @@
     │   ├── ScheduleNotFound
     │   └── SnapshotNotFound
     ├── DataError
+    │   ├── CanaryNotFound
     │   ├── ImportNotFound
     │   ├── LabelSetNotFound
     │   └── UserNotFound
@@ -85,6 +86,10 @@ class SnapshotNotFound(ConfigurationError):
 
 class DataError(SegadminError):
     """Data as a whole cannot be used; a single bad row goes to quarantine instead."""
+
+
+class CanaryNotFound(DataError):
+    """There is no such canary."""
 
 
 class ImportNotFound(DataError):

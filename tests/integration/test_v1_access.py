@@ -18,7 +18,7 @@ from segadmin.storage import api_keys, database
 from segadmin.storage.database import transaction
 from segadmin.storage.records import ROLES, ApiKey, Scope, utcnow
 from segadmin_api.http.app import routers
-from segadmin_api.http.permissions import permissions
+from segadmin_api.http.permissions import Permission, permissions
 from tests.api import Api
 from tests.conftest import Cli
 from tests.servers import web_server
@@ -39,6 +39,9 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("POST", "/v1/jobs/{job}/cancel"): Scope.OPERATOR,
     ("POST", "/v1/jobs/{job}/retry"): Scope.OPERATOR,
     ("GET", "/v1/jobs/{job}/events"): Scope.VIEWER,
+    ("GET", "/v1/models/canary"): Scope.VIEWER,
+    ("GET", "/v1/models/canary/{number}"): Scope.VIEWER,
+    ("POST", "/v1/models/canary/{number}/stop"): Scope.OPERATOR,
     ("GET", "/v1/models"): Scope.VIEWER,
     ("POST", "/v1/models/rollback"): Scope.OPERATOR,
     ("GET", "/v1/models/{version}"): Scope.VIEWER,
@@ -82,6 +85,7 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("POST", "/v1/schedules/{name}/run"): Scope.OPERATOR,
     ("GET", "/v1/plugins"): Scope.VIEWER,
     ("GET", "/v1/plugins/{kind}/{name}"): Scope.VIEWER,
+    ("POST", "/v1/plugins/{kind}/{name}/check"): Scope.ADMIN,
     ("GET", "/v1/backbones"): Scope.VIEWER,
     ("GET", "/v1/drift"): Scope.VIEWER,
     ("GET", "/v1/drift/{snapshot}"): Scope.VIEWER,
@@ -89,6 +93,8 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/v1/keys"): Scope.ADMIN,
     ("POST", "/v1/keys"): Scope.ADMIN,
     ("DELETE", "/v1/keys/{name}"): Scope.ADMIN,
+    ("GET", "/v1/settings"): Scope.ADMIN,
+    ("POST", "/v1/doctor"): Scope.ADMIN,
     ("GET", "/v1/whoami"): ANY,
     ("GET", "/login"): OPEN,
     ("POST", "/login"): OPEN,
@@ -96,8 +102,16 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/"): Scope.PAGES,
     ("GET", "/jobs"): Scope.PAGES,
     ("GET", "/jobs/{job}"): Scope.PAGES,
+    ("POST", "/overview/retry"): Scope.OPERATOR,
     ("GET", "/models"): Scope.PAGES,
+    ("GET", "/models/compare"): Scope.PAGES,
+    ("GET", "/models/canaries"): Scope.PAGES,
+    ("GET", "/models/canaries/{number}"): Scope.PAGES,
+    ("POST", "/models/canaries/{number}/stop"): Scope.OPERATOR,
+    ("POST", "/models/canaries/{number}/promote"): Scope.OPERATOR,
     ("GET", "/models/{version}"): Scope.PAGES,
+    ("POST", "/models/{version}/promote"): Scope.OPERATOR,
+    ("POST", "/models/{version}/rollback"): Scope.OPERATOR,
     ("GET", "/drift"): Scope.PAGES,
     ("GET", "/static/{digest}/{name:path}"): OPEN,
     ("GET", "/preferences"): OPEN,
@@ -110,6 +124,22 @@ TABLE: dict[tuple[str, str], Scope | Literal["any key", "no key"]] = {
     ("GET", "/snapshots/{earlier}/{later}"): Scope.PAGES,
     ("GET", "/data"): Scope.PAGES,
     ("GET", "/schedules"): Scope.PAGES,
+    ("GET", "/schedules/show"): Scope.PAGES,
+    ("GET", "/schedules/new"): Scope.PAGES,
+    ("GET", "/schedules/edit"): Scope.PAGES,
+    ("POST", "/schedules/save"): Scope.OPERATOR,
+    ("POST", "/schedules/pause"): Scope.OPERATOR,
+    ("POST", "/schedules/resume"): Scope.OPERATOR,
+    ("POST", "/schedules/run"): Scope.OPERATOR,
+    ("POST", "/schedules/delete"): Scope.OPERATOR,
+    ("GET", "/plugins"): Scope.PAGES,
+    ("GET", "/plugins/{kind}/{name}"): Scope.PAGES,
+    ("POST", "/plugins/{kind}/{name}/check"): Scope.ADMIN,
+    ("GET", "/keys"): Scope.ADMIN,
+    ("POST", "/keys"): Scope.ADMIN,
+    ("POST", "/keys/revoke"): Scope.ADMIN,
+    ("GET", "/settings"): Scope.ADMIN,
+    ("POST", "/settings/doctor"): Scope.ADMIN,
     ("GET", "/audit"): Scope.ADMIN,
     ("GET", "/metrics"): Scope.PAGES,
     ("GET", "/openapi.json"): ANY,
@@ -152,6 +182,8 @@ def test_roles_include_those_before_them() -> None:
 def test_every_route_refuses_who_may_not_call_it(api: Api, scope: Scope | None) -> None:
     for permission in permissions(routers()):
         path = re.sub(r"{([^}]+)}", lambda match: SAMPLES[match[1]], permission.path)
+        if _is_form(permission):  # only a session can send it, see below
+            continue
         answer = api(permission.method, path, scope, follow_redirects=False)
         where = f"{permission.method} {path}: {answer.status_code} {answer.text[:200]}"
         assert answer.status_code < 500, where
@@ -162,6 +194,30 @@ def test_every_route_refuses_who_may_not_call_it(api: Api, scope: Scope | None) 
             assert (answer.status_code, "WWW-Authenticate" in answer.headers) == (401, True), where
         else:
             assert (answer.status_code, f"for {scope}, and not for" in answer.json()["detail"]) == (403, True), where
+
+
+def _is_form(permission: Permission) -> bool:
+    return permission.method == "POST" and not permission.path.startswith("/v1") and permission.needs_key
+
+
+@pytest.mark.parametrize("scope", [None, *Scope])
+def test_every_form_refuses_who_may_not_send_it(
+    api: Api, browse: Callable[[str], Browser], scope: Scope | None
+) -> None:
+    browser, token = browse(api.url), ""
+    if scope is not None:
+        browser.log_in(api.keys[scope])
+        token = browser.client.get("/v1/whoami").json()["csrf_token"]
+    for permission in filter(_is_form, permissions(routers())):
+        path = re.sub(r"{([^}]+)}", lambda match: SAMPLES[match[1]], permission.path)
+        forged = browser.client.post(path, data={"csrf_token": "guess"})
+        assert forged.status_code == (401 if scope is None else 403), path
+        if not path.endswith(("/doctor", "/check")) or not permission.allows(scope):  # these take seconds
+            answer = browser.client.post(path, data={"csrf_token": token})
+            where = f"{path}: {answer.status_code} {answer.text[:200]}"
+            refused = 401 if scope is None else 403
+            assert answer.status_code < 500, where
+            assert (answer.status_code != refused) == permission.allows(scope), where
 
 
 def test_a_wrong_an_expired_and_a_revoked_key_are_refused(api: Api) -> None:

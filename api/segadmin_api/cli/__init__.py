@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "web": ("services:web", "Run the HTTP API, for a deployment.", _MACHINE),
     "keys": ("keys:app", "Keys of the web pages and the HTTP API.", _MACHINE),
     "doctor": ("doctor:app", "Check this installation and show how to fix problems.", _MACHINE),
+    "settings": ("settings:settings", "The settings that commands use here, and where each comes from.", _MACHINE),
     "db": ("db:app", "The SQL database: status, check, upgrade, adopt.", _MACHINE),
     "backup": ("backup:backup", "Save the database, the store and the secret in one file.", _MACHINE),
     "restore": ("backup:restore", "Restore a backup into an empty home.", _MACHINE),

@@ -25,11 +25,14 @@ def list_(
     action: Annotated[
         str | None, typer.Option(help="Only this action, such as data.forget, or data for all data actions.")
     ] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only what this one did: a user of the machine, or a key as 'key ann'.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries, newest first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries of the audit log."""
-    log = entries(get_settings(), action, limit)
+    log = entries(get_settings(), action, limit, actor=actor)
     if as_json:
         show_json([entry.model_dump(mode="json") for entry in log])
         return

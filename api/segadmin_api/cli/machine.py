@@ -23,6 +23,7 @@ from segadmin.storage.records import Canary, CanaryState
 from segadmin_api.cli.output import JsonOption, echo, show_json, terminal
 from segadmin_api.cli.startup import same_port, validate
 from segadmin_api.formatting import canary_line, duration, took
+from segadmin_api.policy_words import policy_facts, policy_line
 from segadmin_worker import state
 from segadmin_worker.state import ServiceState, ServiceStatus, Status
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from segadmin.workflows.objectives import ObjectiveState
+    from segadmin.workflows.update_policies import ScheduledPolicy
     from segadmin_worker.services import Service
 
 _POLL_SECONDS = 0.25
@@ -102,6 +104,8 @@ def status(as_json: JsonOption = False) -> None:
         shown = _table(settings, current, _queues(settings), _overdue(settings), _canaries(settings))
         terminal().print(shown, soft_wrap=True)
         _print_freshness(settings)
+        for policy in _policies(settings):
+            echo(policy_line(policy))
         if not is_running:
             echo("The supervisor was killed; these services are left over. Run: segadmin down", err=True)
     if not is_running:
@@ -314,6 +318,7 @@ def _facts(settings: Settings, status: Status | None, *, running: bool) -> dict[
         "queues": _queues(settings) if running else None,
         "overdue": _overdue(settings) if running else None,
         "freshness": _freshness(settings) if running else None,
+        "policies": [policy_facts(policy) for policy in _policies(settings)] if running else None,
         "canaries": [
             canary.model_dump(mode="json", include={"label_set", "challenger_id", "champion_id", "share", "until"})
             for canary in _canaries(settings)
@@ -386,6 +391,16 @@ def _freshness(settings: Settings) -> list[dict[str, Any]]:
     from segadmin_api.freshness_words import objective_facts
 
     return [objective_facts(objective) for objective in _objectives(settings)]
+
+
+def _policies(settings: Settings) -> list[ScheduledPolicy]:
+    """Return the update policies of schedules; none if they cannot be read, which `segadmin doctor` reports."""
+    from segadmin.workflows.update_policies import update_policies
+
+    try:
+        return update_policies(settings)
+    except SegadminError:
+        return []
 
 
 def _canaries(settings: Settings) -> list[Canary]:

@@ -162,25 +162,24 @@ def rollback(
 
 
 def _follow(promotion: Promotion, *, as_json: bool) -> None:
-    """Keep corrections, write and deliver the records of the feed, report what was done, and call plugins' hooks."""
-    from segadmin.snapshots.corrections import keep_corrections
-    from segadmin.workflows.follow_promotion import announce, follow
+    """Keep corrections, write and deliver the records of the feed, call plugins' hooks, and report what was done."""
+    from segadmin.workflows.follow_promotion import complete
     from segadmin_worker.client import dispatcher
 
     settings = get_settings()
-    corrected = None if promotion.snapshot is None else keep_corrections(settings, promotion.label_set)
-    followed = follow(settings, promotion, dispatcher(settings))
+    followed = complete(settings, promotion, dispatcher(settings))
     if as_json:
         facts = asdict(promotion) | {"as_of": promotion.as_of and promotion.as_of.isoformat()}
-        show_json(
-            {**facts, "corrected_snapshot": corrected, "records": followed.records, "deliveries": followed.deliveries}
-        )
+        feed = {"records": followed.records, "deliveries": followed.deliveries, "trouble": followed.trouble}
+        show_json({**facts, "corrected_snapshot": followed.corrected, **feed})
     else:
-        _report_promotion(promotion, followed, corrected)
-    announce(settings, promotion)
+        _report_promotion(promotion, followed)
+    if followed.trouble and followed.records is not None:
+        echo(f"Error: {followed.trouble} The promotion stays.", err=True)
+        raise typer.Exit(1)
 
 
-def _report_promotion(promotion: Promotion, followed: Followed, corrected: int | None) -> None:
+def _report_promotion(promotion: Promotion, followed: Followed) -> None:
     previous = f"; before, it was version {promotion.before}" if promotion.before else ""
     echo(f"Version {promotion.champion} is champion of {promotion.label_set!r}{previous}.")
     if promotion.canary is not None:
@@ -194,8 +193,10 @@ def _report_promotion(promotion: Promotion, followed: Followed, corrected: int |
         f"Snapshot {promotion.snapshot}, its newest, is current, as of {promotion.as_of:%Y-%m-%d %H:%M}. Bring it "
         f"up to date: {command.format('refresh')}"
     )
-    if corrected is not None:
-        echo(f"Snapshot {corrected}, which is that one with the users whom people corrected since, replaces it.")
+    if followed.corrected is not None:
+        echo(
+            f"Snapshot {followed.corrected}, which is that one with the users whom people corrected since, replaces it."
+        )
     echo(_followed_line(followed))
 
 

@@ -17,10 +17,12 @@ from segadmin.timezones import zone
 from segadmin.urls import mask_all
 from segadmin.workflows.live import objective_options
 from segadmin.workflows.objectives import objectives
+from segadmin.workflows.update_policies import policy_of
 from segadmin_api.cli.enqueue import options_of
 from segadmin_api.cli.output import JsonOption, echo, group, parse_options, show_json, table
 from segadmin_api.formatting import ago
 from segadmin_api.freshness_words import objective_facts, objective_line, seconds
+from segadmin_api.policy_words import policy_facts, policy_line
 from segadmin_worker.client import dispatcher
 
 Name = Annotated[str, typer.Argument(help="Which one.")]
@@ -129,6 +131,8 @@ def show(name: Name, as_json: JsonOption = False) -> None:
         }
         states = [objective_facts(state) for state in objectives(get_settings()) if state.schedule == name]
         facts["freshness"] = states
+        policy = policy_of(schedule)
+        facts["update_policy"] = [policy_facts(policy)] if policy else []
         show_json(mask_all(schedule.model_dump(mode="json") | {"upcoming": view.upcoming, **facts}))
         return
     echo(f"{name}: {schedule.kind} {_when(schedule)}")
@@ -141,6 +145,8 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     elif view.upcoming:
         slots = [(f"{slot:%Y-%m-%d %H:%M}", f"{slot.astimezone(clock):%Y-%m-%d %H:%M %Z}") for slot in view.upcoming]
         table("", ["next (UTC)", "there"], slots)
+    if (policy := policy_of(schedule)) is not None:
+        echo(f"  {policy_line(policy)}")
     for state in objectives(get_settings()) if schedule.freshness_seconds is not None else []:
         if state.schedule == name:
             echo(f"  {objective_line(state)}{f' → {state.fix}' if state.fix else ''}")

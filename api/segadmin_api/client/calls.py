@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from segadmin.storage.records import JobState
 from segadmin_api.schemas.data import LabelSets, Schedules, Whoami
 from segadmin_api.schemas.jobs import BulkAnswer, Enqueued, Estimate, Job, JobDetails, JobFilter, LogLines, Retried
-from segadmin_api.schemas.models import Comparison, ModelDetails, ModelVersion, Promotion
+from segadmin_api.schemas.models import Canary, Comparison, ModelDetails, ModelVersion, Promotion
 from segadmin_api.schemas.pages import Page
 from segadmin_api.schemas.snapshots import Member, Segments, Snapshot, SnapshotDetails, SnapshotDiff, User, UserText
 
@@ -134,6 +134,21 @@ def roll_back_model(*, champion: int, labels: str | None = None, reason: str = "
     """Make the champion before ``champion`` champion again, if that still is."""
     body, headers = {"labels": labels, "reason": reason}, _if_champion(champion)
     return Call("POST", "/v1/models/rollback", Promotion, body=body, headers=headers)
+
+
+def list_canaries(*, labels: str | None = None, limit: int = 50, cursor: str | None = None) -> Call[Page[Canary]]:
+    """Return a page of canaries, newest first."""
+    return Call("GET", "/v1/models/canary", Page[Canary], {"labels": labels, "limit": limit, "cursor": cursor})
+
+
+def show_canary(number: int) -> Call[Canary]:
+    """Return a canary with its newest comparison."""
+    return Call("GET", f"/v1/models/canary/{number}", Canary)
+
+
+def stop_canary(number: int, *, reason: str = "") -> Call[Canary]:
+    """Stop a canary; the champion scores its users again from the next refresh on."""
+    return Call("POST", f"/v1/models/canary/{number}/stop", Canary, body={"reason": reason})
 
 
 def list_snapshots(*, labels: str | None = None, limit: int = 50, cursor: str | None = None) -> Call[Page[Snapshot]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
@@ -30,6 +30,13 @@ _MINIMUM_SPAN = 0.01
 _MARGIN = (56, 4, 8, 20)
 #: Radius of a dot on a line, and of a dot without a line.
 _DOT, _LONE_DOT = 2.5, 4.0
+#: The texts of the reliability diagram.
+RELIABILITY = {
+    "title": "Reliability",
+    "description": "Accuracy by the probability of the most probable segment; on the dashed line both are equal",
+    "axis": "probability",
+    "bar": "%(users)s users, probability about %(probability)s, accuracy %(accuracy)s",
+}
 #: Width of a bar as a fraction of its slot.
 _BAR_WIDTH = 0.9
 
@@ -127,8 +134,8 @@ def search_chart(trials: Sequence[Trial], reader: Reader = ENGLISH) -> Markup:
     return line_chart(title, [lines, dots], unit="trial", x=(1, len(trials)), size=(600, 200), reader=reader)
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Return the accuracy of the most probable segment, one bar per probability bin."""
+def reliability_diagram(bins: Sequence[ReliabilityBin], text: Callable[[str], str] = str) -> Markup:
+    """Return the accuracy of the most probable segment, one bar per probability bin; ``text`` translates a text."""
     plot = Plot(300, 300, (0, 1), (0, 1))
     bars = [
         _bar(
@@ -136,18 +143,23 @@ def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
             (bin_.low, bin_.high),
             (0, bin_.accuracy),
             _BIN_COLOUR,
-            f"{bin_.rows:,} users, probability about {(bin_.low + bin_.high) / 2:.0%}, accuracy {bin_.accuracy:.1%}",
+            text(RELIABILITY["bar"])
+            % {
+                "users": f"{bin_.rows:,}",
+                "probability": f"{(bin_.low + bin_.high) / 2:.0%}",
+                "accuracy": f"{bin_.accuracy:.1%}",
+            },
         )
         for bin_ in bins
     ]
     diagonal = Markup('<path d="M0 {0}L{0} 0" stroke="#888" stroke-dasharray="4"/>').format(plot.height)
     labels = [
-        _label(0, plot.height + 15, "probability 0 %"),
+        _label(0, plot.height + 15, f"{text(RELIABILITY['axis'])} 0 %"),
         _label(plot.width, plot.height + 15, "100 %", "end"),
         _label(-5, 10, "1", "end"),
     ]
-    description = "Accuracy by the probability of the most probable segment; on the dashed line both are equal"
-    return _figure(_picture(plot, "Reliability", description, [*bars, diagonal, _axes(plot), *labels]))
+    title, description = text(RELIABILITY["title"]), text(RELIABILITY["description"])
+    return _figure(_picture(plot, title, description, [*bars, diagonal, _axes(plot), *labels]))
 
 
 def events_by_day(profile: Profile) -> Markup:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal
-
-from markupsafe import Markup
 
 from segadmin.jobs.control import JobView
 from segadmin.jobs.step_log import LogLine
 from segadmin.settings import Settings
-from segadmin.storage.records import CORRECT_KIND, Job, JobState, Step
+from segadmin.storage.records import CORRECT_KIND, Job, JobState
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
-from segadmin_api.dashboard.charts import Series, line_chart
+from segadmin_api.dashboard.curves import step_charts
 from segadmin_api.dashboard.job_notes import note_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import moment_of, render, sentence_of, served, text_of
@@ -21,14 +18,6 @@ from segadmin_api.dashboard.stage_graph import stage_graph
 from segadmin_api.estimates import memory
 from segadmin_api.formatting import duration, option_texts, stages, subject, took
 from segadmin_api.results import result_sentences, waits_sentence
-
-#: The charts of a fit: title, metrics in one chart with their labels, and whether the lowest or highest is best.
-_CHARTS: tuple[tuple[str, dict[str, str], Literal["min", "max"]], ...] = (
-    ("loss", {"validation_log_loss": "validation log-loss", "training_loss": "training loss"}, "min"),
-    ("AUROC", {"validation_auroc": "validation AUROC"}, "max"),
-)
-#: The texts of these charts, which pages translate.
-CURVE_TEXTS = ("loss", "validation log-loss", "training loss", "validation AUROC", "step", "trial", "best so far")
 
 
 def page(settings: Settings, view: JobView, *, online: bool = False, reader: Reader = ENGLISH) -> str:
@@ -58,7 +47,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         graph=stage_graph(lines),
         memory=memory,
         can_retry=job.state in {JobState.FAILED, JobState.CANCELLED} and job.kind != CORRECT_KIND,
-        curves=[chart for step in view.steps for chart in _charts(step, reader)],
+        curves=[chart for step in view.steps for chart in step_charts(step, reader)],
         options=option_texts(job.options),
         **({"search": None} if search is None else search_page.content(search, reader)),
     )
@@ -99,22 +88,3 @@ def _error(job: Job, reader: Reader) -> str:
     if not job.state.over or job.state == JobState.SUCCEEDED:
         return ""
     return text_of(reader, job.error or str(job.state))
-
-
-def _charts(step: Step, reader: Reader) -> list[Markup]:
-    """Return the learning curves of a step as charts, grouped by model."""
-    models: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for number, metrics in step.curve:
-        for name, value in metrics.items():
-            model, _, metric = name.rpartition("/")
-            models.setdefault(model, {}).setdefault(metric, []).append((number, value))
-    charts = []
-    for model, curves in models.items():
-        for title, metrics, best in _CHARTS:
-            known = [name for name in metrics if name in curves]
-            if known:
-                series = [Series(text_of(reader, metrics[name]), curves[name]) for name in known]
-                name = " · ".join(filter(None, (step.stage, model, text_of(reader, title))))
-                is_validation = known[0].startswith("validation")
-                charts.append(line_chart(name, series, best=best if is_validation else "", reader=reader))
-    return charts

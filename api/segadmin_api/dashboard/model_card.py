@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from segadmin.models.card import ModelCard
 from segadmin_api.dashboard.charts import reliability_diagram
 from segadmin_api.dashboard.reader import ENGLISH, Reader
@@ -15,20 +18,21 @@ from segadmin_api.formatting import (
 )
 
 
-def page(card: ModelCard, *, online: bool = False, reader: Reader = ENGLISH) -> str:
-    """Return the page of ``card``; if ``online``, it links to other pages."""
-    diagram = reliability_diagram(card.test.calibration.bins) if card.test else ""
-    return render(
-        "model_card.html",
-        title=text_of(reader, "model %(number)s", number=card.version),
-        here="/models",
-        online=online,
-        reader=reader,
-        card=card,
-        reliability=diagram,
-        membership=membership_line(card.membership),
-        membership_advice=MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
-        corrections=corrections_line(card.origin.parts),
-        equal_texts=equal_texts_line(card.origin.equal_texts),
-        cascade=cascade_line(card.origin.cascade),
-    )
+def page(card: ModelCard, *, reader: Reader = ENGLISH) -> str:
+    """Return the page of ``card`` as one file; :mod:`segadmin_api.dashboard.model` has the one with forms."""
+    title = text_of(reader, "model %(number)s", number=card.version)
+    return render("model_card.html", title=title, here="/models", reader=reader, **content(card, reader))
+
+
+def content(card: ModelCard, reader: Reader = ENGLISH) -> dict[str, Any]:
+    """Return the values of the template of a card."""
+    diagram = reliability_diagram(card.test.calibration.bins, partial(text_of, reader)) if card.test else ""
+    return {
+        "card": card,
+        "reliability": diagram,
+        "membership": membership_line(card.membership),
+        "membership_advice": MEMBERSHIP_ADVICE if card.membership and card.membership.is_high else "",
+        "corrections": corrections_line(card.origin.parts),
+        "equal_texts": equal_texts_line(card.origin.equal_texts),
+        "cascade": cascade_line(card.origin.cascade),
+    }

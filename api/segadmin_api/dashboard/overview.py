@@ -11,12 +11,15 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from segadmin.jobs import control, schedules
 from segadmin.models.aliases import champion, pointed
+from segadmin.models.canary import list_canaries
+from segadmin.models.champion_changes import champion_change
 from segadmin.models.versions import VersionLine, evaluations_of
 from segadmin.monitoring.reports import newest_report
 from segadmin.settings import Settings
 from segadmin.snapshots.read import currents
 from segadmin.storage.database import reading
 from segadmin.storage.records import (
+    CanaryState,
     DriftReport,
     Import,
     ImportState,
@@ -24,11 +27,16 @@ from segadmin.storage.records import (
     JobState,
     LabelSet,
     ModelVersion,
+    Schedule,
     SegmentSnapshot,
     utcnow,
 )
+from segadmin.workflows.objectives import objectives
+from segadmin_api.dashboard import attention
+from segadmin_api.dashboard.attention import Attention
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
+from segadmin_api.schedule_etag import schedule_etag
 
 #: Failed jobs of the last days are shown, and at most so many of anything.
 _FAILED, _SHOWN = timedelta(days=3), 5
@@ -42,15 +50,6 @@ class LabelSetCard:
     champion: VersionLine | None
     snapshot: SegmentSnapshot | None
     report: DriftReport | None  #: the newest one of the snapshot's model
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Something that somebody should look at."""
-
-    text: str
-    link: str
-    command: str = ""
 
 
 def page(settings: Settings, reader: Reader) -> str:
@@ -68,6 +67,7 @@ def page(settings: Settings, reader: Reader) -> str:
         reader,
         cards=cards,
         attention=_attention(settings, cards, failed, imports, reader),
+        has_events=bool(imports) or bool(cards),
         jobs=[*running, *queued][:_SHOWN],
         imports=imports,
     )
@@ -101,27 +101,28 @@ def _attention(
     reader: Reader,
 ) -> list[Attention]:
     """Return what needs attention, the most urgent first."""
-    entries = [
-        Attention(
-            text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=job.kind) + f" {job.error or ''}",
-            f"/jobs/{job.id}",
-            f"segadmin jobs retry {job.id}",
-        )
-        for job in failed
+    listed, late = schedules.list_schedules(settings), set(schedules.overdue(settings))
+    with reading(settings) as session:
+        canaries = list_canaries(session, state=CanaryState.RUNNING)
+        champions = {row.label_set: champion_change(session, row.label_set) for row in canaries}
+    return [
+        *(attention.failed_job(job, reader) for job in failed),
+        *(attention.failed_import(row, reader) for row in imports if row.state == ImportState.FAILED),
+        *(attention.overdue_schedule(row, schedule_etag(row), reader) for row in listed if row.name in late),
+        *(attention.missed_objective(state, reader) for state in objectives(settings) if state.missed),
+        *(
+            attention.drift_alarm(card.name, alarm, card.report)
+            for card in cards
+            if card.report
+            for alarm in card.report.alarms
+        ),
+        *(attention.running_canary(row, champions[row.label_set], reader) for row in canaries),
+        *(attention.no_schedule(card.name, reader) for card in cards if _grows_old(card, listed)),
     ]
-    entries += [
-        Attention(text_of(reader, "The import of %(file)s failed:", file=each.file) + f" {each.error or ''}", "/data")
-        for each in imports
-        if each.state == ImportState.FAILED
-    ]
-    entries += [
-        Attention(f"{card.name}: {alarm}", "/drift", f"segadmin drift show {card.report.snapshot_id}")
-        for card in cards
-        if card.report is not None
-        for alarm in card.report.alarms
-    ]
-    overdue = "The schedule %(name)s is overdue: does a beat run?"
-    return entries + [
-        Attention(text_of(reader, overdue, name=name), "/schedules", "segadmin status")
-        for name in schedules.overdue(settings)
-    ]
+
+
+def _grows_old(card: LabelSetCard, listed: Sequence[Schedule]) -> bool:
+    """Whether there is a champion, and no schedule scores the users of its label set."""
+    scoring = [row for row in listed if row.kind in {"refresh", "score", "retrain"}]
+    is_scored = any(row.options.get("labels") in {None, "", card.name} for row in scoring)
+    return card.champion is not None and not is_scored

@@ -25,6 +25,10 @@ class Reader:
         """Return whether forms for a scope are shown."""
         return scope in self.scopes
 
+    def opens(self, scope: str) -> bool:
+        """Return whether links to the pages of a scope are shown: what a key as a password opens is not known."""
+        return not self.token or scope in self.scopes
+
 
 #: The reader of pages that are saved as files.
 ENGLISH = Reader()

@@ -6,12 +6,18 @@ from babel.messages.extract import extract_from_dir
 
 from segadmin.jobs.control import CANCELLED
 from segadmin.jobs.registry import workflows
+from segadmin.labels.parts import Part, SplitBy
 from segadmin.snapshots.policy import Cause
-from segadmin.storage.records import ImportState, JobState, ModelState, StepState
+from segadmin.storage.records import CanaryState, ImportState, JobState, ModelState, StepState
+from segadmin.workflows.update_request import UpdatePolicy
 from segadmin_api.dashboard import drift
+from segadmin_api.dashboard.canaries import METRICS
+from segadmin_api.dashboard.charts import RELIABILITY
+from segadmin_api.dashboard.curves import TEXTS as CURVES
 from segadmin_api.dashboard.job_notes import NOTES, PROBLEMS
-from segadmin_api.dashboard.jobs import CURVE_TEXTS
+from segadmin_api.dashboard.keys import SCOPES
 from segadmin_api.dashboard.translations import FOLDER
+from segadmin_api.effective_settings import Source
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
 from segadmin_api.request_forms import form_of
 from segadmin_api.results import LOCKED
@@ -22,6 +28,14 @@ _FACTS = (
     *("state", "done", "time left, about", "requested", "took", "so far", "memory"),
     *("events", "users", "items", "from", "to"),
 )
+
+#: What separates the parts of a split, these parts, and where the probabilities of a history come from.
+_SPLITS = (*(split.value for split in SplitBy), *(part.value for part in Part))
+_ANSWERS = ("model", "prior")
+#: Labels of the charts of a search.
+_SEARCH = ("trial", "best so far")
+#: Results of checks.
+_LEVELS = ("ok", "warn", "fail")
 
 
 def texts() -> set[str]:
@@ -35,11 +49,14 @@ def texts() -> set[str]:
 
 def _of_program() -> set[str]:
     """Return the texts that are in no template."""
-    states = {state.value for kind in (JobState, StepState, ModelState, ImportState) for state in kind}
+    states = {state.value for kind in (JobState, StepState, ModelState, ImportState, CanaryState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    of_jobs = {*NOTES, *PROBLEMS, *CURVE_TEXTS, *LOCKED, CANCELLED, *_of_requests()}
-    return states | columns | causes | of_jobs | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    of_jobs = {*NOTES, *PROBLEMS, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
+    models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_SPLITS, *_ANSWERS}
+    policies = {policy.value for policy in UpdatePolicy}
+    access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
+    return states | columns | causes | of_jobs | models | policies | access | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
 
 
 def _of_requests() -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -16,11 +17,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
+from segadmin_api.dashboard.login import session_ended
 from segadmin_api.http.bodies import read_body
+from segadmin_api.http.kept_forms import KeptForm
 from segadmin_api.http.local_paths import local_path
+from segadmin_api.http.login_page import login_page
 from segadmin_api.http.problems import request_errors
-from segadmin_api.http.readers import NOTICE
-from segadmin_api.http.security import Requires, authorize, login_redirect
+from segadmin_api.http.readers import NOTICE, reader_of
+from segadmin_api.http.security import Requires, authorize
 from segadmin_api.http.sessions import CSRF_FIELD, read_session
 
 #: The field with the path of the page that a form is on.
@@ -51,6 +55,14 @@ class Form:
         return local_path(self.text(BACK_FIELD))
 
 
+class SessionEnded(HTTPException):
+    """A form came without a session: the login page keeps it."""
+
+    def __init__(self, back: str, kept: KeptForm | None) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, "The session has ended. Log in again.")
+        self.back, self.kept = back, kept
+
+
 class PageRoute(APIRoute):
     """A route of pages: errors of the request are the client's, and a notice is shown once."""
 
@@ -59,8 +71,12 @@ class PageRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
-            with request_errors():
-                response = await handle(request)
+            try:
+                with request_errors():
+                    response = await handle(request)
+            except SessionEnded as ended:
+                detail = session_ended(reader_of(request), kept=ended.kept is not None)
+                return login_page(request, ended.back, detail, HTTPStatus.UNAUTHORIZED, ended.kept)
             if NOTICE in request.cookies and response.status_code == 200:
                 response.delete_cookie(NOTICE)
             return response
@@ -72,7 +88,8 @@ class RequiresForm(Requires):
     """A dependency of the routes of forms: the session's key must give access to a scope; returns the form.
 
     Raises, when it is called:
-        HTTPException: 303 to the login page without a session, 403 if its key does not give access or the form lacks
+        SessionEnded: there is no session; the login page keeps the form.
+        HTTPException: 403 if its key does not give access or the form lacks
             the session's token, 413 if it is too large, 400 if it is none.
     """
 
@@ -81,7 +98,7 @@ class RequiresForm(Requires):
         form = await read_form(request)
         session = await run_in_threadpool(read_session, request.app.state.settings, request)
         if session is None:
-            raise login_redirect(form.back)
+            raise SessionEnded(form.back, KeptForm.of(request, form.fields))
         if not session.owns(form.text(CSRF_FIELD)):
             raise HTTPException(403, "The form has no valid token. Load the page again.")
         authorize(request, session.key, self.scope)

@@ -6,53 +6,59 @@ a browser send the form, but neither read nor set that cookie.
 
 from __future__ import annotations
 
-import hmac
-import secrets
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
+from segadmin.storage import api_keys
 from segadmin.storage.audit import record, set_actor
 from segadmin.storage.records import ApiKey
-from segadmin_api.dashboard import login as login_page
-from segadmin_api.http.forms import Form, read_form
+from segadmin_api.dashboard import login as pages
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.http.forms import read_form
 from segadmin_api.http.html import html_response
+from segadmin_api.http.kept_forms import FIELDS_FIELD, PATH_FIELD, KeptForm
 from segadmin_api.http.local_paths import local_path
+from segadmin_api.http.login_page import COOKIE, login_page, owns_login
 from segadmin_api.http.readers import reader_of
 from segadmin_api.http.security import find_key
-from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, is_encrypted, read_session, set_session
+from segadmin_api.http.sessions import CSRF_FIELD, Session, begin_session, read_session, set_session
 
 router = APIRouter(include_in_schema=False)
-#: The cookie with the token of the login form.
-_FORM_COOKIE = "segadmin_login"
 
 
 @router.get("/login")
 def show_login(request: Request, next_: Annotated[str, Query(alias="next", max_length=2000)] = "/") -> Response:
     """Show the login page."""
-    return _page(request, next_)
+    return login_page(request, next_)
 
 
 @router.post("/login")
 async def log_in(request: Request) -> Response:
-    """Turn a key into a session, and continue at the page that was asked for."""
+    """Turn a key into a session, and continue at the page that was asked for, or with the form that was kept."""
     form = await read_form(request)
     target = local_path(form.text("next"))
-    if not _owns_form(request, form):
-        return _page(request, target, "The page was open for too long, or in another tab. Try again.", 403)
+    kept = KeptForm.read(form.text(PATH_FIELD), form.text(FIELDS_FIELD))
+    if not owns_login(request, form.text(CSRF_FIELD)):
+        return login_page(request, target, pages.too_old(reader_of(request)), 403, kept)
     try:
         key = await run_in_threadpool(find_key, request, form.text("key"))
     except HTTPException as error:
-        response = _page(request, target, str(error.detail), error.status_code)
+        detail = await run_in_threadpool(_refusal, request, form.text("key"), error)
+        response = login_page(request, target, detail, error.status_code, kept)
         if retry_after := (error.headers or {}).get("Retry-After"):
             response.headers["Retry-After"] = retry_after
         return response
+    cookie, token = await run_in_threadpool(_begin, request, key)
     response = RedirectResponse(target, 303)
-    cookie = await run_in_threadpool(_begin, request, key)
+    if kept is not None:
+        reader = replace(reader_of(request), key=key.name, token=token, scopes=key.opens.includes, path=target)
+        response = html_response(pages.resend_page(kept, reader))
     set_session(request, response, cookie)
-    response.delete_cookie(_FORM_COOKIE, path="/login")
+    response.delete_cookie(COOKIE, path="/login")
     return response
 
 
@@ -70,34 +76,22 @@ async def log_out(request: Request) -> Response:
     return response
 
 
-def _begin(request: Request, key: ApiKey) -> str:
+def _refusal(request: Request, secret: str, error: HTTPException) -> str:
+    """Return why a key was refused, in the language of the reader."""
+    reader: Reader = reader_of(request)
+    if error.status_code == 429:
+        return pages.too_many(reader, (error.headers or {}).get("Retry-After", ""))
+    known = api_keys.used(request.app.state.settings, secret) if error.status_code == 401 else None
+    return pages.expired(reader, known.expires_at) if known is not None else pages.unknown(reader)
+
+
+def _begin(request: Request, key: ApiKey) -> tuple[str, str]:
     settings = request.app.state.settings
     set_actor(f"key {key.name}")
     record(settings, "sessions.begin", f"key {key.name}", address=request.client.host if request.client else None)
-    return begin_session(settings, key)[0]
+    return begin_session(settings, key)
 
 
 def _end(request: Request, session: Session) -> None:
     set_actor(f"key {session.key.name}")
     record(request.app.state.settings, "sessions.end", f"key {session.key.name}")
-
-
-def _page(request: Request, target: str, detail: str = "", status: int = 200) -> Response:
-    token = secrets.token_urlsafe(32)
-    response = html_response(login_page.page(token, local_path(target), reader_of(request), detail), status)
-    response.set_cookie(
-        _FORM_COOKIE,
-        token,
-        max_age=3600,
-        path="/login",
-        secure=is_encrypted(request),
-        httponly=True,
-        samesite="strict",
-    )
-    return response
-
-
-def _owns_form(request: Request, form: Form) -> bool:
-    """Return whether a form is from this browser's login page."""
-    expected = request.cookies.get(_FORM_COOKIE, "")
-    return bool(expected) and hmac.compare_digest(expected.encode(), form.text(CSRF_FIELD).encode())

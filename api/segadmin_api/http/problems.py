@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from segadmin.errors import (
     BrokerUnavailable,
+    CanaryNotFound,
     ChangedMeanwhile,
     ConfigurationError,
     DataError,
@@ -48,6 +49,7 @@ from segadmin_api.schemas.problems import FieldProblem, HttpProblem
 
 log = logging.getLogger(__name__)
 NOT_FOUND = (
+    CanaryNotFound,
     ImportNotFound,
     JobNotFound,
     KeyNotFound,

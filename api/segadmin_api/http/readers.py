@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -35,6 +36,11 @@ def reader_of(request: Request) -> Reader:
         token=session.token if session else "",
         scopes=session.key.opens.includes if session else frozenset(),
     )
+
+
+def on_page(reader: Reader, path: str) -> Reader:
+    """Return the reader as on the page ``path``: a form that is shown again stands there, at no address of its own."""
+    return replace(reader, path=path)
 
 
 def _zone(name: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from segadmin.storage.records import Scope
 from segadmin_api.schemas.jobs import Name
@@ -78,7 +78,14 @@ class ScheduleRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cron: Name = Field(description="Minute, hour, day of month, month, day of week.", examples=["0 3 * * *"])
+    cron: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)] = Field(
+        "",
+        description="Minute, hour, day of month, month, day of week; or `@every 30s`. Empty: only with an objective.",
+        examples=["0 3 * * *"],
+    )
+    freshness_seconds: float | None = Field(
+        None, ge=1, le=86_400, description="Objective: within this time an event is in a snapshot. Refreshes follow."
+    )
     timezone: Name = Field("UTC", examples=["Asia/Shanghai"])
     kind: Name = Field(description="The kind of job.", examples=["refresh"])
     options: dict[str, Any] = Field(default_factory=dict, examples=[{"labels": "spend3"}])
@@ -96,6 +103,7 @@ class Schedule(BaseModel):
     options: dict[str, Any]
     paused: bool
     next_slot: datetime
+    freshness_seconds: float | None = Field(None, description="Objective: within this time an event is in a snapshot.")
     last_job_id: int | None
     created_at: datetime
 
@@ -166,6 +174,13 @@ class PluginDetails(Plugin):
     options: list[PluginOption]
 
 
+class PluginCheck(BaseModel):
+    """Whether a plugin keeps its contract."""
+
+    passed: bool
+    report: str = Field(description="What the tests compared, or which of them failed.")
+
+
 class Backbone(Plugin):
     """A registered backbone."""
 
@@ -176,6 +191,39 @@ class Backbones(BaseModel):
     """The registered backbones."""
 
     items: list[Backbone]
+
+
+class Setting(BaseModel):
+    """A setting of the server."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    variable: str
+    value: str = Field(description="As text; `***`: a secret that is set.")
+    source: str = Field(description="`default`, `environment`, or `program`: the command that started the server.")
+    description: str
+
+
+class ServerSettings(BaseModel):
+    """All settings of the server."""
+
+    items: list[Setting]
+
+
+class Finding(BaseModel):
+    """What a check of the installation found."""
+
+    level: str = Field(description="`ok`, `warn` or `fail`.")
+    what: str
+    detail: str
+    fix: str = Field(description="The command or setting that fixes it.")
+
+
+class Findings(BaseModel):
+    """What `segadmin doctor` found on the machine of the server."""
+
+    items: list[Finding]
 
 
 class AuditEntry(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segadmin.storage.records import ModelState
+from segadmin.storage.records import CanaryState, ModelState
 from segadmin_api.schemas.jobs import Name, Text
 
 
@@ -63,6 +63,34 @@ class Comparison(BaseModel):
     erased: int = Field(description="Test rows of users who were erased since.")
 
 
+class Canary(BaseModel):
+    """A version that scores a share of the users for some time, to be compared with the champion."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    label_set: str
+    champion_id: int
+    challenger_id: int
+    share: float = Field(description="Of the users, above 0 and below 1.")
+    state: CanaryState
+    since: datetime = Field(description="In the time of the events.")
+    until: datetime = Field(description="When it is decided, in the time of the events.")
+    comparison: dict[str, Any] = Field(description="The newest comparison with the champion; empty before the first.")
+    compared_as_of: datetime | None
+    reason: str | None = Field(description="Why it ended.")
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class StopRequest(BaseModel):
+    """Why a canary is stopped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Text = Field("", description="For the audit log.")
+
+
 class PromotionRequest(BaseModel):
     """Why a version is promoted."""
 
@@ -89,3 +117,9 @@ class Promotion(BaseModel):
     champion: int
     before: int | None
     snapshot: int | None = Field(description="The current snapshot, made by the champion; `null` if it made none.")
+    corrected_snapshot: int | None = Field(
+        None, description="The snapshot with the corrections of people that is current in its place."
+    )
+    records: int | None = Field(None, description="Records of the feed; `null`: not written yet.")
+    deliveries: list[int] = Field(default_factory=list, description="Jobs that deliver them.")
+    trouble: str = Field("", description="What could not be done yet; the next refresh does it.")

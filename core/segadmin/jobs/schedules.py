@@ -63,13 +63,22 @@ def check_schedule(settings: Settings, cron: str, timezone: str, kind: str, opti
     """Check a schedule, and its job as if it were enqueued now.
 
     Raises:
-        ConfigurationError: see :func:`next_slot`; or the expression has seconds, or years.
+        ConfigurationError: see :func:`check_slots`.
         SegadminError: see :func:`segadmin.jobs.requests.check_request`.
+    """
+    check_slots(cron, timezone)
+    check_request(settings, kind, options)
+
+
+def check_slots(cron: str, timezone: str) -> None:
+    """Check when the slots of a schedule are.
+
+    Raises:
+        ConfigurationError: see :func:`next_slot`; or the expression has seconds, or years.
     """
     if interval_of(cron) is None and (fields := len(cron.split())) > _FIELDS:
         raise ConfigurationError(f"{cron!r} has {fields} fields instead of {_FIELDS}. {_FORM}")
     next_slot(cron, timezone, datetime.now(UTC))
-    check_request(settings, kind, options)
 
 
 #: Raises an error if a schedule (``None``: there is none) must not be changed as it is.
@@ -153,20 +162,22 @@ def remove(settings: Settings, name: str, *, check: Check = _any) -> None:
         session.delete(schedule)
 
 
-def pause(settings: Settings, name: str) -> Schedule:
+def pause(settings: Settings, name: str, *, check: Check = _any) -> Schedule:
     """Let the slots of a schedule pass by; raises as :func:`remove` does."""
     with transaction(settings) as session:
         schedule = _find(session, name)
+        check(schedule)
         before, schedule.paused = _facts(schedule), True
         session.add(schedule)
         session.add(entry("schedules.pause", f"schedule {name}", before=before, after=_facts(schedule)))
         return schedule
 
 
-def resume(settings: Settings, name: str) -> Schedule:
+def resume(settings: Settings, name: str, *, check: Check = _any) -> Schedule:
     """Go on from the next slot; those that passed meanwhile are not made up for. Raises as :func:`remove` does."""
     with transaction(settings) as session:
         schedule = _find(session, name)
+        check(schedule)
         if schedule.paused:
             before, schedule.paused = _facts(schedule), False
             session.add(entry("schedules.resume", f"schedule {name}", before=before, after=_facts(schedule)))
@@ -175,8 +186,8 @@ def resume(settings: Settings, name: str) -> Schedule:
         return schedule
 
 
-def run(settings: Settings, dispatch: Dispatch, name: str) -> Enqueued:
-    """Enqueue the job of a schedule out of turn; its next slot stays.
+def run(settings: Settings, dispatch: Dispatch, name: str, *, check: Check = _any) -> Enqueued:
+    """Enqueue the job of a schedule out of turn, if ``check`` allows; its next slot stays.
 
     Raises:
         ConfigurationError: there is no schedule of that name, or its options cannot be used.
@@ -184,6 +195,7 @@ def run(settings: Settings, dispatch: Dispatch, name: str) -> Enqueued:
     """
     with transaction(settings) as session:
         schedule = _find(session, name)
+        check(schedule)
     options = check_request(settings, schedule.kind, schedule.options)
     done = enqueue(settings, dispatch, schedule.kind, options, audited=True)
     with transaction(settings) as session:

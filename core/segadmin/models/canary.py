@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session, col, select, update
 
-from segadmin.errors import DataError
+from segadmin.errors import CanaryNotFound, DataError, Stale
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
-from segadmin.storage.database import now, transaction
+from segadmin.storage.database import is_row_number, now, transaction
 from segadmin.storage.records import Canary, CanaryState, ModelVersion
 
 if TYPE_CHECKING:
@@ -77,11 +77,22 @@ def running_canary(session: Session, label_set: str) -> Canary | None:
     return session.exec(running).first()
 
 
-def list_canaries(session: Session, label_set: str | None = None) -> Sequence[Canary]:
-    """Return all canaries, newest first."""
-    query = select(Canary).order_by(col(Canary.id).desc())
+def list_canaries(
+    session: Session,
+    label_set: str | None = None,
+    *,
+    state: CanaryState | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> Sequence[Canary]:
+    """Return canaries, newest first: of ``label_set``, in ``state``, older than ``before``, at most ``limit``."""
+    query = select(Canary).order_by(col(Canary.id).desc()).limit(limit)
     if label_set is not None:
         query = query.where(Canary.label_set == label_set)
+    if state is not None:
+        query = query.where(Canary.state == state)
+    if before is not None:
+        query = query.where(col(Canary.id) < before)
     return session.exec(query).all()
 
 
@@ -147,7 +158,7 @@ def find_running(session: Session, label_set: str | None = None) -> Canary:
     Raises:
         DataError: none is running, or several are and none was named.
     """
-    running = [row for row in list_canaries(session, label_set) if row.state == CanaryState.RUNNING]
+    running = list_canaries(session, label_set, state=CanaryState.RUNNING)
     if not running:
         of_labels = f" of {label_set!r}" if label_set is not None else ""
         raise DataError(f"No canary{of_labels} is running. Start one: segadmin enqueue retrain --canary 5%")
@@ -156,15 +167,42 @@ def find_running(session: Session, label_set: str | None = None) -> Canary:
     return running[0]
 
 
-def stop_canary(settings: Settings, label_set: str | None = None, reason: str = "") -> Canary:
-    """Stop a canary: from the next refresh on, the champion scores its users again.
+def find_canary(session: Session, number: int) -> Canary:
+    """Return a canary.
 
     Raises:
-        DataError: none is running, several are and none was named, or it ended meanwhile.
+        CanaryNotFound: there is none of that number.
+    """
+    canary = session.get(Canary, number) if is_row_number(number) else None
+    if canary is None:
+        raise CanaryNotFound(f"There is no canary {number}. See: segadmin models canary list")
+    return canary
+
+
+def stop_canary(
+    settings: Settings, label_set: str | None = None, reason: str = "", *, number: int | None = None
+) -> Canary:
+    """Stop a canary: from the next refresh on, the champion scores its users again.
+
+    Args:
+        settings: location of the database.
+        label_set: whose canary; needed only if several have one.
+        reason: is stored, and in the audit log.
+        number: of the canary, in place of ``label_set``.
+
+    Raises:
+        DataError: none is running, or several are and none was named.
+        CanaryNotFound: there is none of that number.
+        Stale: it ended meanwhile.
     """
     with transaction(settings) as session:
-        canary = find_running(session, label_set)
+        canary = find_running(session, label_set) if number is None else find_canary(session, number)
         if not end_canary(session, canary, CanaryState.STOPPED, reason or "stopped by hand"):
-            raise DataError(f"The canary of {canary.label_set!r} ended meanwhile. See: segadmin models canary list")
+            session.refresh(canary)
+            why = f": {canary.reason}" if canary.reason else ""
+            raise Stale(
+                f"The canary {canary.id} of {canary.label_set!r} is {canary.state.value} already{why}. See: segadmin "
+                "models canary list"
+            )
         session.refresh(canary)
         return canary

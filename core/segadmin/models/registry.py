@@ -13,6 +13,7 @@ from segadmin.evaluation.comparison import Comparison, compare_predictions
 from segadmin.models.aliases import champion, current_snapshot, point, pointed, switch_snapshot
 from segadmin.models.artifact import Saved, read_manifest
 from segadmin.models.canary import end_with_champion
+from segadmin.models.champion_changes import champion_change
 from segadmin.models.versions import find_version
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
@@ -78,14 +79,19 @@ def roll_back_champion(
         StorageError: the folder of the one before is missing or damaged.
     """
     with reading(settings) as session:
-        _check_folder(settings, _champion_before(session, label_set))
+        _check_folder(settings, champion_before(session, label_set))
     with transaction(settings) as session:
-        changed = _change(session, _champion_before(session, label_set), "models.rollback", reason, expected)
+        changed = _change(session, champion_before(session, label_set), "models.rollback", reason, expected)
     _log_change("model rolled back", "rollback", changed)
     return changed
 
 
-def _champion_before(session: Session, label_set: str | None) -> ModelVersion:
+def champion_before(session: Session, label_set: str | None) -> ModelVersion:
+    """Return the champion before the present one, to which a rollback leads.
+
+    Raises:
+        DataError: there is no champion, or none before it.
+    """
     current = find_version(session, "champion", label_set)
     before = session.exec(
         select(ModelVersion)
@@ -152,9 +158,10 @@ def _change(session: Session, version: ModelVersion, action: str, reason: str, e
     assert version.id is not None
     before = pointed(session, champion(version.label_set))
     if expected not in {ANY, before}:
+        change = champion_change(session, version.label_set)
         raise Stale(
-            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more. Look at "
-            "it and decide again: segadmin models list"
+            f"The champion of {version.label_set!r} is {_named(before)}, and not {_named(expected)} any more"
+            f"{f' ({change})' if change else ''}. Look at it and decide again: segadmin models list"
         )
     if before == version.id:
         raise DataError(f"Version {version.id} is champion of {version.label_set!r} already.")

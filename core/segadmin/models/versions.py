@@ -15,7 +15,7 @@ from segadmin.models.aliases import champion
 from segadmin.models.manifest import backbone_options_of, model_name
 from segadmin.settings import Settings
 from segadmin.storage.database import reading, row_number
-from segadmin.storage.records import Canary, CanaryState, Current, Evaluation, ModelVersion
+from segadmin.storage.records import Canary, CanaryState, Current, Evaluation, ModelState, ModelVersion
 
 _CHAMPION = champion("")
 
@@ -113,19 +113,31 @@ def find_version(
 
 
 def list_versions(
-    session: Session, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+    session: Session,
+    label_set: str | None = None,
+    *,
+    state: ModelState | None = None,
+    before: int | None = None,
+    limit: int | None = None,
 ) -> Sequence[ModelVersion]:
-    """Return the model versions, newest first: those older than ``before``, at most ``limit``."""
+    """Return the model versions, newest first: in ``state``, older than ``before``, at most ``limit``."""
     query = select(ModelVersion).order_by(col(ModelVersion.id).desc()).limit(limit)
     if label_set is not None:
         query = query.where(ModelVersion.label_set == label_set)
+    if state is not None:
+        query = query.where(ModelVersion.state == state)
     if before is not None:
         query = query.where(col(ModelVersion.id) < before)
     return session.exec(query).all()
 
 
 def list_lines(
-    settings: Settings, label_set: str | None = None, *, before: int | None = None, limit: int | None = None
+    settings: Settings,
+    label_set: str | None = None,
+    *,
+    state: ModelState | None = None,
+    before: int | None = None,
+    limit: int | None = None,
 ) -> list[VersionLine]:
     """Return the model versions with their metrics, as :func:`list_versions` does."""
     with reading(settings) as session:
@@ -133,7 +145,7 @@ def list_lines(
         shares = dict(session.exec(running).all())
         return [
             VersionLine(version, evaluations_of(session, version), shares.get(version.id or 0))
-            for version in list_versions(session, label_set, before=before, limit=limit)
+            for version in list_versions(session, label_set, state=state, before=before, limit=limit)
         ]
 
 

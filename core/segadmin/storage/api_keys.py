@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from segadmin.errors import ConfigurationError, KeyNotFound, NameTaken, did_you_mean
+from segadmin.errors import ConfigurationError, KeyNotFound, NameTaken, Stale, did_you_mean
 from segadmin.settings import Settings
 from segadmin.storage.audit import entry
 from segadmin.storage.database import reading, transaction
@@ -65,17 +65,25 @@ def keys(settings: Settings) -> list[ApiKey]:
         return list(session.exec(select(ApiKey).order_by(col(ApiKey.created_at), col(ApiKey.name))).all())
 
 
-def revoke(settings: Settings, name: str) -> None:
+def revoke(settings: Settings, name: str, *, made: datetime | None = None) -> None:
     """Delete a key, so that requests with it are refused.
+
+    Args:
+        settings: location of the database.
+        name: of the key.
+        made: when it was made, if only that one is meant: another may have its name by now.
 
     Raises:
         KeyNotFound: there is no such key.
+        Stale: the key of this name was made at another time.
     """
     with transaction(settings) as session:
         api_key = session.get(ApiKey, name)
         if api_key is None:
             names = session.exec(select(ApiKey.name)).all()
             raise KeyNotFound(f"There is no key {name!r}.{did_you_mean(name, names)}")
+        if made is not None and api_key.created_at != made:
+            raise Stale(f"The key {name!r} is another one, made at {api_key.created_at:%Y-%m-%d %H:%M} UTC.")
         session.delete(api_key)
         session.add(entry("keys.revoke", f"key {name}", before=_facts(api_key), after=None))
 

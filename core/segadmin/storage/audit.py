@@ -40,7 +40,12 @@ def entry(action: str, subject: str, **details: object) -> Audit:
 
 
 def entries(
-    settings: Settings, action: str | None = None, limit: int = 100, *, before: int | None = None
+    settings: Settings,
+    action: str | None = None,
+    limit: int = 100,
+    *,
+    actor: str | None = None,
+    before: int | None = None,
 ) -> list[Audit]:
     """Return the latest entries, newest first.
 
@@ -48,11 +53,14 @@ def entries(
         settings: location of the database.
         action: only this action and those below it: ``users`` includes ``users.show``.
         limit: maximum number of entries.
+        actor: only what this one did: a user of the machine, or a key as ``key ann``.
         before: only entries older than the one with this number.
     """
     query = select(Audit).order_by(col(Audit.id).desc()).limit(limit)
     if action is not None:
         query = query.where((col(Audit.action) == action) | col(Audit.action).startswith(f"{action}.", autoescape=True))
+    if actor is not None:
+        query = query.where(Audit.actor == actor)
     if before is not None:
         query = query.where(col(Audit.id) < before)
     with reading(settings) as session:

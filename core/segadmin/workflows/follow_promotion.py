@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import SegadminError
+from segadmin.errors import PluginError, SegadminError
 from segadmin.jobs.dispatch import Dispatch
 from segadmin.models.registry import Promotion
 from segadmin.settings import Settings
@@ -25,6 +25,28 @@ class Followed:
     records: int | None  #: who entered, left or moved; ``None``: not written yet
     deliveries: tuple[int, ...] = ()  #: jobs that deliver them
     trouble: str = ""  #: why records are not written yet; the next publication or delivery writes them
+    corrected: int | None = None  #: the snapshot with the corrections of people, in place of that of the champion
+
+
+def complete(settings: Settings, promotion: Promotion, dispatch: Dispatch) -> Followed:
+    """Do everything that follows a promotion or rollback, which is committed: corrections, feeds, and plugins' hooks.
+
+    What fails is logged and in ``trouble``; the promotion stays, and the next refresh does the rest.
+    """
+    from segadmin.snapshots.corrections import keep_corrections
+
+    corrected, troubles = None, []
+    try:
+        corrected = None if promotion.snapshot is None else keep_corrections(settings, promotion.label_set)
+    except SegadminError as error:
+        log.warning("corrections could not be published", extra={"action": "correct", "label_set": promotion.label_set})
+        troubles.append(str(error))
+    followed = follow(settings, promotion, dispatch)
+    try:
+        announce(settings, promotion)
+    except PluginError as error:  # logged by then, with its traceback
+        troubles.append(str(error))
+    return replace(followed, corrected=corrected, trouble=" ".join(filter(None, [*troubles, followed.trouble])))
 
 
 def follow(settings: Settings, promotion: Promotion, dispatch: Dispatch) -> Followed:

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from segadmin.evaluation.bootstrap import Interval
+from segadmin.evaluation.comparison import Comparison
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
 from segadmin.events.profile import Profile
@@ -20,6 +21,7 @@ from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.estimate import Estimate, Range
 from segadmin.jobs.progress import Progress
 from segadmin.jobs.registry import Request, Workflow
+from segadmin.jobs.schedules import ScheduleView
 from segadmin.jobs.selection import JobSelection
 from segadmin.jobs.step_log import LogLine
 from segadmin.labels.parts import EqualTexts
@@ -36,14 +38,18 @@ from segadmin.models.card import (
     SegmentThreshold,
     Undefined,
 )
+from segadmin.models.champion_changes import ChampionChange
 from segadmin.models.versions import VersionLine
+from segadmin.monitoring.canary import CanaryComparison, MeasuredPair, Pair
 from segadmin.monitoring.reports import ReportHistory
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
 from segadmin.snapshots.trend import Trend
 from segadmin.snapshots.user import Assigned
 from segadmin.storage.records import (
+    ApiKey,
     Audit,
+    Canary,
     DriftReport,
     Evaluation,
     Import,
@@ -51,6 +57,7 @@ from segadmin.storage.records import (
     Job,
     JobState,
     Lock,
+    MissedSlots,
     ModelState,
     ModelVersion,
     Schedule,
@@ -62,28 +69,42 @@ from segadmin.storage.records import (
     utcnow,
 )
 from segadmin.training.study import SearchSummary, Trial
+from segadmin.workflows.objectives import ObjectiveState
 from segadmin_api.dashboard import (
+    audit,
+    canaries,
+    compare,
     data_report,
     drift,
     job_forms,
     job_list,
     jobs,
+    keys,
     lists,
     login,
+    model,
     model_card,
     models,
     overview,
+    plugins,
     problem,
+    schedules,
     search_page,
+    server_settings,
     snapshots,
     users,
 )
 from segadmin_api.dashboard.assets import UPLOT
+from segadmin_api.dashboard.attention import Attention, AttentionForm
 from segadmin_api.dashboard.figures import trend_data
 from segadmin_api.dashboard.job_forms import NewJob
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served
+from segadmin_api.effective_settings import EffectiveSetting, Source
+from segadmin_api.http.kept_forms import KeptForm
 from segadmin_api.request_forms import form_of
+from segadmin_api.schedule_form import ScheduleForm
+from segadmin_api.schemas.data import Finding, Plugin, PluginCheck, PluginDetails, PluginOption
 
 
 def a_profile(text: str) -> Profile:
@@ -272,8 +293,12 @@ def _snapshots(_: Settings, text: str) -> str:
 def _overview(_: Settings, text: str) -> str:
     cards = [overview.LabelSetCard(text, a_version(text), _a_snapshot(2, text), _a_report(3, text))]
     lines = [JobLine(a_job(text).job, Progress(0.5, None), None)]
-    content = {"cards": cards, "attention": [overview.Attention(text, "/jobs/7", text)], "jobs": lines}
-    return served("overview.html", text, "/", Reader(), imports=[an_import(text)], **content)
+    forms = (
+        AttentionForm("/overview/retry", text, {"job": text}),
+        AttentionForm("/x", text, {text: text}, asks_reason=True),
+    )
+    content = {"cards": cards, "attention": [Attention(text, "/jobs/7", text, forms)], "jobs": lines}
+    return served("overview.html", text, "/", ADMIN, imports=[an_import(text)], has_events=True, **content)
 
 
 def an_import(text: str) -> Import:
@@ -288,13 +313,108 @@ def _user(_: Settings, text: str) -> str:
     return served("user.html", text, "/users", Reader(), **content)
 
 
+#: Who has logged in and may do everything, so that pages have all forms.
+ADMIN = Reader(token="token", key="me", scopes=frozenset(Scope))
+
+
+def _a_schedule(text: str) -> schedules.ScheduleRow:
+    options = {"labels": text, "policy": "retrain", "on_drift": True}
+    row = Schedule(name=text, cron=text, timezone=text, kind="refresh", options=options, next_slot=utcnow())
+    objective = ObjectiveState(text, text, 60.0, p95=70.0, cause=text)
+    return schedules.ScheduleRow(row, text, objective, overdue=True)
+
+
 def _schedules(_: Settings, text: str) -> str:
-    row = Schedule(name=text, cron=text, timezone=text, kind=text, options={"labels": text}, next_slot=utcnow())
-    return lists.schedules_page([row], [text], Reader())
+    return schedules.list_page([_a_schedule(text)], ADMIN, problem=text)
+
+
+def _schedule(_: Settings, text: str) -> str:
+    row, missed = _a_schedule(text), MissedSlots(schedule=text, first=utcnow(), last=utcnow(), slots=2, job_id=7)
+    return schedules.page(row, ScheduleView(row.schedule, [utcnow()], [a_job(text).job], [missed]), ADMIN)
+
+
+def _schedule_form(_: Settings, text: str) -> str:
+    form = ScheduleForm(text, "refresh", text, text, text, text, text)
+    problems = dict.fromkeys(("name", "kind", "cron", "every", "freshness", "timezone", "options"), text)
+    return schedules.form_page(schedules.FormState(form, "", problems), ADMIN)
 
 
 def _audit(_: Settings, text: str) -> str:
-    return lists.audit_page([Audit(actor=text, action=text, subject=text, details={text: text})], Reader())
+    details = {"before": {text: text}, "after": text, text: text}
+    entry = Audit(actor=text, action=text, subject=text, details=details)
+    return audit.page([entry], ADMIN, action=text, actor=text, newest=False, full=True)
+
+
+def _models(_: Settings, text: str) -> str:
+    lines = [a_version(text), a_version(text)]
+    return models.list_page(lines, ADMIN, champions={text: 3}, label_sets=[text], shown=models.ModelFilter(text))
+
+
+def _a_change(text: str) -> ChampionChange:
+    return ChampionChange(2, utcnow(), text, text, 7)
+
+
+def _model(_: Settings, text: str) -> str:
+    line, row = a_version(text), a_job(text).steps[0]
+    tested = Evaluation(model_version_id=3, job_id=7, name=text, split="test", rows=9, confusion=[[9]])
+    view = model.ModelView(a_card(text), line.version, tested, [row], _a_change(text), 1, a_canary(text))
+    return model.page(view, ADMIN, model.Refused("promote", text, text))
+
+
+def a_canary(text: str) -> Canary:
+    pair = Pair(champion=0.7, challenger=0.8, low=0.05, high=0.15)
+    measured = MeasuredPair(snapshot=2, champion_users=90, challenger_users=60, metrics={"auroc": pair})
+    comparison = CanaryComparison(
+        as_of=utcnow(),
+        users=100,
+        compared=90,
+        segments={text: pair, "other": Pair(champion=0.3, challenger=0.2)},
+        confidence=pair,
+        estimated={"macro_f1": pair},
+        unknown=text,
+        measured=measured,
+    )
+    facts = {"comparison": comparison.model_dump(mode="json"), "since": utcnow(), "until": utcnow(), "reason": text}
+    return Canary(id=4, label_set=text, champion_id=1, challenger_id=3, share=0.05, salt=1, **facts)
+
+
+def _canaries(_: Settings, text: str) -> str:
+    return canaries.list_page([a_canary(text)], ADMIN, newest=False, full=True)
+
+
+def _canary(_: Settings, text: str) -> str:
+    return canaries.page(a_canary(text), _a_change(text), ADMIN, canaries.Refused("stop", text, text))
+
+
+def _compare(_: Settings, text: str) -> str:
+    comparison = Comparison(900, 800, 0.8, 0.7, Interval(0.1, 0.05, 0.15), erased=3)
+    tested = Evaluation(model_version_id=3, job_id=7, name=text, split="test", rows=9, metrics={"auroc": 0.8})
+    pair = compare.VersionPair((a_card(text), a_card(text)), (tested, None), comparison)
+    return compare.page(pair, ADMIN)
+
+
+def _keys(_: Settings, text: str) -> str:
+    row = ApiKey(name=text, sha256="", opens=Scope.ADMIN, expires_at=utcnow() - timedelta(days=1))
+    return keys.list_page([row], ADMIN, keys.KeyForm(text, problem=text), text)
+
+
+def _plugin(_: Settings, text: str) -> str:
+    option = PluginOption(name=text, type=text, default=text)
+    plugin = PluginDetails(kind="backbone", name=text, distribution=text, doc=text, options=[option])
+    return plugins.page(plugin, ADMIN, PluginCheck(passed=False, report=text))
+
+
+def _plugins(_: Settings, text: str) -> str:
+    return plugins.list_page([Plugin(kind="backbone", name=text, distribution=text)], [text], ADMIN)
+
+
+def _settings(_: Settings, text: str) -> str:
+    rows = [EffectiveSetting(text, text, text, Source.ENVIRONMENT, text)]
+    finding = Finding(level="fail", what=text, detail=text, fix=text)
+    view = server_settings.ServerView(
+        rows, {text: text}, server_settings.Disk(1, 4, {text: 7}), {"flower": text}, [finding]
+    )
+    return server_settings.page(view, ADMIN)
 
 
 OPERATOR = Reader(token="token", scopes=frozenset({Scope.OPERATOR}), path="/jobs")
@@ -356,12 +476,24 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "jobs_done.html": _jobs_done,
     "new_job.html": _new_job,
     "new_jobs.html": _new_jobs,
-    "login.html": lambda _, text: login.page("token", "/jobs", Reader(), text),
+    "canaries.html": _canaries,
+    "canary.html": _canary,
+    "compare.html": _compare,
+    "key.html": lambda _, text: keys.new_page(text, text, ADMIN),
+    "keys.html": _keys,
+    "login.html": lambda _, text: login.page("token", "/jobs", Reader(), text, KeptForm("/x", [(text, text)])),
+    "model.html": _model,
     "model_card.html": lambda _, text: model_card.page(a_card(text)),
-    "models.html": lambda _, text: models.list_page([a_version(text)]),
+    "models.html": _models,
     "overview.html": _overview,
+    "plugin.html": _plugin,
+    "plugins.html": _plugins,
     "problem.html": lambda _, text: problem.page(text, text),
+    "resend.html": lambda _, text: login.resend_page(KeptForm("/x", [(text, text)]), ADMIN),
+    "schedule.html": _schedule,
+    "schedule_form.html": _schedule_form,
     "schedules.html": _schedules,
+    "settings.html": _settings,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),
     "segment.html": _segment,
     "segments.html": _segments,

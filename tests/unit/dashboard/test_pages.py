@@ -55,6 +55,8 @@ ATTRIBUTES = {
     *("autofocus", "for", "type", "value"),
     *("aria-describedby", "aria-invalid", "checked", "data-events", "formnovalidate", "list", "max", "min", "open"),
     *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title"),
+    *("aria-describedby", "aria-invalid", "cols", "data-copy", "data-done", "open", "placeholder", "rows", "selected"),
+    "title",
 }
 
 
@@ -118,6 +120,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
     parts = {"base.html", "macros.html", "search_sections.html", "stage_graph.html"}
+    parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts

@@ -1,21 +1,192 @@
-"""``/schedules``: the schedules."""
+"""``/schedules``: jobs that repeat, and the forms that make and change them."""
 
 from __future__ import annotations
 
-from fastapi import Request
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from segadmin.jobs import schedules
-from segadmin_api.dashboard import lists
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import ScheduleNotFound, SegadminError, Stale
+from segadmin.jobs import schedules as engine
+from segadmin.settings import Settings
+from segadmin.storage.records import Schedule, Scope
+from segadmin.urls import mask_secrets
+from segadmin.workflows.objectives import objectives
+from segadmin_api.dashboard import schedules
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import text_of
+from segadmin_api.dashboard.schedules import FormState, ScheduleRow
+from segadmin_api.http.forms import Form, RequiresForm, go_to
 from segadmin_api.http.html import html_response
-from segadmin_api.http.pages.routes import pages_router, settings_of
-from segadmin_api.http.readers import PageReader
+from segadmin_api.http.pages.notices import enqueued
+from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
+from segadmin_api.http.readers import PageReader, on_page, reader_of
+from segadmin_api.http.v1.jobs import check_kind
+from segadmin_api.http.v1.schedules import check_etag
+from segadmin_api.schedule_etag import schedule_etag
+from segadmin_api.schedule_form import ScheduleForm, check_form
+from segadmin_worker.client import dispatcher
 
-router = pages_router()
+router, forms = pages_router(), forms_router()
+OperatorForm = Annotated[Form, Depends(RequiresForm(Scope.OPERATOR))]
+Name = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/schedules")
 def list_schedules(request: Request, reader: PageReader) -> HTMLResponse:
     """Show the schedules."""
+    return html_response(schedules.list_page(_rows(settings_of(request)), reader))
+
+
+@router.get("/schedules/show")
+def show_schedule(request: Request, reader: PageReader, name: Name) -> HTMLResponse:
+    """Show a schedule: its next slots, its latest jobs, and the slots that were missed."""
     settings = settings_of(request)
-    return html_response(lists.schedules_page(schedules.list_schedules(settings), schedules.overdue(settings), reader))
+    view = engine.view(settings, name)
+    [row] = [row for row in _rows(settings) if row.schedule.name == name]
+    return html_response(schedules.page(row, view, reader))
+
+
+@router.get("/schedules/new")
+def new_schedule(request: Request, reader: PageReader) -> HTMLResponse:
+    """Show the form of a new schedule."""
+    load_plugins(settings_of(request))  # they may bring kinds
+    return html_response(schedules.form_page(FormState(ScheduleForm(timezone=reader.zone)), reader))
+
+
+@router.get("/schedules/edit")
+def edit_schedule(request: Request, reader: PageReader, name: Name) -> HTMLResponse:
+    """Show the form of a schedule that exists."""
+    settings = settings_of(request)
+    load_plugins(settings)
+    schedule = engine.view(settings, name).schedule
+    return html_response(schedules.form_page(FormState(ScheduleForm.of(schedule), schedule_etag(schedule)), reader))
+
+
+@forms.post("/schedules/save")
+def save(request: Request, form: OperatorForm) -> Response:
+    """Make a schedule, or change the one that the page has shown."""
+    settings, reader = settings_of(request), reader_of(request)
+    written, etag = _written(form), form.text("etag")
+    load_plugins(settings)
+    check_kind(request, written.kind)
+    checked = check_form(settings, written)
+
+    def check(row: Schedule | None) -> None:
+        if not etag and row is not None:
+            raise Stale(
+                text_of(reader, "There is a schedule of this name already. Take another name, or change that one.")
+            )
+        if etag:
+            _check(row, etag, reader)
+
+    if not checked.problems:
+        try:
+            engine.add(
+                settings,
+                written.name,
+                checked.cron,
+                written.kind,
+                dict(checked.options),
+                timezone=written.timezone,
+                freshness=checked.freshness,
+                check=check,
+            )
+        except Stale as error:
+            checked.problems["name"] = str(error)
+    if checked.problems:
+        reader = on_page(reader, "/schedules/new")
+        page = schedules.form_page(FormState(written, etag, checked.problems), reader)
+        return html_response(page, 412 if etag and "name" in checked.problems else 422)
+    return go_to("/schedules", text_of(reader, "The schedule %(name)s is saved.", name=written.name))
+
+
+@forms.post("/schedules/pause")
+def pause(request: Request, form: OperatorForm) -> Response:
+    """Let the slots of a schedule pass by."""
+    done = text_of(reader_of(request), "The schedule %(name)s is paused.", name=form.text("name"))
+    return _change(request, form, done, engine.pause)
+
+
+@forms.post("/schedules/resume")
+def resume(request: Request, form: OperatorForm) -> Response:
+    """Go on from the next slot."""
+    done = text_of(reader_of(request), "The schedule %(name)s goes on from its next slot.", name=form.text("name"))
+    return _change(request, form, done, engine.resume)
+
+
+@forms.post("/schedules/delete")
+def delete(request: Request, form: OperatorForm) -> Response:
+    """Delete a schedule; the jobs that it enqueued stay."""
+    done = text_of(reader_of(request), "The schedule %(name)s is deleted.", name=form.text("name"))
+    return _change(request, form, done, engine.remove, back="/schedules")
+
+
+@forms.post("/schedules/run")
+def run(request: Request, form: OperatorForm) -> Response:
+    """Enqueue the job of a schedule now, out of turn."""
+    settings, reader, name = settings_of(request), reader_of(request), form.text("name")
+    load_plugins(settings)
+    try:
+        done = engine.run(settings, dispatcher(settings), name, check=_checked(form, reader))
+    except ScheduleNotFound:
+        raise
+    except SegadminError as error:
+        return _refused(settings, reader, error)
+    return go_to(form.back, enqueued(done, reader))
+
+
+def _change(
+    request: Request, form: Form, notice: str, change: Callable[..., object], back: str | None = None
+) -> Response:
+    """Change a schedule if it is still as the page has shown it."""
+    settings, reader, name = settings_of(request), reader_of(request), form.text("name")
+    try:
+        change(settings, name, check=_checked(form, reader))
+    except Stale as error:
+        return _refused(settings, reader, error)
+    return go_to(back or form.back, notice)
+
+
+def _checked(form: Form, reader: Reader) -> engine.Check:
+    """Return what refuses to change a schedule that is not as the page has shown it."""
+    return lambda row: _check(row, form.text("etag"), reader)
+
+
+def _check(row: Schedule | None, etag: str, reader: Reader) -> None:
+    try:
+        check_etag(row, etag)
+    except Stale:
+        if row is None:
+            raise Stale(text_of(reader, "The schedule was deleted since this page was shown.")) from None
+        now = f"{row.kind}, {row.cron or '–'} {row.timezone}"
+        state = text_of(reader, "paused") if row.paused else ""
+        raise Stale(
+            text_of(
+                reader,
+                "The schedule was changed since this page was shown; it is now: %(now)s. Look at it and decide again.",
+                now=", ".join(filter(None, [now, state])),
+            )
+        ) from None
+
+
+def _refused(settings: Settings, reader: Reader, error: SegadminError) -> Response:
+    page = schedules.list_page(_rows(settings), on_page(reader, "/schedules"), problem=mask_secrets(str(error)))
+    return html_response(page, 412 if isinstance(error, Stale) else 422)
+
+
+def _written(form: Form) -> ScheduleForm:
+    names = ("name", "kind", "cron", "every", "freshness", "timezone", "options")
+    return ScheduleForm(**{name: form.text(name) for name in names})
+
+
+def _rows(settings: Settings) -> list[ScheduleRow]:
+    late = set(engine.overdue(settings))
+    states = {state.schedule: state for state in objectives(settings)}
+    return [
+        ScheduleRow(row, schedule_etag(row), states.get(row.name), row.name in late)
+        for row in engine.list_schedules(settings)
+    ]

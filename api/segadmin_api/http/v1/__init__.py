@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from segadmin_api.http.v1 import (
     access,
+    canaries,
     corrections,
     data,
     drift,
@@ -16,6 +17,7 @@ from segadmin_api.http.v1 import (
     progress,
     schedules,
     segments,
+    server,
     snapshots,
     users,
 )
@@ -26,6 +28,7 @@ def routers() -> list[APIRouter]:
     return [
         jobs.jobs,
         progress.progress,
+        canaries.canaries,  # before the models, whose paths would match
         models.models,
         snapshots.snapshots,
         segments.segments,
@@ -44,4 +47,6 @@ def routers() -> list[APIRouter]:
         access.audit,
         access.keys,
         access.whoami,
+        server.server_settings,
+        server.doctor,
     ]

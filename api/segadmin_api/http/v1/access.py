@@ -68,9 +68,10 @@ def list_audit(
     action: Annotated[
         Name | None, Query(description="Only this action and those below it: `models` includes `models.promote`.")
     ] = None,
+    actor: Annotated[Name | None, Query(description="Only what this one did, such as `key ann`.")] = None,
 ) -> Page[AuditEntry]:
     """List the audit log, newest first."""
     position = pages.after(int)
     before = None if position is None else position[0]
-    log = entries(settings_of(request), action, pages.limit + 1, before=before)
+    log = entries(settings_of(request), action, pages.limit + 1, actor=actor, before=before)
     return pages.page(log, AuditEntry.model_validate, lambda entry: [entry.id])

@@ -12,8 +12,11 @@ from segadmin.models import registry
 from segadmin.models.aliases import champion, pointed
 from segadmin.models.card import ModelCard, card_of
 from segadmin.models.versions import VersionLine, evaluations_of, find_version, list_lines
+from segadmin.settings import Settings
 from segadmin.storage.database import reading
-from segadmin.storage.records import Scope
+from segadmin.storage.records import ModelState, Scope
+from segadmin.urls import mask_secrets
+from segadmin.workflows.follow_promotion import complete
 from segadmin_api.http.v1.etags import IfMatch, champion_etag, expected_champion
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
@@ -28,6 +31,7 @@ from segadmin_api.schemas.models import (
     RollbackRequest,
 )
 from segadmin_api.schemas.pages import Page
+from segadmin_worker.client import dispatcher
 
 models = router("/models", "models")
 Version = Annotated[
@@ -39,12 +43,15 @@ _CONDITIONAL = changes(more={412: "Another version is champion than `If-Match` s
 
 @models.get("", dependencies=[allow(Scope.VIEWER)])
 def list_models(
-    request: Request, pages: Pages, labels: Annotated[Name | None, Query(description="Only of this label set.")] = None
+    request: Request,
+    pages: Pages,
+    labels: Annotated[Name | None, Query(description="Only of this label set.")] = None,
+    state: Annotated[ModelState | None, Query(description="Only in this state.")] = None,
 ) -> Page[ModelVersion]:
     """List model versions, newest first."""
     position = pages.after(int)
     before = None if position is None else position[0]
-    lines = list_lines(settings_of(request), labels, before=before, limit=pages.limit + 1)
+    lines = list_lines(settings_of(request), labels, state=state, before=before, limit=pages.limit + 1)
     return pages.page(lines, lambda line: ModelVersion(**_facts(line)), lambda line: [line.version.id])
 
 
@@ -56,7 +63,7 @@ def rollback(
     wanted = wanted or RollbackRequest()
     expected = expected_champion(if_match, registry.ANY)
     changed = registry.roll_back_champion(settings_of(request), wanted.labels, wanted.reason, expected=expected)
-    return Promotion.model_validate(changed)
+    return _completed(settings_of(request), changed)
 
 
 @models.get("/{version}", dependencies=[allow(Scope.VIEWER)])
@@ -110,7 +117,18 @@ def promote(
     """Make a version champion regardless of the gate, and its newest snapshot current."""
     expected = expected_champion(if_match, registry.ANY)
     reason = wanted.reason if wanted else ""
-    return Promotion.model_validate(registry.promote_version(settings_of(request), version, reason, expected=expected))
+    changed = registry.promote_version(settings_of(request), version, reason, expected=expected)
+    return _completed(settings_of(request), changed)
+
+
+def _completed(settings: Settings, changed: registry.Promotion) -> Promotion:
+    """Do what follows a change of the champion, and return both."""
+    followed = complete(settings, changed, dispatcher(settings))
+    feed = {"records": followed.records, "deliveries": list(followed.deliveries)}
+    facts = (
+        asdict(changed) | feed | {"corrected_snapshot": followed.corrected, "trouble": mask_secrets(followed.trouble)}
+    )
+    return Promotion.model_validate(facts)
 
 
 def _find(session: Session, version: str, labels: str | None) -> tuple[VersionLine, int | None]:

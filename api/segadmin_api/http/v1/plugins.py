@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query, Request
 
-from segadmin.contracts.plugins import KINDS, load_plugins
-from segadmin.errors import PluginNotFound, did_you_mean
+from segadmin.contracts.plugins import load_plugins
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_secrets
 from segadmin.workflows.backbone_options import DEFAULT_BACKBONES
-from segadmin_api.http.v1.routing import allow, router, settings_of
-from segadmin_api.schemas.data import Backbone, Backbones, Plugin, PluginDetails, PluginOption, Plugins
+from segadmin_api.diagnosis import check_plugin
+from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.plugin_details import list_plugins as registered
+from segadmin_api.plugin_details import plugin_details
+from segadmin_api.schemas.data import Backbone, Backbones, PluginCheck, PluginDetails, Plugins
 from segadmin_api.schemas.jobs import Name
 
 plugins = router("/plugins", "plugins")
 backbones = router("/backbones", "plugins")
+Kind = Annotated[str, Path(max_length=100, description="The kind of plugin.")]
+PluginName = Annotated[str, Path(max_length=200, description="The name of the plugin.")]
 
 
 @plugins.get("", dependencies=[allow(Scope.VIEWER)])
@@ -26,34 +28,21 @@ def list_plugins(
     request: Request, kind: Annotated[Name | None, Query(description="Only of this kind.")] = None
 ) -> Plugins:
     """List the registered plugins, and those that could not be loaded."""
-    loaded = load_plugins(settings_of(request))
-    if kind is not None:
-        _check_kind(kind)
-    items = [
-        Plugin(kind=each.kind, name=each.name, distribution=each.distribution)
-        for of_kind in KINDS
-        if kind in {None, of_kind}
-        for _, each in sorted(loaded.registered[of_kind].items())
-    ]
-    return Plugins(items=items, broken=[mask_secrets(str(error)) for error in loaded.broken.values()])
+    settings = settings_of(request)
+    broken = load_plugins(settings).broken.values()
+    return Plugins(items=registered(settings, kind), broken=[mask_secrets(str(error)) for error in broken])
 
 
 @plugins.get("/{kind}/{name}", dependencies=[allow(Scope.VIEWER)])
-def show_plugin(
-    request: Request,
-    kind: Annotated[str, Path(max_length=100, description="The kind of plugin.")],
-    name: Annotated[str, Path(max_length=200, description="The name of the plugin.")],
-) -> PluginDetails:
+def show_plugin(request: Request, kind: Kind, name: PluginName) -> PluginDetails:
     """Show the description of a plugin, and its options with their defaults."""
-    _check_kind(kind)
-    registration = load_plugins(settings_of(request)).find(kind, name)
-    plugin = registration.load()
-    fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
-    options = [
-        PluginOption(name=field.name, type=str(field.type), default=_default(field)) for field in fields if field.init
-    ]
-    doc = inspect.getdoc(plugin) or ""
-    return PluginDetails(kind=kind, name=name, distribution=registration.distribution, doc=doc, options=options)
+    return plugin_details(settings_of(request), kind, name)
+
+
+@plugins.post("/{kind}/{name}/check", dependencies=[allow(Scope.ADMIN)], responses=changes())
+def check(request: Request, kind: Kind, name: PluginName) -> PluginCheck:
+    """Run the contract tests on a plugin, as `segadmin plugins check` does; it takes seconds to minutes."""
+    return check_plugin(settings_of(request), kind, name)
 
 
 @backbones.get("", dependencies=[allow(Scope.VIEWER)])
@@ -71,14 +60,3 @@ def list_backbones(request: Request) -> Backbones:
             for name in loaded.names("backbone")
         ]
     )
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise PluginNotFound(f"There is no kind of plugin {kind!r}.{did_you_mean(kind, KINDS)}")
-
-
-def _default(field: dataclasses.Field[Any]) -> str | None:
-    if field.default is not dataclasses.MISSING:
-        return str(field.default)
-    return None if field.default_factory is dataclasses.MISSING else str(field.default_factory())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Header, Path, Request, Response
+from fastapi import Header, HTTPException, Path, Request, Response
 
 from segadmin.contracts.plugins import load_plugins
 from segadmin.errors import Stale
@@ -13,10 +13,12 @@ from segadmin.jobs.requests import default_options
 from segadmin.storage import records
 from segadmin.storage.records import Scope
 from segadmin.urls import mask_all
+from segadmin.workflows.live import objective_options
 from segadmin_api.http.problems import request_errors
-from segadmin_api.http.v1.etags import IfMatch, etag_of
+from segadmin_api.http.v1.etags import IfMatch
 from segadmin_api.http.v1.jobs import check_kind
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.schedule_etag import schedule_etag
 from segadmin_api.schemas.data import (
     MissedSlots,
     Schedule,
@@ -48,7 +50,7 @@ def list_schedules(request: Request) -> Schedules:
 def show_schedule(request: Request, response: Response, name: ScheduleName) -> ScheduleDetails:
     """Show a schedule: its next slots, its latest jobs, and the slots that were missed. Its `ETag` is for changes."""
     view = engine.view(settings_of(request), name)
-    response.headers["ETag"] = _etag(view.schedule)
+    response.headers["ETag"] = schedule_etag(view.schedule)
     return ScheduleDetails(
         **_shown(view.schedule).model_dump(),
         upcoming=view.upcoming,
@@ -67,28 +69,41 @@ def put_schedule(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Schedule:
-    """Enqueue a job at every slot of a cron expression; a schedule of the same name is replaced."""
+    """Enqueue a job at every slot, or a refresh whenever events came in; a schedule of the same name is replaced."""
     settings = settings_of(request)
     check_kind(request, wanted.kind)
     load_plugins(settings)
+    if not wanted.cron and wanted.freshness_seconds is None:
+        raise HTTPException(422, "cron: give it, or freshness_seconds.")
     with request_errors(in_body=True):
-        options = default_options(wanted.kind, wanted.options)
+        follows = wanted.freshness_seconds is not None
+        given = objective_options(wanted.kind, wanted.options) if follows else wanted.options
+        options = default_options(wanted.kind, given)
         engine.check_schedule(settings, wanted.cron, wanted.timezone, wanted.kind, options)
 
     def check(row: records.Schedule | None) -> None:
         if if_none_match is not None and row is not None:
             raise Stale(f"There is a schedule {name!r} already.")
-        _check(row, if_match)
+        check_etag(row, if_match)
 
-    row = engine.add(settings, name, wanted.cron, wanted.kind, options, timezone=wanted.timezone, check=check)
-    response.headers["ETag"] = _etag(row)
+    row = engine.add(
+        settings,
+        name,
+        wanted.cron,
+        wanted.kind,
+        options,
+        timezone=wanted.timezone,
+        freshness=wanted.freshness_seconds,
+        check=check,
+    )
+    response.headers["ETag"] = schedule_etag(row)
     return _shown(row)
 
 
 @schedules.delete("/{name}", status_code=204, dependencies=[allow(Scope.OPERATOR)], responses=_CONDITIONAL)
 def remove_schedule(request: Request, name: ScheduleName, if_match: IfMatch = None) -> None:
     """Delete a schedule; the jobs that it enqueued stay."""
-    engine.remove(settings_of(request), name, check=lambda row: _check(row, if_match))
+    engine.remove(settings_of(request), name, check=lambda row: check_etag(row, if_match))
 
 
 @schedules.post("/{name}/pause", dependencies=[allow(Scope.OPERATOR)], responses=changes())
@@ -116,16 +131,11 @@ def _shown(row: records.Schedule) -> Schedule:
     return Schedule(**facts)
 
 
-def _etag(row: records.Schedule) -> str:
-    """Return the ETag of what people change of a schedule."""
-    return etag_of(row.model_dump(include={"cron", "timezone", "kind", "options", "paused"}))
-
-
-def _check(row: records.Schedule | None, if_match: str | None) -> None:
+def check_etag(row: records.Schedule | None, if_match: str | None) -> None:
     """Raise ``Stale`` if a schedule is not as ``If-Match`` says."""
     if if_match is None:
         return
     etags = [etag.strip() for etag in if_match.split(",")]
-    if row is None or not ({"*", _etag(row)} & set(etags)):
+    if row is None or not ({"*", schedule_etag(row)} & set(etags)):
         state = "is gone" if row is None else "was changed"
         raise Stale(f"The schedule {state} since it was read. Read it again.")

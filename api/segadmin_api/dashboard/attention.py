@@ -1,0 +1,102 @@
+"""What needs attention, with the forms that settle it: the overview shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from segadmin.models.champion_changes import ChampionChange
+from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule
+from segadmin.workflows.objectives import ObjectiveState
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import environment, text_of
+
+
+@dataclass(frozen=True)
+class AttentionForm:
+    """A form of an operator that settles something."""
+
+    path: str
+    button: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    asks_reason: bool = False
+    danger: bool = False
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that somebody should look at."""
+
+    text: str
+    link: str
+    command: str = ""
+    forms: Sequence[AttentionForm] = ()
+
+
+def failed_job(job: Job, reader: Reader) -> Attention:
+    """Return that a job failed; its form retries it."""
+    text = text_of(reader, "Job %(number)s (%(kind)s) failed:", number=job.id, kind=job.kind)
+    retry = AttentionForm("/overview/retry", text_of(reader, "Retry"), {"job": str(job.id)})
+    return Attention(f"{text} {job.error or ''}", f"/jobs/{job.id}", f"segadmin jobs retry {job.id}", (retry,))
+
+
+def failed_import(row: Import, reader: Reader) -> Attention:
+    """Return that an import failed."""
+    text = text_of(reader, "The import of %(file)s failed:", file=row.file)
+    return Attention(f"{text} {row.error or ''}", "/data")
+
+
+def drift_alarm(label_set: str, alarm: str, report: DriftReport) -> Attention:
+    """Return an alarm of a drift report."""
+    return Attention(f"{label_set}: {alarm}", "/drift", f"segadmin drift show {report.snapshot_id}")
+
+
+def overdue_schedule(schedule: Schedule, etag: str, reader: Reader) -> Attention:
+    """Return that no beat has enqueued a schedule; its form runs it now."""
+    text = text_of(reader, "The schedule %(name)s is overdue: does a beat run?", name=schedule.name)
+    run = AttentionForm("/schedules/run", text_of(reader, "Run now"), {"name": schedule.name, "etag": etag})
+    return Attention(text, "/schedules", "segadmin up --detach", (run,))
+
+
+def missed_objective(state: ObjectiveState, reader: Reader) -> Attention:
+    """Return that the segments are older than a schedule promises."""
+    text = text_of(
+        reader,
+        "The freshness objective of %(name)s is missed: %(seconds)s s, not %(objective)s s.",
+        name=state.schedule,
+        seconds=f"{state.seconds:.0f}",
+        objective=f"{state.objective:g}",
+    )
+    return Attention(f"{text} {state.cause}", "/schedules", state.fix)
+
+
+def running_canary(canary: Canary, champion: ChampionChange | None, reader: Reader) -> Attention:
+    """Return that a canary waits for its end; its forms promote and stop it before."""
+    until = environment(reader.language, reader.zone).filters["moment"](canary.until)
+    text = text_of(
+        reader,
+        "Version %(version)s is a canary of %(labels)s until %(until)s of the events' time.",
+        version=canary.challenger_id,
+        labels=canary.label_set,
+        until=until,
+    )
+    path, seen = f"/models/canaries/{canary.id}", str(champion.version) if champion else "none"
+    forms = (
+        AttentionForm(f"{path}/promote", text_of(reader, "Promote"), {"champion": seen}, asks_reason=True),
+        AttentionForm(f"{path}/stop", text_of(reader, "Stop"), asks_reason=True, danger=True),
+    )
+    return Attention(text, path, forms=forms)
+
+
+def no_schedule(label_set: str, reader: Reader) -> Attention:
+    """Return that nothing refreshes the segments by itself; its form adds a nightly refresh."""
+    text = text_of(reader, "No schedule refreshes the segments of %(labels)s: they grow old.", labels=label_set)
+    fields = {
+        "name": f"nightly {label_set}",
+        "kind": "refresh",
+        "cron": "0 3 * * *",
+        "timezone": reader.zone,
+        "options": f"labels={label_set}",
+    }
+    add = AttentionForm("/schedules/save", text_of(reader, "Refresh every night at 3"), fields)
+    return Attention(text, "/schedules/new", forms=(add,))

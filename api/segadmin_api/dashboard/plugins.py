@@ -1,0 +1,32 @@
+"""The pages of plugins: what is installed, and one with its options and contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from segadmin.contracts.plugins import KINDS
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import served, text_of
+from segadmin_api.plugin_details import CHECKED
+from segadmin_api.schemas.data import Plugin, PluginCheck, PluginDetails
+
+
+def list_page(plugins: Sequence[Plugin], broken: Sequence[str], reader: Reader) -> str:
+    """Return the page of all plugins, by kind.
+
+    Args:
+        plugins: the registered ones.
+        broken: what could not be loaded, and why.
+        reader: who reads it.
+    """
+    by_kind = {kind: [plugin for plugin in plugins if plugin.kind == kind] for kind in KINDS}
+    kinds = {kind: found for kind, found in by_kind.items() if found}
+    title = text_of(reader, "plugins")
+    return served("plugins.html", title, "/plugins", reader, tab="/plugins", kinds=kinds, broken=broken)
+
+
+def page(plugin: PluginDetails, reader: Reader, check: PluginCheck | None = None) -> str:
+    """Return the page of a plugin, with the result of its contract tests if they just ran."""
+    title, checkable = f"{plugin.kind} {plugin.name}", plugin.kind in CHECKED
+    content = {"plugin": plugin, "check": check, "checkable": checkable}
+    return served("plugin.html", title, "/plugins", reader, tab="/plugins", **content)

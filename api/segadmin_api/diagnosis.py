@@ -1,0 +1,62 @@
+"""Runs checks on behalf of a server, each as a process of its own: they load the libraries of models, and may fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import ConfigurationError, DataError
+from segadmin.settings import Settings
+from segadmin.urls import mask_secrets
+from segadmin_api.plugin_details import CHECKED, check_kind
+from segadmin_api.schemas.data import Finding, PluginCheck
+
+#: Seconds that checks may take.
+_LONGEST = 120
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Return what ``segadmin doctor`` finds on this machine.
+
+    Raises:
+        DataError: it did not end in time, or not at all.
+    """
+    done = _run(settings, "doctor", "--json")
+    try:
+        facts = json.loads(done.stdout)
+    except ValueError:
+        raise DataError("The checks could not run. Run on the server: segadmin doctor") from None
+    return [Finding(**{**each, "fix": each["mend"]}) for each in facts]
+
+
+def check_plugin(settings: Settings, kind: str, name: str) -> PluginCheck:
+    """Return whether a plugin keeps its contract, as ``segadmin plugins check`` tells it.
+
+    Raises:
+        PluginNotFound: there is none.
+        ConfigurationError: its kind has no contract tests.
+        DataError: they did not end in time.
+    """
+    check_kind(kind)
+    load_plugins(settings).find(kind, name)
+    if kind not in CHECKED:
+        raise ConfigurationError(
+            f"There are no contract tests for a {kind}. There are for: {', '.join(sorted(CHECKED))}."
+        )
+    done = _run(settings, "plugins", "check", name)
+    report = (done.stdout if done.returncode == 0 else done.stderr).strip()
+    return PluginCheck(passed=done.returncode == 0, report=mask_secrets(report))
+
+
+def _run(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "segadmin_api.cli", "--home", str(settings.root), *words]
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+    try:
+        return subprocess.run(command, check=False, capture_output=True, env=environment, timeout=_LONGEST, text=True)
+    except subprocess.TimeoutExpired:
+        command_line = " ".join(("segadmin", *words))
+        raise DataError(f"The checks did not end within {_LONGEST} s. Run on the server: {command_line}") from None

@@ -1,0 +1,47 @@
+"""``/plugins``: what is installed, where it comes from, and whether it works."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from fastapi.responses import HTMLResponse
+
+from segadmin.contracts.plugins import load_plugins
+from segadmin.storage.records import Scope
+from segadmin.urls import mask_secrets
+from segadmin_api.dashboard import plugins
+from segadmin_api.diagnosis import check_plugin
+from segadmin_api.http.forms import Form, RequiresForm
+from segadmin_api.http.html import html_response
+from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
+from segadmin_api.http.readers import PageReader, on_page, reader_of
+from segadmin_api.plugin_details import list_plugins as registered
+from segadmin_api.plugin_details import plugin_details
+
+router, forms = pages_router(), forms_router()
+AdminForm = Annotated[Form, Depends(RequiresForm(Scope.ADMIN))]
+Kind = Annotated[str, Path(max_length=100)]
+Name = Annotated[str, Path(max_length=200)]
+
+
+@router.get("/plugins")
+def list_plugins(request: Request, reader: PageReader) -> HTMLResponse:
+    """Show the plugins."""
+    settings = settings_of(request)
+    broken = [mask_secrets(str(error)) for error in load_plugins(settings).broken.values()]
+    return html_response(plugins.list_page(registered(settings), broken, reader))
+
+
+@router.get("/plugins/{kind}/{name}")
+def show_plugin(request: Request, kind: Kind, name: Name, reader: PageReader) -> HTMLResponse:
+    """Show a plugin with its options."""
+    return html_response(plugins.page(plugin_details(settings_of(request), kind, name), reader))
+
+
+@forms.post("/plugins/{kind}/{name}/check")
+def check(request: Request, kind: Kind, name: Name, form: AdminForm) -> HTMLResponse:
+    """Run the contract tests of a plugin, and show what they found."""
+    settings, reader = settings_of(request), on_page(reader_of(request), form.back)
+    result = check_plugin(settings, kind, name)
+    return html_response(plugins.page(plugin_details(settings, kind, name), reader, result))
