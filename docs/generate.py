@@ -206,8 +206,12 @@ def _schema(schema: dict[str, Any]) -> str:
     """Return a JSON schema as a few words."""
     if reference := schema.get("$ref"):
         return _link(reference.rpartition("/")[2])
+    if "properties" in schema and "title" not in schema:
+        return "a form with " + ", ".join(f"`{name}`: {_schema(each)}" for name, each in schema["properties"].items())
     if "properties" in schema:
         return _link(schema["title"])
+    if schema.get("format") == "binary":
+        return "a file"
     if options := schema.get("anyOf"):
         return " or ".join(map(_schema, options))
     if schema.get("type") == "array":

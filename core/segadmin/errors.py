@@ -6,6 +6,7 @@
     ├── ConfigurationError
     │   ├── InvalidSettings
     │   ├── KeyNotFound
+    │   ├── MappingNotFound
     │   ├── ModelNotFound
     │   ├── NameTaken
     │   ├── ScheduleNotFound
@@ -13,6 +14,9 @@
     ├── DataError
     │   ├── ImportNotFound
     │   ├── LabelSetNotFound
+    │   ├── MergeNotFound
+    │   ├── UploadNotFound
+    │   ├── UploadTooLarge
     │   └── UserNotFound
     ├── PluginError
     │   ├── PluginNotFound
@@ -67,6 +71,10 @@ class KeyNotFound(ConfigurationError):
     """There is no such key of the HTTP API."""
 
 
+class MappingNotFound(ConfigurationError):
+    """There is no such mapping."""
+
+
 class ModelNotFound(ConfigurationError):
     """There is no such model version."""
 
@@ -93,6 +101,18 @@ class ImportNotFound(DataError):
 
 class LabelSetNotFound(DataError):
     """There is no such label set."""
+
+
+class MergeNotFound(DataError):
+    """There is no such merge of users."""
+
+
+class UploadNotFound(DataError):
+    """There is no such uploaded file."""
+
+
+class UploadTooLarge(DataError):
+    """A file is larger than an upload may be."""
 
 
 class UserNotFound(DataError):

@@ -22,7 +22,7 @@ from segadmin.storage.sqlite import READING, empty_write_ahead_log, file_id, sql
 from segadmin.urls import mask_secrets, mask_url
 
 #: The newest revision under ``migrations/versions``; a test compares the two.
-HEAD = "0021"
+HEAD = "0023"
 #: PostgreSQL's ``undefined_table``; SQLite has no code of its own for it.
 _UNDEFINED_TABLE = "42P01"
 _MIGRATIONS = Path(__file__).parent / "migrations"
