@@ -1,20 +1,14 @@
-"""The pages that are one list: imports, schedules, and the audit log."""
+"""The pages that are one list: schedules, and the audit log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segadmin.storage.records import Audit, Import, Schedule
+from segadmin.storage.records import Audit, Schedule
 from segadmin.urls import mask_all
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.dashboard.render import served, text_of
 from segadmin_api.formatting import option_texts
-
-
-def imports_page(imports: Sequence[Import], reader: Reader) -> str:
-    """Return the page of imports, newest first."""
-    title = text_of(reader, "data")
-    return served("imports.html", title, "/data", reader, imports=imports)
 
 
 def schedules_page(schedules: Sequence[Schedule], overdue: Sequence[str], reader: Reader) -> str:
