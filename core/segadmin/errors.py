@@ -6,6 +6,7 @@
     ├── ConfigurationError
     │   ├── InvalidSettings
     │   ├── KeyNotFound
+    │   ├── MappingNotFound
     │   ├── ModelNotFound
     │   ├── NameTaken
     │   ├── ScheduleNotFound
@@ -14,6 +15,9 @@
     │   ├── CanaryNotFound
     │   ├── ImportNotFound
     │   ├── LabelSetNotFound
+    │   ├── MergeNotFound
+    │   ├── UploadNotFound
+    │   ├── UploadTooLarge
     │   └── UserNotFound
     ├── PluginError
     │   ├── PluginNotFound
@@ -68,6 +72,10 @@ class KeyNotFound(ConfigurationError):
     """There is no such key of the HTTP API."""
 
 
+class MappingNotFound(ConfigurationError):
+    """There is no such mapping."""
+
+
 class ModelNotFound(ConfigurationError):
     """There is no such model version."""
 
@@ -98,6 +106,18 @@ class ImportNotFound(DataError):
 
 class LabelSetNotFound(DataError):
     """There is no such label set."""
+
+
+class MergeNotFound(DataError):
+    """There is no such merge of users."""
+
+
+class UploadNotFound(DataError):
+    """There is no such uploaded file."""
+
+
+class UploadTooLarge(DataError):
+    """A file is larger than an upload may be."""
 
 
 class UserNotFound(DataError):

@@ -153,6 +153,10 @@ class Settings(BaseModel):
     web_body_seconds: float = Field(
         60.0, gt=0, le=3600, description="Timeout for the body of a request, and for reading a response"
     )
+    web_upload_mib: int = Field(
+        256, ge=1, le=1_048_576, description="Largest file that can be uploaded to the web application, in MiB"
+    )
+    web_upload_seconds: float = Field(600.0, gt=0, le=_DAY, description="Timeout for the body of an upload")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port of Flower on the loopback interface")
     flower_user: str = Field("segadmin", description="Flower's user")
     flower_password: SecretStr | None = Field(None, description="Flower's password; default: generated")

@@ -40,7 +40,7 @@ def merge(
     The next refresh scores NEW again, and OLD leaves the segments. Pairs that cannot be merged are listed, and the
     exit code is 1; the others are merged nevertheless. An erasure of either user erases both.
     """
-    from segadmin.events.merge import UserPair, merge_users
+    from segadmin.events.merge import UserPair, check_pairs, merge_users
 
     if undo is not None:
         if old or file:
@@ -50,7 +50,7 @@ def merge(
     if (old is None) == (file is None) or (old is not None and new is None):
         raise typer.BadParameter("Name two users, or a file of pairs: --file", param_hint="OLD NEW")
     pairs = _read(file) if file is not None else [UserPair(old or "", new or "")]
-    if not yes:
+    if not yes and not any(each.problem for each in check_pairs(get_settings(), pairs) if len(pairs) == 1):
         what = f"{old!r} into {new!r}" if file is None else counted(len(pairs), "pair") + " of users"
         confirm(f"Merge {what}?")
     done = merge_users(get_settings(), pairs)

@@ -38,7 +38,8 @@ def quarantine(
     To correct them: write them to a file (`--out`), correct the file, import it with the mapping of the first import,
     and delete them here (`--drop`). Imports ignore the columns of the file that begin with `quarantine:`.
     """
-    from segadmin.events.quarantine import drop_rows, find_rows
+    from segadmin.events.quarantine import count_rows, drop_rows, find_rows
+    from segadmin.events.quarantine_reasons import explain
     from segadmin.storage.audit import record
 
     settings = get_settings()
@@ -52,8 +53,10 @@ def quarantine(
         _write_quarantine(rows.collect(), out, raw_cells=raw_cells)
         return
     records = rows.limit(limit).collect().to_dicts()
+    total = count_rows(settings, number, reason) if len(records) == limit else len(records)
     if as_json:
         show_json(records)
+        _note_more(limit, total)
         return
     table(
         "",
@@ -61,6 +64,16 @@ def quarantine(
         [[row[name] for name in ("import_id", "line", "reason", "column", "value", "row")] for row in records],
         empty="Nothing is in quarantine." if reason is None else f"No row is in quarantine with the reason {reason!r}.",
     )
+    for name in dict.fromkeys(row["reason"] for row in records):
+        echo(f"{name}: {explain(name)}")
+    _note_more(limit, total)
+
+
+def _note_more(shown: int, total: int) -> None:
+    """Print on stderr how many rows were left out."""
+    if total > shown:
+        more = f"{counted(total - shown, 'more row')} of {total:,}"
+        echo(f"{more} not shown. To see them: --limit {total}, or --out FILE.csv", err=True)
 
 
 def _check_import(settings: Settings, number: int | None) -> None:

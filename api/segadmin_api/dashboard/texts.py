@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from babel.messages.extract import extract_from_dir
 
+from segadmin.events.import_records import STATES as IMPORT_STATES
+from segadmin.events.quarantine_reasons import EXPLANATIONS, UNKNOWN
 from segadmin.jobs.control import CANCELLED
 from segadmin.jobs.registry import workflows
 from segadmin.labels.parts import Part, SplitBy
 from segadmin.snapshots.policy import Cause
-from segadmin.storage.records import CanaryState, ImportState, JobState, ModelState, StepState
+from segadmin.storage.records import CanaryState, ImportState, JobState, MergeState, ModelState, StepState
 from segadmin.workflows.update_request import UpdatePolicy
-from segadmin_api.dashboard import drift
+from segadmin_api.dashboard import drift, uploads
 from segadmin_api.dashboard.canaries import METRICS
 from segadmin_api.dashboard.charts import RELIABILITY
 from segadmin_api.dashboard.curves import TEXTS as CURVES
@@ -22,6 +24,8 @@ from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
 from segadmin_api.request_forms import form_of
 from segadmin_api.results import LOCKED
 
+_UNITS = ("seconds", "milliseconds", "minutes")
+_STATES = (JobState, StepState, ModelState, ImportState, CanaryState, MergeState)
 _TABLES = ("events", "items", "labels")
 #: Names of large numbers on the pages of a job and of a data profile.
 _FACTS = (
@@ -49,14 +53,21 @@ def texts() -> set[str]:
 
 def _of_program() -> set[str]:
     """Return the texts that are in no template."""
-    states = {state.value for kind in (JobState, StepState, ModelState, ImportState, CanaryState) for state in kind}
+    states = {
+        state.value
+        for kind in (JobState, StepState, ModelState, ImportState, CanaryState, MergeState)
+        for state in kind
+    }
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
     of_jobs = {*NOTES, *PROBLEMS, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
     models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_SPLITS, *_ANSWERS}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}
-    return states | columns | causes | of_jobs | models | policies | access | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    of_data = {*IMPORT_STATES, *uploads.FIELDS.values(), *uploads.OPTIONS.values(), *uploads.SURE.values(), *_UNITS}
+    reasons = {text for explained in (*EXPLANATIONS.values(), UNKNOWN) for text in explained}
+    named = {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    return named | states | columns | causes | of_jobs | of_data | reasons | models | policies | access
 
 
 def _of_requests() -> set[str]:

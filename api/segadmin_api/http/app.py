@@ -17,7 +17,7 @@ from segadmin.settings import Settings
 from segadmin.snapshots.lookup import SegmentLookup
 from segadmin.storage import database
 from segadmin.storage.store import open_store
-from segadmin_api.http import description, events, login, metrics, pages, segments, v1
+from segadmin_api.http import description, events, login, metrics, pages, segments, uploads, v1
 from segadmin_api.http.admission import Admission
 from segadmin_api.http.bodies import BodyMemory
 from segadmin_api.http.guesses import Guesses, TokenBuckets
@@ -41,7 +41,7 @@ def create_app(settings: Settings, address: str = LOOPBACK, *, is_protected: boo
     """
     app = routes(settings)
     app.state.is_protected = is_protected
-    return Shield(app, Hosts(settings.web_hosts, address), answer)
+    return Shield(app, Hosts(settings.web_hosts, address), answer, uploads.limits(settings))
 
 
 def routes(settings: Settings) -> FastAPI:
@@ -56,9 +56,10 @@ def routes(settings: Settings) -> FastAPI:
         gc.freeze()  # current objects are permanent and need not be collected while a body is read
         gc.set_threshold(700, 10, 10)  # commands search less often, but this one makes garbage for months
         app.state.scoring = segments.Scoring(settings)
-        scoring = asyncio.create_task(app.state.scoring.run())
+        tasks = [asyncio.create_task(app.state.scoring.run()), asyncio.create_task(uploads.drop_old_hourly(settings))]
         yield
-        scoring.cancel()
+        for task in tasks:
+            task.cancel()
 
     # FastAPI's own documentation pages need no key and load third-party scripts; pages/openapi.py replaces them.
     app = FastAPI(

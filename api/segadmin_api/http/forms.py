@@ -17,7 +17,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
+from segadmin.jobs.enqueue import Enqueued
 from segadmin_api.dashboard.login import session_ended
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.dashboard.render import text_of
 from segadmin_api.http.bodies import read_body
 from segadmin_api.http.kept_forms import KeptForm
 from segadmin_api.http.local_paths import local_path
@@ -128,3 +131,10 @@ def go_to(path: str, notice: str = "") -> RedirectResponse:
     if notice:
         response.set_cookie(NOTICE, quote(notice[:_NOTICE]), max_age=60, httponly=True, samesite="strict")
     return response
+
+
+def saved_notice(reader: Reader, done: Enqueued) -> str:
+    """Return the notice about a job that a form has asked for."""
+    if done.dispatched:
+        return text_of(reader, "Job %(number)s is enqueued.", number=done.job.id)
+    return text_of(reader, "Saved as job %(number)s; it starts when the broker is back.", number=done.job.id)

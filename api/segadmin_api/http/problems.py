@@ -26,6 +26,8 @@ from segadmin.errors import (
     JobNotFound,
     KeyNotFound,
     LabelSetNotFound,
+    MappingNotFound,
+    MergeNotFound,
     ModelNotFound,
     NameTaken,
     PluginError,
@@ -36,6 +38,8 @@ from segadmin.errors import (
     SnapshotNotFound,
     Stale,
     StorageError,
+    UploadNotFound,
+    UploadTooLarge,
     UserNotFound,
 )
 from segadmin.printable import printable
@@ -54,16 +58,20 @@ NOT_FOUND = (
     JobNotFound,
     KeyNotFound,
     LabelSetNotFound,
+    MappingNotFound,
+    MergeNotFound,
     ModelNotFound,
     PluginNotFound,
     ScheduleNotFound,
     SnapshotNotFound,
+    UploadNotFound,
     UserNotFound,
 )
 #: Error → status; a class that is not listed has the status of its nearest base class.
 _STATUS: dict[type, HTTPStatus] = {
     **dict.fromkeys(NOT_FOUND, HTTPStatus.NOT_FOUND),
     Stale: HTTPStatus.PRECONDITION_FAILED,
+    UploadTooLarge: HTTPStatus(413),
     NameTaken: HTTPStatus.CONFLICT,
     JobError: HTTPStatus.CONFLICT,
     ChangedMeanwhile: HTTPStatus.CONFLICT,
@@ -101,7 +109,7 @@ def request_errors(*, in_body: bool = False) -> Iterator[None]:
     except InvalidSettings:
         raise
     except (ConfigurationError, DataError, PluginNotFound) as error:
-        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken)):
+        if in_body or not isinstance(error, (*NOT_FOUND, NameTaken, UploadTooLarge)):
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, mask_secrets(str(error))) from error
         raise
 

@@ -21,6 +21,7 @@ from segadmin.settings import Settings
 from segadmin_api.http.app import create_app
 from segadmin_api.http.logged_paths import logged_path
 from segadmin_api.http.shield import HEADERS
+from segadmin_api.http.uploads import UPLOAD_PATHS
 
 log = logging.getLogger(__name__)
 #: Seconds that a connection waits for its next request, and that running requests have when the server stops.
@@ -144,8 +145,12 @@ class BoundedProtocol(H11Protocol):
         # The rest of a body that was already answered gets the same time as the next head.
         self._waits_since = None if is_busy else self.loop.time()
         if not is_busy or body is not None:
-            seconds = self.settings.web_body_seconds if is_busy else self.settings.web_head_seconds
+            seconds = self._body_seconds() if is_busy else self.settings.web_head_seconds
             self._reading = self.loop.call_later(seconds, self._refuse, HTTPStatus.REQUEST_TIMEOUT)
+
+    def _body_seconds(self) -> float:
+        is_upload = self.cycle.scope["path"] in UPLOAD_PATHS
+        return self.settings.web_upload_seconds if is_upload else self.settings.web_body_seconds
 
     def _expect_reading(self) -> None:
         _cancel(self._writing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -42,10 +42,17 @@ class Shield:
         app: the application.
         hosts: the allowed hosts.
         problem: returns the response for a status and a reason.
+        limits: path → largest body, and the reason for refusing a larger one; of other paths it is the usual.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, problem: Callable[[Request, int, str], Response]) -> None:
-        self._app, self._hosts, self._problem = app, hosts, problem
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Hosts,
+        problem: Callable[[Request, int, str], Response],
+        limits: Mapping[str, tuple[int, str]] | None = None,
+    ) -> None:
+        self._app, self._hosts, self._problem, self._limits = app, hosts, problem, limits or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -84,8 +91,9 @@ class Shield:
         if not self._hosts.allows(host) and (host or path != HEALTH):
             reason = f"This server is not called {host[:100]!r}." if host else "The request names no host."
             return 421, f"{reason} If it is yours: set SEGADMIN_WEB_HOSTS to {'that name' if host else '*'}."
-        if int(headers.get("content-length", 0)) > MOST_BYTES:
-            return 413, too_large()
+        most, reason = self._limits.get(path, (MOST_BYTES, too_large()))
+        if int(headers.get("content-length", 0)) > most:
+            return 413, reason
         return None
 
 

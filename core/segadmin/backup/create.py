@@ -33,6 +33,8 @@ DATABASE, STORE, SECRET = "database", "store", "user_key_secret"
 _LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
 #: Parts from which jobs and users may remove files at any time, because they are no longer needed there.
 _MAY_VANISH = ("work", "inbox-failed")
+#: Parts that are not saved: uploads are kept for a day.
+_NOT_SAVED = ("uploads",)
 _OBJECT_STORE = re.compile(r"[a-z][a-z0-9+]+:/")
 
 
@@ -175,7 +177,8 @@ def _listed(store: Path) -> Iterator[Path]:
     first = [store / name for name in _MAY_VANISH]
     for folder in first:
         yield from _files(folder)
-    yield from (path for path in _files(store) if not any(path.is_relative_to(other) for other in (lake, *first)))
+    others = (lake, *first, *(store / name for name in _NOT_SAVED))
+    yield from (path for path in _files(store) if not any(path.is_relative_to(other) for other in others))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -23,6 +23,7 @@ from segadmin.events.erase_traces import (
     erase_in_logs,
     erase_in_streams,
     refuse_asked_for,
+    refuse_uploads,
 )
 from segadmin.events.erase_waiting import count_waiting, drop_unfinished, erase_waiting
 from segadmin.events.erasure_mark import begin, end, users_left, was_interrupted
@@ -34,6 +35,7 @@ from segadmin.events.named_users import NamedUsers
 from segadmin.events.quarantine_users import rows_of_users
 from segadmin.events.segment_counts import count_segments
 from segadmin.events.similar_ids import similar_ids
+from segadmin.events.uploads import drop_all
 from segadmin.settings import Settings
 from segadmin.storage import database
 from segadmin.storage.audit import record
@@ -44,7 +46,7 @@ from segadmin.storage.lake import Lake
 from segadmin.storage.predictions import keep_old_predictions
 from segadmin.storage.records import Import, Job, ModelVersion
 from segadmin.storage.schema import SCHEMAS
-from segadmin.storage.store import open_store
+from segadmin.storage.store import check_store, open_store
 
 log = logging.getLogger(__name__)
 #: Tables with rows of users; those with their ids last, by which an interrupted erasure finds them.
@@ -54,7 +56,7 @@ _BY_USER = (
 )
 
 #: Kinds of jobs that keep no user data between steps: an erasure only waits for their current step.
-_WITHOUT_USER_DATA = ("ingest", "compact", "retain", "deliver")
+_WITHOUT_USER_DATA = ("ingest", "import-upload", "compact", "retain", "deliver", "profile")
 _BATCH_SIZE = 1_000
 
 
@@ -108,7 +110,9 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
         with transaction(settings) as session:
             _refuse_while_working(session)
             refuse_asked_for(session, named_users)
+            refuse_uploads(session)
         drop_unfinished(settings)
+        drop_all(settings)  # whom an uploaded file names is known only once it is imported
         bad = _in_quarantine(settings, lake, named_users)
         erased_by_key = _find_data(settings, lake, named_users, bad)
         known_users = {key: erased for key, erased in erased_by_key.items() if erased.is_known or key in interrupted}
@@ -120,6 +124,22 @@ def forget(settings: Settings, users: Sequence[str]) -> list[Erased]:
             database.drop_history(settings)
             end(settings)
     return [_of_person([erased_by_key[key] for key in merged.group(keys[user])], keys[user]) for user in users]
+
+
+def plan_erasure(settings: Settings, users: Sequence[str]) -> list[Erased]:
+    """Return what :func:`forget` would erase for each of ``users``, without erasing or writing anything.
+
+    Raises:
+        DataError: an id cannot be one.
+        StorageError: something cannot be read.
+    """
+    check_store(settings)
+    lake = Lake.of(settings)
+    merged = MergedUsers.of(lake)
+    keys, names = _identify(settings, lake, users, merged)
+    named_users = NamedUsers(settings.secret(), names)
+    found = _find_data(settings, lake, named_users, _in_quarantine(settings, lake, named_users))
+    return [_of_person([found[key] for key in merged.group(keys[user])], keys[user]) for user in users]
 
 
 def remove_older(settings: Settings, before: datetime) -> int:

@@ -41,6 +41,7 @@ from segadmin.storage.records import (
     JobState,
     LabelSet,
     QuarantinedMessage,
+    SavedMapping,
     Schedule,
     SegmentDescription,
     Step,
@@ -50,21 +51,23 @@ from segadmin.storage.records import (
 #: Columns that may name users: texts, and JSON with texts and mappings.
 _TEXTS: tuple[Any, ...] = (
     *(Import.file, Import.error, Job.error, Step.error, Step.note, QuarantinedMessage.message),
-    *(Correction.reason, Correction.withdrawn_because),
+    *(Correction.reason, Correction.withdrawn_because, SavedMapping.text),
     *(SegmentDescription.description, SegmentDescription.owner),
 )
+#: Kinds of jobs that are asked to import something.
+_IMPORTS = ("ingest", "import-upload")
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
     (Step.result, Step.stage == "ingest"),
-    *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
     (Audit.details, Audit.action == "segments.describe"),
+    *((column, col(Job.kind).in_(_IMPORTS)) for column in (Job.options, Job.asked)),
 )
 #: Files and folders of segadmin in the store; all others are exports and pages that users put there.
 _OWN_NAMES = frozenset(
     {
         *(MARK, "compacted.json", "compacted.draft"),
         *("erasure", "erasure.draft", "erasure.lock", "import.lock"),
-        *("lake", "work", "spool", "inbox", "inbox-failed", "models"),
+        *("lake", "work", "spool", "inbox", "inbox-failed", "models", "uploads"),
     }
 )
 #: States of jobs with remaining steps.
@@ -82,7 +85,7 @@ def refuse_asked_for(session: Session, users: NamedUsers) -> None:
     Raises:
         JobError: one will; the message names it.
     """
-    for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), Job.kind == "ingest")).all():
+    for job in session.exec(select(Job).where(col(Job.state).in_(GOING_ON), col(Job.kind).in_(_IMPORTS))).all():
         if effect := _effect_on_users(job.options, users):
             raise JobError(
                 f"Job {job.id} will {effect} a user who is to be erased. Wait, or: segadmin jobs cancel {job.id}"
@@ -93,6 +96,20 @@ def refuse_asked_for(session: Session, users: NamedUsers) -> None:
                 f"The schedule {schedule.name!r} will {effect} a user who is to be erased. Remove it: "
                 f"segadmin schedule remove {schedule.name}"
             )
+
+
+def refuse_uploads(session: Session) -> None:
+    """Check that no job is about to import an uploaded file: an erasure removes all of them.
+
+    Raises:
+        JobError: one is; the message names it.
+    """
+    uploads = select(Job.id).where(col(Job.state).in_(GOING_ON), Job.kind == "import-upload")
+    if number := session.exec(uploads.order_by(col(Job.id)).limit(1)).first():
+        raise JobError(
+            f"Job {number} imports an uploaded file, which may name a user who is to be erased. Wait until it is over, "
+            f"or: segadmin jobs cancel {number}"
+        )
 
 
 def _effect_on_users(options: dict[str, Any], users: NamedUsers) -> str | None:

@@ -16,7 +16,7 @@ from enum import StrEnum
 import polars as pl
 from sqlmodel import col, select
 
-from segadmin.errors import DataError, StorageError
+from segadmin.errors import DataError, MergeNotFound, StorageError
 from segadmin.events.erasure_mark import was_interrupted
 from segadmin.events.keys import candidate_keys, show_key
 from segadmin.events.merge_rows import count_moved, place_rows
@@ -102,6 +102,17 @@ def merge_users(
         ]
 
 
+def check_pairs(settings: Settings, pairs: Sequence[UserPair]) -> list[MergedPair]:
+    """Return what would become of each pair, as :func:`merge_users` does, without writing anything.
+
+    Raises:
+        DataError: nothing has been imported yet.
+        StorageError: an erasure was interrupted.
+    """
+    _opened(settings)
+    return list(_checked(settings, Lake.of(settings), pairs))
+
+
 def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SECONDS) -> UserMerge:
     """Undo a merge: the first user gets back all rows that came under their id, before or after the merge.
 
@@ -116,7 +127,7 @@ def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SE
         with transaction(settings) as session:
             merge = session.get(UserMerge, number)
             if merge is None:
-                raise DataError(f"There is no merge {number}. Look: {LIST}")
+                raise MergeNotFound(f"There is no merge {number}. Look: {LIST}")
             if merge.state == MergeState.UNDONE:
                 raise DataError(f"Merge {number} was undone before, at {merge.undone_at:%Y-%m-%d %H:%M} UTC.")
             merge.state = MergeState.UNDOING
@@ -125,9 +136,20 @@ def undo_merge(settings: Settings, number: int, *, wait_seconds: float = WAIT_SE
         return session.get_one(UserMerge, number)
 
 
-def list_merges(settings: Settings, key: int | None = None) -> list[UserMerge]:
-    """Return all merges, newest first; with ``key``, only those that merged this user or merged into them."""
-    query = select(UserMerge).order_by(col(UserMerge.id).desc())
+def list_merges(
+    settings: Settings, key: int | None = None, *, limit: int | None = None, before: int | None = None
+) -> list[UserMerge]:
+    """Return merges, newest first.
+
+    Args:
+        settings: location of the database.
+        key: only those that merged this user or merged into them.
+        limit: at most so many.
+        before: only those older than the one of this number.
+    """
+    query = select(UserMerge).order_by(col(UserMerge.id).desc()).limit(limit)
+    if before is not None:
+        query = query.where(col(UserMerge.id) < before)
     if key is not None:
         query = query.where((col(UserMerge.old_key) == key) | (col(UserMerge.new_key) == key))
     with reading(settings) as session:

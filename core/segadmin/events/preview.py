@@ -31,6 +31,8 @@ from segadmin.events.vectors import VECTOR, check_vectors
 from segadmin.settings import Settings
 
 _EXAMPLES = 4
+#: Rows that are shown as an import would store them.
+_FIRST_ROWS = 10
 _IDS = ("user", "item", "event_id")
 
 
@@ -71,6 +73,7 @@ class Preview(BaseModel):
     reasons: dict[str, int]
     changes: dict[str, int]
     problems: list[Problem]
+    first_rows: list[dict[str, str | None]] = []  #: field → value of the first usable rows
     spend: Spend | None = None  #: only for events with prices
     ignored: int = 0  #: events of kinds that the mapping ignores
     warnings: list[str] = []  #: about rows that are probably misread
@@ -91,11 +94,13 @@ def preview(settings: Settings, request: ImportRequest, rows: int) -> Preview:
     cleaned = clean(raw, request.table, request.mapping, source.first_line, numbers)
     bad_rows = raw[(cleaned.bad["line"] - source.first_line).cast(pl.UInt32)]
     bad = cleaned.bad.with_columns(lines_of(bad_rows, cleaned.bad["line"]), row=raw_rows(bad_rows))
+    fields = _fields(request, raw, cleaned)
     return Preview(
         source_rows=raw.height,
         rows=cleaned.read,
         usable=cleaned.good.height,
-        fields=_fields(request, raw, cleaned),
+        fields=fields,
+        first_rows=_first_rows(cleaned.good, [field.field for field in fields]),
         reasons=dict(Counter(cleaned.bad["reason"]).most_common()),
         changes=dict(cleaned.changes),
         problems=[Problem(**problem) for problem in bad.to_dicts()],
@@ -103,6 +108,11 @@ def preview(settings: Settings, request: ImportRequest, rows: int) -> Preview:
         ignored=cleaned.ignored,
         warnings=list(_warnings(request, raw, cleaned, numbers)),
     )
+
+
+def _first_rows(good: pl.DataFrame, fields: list[str]) -> list[dict[str, str | None]]:
+    first = good.head(_FIRST_ROWS).select(pl.col(name) for name in fields if not good.schema[name].is_nested())
+    return first.select(pl.all().cast(pl.String)).to_dicts()
 
 
 def _warnings(request: ImportRequest, raw: pl.DataFrame, cleaned: Cleaned, numbers: NumberColumns) -> Iterator[str]:

@@ -26,12 +26,25 @@ def find_rows(settings: Settings, number: int | None, reason: str | None) -> pl.
         number: only rows of this import.
         reason: only rows with this reason.
     """
+    return _selected(settings, number, reason).sort("import_id", "line")
+
+
+def _selected(settings: Settings, number: int | None, reason: str | None) -> pl.LazyFrame:
     rows = Lake.of(settings).scan("quarantine")
     if number is not None:
         rows = rows.filter(pl.col("import_id") == number)
-    if reason is not None:
-        rows = rows.filter(pl.col("reason") == reason)
-    return rows.sort("import_id", "line")
+    return rows if reason is None else rows.filter(pl.col("reason") == reason)
+
+
+def count_rows(settings: Settings, number: int | None, reason: str | None) -> int:
+    """Return the number of rows in quarantine; arguments as in :func:`find_rows`."""
+    return int(_selected(settings, number, reason).select(pl.len()).collect().item())
+
+
+def count_reasons(settings: Settings, number: int | None = None) -> dict[str, int]:
+    """Return reason → rows in quarantine, the most frequent first; with ``number``, those of this import."""
+    counts = _selected(settings, number, None).group_by("reason").len().sort("len", "reason", descending=[True, False])
+    return dict(counts.collect().iter_rows())
 
 
 def as_file(rows: pl.DataFrame, *, formulas: bool) -> pl.DataFrame:

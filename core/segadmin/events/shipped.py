@@ -60,7 +60,10 @@ def mapping_file(path: Path) -> Path:
     Raises:
         ConfigurationError: neither exists.
     """
+    return shipped_mapping(str(path)).path if is_name(path) else path
+
+
+def is_name(path: Path) -> bool:
+    """Return whether ``path`` is the name of a mapping: there is no such file, and it does not look like one."""
     name = str(path)
-    if path.exists() or not (name.startswith(_PREFIX) or (path.name == name and not path.suffix)):
-        return path
-    return shipped_mapping(name).path
+    return not path.exists() and (name.startswith(_PREFIX) or (path.name == name and not path.suffix))

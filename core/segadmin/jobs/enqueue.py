@@ -23,11 +23,13 @@ from segadmin.storage.records import Job, Step
 from segadmin.storage.store import known_store
 from segadmin.urls import mask_all
 
-#: Beginnings of the keys of jobs that import posted events, deliver changes, or follow a refresh; and of all of ours.
+#: Beginnings of the keys of jobs that import posted events, deliver changes, follow a refresh, or import an upload;
+#: and of all of ours.
 INBOX_KEY = "inbox:"
 DELIVER_KEY = "deliver:"
 FOLLOW_UP_KEY = "follow-up:"
-RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY, FOLLOW_UP_KEY)
+UPLOAD_KEY = "upload:"
+RESERVED = ("schedule:", INBOX_KEY, DELIVER_KEY, FOLLOW_UP_KEY, UPLOAD_KEY)
 #: So many differences of two requests are shown, each value up to so many characters.
 _SHOWN, _LONGEST = 3, 40
 

@@ -217,6 +217,15 @@ class Import(_Row, table=True):
         return self.state == ImportState.RUNNING
 
 
+class SavedMapping(_Row, table=True):
+    """A mapping of columns that was saved under a name."""
+
+    name: str = Field(primary_key=True)
+    text: str  #: in TOML
+    created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+    updated_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
+
+
 class Scope(StrEnum):
     """What a key gives access to: one thing, or all that a role may do."""
 

@@ -3,6 +3,17 @@
 Importing this package registers them with the engine.
 """
 
-from segadmin.workflows import data, deliver, export, pretrain, retrain, scoring, textualize, tune
+from segadmin.workflows import data, deliver, export, pretrain, profile, retrain, scoring, textualize, tune, uploads
 
-__all__ = ["data", "deliver", "export", "pretrain", "retrain", "scoring", "textualize", "tune"]
+__all__ = [
+    "data",
+    "deliver",
+    "export",
+    "pretrain",
+    "profile",
+    "retrain",
+    "scoring",
+    "textualize",
+    "tune",
+    "uploads",
+]

@@ -15,7 +15,12 @@ from segadmin.evaluation.bootstrap import Interval
 from segadmin.evaluation.comparison import Comparison
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
+from segadmin.events import preview
+from segadmin.events.erase import Erased
+from segadmin.events.preview import Preview, Problem, Spend
 from segadmin.events.profile import Profile
+from segadmin.events.upload_import import UploadPreview
+from segadmin.events.uploads import Choice, Replaced, Upload
 from segadmin.jobs.bulk import BulkResult, Failure
 from segadmin.jobs.control import JobLine, JobView
 from segadmin.jobs.estimate import Estimate, Range
@@ -56,31 +61,36 @@ from segadmin.storage.records import (
     ImportState,
     Job,
     JobState,
+    LabelSet,
     Lock,
+    MergeState,
     MissedSlots,
     ModelState,
     ModelVersion,
+    SavedMapping,
     Schedule,
     Scope,
     SegmentSnapshot,
     SegmentSummary,
     Step,
     StepState,
+    UserMerge,
     utcnow,
 )
 from segadmin.training.study import SearchSummary, Trial
 from segadmin.workflows.objectives import ObjectiveState
+from segadmin.workflows.profile import StoredProfile
 from segadmin_api.dashboard import (
     audit,
     canaries,
     compare,
+    data,
     data_report,
     drift,
     job_forms,
     job_list,
     jobs,
     keys,
-    lists,
     login,
     model,
     model_card,
@@ -92,6 +102,8 @@ from segadmin_api.dashboard import (
     search_page,
     server_settings,
     snapshots,
+    uploads,
+    user_data,
     users,
 )
 from segadmin_api.dashboard.assets import UPLOT
@@ -461,6 +473,82 @@ def _new_jobs(_: Settings, text: str) -> str:
     return job_forms.kinds_page([(Workflow(text, _Form, (), text), True)], OPERATOR)
 
 
+def _import(_: Settings, text: str) -> str:
+    row = an_import(text)
+    row.changes, row.mapping, row.reasons = {text: 2}, {"columns": {"user": "customer"}}, {"bad_time": 3, text: 1}
+    rows = [{"line": 3, "column": text, "value": text, "row": text}]
+    waiting, samples = {"bad_time": 3}, {"bad_time": rows}
+    return data.import_page(row, ADMIN, importing=False, waiting=waiting, samples=samples)
+
+
+def _profile(_: Settings, text: str) -> str:
+    stored = StoredProfile(7, utcnow(), a_profile(text).model_dump(mode="json"))
+    return data.profile_page(stored, ADMIN)
+
+
+def _quarantine(_: Settings, text: str) -> str:
+    row = {"import_id": 1, "line": 3, "reason": text, "column": text, "value": text, "row": text}
+    counts = {"bad_time": 1, text: 2}
+    return data.quarantine_page([row], counts, ADMIN, number=1, reason=text, after="1-3", first=False)
+
+
+def _labels(_: Settings, text: str) -> str:
+    row = LabelSet(name=text, labeler=text, definition={"options": {text: text}}, segments=[text, "b"], rows=3)
+    return data.labels_page([row], [text], ADMIN)
+
+
+def an_upload(text: str) -> Upload:
+    choice = Choice(
+        "events", {"columns": {"user": text}, "kinds": {text: "view"}, "extras": [text]}, {"encoding": text}
+    )
+    return Upload("0" * 32, text, 7, "", utcnow(), text, choice, Replaced(1, text))
+
+
+def _upload(_: Settings, text: str) -> str:
+    waiting = [(an_upload(text), a_job(text).job)]
+    mappings = [SavedMapping(name=text, text=text)]
+    return uploads.upload_page(waiting, mappings, ADMIN, most=2**20, problem=text)
+
+
+def _wizard(_: Settings, text: str) -> str:
+    problem = Problem(line=3, reason="unknown_kind", column=text, value=text, row=text)
+    preview = Preview(
+        source_rows=2,
+        rows=2,
+        usable=1,
+        fields=[preview.Field(field="user", column=text, filled=1.0, examples=[text])],
+        reasons={"unknown_kind": 1},
+        changes={},
+        problems=[problem],
+        first_rows=[{"user": text, "text": None}],
+        spend=Spend(total=3.0, rows=1, examples=[text]),
+        warnings=[text],
+    )
+    notes = [f"{text} too"]
+    result = UploadPreview(columns=[text], preview=preview, problem=text, notes=notes, sure="likely", title=text)
+    upload, job = an_upload(text), a_job(text).job
+    values = {**uploads.form_values(upload.choice, result), "text": text}
+    return uploads.wizard_page(upload, result, ADMIN, mappings=[text], job=job, values=values, problem=text)
+
+
+def _result(_: Settings, text: str) -> str:
+    view = a_job(text, JobState.FAILED)
+    view.job.error = view.steps[0].note = text
+    return uploads.result_page(ADMIN, view, "0" * 32)
+
+
+def an_erasure(text: str) -> Erased:
+    return Erased("00000000000000aa", {"events": 3, text: 1}, [2], [text], ["00000000000000bb"])
+
+
+def a_certificate(text: str) -> user_data.Certificate:
+    return user_data.Certificate(an_erasure(text), utcnow(), text, 9)
+
+
+def a_merge() -> UserMerge:
+    return UserMerge(id=2, old_key=1, new_key=2, state=MergeState.MERGED, moved={"events": 3})
+
+
 #: The pages that commands save as a file.
 SAVED = {"data_report.html", "drift.html", "model_card.html", "search.html"}
 #: Template → its page, with the text in every place.
@@ -469,7 +557,10 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "data_report.html": lambda _, text: data_report.page(a_profile(text)),
     "diff.html": lambda _, text: snapshots.diff_page(a_diff(text), Reader()),
     "drift.html": lambda _, text: drift.page(a_history(text)),
-    "imports.html": lambda _, text: lists.imports_page([an_import(text)], Reader()),
+    "erase.html": lambda _, text: user_data.erase_page(ADMIN, user=text, planned=an_erasure(text), problem=text),
+    "erased.html": lambda _, text: user_data.certificate_page(ADMIN, a_certificate(text)),
+    "import.html": _import,
+    "imports.html": lambda _, text: data.imports_page([an_import(text)], Reader(), older=1),
     "job.html": lambda settings, text: jobs.page(settings, a_job(text), online=True),
     "job_logs.html": _job_logs,
     "jobs.html": _jobs,
@@ -483,8 +574,10 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "keys.html": _keys,
     "login.html": lambda _, text: login.page("token", "/jobs", Reader(), text, KeptForm("/x", [(text, text)])),
     "model.html": _model,
-    "model_card.html": lambda _, text: model_card.page(a_card(text)),
     "models.html": _models,
+    "labels.html": _labels,
+    "model_card.html": lambda _, text: model_card.page(a_card(text)),
+    "merges.html": lambda _, text: data.merges_page([a_merge()], ADMIN, older=1, old=text, new=text, problem=text),
     "overview.html": _overview,
     "plugin.html": _plugin,
     "plugins.html": _plugins,
@@ -492,6 +585,9 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "resend.html": lambda _, text: login.resend_page(KeptForm("/x", [(text, text)]), ADMIN),
     "schedule.html": _schedule,
     "schedule_form.html": _schedule_form,
+    "profile.html": _profile,
+    "quarantine.html": _quarantine,
+    "result.html": _result,
     "schedules.html": _schedules,
     "settings.html": _settings,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),
@@ -499,6 +595,8 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "segments.html": _segments,
     "snapshot.html": _snapshot,
     "snapshots.html": _snapshots,
+    "upload.html": _upload,
     "user.html": _user,
     "users.html": lambda _, text: users.search_page(Reader(), text, text),
+    "wizard.html": _wizard,
 }

@@ -57,6 +57,7 @@ ATTRIBUTES = {
     *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title"),
     *("aria-describedby", "aria-invalid", "cols", "data-copy", "data-done", "open", "placeholder", "rows", "selected"),
     "title",
+    *("aria-invalid", "cols", "enctype", "inputmode", "list", "rows", "selected", "size", "spellcheck", "title"),
 }
 
 
@@ -121,6 +122,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
     parts = {"base.html", "macros.html", "search_sections.html", "stage_graph.html"}
     parts |= {"intervals.html", "schedule_parts.html", "settings_tabs.html"}
+    parts |= {"data.html", "profile_sections.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts

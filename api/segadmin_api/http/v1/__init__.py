@@ -12,6 +12,7 @@ from segadmin_api.http.v1 import (
     drift,
     exports,
     jobs,
+    merges,
     models,
     plugins,
     progress,
@@ -19,6 +20,7 @@ from segadmin_api.http.v1 import (
     segments,
     server,
     snapshots,
+    uploads,
     users,
 )
 
@@ -37,6 +39,11 @@ def routers() -> list[APIRouter]:
         corrections.corrections,
         corrections.review,
         users.users,
+        merges.merges,
+        merges.profile,
+        uploads.files,
+        uploads.uploads,
+        uploads.mappings,
         data.label_sets,
         data.imports,
         data.quarantine,

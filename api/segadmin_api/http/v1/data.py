@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from typing import Annotated, Any
+from pathlib import Path as FilePath
+from shutil import rmtree
+from typing import Annotated, Any, Literal
 
 import polars as pl
-from fastapi import HTTPException, Path, Query, Request
-from sqlmodel import col, select
+from fastapi import HTTPException, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+from sqlmodel import select
+from starlette.background import BackgroundTask
 
-from segadmin.errors import ImportNotFound, LabelSetNotFound, did_you_mean
+from segadmin.errors import DataError, LabelSetNotFound, did_you_mean
+from segadmin.events import import_records
 from segadmin.events.interrupted import state_of
-from segadmin.events.quarantine import find_rows
+from segadmin.events.quarantine import as_file, count_reasons, drop_rows, find_rows
+from segadmin.events.quarantine_reasons import explanation
+from segadmin.events.quarantine_retry import upload_rows
 from segadmin.labels.labeling import label
+from segadmin.settings import Settings
+from segadmin.snapshots.export import find_sink
 from segadmin.storage import records
 from segadmin.storage.audit import record
 from segadmin.storage.database import reading
@@ -22,15 +32,19 @@ from segadmin.urls import mask_all
 from segadmin_api.http.problems import request_errors
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, changes, router, settings_of
+from segadmin_api.http.v1.uploads import shown
 from segadmin_api.schemas.data import Import, LabelRequest, LabelSet, LabelSets, QuarantinedRow
 from segadmin_api.schemas.jobs import Name
 from segadmin_api.schemas.pages import Page
+from segadmin_api.schemas.uploads import Dropped, Reason, Reasons, RetryRows, Upload
 
 label_sets = router("/label-sets", "label sets")
 imports = router("/imports", "imports")
 quarantine = router("/quarantine", "imports")
 ImportNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of an import.")]
 LabelSetName = Annotated[str, Path(max_length=200, description="The name of a label set.")]
+OfImport = Annotated[int | None, Query(alias="import", ge=1, le=2**31 - 1, description="Only rows of this import.")]
+OfReason = Annotated[Name | None, Query(description="Only rows with this reason.", examples=["bad_time"])]
 #: Held while a label set is derived, which reads all events: one at a time.
 _deriving = threading.Lock()
 
@@ -67,14 +81,17 @@ def derive_label_set(request: Request, name: LabelSetName, wanted: LabelRequest)
 
 
 @imports.get("", dependencies=[allow(Scope.VIEWER)])
-def list_imports(request: Request, pages: Pages) -> Page[Import]:
+def list_imports(
+    request: Request,
+    pages: Pages,
+    state: Annotated[
+        Literal["running", "succeeded", "failed", "interrupted"] | None, Query(description="Only those in this state.")
+    ] = None,
+) -> Page[Import]:
     """List imports, newest first."""
     settings, position = settings_of(request), pages.after(int)
-    query = select(records.Import).order_by(col(records.Import.id).desc()).limit(pages.limit + 1)
-    if position is not None:
-        query = query.where(col(records.Import.id) < position[0])
-    with reading(settings) as session:
-        rows = session.exec(query).all()
+    before = None if position is None else position[0]
+    rows = import_records.list_imports(settings, pages.limit + 1, state=state, before=before)
     importing = is_importing(settings)
     return pages.page(rows, lambda row: _import(row, importing=importing), lambda row: [row.id])
 
@@ -83,10 +100,7 @@ def list_imports(request: Request, pages: Pages) -> Page[Import]:
 def show_import(request: Request, number: ImportNumber) -> Import:
     """Show an import: how many rows were kept, and why the others were not."""
     settings = settings_of(request)
-    with reading(settings) as session:
-        row = session.get(records.Import, number)
-    if row is None:
-        raise ImportNotFound(f"There is no import {number}. See: segadmin data list")
+    row = import_records.find_import(settings, number)
     return _import(row, importing=is_importing(settings))
 
 
@@ -94,10 +108,8 @@ def show_import(request: Request, number: ImportNumber) -> Import:
 def list_quarantine(
     request: Request,
     pages: Pages,
-    import_id: Annotated[
-        int | None, Query(alias="import", ge=1, le=2**31 - 1, description="Only rows of this import.")
-    ] = None,
-    reason: Annotated[Name | None, Query(description="Only rows with this reason.", examples=["bad_time"])] = None,
+    import_id: OfImport = None,
+    reason: OfReason = None,
 ) -> Page[QuarantinedRow]:
     """List the rows that could not be imported, unchanged, by import and line."""
     settings, after = settings_of(request), pages.after(int, int)
@@ -109,6 +121,72 @@ def list_quarantine(
         rows = rows.filter((pl.col("import_id") > after[0]) | same_import)
     quarantined = rows.head(pages.limit + 1).collect().to_dicts()
     return pages.page(quarantined, lambda row: QuarantinedRow(**row), lambda row: [row["import_id"], row["line"]])
+
+
+@quarantine.get("/reasons", dependencies=[allow(Scope.VIEWER)])
+def list_reasons(request: Request, import_id: OfImport = None) -> Reasons:
+    """List why rows are in quarantine, with what to do about it."""
+    counts = count_reasons(settings_of(request), import_id)
+    explained = [(reason, rows, explanation(reason)) for reason, rows in counts.items()]
+    return Reasons(
+        items=[Reason(reason=reason, rows=rows, meaning=text.meaning, fix=text.fix) for reason, rows, text in explained]
+    )
+
+
+@quarantine.get(
+    "/file",
+    dependencies=[allow(Scope.ANALYST)],
+    response_class=FileResponse,
+    responses={200: {"description": "The file.", "content": {"text/csv": {}}}},
+)
+def send_rows(
+    request: Request,
+    import_id: Annotated[int, Query(alias="import", ge=1, le=2**31 - 1, description="The import.")],
+    reason: OfReason = None,
+) -> FileResponse:
+    """Send the rows of an import that are in quarantine as CSV, with the reasons, for correction."""
+    settings = settings_of(request)
+    with request_errors(in_body=True):
+        return quarantine_file(settings, import_id, reason)
+
+
+@quarantine.post("/retry", status_code=201, dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def retry_rows(request: Request, response: Response, wanted: RetryRows) -> Upload:
+    """Make an upload of rows in quarantine, to import them with a corrected mapping; then they leave quarantine."""
+    with request_errors(in_body=True):
+        upload = upload_rows(settings_of(request), wanted.import_id, wanted.reason)
+    response.headers["Location"] = f"/v1/uploads/{upload.id}"
+    return shown(upload, None)
+
+
+@quarantine.delete("", dependencies=[allow(Scope.OPERATOR)], responses=changes())
+def drop_quarantine(
+    request: Request,
+    import_id: Annotated[int, Query(alias="import", ge=1, le=2**31 - 1, description="The import.")],
+    reason: OfReason = None,
+) -> Dropped:
+    """Delete the rows of an import from quarantine permanently, after they were corrected and imported."""
+    settings = settings_of(request)
+    import_records.find_import(settings, import_id)
+    return Dropped(rows=drop_rows(settings, import_id, reason))
+
+
+def quarantine_file(settings: Settings, number: int, reason: str | None) -> FileResponse:
+    """Return rows in quarantine as a CSV file.
+
+    Raises:
+        ImportNotFound: there is no such import.
+        DataError: it has no such rows.
+    """
+    import_records.find_import(settings, number)
+    rows = find_rows(settings, number, reason).collect()
+    if rows.is_empty():
+        raise DataError(f"Import {number} has no such rows in quarantine.")
+    record(settings, "data.quarantine", f"import {number}", rows=rows.height, reason=reason)
+    folder = FilePath(tempfile.mkdtemp(prefix="segadmin-"))
+    path = folder / f"quarantine-{number}.csv"
+    find_sink(settings, path).write(as_file(rows, formulas=True).lazy(), path)
+    return FileResponse(path, media_type="text/csv", filename=path.name, background=BackgroundTask(rmtree, folder))
 
 
 def _import(row: records.Import, *, importing: bool) -> Import:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request
 
 from segadmin.errors import ConfigurationError, DataError, UserNotFound
-from segadmin.events.erase import forget
+from segadmin.events.erase import forget, plan_erasure
 from segadmin.events.keys import show_key
 from segadmin.settings import Settings
 from segadmin.snapshots.user import find_user, history, read_text
@@ -42,6 +42,15 @@ def show_text(request: Request, user: UserId, labels: Labels = None) -> UserText
         model_version_id=current[0].model_version_id,
         phrases=phrases,
     )
+
+
+@users.get("/{user:path}/erasure", dependencies=[allow(Scope.ADMIN)])
+def show_erasure(request: Request, user: UserId) -> Erased:
+    """Show what the erasure of a user would delete; nothing is erased."""
+    [planned] = plan_erasure(settings_of(request), [user])
+    if not planned.is_known:
+        raise UserNotFound("There is no such user.")
+    return Erased.model_validate(planned)
 
 
 @users.get("/{user:path}", dependencies=[allow(Scope.VIEWER)])
