@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schedule": ("schedule:app", "Jobs that repeat on a cron expression.", _JOBS),
     "models": ("models:app", "Model versions and their evaluations.", _JOBS),
     "snapshots": ("snapshots:app", "Segments of all users, published and immutable.", _JOBS),
+    "report": ("report:report", "A report of a snapshot for business people, as one file with pictures.", _JOBS),
     "drift": ("drift:app", "What changed since a model went into use; quality without labels.", _JOBS),
     "feeds": ("feeds:app", "Receivers of who entered, left or moved between segments.", _JOBS),
     "users": ("users:app", "Users: segment, text, history, corrections, and who is worth a look.", _JOBS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -29,6 +30,7 @@ from segadmin.models.card import (
 )
 from segadmin.models.versions import VersionLine
 from segadmin.monitoring.reports import ReportHistory
+from segadmin.monitoring.snapshot_report import SnapshotReport
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
 from segadmin.snapshots.trend import Trend
@@ -62,6 +64,7 @@ from segadmin_api.dashboard import (
     models,
     overview,
     problem,
+    report,
     search_page,
     snapshots,
     users,
@@ -283,8 +286,27 @@ def _audit(_: Settings, text: str) -> str:
     return lists.audit_page([Audit(actor=text, action=text, subject=text, details={text: text})], Reader())
 
 
+def a_report(text: str) -> SnapshotReport:
+    """Return the report of a second snapshot, with an alarm."""
+    model, drifted = a_version(text), _a_report(3, text)
+    tested = Evaluation(model_version_id=3, job_id=7, name=text, split="test", rows=10, metrics={"auroc": 0.8})
+    tested.confusion = [[6, 1], [1, 2]]
+    model.version.segments = [text, "high"]
+    drifted.findings[0] |= {"bin": text, "before": 0.1, "now": 0.2}
+    return SnapshotReport(
+        snapshot=_a_snapshot(2, text),
+        is_current=True,
+        segments=[_a_summary(text), _a_summary("high")],
+        trend=a_trend(text),
+        compared=a_diff(text),
+        model=replace(model, evaluations=[tested]),
+        card=a_card(text),
+        drift=drifted,
+    )
+
+
 #: The pages that commands save as a file.
-SAVED = {"data_report.html", "drift.html", "model_card.html", "search.html"}
+SAVED = {"data_report.html", "drift.html", "model_card.html", "report.html", "search.html"}
 #: Template → its page, with the text in every place.
 PAGES: dict[str, Callable[[Settings, str], str]] = {
     "audit.html": _audit,
@@ -299,6 +321,7 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "models.html": lambda _, text: models.list_page([a_version(text)]),
     "overview.html": _overview,
     "problem.html": lambda _, text: problem.page(text, text),
+    "report.html": lambda _, text: report.page(a_report(text)),
     "schedules.html": _schedules,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),
     "segment.html": _segment,
