@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Segments: sizes, descriptions, worth, and what distinguishes them.",
         _JOBS,
     ),
+    "report": ("report:report", "A report of a snapshot for business people, as one file with pictures.", _JOBS),
     "drift": ("drift:app", "What changed since a model went into use; quality without labels.", _JOBS),
     "feeds": ("feeds:app", "Receivers of who entered, left or moved between segments.", _JOBS),
     "users": ("users:app", "Users: segment, text, history, corrections, and who is worth a look.", _JOBS),

@@ -9,7 +9,7 @@ from segadmin.models.champion_changes import ChampionChange
 from segadmin.storage.records import Canary, DriftReport, Import, Job, Schedule
 from segadmin.workflows.objectives import ObjectiveState
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import environment, text_of
+from segadmin_api.dashboard.render import text_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def missed_objective(state: ObjectiveState, reader: Reader) -> Attention:
 
 def running_canary(canary: Canary, champion: ChampionChange | None, reader: Reader) -> Attention:
     """Return that a canary waits for its end; its forms promote and stop it before."""
-    until = environment(reader.language, reader.zone).filters["moment"](canary.until)
+    until = reader.formats.moment(canary.until)
     text = text_of(
         reader,
         "Version %(version)s is a canary of %(labels)s until %(until)s of the events' time.",

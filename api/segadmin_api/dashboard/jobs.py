@@ -13,7 +13,7 @@ from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.curves import step_charts
 from segadmin_api.dashboard.job_notes import note_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
-from segadmin_api.dashboard.render import moment_of, render, sentence_of, served, text_of
+from segadmin_api.dashboard.render import render, sentence_of, served, text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
 from segadmin_api.estimates import memory
 from segadmin_api.formatting import duration, option_texts, stages, subject, took
@@ -77,7 +77,7 @@ def _figures(view: JobView, reader: Reader) -> dict[str, str]:
         "state": text_of(reader, str(job.state)),
         "done": f"{view.progress.done:.0%}",
         **({} if left is None else {"time left, about": duration(left)}),
-        "requested": moment_of(reader, job.created_at),
+        "requested": reader.formats.moment(job.created_at),
         "took" if job.state.over else "so far": took(job.started_at, job.finished_at) or "–",
         **({} if peak is None else {"memory": memory(peak)}),
     }

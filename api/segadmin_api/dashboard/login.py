@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import environment, served, text_of
+from segadmin_api.dashboard.render import served, text_of
 
 
 class Kept(Protocol):
@@ -72,5 +72,5 @@ def unknown(reader: Reader) -> str:
 
 def expired(reader: Reader, moment: datetime | None) -> str:
     """Return that a key has expired."""
-    shown = environment(reader.language, reader.zone).filters["moment"](moment)
+    shown = reader.formats.moment(moment)
     return text_of(reader, "This key expired on %(moment)s. Ask an administrator for another one.", moment=shown)

@@ -13,7 +13,7 @@ from segadmin_api.dashboard import model_card
 from segadmin_api.dashboard.assets import ECHARTS
 from segadmin_api.dashboard.curves import step_charts
 from segadmin_api.dashboard.reader import Reader
-from segadmin_api.dashboard.render import environment, served, text_of
+from segadmin_api.dashboard.render import served, text_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def changed_meanwhile(change: ChampionChange | None, reader: Reader) -> str:
     """Return what a form that came too late has to say: who made which version champion, and why."""
     if change is None:
         return text_of(reader, "The champion has changed since this page was shown: there is none now. Decide again.")
-    moment = environment(reader.language, reader.zone).filters["moment"](change.at)
+    moment = reader.formats.moment(change.at)
     facts = {"version": change.version, "moment": moment, "actor": change.actor, "job": change.job}
     if not change.actor:
         return text_of(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segadmin_api.dashboard.formats import Formats
+
 LANGUAGES = {"en": "English", "zh": "中文"}
 THEMES = ("auto", "light", "dark")
 
@@ -20,6 +22,12 @@ class Reader:
     key: str = ""  #: the name of the key of the session; empty: there is none, and forms are not shown
     token: str = ""  #: of the session; every form holds it
     scopes: frozenset[str] = frozenset()  #: what the session may do
+    plain: bool = False  #: values are for a program or a spreadsheet, see :class:`Formats`
+
+    @property
+    def formats(self) -> Formats:
+        """How values are written."""
+        return Formats(self.language, self.zone, self.plain)
 
     def may(self, scope: str) -> bool:
         """Return whether forms for a scope are shown."""

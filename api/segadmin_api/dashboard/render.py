@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from babel.dates import format_datetime
-from babel.numbers import format_decimal, format_percent
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segadmin_api.dashboard.assets import NO_ASSETS, Assets, asset, style
+from segadmin_api.dashboard.formats import Formats
 from segadmin_api.dashboard.reader import ENGLISH, LANGUAGES, Reader
 from segadmin_api.dashboard.translations import translations
 from segadmin_api.sentences import Sentence
@@ -46,7 +44,7 @@ def render(
     """
     frame = {"online": online, "refresh": refresh, "events": events, "reader": reader, "here": here, "assets": assets}
     values = {"title": title, **frame, **content}
-    return environment(reader.language, reader.zone).get_template(template).render(values)
+    return environment(reader.formats).get_template(template).render(values)
 
 
 def served(template: str, title: str, here: str, reader: Reader, **content: Any) -> str:
@@ -55,8 +53,8 @@ def served(template: str, title: str, here: str, reader: Reader, **content: Any)
 
 
 @cache
-def environment(language: str = "en", zone: str = "UTC") -> Environment:
-    """Return the environment of all templates for a language and a time zone."""
+def environment(formats: Formats = ENGLISH.formats) -> Environment:
+    """Return the environment of all templates, which write values in some form."""
     templates = Environment(
         loader=PackageLoader("segadmin_api.dashboard"),
         autoescape=True,
@@ -66,34 +64,22 @@ def environment(language: str = "en", zone: str = "UTC") -> Environment:
         auto_reload=False,
         extensions=["jinja2.ext.i18n"],
     )
-    templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
+    templates.install_gettext_translations(translations(formats.language), newstyle=True)  # type: ignore[attr-defined]
     templates.globals |= {"asset": asset, "style": style, "languages": LANGUAGES}
-    templates.filters |= _filters(language, zone)
+    templates.filters |= _filters(formats)
     return templates
 
 
-def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
-    """Return the filters that write values in the form of a language and a time zone."""
-
-    def count(value: float | None) -> str:
-        return "–" if value is None else format_decimal(value, locale=language)
-
-    def share(value: float | None, digits: int = 1) -> str:
-        pattern = "#,##0" + ("." + "0" * digits if digits else "") + "%"
-        return "–" if value is None else format_percent(value, pattern, locale=language)
-
-    def moment(value: datetime | None, form: Literal["short", "medium"] = "short") -> str:
-        if value is None:
-            return "–"
-        text = format_datetime(value.astimezone(ZoneInfo(zone)), form, locale=language)
-        return f"{text} UTC" if zone == "UTC" else text
-
+def _filters(formats: Formats) -> dict[str, Callable[..., object]]:
+    """Return the filters that translate, and write values in the form of a language and a time zone."""
     return {
-        "text": translations(language).gettext,
-        "number": number,
-        "count": count,
-        "share": share,
-        "moment": moment,
+        "text": translations(formats.language).gettext,
+        "number": formats.number,
+        "count": formats.count,
+        "share": formats.share,
+        "change": formats.change,
+        "moment": formats.moment,
+        "day": formats.day,
         "iso": datetime.fromisoformat,
         "json": lambda value: json.dumps(value, ensure_ascii=False),
     }
@@ -110,11 +96,6 @@ def sentence_of(reader: Reader, text: Sentence) -> str:
     return text.translated(translations(reader.language).gettext)
 
 
-def moment_of(reader: Reader, value: datetime | None) -> str:
-    """Return a time in the zone and the form of the reader."""
-    return str(environment(reader.language, reader.zone).filters["moment"](value))
-
-
 def number(value: float | None, spec: str = ",") -> str:
     """Return a number formatted by ``spec`` as in an f-string; a dash for ``None``."""
-    return "–" if value is None else format(value, spec)
+    return Formats().number(value, spec)

@@ -15,8 +15,8 @@ from segadmin.evaluation.bootstrap import Interval
 from segadmin.evaluation.comparison import Comparison
 from segadmin.evaluation.membership import MembershipAttack
 from segadmin.evaluation.metrics import ReliabilityBin
-from segadmin.events import preview
 from segadmin.events.erase import Erased
+from segadmin.events.preview import Field as MappedField
 from segadmin.events.preview import Preview, Problem, Spend
 from segadmin.events.profile import Profile
 from segadmin.events.upload_import import UploadPreview
@@ -47,6 +47,7 @@ from segadmin.models.champion_changes import ChampionChange
 from segadmin.models.versions import VersionLine
 from segadmin.monitoring.canary import CanaryComparison, MeasuredPair, Pair
 from segadmin.monitoring.reports import ReportHistory
+from segadmin.monitoring.snapshot_report import SnapshotReport
 from segadmin.settings import Settings
 from segadmin.snapshots.diff import SnapshotDiff
 from segadmin.snapshots.trend import Trend
@@ -98,6 +99,7 @@ from segadmin_api.dashboard import (
     overview,
     plugins,
     problem,
+    report,
     schedules,
     search_page,
     server_settings,
@@ -516,7 +518,7 @@ def _wizard(_: Settings, text: str) -> str:
         source_rows=2,
         rows=2,
         usable=1,
-        fields=[preview.Field(field="user", column=text, filled=1.0, examples=[text])],
+        fields=[MappedField(field="user", column=text, filled=1.0, examples=[text])],
         reasons={"unknown_kind": 1},
         changes={},
         problems=[problem],
@@ -549,8 +551,27 @@ def a_merge() -> UserMerge:
     return UserMerge(id=2, old_key=1, new_key=2, state=MergeState.MERGED, moved={"events": 3})
 
 
+def a_report(text: str) -> SnapshotReport:
+    """Return the report of a second snapshot, with an alarm."""
+    model, drifted = a_version(text), _a_report(3, text)
+    tested = Evaluation(model_version_id=3, job_id=7, name=text, split="test", rows=10, metrics={"auroc": 0.8})
+    tested.confusion = [[6, 1], [1, 2]]
+    model.version.segments = [text, "high"]
+    drifted.findings[0] |= {"bin": text, "before": 0.1, "now": 0.2}
+    return SnapshotReport(
+        snapshot=_a_snapshot(2, text),
+        is_current=True,
+        segments=[_a_summary(text), _a_summary("high")],
+        trend=a_trend(text),
+        compared=a_diff(text),
+        model=replace(model, evaluations=[tested]),
+        card=a_card(text),
+        drift=drifted,
+    )
+
+
 #: The pages that commands save as a file.
-SAVED = {"data_report.html", "drift.html", "model_card.html", "search.html"}
+SAVED = {"data_report.html", "drift.html", "model_card.html", "report.html", "search.html"}
 #: Template → its page, with the text in every place.
 PAGES: dict[str, Callable[[Settings, str], str]] = {
     "audit.html": _audit,
@@ -588,6 +609,7 @@ PAGES: dict[str, Callable[[Settings, str], str]] = {
     "profile.html": _profile,
     "quarantine.html": _quarantine,
     "result.html": _result,
+    "report.html": lambda _, text: report.page(a_report(text)),
     "schedules.html": _schedules,
     "settings.html": _settings,
     "search.html": lambda _, text: search_page.page(7, a_search(text)),

@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 
+from segadmin.monitoring.snapshot_report import read_report
 from segadmin.snapshots.diff import diff, find_two
 from segadmin.storage.database import reading
-from segadmin_api.dashboard import snapshots
-from segadmin_api.http.html import html_response
+from segadmin_api.dashboard import report, snapshots
+from segadmin_api.http.html import attachment, html_response
 from segadmin_api.http.pages.routes import Number, pages_router, settings_of
 from segadmin_api.http.readers import PageReader
 
@@ -31,6 +32,13 @@ def show_snapshot(request: Request, number: Number, reader: PageReader) -> HTMLR
     """Show one snapshot."""
     with reading(settings_of(request)) as session:
         return html_response(snapshots.page(session, str(number), reader))
+
+
+@router.get("/snapshots/{number}/report")
+def send_report(request: Request, number: Number, reader: PageReader) -> HTMLResponse:
+    """Send the report of a snapshot, in the language of the reader, as a file."""
+    found = read_report(settings_of(request), str(number))
+    return html_response(report.page(found, reader=reader), headers=attachment(report.file_name(found, reader)))
 
 
 @router.get("/snapshots/{earlier}/{later}")

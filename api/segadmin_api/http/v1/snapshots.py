@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Request
+from fastapi.responses import HTMLResponse
 
 from segadmin.errors import DataError, did_you_mean
 from segadmin.events.keys import show_key
+from segadmin.monitoring.snapshot_report import read_report
 from segadmin.snapshots.diff import find_two
 from segadmin.snapshots.diff_cell import cell_of, page_of
 from segadmin.snapshots.members import list_members
@@ -18,6 +20,10 @@ from segadmin.snapshots.typical import typical_users
 from segadmin.storage.audit import record
 from segadmin.storage.database import reading
 from segadmin.storage.records import ModelVersion, Scope, SegmentSnapshot
+from segadmin.timezones import zone as find_zone
+from segadmin_api.dashboard import report
+from segadmin_api.dashboard.reader import Reader
+from segadmin_api.http.html import attachment, html_response
 from segadmin_api.http.v1.paging import Pages
 from segadmin_api.http.v1.routing import allow, check_scope, router, settings_of
 from segadmin_api.schemas.jobs import Name
@@ -135,6 +141,27 @@ def list_typical(
     record(settings, "snapshots.members", f"snapshot {row.id}", segment=segment, typical=limit)
     users = typical_users(settings, row, segment, limit)
     return TypicalUsers(items=[TypicalUser(**user | {"user_key": show_key(user["user_key"])}) for user in users])
+
+
+@snapshots.get(
+    "/{snapshot}/report",
+    dependencies=[allow(Scope.VIEWER)],
+    response_class=HTMLResponse,
+    responses={200: {"description": "The report, one self-contained HTML file.", "content": {"text/html": {}}}},
+)
+def send_report(
+    request: Request,
+    snapshot: Reference,
+    labels: Labels = None,
+    language: Annotated[Literal["en", "zh"], Query(description="The language of the report.")] = "en",
+    zone: Annotated[
+        str, Query(max_length=100, description="The time zone of the report.", examples=["Asia/Shanghai"])
+    ] = "UTC",
+) -> HTMLResponse:
+    """Send the report of a snapshot for business people: segments, movement, quality and drift, with pictures."""
+    reader = Reader(language=language, zone=find_zone(zone).key)
+    found = read_report(settings_of(request), snapshot, labels)
+    return html_response(report.page(found, reader=reader), headers=attachment(report.file_name(found, reader)))
 
 
 @snapshots.get("/{snapshot}/members", dependencies=[allow(Scope.VIEWER)])
