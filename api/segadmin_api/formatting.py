@@ -164,7 +164,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
         f"{line.progress.done:.0%}",
         ago(job.created_at),
         took(job.started_at, job.finished_at),
-        job.error or waits(line) or subject(job.options),
+        f"{'warning: ' if job.has_warning else ''}{job.error}" if job.error else waits(line) or subject(job.options),
     )
 
 
@@ -259,7 +259,8 @@ def _decided_line(result: Mapping[str, Any]) -> str:
     version, reason = result["challenger"], result["reason"]
     if result["state"] == CanaryState.PROMOTED:
         return f"The canary, version {version}, is champion: {reason}. The next refresh scores everybody by it."
-    return f"The canary, version {version}, was stopped: {reason}. The next refresh gives its users back."
+    failure = f" {result['failure']}" if result.get("failure") else ""
+    return f"The canary, version {version}, was stopped: {reason}.{failure} The next refresh gives its users back."
 
 
 def _follow_up_lines(result: Mapping[str, Any]) -> list[str]:
@@ -281,6 +282,8 @@ def result_lines(view: JobView) -> list[str]:
             lines.append(f"Version {result['model_version_id']} {state}: {result['reason']}.")
             if result.get("canary"):
                 lines.append("How it does beside the champion: segadmin models canary show")
+        elif step.stage == "score" and result.get("canary_failure"):
+            lines.append(f"The champion scored users of the canary too: {result['canary_failure']}")
         elif step.stage == "canary" and result.get("reason"):
             lines.append(_decided_line(result))
         elif step.stage == "pretrain" and "report" in result:
@@ -308,4 +311,6 @@ def result_lines(view: JobView) -> list[str]:
             )
     if view.job.kind == "textualize":
         lines.append(coverage(view.steps))
+    if view.job.has_warning:
+        lines.append(f"Warning: {view.job.error} – the rest is done. Try it again: segadmin jobs retry {view.job.id}")
     return lines

@@ -53,7 +53,7 @@ _TEXTS: tuple[Any, ...] = (
 )
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
-    (Step.result, Step.stage == "ingest"),
+    (Step.result, col(Step.stage).in_(["ingest", "score", "canary"])),  # the last two: what a plugin said as it failed
     *((Job.options, Job.kind == "ingest"), (Job.asked, Job.kind == "ingest")),
 )
 #: Files and folders of segadmin in the store; all others are exports and pages that users put there.
