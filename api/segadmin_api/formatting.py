@@ -160,7 +160,7 @@ def job_row(line: JobLine) -> tuple[str, ...]:
         f"{line.progress.done:.0%}",
         ago(job.created_at),
         took(job.started_at, job.finished_at),
-        job.error or waits(line) or subject(job.options),
+        f"{'warning: ' if job.has_warning else ''}{job.error}" if job.error else waits(line) or subject(job.options),
     )
 
 

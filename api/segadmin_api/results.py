@@ -35,6 +35,14 @@ def result_sentences(view: JobView) -> list[Sentence]:
     lines = [line for step in view.steps for line in _RESULTS.get(step.stage, _nothing)(step.result)]
     if view.job.kind == "textualize" and (text := coverage(view.steps)):
         lines.append(Sentence("%(text)s", {"text": text}))
+    if view.job.has_warning:
+        lines.append(
+            sentence(
+                "Warning: %(problem)s – the rest is done. Try it again: segadmin jobs retry %(job)s",
+                problem=view.job.error,
+                job=view.job.id,
+            )
+        )
     return lines
 
 
@@ -60,6 +68,11 @@ def _gate(result: Result) -> Iterator[Sentence]:
         yield sentence("Version %(version)s stays a challenger: %(reason)s.", **values)
 
 
+def _scored(result: Result) -> Iterator[Sentence]:
+    if result.get("canary_failure"):
+        yield sentence("The champion scored users of the canary too: %(failure)s", failure=result["canary_failure"])
+
+
 def _canary(result: Result) -> Iterator[Sentence]:
     """Yield how a canary ended."""
     if not result.get("reason"):
@@ -72,7 +85,9 @@ def _canary(result: Result) -> Iterator[Sentence]:
         )
     else:
         yield sentence(
-            "The canary, version %(version)s, was stopped: %(reason)s. The next refresh gives its users back.", **values
+            "The canary, version %(version)s, was stopped: %(reason)s.%(failure)s The next refresh gives its users back.",
+            **values,
+            failure=f" {result['failure']}" if result.get("failure") else "",
         )
 
 
@@ -161,6 +176,7 @@ def _chosen(result: Result) -> Iterator[Sentence]:
 #: Stage → the sentences about its result.
 _RESULTS: Mapping[str, Callable[[Result], Iterator[Sentence]]] = {
     "gate": _gate,
+    "score": _scored,
     "canary": _canary,
     "pretrain": _pretrained,
     "publish": _published,

@@ -121,7 +121,7 @@ def show(
     echo(" · ".join(filter(None, heading)))
     for name, value in option_texts(view.job.options).items():
         echo(f"  {name}: {value}")
-    if view.job.error:
+    if view.job.error and not view.job.has_warning:
         echo(f"  error: {view.job.error}")
     results = result_lines(view) if view.job.state == JobState.SUCCEEDED else []
     for line in results:

@@ -58,7 +58,7 @@ _TEXTS: tuple[Any, ...] = (
 _IMPORTS = ("ingest", "import-upload")
 _JSON: tuple[tuple[Any, Any], ...] = (
     *((Import.mapping, true()), (Import.warnings, true()), (LabelSet.definition, true())),
-    (Step.result, Step.stage == "ingest"),
+    (Step.result, col(Step.stage).in_(["ingest", "score", "canary"])),  # the last two: what a plugin said as it failed
     (Audit.details, Audit.action == "segments.describe"),
     *((column, col(Job.kind).in_(_IMPORTS)) for column in (Job.options, Job.asked)),
 )

@@ -9,13 +9,14 @@ from sqlmodel import Session, col, func, select, update
 
 from segadmin.jobs import locks
 from segadmin.jobs.dispatch import StepMessage, messages_for
+from segadmin.jobs.registry import workflows
 from segadmin.settings import Settings
 from segadmin.storage.database import now, reading, transaction
 from segadmin.storage.records import Job, JobState, Step, StepState
 
 log = logging.getLogger(__name__)
-#: States of a step that the stages after it wait for.
-_OPEN = [state for state in StepState if not state.done]
+#: States of a step that the stages after it wait for. A failed one of a job that goes on is of a stage that may fail.
+_OPEN = [state for state in StepState if not state.done and state != StepState.FAILED]
 
 
 @dataclass
@@ -76,6 +77,16 @@ def unblock(settings: Settings) -> list[StepMessage]:
         with transaction(settings) as session:
             ready += advance(session, lock_job(session, job_id)).ready
     return ready
+
+
+def fail_stage(session: Session, job: Job, stage: str, reason: str) -> Advanced:
+    """Go on from a step that failed for good: its job fails too, unless the stage may fail."""
+    workflow, why = workflows().get(job.kind), f"{stage}: {reason}"
+    if workflow is None or not workflow.stage(stage).may_fail:
+        return fail_job(session, job, why)
+    job.error = why if job.error is None else f"{job.error}; {why}"
+    session.add(job)
+    return advance(session, job)
 
 
 def fail_job(session: Session, job: Job, reason: str) -> Advanced:

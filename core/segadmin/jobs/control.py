@@ -111,7 +111,7 @@ def retry(settings: Settings, dispatch: Dispatch, job_id: int, *, from_start: bo
 
     Raises:
         JobNotFound: there is none with that number.
-        InvalidTransition: it has not failed and was not cancelled.
+        InvalidTransition: neither it nor a stage of it has failed, and it was not cancelled.
         StorageError: outputs cannot be looked for, because the store is not in its folder.
     """
     with reading(settings) as session:
@@ -151,7 +151,7 @@ def _retryable(job: Job) -> None:
             f"Job {job.id} has no steps: it stands for the publication of corrections. A refresh publishes them, too: "
             f"segadmin enqueue refresh --labels {job.options.get('labels', '')}"
         )
-    if job.state not in {JobState.FAILED, JobState.CANCELLED}:
+    if job.state not in {JobState.FAILED, JobState.CANCELLED} and not job.has_warning:
         raise InvalidTransition(
             f"Job {job.id} is {job.state}: only a failed or cancelled job can be retried. "
             "To do the same work anew, enqueue it again."

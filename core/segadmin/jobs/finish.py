@@ -8,7 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, update
 
 from segadmin.errors import PERMANENT, OutOfMemory, StepFenced
-from segadmin.jobs.advance import Advanced, advance, fail_job, lock_job, stage_is_open
+from segadmin.jobs.advance import Advanced, advance, fail_stage, lock_job, stage_is_open
 from segadmin.jobs.attempt import Attempt, StageResult
 from segadmin.jobs.lease import owned
 from segadmin.storage.database import now, transaction
@@ -47,7 +47,7 @@ def finish(attempt: Attempt, outcome: StageResult) -> Advanced:
 
 
 def fail(attempt: Attempt, error: BaseException) -> Advanced:
-    """Record a failed attempt: another one after a wait, or the end of the job.
+    """Record a failed attempt: another one after a wait, or the end of the job, unless the stage may fail.
 
     Raises:
         StepFenced: the step is somebody else's; nothing was written.
@@ -59,7 +59,7 @@ def fail(attempt: Attempt, error: BaseException) -> Advanced:
         step = session.get_one(Step, attempt.step_id)
         if isinstance(error, PERMANENT) or step.attempt >= step.max_attempts:
             _end(session, attempt, {"state": StepState.FAILED, "error": reason, "finished_at": now(session)})
-            return fail_job(session, job, f"{attempt.stage}: {reason}")
+            return fail_stage(session, job, attempt.stage, reason)
         factor = OutOfMemory.backoff_factor if isinstance(error, OutOfMemory) else 1
         wait = timedelta(seconds=factor * settings.backoff_seconds * 2 ** (step.attempt - 1))
         _end(session, attempt, {**_READY, "error": reason, "not_before": now(session) + wait})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from segadmin.jobs.advance import Advanced, fail_job, lock_job, log_ended, unblock
+from segadmin.jobs.advance import Advanced, fail_stage, lock_job, log_ended, unblock
 from segadmin.jobs.dispatch import Dispatch, Waiting, dispatch_messages, messages_for
 from segadmin.jobs.lost_messages import lengths_of_queues, lost_steps, undispatched
 from segadmin.settings import Settings
@@ -89,7 +89,7 @@ def _take_back(session: Session, job: Job, step: Step, reason: str) -> Advanced:
         session.flush()
         return Advanced(ready=messages_for(session, [step.id or 0]))
     step.state, step.finished_at = StepState.FAILED, now(session)
-    return fail_job(session, job, f"{step.stage}: {why}")
+    return fail_stage(session, job, step.stage, why)
 
 
 def _why(step: Step, reason: str) -> str:

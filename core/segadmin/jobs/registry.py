@@ -98,6 +98,7 @@ class Stage:
     per_buckets: bool = False  #: cut into several steps, each over a range of buckets
     parallel: str = ""  #: option of the job that says into how many equal steps it is cut; they share the work
     holds: str = ""  #: what the job must hold from here to its end: see :mod:`segadmin.jobs.locks`
+    may_fail: bool = False  #: the job succeeds without it: what was asked for is there by then
     #: its time relative to the other stages', until jobs were measured: :mod:`segadmin.jobs.progress`
     cost: float = 1.0
 

@@ -87,7 +87,7 @@ class JobState(StrEnum):
 
     QUEUED = "queued"  #: saved; no step has started
     RUNNING = "running"  #: a step has started
-    SUCCEEDED = "succeeded"  #: every step succeeded or was skipped
+    SUCCEEDED = "succeeded"  #: every step succeeded or was skipped, but for those of stages that may fail
     FAILED = "failed"  #: a step has no attempts left, or failed permanently
     CANCELLED = "cancelled"  #: somebody cancelled it
 
@@ -319,10 +319,16 @@ class Job(_Row, table=True):
     idempotency_key: str | None = Field(default=None, unique=True)
     #: The requested options before defaults were resolved; only if there is an idempotency key.
     asked: Json | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    #: Why it failed; of a job that goes on or succeeded: which of the stages that may fail did, and why.
     error: str | None = Field(default=None, sa_column=_masked())
     created_at: datetime = Field(default_factory=utcnow, sa_column=_time(nullable=False))
     started_at: datetime | None = Field(default=None, sa_column=_time())
     finished_at: datetime | None = Field(default=None, sa_column=_time())
+
+    @property
+    def has_warning(self) -> bool:
+        """Whether it succeeded although one of its stages failed."""
+        return self.state == JobState.SUCCEEDED and self.error is not None
 
 
 class Step(_Row, table=True):

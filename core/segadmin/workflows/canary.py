@@ -15,6 +15,7 @@ from segadmin.models.canary import end_canary, running_canary
 from segadmin.storage.database import reading
 from segadmin.storage.records import Canary, CanaryState, ModelVersion
 from segadmin.workflows.prepared import PreparedSegments
+from segadmin.workflows.scored import scoring_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,25 +33,32 @@ class CanaryOutput(StageOutput):
     challenger: int | None = None  #: ``None``: no canary was running
     state: str = ""  #: a :class:`segadmin.storage.records.CanaryState`
     reason: str = ""  #: why it ended
+    failure: str = ""  #: what the challenger failed with, if it did while it was compared
 
 
 def canary(attempt: Attempt) -> StageResult:
-    """Compare the challenger with the champion, once a day of the events' time, and decide when the time is over."""
+    """Compare the challenger with the champion, once a day of the events' time, and decide when the time is over.
+
+    A challenger that cannot read the users is stopped.
+    """
     from segadmin.models.registry import make_champion
     from segadmin.monitoring.canary_rule import decide
-    from segadmin.workflows.canary_comparison import compare
+    from segadmin.workflows.canary_comparison import ChallengerFailed, compare
 
     prepared = attempt.output(PreparedSegments)
     as_of = prepared.window.as_of
     with reading(attempt.settings) as session:
         running = running_canary(session, prepared.label_set)
     if running is None:
-        return StageResult(CanaryOutput())
+        return StageResult(_ended(attempt, prepared))
     output = CanaryOutput(challenger=running.challenger_id, state=running.state)
     is_due = as_of >= running.until
     if not is_due and _is_compared(running, as_of):
         return StageResult(output)
-    comparison = compare(attempt, running, prepared)
+    try:
+        comparison = compare(attempt, running, prepared)
+    except ChallengerFailed as error:
+        return _stop(attempt, running, str(error))
     decision = decide(comparison) if is_due else None
     promoted: list[ModelVersion] = []
 
@@ -82,9 +90,35 @@ def canary(attempt: Attempt) -> StageResult:
     return StageResult(output, commit=commit, after=after)
 
 
+def _ended(attempt: Attempt, prepared: PreparedSegments) -> CanaryOutput:
+    """Return how the canary ended whose challenger was to score users in this job."""
+    share = scoring_of(attempt, prepared).canary
+    if share is None:
+        return CanaryOutput()
+    with reading(attempt.settings) as session:
+        row = session.get_one(Canary, share.canary_id)
+    return CanaryOutput(challenger=row.challenger_id, state=row.state, reason=row.reason or "")
+
+
+def _stop(attempt: Attempt, running: Canary, failure: str) -> StageResult:
+    """Stop a canary whose challenger failed.
+
+    The failure may quote users' texts, so it is not put where it would stay when they are erased.
+    """
+    reason = f"the challenger failed while it was compared: segadmin jobs show {attempt.job_id}"
+
+    def commit(session: Session) -> Json:
+        current = session.get_one(Canary, running.id, populate_existing=True)
+        end_canary(session, current, CanaryState.STOPPED, reason, job=attempt.job_id)
+        return {"state": current.state.value, "reason": current.reason or ""}
+
+    output = CanaryOutput(challenger=running.challenger_id, state=running.state, failure=failure)
+    return StageResult(output, commit=commit)
+
+
 def _is_compared(running: Canary, as_of: datetime) -> bool:
     """Whether it was compared on that day: it takes longer than a small refresh."""
     return running.compared_as_of is not None and running.compared_as_of.date() >= as_of.date()
 
 
-CANARY = Stage("canary", canary, "gpu", after=("monitor",), cost=2)
+CANARY = Stage("canary", canary, "gpu", after=("monitor",), may_fail=True, cost=2)

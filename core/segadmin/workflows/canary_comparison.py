@@ -10,7 +10,7 @@ import polars as pl
 from sqlmodel import col, select
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import DataError
+from segadmin.errors import DataError, PluginError
 from segadmin.evaluation.comparison import probabilities_of
 from segadmin.evaluation.evaluated_on import EvaluatedOn
 from segadmin.hashing import bucket_of
@@ -31,7 +31,7 @@ from segadmin.storage.store import open_store
 from segadmin.text.read_buckets import GivenUsers, read_buckets
 from segadmin.workflows.prepared import PreparedSegments
 from segadmin.workflows.scored import Scoring
-from segadmin.workflows.scoring_groups import ScoringGroup, groups_of
+from segadmin.workflows.scoring_groups import MODEL_FAILURES, ScoringGroup, groups_of
 
 if TYPE_CHECKING:
     from segadmin.monitoring.canary_estimate import Reference
@@ -40,18 +40,27 @@ if TYPE_CHECKING:
 READ_USERS = 2_000
 
 
+class ChallengerFailed(PluginError):
+    """The model of a canary, or its textualizer, failed."""
+
+
 def compare(attempt: Attempt, canary: Canary, prepared: PreparedSegments) -> CanaryComparison:
     """Return the comparison of a canary's challenger with the champion, as of the moment that the job scores at.
 
     Raises:
-        PluginError: a model or its textualizer failed.
+        ChallengerFailed: the challenger or its textualizer failed.
+        PluginError: the champion or its textualizer did.
     """
     settings, share = attempt.settings, CanaryShare.of(canary)
     groups = groups_of(settings, prepared.text, Scoring(canary.champion_id, share, None))
     with reading(settings) as session:
         versions = [session.get_one(ModelVersion, group.version_id) for group in groups]
     users, number = _some_users(settings, share, Lake.of(settings, prepared.text.lake))
-    read = [_read(attempt, group, version, users) for group, version in zip(groups, versions, strict=True)]
+    read = [_read(attempt, groups[0], versions[0], users)]
+    try:
+        read.append(_read(attempt, groups[1], versions[1], users))
+    except MODEL_FAILURES as error:
+        raise ChallengerFailed(str(error)) from error
     segments = tuple(versions[0].segments)
     comparison = compare_users(prepared.window.as_of, number, read[0], read[1], segments)
     attempt.progress(0.7, "estimating the metrics")

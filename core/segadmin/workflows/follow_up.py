@@ -216,4 +216,4 @@ def stages_to_skip(policy: UpdatePolicy) -> tuple[str, ...]:
     return (FOLLOW_UP.name,) if policy == UpdatePolicy.SCORE_ONLY else ()
 
 
-FOLLOW_UP = Stage("follow_up", follow_up, after=("monitor", "canary"))
+FOLLOW_UP = Stage("follow_up", follow_up, after=("monitor", "canary"), may_fail=True)

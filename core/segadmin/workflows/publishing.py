@@ -109,7 +109,7 @@ def publish(attempt: Attempt) -> StageResult:
         lake_versions=prepared.text.lake or {},
         everyone_read_at=prepared.window.as_of if scoring.reads_everyone or base is None else base.everyone_read_at,
         newest_event=lake.latest_event,
-        canary_id=None if scoring.canary is None else scoring.canary.canary_id,
+        canary_id=_canary_of(scoring, steps),
         inference=_combined(facts for step in steps for facts in (step.inference, step.canary_inference)),
         corrected=count_corrected(changes.users),
         moved_without_hysteresis=None if margins is None else _moved_without_hysteresis(before, changes.users),
@@ -129,6 +129,13 @@ def publish(attempt: Attempt) -> StageResult:
         load_plugins(settings).announce("snapshot_published", snapshot=published[0])
 
     return StageResult(PublishOutput(), commit=commit, after=after)
+
+
+def _canary_of(scoring: Scoring, steps: Iterable[ScoreOutput]) -> int | None:
+    """Return the canary whose challenger has scored users, if any; a challenger that failed may have scored none."""
+    if scoring.canary is None or all(step.canary_failure for step in steps):
+        return None
+    return scoring.canary.canary_id
 
 
 def _moved_without_hysteresis(before: pl.DataFrame, users: pl.DataFrame) -> int:

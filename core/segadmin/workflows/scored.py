@@ -23,6 +23,7 @@ class ScoreOutput(StageOutput):
     remark: str = ""  #: what is worth knowing of how the model predicted here
     inference: dict[str, Any] = {}  #: how the model computed here: engine, precision, agreement, …
     canary_inference: dict[str, Any] = {}  #: how the challenger computed, where a canary is running
+    canary_failure: str = ""  #: how the challenger failed: the champion has scored its users too
 
 
 class GateOutput(StageOutput):

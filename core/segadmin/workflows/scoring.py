@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
     from segadmin.contracts.backbone import Classifier
     from segadmin.inference.predictor import Predictor
-    from segadmin.workflows.scoring_groups import ScoringGroup
+    from segadmin.workflows.scoring_groups import GroupTexts, ScoringGroup
+
+log = logging.getLogger(__name__)
 
 
 class Score(Request):
@@ -221,50 +225,96 @@ def _refresh_plan(
 def score(attempt: Attempt) -> StageResult:
     """Let the model read the users whose text changed; while a canary is running, each user by the model that has it.
 
-    Memory is bounded: the texts of some buckets are read at a time.
+    Memory is bounded: the texts of some buckets are read at a time. If the challenger of a canary fails, the canary is
+    stopped, and the champion scores its users.
     """
     import polars as pl
 
-    from segadmin.inference.scoring import SCORES, scored_batches
-    from segadmin.workflows.scoring_groups import groups_of, texts_of_group
+    from segadmin.inference.scoring import SCORES
+    from segadmin.workflows.scoring_groups import MODEL_FAILURES, groups_of, texts_of_group
 
     prepared, own = attempt.output(PreparedSegments), texts_to_score(attempt, attempt.buckets)
     groups = groups_of(attempt.settings, prepared.text, scoring_of(attempt, prepared))
     texts = [texts_of_group(attempt, prepared, group, own) for group in groups]
-    total, scores, done = sum(each.users for each in texts), [pl.DataFrame(schema=SCORES)], 0
-    unchanged: list[pl.DataFrame] = []
-    models = [_Model(attempt, group.version_id) for group in groups]
-    for group, group_texts, model in zip(groups, texts, models, strict=True):
-        for users in group_texts.pieces:
-            changed = _changed(attempt.settings, group, users)
-            if group.goes_on and "next_change" in users.columns:  # otherwise an older release has read them
-                unchanged.append(users.join(changed, on="user_key", how="anti").select("user_key", "next_change"))
-            if changed.height:
-                call, skipped = model.call, done + users.height - changed.height
-                scores += scored_batches(
-                    changed,
-                    model.predictor,
-                    group.version_id,
-                    call=call,
-                    progress=attempt.progress,
-                    before=skipped,
-                    total=total,
-                )
-            done += users.height
-    scored = pl.concat(scores).sort("bucket", "user_key")
-    inference = [dict(model.classifier.inference) if model.classifier else {} for model in models]
-    return StageResult(
-        ScoreOutput(
-            buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
-            scores=attempt.write(scored, "scores"),
-            rescored=scored.height,
-            carried=done - scored.height,
-            unchanged=attempt.write(pl.concat(unchanged), "unchanged") if unchanged else None,
-            remark=models[0].classifier.remark if models[0].classifier else "",
-            inference=inference[0],
-            canary_inference=inference[1] if len(inference) > 1 else {},
-        )
+    total, parts, failure = sum(each.users for each in texts), list[_Scored](), ""
+    for group, group_texts in zip(groups, texts, strict=True):
+        done = sum(part.read for part in parts)
+        try:
+            parts.append(_score_group(attempt, group, group_texts, done, total))
+        except MODEL_FAILURES as error:
+            if not group.is_canary:
+                raise
+            failure, stand_in = str(error), group.scored_by(groups[0])
+            log.warning("challenger failed", extra={"action": "canary", "version": group.version_id})
+            again = texts_of_group(attempt, prepared, stand_in, own)
+            parts.append(_score_group(attempt, stand_in, again, done, max(total, done + again.users)))
+    scored = pl.concat([pl.DataFrame(schema=SCORES), *(rows for part in parts for rows in part.rows)])
+    unchanged = [rows for part in parts for rows in part.unchanged]
+    champion, *challenger = parts
+    output = ScoreOutput(
+        buckets=(attempt.buckets.start, attempt.buckets.stop - 1),
+        scores=attempt.write(scored.sort("bucket", "user_key"), "scores"),
+        rescored=scored.height,
+        carried=sum(part.read for part in parts) - scored.height,
+        unchanged=attempt.write(pl.concat(unchanged), "unchanged") if unchanged else None,
+        remark=champion.model.remark,
+        inference=champion.model.inference,
+        canary_inference=challenger[0].model.inference if challenger else {},
+        canary_failure=failure,
     )
+
+    def commit(session: Session) -> Json:
+        """Stop the canary if its challenger failed, so that the next job does not try it again."""
+        running = running_canary(session, prepared.label_set)
+        if running is not None and groups[-1].canary == CanaryShare.of(running):
+            reason = f"the challenger failed while it scored users: segadmin jobs show {attempt.job_id}"
+            end_canary(session, running, CanaryState.STOPPED, reason, job=attempt.job_id)
+        return {}
+
+    return StageResult(output, commit=commit if failure else None)
+
+
+@dataclass
+class _Scored:
+    """What the model of a group has done with its users."""
+
+    model: _Model
+    rows: list[pl.DataFrame] = field(default_factory=list)  #: with the columns of ``SCORES``
+    unchanged: list[pl.DataFrame] = field(default_factory=list)  #: see :attr:`ScoreOutput.unchanged`
+    read: int = 0  #: users
+
+
+def _score_group(attempt: Attempt, group: ScoringGroup, texts: GroupTexts, before: int, total: int) -> _Scored:
+    """Let the model of a group read its users.
+
+    Args:
+        attempt: of the step.
+        group: the users and their model.
+        texts: of the users.
+        before: users who were read before, of ``total``.
+        total: users to be read.
+    """
+    from segadmin.inference.scoring import scored_batches
+
+    scored = _Scored(_Model(attempt, group.version_id))
+    for users in texts.pieces:
+        changed = _changed(attempt.settings, group, users)
+        if group.goes_on and "next_change" in users.columns:  # otherwise an older release has read them
+            same = users.join(changed, on="user_key", how="anti")
+            scored.unchanged.append(same.select("user_key", "next_change"))
+        if changed.height:
+            call, skipped = scored.model.call, before + scored.read + users.height - changed.height
+            scored.rows += scored_batches(
+                changed,
+                scored.model.predictor,
+                group.version_id,
+                call=call,
+                progress=attempt.progress,
+                before=skipped,
+                total=total,
+            )
+        scored.read += users.height
+    return scored
 
 
 def _changed(settings: Settings, group: ScoringGroup, users: pl.DataFrame) -> pl.DataFrame:
@@ -304,9 +354,19 @@ class _Model:
             return load_predictor(self._attempt.settings, self._plugins, self._version)
 
     @property
-    def classifier(self) -> Classifier | None:
+    def _classifier(self) -> Classifier | None:
         """The backbone's classifier, if it was needed."""
         return self.predictor.classifier if "predictor" in vars(self) else None
+
+    @property
+    def remark(self) -> str:
+        """What is worth knowing of how the model predicted."""
+        return self._classifier.remark if self._classifier else ""
+
+    @property
+    def inference(self) -> dict[str, Any]:
+        """How the model computed."""
+        return dict(self._classifier.inference) if self._classifier else {}
 
 
 def outcomes(attempt: Attempt) -> StageResult:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from segadmin.contracts.plugins import load_plugins
+from segadmin.errors import BackboneUnavailable, EngineUnavailable, PluginError
 from segadmin.jobs.attempt import Attempt
 from segadmin.jobs.plugin_guard import calling
 from segadmin.models.aliases import current_snapshot, pointed
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from segadmin.snapshots.stale import StaleUsers
     from segadmin.text.read_buckets import Selection
 
+#: What a model that cannot be used raises: another attempt would raise it too.
+MODEL_FAILURES = (PluginError, BackboneUnavailable, EngineUnavailable)
 #: Users whose texts are read at a time, about: whole buckets are read.
 _PIECE = 32_768
 
@@ -40,6 +43,16 @@ class ScoringGroup:
     plan: TextPlan  #: how and until when this model reads them
     canary: CanaryShare | None  #: of this model or of the other one; ``None``: there is one model, for everybody
     refresh: RefreshPlan | None
+    in_place_of: int | None = None  #: the version whose users they are, if the model stands in for that one
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the model is the challenger of a canary."""
+        return self.canary is not None and self.version_id == self.canary.challenger_id
+
+    def scored_by(self, other: ScoringGroup) -> ScoringGroup:
+        """Return the same users as a group that the model of another group scores."""
+        return replace(self, version_id=other.version_id, plan=other.plan, in_place_of=self.version_id)
 
     @property
     def goes_on(self) -> bool:
@@ -50,7 +63,8 @@ class ScoringGroup:
         """Return those of ``users`` (``user_key``, …) whom this model scores."""
         if self.canary is None:
             return users
-        return users.filter(self.canary.versions(users["user_key"]) == self.version_id)
+        meant = self.version_id if self.in_place_of is None else self.in_place_of
+        return users.filter(self.canary.versions(users["user_key"]) == meant)
 
 
 def current_of(session: Session, label_set: str, version_id: int | None) -> SegmentSnapshot | None:
@@ -116,11 +130,12 @@ class GroupTexts:
 def texts_of_group(attempt: Attempt, prepared: PreparedSegments, group: ScoringGroup, own: pl.LazyFrame) -> GroupTexts:
     """Return the texts of a group: of ``own``, the texts of this job, if its model reads users alike, else read here.
 
-    The two models of a canary may read users differently, and a job has the texts of one of them.
+    The two models of a canary may read users differently, and a job has the texts of one of them. Nor does it have
+    those of users whom the other model was to read.
     """
     import polars as pl
 
-    if group.plan.recipe == prepared.recipe:
+    if group.plan.recipe == prepared.recipe and group.in_place_of is None:
         return GroupTexts(own.select(pl.len()).collect().item(), _own_texts(attempt, group, own))
     to_read = _to_read(attempt.settings, group, attempt.buckets)
     users = pl.concat([to_read.of_buckets(buckets) for buckets in to_read.groups(attempt.buckets)])

@@ -466,3 +466,56 @@ def test_a_hook_that_fails_is_logged_once(
     assert job.state == JobState.SUCCEEDED
     [logged] = [record for record in caplog.records if "no network" in record.getMessage()]
     assert "failed in job_finished: RuntimeError: no network" in logged.getMessage()
+
+
+def _with_report(monkeypatch: pytest.MonkeyPatch, fails: list[bool]) -> None:
+    """Register the kind ``reported``: a stage that does what is asked, a report that may fail, and one after it."""
+
+    def report(_: Attempt) -> StageResult:
+        if fails[0]:
+            raise DataError("the report cannot be made")
+        return StageResult()
+
+    stages = (
+        Stage("prepare", nothing),
+        Stage("monitor", report, after=("prepare",), may_fail=True),
+        Stage("publish", nothing, after=("monitor",)),
+    )
+    monkeypatch.setitem(workflows(), "reported", Workflow("reported", Request, stages))
+
+
+def test_a_stage_that_may_fail_leaves_a_warning_and_is_retried_alone(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = [True]
+    _with_report(monkeypatch, fails)
+    job = drain(engine_settings, messages, enqueue(engine_settings, messages, "reported", {}).job.id or 0)
+    assert (job.state, job.error) == (JobState.SUCCEEDED, "monitor: the report cannot be made")
+    assert job.has_warning
+    number = job.id or 0
+    assert step_of(engine_settings, number, "monitor").state == StepState.FAILED
+    assert step_of(engine_settings, number, "publish").state == StepState.SUCCEEDED
+    fails[0] = False
+    control.retry(engine_settings, messages, number)
+    job = drain(engine_settings, messages, number)
+    assert (job.state, job.error, job.has_warning) == (JobState.SUCCEEDED, None, False)
+    steps = {step.stage: (step.state, step.token) for step in control.view(engine_settings, number).steps}
+    assert {state for state, _ in steps.values()} == {StepState.SUCCEEDED}
+    assert steps["prepare"][1] == steps["publish"][1] < steps["monitor"][1], "only the report ran again"
+    with pytest.raises(InvalidTransition, match="only a failed or cancelled job"):
+        control.retry(engine_settings, messages, number)
+
+
+def test_a_process_that_dies_in_a_stage_that_may_fail_ends_the_job_well(
+    engine_settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_report(monkeypatch, [False])
+    number = enqueue(engine_settings, messages, "reported", {}).job.id or 0
+    run_step(engine_settings, messages, messages.take()[0], "me")
+    [report] = messages.take()
+    for _ in range(3):
+        assert claim(engine_settings, report, "me") is not None
+        lost_process(engine_settings, messages, report, "me", "it was killed")
+    job = drain(engine_settings, messages, number)
+    assert job.state == JobState.SUCCEEDED
+    assert "monitor: it was killed (attempt 3 of 3)" in (job.error or "")

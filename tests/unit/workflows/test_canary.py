@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import timedelta
 
@@ -11,7 +12,8 @@ import pytest
 from sqlmodel import select, update
 
 from segadmin.contracts.plugins import load_plugins
-from segadmin.errors import StorageError
+from segadmin.errors import PluginError, StorageError
+from segadmin.files import folder_digest
 from segadmin.models.aliases import champion, current_snapshot, pointed
 from segadmin.models.canary import CanaryShare, list_canaries, stop_canary
 from segadmin.models.registry import promote_version, roll_back_champion
@@ -287,3 +289,71 @@ def test_users_who_change_models_moved_because_of_it(shop: Settings) -> None:
     changes = Lake.of(shop).scan("changes").filter(pl.col("sequence") == 2).collect()
     assert sorted(changes["user_key"]) == sorted(moved["user_key"])
     assert changes["cause"].unique().to_list() == ["another model"]
+
+
+def make_unreadable(settings: Settings, version: int) -> None:
+    """Store other weights than were trained, which are whole and which no library can read."""
+    with transaction(settings) as session:
+        row = session.get_one(ModelVersion, version)
+        folder = settings.store_path / row.folder
+        (folder / "trees.txt").write_text("tree\nversion=v99\n")
+        row.sha256 = folder_digest(folder)
+
+
+@pytest.mark.parametrize("options", [{}, OTHER_RECIPE], ids=["same recipe", "other recipe"])
+def test_the_champion_scores_the_users_of_a_challenger_that_fails(shop: Settings, options: dict[str, float]) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=60, **options).all()
+    more_weeks(shop, planted_users(shop).head(60), range(14, 15), seed=3)
+    make_unreadable(shop, 2)
+    run = Run(shop, "refresh", {}).all()
+    canary = canary_of(shop)
+    assert canary.state == CanaryState.STOPPED
+    assert f"the challenger failed while it scored users: segadmin jobs show {run.job_id}" == canary.reason
+    assert all("failed in" in step["canary_failure"] for step in run.inputs["score"])
+    assert run.inputs["canary"][0].items() >= {"challenger": 2, "state": "stopped", "reason": canary.reason}.items()
+    rows = rows_of(shop, current(shop)[1] or 0)
+    assert rows["model_version_id"].unique().to_list() == [1]
+    with transaction(shop) as session:
+        assert session.get_one(SegmentSnapshot, current(shop)[1]).canary_id is None
+    check_equals_a_full_score(shop)
+
+
+def test_a_challenger_that_fails_only_in_some_buckets_keeps_its_rows_of_the_others(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=60).all()
+    more_weeks(shop, planted_users(shop), range(14, 15), seed=3)
+    run = Run(shop, "refresh", {}).until("score")
+    first, second = run.attempts("score")
+    done = run.finish(run.call(first))
+    make_unreadable(shop, 2)
+    run.inputs["score"] = [done, run.finish(run.call(second))]
+    run.all()
+    rows, share = rows_of(shop, current(shop)[1] or 0), CanaryShare.of(canary_of(shop))
+    in_first = rows["bucket"].is_in(list(first.buckets))
+    assert rows.filter(in_first & share.contains(rows["user_key"]))["model_version_id"].unique().to_list() == [2]
+    assert rows.filter(~in_first)["model_version_id"].unique().to_list() == [1]
+    with transaction(shop) as session:
+        assert session.get_one(SegmentSnapshot, current(shop)[1]).canary_id == share.canary_id
+    Run(shop, "refresh", {}).all()
+    check_equals_a_full_score(shop)
+
+
+def test_a_challenger_that_fails_in_the_comparison_is_stopped(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=7).all()
+    more_weeks(shop, planted_users(shop), range(14, 16))
+    run = Run(shop, "refresh", {}).until("canary")
+    make_unreadable(shop, 2)
+    stopped = run.stage("canary")[0]
+    assert stopped["state"] == "stopped"
+    assert "failed in" in stopped["failure"]
+    assert f"the challenger failed while it was compared: segadmin jobs show {run.job_id}" == canary_of(shop).reason
+    assert current(shop)[0] == 1
+    assert all("failed in" not in json.dumps(entry.details) for entry in entries(shop, "models.canary"))
+
+
+def test_a_champion_that_fails_fails_the_refresh(shop: Settings) -> None:
+    retrain(shop, seed=5, canary=SHARE, canary_days=60).all()
+    more_weeks(shop, planted_users(shop).head(60), range(14, 15), seed=3)
+    make_unreadable(shop, 1)
+    with pytest.raises(PluginError, match="'tabular'"):
+        Run(shop, "refresh", {}).all()
+    assert canary_of(shop).state == CanaryState.RUNNING
