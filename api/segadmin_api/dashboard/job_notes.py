@@ -62,8 +62,6 @@ PROBLEMS = (
     "Input should be a valid number, unable to parse string as a number",
     "Input should be a finite number",
 )
-#: Between the parts of a note, but not within a number.
-_COMMA = re.compile(r", (?!\d{3}\b)")
 
 
 def note_text(reader: Reader, note: str) -> str:
@@ -73,7 +71,7 @@ def note_text(reader: Reader, note: str) -> str:
     whole = _translated(reader, note)
     if whole != note:
         return whole
-    return ", ".join(_translated(reader, part) for part in _COMMA.split(note))
+    return ", ".join(_translated(reader, part) for part in note.split(", "))
 
 
 def problem_text(reader: Reader, problem: str) -> str:

@@ -54,7 +54,7 @@ ATTRIBUTES = {
     ),
     *("autofocus", "for", "type", "value"),
     *("aria-describedby", "aria-invalid", "checked", "data-events", "formnovalidate", "list", "max", "min", "open"),
-    *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title"),
+    *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title", "data-choose", "hidden"),
 }
 
 
