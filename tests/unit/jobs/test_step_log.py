@@ -13,9 +13,12 @@ import pytest
 from sqlmodel import select
 
 from segadmin.errors import JobError, JobNotFound
+from segadmin.events.erase import forget
 from segadmin.jobs import step_log
 from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.control import cancel
 from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.finish import fail
 from segadmin.jobs.lease import claim
 from segadmin.jobs.registry import Request, Stage, Workflow, workflows
 from segadmin.jobs.run import run_step
@@ -179,3 +182,18 @@ def test_steps_and_attempts_are_in_the_order_of_time(
     assert {line.stage for line in log_lines(settings, 1, stage="one")} == {"one"}
     assert len(log_lines(settings, 1, limit=2)) == 2
     assert step_log.MOST >= step_log.KEPT
+
+
+def test_an_erasure_leaves_nothing_of_the_logs(shop: Settings, messages: Messages) -> None:
+    job = enqueue(shop, messages, "compact", {}).job.id or 0
+    attempt = claim(shop, messages.take()[0], "me")
+    assert attempt is not None
+    with kept_log(attempt):
+        log.info("a plugin names %s", "user-1")
+    fail(attempt, RuntimeError())
+    assert [line.message for line in log_lines(shop, job)] == ["a plugin names user-1"]
+    cancel(shop, messages, job)
+    [erased] = forget(shop, ["user-1"])
+    assert erased.is_known
+    assert log_lines(shop, job) == []
+    assert not any(b"user-1 " in path.read_bytes() for path in shop.store_path.rglob("log*.jsonl"))
