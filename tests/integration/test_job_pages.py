@@ -60,7 +60,7 @@ def test_the_log_of_a_job_over_http(api: Api, done: int) -> None:
     assert len(api.get(f"/v1/jobs/{done}/logs?limit=1")["items"]) == 1
     assert api("GET", "/v1/jobs/999/logs").json()["error"] == "JobNotFound"
     missing = api("GET", f"/v1/jobs/{done}/logs?stage=nothing")
-    assert (missing.status_code, "has no stage 'nothing'" in missing.json()["detail"]) == (409, True)
+    assert (missing.status_code, "has no stage 'nothing'" in missing.json()["detail"]) == (404, True)
     assert api("GET", f"/v1/jobs/{done}/logs?limit=0").status_code == 422
     assert api.get(f"/v1/jobs/{done}")["steps"][0]["memory_bytes"] > 2**20
 

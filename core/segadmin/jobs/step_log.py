@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from sqlmodel import col, select
 
-from segadmin.errors import JobError, JobNotFound, SegadminError
+from segadmin.errors import JobNotFound, SegadminError
 from segadmin.jobs.attempt import Attempt
 from segadmin.log_masking import MaskingFilter
 from segadmin.logs import OF_A_STEP, ContextFilter, JsonFormatter
@@ -116,8 +116,7 @@ def log_lines(
         limit: the highest number of lines, up to :data:`MOST`.
 
     Raises:
-        JobNotFound: there is no such job.
-        JobError: it has no such step or stage.
+        JobNotFound: there is no such job, or it has no such step or stage.
     """
     stages = _stages(settings, job_id, step, stage)
     folder = settings.store_path / "work" / f"job-{job_id}"
@@ -138,9 +137,9 @@ def _stages(settings: Settings, job_id: int, step: int | None, stage: str | None
         query = select(Step.id, Step.stage).where(Step.job_id == job_id).order_by(col(Step.id))
         steps = {number or 0: name for number, name in session.exec(query).all()}
     if step is not None and step not in steps:
-        raise JobError(f"Job {job_id} has no step {step}. See its steps: segadmin jobs show {job_id}")
+        raise JobNotFound(f"Job {job_id} has no step {step}. See its steps: segadmin jobs show {job_id}")
     if stage is not None and stage not in steps.values():
-        raise JobError(f"Job {job_id} has no stage {stage!r}. See its stages: segadmin jobs show {job_id}")
+        raise JobNotFound(f"Job {job_id} has no stage {stage!r}. See its stages: segadmin jobs show {job_id}")
     return {
         number: name
         for number, name in steps.items()

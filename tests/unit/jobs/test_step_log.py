@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from segadmin.errors import JobError, JobNotFound
+from segadmin.errors import JobNotFound
 from segadmin.events.erase import forget
 from segadmin.jobs import step_log
 from segadmin.jobs.attempt import Attempt, StageResult
@@ -150,9 +150,9 @@ def test_a_log_that_cannot_be_written_fails_no_step(
 def test_what_is_not_there_is_said(attempt: Attempt) -> None:
     with pytest.raises(JobNotFound, match=r"There is no job 9\. List them: segadmin jobs list"):
         log_lines(attempt.settings, 9)
-    with pytest.raises(JobError, match=r"Job 1 has no step 99\. See its steps: segadmin jobs show 1"):
+    with pytest.raises(JobNotFound, match=r"Job 1 has no step 99\. See its steps: segadmin jobs show 1"):
         log_lines(attempt.settings, 1, step=99)
-    with pytest.raises(JobError, match="Job 1 has no stage 'x'"):
+    with pytest.raises(JobNotFound, match="Job 1 has no stage 'x'"):
         log_lines(attempt.settings, 1, stage="x")
     assert log_lines(attempt.settings, 1, stage="publish") == []
 
