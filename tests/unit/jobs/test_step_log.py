@@ -197,3 +197,15 @@ def test_an_erasure_leaves_nothing_of_the_logs(shop: Settings, messages: Message
     assert erased.is_known
     assert log_lines(shop, job) == []
     assert not any(b"user-1 " in path.read_bytes() for path in shop.store_path.rglob("log*.jsonl"))
+
+
+def test_logs_of_long_ago_are_deleted(settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_log, "KEPT_JOBS", 2)
+    empty_store(settings)
+    for number in range(1, 6):
+        enqueue(settings, messages, "compact", {})
+        attempt = claim(settings, messages.take()[0], "me")
+        assert attempt is not None
+        with kept_log(attempt):
+            log.info("job %d", number)
+    assert [len(log_lines(settings, number)) for number in range(1, 6)] == [0, 0, 0, 1, 1]
