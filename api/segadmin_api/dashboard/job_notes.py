@@ -51,6 +51,16 @@ NOTES = (
     "strength %(number)s: validation log-loss %(value)s",
     "predicting the behaviour of %(rows)s rows of unlabelled users",
 )
+#: The parts of the line of :func:`segadmin.text.coverage.coverage`.
+COVERAGE = (
+    "%(texts)s text, %(without)s of them of users without events",
+    "%(texts)s texts, %(without)s of them of users without events",
+    "%(phrases)s phrases each of %(events)s events",
+    "%(share)s of the phrases are repeated",
+    "%(users)s had too many: %(share)s left out",
+    "%(copies)s copy to train on",
+    "%(copies)s copies to train on",
+)
 #: What pydantic finds wrong with a value.
 PROBLEMS = (
     "Field required",
@@ -74,6 +84,11 @@ def note_text(reader: Reader, note: str) -> str:
     return ", ".join(_translated(reader, part) for part in note.split(", "))
 
 
+def coverage_text(reader: Reader, line: str) -> str:
+    """Return how many events the texts of a job cover, in the language of the reader."""
+    return line if reader.language == "en" else " · ".join(_translated(reader, part) for part in line.split(" · "))
+
+
 def problem_text(reader: Reader, problem: str) -> str:
     """Return what is wrong with a field in the language of the reader, as far as it is known."""
     return problem if reader.language == "en" else _translated(reader, problem)
@@ -88,7 +103,7 @@ def _translated(reader: Reader, note: str) -> str:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS))
+    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS, *COVERAGE))
 
 
 def _pattern(text: str) -> str:

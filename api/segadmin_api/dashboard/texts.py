@@ -9,7 +9,7 @@ from segadmin.jobs.registry import workflows
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import ImportState, JobState, ModelState, StepState
 from segadmin_api.dashboard import drift
-from segadmin_api.dashboard.job_notes import NOTES, PROBLEMS
+from segadmin_api.dashboard.job_notes import COVERAGE, NOTES, PROBLEMS
 from segadmin_api.dashboard.jobs import CURVE_TEXTS
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.formatting import JOBS, MEMBERSHIP_ADVICE, VERSIONS
@@ -38,7 +38,7 @@ def _of_program() -> set[str]:
     states = {state.value for kind in (JobState, StepState, ModelState, ImportState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    of_jobs = {*NOTES, *PROBLEMS, *CURVE_TEXTS, *LOCKED, CANCELLED, *_of_requests()}
+    of_jobs = {*NOTES, *PROBLEMS, *COVERAGE, *CURVE_TEXTS, *LOCKED, CANCELLED, *_of_requests()}
     return states | columns | causes | of_jobs | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
 
 

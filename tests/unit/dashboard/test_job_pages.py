@@ -15,7 +15,7 @@ from segadmin.settings import Settings
 from segadmin.storage.records import Job, JobState, Lock, Step, StepState
 from segadmin_api.dashboard import job_list, jobs
 from segadmin_api.dashboard.job_list import JobList
-from segadmin_api.dashboard.job_notes import NOTES, note_text, problem_text
+from segadmin_api.dashboard.job_notes import NOTES, coverage_text, note_text, problem_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
@@ -40,6 +40,12 @@ CHINESE = Reader(language="zh")
 def test_notes_are_translated_as_far_as_they_are_known(note: str, chinese: str) -> None:
     assert note_text(ENGLISH, note) == note
     assert note_text(CHINESE, note) == chinese
+
+
+def test_the_coverage_of_texts_is_translated() -> None:
+    line = "240 texts, 1,200 of them of users without events · 7.5 phrases each of 9.1 events · a plugin's own"
+    chinese = "240 条文本，其中 1,200 条的用户没有事件 · 平均每条 7.5 个短语，来自 9.1 个事件 · a plugin's own"
+    assert (coverage_text(ENGLISH, line), coverage_text(CHINESE, line)) == (line, chinese)
 
 
 def test_no_note_is_taken_for_another() -> None:
