@@ -138,7 +138,7 @@ def test_a_form_makes_one_job_however_often_it_is_sent(api: Api, session: Sessio
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ({"option.labels": "nothing"}, 422, "There are no labels &#39;nothing&#39;"),
+        ({"option.labels": "nothing"}, 422, "There is no champion for &#39;nothing&#39;"),
         ({"option.policy": "sometimes"}, 422, "Input should be"),
         ({"option.max_age_days": "soon"}, 422, "is no length of time"),
         ({"option.labels": LABELS, "priority": "11"}, 422, "is not a number from 0 to 9"),
