@@ -26,7 +26,7 @@ _SIMPLE: dict[Any, Control] = {bool: "checkbox", int: "whole", float: "number"}
 #: What may be the name of something that segadmin brings, and is no path.
 _NAME = re.compile(r"[\w-]+")
 #: How bounds are shown.
-_SIGNS = {"ge": "≥ {:g}", "gt": "> {:g}", "le": "≤ {:g}", "lt": "< {:g}"}
+_SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def _field(model: type[Request], name: str, field: FieldInfo, chosen: Any) -> Fo
         required=field.is_required(),
         common=field.is_required() or not model.common or name in model.common,
         choices=_choices(_without_none(field.annotation)) if control == "choice" else (),
-        low=f"{bounds[_LOW]:g}" if numbers and _LOW in bounds else "",
+        low=_plain(bounds[_LOW]) if numbers and _LOW in bounds else "",
         high=_plain(bounds[_HIGH]) if numbers and _HIGH in bounds else "",
-        bounds=", ".join(_SIGNS[sign].format(bound) for sign, bound in bounds.items() if sign in _SIGNS),
+        bounds=", ".join(_SIGNS[sign].format(_plain(bound)) for sign, bound in bounds.items() if sign in _SIGNS),
         default=option.default,
         value=_text(control, shown),
     )

@@ -85,7 +85,8 @@ def _canary(result: Result) -> Iterator[Sentence]:
         )
     else:
         yield sentence(
-            "The canary, version %(version)s, was stopped: %(reason)s.%(failure)s The next refresh gives its users back.",
+            "The canary, version %(version)s, was stopped: %(reason)s.%(failure)s The next refresh gives its users "
+            "back.",
             **values,
             failure=f" {result['failure']}" if result.get("failure") else "",
         )

@@ -11,7 +11,7 @@ from segadmin_api.dashboard.job_notes import problem_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import sentence_of, served, text_of
 from segadmin_api.estimates import estimate_sentences
-from segadmin_api.request_forms import FormField
+from segadmin_api.request_forms import FormField, form_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def kinds_page(kinds: Sequence[tuple[Workflow, bool]], reader: Reader = ENGLISH)
 def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
     """Return the form of a kind of job."""
     new = replace(new, fields=[replace(each, error=problem_text(reader, each.error)) for each in new.fields])
+    initial = {each.name: each.value for each in form_of(new.workflow.request)}
     lines = [] if new.cost is None else [sentence_of(reader, line) for line in estimate_sentences(new.cost)]
     return served(
         "new_job.html",
@@ -50,5 +51,6 @@ def form_page(new: NewJob, reader: Reader = ENGLISH) -> str:
             [each for each in new.fields if not each.common],
         ],
         wrong=[each for each in new.fields if each.error],
+        is_open=any(not each.common and (each.error or each.value != initial.get(each.name)) for each in new.fields),
         estimate=lines,
     )

@@ -11,6 +11,7 @@ from segadmin.jobs.control import JobLine
 from segadmin.jobs.counts import MOST
 from segadmin.jobs.selection import JobSelection
 from segadmin.storage.records import JobState
+from segadmin_api.dashboard.assets import Assets
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
 from segadmin_api.formatting import subject, took
@@ -77,6 +78,7 @@ def list_page(lines: Sequence[JobLine], shown: JobList, reader: Reader = ENGLISH
         here="/jobs",
         online=True,
         reader=reader,
+        assets=Assets(scripts=("choose.js",)),
         refresh=any(not line.job.state.over for line in lines),
         rows=[_row(line, reader) for line in lines],
         shown=shown,

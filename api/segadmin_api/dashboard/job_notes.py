@@ -51,6 +51,16 @@ NOTES = (
     "strength %(number)s: validation log-loss %(value)s",
     "predicting the behaviour of %(rows)s rows of unlabelled users",
 )
+#: The parts of the line of :func:`segadmin.text.coverage.coverage`.
+COVERAGE = (
+    "%(texts)s text, %(without)s of them of users without events",
+    "%(texts)s texts, %(without)s of them of users without events",
+    "%(phrases)s phrases each of %(events)s events",
+    "%(share)s of the phrases are repeated",
+    "%(users)s had too many: %(share)s left out",
+    "%(copies)s copy to train on",
+    "%(copies)s copies to train on",
+)
 #: What pydantic finds wrong with a value.
 PROBLEMS = (
     "Field required",
@@ -62,8 +72,6 @@ PROBLEMS = (
     "Input should be a valid number, unable to parse string as a number",
     "Input should be a finite number",
 )
-#: Between the parts of a note, but not within a number.
-_COMMA = re.compile(r", (?!\d{3}\b)")
 
 
 def note_text(reader: Reader, note: str) -> str:
@@ -73,7 +81,12 @@ def note_text(reader: Reader, note: str) -> str:
     whole = _translated(reader, note)
     if whole != note:
         return whole
-    return ", ".join(_translated(reader, part) for part in _COMMA.split(note))
+    return ", ".join(_translated(reader, part) for part in note.split(", "))
+
+
+def coverage_text(reader: Reader, line: str) -> str:
+    """Return how many events the texts of a job cover, in the language of the reader."""
+    return line if reader.language == "en" else " · ".join(_translated(reader, part) for part in line.split(" · "))
 
 
 def problem_text(reader: Reader, problem: str) -> str:
@@ -90,7 +103,7 @@ def _translated(reader: Reader, note: str) -> str:
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS))
+    return tuple((text, re.compile(_pattern(text))) for text in (*NOTES, *PROBLEMS, *COVERAGE))
 
 
 def _pattern(text: str) -> str:

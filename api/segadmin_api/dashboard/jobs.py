@@ -11,7 +11,7 @@ from segadmin.storage.records import CORRECT_KIND, Job, JobState
 from segadmin.workflows.tune import trials_of
 from segadmin_api.dashboard import search_page
 from segadmin_api.dashboard.curves import step_charts
-from segadmin_api.dashboard.job_notes import note_text
+from segadmin_api.dashboard.job_notes import coverage_text, note_text
 from segadmin_api.dashboard.reader import ENGLISH, Reader
 from segadmin_api.dashboard.render import render, sentence_of, served, text_of
 from segadmin_api.dashboard.stage_graph import stage_graph
@@ -38,7 +38,7 @@ def page(settings: Settings, view: JobView, *, online: bool = False, reader: Rea
         job=job,
         subject=subject(job.options),
         figures=_figures(view, reader),
-        results=[sentence_of(reader, line) for line in result_sentences(view)] if succeeded else [],
+        results=_results(view, reader) if succeeded else [],
         versions=[step.result["model_version_id"] for step in view.steps if succeeded and "promoted" in step.result],
         error=_error(job, reader),
         waiting="" if waiting is None else sentence_of(reader, waiting),
@@ -68,6 +68,10 @@ def logs_page(view: JobView, lines: list[LogLine], stage: str, step: int | None,
         step=step,
         lines=[(line, " ".join(f"{name}={value}" for name, value in line.facts.items())) for line in lines],
     )
+
+
+def _results(view: JobView, reader: Reader) -> list[str]:
+    return [coverage_text(reader, sentence_of(reader, line)) for line in result_sentences(view)]
 
 
 def _figures(view: JobView, reader: Reader) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from segadmin_api.formatting import StageLine
 
 #: Sizes in units of the picture: of a stage, and between two.
-_WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 132, 46, 40, 14, 6
+_WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE = 108, 46, 22, 14, 6
 
 
 @dataclass(frozen=True)

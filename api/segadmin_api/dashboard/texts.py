@@ -16,7 +16,7 @@ from segadmin_api.dashboard import drift, uploads
 from segadmin_api.dashboard.canaries import METRICS
 from segadmin_api.dashboard.charts import RELIABILITY
 from segadmin_api.dashboard.curves import TEXTS as CURVES
-from segadmin_api.dashboard.job_notes import NOTES, PROBLEMS
+from segadmin_api.dashboard.job_notes import COVERAGE, NOTES, PROBLEMS
 from segadmin_api.dashboard.keys import SCOPES
 from segadmin_api.dashboard.translations import FOLDER
 from segadmin_api.effective_settings import Source
@@ -60,7 +60,7 @@ def _of_program() -> set[str]:
     }
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    of_jobs = {*NOTES, *PROBLEMS, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
+    of_jobs = {*NOTES, *PROBLEMS, *COVERAGE, *LOCKED, CANCELLED, *_SEARCH, *_of_requests()}
     models = {*METRICS.values(), *RELIABILITY.values(), *CURVES, *_SPLITS, *_ANSWERS}
     policies = {policy.value for policy in UpdatePolicy}
     access = {*(scope.value for scope in SCOPES), *SCOPES.values(), *(source.value for source in Source), *_LEVELS}

@@ -1,7 +1,8 @@
 """The log of each step: its last few hundred lines, in a file beside its outputs.
 
 Each line is written when it is logged, so that a killed process loses none. The files are in the folder of the job
-under ``work``, which all workers and the web service share, and which an erasure of users deletes.
+under ``work``, which all workers and the web service share, and which an erasure of users deletes. Those of the latest
+jobs are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import IO, Any
 
 from sqlmodel import col, select
 
-from segadmin.errors import JobError, JobNotFound, SegadminError
+from segadmin.errors import JobNotFound, SegadminError
 from segadmin.jobs.attempt import Attempt
 from segadmin.log_masking import MaskingFilter
 from segadmin.logs import OF_A_STEP, ContextFilter, JsonFormatter
@@ -27,6 +28,8 @@ from segadmin.storage.records import Job, Step
 
 #: Lines that are kept at least, and those that are returned at most.
 KEPT, MOST = 300, 1_000
+#: Jobs whose logs are kept, and how many numbers in a row may be of jobs that none began.
+KEPT_JOBS, _GAP = 10_000, 20
 #: Characters of a message or a traceback.
 _LONGEST = 4_000
 _CURRENT, _BEFORE = "log.jsonl", "log.before.jsonl"
@@ -88,6 +91,8 @@ class _StepHandler(logging.Handler):
     def _open(self) -> IO[str]:
         """Return the file of the next line: after some hundred lines, it is a new one."""
         if self._file is None or self._lines >= KEPT:
+            if self._file is None:
+                _drop_old(self._attempt)
             path = self._attempt.folder / _CURRENT
             if self._file is not None:
                 self._file.close()
@@ -103,6 +108,20 @@ class _StepHandler(logging.Handler):
         super().close()
 
 
+def _drop_old(attempt: Attempt) -> None:
+    """Delete the logs of a job of long ago when a new job begins, so that their number does not grow."""
+    if _job_folder(attempt.settings, attempt.job_id).exists():
+        return
+    newest = attempt.job_id - KEPT_JOBS
+    for number in range(max(newest - _GAP, 1), newest + 1):
+        for path in _job_folder(attempt.settings, number).glob("*/attempt-*/log*.jsonl"):
+            path.unlink(missing_ok=True)
+
+
+def _job_folder(settings: Settings, job_id: int) -> Path:
+    return settings.store_path / "work" / f"job-{job_id}"
+
+
 def log_lines(
     settings: Settings, job_id: int, *, step: int | None = None, stage: str | None = None, limit: int = KEPT
 ) -> list[LogLine]:
@@ -116,11 +135,10 @@ def log_lines(
         limit: the highest number of lines, up to :data:`MOST`.
 
     Raises:
-        JobNotFound: there is no such job.
-        JobError: it has no such step or stage.
+        JobNotFound: there is no such job, or it has no such step or stage.
     """
     stages = _stages(settings, job_id, step, stage)
-    folder = settings.store_path / "work" / f"job-{job_id}"
+    folder = _job_folder(settings, job_id)
     lines = [
         line
         for number, name in stages.items()
@@ -138,9 +156,9 @@ def _stages(settings: Settings, job_id: int, step: int | None, stage: str | None
         query = select(Step.id, Step.stage).where(Step.job_id == job_id).order_by(col(Step.id))
         steps = {number or 0: name for number, name in session.exec(query).all()}
     if step is not None and step not in steps:
-        raise JobError(f"Job {job_id} has no step {step}. See its steps: segadmin jobs show {job_id}")
+        raise JobNotFound(f"Job {job_id} has no step {step}. See its steps: segadmin jobs show {job_id}")
     if stage is not None and stage not in steps.values():
-        raise JobError(f"Job {job_id} has no stage {stage!r}. See its stages: segadmin jobs show {job_id}")
+        raise JobNotFound(f"Job {job_id} has no stage {stage!r}. See its stages: segadmin jobs show {job_id}")
     return {
         number: name
         for number, name in steps.items()

@@ -59,6 +59,7 @@ ATTRIBUTES = {
     "title",
     *("aria-invalid", "cols", "enctype", "inputmode", "list", "rows", "selected", "size", "spellcheck", "title"),
     *("data-save", "font-family", "font-weight", "opacity", "rx", "tabindex", "xmlns"),
+    *("placeholder", "rows", "rx", "selected", "step", "tabindex", "title", "data-choose", "hidden"),
 }
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from segadmin.errors import JobError, JobNotFound
+from segadmin.errors import JobNotFound
+from segadmin.events.erase import forget
 from segadmin.jobs import step_log
 from segadmin.jobs.attempt import Attempt, StageResult
+from segadmin.jobs.control import cancel
 from segadmin.jobs.enqueue import enqueue
+from segadmin.jobs.finish import fail
 from segadmin.jobs.lease import claim
 from segadmin.jobs.registry import Request, Stage, Workflow, workflows
 from segadmin.jobs.run import run_step
@@ -147,9 +150,9 @@ def test_a_log_that_cannot_be_written_fails_no_step(
 def test_what_is_not_there_is_said(attempt: Attempt) -> None:
     with pytest.raises(JobNotFound, match=r"There is no job 9\. List them: segadmin jobs list"):
         log_lines(attempt.settings, 9)
-    with pytest.raises(JobError, match=r"Job 1 has no step 99\. See its steps: segadmin jobs show 1"):
+    with pytest.raises(JobNotFound, match=r"Job 1 has no step 99\. See its steps: segadmin jobs show 1"):
         log_lines(attempt.settings, 1, step=99)
-    with pytest.raises(JobError, match="Job 1 has no stage 'x'"):
+    with pytest.raises(JobNotFound, match="Job 1 has no stage 'x'"):
         log_lines(attempt.settings, 1, stage="x")
     assert log_lines(attempt.settings, 1, stage="publish") == []
 
@@ -179,3 +182,31 @@ def test_steps_and_attempts_are_in_the_order_of_time(
     assert {line.stage for line in log_lines(settings, 1, stage="one")} == {"one"}
     assert len(log_lines(settings, 1, limit=2)) == 2
     assert step_log.MOST >= step_log.KEPT
+
+
+def test_an_erasure_leaves_nothing_of_the_logs(shop: Settings, messages: Messages) -> None:
+    job = enqueue(shop, messages, "compact", {}).job.id or 0
+    attempt = claim(shop, messages.take()[0], "me")
+    assert attempt is not None
+    with kept_log(attempt):
+        log.info("a plugin names %s", "user-1")
+    fail(attempt, RuntimeError())
+    assert [line.message for line in log_lines(shop, job)] == ["a plugin names user-1"]
+    for number in (1, job):  # the first one has trained the shop, without the engine
+        cancel(shop, messages, number)
+    [erased] = forget(shop, ["user-1"])
+    assert erased.is_known
+    assert log_lines(shop, job) == []
+    assert not any(b"user-1 " in path.read_bytes() for path in shop.store_path.rglob("log*.jsonl"))
+
+
+def test_logs_of_long_ago_are_deleted(settings: Settings, messages: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_log, "KEPT_JOBS", 2)
+    empty_store(settings)
+    for number in range(1, 6):
+        enqueue(settings, messages, "compact", {})
+        attempt = claim(settings, messages.take()[0], "me")
+        assert attempt is not None
+        with kept_log(attempt):
+            log.info("job %d", number)
+    assert [len(log_lines(settings, number)) for number in range(1, 6)] == [0, 0, 0, 1, 1]

@@ -7,7 +7,7 @@
   const notice = document.querySelector(".notice");
   const isLive = () => content().hasAttribute("data-events");
   // What somebody has begun is not disturbed: a form that is open, and jobs that are chosen.
-  const isInUse = () => content().querySelector("details.action[open], input[name=job]:checked") !== null;
+  const isInUse = () => content().querySelector("details.action[open], td input:checked") !== null;
   let missed = false;
 
   function load(whatever) {

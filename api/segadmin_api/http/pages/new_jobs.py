@@ -1,11 +1,12 @@
 """``/jobs/new``: the kinds of jobs, and a form for each, which is made from its request model.
 
-A form holds an idempotency key of its own: a double click, a reload, or going back and sending it once more gives the
-job of the first time.
+The address of a form holds an idempotency key of its own: a double click, a reload, or going back and sending it once
+more gives the job of the first time.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import replace
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from segadmin.urls import mask_secrets
 from segadmin_api.dashboard import job_forms
 from segadmin_api.dashboard.job_forms import NewJob
 from segadmin_api.dashboard.render import text_of
-from segadmin_api.http.forms import go_to
+from segadmin_api.http.forms import Form, go_to
 from segadmin_api.http.html import html_response
 from segadmin_api.http.pages.jobs import OperatorForm
 from segadmin_api.http.pages.routes import forms_router, pages_router, settings_of
@@ -39,6 +40,8 @@ from segadmin_worker.client import dispatcher
 router = pages_router(Scope.OPERATOR)
 forms = forms_router()
 Kind = Annotated[str, Path(max_length=200)]
+#: The form of the keys of forms; without one, the page has none yet.
+_KEY = "^(|[0-9a-f]{32})$"
 #: How the fields of the request begin, besides those of the form itself.
 _PREFIX = "option."
 #: What a request itself can be wrong in; other errors are a page of their own.
@@ -55,13 +58,20 @@ def list_kinds(request: Request, reader: PageReader) -> HTMLResponse:
 
 @router.get("/jobs/new/{kind}")
 def show_form(
-    request: Request, kind: Kind, reader: PageReader, job: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None
-) -> HTMLResponse:
+    request: Request,
+    kind: Kind,
+    reader: PageReader,
+    job: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    key: Annotated[str, Query(pattern=_KEY)] = "",
+) -> Response:
     """Show the form of a kind, filled with its defaults or with the options of a ``job``."""
     settings = settings_of(request)
     workflow = _workflow(request, settings, kind)
+    if not key:
+        target = request.url.include_query_params(key=_new_key())
+        return RedirectResponse(f"{target.path}?{target.query}", 303)
     options = {} if job is None else _options_of(settings, kind, job)
-    new = NewJob(workflow, form_of(workflow.request, options), _new_key(), suggestions=_suggestions(settings))
+    new = NewJob(workflow, form_of(workflow.request, options), key, suggestions=_suggestions(settings))
     return html_response(job_forms.form_page(new, reader))
 
 
@@ -75,7 +85,7 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
     new = NewJob(
         workflow,
         filled,
-        form.text("key") or _new_key(),
+        _key_of(form),
         priority=form.text("priority", "5"),
         suggestions=_suggestions(settings),
     )
@@ -86,10 +96,15 @@ def enqueue(request: Request, kind: Kind, form: OperatorForm) -> Response:
         if form.text("do") == "estimate":
             return _again(request, replace(new, cost=estimate(settings, kind, options)), 200)
         done = ask(
-            settings, dispatcher(settings), kind, options, idempotency_key=new.key, priority=_priority(new.priority)
+            settings,
+            dispatcher(settings),
+            kind,
+            options,
+            idempotency_key=_stored(new.key),
+            priority=_priority(new.priority),
         )
     except KeyReused as error:
-        earlier = _earlier(settings, new.key)
+        earlier = _earlier(settings, _stored(new.key))
         return _again(request, replace(new, key=_new_key(), problem=str(error), earlier=earlier), 409)
     except _OF_REQUEST as error:
         return _again(request, _with_error(new, options, mask_secrets(str(error))))
@@ -175,4 +190,15 @@ def _priority(text: str) -> int:
 
 
 def _new_key() -> str:
-    return f"form {uuid.uuid4().hex}"
+    return uuid.uuid4().hex
+
+
+def _key_of(form: Form) -> str:
+    """Return the key of a form, or a new one for what was made by hand."""
+    key = form.text("key")
+    return key if key and re.fullmatch(_KEY, key) else _new_key()
+
+
+def _stored(key: str) -> str:
+    """Return the idempotency key of the job of a form."""
+    return f"form {key}"
