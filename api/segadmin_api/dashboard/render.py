@@ -79,6 +79,9 @@ def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
         pattern = "#,##0" + ("." + "0" * digits if digits else "") + "%"
         return "–" if value is None else format_percent(value, pattern, locale=language)
 
+    def decimal(value: float | None, digits: int = 2) -> str:
+        return "–" if value is None else format_decimal(value, "#,##0." + "0" * digits, locale=language)
+
     def moment(value: datetime | None) -> str:
         if value is None:
             return "–"
@@ -90,6 +93,7 @@ def _filters(language: str, zone: str) -> dict[str, Callable[..., object]]:
         "number": number,
         "count": count,
         "share": share,
+        "decimal": decimal,
         "moment": moment,
         "iso": datetime.fromisoformat,
         "json": lambda value: json.dumps(value, ensure_ascii=False),

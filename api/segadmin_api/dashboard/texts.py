@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from babel.messages.extract import extract_from_dir
 
+from segadmin.contracts.event_kinds import KINDS
 from segadmin.snapshots.policy import Cause
 from segadmin.storage.records import ImportState, JobState, ModelState, StepState
 from segadmin_api.dashboard import drift
@@ -28,4 +29,4 @@ def _of_program() -> set[str]:
     states = {state.value for kind in (JobState, StepState, ModelState, ImportState) for state in kind}
     columns = {column.lstrip(">") for column in (*JOBS, *VERSIONS, *drift.COLUMNS)}
     causes = {cause.value for cause in Cause}
-    return states | columns | causes | {*_TABLES, *_FACTS, MEMBERSHIP_ADVICE}
+    return states | columns | causes | {*KINDS, *_TABLES, *_FACTS, MEMBERSHIP_ADVICE}

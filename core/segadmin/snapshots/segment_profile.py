@@ -128,7 +128,7 @@ def _mean(users: int, total: float, squares: float) -> Estimate:
         return Estimate(value=mean)
     variance = max(squares - users * mean**2, 0.0) / (users - 1)
     margin = _Z * math.sqrt(variance / users)
-    return Estimate(value=mean, low=max(mean - margin, 0.0), high=mean + margin)
+    return Estimate(value=mean, low=max(mean - margin, min(mean, 0.0)), high=mean + margin)
 
 
 def _share(users: int, total: float, squares: float, of_all: float, squares_of_all: float) -> Estimate | None:
@@ -139,7 +139,7 @@ def _share(users: int, total: float, squares: float, of_all: float, squares_of_a
         return Estimate(value=share)
     variance = ((1 - share) ** 2 * squares + share**2 * max(squares_of_all - squares, 0.0)) / of_all**2
     margin = _Z * math.sqrt(variance)
-    return Estimate(value=share, low=max(share - margin, 0.0), high=min(share + margin, 1.0))
+    return Estimate(value=share, low=max(share - margin, min(share, 0.0)), high=share + margin)
 
 
 def _hours(sums: ProfileSums) -> dict[str, list[Lift]]:

@@ -51,6 +51,7 @@ ATTRIBUTES = {
         "src",
     ),
     *("autofocus", "for", "type", "value"),
+    *("cols", "max", "min", "open", "rows", "selected", "title"),
 }
 
 
@@ -113,7 +114,7 @@ def test_a_saved_page_is_one_whole_file(template: str, settings: Settings) -> No
 
 
 def test_every_template_is_a_page_or_a_part_of_one() -> None:
-    parts = {"base.html", "macros.html", "search_sections.html"}
+    parts = {"base.html", "estimates.html", "export_form.html", "macros.html", "search_sections.html"}
     templates, loader = environment().list_templates(), environment().loader
     assert loader is not None
     assert set(templates) == PAGES.keys() | parts
