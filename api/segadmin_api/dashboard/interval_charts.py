@@ -12,7 +12,6 @@ from segadmin_api.dashboard.charts import Plot, _axes, _bar, _circle, _figure, _
 
 _COLOUR, _OTHER = "#4f9d69", "#8fb8de"
 _ROW, _NAME = 22, 190  #: units of a row, and of the names to the left
-_MOST_NAME = 26  #: characters of a name
 _PLOT = 300
 
 
@@ -120,11 +119,9 @@ def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], en
 
 
 def _name_label(name: str, y: float) -> Markup:
-    """Return a name to the left of the plot; of a long one the beginning, and the whole as a tip."""
-    if len(name) <= _MOST_NAME:
-        return _label(-8, y, name, "end")
-    tip = Markup('<text x="-8" y="{:g}" font-size="12" text-anchor="end"><title>{}</title>{}…</text>')
-    return tip.format(y, name, name[: _MOST_NAME - 1])
+    """Return a name to the left of the plot; of a long one the beginning is seen."""
+    box = Markup('<svg x="{:g}" y="{:g}" width="{:g}" height="{:g}"><text x="0" y="15" font-size="12">{}</text></svg>')
+    return box.format(-_NAME, y - 15, _NAME - 8, _ROW, name)
 
 
 def _told(bar: Bar) -> str:
