@@ -1,4 +1,7 @@
-"""Charts of segments: values with their intervals, hours of the day, and how sure the model is."""
+"""Charts of segments: values with their intervals, hours of the day, and how sure the model is.
+
+Each is the picture alone: the page puts it in a figure with its table.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from segadmin.snapshots.segment_calibration import SegmentCalibration
-from segadmin_api.dashboard.charts import Plot, _axes, _bar, _circle, _figure, _label, _picture
+from segadmin_api.dashboard.charts import _BAR_WIDTH, Plot, _axes, _bar, _circle, _key, _label, _picture
 
 _COLOUR, _OTHER = "#4f9d69", "#8fb8de"
 _ROW, _NAME = 22, 190  #: units of a row, and of the names to the left
@@ -41,14 +44,14 @@ def interval_chart(title: str, bars: Sequence[Bar], description: str, reference:
         marks.append(_name_label(bar.name, y + 4))
     marks.append(_label(across, plot.height + 15, f"{reference:g}", "start"))
     picture = _picture(plot, title, description, marks)
-    return _figure(_widened(picture, _NAME, plot))
+    return _widened(picture, _NAME, plot)
 
 
 def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tuple[str, str]) -> Markup:
     """Return two bars for each hour: the share of the segment's events, and of everybody's.
 
     Args:
-        title: of the figure.
+        title: of the picture.
         hours: the hour as text, and both shares.
         names: of both.
     """
@@ -61,7 +64,8 @@ def hours_chart(title: str, hours: Sequence[tuple[str, float, float]], names: tu
         if n % 4 == 0:
             marks.append(_label(plot.place(n, 0)[0], plot.height + 15, hour))
     marks.append(_label(-5, 10, f"{highest:.0%}", "end"))
-    return _figure(_picture(plot, title, ", ".join(names), [*marks, _axes(plot)]))
+    picture = _picture(plot, title, ", ".join(names), [*marks, _axes(plot)])
+    return Markup("{}{}").format(picture, _key(zip(names, (_COLOUR, _OTHER), strict=True)))
 
 
 def histogram(title: str, users: Sequence[int], description: str) -> Markup:
@@ -77,7 +81,7 @@ def histogram(title: str, users: Sequence[int], description: str) -> Markup:
         _label(0, plot.height + 15, "0%"),
         _label(plot.width, plot.height + 15, "100%", "end"),
     ]
-    return _figure(_picture(plot, title, description, [*marks, _axes(plot), *labels]))
+    return _picture(plot, title, description, [*marks, _axes(plot), *labels])
 
 
 def calibration_chart(title: str, calibration: SegmentCalibration, description: str) -> Markup:
@@ -95,14 +99,14 @@ def calibration_chart(title: str, calibration: SegmentCalibration, description: 
         _label(plot.width, plot.height + 15, "100%", "end"),
         _label(-5, 10, "100%", "end"),
     ]
-    return _figure(_picture(plot, title, description, [*marks, _axes(plot), *labels]))
+    return _picture(plot, title, description, [*marks, _axes(plot), *labels])
 
 
 def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], ends: tuple[str, str]) -> Markup:
     """Return a row for each segment, with a bar for every time that the user was in it.
 
     Args:
-        title: of the figure.
+        title: of the picture.
         runs: segment, and from when to when, as fractions of the whole time; and the same in words.
         ends: the beginning and the end of the time.
     """
@@ -111,11 +115,12 @@ def segments_chart(title: str, runs: Sequence[tuple[str, float, float, str]], en
     marks = []
     for segment, begin, end, told in runs:
         row = len(rows) - 1 - rows.index(segment)
-        marks.append(_bar(plot, (begin, max(end, begin + 0.01)), (row + 0.2, row + 0.8), _COLOUR, told))
+        whole = max(end - begin, 0.01) / _BAR_WIDTH  # one run joins the next
+        marks.append(_bar(plot, (begin, begin + whole), (row + 0.2, row + 0.8), _COLOUR, told))
     marks += [_name_label(name, _ROW * (n + 0.5) + 4) for n, name in enumerate(rows)]
     marks += [_label(0, plot.height + 15, ends[0]), _label(plot.width, plot.height + 15, ends[1], "end")]
     picture = _picture(plot, title, ", ".join(told for *_, told in runs), [*marks, _axes(plot)])
-    return _figure(_widened(picture, _NAME, plot))
+    return _widened(picture, _NAME, plot)
 
 
 def _name_label(name: str, y: float) -> Markup:
