@@ -134,7 +134,7 @@ def test_a_cell_leads_to_its_users_and_to_their_file(browser: Browser, site: tup
         page.get_by_text("Export users").click()
         page.get_by_role("button", name="Export").dblclick()
         page.wait_for_url("**/exports/*")
-        expect(page.get_by_role("status")).to_contain_text("The file is being written")
+        expect(page.get_by_text("The file is being written")).to_be_visible()
         with transaction(shop) as session:
             [step] = session.exec(select(Step.id).where(Step.stage == "export")).all()
         run_step(shop, lambda _messages: None, step or 0, "me")
