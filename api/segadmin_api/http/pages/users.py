@@ -19,7 +19,7 @@ from segadmin.snapshots.review import review
 from segadmin.snapshots.user import find_user
 from segadmin.storage import audit
 from segadmin.storage.database import now, reading
-from segadmin.storage.records import Scope
+from segadmin.storage.records import MAX_WEIGHT, Scope
 from segadmin_api.dashboard import users
 from segadmin_api.dashboard.reader import Reader
 from segadmin_api.http.forms import Form, RequiresForm, go_to
@@ -107,7 +107,7 @@ def correct(request: Request, user: str, form: Sent, reader: PageReader) -> Resp
     def run() -> corrections.Corrected:
         weight = form.text("weight", "1")
         if not (weight.isascii() and weight.isdecimal() and len(weight) < 10):
-            raise ConfigurationError(f"The weight {weight!r} is no whole number from 0 to {corrections.MAX_WEIGHT}.")
+            raise ConfigurationError(f"The weight {weight!r} is no whole number from 0 to {MAX_WEIGHT}.")
         return corrections.correct(
             settings_of(request),
             user,
